@@ -1,0 +1,48 @@
+"""What can go wrong, as one tree. Every message says what happened and what to do.
+
+    SongprintError
+    ├── AudioError          a file that cannot be read as audio
+    ├── EncoderError        a model that is missing, damaged or not the one expected
+    ├── LibraryError        a library that cannot be opened or written
+    │   ├── LibraryNotFound     nothing there (only `add` makes a library)
+    │   ├── LibraryVersionError made by another version, or with another encoder
+    │   └── LibraryFull         the disk is full
+    ├── RecordingNotFound   no recording with that id
+    └── SettingsError       a setting with a value that makes no sense
+"""
+
+
+class SongprintError(Exception):
+    """Root of all errors that Songprint raises on purpose."""
+
+
+class AudioError(SongprintError):
+    """The file or stream cannot be read as audio."""
+
+
+class EncoderError(SongprintError):
+    """A model file is missing, damaged, or not the one that was asked for."""
+
+
+class LibraryError(SongprintError):
+    """The library cannot be opened or written."""
+
+
+class LibraryNotFound(LibraryError):
+    """There is no library at this place."""
+
+
+class LibraryVersionError(LibraryError):
+    """The library was made by another version of Songprint or with another encoder."""
+
+
+class LibraryFull(LibraryError):
+    """The disk that holds the library is full."""
+
+
+class RecordingNotFound(SongprintError):
+    """No recording has this id."""
+
+
+class SettingsError(SongprintError):
+    """A setting has a value that makes no sense."""

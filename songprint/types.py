@@ -1,0 +1,210 @@
+"""The nouns. All are frozen values; all times are seconds, unless a name says otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+
+class Kind(StrEnum):
+    """How a match relates to the recording it names."""
+
+    RECORDING = "recording"     # the very same recording
+    COVER = "cover"             # another rendition of the same song
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a file says about itself; every field may be empty."""
+
+    title: str = ""
+    artists: tuple[str, ...] = ()
+    album: str = ""
+    isrc: str = ""
+    track: int | None = None
+    year: int | None = None
+    musicbrainz_recording_id: str = ""
+    musicbrainz_release_id: str = ""
+    work: str = ""              # the song underneath: an ISWC or MusicBrainz work id
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of the library."""
+
+    id: int
+    tags: Tags
+    duration: float             # seconds
+    source: str                 # where it was added from
+    content_hash: str           # BLAKE2 of the file's bytes: adding twice is harmless
+    added_at: str = ""          # UTC, ISO 8601
+
+    @property
+    def title(self) -> str:
+        return self.tags.title
+
+    @property
+    def artists(self) -> tuple[str, ...]:
+        return self.tags.artists
+
+    @property
+    def name(self) -> str:
+        """`Artist - Title`, or the title alone."""
+        artists = ", ".join(self.tags.artists)
+        return f"{artists} - {self.tags.title}" if artists else self.tags.title
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A row of unit vectors along the time line. Row i starts at `i * hop` seconds.
+
+    A row of zeros stands for a second in which there is nothing to recognise (silence, a steady
+    tone): it has inner product 0 with everything, so it is never found and never counts.
+    """
+
+    vectors: np.ndarray         # (n, dim) float32
+    hop: float                  # seconds between rows
+    encoder_id: str
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def heard(self) -> np.ndarray:
+        """(n,) bool: rows in which there is something to recognise."""
+        return np.any(self.vectors, axis=1)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of time, in seconds."""
+
+    start: float
+    end: float
+
+    @property
+    def duration(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A query laid along a recording: `reference = speed * query + offset`."""
+
+    recording_id: int
+    query: Interval
+    reference: Interval
+    speed: float                # 1.04: the query plays 4 % faster than the reference
+    score: float                # mean cosine along the line, 0 to 1
+    agreeing: int               # segments of the query that agree
+    features: dict[str, float] = field(default_factory=dict)    # what confidence looks at
+    key_shift: float = 0.0      # semitones
+
+
+@dataclass(frozen=True)
+class Match:
+    """An alignment, with the recording it names and how sure that is."""
+
+    recording: Recording
+    kind: Kind
+    confidence: float           # 0 to 100: the calibrated probability that the name is right
+    alignment: Alignment
+
+    @property
+    def query(self) -> Interval:
+        """Where the recording is heard in the clip."""
+        return self.alignment.query
+
+    @property
+    def reference(self) -> Interval:
+        """Which part of the recording is heard."""
+        return self.alignment.reference
+
+    @property
+    def speed(self) -> float:
+        return self.alignment.speed
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one clip is: the matches, best first. Nothing found is an empty list."""
+
+    matches: list[Match]
+    candidates: list[Match]     # the most probable names below the threshold; not answers
+    duration: float             # of the clip, seconds
+    threshold: float            # confidence from which a match counts, 0 to 100
+    searched: int               # recordings in the library
+    elapsed: float              # seconds spent
+    source: str = ""
+    reason: str = ""            # why there is no match, in words; empty when there is one
+    warnings: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.matches)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that could not be added, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file whose very content the library holds already."""
+
+    path: str
+    recording_id: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far `add` is; sent after every file."""
+
+    path: str                   # the file just finished
+    outcome: str                # "added", "known" or "skipped"
+    files_done: int
+    files_total: int
+    bytes_done: int
+    bytes_total: int
+    audio_seconds: float        # seconds of music added so far
+    elapsed: float              # seconds since the start
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What became of the files given to `add`."""
+
+    added: list[Recording]
+    known: list[Known]
+    skipped: list[Skipped]
+    audio_seconds: float
+    elapsed: float
+    warnings: tuple[str, ...] = ()      # about files that were added as far as they could be read
+
+
+@dataclass(frozen=True)
+class RebuildReport:
+    """What became of the recordings that `rebuild` read again."""
+
+    reencoded: int
+    skipped: list[Skipped]      # recordings that could not be read again; they are not found until they are
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a library holds and what it takes."""
+
+    path: str
+    recordings: int
+    duration: float             # seconds of music
+    segments: int               # embeddings
+    catalogue_bytes: int
+    index_bytes: int            # on disk; 0 while the library is small enough to be searched exactly
+    index_kind: str             # "exact" or the FAISS description
+    encoder_id: str
+    schema_version: int
