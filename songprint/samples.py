@@ -1,0 +1,42 @@
+"""Samples that are in memory already -> mono float32 at the sample rate that is wanted."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+
+from songprint import audio
+from songprint.errors import AudioError
+
+
+def at_rate(samples: np.ndarray, sample_rate: int | None, wanted: int) -> np.ndarray:
+    """(n,) or (n, channels) samples at `sample_rate` -> (n,) float32 at `wanted`.
+
+    Integers are scaled to -1 .. 1, channels averaged. The resampler is that of files, so a file and its
+    samples give the same.
+    """
+    samples = np.asarray(samples)
+    if sample_rate is None or sample_rate < 1:
+        raise AudioError(f"sample_rate={sample_rate} must be given with samples (Hz): sample_rate=44100")
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise AudioError(f"samples of shape {samples.shape} are no audio: (n,) or (n, channels) are expected")
+    if samples.ndim == 2 and samples.shape[1] > 32:
+        raise AudioError(f"samples of shape {samples.shape} have {samples.shape[1]} channels."
+                         " Are they the wrong way round? (n, channels) is expected: pass samples.T")
+    if np.issubdtype(samples.dtype, np.integer):
+        samples = samples / np.float32(np.iinfo(samples.dtype).max)
+    mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype("<f4")
+    if not np.isfinite(mono).all():
+        raise AudioError("samples hold NaN or infinity: they are no audio")
+    return mono if sample_rate == wanted else audio.load(_wave(mono, sample_rate), wanted)
+
+
+def _wave(mono: np.ndarray, sample_rate: int) -> io.BytesIO:
+    """Samples (n,) float32 as a WAV file in memory."""
+    ieee_float, channels, width = 3, 1, 4
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, ieee_float, channels, sample_rate, sample_rate * width,
+                       width, 8 * width)
+    data = struct.pack("<4sI", b"data", mono.nbytes) + mono.tobytes()
+    return io.BytesIO(struct.pack("<4sI4s", b"RIFF", 4 + len(form) + len(data), b"WAVE") + form + data)
