@@ -1,0 +1,155 @@
+"""Samples -> embeddings: the neural encoders that ship with Songprint.
+
+An encoder is two files in `weights/`: the network (`NAME.onnx`) and its spec (`NAME.json`), which holds
+everything that would make old vectors or thresholds useless if it changed. Training lives elsewhere
+(`lab/`); nothing here needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from songprint.encoders import logmel
+from songprint.errors import EncoderError
+from songprint.types import Embeddings, Kind
+
+WEIGHTS = Path(__file__).with_name("weights")
+BATCH = 64                              # windows per run of the network: fits the second-level cache
+SHORTEST_SAMPLES = logmel.WINDOW_SAMPLES // 2   # less sound than half a window is not worth a guess
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What an encoder is. `id` changes with every weight: vectors of two ids cannot be compared."""
+
+    name: str
+    id: str
+    kind: Kind
+    sample_rate: int                # Hz
+    window: float                   # seconds that one vector describes
+    hop: float                      # seconds between the vectors of a recording in the library
+    query_hop: float                # seconds between the vectors of a clip: denser, for certainty
+    dim: int
+    calibration: dict = field(default_factory=dict)     # see songprint.confidence
+    training: dict = field(default_factory=dict)        # how the weights were made
+
+
+class Encoder:
+    """An ONNX network with its front end. Holds a session of onnxruntime; safe to use from threads."""
+
+    def __init__(self, spec: EncoderSpec, network: bytes, threads: int = 1):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.spec = spec
+        self.session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+
+    def encode(self, samples: np.ndarray, hop: float | None = None) -> Embeddings:
+        """(n,) float32 mono at `spec.sample_rate` -> one row per window, every `hop` seconds.
+
+        `hop` is a multiple of 1/32 s; `spec.hop` when not given. Only whole windows count, except that a
+        clip shorter than one window is filled up with silence if it is at least half as long.
+        """
+        return self.encode_stream([samples], hop)[0]
+
+    def encode_stream(self, blocks: Iterable[np.ndarray], hop: float | None = None) -> tuple[Embeddings, float]:
+        """Blocks of samples, one after the other -> embeddings of the whole, and its length in seconds.
+
+        Memory does not grow with the length, but for the vectors (1 kB per second of sound).
+        """
+        hop = self.spec.hop if hop is None else hop
+        hop_frames = round(hop * logmel.FRAMES_PER_SECOND)
+        if hop_frames < 1 or abs(hop_frames / logmel.FRAMES_PER_SECOND - hop) > 1e-9:
+            raise ValueError(f"hop={hop} must be a positive multiple of 1/{logmel.FRAMES_PER_SECOND} s")
+        counter = _Counter(blocks)
+        parts = [self._vectors(stretch, hop_frames)
+                 for stretch in _stretches(counter, hop_frames * logmel.FRAME_HOP_SAMPLES)]
+        vectors = np.concatenate(parts) if parts else np.zeros((0, self.spec.dim), np.float32)
+        return Embeddings(vectors, hop, self.spec.id), counter.samples / self.spec.sample_rate
+
+    def _vectors(self, samples: np.ndarray, hop_frames: int) -> np.ndarray:
+        """(n,) samples -> (windows, dim) float32; rows of zeros where nothing can be recognised."""
+        windows = logmel.windows(logmel.spectrogram(samples), hop_frames)           # (n, 128, 32)
+        vectors = np.zeros((len(windows), self.spec.dim), np.float32)
+        heard = np.flatnonzero(logmel.heard(windows))
+        for start in range(0, len(heard), BATCH):
+            rows = heard[start:start + BATCH]
+            vectors[rows] = self.session.run(None, {"logmel": logmel.normalise(windows[rows])})[0]
+        return vectors
+
+
+class _Counter:
+    """Counts the samples that pass."""
+
+    def __init__(self, blocks: Iterable[np.ndarray]):
+        self.blocks, self.samples = blocks, 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self.blocks:
+            self.samples += len(block)
+            yield np.asarray(block, dtype=np.float32)
+
+
+def _stretches(blocks: Iterable[np.ndarray], hop_samples: int, length: int = 30 * logmel.SAMPLE_RATE
+               ) -> Iterator[np.ndarray]:
+    """Blocks of any length -> stretches whose windows, one after the other, are those of the whole.
+
+    Neighbouring stretches overlap by what a window needs beyond its hop.
+    """
+    waiting: list[np.ndarray] = []
+    count, first = 0, True
+    for block in blocks:
+        waiting.append(block)
+        count += len(block)
+        if count >= length + logmel.WINDOW_SAMPLES:
+            samples = np.concatenate(waiting)
+            windows = (len(samples) - logmel.WINDOW_SAMPLES) // hop_samples + 1
+            yield samples[:(windows - 1) * hop_samples + logmel.WINDOW_SAMPLES]
+            waiting, first = [samples[windows * hop_samples:]], False
+            count = len(waiting[0])
+    samples = np.concatenate(waiting) if waiting else np.zeros(0, np.float32)
+    if first and SHORTEST_SAMPLES <= len(samples) < logmel.WINDOW_SAMPLES:
+        samples = np.pad(samples, (0, logmel.WINDOW_SAMPLES - len(samples)))
+    if len(samples) >= logmel.WINDOW_SAMPLES:
+        yield samples
+
+
+def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEIGHTS) -> Encoder:
+    """Open a shipped encoder; its weights are checked against the hash in its spec.
+
+    Raises EncoderError if the files are missing or damaged.
+    """
+    network, spec = folder / f"{name}.onnx", load_spec(name, folder)
+    try:
+        content = network.read_bytes()
+    except OSError as error:
+        raise EncoderError(f"cannot read the weights of encoder {name!r}: {error.strerror}. "
+                           "Reinstall Songprint: pip install --force-reinstall songprint") from error
+    if weights_hash(content) not in spec.id:
+        raise EncoderError(f"the weights of encoder {name!r} are damaged ({network}). "
+                           "Reinstall Songprint: pip install --force-reinstall songprint")
+    return Encoder(spec, content, threads)
+
+
+def load_spec(name: str = "fingerprint", folder: Path = WEIGHTS) -> EncoderSpec:
+    """The spec alone: cheap, no weights are read. Raises EncoderError for an unknown name."""
+    try:
+        fields = json.loads((folder / f"{name}.json").read_text())
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
+        raise EncoderError(f"no encoder {name!r} (there is: {known})") from error
+    return EncoderSpec(**{**fields, "kind": Kind(fields["kind"])})
+
+
+def weights_hash(network: bytes) -> str:
+    """12 hex digits that name a set of weights."""
+    return hashlib.sha256(network).hexdigest()[:12]

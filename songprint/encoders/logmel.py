@@ -1,0 +1,88 @@
+"""Samples -> log-mel windows: the front end of the fingerprint encoder, in training and in the product.
+
+Audio at 8 kHz becomes a power spectrogram (Hann, 1024 samples, every 250), 128 mel bands from 160 to
+4,000 Hz, and decibels relative to the loudest point of each window, cut at -80 dB and scaled to [-1, 1].
+A hop of 250 samples (not the usual 256) puts window starts on the frame grid for every hop that is a
+multiple of 1/32 s, so a long recording is analysed once, however its windows overlap.
+
+Band limits after Chang et al., "Neural Audio Fingerprint" (ICASSP 2021) and Araz et al., ISMIR 2025.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy.fft import rfft
+
+SAMPLE_RATE = 8000
+FRAME_SAMPLES = 1024
+FRAME_HOP_SAMPLES = 250
+FRAMES_PER_SECOND = SAMPLE_RATE // FRAME_HOP_SAMPLES        # 32
+WINDOW_FRAMES = 32
+WINDOW_SAMPLES = (WINDOW_FRAMES - 1) * FRAME_HOP_SAMPLES + FRAME_SAMPLES    # 8774: 1.1 s
+BANDS = 128
+LOWEST, HIGHEST = 160.0, 4000.0     # Hz; below 160 Hz phones and small loudspeakers have nothing
+FLOOR = 80.0                        # dB below the loudest point of the window
+QUIET = -75.0                       # dBFS of the loudest band: below it a window is silence
+STEADY = 0.5                        # dB of change over a window: below it a window is one held sound
+ACTIVE = 40.0                       # dB below the loudest point: bands that count as sounding
+
+
+@cache
+def mel_matrix() -> np.ndarray:
+    """(513, 128) float32: triangular mel filters (HTK scale), peak 1."""
+    def to_mel(hertz: float) -> float:
+        return 2595 * np.log10(1 + hertz / 700)
+
+    points = 700 * (10 ** (np.linspace(to_mel(LOWEST), to_mel(HIGHEST), BANDS + 2) / 2595) - 1)
+    frequencies = np.arange(FRAME_SAMPLES // 2 + 1)[:, None] * SAMPLE_RATE / FRAME_SAMPLES
+    lower, centre, upper = points[:-2], points[1:-1], points[2:]
+    rising = (frequencies - lower) / (centre - lower)
+    falling = (upper - frequencies) / (upper - centre)
+    return np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
+
+
+@cache
+def _hann() -> np.ndarray:
+    # scaled so that a full-scale sine has a peak power of 1, hence 0 dBFS
+    window = np.hanning(FRAME_SAMPLES + 1)[:-1]
+    return (window * 2 / window.sum()).astype(np.float32)
+
+
+def spectrogram(samples: np.ndarray) -> np.ndarray:
+    """(..., n) float32 at 8 kHz -> (..., frames, 128) float32, mel power in dBFS.
+
+    Frame j covers samples [250 j, 250 j + 1024); fewer than 1024 samples give no frame.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME_SAMPLES, axis=-1)
+    spectrum = rfft(frames[..., ::FRAME_HOP_SAMPLES, :] * _hann())
+    power = spectrum.real**2 + spectrum.imag**2
+    return 10 * np.log10(power @ mel_matrix() + np.float32(1e-12))
+
+
+def windows(decibels: np.ndarray, hop_frames: int) -> np.ndarray:
+    """(frames, 128) dBFS -> (n, 128, 32) view, band by time; n is 0 for fewer than 32 frames."""
+    if len(decibels) < WINDOW_FRAMES:
+        return np.zeros((0, BANDS, WINDOW_FRAMES), np.float32)
+    return np.lib.stride_tricks.sliding_window_view(decibels, WINDOW_FRAMES, axis=0)[::hop_frames]
+
+
+def normalise(decibels: np.ndarray) -> np.ndarray:
+    """(n, 128, 32) dBFS -> the same in [-1, 1], relative to each window's loudest point."""
+    loudest = decibels.max(axis=(1, 2), keepdims=True)
+    return np.maximum(decibels - loudest, -FLOOR) / (FLOOR / 2) + 1
+
+
+def heard(decibels: np.ndarray) -> np.ndarray:
+    """(n, 128, 32) dBFS -> (n,) bool: windows in which there is something to recognise.
+
+    Silence and held tones look alike in every recording, so their embeddings would match anything
+    (in the trials they were the worst false answers). They are told by level and by how much the
+    sounding bands change over the window.
+    """
+    loudest = decibels.max(axis=(1, 2))                                     # (n,)
+    levels = np.maximum(decibels, (loudest - FLOOR)[:, None, None])
+    sounding = levels.max(axis=2) > (loudest - ACTIVE)[:, None]             # (n, 128)
+    change = (levels.std(axis=2) * sounding).sum(axis=1) / np.maximum(sounding.sum(axis=1), 1)
+    return (loudest > QUIET) & (change > STEADY)

@@ -1,0 +1,115 @@
+"""The encoder that ships: its files, its vectors, and what it makes of music."""
+
+import json
+
+import numpy as np
+import pytest
+
+import songprint
+from lab import degrade, synth
+from lab.tunes import invent
+from songprint.encoders import WEIGHTS, load_encoder, load_spec, logmel
+from songprint.errors import EncoderError
+from songprint.samples import at_rate
+
+pytestmark = pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(), reason="no weights yet")
+RATE = logmel.SAMPLE_RATE
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder()
+
+
+@pytest.fixture(scope="module")
+def music():
+    return at_rate(synth.render(invent(5)), synth.SAMPLE_RATE, RATE)
+
+
+def test_one_line_turns_audio_into_embeddings(music):
+    embeddings = songprint.encoder("fingerprint")(music)
+    assert embeddings.vectors.shape == (len(embeddings), 128)
+    assert embeddings.hop == 0.5
+    assert embeddings.heard.mean() > 0.9          # the last chord dies away
+    np.testing.assert_allclose(np.linalg.norm(embeddings.vectors[embeddings.heard], axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1000, 12_345, 80_000])
+def test_a_stream_gives_the_embeddings_of_the_whole(encoder, music, size):
+    whole = encoder.encode(music)
+    blocks = (music[start:start + size] for start in range(0, len(music), size))
+    streamed, duration = encoder.encode_stream(blocks)
+    assert duration == len(music) / RATE
+    np.testing.assert_allclose(streamed.vectors, whole.vectors, atol=1e-4)
+
+
+def test_rows_start_at_multiples_of_the_hop(encoder, music):
+    dense, plain = encoder.encode(music, hop=0.25), encoder.encode(music)
+    np.testing.assert_allclose(dense.vectors[::2][:len(plain)], plain.vectors, atol=1e-4)
+
+
+def test_a_hop_off_the_grid_is_refused(encoder, music):
+    with pytest.raises(ValueError, match=r"hop=0.3 must be a positive multiple of 1/32 s"):
+        encoder.encode(music, hop=0.3)
+
+
+def test_silence_and_tones_give_rows_of_zeros(encoder):
+    times = np.arange(3 * RATE) / RATE
+    for samples in (np.zeros(3 * RATE, np.float32), (0.5 * np.sin(2 * np.pi * 440 * times)).astype(np.float32)):
+        assert not encoder.encode(samples).heard.any()
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [(0.0, 0), (0.3, 0), (0.8, 1), (1.1, 1), (2.2, 3)])
+def test_short_clips(encoder, music, seconds, rows):
+    assert len(encoder.encode(music[RATE:RATE + int(seconds * RATE)])) == rows
+
+
+def test_noise_moves_a_vector_less_than_another_second_of_music(encoder, music, random):
+    clean = encoder.encode(music).vectors
+    noisy = encoder.encode(degrade.add_noise(music, 5, random)).vectors
+    same = (clean * noisy).sum(axis=1).mean()
+    other = (clean * np.roll(noisy, 20, axis=0)).sum(axis=1).mean()
+    assert same > other + 0.2
+
+
+def test_the_weights_are_small_enough_to_ship():
+    assert (WEIGHTS / "fingerprint.onnx").stat().st_size < 12e6
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    (tmp_path / "fingerprint.json").write_text((WEIGHTS / "fingerprint.json").read_text())
+    (tmp_path / "fingerprint.onnx").write_bytes((WEIGHTS / "fingerprint.onnx").read_bytes()[:-1])
+    with pytest.raises(EncoderError, match="are damaged"):
+        load_encoder(folder=tmp_path)
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(EncoderError, match="no encoder 'whistle'"):
+        load_spec("whistle")
+
+
+def test_the_spec_tells_how_the_weights_were_made():
+    spec = json.loads((WEIGHTS / "fingerprint.json").read_text())
+    assert spec["training"]["steps"] > 0
+    assert spec["id"] in (WEIGHTS.parents[2] / "lab" / "MODELS.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore")       # PyTorch warns of its own exporter
+def test_the_network_in_training_gives_the_vectors_of_the_product(encoder, music, tmp_path):
+    """Export a network of random weights: front end and network are defined once and agree on both sides."""
+    torch = pytest.importorskip("torch", reason="PyTorch is needed for training only: `make lab`")
+    from lab.export import export
+    from lab.network import FingerprintNetwork
+
+    torch.manual_seed(3)
+    network = FingerprintNetwork().eval()
+    torch.save({"weights": network.state_dict(), "recipe": {}}, tmp_path / "random.pt")
+    (tmp_path / "random.json").write_text('{"steps": 0}')
+    export(tmp_path / "random.pt", folder=tmp_path)
+    product = load_encoder(folder=tmp_path).encode(music).vectors
+    windows = logmel.normalise(logmel.windows(logmel.spectrogram(music), hop_frames=16))
+    with torch.no_grad():
+        trained = network(torch.from_numpy(windows)).numpy()
+    heard = product.any(axis=1)
+    assert heard.mean() > 0.9
+    assert (product * trained).sum(axis=1)[heard].min() > 1 - 1e-3
