@@ -1,0 +1,320 @@
+"""The catalogue: recordings and their embeddings, in SQL. It is the truth; all else is derived from it.
+
+A recording and its embeddings are written in one transaction, so it is there as a whole or not at all,
+whatever happens to the process or the machine. Vectors are kept as int8: 128 bytes a segment, 0.9 MB an hour.
+
+The statements suit any database that SQLAlchemy knows; what only SQLite needs is in `sqlite.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from songprint import __version__, schema, sqlite
+from songprint.errors import LibraryError, LibraryVersionError, RecordingNotFound
+from songprint.schema import embeddings, library, recordings
+from songprint.types import Embeddings, Kind, Known, Recording, Tags
+
+FILE_NAME = "catalogue.sqlite"
+AT_ONCE = 200       # recordings read or removed by one statement: 12 MB of vectors
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the catalogue is: `revision` grows with every change of what is searched."""
+
+    revision: int
+    encoder_id: str             # whose vectors are searched; empty while nothing was ever added
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the catalogue holds."""
+
+    recordings: int
+    duration: float             # seconds
+    segments: int
+
+
+class Catalog:
+    """An open catalogue. Several processes may read and write it at the same time.
+
+    With `create` a missing one is made; otherwise that is LibraryNotFound. On a read-only file system it
+    opens for reading, and whatever would write raises LibraryError.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False, busy_timeout: float = 30.0) -> None:
+        self.folder = Path(folder)
+        self.file = self.folder / FILE_NAME
+        self._database = sqlite.open_file(self.file, create=create, busy_timeout=busy_timeout)
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def readonly(self) -> bool:
+        return self._database.readonly
+
+    def add(self, *, tags: Tags, duration: float, source: str, content_hash: str,
+            vectors: Embeddings) -> Recording | Known:
+        """Keep a recording with its embeddings; when this returns, it survives a power cut.
+
+        A content that is there already is left as it is, and comes back as `Known`.
+        """
+        row = _to_row(tags) | {"duration": duration, "source": _storable(source),
+                               "content_hash": content_hash, "added_at": schema.now()}
+        try:
+            with self._writing() as connection:
+                self._claim_encoder(connection, vectors.encoder_id)
+                recording_id = connection.execute(insert(recordings).values(row)).inserted_primary_key[0]
+                connection.execute(insert(embeddings).values(_packed(recording_id, vectors)))
+                return _to_recording(connection.execute(
+                    select(recordings).where(recordings.c.id == recording_id)).one())
+        except IntegrityError:
+            known = self.known(content_hash)
+            if known is None:
+                raise
+            return Known(source, known)
+
+    def remove(self, recording_ids: Iterable[int]) -> None:
+        """Forget these recordings: all of them, or none when one of the ids is unknown."""
+        wanted = sorted(set(recording_ids))
+        with self._writing() as connection:
+            for ids in _batches(wanted):
+                present = set(connection.scalars(select(recordings.c.id).where(recordings.c.id.in_(ids))))
+                for missing in set(ids) - present:
+                    raise _not_found(missing)
+                connection.execute(delete(embeddings).where(embeddings.c.recording_id.in_(ids)))
+                connection.execute(delete(recordings).where(recordings.c.id.in_(ids)))
+
+    def known(self, content_hash: str) -> int | None:
+        """The id of the recording with exactly this content, if there is one."""
+        with self._reading() as connection:
+            return connection.scalar(select(recordings.c.id).where(recordings.c.content_hash == content_hash))
+
+    def recording(self, recording_id: int) -> Recording:
+        """The recording with this id; RecordingNotFound when there is none."""
+        found = self.recordings_with([recording_id])
+        if recording_id not in found:
+            raise _not_found(recording_id)
+        return found[recording_id]
+
+    def recordings_with(self, recording_ids: Iterable[int]) -> dict[int, Recording]:
+        """The recordings with these ids; those that were removed meanwhile are left out."""
+        with self._reading() as connection:
+            return {row.id: _to_recording(row) for ids in _batches(sorted(set(recording_ids)))
+                    for row in connection.execute(select(recordings).where(recordings.c.id.in_(ids)))}
+
+    def recordings(self, query: str = "") -> list[Recording]:
+        """All recordings in the order they were added, or those in which every word of `query` occurs.
+
+        Words are looked for in title, artists and album, whether in capitals or not.
+        """
+        columns = (recordings.c.title, recordings.c.artists, recordings.c.album)
+        holds = [or_(*(func.lower(column).contains(word.lower(), autoescape=True) for column in columns))
+                 for word in query.split()]
+        with self._reading() as connection:
+            rows = connection.execute(select(recordings).where(and_(True, *holds)).order_by(recordings.c.id))
+            return [_to_recording(row) for row in rows]
+
+    def embeddings(self, recording_id: int) -> Embeddings:
+        """The embeddings of one recording; RecordingNotFound when there are none."""
+        found = self.embeddings_of([recording_id])
+        if recording_id not in found:
+            raise _not_found(recording_id)
+        return found[recording_id]
+
+    def embeddings_of(self, recording_ids: Iterable[int]) -> dict[int, Embeddings]:
+        """The embeddings of these recordings; those that were removed meanwhile are left out."""
+        return dict(self.each_embeddings(sorted(set(recording_ids))))
+
+    def each_embeddings(self, recording_ids: Sequence[int]) -> Iterator[tuple[int, Embeddings]]:
+        """One recording after the other, for going through the whole library in bounded memory.
+
+        Between two batches no transaction is open, so a slow reader does not hold up the writers.
+        """
+        for ids in _batches(recording_ids):
+            with self._reading() as connection:
+                rows = connection.execute(select(embeddings).join(
+                    library, library.c.encoder_id == embeddings.c.encoder_id).where(
+                    embeddings.c.recording_id.in_(ids)).order_by(embeddings.c.recording_id)).all()
+            yield from ((row.recording_id, self._unpacked(row)) for row in rows)
+
+    def searched(self) -> dict[int, int]:
+        """The recordings that can be searched with the library's encoder, and how many segments each has."""
+        with self._reading() as connection:
+            rows = connection.execute(select(embeddings.c.recording_id, embeddings.c.count).join(
+                library, library.c.encoder_id == embeddings.c.encoder_id))
+            return {row.recording_id: row.count for row in rows}
+
+    def state(self) -> State:
+        """Cheap enough to ask before every query (0.1 ms)."""
+        with self._reading() as connection:
+            return State(*connection.execute(
+                select(library.c.revision, library.c.encoder_id, library.c.schema_version)).one())
+
+    def totals(self) -> Totals:
+        """How many recordings, seconds and segments there are."""
+        with self._reading() as connection:
+            count, duration = connection.execute(
+                select(func.count(), func.coalesce(func.sum(recordings.c.duration), 0.0))).one()
+            segments = connection.scalar(select(func.coalesce(func.sum(embeddings.c.count), 0)).join(
+                library, library.c.encoder_id == embeddings.c.encoder_id))
+        return Totals(count, float(duration), int(segments))
+
+    def dim(self) -> int | None:
+        """The width of the vectors that are searched; None while there are none."""
+        with self._reading() as connection:
+            return connection.scalar(select(embeddings.c.dim).join(
+                library, library.c.encoder_id == embeddings.c.encoder_id).limit(1))
+
+    def lacking(self, encoder_id: str) -> list[Recording]:
+        """The recordings that this encoder has not read."""
+        read = select(embeddings.c.recording_id).where(embeddings.c.encoder_id == encoder_id)
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(recordings).where(recordings.c.id.not_in(read)).order_by(recordings.c.id))
+            return [_to_recording(row) for row in rows]
+
+    def check_encoder(self, present: str, wanted: str) -> None:
+        """The first recording decides with which encoder a library is made; another is refused."""
+        if present and present != wanted:
+            raise LibraryVersionError(
+                f"the library at {self.folder} was made with the encoder {present}, and this Songprint has"
+                f" {wanted}. `songprint --library {self.folder} rebuild --reencode` reads its files again")
+
+    def add_embeddings(self, recording_id: int, vectors: Embeddings) -> None:
+        """Keep what another encoder made of a recording, beside what is searched now (see `adopt`)."""
+        with self._writing() as connection:
+            connection.execute(insert(embeddings).values(_packed(recording_id, vectors)))
+
+    def adopt(self, encoder_id: str) -> None:
+        """Search with this encoder from now on, and drop what others made of the recordings it has read."""
+        newer = select(embeddings.c.recording_id).where(embeddings.c.encoder_id == encoder_id).subquery()
+        with self._writing() as connection:
+            connection.execute(update(library).values(encoder_id=encoder_id))
+            connection.execute(delete(embeddings).where(
+                embeddings.c.encoder_id != encoder_id,
+                embeddings.c.recording_id.in_(select(newer.c.recording_id))))
+
+    def problems(self) -> list[str]:
+        """What a full check of the database finds wrong; it reads everything."""
+        with self._reading() as connection:
+            found = sqlite.problems(connection)
+            rows = connection.execute(select(
+                embeddings.c.recording_id, embeddings.c.count, embeddings.c.dim,
+                func.length(embeddings.c.vectors).label("bytes")))
+            found += [f"the embeddings of recording {row.recording_id} are incomplete" for row in rows
+                      if row.bytes != row.count * row.dim]
+            return found
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return self._database.bytes_on_disk
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _migrate(self) -> None:
+        with self._named(), self._database.reading() as connection:
+            found = schema.version(connection)
+            schema.check(found)
+        if found == len(schema.STEPS):
+            return
+        if self.readonly:
+            raise LibraryError(f"the library at {self.folder} was made by an older Songprint and cannot be"
+                               " brought up to date because it is read-only")
+        more = True
+        while more:
+            with self._named(), self._database.writing() as connection:
+                more = schema.step(connection, __version__)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say of which library it is that a schema error speaks."""
+        try:
+            yield
+        except LibraryVersionError as error:
+            raise LibraryVersionError(f"cannot open the library at {self.folder}: {error}") from error
+        except LibraryError as error:
+            raise LibraryError(f"cannot open {self.file}: {error}") from error
+
+    def _reading(self):
+        return self._database.reading()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One transaction that changes what is searched, or nothing at all."""
+        with self._database.writing() as connection:
+            connection.execute(update(library).values(revision=library.c.revision + 1))
+            yield connection
+
+    def _claim_encoder(self, connection: Connection, encoder_id: str) -> None:
+        present = connection.scalar(select(library.c.encoder_id))
+        self.check_encoder(present, encoder_id)
+        if not present:
+            connection.execute(update(library).values(encoder_id=encoder_id))
+
+    def _unpacked(self, row: Row) -> Embeddings:
+        if len(row.vectors) != row.count * row.dim:
+            raise LibraryError(f"the embeddings of recording {row.recording_id} in {self.file} are damaged."
+                               f" Remove the recording and add it again")
+        quantised = np.frombuffer(row.vectors, dtype=np.int8).reshape(row.count, row.dim)
+        return Embeddings(restore(quantised), hop=row.hop, encoder_id=row.encoder_id)
+
+
+def quantise(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (n, dim) float32 -> int8: a byte for each number; cosines change by 0.003."""
+    return np.clip(np.rint(vectors * 127.0), -127, 127).astype(np.int8)
+
+
+def restore(quantised: np.ndarray) -> np.ndarray:
+    """The unit vectors (n, dim) float32 that were quantised; rows of zeros stay zero."""
+    vectors = quantised.astype(np.float32)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, length, out=vectors, where=length > 0)
+
+
+def _packed(recording_id: int, vectors: Embeddings) -> dict[str, object]:
+    return {"recording_id": recording_id, "kind": Kind.RECORDING.value, "encoder_id": vectors.encoder_id,
+            "hop": vectors.hop, "count": len(vectors), "dim": vectors.vectors.shape[1],
+            "vectors": quantise(vectors.vectors).tobytes()}
+
+
+def _to_row(tags: Tags) -> dict[str, object]:
+    row = {field.name: getattr(tags, field.name) for field in fields(Tags)}
+    row["artists"] = json.dumps([_storable(name) for name in tags.artists], ensure_ascii=False)
+    return {name: _storable(value, recordings.c[name].type.length) if isinstance(value, str) else value
+            for name, value in row.items()}
+
+
+def _to_recording(row: Row) -> Recording:
+    tags = {field.name: getattr(row, field.name) for field in fields(Tags)}
+    tags["artists"] = tuple(json.loads(row.artists))
+    return Recording(id=row.id, tags=Tags(**tags), duration=row.duration, source=row.source,
+                     content_hash=row.content_hash, added_at=row.added_at)
+
+
+def _storable(value: str, length: int | None = None) -> str:
+    """Text that every database takes: file names and broken tags may hold NUL, or bytes that are no UTF-8."""
+    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]
+
+
+def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start:start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
+
+
+def _not_found(recording_id: int) -> RecordingNotFound:
+    return RecordingNotFound(f"no recording {recording_id} in the library."
+                             " `songprint list` shows what there is")

@@ -1,0 +1,106 @@
+"""Library: what a user holds. Each verb is a line into the modules that do the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from songprint import audio, identify, ingest, samples
+from songprint.config import Settings
+from songprint.encoders import Encoder
+from songprint.ingest import OnProgress
+from songprint.store import Store
+from songprint.types import AddReport, RebuildReport, Recording, Report, Stats
+
+
+class Library:
+    """A set of recordings that Songprint knows, in one folder. Open it with `songprint.open`.
+
+    Several processes may have the same library open, and change it, at the same time.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = False, encoder: Encoder | None = None,
+                 settings: Settings | None = None) -> None:
+        self.store = Store(Path(path).expanduser(), create=create, encoder=encoder, settings=settings)
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    def add(self, paths: str | Path | Iterable[str | Path], *, recursive: bool = True,
+            workers: int | None = None, on_progress: OnProgress | None = None) -> AddReport:
+        """Add audio files, and those in folders. What is known already is left alone; see `ingest.add`."""
+        return ingest.add(self.store, _listed(paths), recursive=recursive, workers=workers,
+                          on_progress=on_progress)
+
+    def identify(self, source: str | Path | BinaryIO | np.ndarray, *, top: int = 0,
+                 sample_rate: int | None = None) -> Report:
+        """Name what a clip is: a file, an open binary file, or samples with their `sample_rate`.
+
+        Samples are float, mono (n,) or with channels (n, channels). `top` asks for the most probable names
+        below the threshold as well.
+        """
+        warnings: list[str] = []
+        rate = self.store.spec.sample_rate
+        if isinstance(source, np.ndarray):
+            clip, name = samples.at_rate(source, sample_rate, rate), ""
+        else:
+            clip, name = audio.load(source, rate, on_warning=warnings.append), _name(source)
+        report = identify.identify(clip, self.store, top=top, source=name, settings=self.store.settings)
+        return replace(report, warnings=(*warnings, *report.warnings))
+
+    def recordings(self, query: str = "") -> list[Recording]:
+        """All recordings, or those with every word of `query` in title, artists or album."""
+        return self.store.catalog.recordings(query)
+
+    def recording(self, recording_id: int) -> Recording:
+        """The recording with this id; RecordingNotFound when there is none."""
+        return self.store.catalog.recording(recording_id)
+
+    def remove(self, recording_ids: int | Iterable[int]) -> None:
+        """Forget recordings: all of them, or none when an id is unknown. Their files are not touched."""
+        self.store.catalog.remove([recording_ids] if isinstance(recording_ids, int) else recording_ids)
+
+    def rebuild(self, *, reencode: bool = False, workers: int | None = None,
+                on_progress: OnProgress | None = None) -> RebuildReport:
+        """Make the index again from the catalogue.
+
+        `reencode` first reads the files again that the present encoder has not read: needed after it changed.
+        """
+        report = RebuildReport(0, [])
+        if reencode:
+            report = ingest.reencode(self.store, workers=workers, on_progress=on_progress)
+        self.store.rebuild()
+        return report
+
+    def stats(self) -> Stats:
+        """What the library holds and what it takes."""
+        return self.store.stats()
+
+    def __len__(self) -> int:
+        return self.store.catalog.totals().recordings
+
+    def __bool__(self) -> bool:
+        return True         # an empty library is a library
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _listed(paths: str | Path | Iterable[str | Path]) -> Iterable[str | Path]:
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def _name(source: str | Path | BinaryIO) -> str:
+    return str(source) if isinstance(source, str | Path) else str(getattr(source, "name", ""))

@@ -1,0 +1,124 @@
+"""The tables of a catalogue, and the numbered steps that bring an older one up to date.
+
+A catalogue names its schema version in `library.schema_version`. Opening it runs the steps it lacks, each in
+a transaction of its own; an empty database is simply version 0, so new libraries and old ones take the same
+road. To change the tables: write step 1 out as it is now, change the tables here, and append a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+    text,
+)
+
+from songprint.errors import LibraryError, LibraryVersionError
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only in a column that it calls INTEGER.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+library = Table(
+    "library", metadata,                                        # one row
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),             # grows with every change of what is searched
+    Column("encoder_id", String(200), nullable=False),          # empty until the first recording is added
+    Column("created_at", String(40), nullable=False),
+    Column("songprint_version", String(40), nullable=False),    # that made it
+)
+
+recordings = Table(
+    "recordings", metadata,
+    Column("id", _Id, primary_key=True),                        # never used again after a removal
+    Column("content_hash", String(128), nullable=False, unique=True),
+    Column("title", String(1000), nullable=False),
+    Column("artists", Text, nullable=False),                    # a JSON list of names
+    Column("album", String(1000), nullable=False),
+    Column("isrc", String(40), nullable=False),
+    Column("track", Integer),
+    Column("year", Integer),
+    Column("musicbrainz_recording_id", String(100), nullable=False),
+    Column("musicbrainz_release_id", String(100), nullable=False),
+    Column("work", String(200), nullable=False),
+    Column("duration", Float(53), nullable=False),              # seconds
+    Column("source", Text, nullable=False),
+    Column("added_at", String(40), nullable=False),             # UTC, ISO 8601
+    sqlite_autoincrement=True,
+)
+
+embeddings = Table(
+    "embeddings", metadata,
+    Column("recording_id", _Id, ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("encoder_id", String(200), primary_key=True),
+    Column("hop", Float(53), nullable=False),                   # seconds between rows
+    Column("count", Integer, nullable=False),                   # rows
+    Column("dim", Integer, nullable=False),
+    Column("vectors", LargeBinary(2**28), nullable=False),      # (count, dim) int8: unit vectors times 127
+)
+
+Index("recordings_by_title", recordings.c.title, mysql_length=200)
+# Which recordings are searched is asked at every change: answered without touching the vectors.
+Index("embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id,
+      embeddings.c.count)
+
+
+def _step_1(connection: Connection, songprint_version: str) -> None:
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(library.insert().values(
+        id=1, schema_version=1, revision=0, encoder_id="", created_at=now(),
+        songprint_version=songprint_version))
+
+
+STEPS: list[Callable[[Connection, str], None]] = [_step_1]      # STEPS[n] leads from version n to n + 1
+
+
+def version(connection: Connection) -> int:
+    """The schema version of what is there: 0 for an empty database."""
+    tables = inspect(connection).get_table_names()
+    if not tables:
+        return 0
+    if "library" not in tables:
+        raise LibraryError("its database is not a Songprint catalogue")
+    return connection.execute(text("SELECT schema_version FROM library")).scalar_one()
+
+
+def check(found: int) -> None:
+    """Refuse a catalogue made by a newer Songprint: it may mean things that this one cannot know."""
+    if found > len(STEPS):
+        raise LibraryVersionError(
+            f"it has schema version {found}, and this Songprint knows up to {len(STEPS)}."
+            " Upgrade with `pip install --upgrade songprint`")
+
+
+def step(connection: Connection, songprint_version: str) -> bool:
+    """Take the next step, inside the caller's transaction. False when there was none left to take."""
+    found = version(connection)
+    check(found)
+    if found == len(STEPS):
+        return False
+    STEPS[found](connection, songprint_version)
+    connection.execute(text("UPDATE library SET schema_version = :version"), {"version": found + 1})
+    return True
+
+
+def now() -> str:
+    """The time as the catalogue writes it: UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

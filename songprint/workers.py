@@ -1,0 +1,256 @@
+"""Audio files -> Read values, in this process or by several worker processes.
+
+Decoders are large programs in C that meet broken files: one that crashes takes its worker with it, not the
+batch. Each worker has a pipe of its own, so it is known which file it was at, and nothing is shared that a
+dying process could leave locked. Workers never outlive the process that started them, however it ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+
+from songprint import audio, encoders, tags
+from songprint.errors import AudioError, SongprintError
+from songprint.index import MAX_SEGMENTS
+from songprint.types import Embeddings, Skipped, Tags
+
+log = logging.getLogger(__name__)
+
+SHORTEST = 1.0          # seconds of audio from which a recording can be recognised
+AHEAD = 2               # files given to a worker: the one it reads, and one so that it need not wait
+ATTEMPTS = 2            # a worker may also die of something else than its file, such as a lack of memory
+WATCH = 1.0             # seconds between two looks at whether the parent is alive
+
+
+@dataclass(frozen=True)
+class Read:
+    """One audio file, decoded and encoded."""
+
+    path: str
+    tags: Tags
+    duration: float             # seconds
+    vectors: Embeddings
+    warnings: tuple[str, ...]
+
+
+def read(path: str, encoder: encoders.Encoder) -> Read | Skipped:
+    """Decode and encode one file in bounded memory. Whatever is wrong with the file is a `Skipped`."""
+    warnings: list[str] = []
+    try:
+        blocks = audio.blocks(path, encoder.spec.sample_rate, on_warning=warnings.append)
+        vectors, duration = encoder.encode_stream(blocks)
+        if duration < SHORTEST:
+            return Skipped(path, f"too short: {duration:.1f} s of audio, and {SHORTEST:.0f} s are needed")
+        if not vectors.heard.any():
+            return Skipped(path, "silent: nothing to recognise in it")
+        if len(vectors) > MAX_SEGMENTS:
+            return Skipped(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
+        return Read(path, tags.read_tags(path), duration, vectors, tuple(warnings))
+    except AudioError as error:
+        return Skipped(path, str(error))
+    except SongprintError:
+        raise                                   # not the file's fault: the next one would fail as well
+    except OSError as error:
+        return Skipped(path, f"cannot read it: {error.strerror or error}")
+    except MemoryError:
+        return Skipped(path, "not enough memory to decode it")
+    except Exception as error:                  # one odd file must not end a batch of ten thousand
+        log.exception("reading %s", path)
+        return Skipped(path, f"cannot read it: {type(error).__name__}: {error}")
+
+
+def read_all(paths: Iterable[str], workers: int, given: encoders.Encoder | None) -> Iterator[Read | Skipped]:
+    """Read files by `workers` processes; `paths` is asked for the next one only when a worker has room.
+
+    Results come as they are ready. `given` is the encoder for the workers, None for the one that is shipped.
+    """
+    coming = (_Task(path) for path in paths)
+    crew = _Crew(workers, given)
+    try:
+        while True:
+            crew.hand_out(coming)
+            if crew.idle:
+                return
+            yield from crew.results()
+    finally:
+        crew.dismiss()
+
+
+def possible(given: encoders.Encoder | None) -> bool:
+    """Whether workers can be had: not with an encoder that cannot be sent, nor inside another's worker."""
+    try:
+        pickle.dumps(given)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        log.info("adding with one process, because the encoder cannot be sent to others: %s", error)
+        return False
+    return not multiprocessing.current_process().daemon
+
+
+@dataclass
+class _Task:
+    path: str
+    crashes: int = 0
+
+
+class _Crew:
+    """Up to `size` workers; one that dies is replaced, and its files are given to others."""
+
+    def __init__(self, size: int, given: encoders.Encoder | None) -> None:
+        self.size = size
+        self._given = given
+        self._workers: list[_Worker] = []
+        self._again: deque[_Task] = deque()
+
+    @property
+    def idle(self) -> bool:
+        return not any(worker.tasks for worker in self._workers)
+
+    def hand_out(self, coming: Iterator[_Task]) -> None:
+        """Give every worker something to do, as long as there is something."""
+        while len(self._workers) < self.size or any(len(worker.tasks) < AHEAD for worker in self._workers):
+            task = self._again.popleft() if self._again else next(coming, None)
+            if task is None:
+                return
+            self._least_busy().give(task)
+
+    def results(self) -> Iterator[Read | Skipped]:
+        """What is done by now, waiting for at least one worker."""
+        at_work = {worker.pipe: worker for worker in self._workers if worker.tasks}
+        for pipe in wait(list(at_work)):
+            worker = at_work[pipe]
+            try:
+                yield worker.result()
+            except (EOFError, OSError):
+                yield from self._after_death_of(worker)
+
+    def dismiss(self) -> None:
+        """Stop now; a ten-hour file is not waited for."""
+        for worker in self._workers:
+            worker.end()
+
+    def _least_busy(self) -> _Worker:
+        least = min(self._workers, key=lambda worker: len(worker.tasks), default=None)
+        if least is None or (least.tasks and len(self._workers) < self.size):
+            least = _Worker(self._given)
+            self._workers.append(least)
+        return least
+
+    def _after_death_of(self, worker: _Worker) -> Iterator[Skipped]:
+        self._workers.remove(worker)
+        worker.end()
+        reading = worker.tasks[0]
+        reading.crashes += 1
+        if reading.crashes >= ATTEMPTS:
+            worker.tasks.popleft()
+            yield Skipped(reading.path, "its decoder crashed")
+        self._again.extend(worker.tasks)
+
+
+class _Worker:
+    """A process that reads the files it is sent, in order."""
+
+    def __init__(self, given: encoders.Encoder | None) -> None:
+        self.tasks: deque[_Task] = deque()
+        context = multiprocessing.get_context("spawn")      # a fork would inherit locks held by other threads
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, given, os.getpid()), daemon=True)
+        with _hidden_main(given), _without_interrupts():
+            self._process.start()
+        theirs.close()
+
+    def give(self, task: _Task) -> None:
+        self.tasks.append(task)
+        with suppress(OSError):             # it has died: its next result will say so
+            self.pipe.send(task.path)
+
+    def result(self) -> Read | Skipped:
+        result = self.pipe.recv()
+        self.tasks.popleft()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self.pipe.close()
+
+
+@contextmanager
+def _hidden_main(given: encoders.Encoder | None) -> Iterator[None]:
+    """Keep a new worker from running the user's script again.
+
+    It needs nothing from there, unless the encoder was defined in it. A script without
+    `if __name__ == "__main__":` would add its music once more in every worker.
+    """
+    main = sys.modules["__main__"]
+    if type(given).__module__ == "__main__":
+        yield
+        return
+    kept = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__dict__.update(dict.fromkeys(kept))
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal. A worker inherits that it does not hear it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()               # its start would end the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# What follows runs in the worker.
+
+def _work(pipe: Connection, given: encoders.Encoder | None, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)    # where it could not be blocked from the start
+    _die_with(parent)
+    encoder = given
+    while True:
+        try:
+            path = pipe.recv()
+        except EOFError:
+            return
+        try:
+            encoder = encoder or encoders.load_encoder()
+            result = read(path, encoder)
+        except SongprintError as error:
+            result = error
+        pipe.send(result)
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH)
+    os._exit(1)

@@ -1,0 +1,96 @@
+"""Small worlds that many tests start from. No test needs the network, and most need no neural model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+
+import songprint
+from songprint.library import Library
+from songprint.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the settings nor the library of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("SONGPRINT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> list[Path]:
+    """Five songs of five seconds in `tmp_path/music`."""
+    return toy.write_songs(tmp_path / "music", 5)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store with the toy encoder."""
+    with Store(tmp_path / "library", create=True, encoder=toy.ToyEncoder()) as store:
+        yield store
+
+
+@pytest.fixture
+def library(tmp_path: Path, songs: list[Path]) -> Iterator[Library]:
+    """A library of the five songs, with the toy encoder."""
+    with songprint.open(tmp_path / "library", create=True, encoder=toy.ToyEncoder()) as library:
+        library.add(songs, workers=1)
+        yield library
+
+
+class Disk:
+    """A small disk of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make_readonly(self) -> None:
+        subprocess.run(["mount", "-o", "remount,ro", self.path], check=True)
+
+    def make_larger(self) -> None:
+        subprocess.run(["mount", "-o", "remount,size=32m", self.path], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk of 2 MB in memory; needs Linux and root."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "songprint-test", path], check=True,
+                       capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("cannot mount a small disk here: needs Linux and root")
+    yield Disk(path)
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+@pytest.fixture
+def run_python() -> Callable[..., str]:
+    """Run Python in a process of its own, with the package and the toys at hand; gives its output."""
+
+    def run(*arguments: str) -> str:
+        return subprocess.run([sys.executable, *arguments], check=True, text=True, stdout=subprocess.PIPE,
+                              env=environment(), timeout=60).stdout
+
+    return run
+
+
+def environment() -> dict[str, str]:
+    """The environment for a child that imports the package and the toys."""
+    tests = Path(__file__).parent
+    paths = [str(tests.parent), str(tests), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -1,0 +1,133 @@
+"""The library as a user holds it, and the public names."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import toy
+
+import songprint
+from songprint import samples
+from songprint.config import Settings
+from songprint.errors import AudioError, LibraryNotFound, RecordingNotFound
+from songprint.library import Library
+
+
+def test_what_was_added_is_listed_shown_and_removed(library):
+    assert len(library) == 5
+    [found] = library.recordings("song 03")
+    assert found == library.recording(found.id) and found.name == "Band 03 - Song 03"
+    library.remove(found.id)
+    assert len(library) == 4 and library.recordings("song 03") == []
+    with pytest.raises(RecordingNotFound, match=f"no recording {found.id}"):
+        library.recording(found.id)
+    library.remove(recording.id for recording in library.recordings())
+    assert len(library) == 0 and library
+
+
+def test_one_path_may_be_given_as_it_is(library, songs, tmp_path):
+    assert len(library.add(songs[0].parent).known) == 5
+    assert len(library.add(str(songs[0])).known) == 1
+
+
+def test_stats_say_what_the_library_holds_and_takes(library):
+    stats = library.stats()
+    assert (stats.recordings, stats.duration, stats.segments) == (5, 25.0, 45)
+    assert stats.path == str(library.path)
+    assert stats.catalogue_bytes > 4096 and stats.index_bytes == 0 and stats.index_kind == "exact"
+    assert (stats.encoder_id, stats.schema_version) == ("toy-1", 1)
+
+
+def test_rebuild_keeps_the_recordings(library):
+    before = library.recordings()
+    report = library.rebuild()
+    assert (report.reencoded, report.skipped) == (0, [])
+    assert library.rebuild(reencode=True).reencoded == 0
+    assert library.recordings() == before
+
+
+def test_a_changed_encoder_is_taken_up_by_rebuild(library):
+    with songprint.open(library.path, encoder=toy.ToyEncoder("toy-2")) as newer:
+        with pytest.raises(songprint.LibraryError, match="rebuild --reencode"):
+            newer.add("x.wav")
+        assert newer.rebuild(reencode=True).reencoded == 5
+        assert newer.stats().encoder_id == "toy-2"
+        assert not (newer.path / "index" / "toy-1").exists()
+
+
+def test_open_makes_a_library_only_when_it_is_told_to(tmp_path, monkeypatch):
+    with pytest.raises(LibraryNotFound):
+        songprint.open(tmp_path / "new")
+    with songprint.open(tmp_path / "new", create=True) as made:
+        assert isinstance(made, Library) and len(made) == 0
+    monkeypatch.setenv("SONGPRINT_LIBRARY", str(tmp_path / "new"))
+    with songprint.open() as opened:
+        assert opened.path == tmp_path / "new"
+    with songprint.open(settings=Settings(library=tmp_path / "new")) as opened:
+        assert opened.path == tmp_path / "new"
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """What of a clip reaches the search."""
+    clips = []
+
+    def listen(clip, store, *, top, source, settings):
+        clips.append((clip, source))
+        return songprint.Report([], [], len(clip) / toy.SAMPLE_RATE, 50.0, 5, 0.0, source)
+    monkeypatch.setattr("songprint.library.identify.identify", listen)
+    return clips
+
+
+def test_a_clip_may_be_a_file_an_open_file_or_samples(library, songs, heard):
+    library.identify(songs[0])
+    library.identify(str(songs[0]))
+    library.identify(io.BytesIO(songs[0].read_bytes()))
+    library.identify(toy.song(0), sample_rate=toy.SAMPLE_RATE)
+    library.identify(np.stack([toy.song(0), toy.song(0)], axis=1), sample_rate=toy.SAMPLE_RATE)
+    for clip, _ in heard:
+        assert clip.dtype == np.float32 and clip == pytest.approx(toy.song(0), abs=1e-3)
+    assert [source for _, source in heard] == [str(songs[0]), str(songs[0]), "", "", ""]
+
+
+def test_a_damaged_clip_is_identified_with_a_warning(library, songs, heard):
+    clip = songs[0].with_name("cut.wav")
+    clip.write_bytes(songs[0].read_bytes()[:50_000])
+    report = library.identify(clip)
+    assert len(report.warnings) == 1 and "breaks off" in report.warnings[0]
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
+def test_samples_are_brought_to_the_rate_that_is_wanted(rate):
+    seconds = np.arange(2 * rate) / rate
+    resampled = samples.at_rate(0.5 * np.sin(2 * np.pi * 440 * seconds), rate, 8000)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 8000)
+    assert resampled.dtype == np.float32 and abs(len(resampled) - 16000) <= 2
+    assert np.corrcoef(resampled[100:15900], expected[100:15900])[0, 1] > 0.999
+
+
+def test_integers_and_channels_become_mono_floats():
+    integers = (toy.song(1) * 32767).astype(np.int16)
+    assert samples.at_rate(integers, 8000, 8000) == pytest.approx(toy.song(1), abs=1e-3)
+    stereo = np.stack([toy.song(1), -toy.song(1)], axis=1)
+    assert not samples.at_rate(stereo, 8000, 8000).any()
+
+
+@pytest.mark.parametrize(("array", "rate", "message"), [
+    (np.zeros(100), None, r"sample_rate=None must be given with samples \(Hz\)"),
+    (np.zeros(0), 8000, r"samples of shape \(0,\) are no audio"),
+    (np.zeros((1, 2, 3)), 8000, "are no audio"),
+    (np.zeros((2, 8000)), 8000, "pass samples.T"),
+    (np.array([0.0, np.nan]), 8000, "NaN or infinity"),
+])
+def test_samples_that_are_no_audio_are_refused(array, rate, message):
+    with pytest.raises(AudioError, match=message):
+        samples.at_rate(array, rate, 8000)
+
+
+def test_the_public_names_are_there():
+    assert {name for name in dir(songprint) if getattr(songprint, name) is not None} == set(songprint.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'opne'"):
+        songprint.opne  # noqa: B018

@@ -1,0 +1,111 @@
+"""A toy encoder and toy songs: real enough that a clip finds its song, with no neural network involved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import wave
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from songprint import confidence
+from songprint.encoders import EncoderSpec
+from songprint.types import Embeddings, Kind
+
+SAMPLE_RATE = 8000
+HOP = 0.5
+DIM = 128
+POISON = 0.625          # an amplitude at which the toy encoder crashes if it is told to
+
+
+@dataclass(frozen=True)
+class ToyEncoder:
+    """A fixed projection of each second's spectrum to unit vectors; digital silence gives zeros.
+
+    Picklable, so workers can have it. `seconds` is how long it takes for each file; with `crashes` it kills
+    its process when it hears a file made by `write_poison`.
+    """
+
+    id: str = "toy-1"
+    seconds: float = 0.0
+    crashes: bool = False
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return EncoderSpec(name="toy", id=self.id, kind=Kind.RECORDING, sample_rate=SAMPLE_RATE, window=1.0,
+                           hop=HOP, query_hop=HOP / 2, dim=DIM)
+
+    def encode(self, samples: np.ndarray, hop: float | None = None) -> Embeddings:
+        return self.encode_stream([samples], hop)[0]
+
+    def encode_stream(self, blocks: Iterable[np.ndarray], hop: float | None = None
+                      ) -> tuple[Embeddings, float]:
+        hop = hop or HOP
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
+        time.sleep(self.seconds)
+        if self.crashes and len(samples) and abs(samples.max() - POISON) < 0.01:
+            os.kill(os.getpid(), signal.SIGKILL)
+        starts = range(0, len(samples) - SAMPLE_RATE + 1, round(hop * SAMPLE_RATE))
+        windows = np.stack([samples[start:start + SAMPLE_RATE] for start in starts]) if starts else \
+            np.zeros((0, SAMPLE_RATE), np.float32)
+        return Embeddings(_project(windows), hop, self.id), len(samples) / SAMPLE_RATE
+
+
+class JudgingToyEncoder(ToyEncoder):
+    """The toy encoder with a calibration: a line is right if its mean cosine is above 0.87."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        weights = [40.0 if feature == "score" else 0.0 for feature in confidence.FEATURES]
+        calibration = {"features": list(confidence.FEATURES), "weights": weights, "bias": -40 * 0.87,
+                       "thresholds": {confidence.DEFAULT_RATE: 50.0}}
+        return replace(super().spec, calibration=calibration)
+
+
+def _project(windows: np.ndarray) -> np.ndarray:
+    """(n, samples) -> (n, DIM) unit vectors, zeros for silence."""
+    spectrum = np.abs(np.fft.rfft(windows, axis=1))[:, :4000].reshape(len(windows), 400, 10).mean(axis=2)
+    vectors = np.sqrt(spectrum) @ np.random.default_rng(7).normal(size=(400, DIM))
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).astype(np.float32)
+
+
+def song(seed: int, duration: float = 5.0) -> np.ndarray:
+    """(n,) float32: a melody of short notes that no other seed has."""
+    random = np.random.default_rng(seed)
+    seconds = np.arange(round(duration * SAMPLE_RATE)) / SAMPLE_RATE
+    notes = random.uniform(100, 3500, size=int(duration / 0.25) + 1)
+    phase = 2 * np.pi * np.cumsum(notes[(seconds / 0.25).astype(int)]) / SAMPLE_RATE
+    return (0.5 * np.sin(phase)).astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray) -> Path:
+    """Write samples (n,) as a 16-bit WAV file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path
+
+
+def write_song(path: Path, seed: int, duration: float = 5.0) -> Path:
+    return write(path, song(seed, duration))
+
+
+def write_poison(path: Path) -> Path:
+    """A file at which a `ToyEncoder(crashes=True)` dies."""
+    samples = song(999)
+    samples[100] = POISON
+    return write(path, samples)
+
+
+def write_songs(folder: Path, count: int, duration: float = 5.0) -> list[Path]:
+    """`Band 00 - Song 00.wav` and so on; with the same count always the same."""
+    return [write_song(folder / f"Band {seed:02} - Song {seed:02}.wav", seed, duration)
+            for seed in range(count)]
