@@ -1,0 +1,148 @@
+"""Fit the judge of `songprint.confidence` on music that no weight was trained on, and choose thresholds.
+
+    python -m lab.calibrate --data data --noise NOISE_DIR
+
+Clips of the calibration music are asked against two libraries that hold it: a small one, and one with all the
+training music beside it. Each clip is also asked as if its own recording were not there, so that whatever
+is found is wrong: the hardest unknowns, by the same composers. Probabilities hold for one known clip in
+two. The result is written into the encoder's spec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lab import clips, corpus
+from songprint import confidence
+from songprint.encoders import WEIGHTS, Encoder, load_encoder
+from songprint.identify import Hypothesis, hypotheses, windows_of
+from songprint.store import Store
+from songprint.types import Tags
+
+RATES = (0.05, 0.01, 0.001)             # false-accept rates that get a threshold
+SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not raise the threshold
+RIDGE = 0.02                            # keeps weights of features that say the same apart and small
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the search said of one clip: features of its best lines, and which of them are right."""
+
+    features: list[dict[str, float]]
+    right: list[bool]
+    length: float
+
+
+def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder) -> tuple[Store, dict[str, int]]:
+    """A library of tracks decoded earlier -> the store, and the recording id of each path."""
+    store = Store(folder, create=True, encoder=encoder)
+    ids = {}
+    for number, track in enumerate(tracks, 1):
+        samples = np.asarray(corpus.load_pcm(data, track)).astype(np.float32) / 32768
+        ids[track.path] = store.catalog.add(
+            tags=Tags(title=track.name), duration=track.duration, source=track.path,
+            content_hash=f"{track.id:032x}", vectors=encoder.encode(samples)).id
+        if number % 50 == 0 or number == len(tracks):
+            print(f"{number}/{len(tracks)} tracks", file=sys.stderr)
+    store.refresh()
+    return store, ids
+
+
+def ask(samples: np.ndarray, store: Store, truth: int | None, length: float, leave_out: int | None = None
+        ) -> Question:
+    """The three most likely lines of a clip's only window."""
+    query = store.encoder.encode(samples, hop=store.encoder.spec.query_hop)
+    found: list[Hypothesis] = []
+    for window in windows_of(query):
+        found += hypotheses(query, store, window, leave_out)
+    found = found[:3]
+    return Question([h.features for h in found], [h.line.recording_id == truth for h in found], length)
+
+
+def fit(questions: list[Question]) -> tuple[np.ndarray, float]:
+    """Logistic regression (Newton's method) -> weights of the features as they are, and the bias."""
+    rows = [[values[name] for name in confidence.FEATURES] for q in questions for values in q.features]
+    labels = np.array([float(right) for q in questions for right in q.right])
+    matrix = np.array(rows)
+    mean, scale = matrix.mean(axis=0), matrix.std(axis=0) + 1e-6
+    design = np.hstack([(matrix - mean) / scale, np.ones((len(matrix), 1))])
+    penalty = np.diag([RIDGE * len(matrix) / 100] * matrix.shape[1] + [0.0])
+    beta = np.zeros(design.shape[1])
+    for _ in range(40):
+        probability = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        gradient = design.T @ (labels - probability) - penalty @ beta
+        curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
+        beta += np.linalg.solve(curvature + 1e-9 * np.eye(len(beta)), gradient)
+    weights = beta[:-1] / scale
+    return weights, float(beta[-1] - weights @ mean)
+
+
+def best_logits(questions: list[Question], weights: np.ndarray, bias: float) -> np.ndarray:
+    """(questions,) log-odds of the answer that would be given; very low where there is none."""
+    return np.array([max((bias + sum(w * values[name] for w, name in zip(weights, confidence.FEATURES, strict=True))
+                          for values in q.features), default=-20.0) for q in questions])
+
+
+def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
+    encoder = load_encoder(threads=2)
+    tracks = corpus.load_tracks(data, "calibration")
+    others = [track for track in corpus.load_tracks(data, "train") if track.path]
+    kinds = [path for path in sorted(noise.glob("*.opus"))
+             if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE]
+    lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))[:400]
+    around = clips.Surroundings.load(kinds, lines, room_seed=5000)
+    rate = encoder.spec.sample_rate
+    known: list[Question] = []
+    unknown: list[Question] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, held in (("small", tracks), ("large", tracks + others)):
+            store, ids = fill(Path(folder) / name, data, held, encoder)
+            paths = [Path(track.path) for track in tracks]
+            for clip in clips.draw(paths, per_condition, around, rate, seed=11, lengths=(2.0, *clips.LENGTHS)):
+                # what is cut beyond the seconds kept of a long track is unknown to the library
+                truth = ids[clip.track] if clip.start + clip.length < corpus.LONGEST - 5 else None
+                if truth is not None:
+                    known.append(ask(clip.samples, store, truth, clip.length))
+                unknown.append(ask(clip.samples, store, None, clip.length, leave_out=ids[clip.track]))
+            for _, samples in clips.nothings(rate, around, count=8, seed=12):
+                unknown.append(ask(samples, store, None, 5.0))
+            store.close()
+    weights, bias = fit(known + unknown)
+    negative = best_logits([q for q in unknown if q.length >= SHORTEST_FOR_THRESHOLD], weights, bias)
+    thresholds = {str(rate): confidence.to_confidence(float(np.quantile(negative, 1 - rate))) for rate in RATES}
+    positive = best_logits(known, weights, bias)
+    report(known, positive, negative, thresholds)
+    return {"features": list(confidence.FEATURES), "weights": [round(float(w), 5) for w in weights],
+            "bias": round(bias, 5), "thresholds": thresholds, "known": len(known), "unknown": len(unknown)}
+
+
+def report(known: list[Question], positive: np.ndarray, negative: np.ndarray, thresholds: dict[str, float]) -> None:
+    top = np.array([any(q.right) for q in known])
+    print(f"{len(known)} known clips, right name among the first three lines: {100 * top.mean():.1f} %")
+    for rate, threshold in thresholds.items():
+        level = np.quantile(negative, 1 - float(rate))
+        print(f"false accepts {100 * float(rate):g} %: confidence {threshold}, known clips answered "
+              f"{100 * (positive >= level).mean():.1f} %")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--noise", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=20, help="per condition and length")
+    options = parser.parse_args()
+    calibration = calibrate(options.data, options.noise, options.clips)
+    file = WEIGHTS / "fingerprint.json"
+    spec = json.loads(file.read_text())
+    file.write_text(json.dumps({**spec, "calibration": calibration}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Clips to ask about: cut from music, damaged in thirteen ways, with the truth beside them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lab import degrade, rooms
+from songprint import audio
+from songprint.errors import AudioError
+from songprint.samples import at_rate
+
+RATE = 16_000               # Hz: clips are damaged at this rate, then heard by the encoder at its own
+CONTEXT = 1.5               # seconds of music before a clip: rooms and codecs are already running
+TAIL = 1.0                  # seconds after it, used up by changes of speed
+SPEEDS = {"speed +4 %": (1.04, 1.04), "speed -2 %": (0.98, 0.98), "pitch +1": (1.0, 2 ** (1 / 12)),
+          "tempo +6 %": (1.06, 1.0)}        # (tempo, pitch)
+NOISES = {"noise 10 dB": 10, "noise 5 dB": 5, "noise 0 dB": 0}
+CODECS = {"mp3 32k": ("libmp3lame", 32_000), "opus 12k": ("libopus", 12_000)}
+CONDITIONS = ("clean", *CODECS, *NOISES, "room + noise 5 dB", "phone", "speech 0 dB", *SPEEDS)
+LENGTHS = (3.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What clips are damaged with, all at RATE. Without recordings, noise is pink and nobody speaks."""
+
+    noise: list[np.ndarray]
+    speech: list[np.ndarray]
+    rooms: list[np.ndarray]
+
+    @classmethod
+    def load(cls, noise: Sequence[Path], speech: Sequence[Path], room_seed: int) -> Surroundings:
+        return cls([audio.load(path, RATE) for path in noise],
+                   [audio.load(path, RATE) for path in speech],
+                   rooms.simulate(20, RATE, room_seed))
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        return tuple(name for name in CONDITIONS if self.speech or name != "speech 0 dB")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A question with its answer."""
+
+    samples: np.ndarray         # at the encoder's sample rate
+    track: str                  # path of the music
+    start: float                # seconds in it
+    condition: str
+    length: float
+    speed: float
+
+
+def cut(music: np.ndarray, start: float, length: float, condition: str, around: Surroundings,
+        rng: np.random.Generator) -> np.ndarray:
+    """(n,) at RATE -> (length * RATE,): the clip that begins at `start` seconds, damaged."""
+    tempo, pitch = SPEEDS.get(condition, (1.0, 1.0))
+    first = int((start - CONTEXT * tempo) * RATE)
+    excerpt = music[first:int((start + length * tempo + TAIL) * RATE)]
+    if condition in SPEEDS:
+        excerpt = degrade.stretch(excerpt, RATE, tempo, pitch)
+    excerpt = _damage(excerpt, condition, around, rng)
+    begin = int(CONTEXT * RATE)
+    return np.pad(excerpt, (0, RATE))[begin:begin + int(length * RATE)].astype(np.float32)
+
+
+def _damage(excerpt: np.ndarray, condition: str, around: Surroundings, rng: np.random.Generator) -> np.ndarray:
+    def noisy(samples: np.ndarray, snr: float) -> np.ndarray:
+        noise = around.noise[rng.integers(len(around.noise))] if around.noise else None
+        return degrade.add_noise(samples, snr, rng, noise)
+
+    if condition in CODECS:
+        return degrade.code(excerpt, RATE, *CODECS[condition])
+    if condition in NOISES:
+        return noisy(excerpt, NOISES[condition])
+    if condition == "room + noise 5 dB":
+        return noisy(degrade.convolve(excerpt, around.rooms[rng.integers(len(around.rooms))]), 5)
+    if condition == "phone":
+        return degrade.phone(noisy(excerpt, 10), RATE, rng)
+    if condition == "speech 0 dB":
+        return degrade.mix(excerpt, _talk(len(excerpt), around, rng), 0)
+    return excerpt
+
+
+def _talk(count: int, around: Surroundings, rng: np.random.Generator) -> np.ndarray:
+    """(count,) samples of lines spoken one after the other."""
+    parts, total = [], 0
+    while total < count:
+        parts.append(around.speech[rng.integers(len(around.speech))])
+        total += len(parts[-1])
+    return np.concatenate(parts)[:count]
+
+
+def draw(paths: Sequence[Path], per_condition: int, around: Surroundings, sample_rate: int, seed: int,
+         lengths: Sequence[float] = LENGTHS) -> Iterator[Clip]:
+    """`per_condition` clips for each condition and length, spread evenly over the files.
+
+    Places are random but sounding: a clip is cut where the music is within 40 dB of its loudest.
+    """
+    rng = np.random.default_rng(seed)
+    wanted = [(condition, length) for condition in around.conditions for length in lengths] * per_condition
+    rng.shuffle(wanted)
+    for number, path in enumerate(paths):
+        share = wanted[number::len(paths)]
+        if number % 10 == 0:
+            print(f"cutting clips: {number}/{len(paths)} files", file=sys.stderr)
+        try:
+            music = audio.load(path, RATE) if share else None
+        except AudioError:
+            continue
+        for condition, length in share:
+            start = _sounding_place(music, float(length), rng)
+            if start is None:
+                continue
+            samples = cut(music, start, float(length), str(condition), around, rng)
+            yield Clip(at_rate(samples, RATE, sample_rate), str(path), start, str(condition), float(length),
+                       SPEEDS.get(str(condition), (1.0, 1.0))[0])
+
+
+def _sounding_place(music: np.ndarray, length: float, rng: np.random.Generator) -> float | None:
+    span = len(music) / RATE - 1.1 * length - 2 * CONTEXT - TAIL
+    if span <= 0:
+        return None
+    loud = degrade.rms(music)
+    for _ in range(20):
+        start = 1.1 * CONTEXT + rng.random() * span
+        part = music[int(start * RATE):int((start + length) * RATE)]
+        if min(degrade.rms(third) for third in np.array_split(part, 3)) > 0.01 * loud:
+            return start
+    return None
+
+
+def nothings(sample_rate: int, around: Surroundings, count: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What must never be answered: (name, samples) of silence, tones, chords, sweeps, noise, speech."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(5 * sample_rate) / sample_rate
+    for _ in range(count):
+        frequency = rng.uniform(80, 3500)
+        yield "silence", np.zeros(len(times), np.float32)
+        yield "dither", (rng.integers(-1, 2, len(times)) / 32768).astype(np.float32)
+        yield "tone", (0.5 * np.sin(2 * np.pi * frequency * times)).astype(np.float32)
+        yield "faded tone", (0.5 * np.sin(2 * np.pi * frequency * times) * times / 5).astype(np.float32)
+        yield "chord", sum(0.2 * np.sin(2 * np.pi * frequency * ratio * times) for ratio in (1, 1.26, 1.5)
+                           ).astype(np.float32)
+        yield "sweep", (0.5 * np.sin(2 * np.pi * (100 + rng.uniform(50, 300) * times) * times)).astype(np.float32)
+        yield "beeps", (0.5 * np.sin(2 * np.pi * frequency * times) * (times % 0.5 < 0.2)).astype(np.float32)
+        yield "hum", sum(0.2 / n * np.sin(2 * np.pi * 50 * n * times) for n in (1, 2, 3, 5, 7, 9)).astype(np.float32)
+        yield "clicks", ((np.arange(len(times)) % int(rng.integers(800, 8000)) == 0) * 0.8).astype(np.float32)
+        yield "white noise", (0.1 * rng.standard_normal(len(times))).astype(np.float32)
+        yield "pink noise", 0.1 * degrade.unit(degrade.pink_noise(len(times), rng))
+        if around.noise:
+            noise = around.noise[rng.integers(len(around.noise))]
+            start = rng.integers(max(1, len(noise) - 5 * RATE))
+            yield "ambience", at_rate(noise[start:start + 5 * RATE], RATE, sample_rate)
+        if around.speech:
+            yield "speech", at_rate(_talk(5 * RATE, around, rng), RATE, sample_rate)

@@ -1,0 +1,84 @@
+"""What speaks for a line -> the probability that its name is right.
+
+Similarity alone is not evidence: a drum loop resembles every drum loop. So a line is judged by what it has
+beyond its best rival, by how long it holds, and by how many segments of the clip came up with it unasked.
+A logistic regression over these, fitted on music that no weight was trained on (`lab.calibrate`), gives the
+probability; the size of the library is one of its inputs. Its coefficients lie in the encoder's spec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from songprint.align import Line
+from songprint.errors import EncoderError
+
+FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "coverage", "best", "library")
+MOST_CERTAIN = 0.999        # no measurement of ours could show more
+DEFAULT_RATE = "0.01"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted judge. `thresholds` maps a false-accept rate, as text, to a confidence from 0 to 100."""
+
+    weights: tuple[float, ...]          # one per feature
+    bias: float
+    thresholds: dict[str, float]
+
+    @classmethod
+    def from_spec(cls, values: dict) -> Calibration:
+        if not values:
+            raise EncoderError("this encoder has no calibration: run `python -m lab.calibrate` after its export")
+        if tuple(values["features"]) != FEATURES:
+            raise EncoderError("the calibration of this encoder was made for another version of Songprint: "
+                               "run `python -m lab.calibrate`")
+        return cls(tuple(values["weights"]), values["bias"], values["thresholds"])
+
+    @property
+    def threshold(self) -> float:
+        """The confidence at which at most 1 of 100 clips of unknown music is answered."""
+        return self.thresholds[DEFAULT_RATE]
+
+    def logit(self, features: dict[str, float]) -> float:
+        """Log-odds that the name is right."""
+        return self.bias + sum(weight * features[name] for weight, name in zip(self.weights, FEATURES, strict=True))
+
+
+def features(line: Line, rivals: list[Line], hits: np.ndarray, hop: float, library_segments: int) -> dict[str, float]:
+    """What is known of a line, given the lines of other recordings over the same clip.
+
+    Rivals that are the same sound (`align.same_sound`) must have been left out. `hits (m,)`: segments for which the
+    search itself came up with this place (`align.hits`). `hop` is the query's, seconds.
+    """
+    stretch = slice(line.first, line.last)
+    length = (line.last - line.first) * hop
+    rival = max((float(other.cosines[stretch].mean()) for other in rivals), default=0.0)
+    lead = line.score - rival
+    return {
+        "score": line.score,
+        "lead": lead,
+        "lead_length": lead * np.sqrt(length),
+        "score_length": line.score * np.sqrt(length),
+        "hits": float(hits[stretch].mean()),
+        "length": float(np.log(length)),
+        "coverage": (line.last - line.first) / len(line.cosines),
+        "best": float(np.sort(line.cosines[stretch])[-3:].mean()),
+        "library": float(np.log10(library_segments + 1)),
+    }
+
+
+def combine(logits: list[float], windows: int) -> float:
+    """Log-odds of one line seen in several of `windows` windows of a long clip.
+
+    Each further window that speaks for it adds; having looked in many places costs (Bonferroni).
+    """
+    best, *others = sorted(logits, reverse=True)
+    return best + sum(max(0.0, other) for other in others) - float(np.log(windows))
+
+
+def to_confidence(logit: float) -> float:
+    """Log-odds -> 0 to 100, one decimal."""
+    return round(100 * min(MOST_CERTAIN, float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))), 1)

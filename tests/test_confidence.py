@@ -1,0 +1,50 @@
+"""From what is known of a line to a probability."""
+
+import numpy as np
+import pytest
+
+from songprint import confidence
+from songprint.align import Line
+from songprint.confidence import Calibration
+from songprint.errors import EncoderError
+
+
+def line(cosines, recording_id=1):
+    cosines = np.array(cosines, float)
+    return Line(recording_id, 1.0, 0.0, cosines, np.arange(len(cosines)), 0, len(cosines))
+
+
+def features(own, rivals=()):
+    hits = np.ones(len(own), bool)
+    return confidence.features(line(own), [line(r, 2) for r in rivals], hits, 0.25, 10_000)
+
+
+def test_a_lead_over_the_rival_counts():
+    assert features([0.8] * 20)["lead"] == pytest.approx(0.8)
+    assert features([0.8] * 20, [[0.7] * 20])["lead"] == pytest.approx(0.1)
+
+
+def test_the_rival_is_measured_where_the_line_holds():
+    """Two songs in one clip are no rivals: each is alone where it is heard."""
+    own = Line(1, 1.0, 0.0, np.array([0.8] * 10 + [0.0] * 10), np.arange(20), 0, 10)
+    other = line([0.0] * 10 + [0.8] * 10, 2)
+    assert confidence.features(own, [other], np.ones(20, bool), 0.25, 100)["lead"] == pytest.approx(0.8)
+
+
+def test_windows_that_agree_add_and_looking_often_costs():
+    assert confidence.combine([2.0], 1) == 2.0
+    assert confidence.combine([2.0, 2.0], 2) == pytest.approx(4 - np.log(2))
+    assert confidence.combine([2.0, -1.0], 10) == pytest.approx(2 - np.log(10))
+
+
+def test_confidence_runs_from_0_to_99_9():
+    assert confidence.to_confidence(0) == 50
+    assert confidence.to_confidence(-1000) == 0
+    assert confidence.to_confidence(1000) == 99.9
+
+
+def test_an_encoder_without_calibration_is_refused():
+    with pytest.raises(EncoderError, match="no calibration"):
+        Calibration.from_spec({})
+    with pytest.raises(EncoderError, match="another version"):
+        Calibration.from_spec({"features": ["score"], "weights": [1], "bias": 0, "thresholds": {}})

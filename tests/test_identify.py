@@ -1,0 +1,95 @@
+"""From a clip to a report, with the toy encoder."""
+
+import numpy as np
+import pytest
+import toy
+
+import songprint
+from songprint.identify import windows_of
+from songprint.types import Embeddings
+
+
+@pytest.fixture
+def band(tmp_path):
+    """A library of eight songs of 40 s."""
+    paths = toy.write_songs(tmp_path / "music", 8, duration=40)
+    with songprint.open(tmp_path / "library", create=True, encoder=toy.JudgingToyEncoder()) as library:
+        library.add(paths, workers=1)
+        yield library
+
+
+def hear(library, samples, **options):
+    return library.identify(samples.astype(np.float32), sample_rate=toy.SAMPLE_RATE, **options)
+
+
+def piece(seed, start, seconds):
+    return toy.song(seed, 40)[int(start * toy.SAMPLE_RATE):int((start + seconds) * toy.SAMPLE_RATE)]
+
+
+def test_a_clip_is_named_and_placed(band):
+    report = hear(band, piece(3, 12, 8))
+    assert [match.recording.title for match in report.matches] == ["Song 03"]
+    assert report.matches[0].reference.start == pytest.approx(12, abs=0.1)
+    assert report.matches[0].query.start == pytest.approx(0, abs=0.3)
+    assert report.reason == ""
+    assert report.searched == 8
+
+
+def test_unknown_music_is_not_named_but_may_be_listed(band):
+    report = hear(band, toy.song(77, 8), top=2)
+    assert report.matches == []
+    assert report.reason
+    assert 0 < len(report.candidates) <= 2
+    assert all(candidate.confidence < report.threshold for candidate in report.candidates)
+
+
+def test_two_songs_in_one_clip_are_both_named(band):
+    report = hear(band, np.concatenate([piece(1, 5, 10), piece(6, 20, 10)]))
+    found = {match.recording.title: match for match in report.matches}
+    assert set(found) == {"Song 01", "Song 06"}
+    assert found["Song 06"].query.start == pytest.approx(10, abs=1.2)
+    assert found["Song 06"].reference.start - found["Song 06"].query.start == pytest.approx(10, abs=0.2)
+
+
+def test_a_whole_song_is_one_match(band):
+    report = hear(band, toy.song(5, 40))
+    assert [match.recording.title for match in report.matches] == ["Song 05"]
+    assert report.matches[0].query.duration > 38
+    assert report.matches[0].reference.duration > 38
+
+
+def test_the_same_sound_twice_is_named_twice(band, tmp_path):
+    copy = toy.write(tmp_path / "Copy Band - Copy.wav", 0.5 * toy.song(2, 40))
+    band.add(copy)
+    report = hear(band, piece(2, 10, 8))
+    assert {match.recording.title for match in report.matches} == {"Song 02", "Copy"}
+
+
+def test_what_is_removed_is_no_longer_named(band):
+    band.remove(next(recording.id for recording in band.recordings() if recording.title == "Song 03"))
+    assert not hear(band, piece(3, 12, 8))
+
+
+@pytest.mark.parametrize(("samples", "reason"), [
+    (np.zeros(8 * toy.SAMPLE_RATE), "silent"),
+    (np.full(100, 0.1), "too short"),
+    (toy.song(3, 40)[:int(1.1 * toy.SAMPLE_RATE)], "too short"),
+])
+def test_no_match_says_why(band, samples, reason):
+    report = hear(band, samples)
+    assert not report
+    assert reason in report.reason
+
+
+def test_an_empty_library_says_so(tmp_path):
+    with songprint.open(tmp_path / "empty", create=True, encoder=toy.JudgingToyEncoder()) as library:
+        assert "empty" in hear(library, toy.song(1, 8)).reason
+
+
+def test_long_clips_are_searched_in_windows():
+    query = Embeddings(np.ones((480, 4), np.float32), 0.25, "test")       # two minutes
+    windows = list(windows_of(query))
+    assert len(windows) == 12
+    assert np.array_equal(np.concatenate(windows), np.arange(480))
+    short = Embeddings(np.ones((56, 4), np.float32), 0.25, "test")
+    assert len(list(windows_of(short))) == 1
