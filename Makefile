@@ -1,0 +1,51 @@
+# The commands of this project; `make help` lists them. They set up .venv by themselves.
+
+# Python 3.11 or newer: the first that is found, or `make test PYTHON=/path/to/python3.12`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; \
+	done 2>/dev/null)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-heavy lab clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+demo: $(VENV)/installed  ## name a damaged clip from a small library (your own: MUSIC=folder CLIP=file)
+	@$(BIN)/python -m lab.demo $(if $(MUSIC),--music "$(MUSIC)") $(if $(CLIP),--clip "$(CLIP)")
+
+test: $(VENV)/ready-to-test  ## style and tests
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -m "not heavy"
+
+test-heavy: $(VENV)/ready-to-test  ## the tests that take minutes
+	$(BIN)/python -m pytest -m heavy
+
+lab: $(VENV)/ready-to-test  ## what training and measuring need besides (PyTorch)
+	$(BIN)/pip install --quiet -r lab/requirements.txt
+	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1  # they name more than they use
+
+clean:  ## remove what was built: .venv, build, caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing Songprint into $(VENV) (once; the packages take about 500 MB) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/ready-to-test: pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing Songprint and its test tools into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@ $(VENV)/installed
+
+$(VENV)/bin/pip:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Songprint needs Python 3.11 or newer; found: $$(python3 --version 2>&1)." >&2; \
+		echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Songprint needs Python 3.11 or newer; $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $@ || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: sudo apt install python3-venv" >&2; \
+		exit 1; }

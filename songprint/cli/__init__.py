@@ -1,0 +1,8 @@
+"""The command line: `songprint COMMAND`. Each command is one call into the library and prints what it gives.
+
+Results go to stdout, everything else to stderr. Exit status: 0 done or found, 1 no match, 2 error.
+"""
+
+from songprint.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,168 @@
+"""Is this installation fit, and is this library whole? One line for each question.
+
+The known recording is made here from a seed, so that the question needs no file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from songprint import audio, encoders
+from songprint.config import Settings
+from songprint.library import Library
+from songprint.types import Recording
+
+RATE = 16000                    # of the known recording
+CUT = slice(6 * RATE, 14 * RATE)
+TOLERANCE = 1.0                 # seconds that a place may be off
+TRIES = 20                      # recordings whose file is looked for
+
+
+@dataclass(frozen=True)
+class Check:
+    """The answer to one question."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
+    """Check the installation, then the library at `library` if one is given. Writes only a temporary one."""
+    for name in ("onnxruntime", "faiss-cpu", "av"):
+        yield _check(name, lambda name=name: _import(name))
+    yield _check("encoder", _load_encoder)
+    with tempfile.TemporaryDirectory(prefix="songprint-doctor-") as folder:
+        yield _check("new library", lambda: _write_and_read(Path(folder), settings))
+        yield _check("known recording", lambda: _identify_known(Path(folder), settings))
+    if library is not None:
+        yield from _examine_library(library, settings)
+
+
+def _check(name: str, question: Callable[[], str]) -> Check:
+    """Ask; whatever is raised is the answer."""
+    try:
+        return Check(name, True, question())
+    except Exception as error:      # a doctor reports what is broken, however it breaks
+        return Check(name, False, f"{error}" or type(error).__name__)
+
+
+def _import(name: str) -> str:
+    __import__({"faiss-cpu": "faiss"}.get(name, name))
+    return f"version {version(name)}"
+
+
+def _load_encoder() -> str:
+    spec = encoders.load_encoder().spec
+    return f"{spec.id}, {spec.dim} numbers every {spec.hop} s, weights undamaged"
+
+
+def _write_and_read(folder: Path, settings: Settings) -> str:
+    _write_wav(folder / "known.wav", known_music())
+    with Library(folder / "library", create=True, settings=settings) as library:
+        report = library.add([folder / "known.wav"], workers=1)
+    if report.skipped:
+        raise RuntimeError(report.skipped[0].reason)
+    with Library(folder / "library", settings=settings) as library:
+        count = len(library.recordings())
+    if count != 1:
+        raise RuntimeError(f"added 1 recording, found {count} after opening the library again")
+    return "written, closed and read again"
+
+
+def _identify_known(folder: Path, settings: Settings) -> str:
+    with Library(folder / "library", settings=settings) as library:
+        return _must_find(library, known_music()[CUT], RATE, library.recordings()[0], CUT.start / RATE)
+
+
+def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
+    try:
+        library = Library(path, settings=settings)
+    except Exception as error:
+        yield Check("library", False, str(error))
+        return
+    with library:
+        recordings = library.recordings()
+        yield Check("library", True, f"{path} holds {len(recordings):,} recordings")
+        yield _check("database", lambda: _no_problems(library))
+        yield _check("embeddings", lambda: _embeddings_complete(library))
+        yield _check("index", lambda: _index_complete(library))
+        source = next((each for each in recordings[:TRIES] if Path(each.source).is_file()), None)
+        if source:
+            yield _check("from its own file", lambda: _identify_from_file(library, source))
+
+
+def _no_problems(library: Library) -> str:
+    problems = library.store.catalog.problems()
+    if problems:
+        raise RuntimeError(f"{'; '.join(problems[:3])}."
+                           " Restore the folder from a copy, or add the music to a new library")
+    return "undamaged"
+
+
+def _embeddings_complete(library: Library) -> str:
+    lacking = library.store.catalog.lacking(library.store.encoder.spec.id)
+    if lacking:
+        raise RuntimeError(f"missing for {len(lacking):,} recordings, the first is {lacking[0].name!r}."
+                           " `songprint rebuild --reencode` makes them from the files")
+    return "every recording has them"
+
+
+def _index_complete(library: Library) -> str:
+    store = library.store
+    expected = sum(int(vectors.heard.sum()) for _, vectors
+                   in store.catalog.each_embeddings(sorted(store.catalog.searched())))
+    if len(store.index) != expected:
+        raise RuntimeError(f"holds {len(store.index):,} of {expected:,} segments."
+                           " `songprint rebuild` makes it again")
+    return f"{store.index.kind}, {expected:,} segments"
+
+
+def _identify_from_file(library: Library, recording: Recording) -> str:
+    start = max(0.0, recording.duration / 2 - 10)
+    rate = library.store.spec.sample_rate
+    clip = audio.load(recording.source, rate, start=start, duration=20)
+    return _must_find(library, clip, rate, recording, start)
+
+
+def _must_find(library: Library, clip: np.ndarray, rate: int, recording: Recording, start: float) -> str:
+    """Identify the clip; it must be the recording, from `start` seconds on."""
+    report = library.identify(clip, sample_rate=rate)
+    if not report:
+        raise RuntimeError(f"{recording.name!r} is not found from itself: {report.reason}")
+    match = report.matches[0]
+    if match.recording.content_hash != recording.content_hash:
+        raise RuntimeError(f"{recording.name!r} is taken for {match.recording.name!r}")
+    place = match.reference.start - match.speed * match.query.start
+    if abs(place - start) > TOLERANCE:
+        raise RuntimeError(f"{recording.name!r} is found at {place:.1f} s instead of {start:.1f} s")
+    return f"{recording.name!r} found, {int(match.confidence)} % sure, in {report.elapsed:.2f} s"
+
+
+def known_music(seconds: int = 20) -> np.ndarray:
+    """(n,) float32 at `RATE`: random chords of decaying harmonics, always the same."""
+    rng = np.random.default_rng(7)
+    samples = np.zeros(seconds * RATE + 2 * RATE, dtype=np.float32)
+    time = np.arange(2 * RATE) / RATE
+    for beat in np.arange(0, seconds, 0.25):
+        pitch = rng.integers(40, 84)
+        frequencies = 440 * 2 ** ((pitch - 69) / 12) * np.arange(1, 7)
+        harmonics = np.sin(2 * np.pi * np.outer(frequencies, time)) / np.arange(1, 7)[:, None]   # (6, n)
+        at = int(beat * RATE)
+        samples[at:at + len(time)] += harmonics.sum(axis=0) * np.exp(-3 * time) * rng.uniform(0.3, 1)
+    return samples[:seconds * RATE] * np.float32(0.8 / np.abs(samples).max())
+
+
+def _write_wav(path: Path, samples: np.ndarray) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())

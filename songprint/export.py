@@ -1,0 +1,105 @@
+"""Values -> JSON objects: the one place that fixes the JSON keys.
+
+A key is the name of the field in `songprint.types`; times are seconds, rounded to the millisecond.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from songprint.types import AddReport, Interval, Match, RebuildReport, Recording, Report, Stats
+
+Object = dict[str, object]
+
+
+def report_object(report: Report) -> Object:
+    """What one clip is; `matches` is empty when nothing was found, and `reason` says why."""
+    return {
+        "source": report.source,
+        "duration": _round(report.duration),
+        "matches": [match_object(match) for match in report.matches],
+        "candidates": [match_object(match) for match in report.candidates],
+        "threshold": _round(report.threshold),
+        "searched": report.searched,
+        "elapsed": _round(report.elapsed),
+        "reason": report.reason,
+        "warnings": list(report.warnings),
+    }
+
+
+def match_object(match: Match) -> Object:
+    return {
+        "recording": recording_object(match.recording),
+        "kind": str(match.kind),
+        "confidence": _round(match.confidence),
+        "query": interval_object(match.query),
+        "reference": interval_object(match.reference),
+        "speed": _round(match.speed, 4),
+        "key_shift": _round(match.alignment.key_shift, 2),
+        "agreeing": int(match.alignment.agreeing),
+        "score": _round(match.alignment.score, 4),
+    }
+
+
+def interval_object(interval: Interval) -> Object:
+    return {"start": _round(interval.start), "end": _round(interval.end)}
+
+
+def recording_object(recording: Recording) -> Object:
+    return {
+        "id": recording.id,
+        **asdict(recording.tags),
+        "duration": _round(recording.duration),
+        "source": recording.source,
+        "content_hash": recording.content_hash,
+        "added_at": recording.added_at,
+    }
+
+
+def stats_object(stats: Stats) -> Object:
+    return asdict(stats) | {"duration": _round(stats.duration)}
+
+
+def add_objects(report: AddReport) -> Iterator[Object]:
+    """An object for every file, then one with the totals."""
+    for recording in report.added:
+        yield {"outcome": "added", "path": recording.source, "recording": recording_object(recording)}
+    for known in report.known:
+        yield {"outcome": "known", **asdict(known)}
+    for skipped in report.skipped:
+        yield {"outcome": "skipped", **asdict(skipped)}
+    yield {
+        "outcome": "finished",
+        "added": len(report.added),
+        "known": len(report.known),
+        "skipped": len(report.skipped),
+        "audio_seconds": _round(report.audio_seconds),
+        "elapsed": _round(report.elapsed),
+        "warnings": list(report.warnings),
+    }
+
+
+def rebuild_objects(report: RebuildReport) -> Iterator[Object]:
+    """An object for every recording that could not be read again, then one with the totals."""
+    for skipped in report.skipped:
+        yield {"outcome": "skipped", **asdict(skipped)}
+    yield {"outcome": "finished", "reencoded": report.reencoded, "skipped": len(report.skipped)}
+
+
+def to_json(value: Object) -> str:
+    """One line of JSON that any UTF-8 stream takes.
+
+    A file name with bytes that are no text holds lone surrogates; they are written as JSON escapes.
+
+    >>> to_json({"source": "a\\udcff.mp3"})
+    '{"source": "a\\\\udcff.mp3"}'
+    """
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _round(number: float, digits: int = 3) -> float:
+    """A Python number, also of NumPy's, which JSON does not know."""
+    return round(float(number), digits)

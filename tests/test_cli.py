@@ -1,0 +1,456 @@
+"""The commands as people and scripts use them: what is printed where, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfiles
+import toy
+from click.testing import CliRunner, Result
+
+import songprint
+from songprint import encoders
+from songprint.cli import main, output, progress
+from songprint.library import Library
+from songprint.types import Progress
+
+ESCAPE = "\x1b"
+shipped = pytest.mark.skipif(not (encoders.WEIGHTS / "fingerprint.onnx").exists(),
+                             reason="the weights of the encoder are not here yet")
+
+
+def use_toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "load_encoder", lambda *args, **more: toy.JudgingToyEncoder())
+    monkeypatch.setattr(encoders, "load_spec", lambda *args, **more: toy.JudgingToyEncoder().spec)
+    monkeypatch.setenv("SONGPRINT_WORKERS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _toy_library(monkeypatch, tmp_path):
+    """Every library of these tests is made with the toy encoder, in a folder of its own."""
+    use_toy_encoder(monkeypatch)
+    monkeypatch.setenv("SONGPRINT_LIBRARY", str(tmp_path / "library"))
+
+
+@pytest.fixture
+def clip(songs: list[Path], tmp_path: Path) -> Path:
+    """Seconds 1 to 4.5 of song 3, a little noisy."""
+    noise = np.random.default_rng(1).normal(0, 0.02, 28000)
+    return toy.write(tmp_path / "clip.wav", (toy.song(3)[8000:36000] + noise).astype(np.float32))
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    samples = np.random.default_rng(5).normal(0, 0.2, 28000)
+    return toy.write(tmp_path / "noise.wav", samples.clip(-1, 1).astype(np.float32))
+
+
+def run(*arguments: object, input: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
+
+
+def really_run(*arguments: object, **more: object) -> subprocess.CompletedProcess:
+    """In a process of its own, through the same door as a user."""
+    return subprocess.run([sys.executable, "-m", "songprint", *map(str, arguments)], capture_output=True,
+                          timeout=120, **more)
+
+
+def json_lines(result: Result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def assert_one_line(error: str) -> None:
+    assert re.fullmatch(r"songprint: [^\n]+\n", error), error
+
+
+# Adding
+
+def test_adding_tells_what_it_did(songs):
+    result = run("add", songs[0].parent)
+    assert result.exit_code == 0
+    assert re.fullmatch(r"5 recordings added \(0:25 of music in 0:0\d, [\d,]+x real time\)\n", result.stdout)
+
+
+def test_adding_again_adds_nothing(songs):
+    run("add", *songs[:2])
+    result = run("add", *songs[:3])
+    assert result.exit_code == 0
+    assert "1 recording added" in result.stdout
+    assert "2 known already" in result.stdout
+
+
+def test_bad_files_are_named_one_by_one_and_the_others_are_added(songs, tmp_path):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "empty.mp3").touch()
+    (bad / "text.mp3").write_text("this is no music\n" * 50)
+    soundfiles.write_silent_film(bad / "film.mkv")
+    paths = [bad / "empty.mp3", bad / "text.mp3", bad / "film.mkv", tmp_path / "missing.mp3"]
+    result = run("add", songs[0], *paths, songs[1])
+    assert result.exit_code == 2
+    assert "2 recordings added" in result.stdout
+    assert "4 skipped" in result.stdout
+    lines = [line for line in result.stderr.splitlines() if line.startswith("songprint: skipped: ")]
+    assert len(lines) == len(result.stderr.splitlines()) == 4
+    for path in paths:
+        assert sum(path.name in line for line in lines) == 1
+    assert len(run("list").stdout.splitlines()) == 2
+
+
+def test_a_folder_without_music_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run("add", tmp_path / "empty")
+    assert result.exit_code == 2
+    assert_one_line(result.stderr)
+    assert "no music found in" in result.stderr
+
+
+def test_adding_in_json_tells_of_every_file(songs, tmp_path):
+    run("add", songs[0])
+    result = run("add", "--json", songs[0], songs[1], tmp_path / "missing.mp3")
+    assert result.exit_code == 2
+    added, known, skipped, finished = json_lines(result)
+    assert (added["outcome"], added["recording"]["title"]) == ("added", "Song 01")
+    assert (known["outcome"], known["path"]) == ("known", str(songs[0]))
+    assert skipped["outcome"] == "skipped" and "missing.mp3" in skipped["path"] and skipped["reason"]
+    assert (finished["added"], finished["known"], finished["skipped"]) == (1, 1, 1)
+
+
+def test_folders_inside_a_folder_can_be_left_out(songs):
+    toy.write_song(songs[0].parent / "deeper" / "A - B.wav", seed=50)
+    assert "5 recordings added" in run("add", "--no-recursive", songs[0].parent).stdout
+    assert "1 recording added" in run("add", songs[0].parent).stdout
+
+
+def test_ctrl_c_tells_what_was_kept(songs, monkeypatch):
+    def interrupted(self, paths, *, on_progress, **more):
+        on_progress(Progress(str(songs[0]), "added", 1, 5, 10, 50, 5.0, 1.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Library, "add", interrupted)
+    result = run("add", *songs)
+    assert result.exit_code == 130
+    assert "1 recording added and kept" in result.stderr
+
+
+def test_quiet_says_nothing_when_all_is_well(songs):
+    result = run("add", "--quiet", *songs)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+# Identifying
+
+def test_a_match_is_one_plain_line(songs, clip):
+    run("add", *songs)
+    result = run("identify", clip)
+    assert result.exit_code == 0, result.output
+    [line] = result.stdout.splitlines()
+    assert line.startswith(f"{clip}: Band 03 - Song 03, recording, ")
+    assert re.search(r", \d+ % sure, at 0:0[01]\.\d of 0:05, (.* speed, )?heard from 0:0\d\.\d to ", line)
+    assert ESCAPE not in line and "\t" not in line
+    assert result.stderr == ""
+
+
+def test_no_match_says_why(songs, noise):
+    run("add", *songs)
+    result = run("identify", noise)
+    assert result.exit_code == 1
+    assert re.fullmatch(rf"{noise}: no match: \S[^\n]+\n", result.stdout)
+
+
+def test_the_worst_clip_decides_the_exit_status(songs, clip, noise, tmp_path):
+    run("add", *songs)
+    assert run("identify", clip, noise).exit_code == 1
+    result = run("identify", clip, tmp_path / "missing.wav", noise)
+    assert result.exit_code == 2
+    assert len(result.stdout.splitlines()) == 2
+    assert_one_line(result.stderr)
+    assert "missing.wav" in result.stderr
+
+
+def test_a_clip_from_standard_input(songs, clip):
+    run("add", *songs)
+    result = run("identify", "-", input=clip.read_bytes())
+    assert result.exit_code == 0
+    assert result.stdout.startswith("-: Band 03 - Song 03")
+
+
+def test_empty_standard_input_is_an_error_of_one_line(songs):
+    run("add", *songs)
+    result = run("identify", "-", input=b"")
+    assert result.exit_code == 2
+    assert_one_line(result.stderr)
+
+
+def test_identify_in_json_is_one_object_a_clip(songs, clip, noise, tmp_path):
+    run("add", *songs)
+    result = run("identify", "--json", clip, noise, tmp_path / "missing.wav")
+    match, nothing, failed = json_lines(result)
+    assert match["matches"][0]["recording"]["title"] == "Song 03"
+    assert match["matches"][0]["reference"]["start"] == pytest.approx(1, abs=0.5)
+    assert match["reason"] == ""
+    assert nothing["matches"] == [] and nothing["reason"]
+    assert failed["source"].endswith("missing.wav") and "missing.wav" in failed["error"]
+
+
+def test_candidates_below_the_threshold_are_marked(songs, noise):
+    run("add", *songs)
+    result = run("identify", "--top", 3, noise)
+    assert result.exit_code == 1
+    first, *candidates = result.stdout.splitlines()
+    assert "no match" in first
+    assert all("not sure enough to name" in line for line in candidates)
+    assert len(candidates) <= 3
+
+
+# Looking after a library
+
+def test_list_is_a_line_for_each_recording(songs):
+    run("add", *songs)
+    lines = run("list").stdout.splitlines()
+    assert len(lines) == 5
+    assert re.fullmatch(r" +\d+ +0:05  Band 00 - Song 00", lines[0])
+    assert len(run("list", "song 02").stdout.splitlines()) == 1
+    assert [each["title"] for each in json_lines(run("list", "--json", "Song 02"))] == ["Song 02"]
+
+
+def test_show_tells_everything_about_one(songs):
+    run("add", *songs)
+    [recording] = json_lines(run("list", "--json", "Song 02"))
+    shown = run("show", recording["id"])
+    assert re.search(r"^title: +Song 02$", shown.stdout, re.MULTILINE)
+    assert re.search(rf"^source: +{songs[2]}$", shown.stdout, re.MULTILINE)
+    assert json_lines(run("show", "--json", recording["id"])) == [recording]
+
+
+def test_remove_forgets_all_or_none(songs):
+    run("add", *songs)
+    ids = [each["id"] for each in json_lines(run("list", "--json"))]
+    result = run("remove", ids[0], 99999)
+    assert result.exit_code == 2
+    assert_one_line(result.stderr)
+    assert len(run("list").stdout.splitlines()) == 5
+    result = run("remove", ids[0], ids[1])
+    assert result.stdout == f"removed {ids[0]}: Band 00 - Song 00\nremoved {ids[1]}: Band 01 - Song 01\n"
+    assert len(run("list").stdout.splitlines()) == 3
+    assert songs[0].exists()
+
+
+def test_stats_tell_what_is_there(songs):
+    run("add", *songs)
+    assert re.search(r"^recordings: +5$", run("stats").stdout, re.MULTILINE)
+    [stats] = json_lines(run("stats", "--json"))
+    assert stats["recordings"] == 5
+    assert stats["duration"] == pytest.approx(25, abs=0.1)
+
+
+def test_rebuild_keeps_everything_findable(songs, clip):
+    run("add", *songs)
+    result = run("rebuild")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("rebuilt: 5 recordings, ")
+    assert run("identify", clip).exit_code == 0
+    assert json_lines(run("rebuild", "--reencode", "--json"))[-1]["outcome"] == "finished"
+
+
+def test_the_library_may_be_named_before_or_after_the_command(songs, tmp_path):
+    run("--library", tmp_path / "other", "add", *songs)
+    assert len(run("list", "--library", tmp_path / "other").stdout.splitlines()) == 5
+    assert len(run("--library", tmp_path / "other", "--json", "list").stdout.splitlines()) == 5
+    assert run("list").exit_code == 2
+
+
+# Trouble
+
+@pytest.mark.parametrize("command", ["list", "stats", "show 1", "remove 1", "rebuild", "identify clip.wav"])
+def test_a_library_that_is_not_there_is_an_error_of_one_line(command, tmp_path):
+    result = run(*command.split())
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert_one_line(result.stderr)
+    assert "songprint" in result.stderr and "add" in result.stderr
+    assert not (tmp_path / "library").exists()
+
+
+@pytest.mark.parametrize("words", ["identify", "show x", "nonsense", "--nonsense", "identify --top -1 a.wav"])
+def test_a_wrong_command_line_is_told_as_such(words):
+    result = run(*words.split())
+    assert result.exit_code == 2
+    assert "Usage" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_bug_shows_where_it_is_and_is_no_no_match(songs, clip, monkeypatch):
+    run("add", *songs)
+    monkeypatch.setattr(Library, "identify", lambda *args, **more: 1 / 0)
+    result = run("identify", clip)
+    assert result.exit_code == 2
+    assert "ZeroDivisionError" in result.stderr and "bug" in result.stderr
+
+
+def test_a_wrong_setting_is_an_error_of_one_line(monkeypatch):
+    monkeypatch.setenv("SONGPRINT_THRESHOLD", "200")
+    result = run("list")
+    assert result.exit_code == 2
+    assert_one_line(result.stderr)
+
+
+def test_names_with_odd_bytes_are_printed(songs, clip):
+    odd = songs[0].parent / os.fsdecode(b"Sigur R\xf3s - \xff\x1b[31mred.wav")
+    try:
+        songs[0].rename(odd)
+    except OSError:
+        pytest.skip("this file system takes only Unicode names")
+    result = run("add", odd)
+    assert result.exit_code == 0, result.output
+    for words in (["list"], ["show", "1"], ["identify", odd], ["add", odd.with_suffix(".mp3")]):
+        result = run(*words)
+        assert "Traceback" not in result.output
+        assert ESCAPE not in result.output
+    listed = really_run("list", env={**os.environ, "PYTHONUTF8": "1"})
+    assert listed.returncode == 0 and b"Sigur R" in listed.stdout
+    assert json.loads(really_run("list", "--json").stdout)["title"].endswith("red")
+
+
+# Doctor
+
+def test_doctor_examines_installation_and_library(songs):
+    run("add", *songs)
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert all(line.startswith("✓ ") for line in lines)
+    for name in ("onnxruntime", "faiss-cpu", "av", "encoder", "new library", "known recording", "library",
+                 "database", "embeddings", "index", "from its own file"):
+        assert sum(line.startswith(f"✓ {name}: ") for line in lines) == 1
+    assert all(check["passed"] for check in json_lines(run("doctor", "--json")))
+
+
+def test_doctor_needs_no_library_and_makes_none(tmp_path):
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "library").exists()
+
+
+def test_doctor_misses_the_library_that_was_named(tmp_path):
+    result = run("doctor", "--library", tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert "✗ library: " in result.stdout
+
+
+def test_doctor_finds_a_damaged_encoder(monkeypatch):
+    def damaged(*args, **more):
+        raise songprint.SongprintError("the weights are damaged")
+
+    monkeypatch.setattr(encoders, "load_encoder", damaged)
+    result = run("doctor")
+    assert result.exit_code == 2
+    assert "✗ encoder: the weights are damaged" in result.stdout
+
+
+def test_doctor_finds_a_damaged_database(songs, tmp_path):
+    run("add", *songs)
+    [database] = [path for path in (tmp_path / "library").iterdir() if path.suffix in (".sqlite", ".db")]
+    content = bytearray(database.read_bytes())
+    content[len(content) // 2:len(content) // 2 + 3000] = bytes(3000)
+    database.write_bytes(content)
+    result = run("doctor")
+    assert result.exit_code == 2
+    assert "✗ " in result.stdout and "Traceback" not in result.output
+
+
+# A process of its own
+
+def test_help_is_fast_because_nothing_heavy_is_loaded():
+    code = "import sys, songprint.cli; print({'numpy', 'onnxruntime', 'av', 'rich'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(library):
+    command = [sys.executable, "-m", "songprint", "--library", str(library.path), "list"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
+def on_a_terminal(*arguments: object, **environment: str) -> str:
+    """What a terminal is sent."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
+    process = subprocess.Popen([sys.executable, "-m", "songprint", *map(str, arguments)], stdout=theirs,
+                               stderr=theirs, env=environment)
+    os.close(theirs)
+    sent = b""
+    while True:
+        try:
+            sent += (read := os.read(ours, 4096))
+        except OSError:                         # how Linux says that the other end is closed
+            break
+        if not read:
+            break
+    os.close(ours)
+    process.wait()
+    return sent.decode()
+
+
+def test_a_terminal_gets_a_table_in_colour_unless_no_color(library):
+    shown = on_a_terminal("--library", library.path, "list")
+    assert "Song 00" in shown and f"{ESCAPE}[36m" in shown
+    plain = on_a_terminal("--library", library.path, "list", NO_COLOR="1")
+    assert "Song 00" in plain and not re.search(rf"{ESCAPE}\[3\dm", plain)
+
+
+@shipped
+def test_the_whole_way_with_the_shipped_encoder(tmp_path):
+    from lab import synth
+
+    synth.write_pieces(tmp_path / "music", count=3)
+    samples = synth.render(synth.pieces(3)[1])[20 * synth.SAMPLE_RATE:28 * synth.SAMPLE_RATE]
+    synth.write(tmp_path / "clip.wav", samples)
+    added = really_run("add", tmp_path / "music")
+    assert added.returncode == 0, added.stderr
+    found = really_run("identify", "--json", "-", input=(tmp_path / "clip.wav").read_bytes())
+    assert found.returncode == 0, found.stderr
+    [match] = json.loads(found.stdout)["matches"]
+    assert match["recording"]["title"] == "Greensleeves"
+    assert match["reference"]["start"] == pytest.approx(20, abs=0.5)
+    checked = really_run("doctor")
+    assert checked.returncode == 0, checked.stdout
+
+
+@shipped
+def test_the_installed_command_is_the_same():
+    command = shutil.which("songprint", path=str(Path(sys.executable).parent))
+    if not command:
+        pytest.skip("songprint is not installed in this environment")
+    assert subprocess.run([command, "--version"], capture_output=True, check=True).stdout == \
+        f"songprint {songprint.__version__}\n".encode()
+
+
+# How things are said
+
+@pytest.mark.parametrize("done, expected", [
+    (0, "0 of 8 files"),
+    (2, "2 of 8 files  300x real time  0:03 left"),
+    (8, "8 of 8 files  300x real time  0:00 left"),
+])
+def test_progress_tells_speed_and_what_is_left(done, expected):
+    step = Progress("a.mp3", "added", files_done=done, files_total=8, bytes_done=done * 100, bytes_total=800,
+                    audio_seconds=150.0 * done, elapsed=0.5 * done)
+    assert progress.status(step) == expected
+
+
+@pytest.mark.parametrize("seconds, expected",
+                         [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (36000, "10:00:00")])
+def test_durations_are_hours_minutes_seconds(seconds, expected):
+    assert output.duration(seconds) == expected

@@ -1,0 +1,98 @@
+"""What the documents show is true: commands, options, targets, files and Python."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+import test_cli
+import test_export
+import toy
+
+from songprint import export
+from songprint.cli import main
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+LATER = {"docs/accuracy.md"}            # written with the figures
+
+
+def section(name: str) -> str:
+    found = re.search(rf"^## {name}\b.*?(?=^## |\Z)", COMMANDS, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/commands.md has no section on {name}"
+    return found[0]
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("command", main.commands.values(), ids=lambda command: command.name)
+def test_every_command_has_help_and_its_options_are_documented(command):
+    assert command.help and command.get_short_help_str()
+    common = section("For every command")
+    text = section(command.name)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{command.name} {parameter.opts[0]} has no help"
+            assert any(f"`{option}" in text or f"`{option}" in common for option in parameter.opts)
+        else:
+            assert f"{parameter.make_metavar(click.Context(command))}" in text.splitlines()[0]
+
+
+def test_no_option_is_documented_that_does_not_exist():
+    options = {option for command in (main, *main.commands.values()) for parameter in command.params
+               for option in parameter.opts} | {"--help"}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for line in re.findall(r"songprint [^\n`]*|^\| `--[^`]*`", text, re.MULTILINE):
+            assert set(re.findall(r"(?<!\S)`?(--[a-z-]+)", line)) <= options, f"{page.name}: {line}"
+
+
+def test_documented_commands_exist():
+    for page in PAGES:
+        for name in re.findall(r"^    songprint (?:--\S+ )*([a-z]+)|`songprint ([a-z]+)",
+                               page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert "".join(name) in main.commands
+
+
+def test_make_targets_in_the_documents_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = re.findall(r"(?:^    |`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(named) <= targets
+    assert {"demo", "test"} <= set(re.findall(r"^    make ([a-z-]+)", README, re.MULTILINE))
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            if link not in LATER:
+                assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_documents_compiles(page):
+    for number, block in enumerate(python_blocks(page)):
+        compile(block, f"{page.name} block {number}", "exec")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/library.md"], ids=lambda page: page.name)
+def test_python_in_the_documents_runs(page, tmp_path, monkeypatch, capsys):
+    """One block after the other, in a folder with music and a clip, with the toy encoder."""
+    test_cli.use_toy_encoder(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    toy.write_songs(tmp_path / "music", 3)
+    toy.write(tmp_path / "clip.wav", toy.song(1)[8000:32000])
+    for block in python_blocks(page):
+        exec(compile(block, page.name, "exec"), {})
+    assert "Song 01" in capsys.readouterr().out
+
+
+def test_json_keys_are_documented():
+    text = section("identify")
+    match = export.match_object(test_export.MATCH)
+    for key in (*export.report_object(test_export.report()), *match, *match["recording"]):
+        assert f"`{key}`" in text
