@@ -95,7 +95,13 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
     unusable: list[Skipped] = []
     for given in paths:
         path = os.path.abspath(given)
-        named = [path] if not os.path.isdir(path) else _in_folder(path, recursive, unusable, seen=set())
+        troubles = len(unusable)
+        named = [path]
+        if os.path.isdir(path):
+            named = list(_in_folder(path, recursive, unusable, seen=set()))
+            if not named and len(unusable) == troubles:
+                unusable.append(Skipped(path, "no music found in it. A file whose name does not look like"
+                                               " music is tried when it is named itself"))
         for file in named:
             try:
                 if os.path.isfile(file):

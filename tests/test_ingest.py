@@ -255,3 +255,12 @@ def test_the_shipped_encoder_is_loaded_only_when_it_is_needed(tmp_path, songs, m
     with Store(tmp_path / "library", create=True) as store:
         assert store.catalog.recordings() == []
         assert store.stats().recordings == 0
+
+
+def test_a_folder_without_music_is_named_beside_one_with(store, songs, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "to-mother.txt").write_text("no music")
+    report = ingest.add(store, [tmp_path / "letters", *songs], workers=1)
+    assert len(report.added) == len(songs)
+    assert [skipped.path for skipped in report.skipped] == [str(tmp_path / "letters")]
+    assert "no music found in it" in report.skipped[0].reason

@@ -12,7 +12,7 @@ import click
 from songprint import __version__
 from songprint.cli import output, progress
 from songprint.cli.program import DONE, FAILED, INTERRUPTED, NO_MATCH, Common, Program, common_options
-from songprint.errors import AudioError, SongprintError
+from songprint.errors import SongprintError
 
 if TYPE_CHECKING:
     from songprint import Library
@@ -67,9 +67,6 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
             output.say(f"songprint: interrupted: {output.counted(kept, 'recording')} added and kept;"
                        " give the same command again for the rest")
             return INTERRUPTED
-    if not (report.added or report.known or report.skipped):
-        raise AudioError(f"no music found in {', '.join(paths)}. A file whose name does not look like music"
-                         " is tried when it is named itself")
     for warning in report.warnings:
         output.say(f"songprint: {warning}")
     output.say_skipped(report.skipped)
