@@ -47,7 +47,9 @@ def test_the_level_does_not_matter(random):
 
 
 @pytest.mark.parametrize("samples", [np.zeros(2 * RATE, np.float32), tone(440, 2), tone(440, 2) + tone(554, 2),
-                                     1e-6 * tone(440, 2)], ids=["silence", "tone", "two tones", "almost silence"])
+                                     tone(440, 2) * np.linspace(0, 1, 2 * RATE, dtype=np.float32),
+                                     1e-6 * tone(440, 2)],
+                         ids=["silence", "tone", "two tones", "fading tone", "almost silence"])
 def test_silence_and_held_tones_are_nothing_to_recognise(samples):
     assert not logmel.heard(whole_window(samples)).any()
 
