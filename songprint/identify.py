@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,10 +33,11 @@ class Hypothesis:
     features: dict[str, float]
 
 
-def identify(samples: np.ndarray, store: Store, *, top: int = 0, source: str = "",
+def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source: str = "",
              settings: Settings | None = None) -> Report:
-    """Name what `samples` are: (n,) float32 mono at the sample rate of the store's encoder.
+    """Name what a clip is, given as blocks of float32 mono samples at the rate of the store's encoder.
 
+    Memory does not grow with the blocks, but for the embeddings: a film may be asked for as a whole.
     Matches below the threshold are left out; `top` of them are listed as candidates.
     """
     began = time.perf_counter()
@@ -44,15 +45,14 @@ def identify(samples: np.ndarray, store: Store, *, top: int = 0, source: str = "
     store.refresh()
     calibration = Calibration.from_spec(store.encoder.spec.calibration)
     threshold = calibration.threshold if settings.threshold is None else settings.threshold
-    query = store.encoder.encode(samples, hop=store.encoder.spec.query_hop)
-    duration = len(samples) / store.encoder.spec.sample_rate
+    query, duration = store.encoder.encode_stream(blocks, hop=store.encoder.spec.query_hop)
     judged = _judge(query, duration, store, calibration)
     matches = [match for match in judged if match.confidence >= threshold]
     return Report(
         matches=matches, candidates=[match for match in judged if match.confidence < threshold][:top],
         duration=duration, threshold=threshold, searched=store.searched,
         elapsed=time.perf_counter() - began, source=source,
-        reason="" if matches else _reason(samples, query, store),
+        reason="" if matches else _reason(query, duration, store),
     )
 
 
@@ -154,18 +154,12 @@ def _match(group: list[tuple[Hypothesis, float]], recording: Recording, duration
     return Match(recording, Kind.RECORDING, confidence.to_confidence(logit), alignment)
 
 
-def _reason(samples: np.ndarray, query: Embeddings, store: Store) -> str:
+def _reason(query: Embeddings, duration: float, store: Store) -> str:
     """Why there is no match, for a person."""
-    spec = store.encoder.spec
-    if len(samples) < 0.5 * spec.window * spec.sample_rate:
-        return (f"the clip is too short: {len(samples) / spec.sample_rate:.1f} s, "
-                f"at least {2 * spec.window:.0f} s are needed")
-    if float(np.abs(samples).max()) < 2e-4:
-        return "the clip is silent"
-    if not query.heard.any():
-        return "the clip holds nothing to recognise: silence or a steady tone"
+    if len(query) < FEWEST_SEGMENTS:
+        return f"the clip is too short: {duration:.1f} s, and at least {2 * store.encoder.spec.window:.0f} s are needed"
     if query.heard.sum() < FEWEST_SEGMENTS:
-        return f"the clip is too short: at least {2 * spec.window:.0f} s of music are needed"
+        return "there is nothing to recognise in the clip: it is silent, or one steady sound"
     if not len(store.index):
         return "the library is empty"
     return "nothing in the library is like it with enough certainty"

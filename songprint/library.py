@@ -48,9 +48,9 @@ class Library:
         warnings: list[str] = []
         rate = self.store.spec.sample_rate
         if isinstance(source, np.ndarray):
-            clip, name = samples.at_rate(source, sample_rate, rate), ""
+            clip, name = [samples.at_rate(source, sample_rate, rate)], ""
         else:
-            clip, name = audio.load(source, rate, on_warning=warnings.append), _name(source)
+            clip, name = audio.blocks(source, rate, on_warning=warnings.append), _name(source)
         report = identify.identify(clip, self.store, top=top, source=name, settings=self.store.settings)
         return replace(report, warnings=(*warnings, *report.warnings))
 

@@ -51,8 +51,8 @@ def test_clips_are_cut_where_they_say(tmp_path):
 @pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(), reason="no weights yet")
 def test_a_small_evaluation_of_synthetic_music(tmp_path):
     paths = sorted(synth.write_pieces(tmp_path / "music", count=6))
-    response = np.concatenate([[1.0], 0.1 * np.random.default_rng(0).standard_normal(2000) * np.exp(-np.arange(2000) / 500)])
-    around = clips.Surroundings([], [], [response])
+    echoes = 0.1 * np.random.default_rng(0).standard_normal(2000) * np.exp(-np.arange(2000) / 500)
+    around = clips.Surroundings([], [], [np.concatenate([[1.0], echoes])])
     answers, adding = evaluate_recordings.measure(paths[:4], paths[4:], around, per_condition=1, seed=1)
     clean = [a for a in answers if a.known and a.condition in ("clean", "mp3 32k")]
     assert clean

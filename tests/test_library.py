@@ -74,7 +74,8 @@ def heard(monkeypatch):
     """What of a clip reaches the search."""
     clips = []
 
-    def listen(clip, store, *, top, source, settings):
+    def listen(blocks, store, *, top, source, settings):
+        clip = np.concatenate(list(blocks))
         clips.append((clip, source))
         return songprint.Report([], [], len(clip) / toy.SAMPLE_RATE, 50.0, 5, 0.0, source)
     monkeypatch.setattr("songprint.library.identify.identify", listen)
