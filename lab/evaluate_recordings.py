@@ -30,6 +30,7 @@ from songprint.config import Settings
 from songprint.library import Library
 
 CLOSE, VERY_CLOSE = 0.5, 0.1        # seconds of error in the place
+SAME = 0.85                         # mean cosine of two places of a recording that are one loop
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,22 @@ def ask(library: Library, samples: np.ndarray, rate: int, condition: str, length
     elapsed = time.perf_counter() - began
     best = report.matches[0] if report.matches else None
     right = best is not None and best.recording.id == truth
-    error = best.reference.start - best.speed * best.query.start - start if right else float("nan")
-    return Answer(condition, length, truth is not None, right, best.confidence if best else 0.0, abs(error),
+    error = abs(best.reference.start - best.speed * best.query.start - start) if right else float("nan")
+    if error > CLOSE and repeats(library, truth, start, start + error, start - error, length):
+        error = 0.0
+    return Answer(condition, length, truth is not None, right, best.confidence if best else 0.0, error,
                   abs(best.speed - speed) if right else float("nan"), elapsed)
+
+
+def repeats(library: Library, recording_id: int, start: float, later: float, earlier: float, length: float) -> bool:
+    """Whether the recording sounds the same at one of two other places: a loop, where either is right."""
+    stored = library.store.catalog.embeddings(recording_id)
+    rows = np.arange(round(length / stored.hop))
+
+    def at(place: float) -> np.ndarray:
+        return stored.vectors[(round(place / stored.hop) + rows).clip(0, len(stored) - 1)]
+
+    return max(float((at(start) * at(place)).sum(axis=1).mean()) for place in (later, earlier)) > SAME
 
 
 def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, per_condition: int, seed: int

@@ -18,10 +18,16 @@ CHANCE = 0.3            # cosine that two strangers may reach; only what is abov
 AGREES = 0.2            # cosine from which a segment of the clip speaks for a line rather than against it
 BIN = 0.5               # seconds: width of the bins of offsets; neighbouring bins are pooled
 SPEEDS = np.arange(0.91, 1.1001, 0.01)
+SHIFTS = np.arange(-0.75, 0.7501, 0.125)        # seconds around a candidate's offset
 SHORTEST_FOR_SPEED = 3.0        # seconds; a shorter clip says nothing about speed
 FAR = 0.4               # seconds off the line at which a segment says nothing about it
 WORSE = 0.02            # of mean cosine that a finer line may lose
-SPEED_COST = 0.05       # of the score per 100 % of speed: among equals, the plain one
+SPEED_COST = 0.2        # of the score per 100 % of speed: among equals, the plain one
+SURE = 2.0              # standard errors by which a speed must differ from 1 to be believed
+OVERLAP = 2             # neighbouring segments of a clip share sound: so many of them count as one
+SAME = 0.8              # mean cosine of two recordings, row by row, from which they are the same sound,
+CLEARLY = 0.15          # if it is that much more than
+ELSEWHERE = (-9, -7, -5, 5, 7, 9)       # rows apart
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def verify(vectors: np.ndarray, times: np.ndarray, reference: Embeddings, candid
     if near is None:
         return None
     speeds = SPEEDS if times[-1] - times[0] >= SHORTEST_FOR_SPEED else np.ones(1)
-    speed, shift = near.best(speeds, candidate.offset + np.arange(-0.75, 0.7501, 0.125))
+    speed, shift = near.best(speeds, candidate.offset + SHIFTS)
     return near.line(candidate.recording_id, speed, shift)
 
 
@@ -105,10 +111,13 @@ def refine(line: Line, vectors: np.ndarray, times: np.ndarray, reference: Embedd
     near = _Near.around(vectors, times, reference, shift, window)
     if near is None or line.last - line.first < 2:
         return line
-    speed = line.speed
-    for _ in range(3):
-        speed, shift = near.fit(speed, shift, line.first, line.last)
-    fitted = near.line(line.recording_id, speed, shift)
+    speed, shift_at_speed, doubt = near.fitted(line.speed, shift, line.first, line.last)
+    if abs(speed - 1) > SURE * doubt:
+        fitted = near.line(line.recording_id, speed, shift_at_speed)
+    else:
+        shift = near.best(np.ones(1), shift + SHIFTS)[1]
+        fitted = near.line(line.recording_id,
+                           *near.fitted(1.0, shift, line.first, line.last, any_speed=False)[:2])
     return fitted if fitted.cosines.mean() > line.cosines.mean() - WORSE else line
 
 
@@ -162,12 +171,24 @@ class _Near:
                 positions - left)
 
     def best(self, speeds: np.ndarray, shifts: np.ndarray) -> tuple[float, float]:
-        """The speed and the shift with the greatest mean cosine; rows count less the farther they are."""
-        left, right, fraction = self.read(self.positions(speeds, shifts))
-        value = np.maximum(left * (1 - 0.3 * fraction), right * (0.7 + 0.3 * fraction)).clip(0).mean(axis=2)
-        value -= SPEED_COST * np.abs(speeds - 1)[:, None]
+        """The speed and the shift of greatest value."""
+        value = self.value(speeds, shifts)
         speed, shift = np.unravel_index(np.argmax(value), value.shape)
         return float(speeds[speed]), float(shifts[shift])
+
+    def value(self, speeds: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """(speeds, shifts): mean cosine less the cost of speed; rows count less the farther they are."""
+        left, right, fraction = self.read(self.positions(speeds, shifts))
+        cosines = np.maximum(left * (1 - 0.3 * fraction), right * (0.7 + 0.3 * fraction)).clip(0).mean(axis=2)
+        return cosines - SPEED_COST * np.abs(speeds - 1)[:, None]
+
+    def fitted(self, speed: float, shift: float, first: int, last: int, any_speed: bool = True
+               ) -> tuple[float, float, float]:
+        """`fit`, again from where it led -> speed, shift and the standard error of the speed."""
+        doubt = np.inf
+        for _ in range(3):
+            speed, shift, doubt = self.fit(speed, shift, first, last, any_speed)
+        return float(np.clip(speed, SPEEDS[0], SPEEDS[-1])), shift, doubt
 
     def along(self, speed: float, shift: float) -> tuple[np.ndarray, np.ndarray]:
         """(m,) the better cosine of the two neighbouring rows, floored at 0, and that row (-1 outside)."""
@@ -177,8 +198,9 @@ class _Near:
         inside = (columns >= 1) & (columns <= self.similarity.shape[1] - 2)
         return np.maximum(left, right).clip(0) * inside, np.where(inside, columns - 1 + self.low, -1)
 
-    def fit(self, speed: float, shift: float, first: int, last: int) -> tuple[float, float]:
-        """Speed and shift by weighted least squares over the segments [first, last).
+    def fit(self, speed: float, shift: float, first: int, last: int, any_speed: bool
+            ) -> tuple[float, float, float]:
+        """Speed, shift and the standard error of the speed, by weighted least squares over the segments [first, last).
 
         Each segment's own best place lies at the top of the parabola through its best row near the line and
         that row's neighbours. Segments that disagree by more than FAR weigh nothing, as in a robust fit.
@@ -195,14 +217,16 @@ class _Near:
         times = self.centres[segments]
         weights = (peak - AGREES).clip(0) * (np.abs(seconds - speed * times - shift) < FAR)
         if (weights > 0).sum() < 3:
-            return speed, shift
-        if times[-1] - times[0] < SHORTEST_FOR_SPEED:
-            return speed, float(np.average(seconds - speed * times, weights=weights))
+            return speed, shift, np.inf
+        if not any_speed or times[-1] - times[0] < SHORTEST_FOR_SPEED:
+            return speed, float(np.average(seconds - speed * times, weights=weights)), np.inf
         centre, centre_seconds = np.average(times, weights=weights), np.average(seconds, weights=weights)
         spread = np.average((times - centre) ** 2, weights=weights)
         slope = np.average((times - centre) * (seconds - centre_seconds), weights=weights) / spread
         slope = float(np.clip(slope, speed - 0.02, speed + 0.02))
-        return slope, float(centre_seconds - slope * centre)
+        residual = np.average((seconds - centre_seconds - slope * (times - centre)) ** 2, weights=weights)
+        independent = max(1.0, (weights > 0).sum() / OVERLAP)
+        return slope, float(centre_seconds - slope * centre), float(np.sqrt(residual / (independent * spread)))
 
 
 def _agreeing_stretch(cosines: np.ndarray) -> tuple[int, int]:
@@ -234,13 +258,25 @@ def intervals(line: Line, times: np.ndarray, window: float, query_duration: floa
 def same_sound(one: Line, other: Line, one_rows: np.ndarray, other_rows: np.ndarray) -> bool:
     """Whether two recordings are the same where the clip lies on them: one sound, twice in the library.
 
-    `*_rows` are the embeddings of the two recordings. Rows lie up to half a hop apart, hence the neighbours.
+    They must be alike row by row, and clearly less alike some seconds apart: two drones resemble each other
+    anywhere. `*_rows (n, dim)` are the embeddings of the two recordings.
+    """
+    together = likeness(one, other, one_rows, other_rows)
+    apart = [likeness(one, other, one_rows, other_rows, shift) for shift in ELSEWHERE]
+    return together > SAME and together - np.mean(apart) > CLEARLY
+
+
+def likeness(one: Line, other: Line, one_rows: np.ndarray, other_rows: np.ndarray, shift: int = 0) -> float:
+    """Mean cosine of two recordings along their lines, the other one read `shift` rows later.
+
+    0 where their speeds differ or they share fewer than two segments of the clip.
     """
     segments = np.arange(one.first, one.last)
     usable = (one.rows[segments] >= 0) & (other.rows[segments] >= 0)
-    if usable.sum() < 2:
-        return False
+    if usable.sum() < 2 or abs(one.speed - other.speed) > 0.03:
+        return 0.0
     first, second = one.rows[segments][usable], other.rows[segments][usable]
-    cosines = [(one_rows[first] * other_rows[(second + step).clip(0, len(other_rows) - 1)]).sum(axis=1)
+    # the rows of the two lie up to half a hop apart, hence the neighbours
+    cosines = [(one_rows[first] * other_rows[(second + shift + step).clip(0, len(other_rows) - 1)]).sum(axis=1)
                for step in (-1, 0, 1)]
-    return bool(np.max(cosines, axis=0).mean() > 0.8)
+    return float(np.max(cosines, axis=0).mean())

@@ -15,9 +15,10 @@ import numpy as np
 from songprint.align import Line
 from songprint.errors import EncoderError
 
-FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "coverage", "best", "library")
+FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library")
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
 DEFAULT_RATE = "0.01"
+APART = 1.25                # seconds from which two segments share no sound
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Calibration:
         return self.bias + sum(weight * features[name] for weight, name in zip(self.weights, FEATURES, strict=True))
 
 
-def features(line: Line, rivals: list[Line], hits: np.ndarray, hop: float, library_segments: int) -> dict[str, float]:
+def features(line: Line, rivals: list[Line], vectors: np.ndarray, hits: np.ndarray, hop: float,
+             library_segments: int) -> dict[str, float]:
     """What is known of a line, given the lines of other recordings over the same clip.
 
-    Rivals that are the same sound (`align.same_sound`) must have been left out. `hits (m,)`: segments for which the
-    search itself came up with this place (`align.hits`). `hop` is the query's, seconds.
+    Rivals that are the same sound (`align.same_sound`) must have been left out. `vectors (m, dim)` is the clip,
+    `hits (m,)` the segments for which the search itself came up with this place (`align.hits`), `hop` its
+    seconds between segments.
     """
     stretch = slice(line.first, line.last)
     length = (line.last - line.first) * hop
@@ -64,10 +67,18 @@ def features(line: Line, rivals: list[Line], hits: np.ndarray, hop: float, libra
         "score_length": line.score * np.sqrt(length),
         "hits": float(hits[stretch].mean()),
         "length": float(np.log(length)),
-        "coverage": (line.last - line.first) / len(line.cosines),
-        "best": float(np.sort(line.cosines[stretch])[-3:].mean()),
+        "sameness": _sameness(vectors[stretch], round(APART / hop)),
         "library": float(np.log10(library_segments + 1)),
     }
+
+
+def _sameness(vectors: np.ndarray, apart: int) -> float:
+    """Mean cosine of the clip with itself, `apart` segments and more later.
+
+    A drone, or noise, agrees with another drone for as long as it lasts: its many segments say one thing.
+    """
+    earlier, later = np.triu_indices(len(vectors), apart)
+    return float((vectors[earlier] * vectors[later]).sum(axis=1).mean()) if len(earlier) else 0.0
 
 
 def combine(logits: list[float], windows: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,10 +13,12 @@ from songprint import align, confidence
 from songprint.align import Line
 from songprint.confidence import Calibration
 from songprint.config import Settings
+from songprint.index import NOTHING, split_ids
 from songprint.store import Store
 from songprint.types import Alignment, Embeddings, Kind, Match, Recording, Report
 
 NEIGHBOURS = 20             # nearest vectors looked at for each segment of the clip
+MANY = 400                  # looked at when some recordings are to be left out of them
 VERIFIED = 30               # candidates whose line is fitted
 REFINED = 6                 # of these, recordings that are looked at closely
 LONGEST_WINDOW = 15.0       # seconds searched as one; longer ones in windows of about WINDOW
@@ -56,17 +58,17 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
     )
 
 
-def hypotheses(query: Embeddings, store: Store, window: np.ndarray, leave_out: int | None = None
+def hypotheses(query: Embeddings, store: Store, window: np.ndarray, leave_out: Collection[int] = ()
                ) -> list[Hypothesis]:
     """The lines that segments `window (m,)` of the query suggest, one per recording, best first.
 
-    `leave_out` pretends that the library lacks one recording: then whatever is found is wrong.
+    `leave_out` pretends that the library lacks some recordings.
     """
     spec = store.encoder.spec
     times, vectors = window * query.hop, query.vectors[window]
-    ids, cosines = store.index.search(vectors, NEIGHBOURS if leave_out is None else 3 * NEIGHBOURS)
-    if leave_out is not None:
-        cosines = np.where(align.split_ids(ids)[0] == leave_out, -1, cosines)
+    ids, cosines = store.index.search(vectors, MANY if leave_out else NEIGHBOURS)
+    if leave_out:
+        ids, cosines = _without(leave_out, ids, cosines)
     candidates = align.vote(ids, cosines, times, spec.hop, most=VERIFIED)
     references = store.catalog.embeddings_of({candidate.recording_id for candidate in candidates})
     lines: dict[int, Line] = {}
@@ -79,18 +81,27 @@ def hypotheses(query: Embeddings, store: Store, window: np.ndarray, leave_out: i
             lines[candidate.recording_id] = line
     ranked = sorted(lines.values(), key=lambda line: -line.cosines.sum())[:REFINED]
     ranked = [align.refine(line, vectors, times, references[line.recording_id], spec.window) for line in ranked]
-    return [Hypothesis(line, times, _weigh(line, ranked, references, ids, times, store))
+    return [Hypothesis(line, times, _weigh(line, ranked, references, ids, vectors, times, store))
             for line in ranked if line.last - line.first >= FEWEST_SEGMENTS]
 
 
-def _weigh(line: Line, lines: list[Line], references: dict[int, Embeddings], ids: np.ndarray, times: np.ndarray,
-           store: Store) -> dict[str, float]:
+def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarray
+             ) -> tuple[np.ndarray, np.ndarray]:
+    """What the search would have brought up without some recordings: NEIGHBOURS of (m, MANY) found."""
+    gone = np.isin(split_ids(ids)[0], list(recording_ids))
+    order = np.argsort(gone, axis=1, kind="stable")[:, :NEIGHBOURS]         # those that stay, best first
+    rows = np.arange(len(ids))[:, None]
+    return np.where(gone, NOTHING, ids)[rows, order], np.where(gone, -1, cosines)[rows, order]
+
+
+def _weigh(line: Line, lines: list[Line], references: dict[int, Embeddings], ids: np.ndarray, vectors: np.ndarray,
+           times: np.ndarray, store: Store) -> dict[str, float]:
     """What speaks for a line. One that is the same sound, twice in the library, is no rival."""
     spec, rows = store.encoder.spec, references[line.recording_id].vectors
     rivals = [other for other in lines if other.recording_id != line.recording_id
               and not align.same_sound(line, other, rows, references[other.recording_id].vectors)]
     hits = align.hits(line, ids, times, spec.hop)
-    return confidence.features(line, rivals, hits, spec.query_hop, len(store.index))
+    return confidence.features(line, rivals, vectors, hits, spec.query_hop, len(store.index))
 
 
 def windows_of(query: Embeddings) -> Iterator[np.ndarray]:

@@ -14,9 +14,14 @@ def line(cosines, recording_id=1):
     return Line(recording_id, 1.0, 0.0, cosines, np.arange(len(cosines)), 0, len(cosines))
 
 
+def clip(count):
+    """Segments that have nothing to do with each other."""
+    return np.eye(max(count, 32), dtype=np.float32)[:count]
+
+
 def features(own, rivals=()):
-    hits = np.ones(len(own), bool)
-    return confidence.features(line(own), [line(r, 2) for r in rivals], hits, 0.25, 10_000)
+    return confidence.features(line(own), [line(r, 2) for r in rivals], clip(len(own)), np.ones(len(own), bool),
+                               0.25, 10_000)
 
 
 def test_a_lead_over_the_rival_counts():
@@ -28,7 +33,13 @@ def test_the_rival_is_measured_where_the_line_holds():
     """Two songs in one clip are no rivals: each is alone where it is heard."""
     own = Line(1, 1.0, 0.0, np.array([0.8] * 10 + [0.0] * 10), np.arange(20), 0, 10)
     other = line([0.0] * 10 + [0.8] * 10, 2)
-    assert confidence.features(own, [other], np.ones(20, bool), 0.25, 100)["lead"] == pytest.approx(0.8)
+    assert confidence.features(own, [other], clip(20), np.ones(20, bool), 0.25, 100)["lead"] == pytest.approx(0.8)
+
+
+def test_a_drone_is_the_same_throughout():
+    drone = np.tile(clip(1), (20, 1))
+    assert confidence.features(line([0.8] * 20), [], drone, np.ones(20, bool), 0.25, 100)["sameness"] == 1
+    assert features([0.8] * 20)["sameness"] == 0
 
 
 def test_windows_that_agree_add_and_looking_often_costs():
