@@ -48,9 +48,9 @@ class Calibration:
         return self.bias + sum(weight * features[name] for weight, name in zip(self.weights, FEATURES, strict=True))
 
 
-def features(line: Line, rivals: list[Line], vectors: np.ndarray, hits: np.ndarray, hop: float,
+def features(line: Line, rivals: list[np.ndarray], vectors: np.ndarray, hits: np.ndarray, hop: float,
              library_segments: int) -> dict[str, float]:
-    """What is known of a line, given the lines of other recordings over the same clip.
+    """What is known of a line, given the cosines (m,) along the lines of other recordings over the same clip.
 
     Rivals that are the same sound (`align.same_sound`) must have been left out. `vectors (m, dim)` is the clip,
     `hits (m,)` the segments for which the search itself came up with this place (`align.hits`), `hop` its
@@ -58,7 +58,7 @@ def features(line: Line, rivals: list[Line], vectors: np.ndarray, hits: np.ndarr
     """
     stretch = slice(line.first, line.last)
     length = (line.last - line.first) * hop
-    rival = max((float(other.cosines[stretch].mean()) for other in rivals), default=0.0)
+    rival = max((float(other[stretch].mean()) for other in rivals), default=0.0)
     lead = line.score - rival
     return {
         "score": line.score,

@@ -17,13 +17,15 @@ from songprint.index import NOTHING, split_ids
 from songprint.store import Store
 from songprint.types import Alignment, Embeddings, Kind, Match, Recording, Report
 
-NEIGHBOURS = 20             # nearest vectors looked at for each segment of the clip
+NEIGHBOURS = 50             # nearest vectors looked at for each segment of the clip
 MANY = 400                  # looked at when some recordings are to be left out of them
 VERIFIED = 30               # candidates whose line is fitted
 REFINED = 6                 # of these, recordings that are looked at closely
 LONGEST_WINDOW = 15.0       # seconds searched as one; longer ones in windows of about WINDOW
 WINDOW = 10.0
 FEWEST_SEGMENTS = 2         # one segment alone is no evidence
+SHORTEST_STRETCH = 2.5      # seconds that a line must hold, or
+SHARE = 0.6                 # of a clip that is shorter than that needs
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,13 @@ def hypotheses(query: Embeddings, store: Store, window: np.ndarray, leave_out: C
         known = lines.get(candidate.recording_id)
         if line and (known is None or line.cosines.sum() > known.cosines.sum()):
             lines[candidate.recording_id] = line
+    fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / query.hop, SHARE * len(window)))
+    # a recording that the search did not bring up is no more like a segment than the last one it did
+    others = np.where(ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
     ranked = sorted(lines.values(), key=lambda line: -line.cosines.sum())[:REFINED]
     ranked = [align.refine(line, vectors, times, references[line.recording_id], spec.window) for line in ranked]
-    return [Hypothesis(line, times, _weigh(line, ranked, references, ids, vectors, times, store))
-            for line in ranked if line.last - line.first >= FEWEST_SEGMENTS]
+    return [Hypothesis(line, times, _weigh(line, ranked, others, references, ids, vectors, times, store))
+            for line in ranked if line.last - line.first >= fewest]
 
 
 def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarray
@@ -94,13 +99,14 @@ def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarra
     return np.where(gone, NOTHING, ids)[rows, order], np.where(gone, -1, cosines)[rows, order]
 
 
-def _weigh(line: Line, lines: list[Line], references: dict[int, Embeddings], ids: np.ndarray, vectors: np.ndarray,
-           times: np.ndarray, store: Store) -> dict[str, float]:
+def _weigh(line: Line, lines: list[Line], others: np.ndarray, references: dict[int, Embeddings], ids: np.ndarray,
+           vectors: np.ndarray, times: np.ndarray, store: Store) -> dict[str, float]:
     """What speaks for a line. One that is the same sound, twice in the library, is no rival."""
     spec, rows = store.encoder.spec, references[line.recording_id].vectors
-    rivals = [other for other in lines if other.recording_id != line.recording_id
+    rivals = [other.cosines for other in lines if other.recording_id != line.recording_id
               and not align.same_sound(line, other, rows, references[other.recording_id].vectors)]
     hits = align.hits(line, ids, times, spec.hop)
+    rivals = rivals or [others]
     return confidence.features(line, rivals, vectors, hits, spec.query_hop, len(store.index))
 
 

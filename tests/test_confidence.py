@@ -20,7 +20,7 @@ def clip(count):
 
 
 def features(own, rivals=()):
-    return confidence.features(line(own), [line(r, 2) for r in rivals], clip(len(own)), np.ones(len(own), bool),
+    return confidence.features(line(own), [np.array(r) for r in rivals], clip(len(own)), np.ones(len(own), bool),
                                0.25, 10_000)
 
 
@@ -32,7 +32,7 @@ def test_a_lead_over_the_rival_counts():
 def test_the_rival_is_measured_where_the_line_holds():
     """Two songs in one clip are no rivals: each is alone where it is heard."""
     own = Line(1, 1.0, 0.0, np.array([0.8] * 10 + [0.0] * 10), np.arange(20), 0, 10)
-    other = line([0.0] * 10 + [0.8] * 10, 2)
+    other = np.array([0.0] * 10 + [0.8] * 10)
     assert confidence.features(own, [other], clip(20), np.ones(20, bool), 0.25, 100)["lead"] == pytest.approx(0.8)
 
 
