@@ -99,8 +99,8 @@ def fit(questions: list[Question]) -> tuple[np.ndarray, float]:
 
 def best_logits(questions: list[Question], weights: np.ndarray, bias: float) -> np.ndarray:
     """(questions,) log-odds of the answer that would be given; very low where there is none."""
-    return np.array([max((bias + sum(w * values[name] for w, name in zip(weights, confidence.FEATURES, strict=True))
-                          for values in q.features), default=-20.0) for q in questions])
+    judge = confidence.Calibration(tuple(weights), bias, thresholds={})
+    return np.array([max(map(judge.logit, q.features), default=-20.0) for q in questions])
 
 
 def calibrate(data: Path, noise: Path, per_condition: int) -> dict:

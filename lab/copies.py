@@ -58,6 +58,5 @@ def main() -> None:
                 print(f"{number}/{len(jobs)} tracks", file=sys.stderr)
 
 
-
 if __name__ == "__main__":
     main()

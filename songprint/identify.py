@@ -15,7 +15,7 @@ from songprint.confidence import Calibration
 from songprint.config import Settings
 from songprint.index import NOTHING, split_ids
 from songprint.store import Store
-from songprint.types import Alignment, Embeddings, Kind, Match, Recording, Report
+from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Report
 
 NEIGHBOURS = 50             # nearest vectors looked at for each segment of the clip
 MANY = 400                  # looked at when some recordings are to be left out of them
@@ -162,8 +162,8 @@ def _match(group: list[tuple[Hypothesis, float]], recording: Recording, duration
     logit = confidence.combine([logit for _, logit in group], windows)
     alignment = Alignment(
         recording_id=recording.id,
-        query=type(spans[0][0])(start, end),
-        reference=type(spans[0][0])(min(part.start for _, part in spans), max(part.end for _, part in spans)),
+        query=Interval(start, end),
+        reference=Interval(min(part.start for _, part in spans), max(part.end for _, part in spans)),
         speed=best.line.speed, score=best.line.score,
         agreeing=sum(hypothesis.line.last - hypothesis.line.first for hypothesis, _ in group),
         features=best.features,
