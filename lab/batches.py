@@ -30,6 +30,7 @@ class Material:
 
     music: list[np.ndarray]         # int16, one per track
     stretched: list[np.ndarray]     # the same through lab.copies
+    coded: list[np.ndarray]
     track_ids: list[int]
     noise: np.ndarray               # float32, unit level
     speech: np.ndarray
@@ -39,7 +40,7 @@ class Material:
 def load_material(out: Path, noise: Path) -> Material:
     """Everything that training may use; nothing of the acceptance kinds."""
     tracks = corpus.load_tracks(out, "train")
-    tracks = [track for track in tracks if (out / "pcm" / f"{track.id:05d}.stretched.npy").exists()]
+    tracks = [track for track in tracks if (out / "pcm" / f"{track.id:05d}.coded.npy").exists()]
     kinds = [path for path in sorted(noise.glob("*.opus"))
              if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE]
     lines = sorted((out / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
@@ -49,6 +50,7 @@ def load_material(out: Path, noise: Path) -> Material:
     return Material(
         music=[corpus.load_pcm(out, track) for track in tracks],
         stretched=[corpus.load_pcm(out, track, ".stretched") for track in tracks],
+        coded=[corpus.load_pcm(out, track, ".coded") for track in tracks],
         track_ids=[track.id for track in tracks],
         noise=np.concatenate([unit_level(audio.load(path, RATE)) for path in kinds]),
         speech=np.concatenate([unit_level(audio.load(path, RATE)) for path in lines]),
@@ -62,8 +64,8 @@ def unit_level(samples: np.ndarray) -> np.ndarray:
 
 
 def pairs(material: Material, count: int, difficulty: float, rng: np.random.Generator
-          ) -> tuple[np.ndarray, np.ndarray]:
-    """-> clean and damaged log-mel windows, each (count, 128, 32) float32 in [-1, 1]."""
+          ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-> clean and damaged log-mel windows, each (count, 128, 32) float32 in [-1, 1], and (count,) track numbers."""
     tracks = rng.choice(len(material.music), count, replace=count > len(material.music))
     clean = np.empty((count, WINDOW), np.float32)
     damaged = np.empty((count, CONTEXT + WINDOW), np.float32)
@@ -72,7 +74,7 @@ def pairs(material: Material, count: int, difficulty: float, rng: np.random.Gene
     damaged = damage(material, damaged, difficulty, rng)
     damaged_windows = logmel.normalise(logmel.spectrogram(damaged).transpose(0, 2, 1))
     hide_band(damaged_windows, 0.4 * difficulty, rng)
-    return logmel.normalise(logmel.spectrogram(clean).transpose(0, 2, 1)), damaged_windows
+    return logmel.normalise(logmel.spectrogram(clean).transpose(0, 2, 1)), damaged_windows, tracks
 
 
 def cut_pair(material: Material, track: int, difficulty: float, rng: np.random.Generator
@@ -86,9 +88,9 @@ def cut_pair(material: Material, track: int, difficulty: float, rng: np.random.G
     clean = music[start:start + WINDOW].astype(np.float32) / 32768
     centre = start + WINDOW / 2 + rng.uniform(-SHIFT, SHIFT) * RATE
     speed = rng.uniform(0.93, 1.08) if rng.random() < 0.5 else 1.0
-    if rng.random() < 0.35 * difficulty:
-        block = next((b for b in copies.blocks(material.track_ids[track], len(music))
-                      if b[0] + 2.5 * RATE < centre < b[0] + copies.BLOCK_SAMPLES - 2 * RATE), None)
+    copy = rng.random()
+    if copy < 0.35 * difficulty:
+        block = _block_around(centre, copies.blocks(material.track_ids[track], len(music)))
         if block:
             source, copy, length, tempo = block
             music = material.stretched[track][copy:copy + length]
@@ -97,7 +99,17 @@ def cut_pair(material: Material, track: int, difficulty: float, rng: np.random.G
                 speed = rng.uniform(0.99, 1.01) / tempo
             elif rng.random() < 0.7:
                 speed = 1.0
+    elif copy < 0.65 * difficulty:      # half of the blocks are coded
+        block = _block_around(centre, copies.coded_blocks(material.track_ids[track], len(music)))
+        if block:
+            music, centre = material.coded[track][block[1]:block[1] + block[2]], centre - block[0]
     return clean, read(music, centre - speed * (WINDOW / 2 + CONTEXT), CONTEXT + WINDOW, speed)
+
+
+def _block_around(centre: float, blocks: list[tuple]) -> tuple | None:
+    """The block in which a window and its past lie, if one does."""
+    return next((block for block in blocks
+                 if block[0] + 2.5 * RATE < centre < block[0] + copies.BLOCK_SAMPLES - 2 * RATE), None)
 
 
 def read(music: np.ndarray, start: float, count: int, speed: float) -> np.ndarray:
@@ -134,7 +146,7 @@ def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.r
     hiss = unit_level(np.cumsum(rng.standard_normal((count, WINDOW), np.float32), axis=1)
                       * between(0, 0.02) + rng.standard_normal((count, WINDOW), np.float32))
     noise = np.where(kind < 0.7, ambience, np.where(kind < 0.85, hiss, np.roll(music, 1, axis=0)))
-    snr = between(-4, 15) * difficulty + 25 * (1 - difficulty)
+    snr = between(-6, 14) * difficulty + 25 * (1 - difficulty)
     snr = np.where(kind >= 0.85, np.maximum(snr, 2.0 * difficulty), snr)        # other music stays behind
     music = music + noise * np.where(some(0.8), 10 ** (-snr / 20), 0)
     speech = unit_level(cuts(material.speech, count, rng))
@@ -142,11 +154,12 @@ def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.r
     music = music + speech * np.where(some(0.3), 10 ** (-speech_snr / 20), 0)
 
     music = unit_level(music)
+    music = level_control(music, np.where(some(0.25 * difficulty), between(0.3, 1.0), 0), between(200, 4000))
     soft = np.where(some(0.25 * difficulty), between(0.6, 2.5), 1e4)
     music = np.tanh(music / soft) * soft
     hard = np.where(some(0.15 * difficulty), between(0.5, 2.0), 1e4)
     music = np.clip(music, -hard, hard)
-    gap_start, gap = between(0, WINDOW), between(160, 800)                      # drop-outs of 20 to 100 ms
+    gap_start, gap = between(-800, WINDOW), between(160, 1200)                  # drop-outs of 20 to 150 ms
     times = np.arange(WINDOW)
     lost = some(0.1 * difficulty) & (times > gap_start) & (times < gap_start + gap)
     return np.where(lost, 0, music).astype(np.float32) * 0.1
@@ -161,6 +174,15 @@ def equaliser(count: int, difficulty: float, rng: np.random.Generator) -> np.nda
     low_pass = np.where(rng.random((count, 1)) < 0.5 * difficulty, rng.uniform(2000, 3800, (count, 1)), 1e5)
     gain = 10 ** (curve / 20) / (1 + (high_pass / (frequencies + 1)) ** 6) / (1 + (frequencies / low_pass) ** 6)
     return gain.astype(np.float32)
+
+
+def level_control(music: np.ndarray, strength: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Automatic gain: (n, samples) divided by their loudness over `width (n, 1)` samples, to the power `strength`."""
+    power = np.cumsum(np.pad(music.astype(np.float64)**2, ((0, 0), (1, 0))), axis=1)
+    ends = np.arange(1, music.shape[1] + 1)
+    starts = np.maximum(ends - width.astype(np.int64), 0)
+    loudness = np.sqrt((power[:, 1:] - np.take_along_axis(power, starts, axis=1)) / (ends - starts)) + 0.05
+    return unit_level(music / loudness**strength).astype(np.float32)
 
 
 def cuts(source: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

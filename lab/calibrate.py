@@ -23,9 +23,9 @@ import numpy as np
 from lab import clips, corpus
 from songprint import align, confidence
 from songprint.encoders import WEIGHTS, Encoder, load_encoder
-from songprint.identify import Hypothesis, hypotheses, windows_of
+from songprint.identify import Hypothesis, Query, hypotheses, windows_of
 from songprint.store import Store
-from songprint.types import Embeddings, Tags
+from songprint.types import Tags
 
 RATES = (0.05, 0.01, 0.001)             # false-accept rates that get a threshold
 SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not raise the threshold
@@ -56,14 +56,14 @@ def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder)
     return store, ids
 
 
-def ask(query: Embeddings, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()
+def ask(query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()
         ) -> tuple[Question, list[Hypothesis]]:
     """The three most likely lines of a clip's only window."""
     found = [h for window in windows_of(query) for h in hypotheses(query, store, window, leave_out)][:3]
     return Question([h.features for h in found], [h.line.recording_id == truth for h in found], length), found
 
 
-def ask_both_ways(query: Embeddings, store: Store, length: float, truth: int) -> tuple[Question, Question | None]:
+def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tuple[Question, Question | None]:
     """The clip as it is, and as if its recording were not there.
 
     Other files in which the very same sound occurs are left out with it: naming those would be no mistake.
@@ -113,8 +113,8 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     around = clips.Surroundings.load(kinds, lines, room_seed=5000)
     rate = encoder.spec.sample_rate
 
-    def embed(samples: np.ndarray) -> Embeddings:
-        return encoder.encode(samples, hop=encoder.spec.query_hop)
+    def listen(samples: np.ndarray) -> Query:
+        return Query.listen([samples], encoder)
 
     known: list[Question] = []
     unknown: list[Question] = []
@@ -125,11 +125,11 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
             for clip in clips.draw(paths, per_condition, around, rate, seed=11, lengths=(2.0, *clips.LENGTHS)):
                 if clip.start + clip.length > corpus.LONGEST - 5:      # of long tracks no more was kept
                     continue
-                both = ask_both_ways(embed(clip.samples), store, clip.length, ids[clip.track])
+                both = ask_both_ways(listen(clip.samples), store, clip.length, ids[clip.track])
                 known.append(both[0])
                 unknown += [both[1]] if both[1] else []
             for _, samples in clips.nothings(rate, around, count=8, seed=12):
-                unknown.append(ask(embed(samples), store, 5.0)[0])
+                unknown.append(ask(listen(samples), store, 5.0)[0])
             store.close()
     weights, bias = fit(known + unknown)
     negative = best_logits([q for q in unknown if q.length >= SHORTEST_FOR_THRESHOLD], weights, bias)

@@ -71,10 +71,13 @@ def phone(samples: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np
 
 
 def code(samples: np.ndarray, sample_rate: int, codec: str, bit_rate: int) -> np.ndarray:
-    """Encode and decode with a lossy codec of FFmpeg ("libmp3lame", "libopus", "aac"); same place in time."""
+    """Encode and decode with a lossy codec of FFmpeg ("libmp3lame", "libopus", "aac", "libopencore_amrnb").
+
+    It stays at the same place in time. AMR narrow-band wants samples at 8 kHz.
+    """
     import av
 
-    containers = {"libmp3lame": "mp3", "libopus": "ogg", "aac": "mp4", "libvorbis": "ogg"}
+    containers = {"libmp3lame": "mp3", "libopus": "ogg", "aac": "mp4", "libopencore_amrnb": "amr"}
     rate = sample_rate
     if codec == "libopus":
         rate = 48000 if sample_rate not in (8000, 12000, 16000, 24000, 48000) else sample_rate

@@ -44,17 +44,22 @@ class Recipe:
     seed: int = 0
 
 
-def contrast(clean: Tensor, damaged: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """NT-Xent over (n, dim) pairs -> the loss, and the share of rows whose nearest is their pair."""
-    vectors = torch.cat([clean, damaged])                               # (2n, dim)
-    similarity = vectors @ vectors.T / temperature
-    similarity = similarity.masked_fill(torch.eye(len(vectors), dtype=torch.bool), -1e9)
+def contrast(clean: Tensor, damaged: Tensor, tracks: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """NT-Xent over (n, dim) pairs -> the loss, and the share of rows whose nearest is their pair.
+
+    Other pairs of the same track are neither pulled nor pushed: they may be a loop.
+    """
     count = len(clean)
-    target = torch.cat([torch.arange(count) + count, torch.arange(count)])
+    vectors, tracks = torch.cat([clean, damaged]), torch.cat([tracks, tracks])      # (2n, dim), (2n,)
+    rows = torch.arange(2 * count)
+    target = (rows + count) % (2 * count)
+    same = tracks[:, None] == tracks
+    same[rows, target] = False
+    similarity = (vectors @ vectors.T / temperature).masked_fill(same, -1e9)
     return F.cross_entropy(similarity, target), (similarity.argmax(1) == target).float().mean()
 
 
-def make_batches(data: Path, noise: Path, recipe: Recipe, step, queue) -> None:
+def make_batches(data: Path, noise: Path, recipe: Recipe, curriculum: int, step, queue) -> None:
     """The other process: pairs as fast as they are taken."""
     torch.set_num_threads(1)
     material = batches.load_material(data, noise)
@@ -62,7 +67,7 @@ def make_batches(data: Path, noise: Path, recipe: Recipe, step, queue) -> None:
     print(f"{len(material.music)} tracks, {seconds / 3600:.1f} h", file=sys.stderr)
     rng = np.random.default_rng(recipe.seed)
     while True:
-        difficulty = min(1.0, 0.1 + step.value / recipe.curriculum)
+        difficulty = min(1.0, 0.1 + step.value / max(curriculum, 1)) if curriculum else 1.0
         queue.put(batches.pairs(material, recipe.batch, difficulty, rng))
 
 
@@ -74,23 +79,23 @@ class Mixer:
 
     def __init__(self, queue, hold: int, rng: np.random.Generator):
         self.queue, self.hold, self.rng = queue, hold, rng
-        self.kept: list[tuple[np.ndarray, np.ndarray]] = []
+        self.kept: list[tuple[np.ndarray, ...]] = []
         self.fresh = 0
 
-    def next(self) -> tuple[np.ndarray, np.ndarray]:
+    def next(self) -> tuple[np.ndarray, ...]:
+        """Clean windows, damaged windows, track numbers."""
         if self.queue.empty() and len(self.kept) >= self.hold:
             return self.mixed()
-        pair = self.queue.get()
+        batch = self.queue.get()
         self.fresh += 1
-        self.kept = [*self.kept, pair][-self.hold:]
-        return pair
+        self.kept = [*self.kept, batch][-self.hold:]
+        return batch
 
-    def mixed(self) -> tuple[np.ndarray, np.ndarray]:
+    def mixed(self) -> tuple[np.ndarray, ...]:
         size = len(self.kept[0][0])
         sources = self.rng.choice(len(self.kept), 4, replace=False)
         rows = [(source, self.rng.choice(size, size // 4, replace=False)) for source in sources]
-        return (np.concatenate([self.kept[source][0][chosen] for source, chosen in rows]),
-                np.concatenate([self.kept[source][1][chosen] for source, chosen in rows]))
+        return tuple(np.concatenate([self.kept[source][part][chosen] for source, chosen in rows]) for part in range(3))
 
 
 def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, start: Path | None = None) -> None:
@@ -106,12 +111,15 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
     context = multiprocessing.get_context("spawn")
     shared_step = context.Value("i", 0)
     queue = context.Queue(maxsize=4)
-    context.Process(target=make_batches, args=(data, noise, recipe, shared_step, queue), daemon=True).start()
+    curriculum = 0 if start else recipe.curriculum      # what has learned already takes the full damage
+    context.Process(target=make_batches, daemon=True,
+                    args=(data, noise, recipe, curriculum, shared_step, queue)).start()
     mixer = Mixer(queue, recipe.hold, np.random.default_rng(recipe.seed + 1))
 
     began, step, saved, losses, hits = None, 0, 0.0, [], []
     while True:
-        clean, damaged = mixer.next()
+        clean, damaged, numbers = mixer.next()
+        tracks = torch.from_numpy(numbers)
         began = began or time.monotonic()
         elapsed = (time.monotonic() - began) / 60
         if elapsed > minutes:
@@ -121,7 +129,7 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
             group["lr"] = recipe.learning_rate * max(rate, 0.005)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             vectors = network(torch.from_numpy(np.concatenate([clean, damaged])))
-        loss, hit = contrast(*vectors.float().chunk(2), recipe.temperature)
+        loss, hit = contrast(*vectors.float().chunk(2), tracks, recipe.temperature)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
@@ -161,9 +169,11 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, required=True, help="folder of ambience recordings (.opus)")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--out", type=Path, default=Path("runs/fingerprint.pt"))
-    parser.add_argument("--start", type=Path, help="go on from this checkpoint")
+    parser.add_argument("--start", type=Path, help="go on from this checkpoint, at the full damage")
+    parser.add_argument("--rate", type=float, default=Recipe.learning_rate, help="highest learning rate")
     options = parser.parse_args()
-    train(options.data, options.noise, options.minutes, options.out, Recipe(), options.start)
+    train(options.data, options.noise, options.minutes, options.out,
+          Recipe(learning_rate=options.rate), options.start)
 
 
 if __name__ == "__main__":

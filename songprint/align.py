@@ -248,7 +248,7 @@ def hits(line: Line, ids: np.ndarray, times: np.ndarray, reference_hop: float) -
 def intervals(line: Line, times: np.ndarray, window: float, query_duration: float, reference_duration: float
               ) -> tuple[Interval, Interval]:
     """The agreeing stretch in seconds of the clip and of the recording."""
-    start = float(times[line.first])
+    start = max(0.0, float(times[line.first]))
     end = min(float(times[line.last - 1]) + window, query_duration)
     reference_start = max(0.0, line.speed * start + line.offset)
     reference_end = min(line.speed * end + line.offset, reference_duration)

@@ -1,7 +1,8 @@
 """The catalogue: recordings and their embeddings, in SQL. It is the truth; all else is derived from it.
 
 A recording and its embeddings are written in one transaction, so it is there as a whole or not at all,
-whatever happens to the process or the machine. Vectors are kept as int8: 128 bytes a segment, 0.9 MB an hour.
+whatever happens to the process or the machine. Vectors are kept as int8: 128 bytes a segment, 0.9 MB an hour;
+landmarks take 0.2 MB an hour.
 
 The statements suit any database that SQLAlchemy knows; what only SQLite needs is in `sqlite.py`.
 """
@@ -21,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from songprint import __version__, schema, sqlite
 from songprint.errors import LibraryError, LibraryVersionError, RecordingNotFound
 from songprint.schema import embeddings, library, recordings
-from songprint.types import Embeddings, Kind, Known, Recording, Tags
+from songprint.types import LANDMARKS_A_FRAME, Embeddings, Kind, Known, Recording, Tags
 
 FILE_NAME = "catalogue.sqlite"
 AT_ONCE = 200       # recordings read or removed by one statement: 12 MB of vectors
@@ -271,7 +272,8 @@ class Catalog:
             raise LibraryError(f"the embeddings of recording {row.recording_id} in {self.file} are damaged."
                                f" Remove the recording and add it again")
         quantised = np.frombuffer(row.vectors, dtype=np.int8).reshape(row.count, row.dim)
-        return Embeddings(restore(quantised), hop=row.hop, encoder_id=row.encoder_id)
+        peaks = np.frombuffer(row.landmarks or b"", dtype=np.uint8).reshape(-1, LANDMARKS_A_FRAME)
+        return Embeddings(restore(quantised), row.hop, row.encoder_id, peaks)
 
 
 def quantise(vectors: np.ndarray) -> np.ndarray:
@@ -289,7 +291,7 @@ def restore(quantised: np.ndarray) -> np.ndarray:
 def _packed(recording_id: int, vectors: Embeddings) -> dict[str, object]:
     return {"recording_id": recording_id, "kind": Kind.RECORDING.value, "encoder_id": vectors.encoder_id,
             "hop": vectors.hop, "count": len(vectors), "dim": vectors.vectors.shape[1],
-            "vectors": quantise(vectors.vectors).tobytes()}
+            "vectors": quantise(vectors.vectors).tobytes(), "landmarks": vectors.landmarks.tobytes()}
 
 
 def _to_row(tags: Tags) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """What speaks for a line -> the probability that its name is right.
 
 Similarity alone is not evidence: a drum loop resembles every drum loop. So a line is judged by what it has
-beyond its best rival, by how long it holds, and by how many segments of the clip came up with it unasked.
+beyond its best rival, by how long it holds, by how many segments of the clip came up with it unasked, and by
+what a second witness says, who knows the peaks of the spectrum (`encoders.landmarks`).
 A logistic regression over these, fitted on music that no weight was trained on (`lab.calibrate`), gives the
 probability; the size of the library is one of its inputs. Its coefficients lie in the encoder's spec.
 """
@@ -13,9 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from songprint.align import Line
+from songprint.encoders.landmarks import Testimony
 from songprint.errors import EncoderError
 
-FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library")
+FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library",
+            "prominence", "excess", "excess_length", "contrast", "background", "plain")
+HIGHEST_CONTRAST = 12.0     # more says no more
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
 DEFAULT_RATE = "0.01"
 APART = 1.25                # seconds from which two segments share no sound
@@ -48,8 +52,8 @@ class Calibration:
         return self.bias + sum(weight * features[name] for weight, name in zip(self.weights, FEATURES, strict=True))
 
 
-def features(line: Line, rivals: list[np.ndarray], vectors: np.ndarray, hits: np.ndarray, hop: float,
-             library_segments: int) -> dict[str, float]:
+def features(line: Line, testimony: Testimony, rivals: list[np.ndarray], vectors: np.ndarray, hits: np.ndarray,
+             hop: float, library_segments: int) -> dict[str, float]:
     """What is known of a line, given the cosines (m,) along the lines of other recordings over the same clip.
 
     Rivals that are the same sound (`align.same_sound`) must have been left out. `vectors (m, dim)` is the clip,
@@ -69,6 +73,12 @@ def features(line: Line, rivals: list[np.ndarray], vectors: np.ndarray, hits: np
         "length": float(np.log(length)),
         "sameness": _sameness(vectors[stretch], round(APART / hop)),
         "library": float(np.log10(library_segments + 1)),
+        "prominence": testimony.prominence,
+        "excess": testimony.excess,
+        "excess_length": testimony.excess * float(np.sqrt(length)),
+        "contrast": min(testimony.contrast, HIGHEST_CONTRAST),
+        "background": testimony.background,
+        "plain": float(testimony.plain),
     }
 
 

@@ -1,11 +1,11 @@
-"""A clip -> a Report: encode, search, vote, verify, judge."""
+"""A clip -> a Report: encode, search, vote, verify, hear the second witness, judge."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from songprint import align, confidence
 from songprint.align import Line
 from songprint.confidence import Calibration
 from songprint.config import Settings
+from songprint.encoders import Encoder
+from songprint.encoders.landmarks import Scene, Testimony
 from songprint.index import NOTHING, split_ids
 from songprint.store import Store
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Report
@@ -20,7 +22,11 @@ from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Record
 NEIGHBOURS = 50             # nearest vectors looked at for each segment of the clip
 MANY = 400                  # looked at when some recordings are to be left out of them
 VERIFIED = 30               # candidates whose line is fitted
-REFINED = 6                 # of these, recordings that are looked at closely
+REFINED = 8                 # of these, the lines that are looked at closely,
+PLACES = 2                  # and of one recording at most so many
+SHORT = 2.0                 # seconds: of a shorter clip more is taken,
+SHORT_HOP = 1 / 16          # a vector every so many seconds,
+SHORT_SEGMENTS = 5          # at least so many: it is laid in the middle of as much silence as they need
 LONGEST_WINDOW = 15.0       # seconds searched as one; longer ones in windows of about WINDOW
 WINDOW = 10.0
 FEWEST_SEGMENTS = 2         # one segment alone is no evidence
@@ -29,11 +35,57 @@ SHARE = 0.6                 # of a clip that is shorter than that needs
 
 
 @dataclass(frozen=True)
+class Query:
+    """A clip that was heard: its embeddings, and its samples for the second witness."""
+
+    embeddings: Embeddings
+    samples: np.ndarray         # (n,) int16 at the rate of the encoder
+    start: float                # seconds: where the first segment begins; below 0 where silence was put before
+    duration: float             # seconds
+
+    @classmethod
+    def listen(cls, blocks: Iterable[np.ndarray], encoder: Encoder) -> Query:
+        """Blocks of float32 samples -> what is asked. Memory: 1 kB of vectors and 16 kB of samples a second."""
+        spec, heard = encoder.spec, []
+
+        def remembered() -> Iterator[np.ndarray]:
+            for block in blocks:
+                heard.append((np.clip(block, -1, 1) * 32767).astype(np.int16))
+                yield block
+
+        stream = remembered()
+        first, count = [], 0
+        for block in stream:
+            first.append(block)
+            count += len(block)
+            if count >= SHORT * spec.sample_rate:
+                break
+        if spec.window / 2 <= count / spec.sample_rate < SHORT:
+            wanted = round((spec.window + (SHORT_SEGMENTS - 1) * SHORT_HOP) * spec.sample_rate)
+            before = max(0, wanted - count) // 2
+            padded = np.pad(np.concatenate(first), (before, max(0, wanted - count - before)))
+            embeddings, _ = encoder.encode_stream([padded], hop=SHORT_HOP)
+            return cls(embeddings, np.concatenate(heard), -before / spec.sample_rate, count / spec.sample_rate)
+        embeddings, duration = encoder.encode_stream(chain(first, stream), hop=spec.query_hop)
+        return cls(embeddings, np.concatenate([np.zeros(0, np.int16), *heard]), 0.0, duration)
+
+    def times(self, window: np.ndarray) -> np.ndarray:
+        """(m,) seconds in the clip at which segments begin."""
+        return self.start + window * self.embeddings.hop
+
+    def scene(self, first: float, last: float, sample_rate: int) -> Scene:
+        """What the second witness sees of the seconds from `first` to `last`."""
+        part = self.samples[max(0, int(first * sample_rate)):int(last * sample_rate)]
+        return Scene(part.astype(np.float32) / 32767)
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """A line in one window of the clip, and what speaks for it. The laboratory calibrates on these."""
 
     line: Line
     times: np.ndarray           # (m,) seconds in the clip of the segments that the line was fitted to
+    testimony: Testimony
     features: dict[str, float]
 
 
@@ -41,7 +93,7 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
              settings: Settings | None = None) -> Report:
     """Name what a clip is, given as blocks of float32 mono samples at the rate of the store's encoder.
 
-    Memory does not grow with the blocks, but for the embeddings: a film may be asked for as a whole.
+    A film may be asked for as a whole: what is kept of an hour takes 60 MB.
     Matches below the threshold are left out; `top` of them are listed as candidates.
     """
     began = time.perf_counter()
@@ -49,45 +101,71 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
     store.refresh()
     calibration = Calibration.from_spec(store.encoder.spec.calibration)
     threshold = calibration.threshold if settings.threshold is None else settings.threshold
-    query, duration = store.encoder.encode_stream(blocks, hop=store.encoder.spec.query_hop)
-    judged = _judge(query, duration, store, calibration)
+    query = Query.listen(blocks, store.encoder)
+    judged = _judge(query, store, calibration)
     matches = [match for match in judged if match.confidence >= threshold]
     return Report(
         matches=matches, candidates=[match for match in judged if match.confidence < threshold][:top],
-        duration=duration, threshold=threshold, searched=store.searched,
+        duration=query.duration, threshold=threshold, searched=store.searched,
         elapsed=time.perf_counter() - began, source=source,
-        reason="" if matches else _reason(query, duration, store),
+        reason="" if matches else _reason(query, store),
     )
 
 
-def hypotheses(query: Embeddings, store: Store, window: np.ndarray, leave_out: Collection[int] = ()
+def hypotheses(query: Query, store: Store, window: np.ndarray, leave_out: Collection[int] = ()
                ) -> list[Hypothesis]:
     """The lines that segments `window (m,)` of the query suggest, one per recording, best first.
 
     `leave_out` pretends that the library lacks some recordings.
     """
-    spec = store.encoder.spec
-    times, vectors = window * query.hop, query.vectors[window]
+    spec, hop = store.encoder.spec, query.embeddings.hop
+    times, vectors = query.times(window), query.embeddings.vectors[window]
     ids, cosines = store.index.search(vectors, MANY if leave_out else NEIGHBOURS)
     if leave_out:
         ids, cosines = _without(leave_out, ids, cosines)
     candidates = align.vote(ids, cosines, times, spec.hop, most=VERIFIED)
     references = store.catalog.embeddings_of({candidate.recording_id for candidate in candidates})
-    lines: dict[int, Line] = {}
-    for candidate in candidates:
-        if candidate.recording_id not in references:        # removed since the search
-            continue
-        line = align.verify(vectors, times, references[candidate.recording_id], candidate, spec.window)
-        known = lines.get(candidate.recording_id)
-        if line and (known is None or line.cosines.sum() > known.cosines.sum()):
-            lines[candidate.recording_id] = line
-    fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / query.hop, SHARE * len(window)))
+    lines = [align.verify(vectors, times, references[candidate.recording_id], candidate, spec.window)
+             for candidate in candidates if candidate.recording_id in references]     # not removed since the search
+    lines = [align.refine(line, vectors, times, references[line.recording_id], spec.window)
+             for line in _closest([line for line in lines if line])]
     # a recording that the search did not bring up is no more like a segment than the last one it did
     others = np.where(ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
-    ranked = sorted(lines.values(), key=lambda line: -line.cosines.sum())[:REFINED]
-    ranked = [align.refine(line, vectors, times, references[line.recording_id], spec.window) for line in ranked]
-    return [Hypothesis(line, times, _weigh(line, ranked, others, references, ids, vectors, times, store))
-            for line in ranked if line.last - line.first >= fewest]
+    begin = max(0.0, float(times[0])) if len(times) else 0.0
+    scene = query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
+    fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(window)))
+    found: dict[int, Hypothesis] = {}
+    for line in lines:
+        if line.last - line.first < fewest:
+            continue
+        testimony = scene.testimony(references[line.recording_id].landmarks, line.speed,
+                                    line.speed * begin + line.offset).later(begin)
+        rivals = _rivals(line, lines, references) or [others]
+        hits = align.hits(line, ids, times, spec.hop)
+        features = confidence.features(line, testimony, rivals, vectors, hits, hop, len(store.index))
+        if testimony.sure:          # of the two it knows better
+            line = replace(line, speed=testimony.speed, offset=testimony.offset)
+        known = found.get(line.recording_id)
+        if known is None or _agreement(line, testimony) > _agreement(known.line, known.testimony):
+            found[line.recording_id] = Hypothesis(line, times, testimony, features)
+    return sorted(found.values(), key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony))
+
+
+def _closest(lines: list[Line]) -> list[Line]:
+    """The lines with most agreement: REFINED of them, PLACES of one recording, none twice."""
+    chosen: list[Line] = []
+    for line in sorted(lines, key=lambda line: -line.cosines.sum()):
+        same = [other for other in chosen if other.recording_id == line.recording_id]
+        if len(same) < PLACES and all(abs(other.offset - line.offset) > align.BIN for other in same):
+            chosen.append(line)
+        if len(chosen) == REFINED:
+            break
+    return chosen
+
+
+def _agreement(line: Line, testimony: Testimony) -> float:
+    """Both witnesses on one scale, to choose among lines before they are judged."""
+    return float(line.cosines.mean()) + testimony.prominence
 
 
 def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarray
@@ -99,30 +177,25 @@ def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarra
     return np.where(gone, NOTHING, ids)[rows, order], np.where(gone, -1, cosines)[rows, order]
 
 
-def _weigh(line: Line, lines: list[Line], others: np.ndarray, references: dict[int, Embeddings], ids: np.ndarray,
-           vectors: np.ndarray, times: np.ndarray, store: Store) -> dict[str, float]:
-    """What speaks for a line. One that is the same sound, twice in the library, is no rival."""
-    spec, rows = store.encoder.spec, references[line.recording_id].vectors
-    rivals = [other.cosines for other in lines if other.recording_id != line.recording_id
-              and not align.same_sound(line, other, rows, references[other.recording_id].vectors)]
-    hits = align.hits(line, ids, times, spec.hop)
-    rivals = rivals or [others]
-    return confidence.features(line, rivals, vectors, hits, spec.query_hop, len(store.index))
+def _rivals(line: Line, lines: list[Line], references: dict[int, Embeddings]) -> list[np.ndarray]:
+    """The cosines of other recordings. One that is the same sound, twice in the library, is no rival."""
+    rows = references[line.recording_id].vectors
+    return [other.cosines for other in lines if other.recording_id != line.recording_id
+            and not align.same_sound(line, other, rows, references[other.recording_id].vectors)]
 
 
-def windows_of(query: Embeddings) -> Iterator[np.ndarray]:
+def windows_of(query: Query) -> Iterator[np.ndarray]:
     """Row numbers of the heard segments, in windows: one for a clip, several for something long."""
-    heard = np.flatnonzero(query.heard)
-    duration = len(query) * query.hop
-    count = 1 if duration <= LONGEST_WINDOW else max(2, round(duration / WINDOW))
-    edges = np.linspace(0, len(query), count + 1).round().astype(int)
+    heard = np.flatnonzero(query.embeddings.heard)
+    count = 1 if query.duration <= LONGEST_WINDOW else max(2, round(query.duration / WINDOW))
+    edges = np.linspace(0, len(query.embeddings), count + 1).round().astype(int)
     for start, end in pairwise(edges):
         window = heard[(heard >= start) & (heard < end)]
         if len(window) >= FEWEST_SEGMENTS:
             yield window
 
 
-def _judge(query: Embeddings, duration: float, store: Store, calibration: Calibration) -> list[Match]:
+def _judge(query: Query, store: Store, calibration: Calibration) -> list[Match]:
     """Every line of every window, lines that continue each other joined, most probable first."""
     windows = list(windows_of(query))
     found = [(hypothesis, calibration.logit(hypothesis.features))
@@ -136,7 +209,7 @@ def _judge(query: Embeddings, duration: float, store: Store, calibration: Calibr
         else:
             home.append((hypothesis, logit))
     recordings = store.catalog.recordings_with({group[0][0].line.recording_id for group in groups})
-    matches = [_match(group, recordings[group[0][0].line.recording_id], duration, len(windows), store)
+    matches = [_match(group, recordings[group[0][0].line.recording_id], query.duration, len(windows), store)
                for group in groups if group[0][0].line.recording_id in recordings]
     matches.sort(key=lambda match: -match.confidence)
     return matches
@@ -160,22 +233,25 @@ def _match(group: list[tuple[Hypothesis, float]], recording: Recording, duration
              for hypothesis, logit in group if logit > 0 or hypothesis is best]
     start, end = min(query.start for query, _ in spans), max(query.end for query, _ in spans)
     logit = confidence.combine([logit for _, logit in group], windows)
+    testimony = best.testimony
     alignment = Alignment(
         recording_id=recording.id,
         query=Interval(start, end),
         reference=Interval(min(part.start for _, part in spans), max(part.end for _, part in spans)),
         speed=best.line.speed, score=best.line.score,
+        key_shift=12 * float(np.log2(testimony.pitch)) if testimony.sure else 0.0,
         agreeing=sum(hypothesis.line.last - hypothesis.line.first for hypothesis, _ in group),
         features=best.features,
     )
     return Match(recording, Kind.RECORDING, confidence.to_confidence(logit), alignment)
 
 
-def _reason(query: Embeddings, duration: float, store: Store) -> str:
+def _reason(query: Query, store: Store) -> str:
     """Why there is no match, for a person."""
-    if len(query) < FEWEST_SEGMENTS:
-        return f"the clip is too short: {duration:.1f} s, and at least {2 * store.encoder.spec.window:.0f} s are needed"
-    if query.heard.sum() < FEWEST_SEGMENTS:
+    if len(query.embeddings) < FEWEST_SEGMENTS:
+        return (f"the clip is too short: {query.duration:.1f} s, and at least {store.encoder.spec.window / 2:.1f} s "
+                "are needed")
+    if query.embeddings.heard.sum() < FEWEST_SEGMENTS:
         return "there is nothing to recognise in the clip: it is silent, or one steady sound"
     if not len(store.index):
         return "the library is empty"

@@ -2,7 +2,8 @@
 
 A catalogue names its schema version in `library.schema_version`. Opening it runs the steps it lacks, each in
 a transaction of its own; an empty database is simply version 0, so new libraries and old ones take the same
-road. To change the tables: write step 1 out as it is now, change the tables here, and append a step.
+road. To change the tables: change them here, and append a step that does nothing where it is done already,
+for step 1 makes the tables as they are today.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ embeddings = Table(
     Column("count", Integer, nullable=False),                   # rows
     Column("dim", Integer, nullable=False),
     Column("vectors", LargeBinary(2**28), nullable=False),      # (count, dim) int8: unit vectors times 127
+    Column("landmarks", LargeBinary(2**28)),                    # (frames, 2) uint8, see encoders.landmarks
 )
 
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
@@ -87,7 +89,14 @@ def _step_1(connection: Connection, songprint_version: str) -> None:
         songprint_version=songprint_version))
 
 
-STEPS: list[Callable[[Connection, str], None]] = [_step_1]      # STEPS[n] leads from version n to n + 1
+def _step_2(connection: Connection, songprint_version: str) -> None:
+    """Landmarks beside the vectors. Recordings added before have none until they are read again."""
+    if "landmarks" not in {column["name"] for column in inspect(connection).get_columns("embeddings")}:
+        kind = embeddings.c.landmarks.type.compile(connection.dialect)
+        connection.execute(text(f"ALTER TABLE embeddings ADD COLUMN landmarks {kind}"))
+
+
+STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2]     # STEPS[n] leads from version n to n + 1
 
 
 def version(connection: Connection) -> int:

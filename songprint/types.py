@@ -15,6 +15,9 @@ class Kind(StrEnum):
     COVER = "cover"             # another rendition of the same song
 
 
+LANDMARKS_A_FRAME = 2       # at most
+
+
 @dataclass(frozen=True)
 class Tags:
     """What a file says about itself; every field may be empty."""
@@ -67,6 +70,8 @@ class Embeddings:
     vectors: np.ndarray         # (n, dim) float32
     hop: float                  # seconds between rows
     encoder_id: str
+    # (frames, 2) uint8: the peaks of a recording's spectrum, see songprint.encoders.landmarks; none of a clip's
+    landmarks: np.ndarray = field(default_factory=lambda: np.zeros((0, LANDMARKS_A_FRAME), np.uint8))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -100,7 +105,7 @@ class Alignment:
     score: float                # mean cosine along the line, 0 to 1
     agreeing: int               # segments of the query that agree
     features: dict[str, float] = field(default_factory=dict)    # what confidence looks at
-    key_shift: float = 0.0      # semitones
+    key_shift: float = 0.0      # semitones that the query sounds higher
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ def add(catalog: Catalog, random: np.random.Generator, title: str = "Song", coun
 def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
     tags = Tags(title="Für Elise", artists=("Beethoven", "日本"), album="A", isrc="DEA123456789", track=3,
                 year=1810, musicbrainz_recording_id="r", musicbrainz_release_id="s", work="T-1")
-    vectors = Embeddings(unit_vectors(random), hop=0.5, encoder_id="toy-1")
+    peaks = random.integers(0, 256, (80, 2)).astype(np.uint8)
+    vectors = Embeddings(unit_vectors(random), hop=0.5, encoder_id="toy-1", landmarks=peaks)
     added = catalog.add(tags=tags, duration=4.75, source="/a.wav", content_hash="h", vectors=vectors)
     assert added.tags == tags
     assert catalog.recording(added.id) == added
@@ -52,6 +53,7 @@ def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
     kept = catalog.embeddings(added.id)
     assert (kept.hop, kept.encoder_id) == (0.5, "toy-1")
     assert np.abs(np.sum(kept.vectors * vectors.vectors, axis=1) - 1).max() < 1e-3
+    np.testing.assert_array_equal(kept.landmarks, peaks)
 
 
 def test_quantised_vectors_keep_their_length_and_their_zeros(random):
@@ -231,7 +233,7 @@ def test_an_older_library_is_brought_up_to_date_step_by_step(tmp_path, monkeypat
     write_version_1(tmp_path / FILE_NAME)
     monkeypatch.setattr(schema, "STEPS", [*schema.STEPS, add_mood])
     catalog = Catalog(tmp_path)
-    assert catalog.state().schema_version == 2
+    assert catalog.state().schema_version == 3
     assert catalog.recording(7).title == "Song"
     assert np.allclose(catalog.embeddings(7).vectors, [[1, 0], [0, -1]])
     with catalog._database.reading() as connection:
@@ -248,7 +250,7 @@ def test_a_step_that_fails_leaves_the_version_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "STEPS", [*first, add_mood])
     catalog = Catalog(tmp_path)
     with catalog._database.reading() as connection:
-        assert schema.version(connection) == 2
+        assert schema.version(connection) == 3
         assert "half" not in connection.dialect.get_table_names(connection)
     catalog.close()
 

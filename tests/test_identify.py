@@ -5,7 +5,7 @@ import pytest
 import toy
 
 import songprint
-from songprint.identify import windows_of
+from songprint.identify import Query, windows_of
 from songprint.types import Embeddings
 
 
@@ -73,7 +73,7 @@ def test_what_is_removed_is_no_longer_named(band):
 @pytest.mark.parametrize(("samples", "reason"), [
     (np.zeros(8 * toy.SAMPLE_RATE), "silent"),
     (np.full(100, 0.1), "too short"),
-    (toy.song(3, 40)[:int(1.1 * toy.SAMPLE_RATE)], "too short"),
+    (toy.song(3, 40)[:int(0.4 * toy.SAMPLE_RATE)], "too short"),
 ])
 def test_no_match_says_why(band, samples, reason):
     report = hear(band, samples)
@@ -87,9 +87,30 @@ def test_an_empty_library_says_so(tmp_path):
 
 
 def test_long_clips_are_searched_in_windows():
-    query = Embeddings(np.ones((480, 4), np.float32), 0.25, "test")       # two minutes
-    windows = list(windows_of(query))
+    def query(seconds):
+        return Query(Embeddings(np.ones((4 * seconds, 4), np.float32), 0.25, "test"), np.zeros(0, np.int16), 0.0,
+                     seconds)
+
+    windows = list(windows_of(query(120)))
     assert len(windows) == 12
     assert np.array_equal(np.concatenate(windows), np.arange(480))
-    short = Embeddings(np.ones((56, 4), np.float32), 0.25, "test")
-    assert len(list(windows_of(short))) == 1
+    assert len(list(windows_of(query(14)))) == 1
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 20])
+def test_a_short_clip_is_looked_at_closely(blocks):
+    """A clip of a second is hardly longer than a window: it is laid in silence and read at a small hop."""
+    samples = piece(3, 12, 1).astype(np.float32)
+    query = Query.listen(np.array_split(samples, blocks), toy.JudgingToyEncoder())
+    assert len(query.embeddings) == 5
+    assert query.duration == 1.0
+    assert query.times(np.arange(5)).mean() == pytest.approx(0, abs=0.01)       # the middle one is the clip itself
+    assert len(query.samples) == len(samples)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.5])
+def test_a_second_is_enough_for_a_name(band, seconds):
+    report = hear(band, piece(3, 12, seconds))
+    assert [match.recording.title for match in report.matches] == ["Song 03"]
+    assert report.matches[0].query.start >= 0
+    assert report.matches[0].query.end <= seconds

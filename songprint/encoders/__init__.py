@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from songprint.encoders import logmel
+from songprint.encoders import landmarks, logmel
 from songprint.errors import EncoderError
 from songprint.types import Embeddings, Kind
 
@@ -64,21 +64,31 @@ class Encoder:
     def encode_stream(self, blocks: Iterable[np.ndarray], hop: float | None = None) -> tuple[Embeddings, float]:
         """Blocks of samples, one after the other -> embeddings of the whole, and its length in seconds.
 
+        Without `hop` they are made as for the library: every `spec.hop` seconds, and the landmarks with them.
         Memory does not grow with the length, but for the vectors (1 kB per second of sound).
         """
+        wants_landmarks = hop is None
         hop = self.spec.hop if hop is None else hop
         hop_frames = round(hop * logmel.FRAMES_PER_SECOND)
         if hop_frames < 1 or abs(hop_frames / logmel.FRAMES_PER_SECOND - hop) > 1e-9:
             raise ValueError(f"hop={hop} must be a positive multiple of 1/{logmel.FRAMES_PER_SECOND} s")
         counter = _Counter(blocks)
-        parts = [self._vectors(stretch, hop_frames)
-                 for stretch in _stretches(counter, hop_frames * logmel.FRAME_HOP_SAMPLES)]
-        vectors = np.concatenate(parts) if parts else np.zeros((0, self.spec.dim), np.float32)
-        return Embeddings(vectors, hop, self.spec.id), counter.samples / self.spec.sample_rate
+        vectors, peaks, tail = [np.zeros((0, self.spec.dim), np.float32)], landmarks.Collector(), None
+        for stretch in _stretches(counter, hop_frames * logmel.FRAME_HOP_SAMPLES):
+            power = logmel.power(stretch)
+            vectors.append(self._vectors(logmel.mel(power), hop_frames))
+            if wants_landmarks:
+                own = hop_frames * len(vectors[-1])
+                peaks.add(power[:own])
+                tail = power[own:]          # the next stretch begins with it, if there is one
+        if tail is not None:
+            peaks.add(tail)
+        return (Embeddings(np.concatenate(vectors), hop, self.spec.id, peaks.landmarks()),
+                counter.samples / self.spec.sample_rate)
 
-    def _vectors(self, samples: np.ndarray, hop_frames: int) -> np.ndarray:
-        """(n,) samples -> (windows, dim) float32; rows of zeros where nothing can be recognised."""
-        windows = logmel.windows(logmel.spectrogram(samples), hop_frames)           # (n, 128, 32)
+    def _vectors(self, decibels: np.ndarray, hop_frames: int) -> np.ndarray:
+        """(frames, 128) dBFS -> (windows, dim) float32; rows of zeros where nothing can be recognised."""
+        windows = logmel.windows(decibels, hop_frames)                              # (n, 128, 32)
         vectors = np.zeros((len(windows), self.spec.dim), np.float32)
         heard = np.flatnonzero(logmel.heard(windows))
         for start in range(0, len(heard), BATCH):

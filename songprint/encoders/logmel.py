@@ -50,15 +50,26 @@ def _hann() -> np.ndarray:
     return (window * 2 / window.sum()).astype(np.float32)
 
 
-def spectrogram(samples: np.ndarray) -> np.ndarray:
-    """(..., n) float32 at 8 kHz -> (..., frames, 128) float32, mel power in dBFS.
+def power(samples: np.ndarray, hop_samples: int = FRAME_HOP_SAMPLES) -> np.ndarray:
+    """(..., n) float32 at 8 kHz -> (..., frames, 513) float32; a sine of full scale has a peak of 1.
 
     Frame j covers samples [250 j, 250 j + 1024); fewer than 1024 samples give no frame.
     """
+    if samples.shape[-1] < FRAME_SAMPLES:
+        return np.zeros((*samples.shape[:-1], 0, FRAME_SAMPLES // 2 + 1), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME_SAMPLES, axis=-1)
-    spectrum = rfft(frames[..., ::FRAME_HOP_SAMPLES, :] * _hann())
-    power = spectrum.real**2 + spectrum.imag**2
+    spectrum = rfft(frames[..., ::hop_samples, :] * _hann())
+    return spectrum.real**2 + spectrum.imag**2
+
+
+def mel(power: np.ndarray) -> np.ndarray:
+    """(..., 513) power -> (..., 128) float32, in dBFS."""
     return 10 * np.log10(power @ mel_matrix() + np.float32(1e-12))
+
+
+def spectrogram(samples: np.ndarray) -> np.ndarray:
+    """(..., n) float32 at 8 kHz -> (..., frames, 128) float32, mel power in dBFS."""
+    return mel(power(samples))
 
 
 def windows(decibels: np.ndarray, hop_frames: int) -> np.ndarray:

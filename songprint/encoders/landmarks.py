@@ -1,0 +1,295 @@
+"""Spectral landmarks: the second witness, who checks by another method what the embeddings suggest.
+
+Of every recording the peaks of its spectrum are kept: where a frequency stands out from its surroundings, to
+1/32 s and about 1 %. They are few bytes, and noise, rooms and codecs leave most of them in place (Wang, "An
+industrial-strength audio search algorithm", ISMIR 2003). Other than there no hashes are looked up: the
+embeddings have already said where the clip should lie. So it is enough to lay the peaks over the clip's own
+spectrogram, at the speed, pitch and place where they fit best, and to see how far it stands out there: more
+than elsewhere in the clip, and more than under the same peaks of other moments. That also tells the place to
+some milliseconds, and the speed and the pitch apart from each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from songprint.encoders import logmel
+from songprint.types import LANDMARKS_A_FRAME
+
+SLOTS = LANDMARKS_A_FRAME
+BLOCK_FRAMES, PER_BLOCK = 16, 32        # the most prominent peaks of every half second are kept
+LOWEST, HIGHEST = 160.0, 3600.0         # Hz
+NONE = np.zeros((0, SLOTS), np.uint8)
+NEAR_FRAMES, NEAR_BINS = 2, 4           # a peak is the highest point as far as this
+AROUND_FRAMES, AROUND_BINS = 33, 31     # what it must stand out from: 1 s by 240 Hz,
+LEAST = 3.0                             # by so many decibels
+FLOOR = -100.0              # dBFS: what is fainter does not exist
+
+CONTEXT_FRAMES = 32         # of a portion's neighbours are needed on either side; a multiple of BLOCK_FRAMES
+
+HERTZ_PER_BIN = logmel.SAMPLE_RATE / logmel.FRAME_SAMPLES
+FIRST_BIN, LAST_BIN = round(LOWEST / HERTZ_PER_BIN), round(HIGHEST / HERTZ_PER_BIN)
+CLIP_HOP_SAMPLES = 125      # the clip is looked at twice as often as the recordings
+CLIP_RATE = logmel.SAMPLE_RATE / CLIP_HOP_SAMPLES
+FULL = 15.0                 # dB by which a point of the clip stands out to count in full
+
+STEP = 0.0058               # a tenth of a semitone
+PITCHES = np.exp(STEP * np.arange(-25, 26))
+SPEEDS = np.exp(STEP * np.arange(-18, 19))
+SHIFTS = np.arange(-12, 13) / logmel.FRAMES_PER_SECOND      # seconds around the place that was suggested
+ELSEWHERE = np.concatenate([np.arange(-8.0, -0.9, 0.14), np.arange(1.0, 8.1, 0.14)])    # seconds: other moments
+FEWEST = 8                  # peaks; fewer say nothing
+FIRST_LOOK = 160            # peaks that the wide search is made with; the fine one takes them all
+SURE, STANDS_OUT = 3.0, 0.1     # contrast and prominence of a fit that is to be believed
+HILL = 0.08                 # seconds by which the ends of a clip are off where its hill of speeds ends
+BLUR = 0.035                # seconds over the length of a clip: how well its speed is known
+BLUR_OF_PITCH = 0.003       # how well its pitch is known
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """How the peaks of a recording lie on a clip. A silent witness has zeros."""
+
+    prominence: float = 0.0     # mean over the peaks, 0 to 1, less that of the clip as a whole
+    excess: float = 0.0         # mean over the peaks less that under other moments of the recording
+    contrast: float = 0.0       # the same in standard deviations of those moments
+    background: float = 0.0     # mean over the clip: how busy it is
+    speed: float = 1.0
+    pitch: float = 1.0          # frequency ratio
+    offset: float = 0.0         # reference = speed * query + offset, seconds
+
+    def later(self, seconds: float) -> Testimony:
+        """The same of a clip that began `seconds` before this one."""
+        return replace(self, offset=self.offset - self.speed * seconds)
+
+    @property
+    def sure(self) -> bool:
+        """Whether speed, pitch and place are to be believed."""
+        return self.contrast > SURE and self.prominence > STANDS_OUT
+
+    @property
+    def plain(self) -> bool:
+        """Whether the change is of speed, tempo or pitch alone: a false fit is seldom that."""
+        return 1.0 in (self.speed, self.pitch) or self.speed == self.pitch
+
+
+class Collector:
+    """Takes the power spectrogram of a recording in portions and gives its landmarks, as if it were one."""
+
+    def __init__(self) -> None:
+        self._levels = np.zeros((0, LAST_BIN + NEAR_BINS + 1), np.float32)
+        self._done = 0              # of these frames so many were only needed for what stands around them
+        self._found: list[np.ndarray] = []
+
+    def add(self, power: np.ndarray) -> None:
+        """(frames, 513) power at `logmel.FRAMES_PER_SECOND`, from where the last portion ended."""
+        self._levels = np.concatenate([self._levels, decibels(power[:, :LAST_BIN + NEAR_BINS + 1])])
+        ready = (len(self._levels) - CONTEXT_FRAMES) // BLOCK_FRAMES * BLOCK_FRAMES
+        if ready > self._done:
+            self._found.append(_peaks(self._levels)[self._done:ready])
+            kept = min(ready, CONTEXT_FRAMES)
+            self._levels, self._done = self._levels[ready - kept:], kept
+
+    def landmarks(self) -> np.ndarray:
+        """(frames, SLOTS) uint8: all of them. Nothing may be added after that."""
+        return np.concatenate([NONE, *self._found, _peaks(self._levels)[self._done:]])
+
+
+def of_power(power: np.ndarray) -> np.ndarray:
+    """(frames, 513) power at `logmel.FRAMES_PER_SECOND` -> (frames, SLOTS) uint8: the peaks, 0 for none.
+
+    A peak is coded as its frequency on a mel scale of 255 steps (`to_hertz`), 5 Hz wide at the lower end and 23
+    at the upper.
+    """
+    collector = Collector()
+    collector.add(power)
+    return collector.landmarks()
+
+
+def _peaks(levels: np.ndarray) -> np.ndarray:
+    """(frames, bins) dB -> (frames, SLOTS) codes. Frames are counted from the start of a block."""
+    found = np.zeros((len(levels), SLOTS), np.uint8)
+    if not len(levels):
+        return found
+    above = levels - uniform_filter(levels, (AROUND_FRAMES, AROUND_BINS))
+    highest = _highest_near(levels) & (above > LEAST)
+    highest[:, :FIRST_BIN] = False
+    highest[:, LAST_BIN:] = False
+    frames, bins = np.nonzero(highest)
+    keep = _first_of_each(frames // BLOCK_FRAMES, above[frames, bins], PER_BLOCK)
+    frames, bins = frames[keep], bins[keep]
+    keep = _first_of_each(frames, above[frames, bins], SLOTS)
+    frames, bins = frames[keep], bins[keep]
+    below, peak, over = (levels[frames, bins + step] for step in (-1, 0, 1))
+    bend = np.minimum(below - 2 * peak + over, -1e-3)
+    hertz = (bins + (0.5 * (below - over) / bend).clip(-0.5, 0.5)) * HERTZ_PER_BIN
+    slots = np.arange(len(frames)) - np.searchsorted(frames, frames)
+    found[frames, slots] = from_hertz(hertz)
+    return found
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    """Power -> dBFS, cut at FLOOR."""
+    return np.maximum(10 * np.log10(power + np.float32(1e-12)), np.float32(FLOOR))
+
+
+def _highest_near(levels: np.ndarray) -> np.ndarray:
+    """(frames, bins) bool: points that none near is higher than."""
+    highest = levels
+    for axis, reach in ((1, NEAR_BINS), (0, NEAR_FRAMES)):
+        padded = np.pad(highest, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], constant_values=-np.inf)
+        width, wanted = 1, 2 * reach + 1
+        while width < wanted:                       # the maximum over 1, 2, 4 ... points
+            step = min(width, wanted - width)
+            count = padded.shape[axis] - step
+            padded = np.maximum(np.take(padded, range(count), axis) if axis else padded[:count],
+                                padded[:, step:] if axis else padded[step:])
+            width += step
+        highest = padded
+    return levels >= highest
+
+
+def _first_of_each(groups: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
+    """Row numbers, ascending, of the `most` highest values of each group; `groups (n,)` ascend."""
+    order = np.lexsort((-values, groups))
+    rank = np.arange(len(groups)) - np.searchsorted(groups, groups)     # of the sorted ones
+    return np.sort(order[rank < most])
+
+
+def _mel(hertz: np.ndarray | float) -> np.ndarray | float:
+    return 1127 * np.log1p(np.asarray(hertz) / 700)
+
+
+def from_hertz(hertz: np.ndarray) -> np.ndarray:
+    """Frequencies -> codes 1 to 255."""
+    share = (_mel(hertz) - _mel(LOWEST)) / (_mel(HIGHEST) - _mel(LOWEST))
+    return np.clip(np.rint(share * 254) + 1, 1, 255).astype(np.uint8)
+
+
+def to_hertz(codes: np.ndarray) -> np.ndarray:
+    """Codes 1 to 255 -> frequencies, float32."""
+    share = (codes.astype(np.float32) - 1) / 254
+    return (700 * np.expm1((_mel(LOWEST) + share * (_mel(HIGHEST) - _mel(LOWEST))) / 1127)).astype(np.float32)
+
+
+class Scene:
+    """A clip as the witness sees it: how far each point of its spectrogram stands out, from 0 to 1."""
+
+    def __init__(self, samples: np.ndarray):
+        """`samples (n,)`: float32 at `logmel.SAMPLE_RATE`."""
+        power = logmel.power(samples, CLIP_HOP_SAMPLES)
+        self.duration = len(samples) / logmel.SAMPLE_RATE
+        self.prominence = np.zeros(power.shape, np.float32)
+        if len(power):
+            levels = decibels(power)
+            around = uniform_filter(levels, (2 * AROUND_FRAMES - 1, AROUND_BINS))
+            self.prominence = np.clip((levels - around) / FULL, 0, 1)
+        self.background = float(self.prominence.mean()) if len(power) else 0.0
+
+    def testimony(self, landmarks: np.ndarray, speed: float, offset: float) -> Testimony:
+        """What the landmarks `(frames, SLOTS)` of a recording say of the line `reference = speed * query + offset`."""
+        middle = self.duration / 2
+        peaks = _Peaks(landmarks, speed * middle + offset, middle, self.prominence)
+        if peaks.count(speed) < FEWEST:
+            return Testimony(background=self.background, speed=speed, offset=offset)
+        changes = {(speed, pitch) for pitch in PITCHES} | {(s, s) for s in SPEEDS} | {(s, 1.0) for s in SPEEDS}
+        best = peaks.best(sorted(changes), SHIFTS, FIRST_LOOK)
+        best = replace(best, value=0.0)
+        for step in (STEP, STEP / 3):
+            best = max(best, peaks.best([(best.speed * (1 + step * i), best.pitch * (1 + step * j))
+                                         for i in range(-3, 4) for j in range(-2, 3)],
+                                        best.shift + np.arange(-3, 4) / CLIP_RATE))
+        elsewhere = peaks.values([(best.speed, best.pitch)], ELSEWHERE)[0]
+        elsewhere = elsewhere[~np.isnan(elsewhere)]
+        speed, pitch = _plain(peaks.smooth_speed(best), best.pitch, self.duration)
+        usual, spread = (elsewhere.mean(), elsewhere.std()) if len(elsewhere) > FEWEST else (self.background, 0.05)
+        return Testimony(
+            prominence=best.value - self.background, excess=best.value - float(usual),
+            contrast=(best.value - float(usual)) / max(float(spread), 0.01), background=self.background,
+            speed=speed, pitch=pitch, offset=peaks.place + best.shift - speed * middle)
+
+
+@dataclass(frozen=True, order=True)
+class _Fit:
+    value: float
+    speed: float
+    pitch: float
+    shift: float            # seconds from the place that was suggested
+
+
+class _Peaks:
+    """The landmarks of a recording around the place where the middle of a clip should lie, laid over the clip."""
+
+    def __init__(self, landmarks: np.ndarray, place: float, middle: float, prominence: np.ndarray):
+        self.place, self.middle = place, middle
+        self.prominence = prominence.ravel()
+        self.frames, self.bins = prominence.shape
+        reach = 1.2 * middle + np.abs(ELSEWHERE).max()
+        first = max(0, int((place - reach) * logmel.FRAMES_PER_SECOND))
+        last = max(first, int((place + reach) * logmel.FRAMES_PER_SECOND) + 1)
+        frames, slots = np.nonzero(landmarks[first:last])
+        # seconds from the place to the middle of the peak's frame, for a clip frame has the same width
+        self.times = ((frames + first) / logmel.FRAMES_PER_SECOND - place).astype(np.float32)
+        self.hertz = to_hertz(landmarks[first:last][frames, slots])
+
+    def count(self, speed: float) -> int:
+        """How many peaks lie where the clip is."""
+        return int((np.abs(self.times) < self.middle * speed).sum())
+
+    def values(self, changes: Sequence[tuple[float, float]], shifts: np.ndarray, most: int = 100_000) -> np.ndarray:
+        """(changes, shifts): mean prominence of the clip under the peaks; nan where there are too few of them.
+
+        `changes` are pairs of speed and pitch, equal speeds side by side. Of the peaks at most `most` are taken.
+        """
+        reach = self.middle * max(speed for speed, _ in changes) + np.abs(shifts).max()
+        near = np.flatnonzero(np.abs(self.times) < reach)
+        if len(near) > most:        # any of them, but always the same: not every second one, which would be the lower
+            near = np.random.default_rng(0).choice(near, most, replace=False)
+        times, hertz = self.times[near], self.hertz[near]
+        values = np.empty((len(changes), len(shifts)), np.float32)
+        known = None
+        for row, (speed, pitch) in enumerate(changes):
+            if speed != known:
+                at = np.rint(((times - shifts[:, None]) / speed + self.middle) * CLIP_RATE).astype(np.int32)
+                inside = (at >= 0) & (at < self.frames)                                         # (shifts, peaks)
+                at = at.clip(0, self.frames - 1) * self.bins
+                count = inside.sum(axis=1)
+                known = speed
+            bins = np.rint(hertz * np.float32(pitch / HERTZ_PER_BIN)).astype(np.int32)
+            seen = self.prominence[at + np.minimum(bins, self.bins - 1)] * (inside & (bins < self.bins))
+            values[row] = np.where(count >= FEWEST, seen.sum(axis=1) / np.maximum(count, 1), np.nan)
+        return values
+
+    def best(self, changes: Sequence[tuple[float, float]], shifts: np.ndarray, most: int = 100_000) -> _Fit:
+        values = np.nan_to_num(self.values(changes, shifts, most), nan=-1.0)
+        change, shift = np.unravel_index(values.argmax(), values.shape)
+        return _Fit(float(values.max()), *map(float, changes[change]), float(shifts[shift]))
+
+
+    def smooth_speed(self, best: _Fit) -> float:
+        """The top of a parabola over the values around the best speed, which is a flat and uneven hill."""
+        steps = np.arange(-10, 11) * HILL / 10 / max(self.middle, 1.0)
+        values = self.values([(best.speed * (1 + step), best.pitch) for step in steps],
+                             best.shift + np.arange(-3, 4) / CLIP_RATE).max(axis=1)
+        if np.isnan(values).any():
+            return best.speed
+        bend, slope, _ = np.polyfit(steps, values, 2)
+        top = -slope / (2 * bend) if bend < 0 else 0.0
+        return best.speed * (1 + float(np.clip(top, steps[0] / 2, steps[-1] / 2)))
+
+
+def _plain(speed: float, pitch: float, duration: float) -> tuple[float, float]:
+    """Speed and pitch, as the plainest change that they may be: none, of both alike, of one alone.
+
+    The pitch is known much better than the speed of a short clip; a turntable changes both alike.
+    """
+    blur = BLUR / duration
+    if abs(pitch - 1) < BLUR_OF_PITCH:
+        pitch = 1.0
+    if abs(speed / pitch - 1) < blur + BLUR_OF_PITCH:
+        return pitch, pitch
+    return (1.0 if abs(speed - 1) < blur else speed), pitch
