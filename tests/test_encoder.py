@@ -103,6 +103,12 @@ def test_the_network_in_training_gives_the_vectors_of_the_product(encoder, music
 
     torch.manual_seed(3)
     network = FingerprintNetwork().eval()
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):       # as if it had been trained
+            norm.weight.data.uniform_(0.5, 2)
+            for values in (norm.bias.data, norm.running_mean):
+                values.uniform_(-0.5, 0.5)
+            norm.running_var.uniform_(0.2, 2)
     torch.save({"weights": network.state_dict(), "recipe": {}}, tmp_path / "random.pt")
     (tmp_path / "random.json").write_text('{"steps": 0}')
     export(tmp_path / "random.pt", folder=tmp_path)
