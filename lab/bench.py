@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -34,6 +35,7 @@ CLIP_SECONDS = 10.0
 NOISE = 5.0                 # dB
 TUNES = 8                   # synthesised when there is no music
 TRACK_SECONDS = 240.0       # of a recording that was never audio
+DIMENSIONS = 32             # in which embeddings of music lie: they hold 99.7 % of the squared length
 STEP = 0.65                 # how far a walk goes from row to row: neighbours have a cosine of about 0.8
 HOME = 0.5                  # how much a recording keeps to its own region: a mean cosine of about 0.2
 REFRAIN = 24                # rows that come back, a little changed
@@ -155,15 +157,22 @@ def fill_up(library: Library, tracks: int) -> None:
 
 def walk(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
     """(rows, dim) of unit length: neighbours are alike, a region is kept to, and a stretch comes back."""
-    steps = rng.standard_normal((rows, dim)) / np.sqrt(dim)
+    steps = rng.standard_normal((rows, DIMENSIONS)) / np.sqrt(DIMENSIONS)
     keep = np.sqrt(1 - STEP**2)
     for row in range(1, rows):
         steps[row] = keep * steps[row - 1] + STEP * steps[row]
-    vectors = steps + HOME * rng.standard_normal(dim) / np.sqrt(dim)
+    vectors = steps + HOME * rng.standard_normal(DIMENSIONS) / np.sqrt(DIMENSIONS)
     refrain = vectors[:REFRAIN]
     for start in range(3 * REFRAIN, rows - REFRAIN, 4 * REFRAIN):
-        vectors[start:start + REFRAIN] = refrain + 0.2 * rng.standard_normal(refrain.shape) / np.sqrt(dim)
+        vectors[start:start + REFRAIN] = refrain + 0.2 * rng.standard_normal(refrain.shape) / np.sqrt(DIMENSIONS)
+    vectors = vectors @ _basis(dim) + 0.05 * rng.standard_normal((rows, dim)) / np.sqrt(dim)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@cache
+def _basis(dim: int) -> np.ndarray:
+    """(DIMENSIONS, dim) orthonormal rows, the same in every recording."""
+    return np.linalg.qr(np.random.default_rng(2).standard_normal((dim, DIMENSIONS)))[0].T
 
 
 def write_clips(folder: Path, sources: list[str], count: int) -> Iterator[tuple[Path, str]]:

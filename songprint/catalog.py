@@ -223,6 +223,10 @@ class Catalog:
     def bytes_on_disk(self) -> int:
         return self._database.bytes_on_disk
 
+    def settle(self) -> None:
+        """Leave no more on the disk than the catalogue needs, where that can be done at once."""
+        self._database.settle()
+
     def close(self) -> None:
         self._database.close()
 

@@ -98,6 +98,7 @@ class Store:
 
     def tidy(self) -> None:
         """Move vectors from memory to the disk when there are many: adding calls this now and then."""
+        self.catalog.settle()
         few = self.catalog.totals().segments <= self.settings.exact_limit
         if few and not (self.path / "index").exists():
             return

@@ -192,3 +192,17 @@ def test_threads_may_refresh_together(store):
         thread.join()
     store.refresh()
     assert not errors and len(store.index.recording_ids()) == 10
+
+
+def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
+    for seed in range(3):
+        add(store, seed)
+    log = store.path / "catalogue.sqlite-wal"
+    assert log.stat().st_size > 0
+    with another(store) as reader, reader.catalog._reading() as connection:     # somebody is just reading
+        connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar()
+        add(store, 3)
+        store.tidy()                                                            # waits for no one, loses nothing
+    store.tidy()
+    assert log.stat().st_size == 0
+    assert len(store.catalog.recordings()) == 4
