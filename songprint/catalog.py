@@ -140,9 +140,11 @@ class Catalog:
         """The embeddings of these recordings; those that were removed meanwhile are left out."""
         return dict(self.each_embeddings(sorted(set(recording_ids))))
 
-    def each_embeddings(self, recording_ids: Sequence[int]) -> Iterator[tuple[int, Embeddings]]:
+    def each_embeddings(self, recording_ids: Sequence[int], *, as_stored: bool = False
+                        ) -> Iterator[tuple[int, Embeddings]]:
         """One recording after the other, for going through the whole library in bounded memory.
 
+        With `as_stored` the vectors are `StoredRows`, for those who want a few rows of each.
         Between two batches no transaction is open, so a slow reader does not hold up the writers.
         """
         for ids in _batches(recording_ids):
@@ -150,7 +152,7 @@ class Catalog:
                 rows = connection.execute(select(embeddings).join(
                     library, library.c.encoder_id == embeddings.c.encoder_id).where(
                     embeddings.c.recording_id.in_(ids)).order_by(embeddings.c.recording_id)).all()
-            yield from ((row.recording_id, self._unpacked(row)) for row in rows)
+            yield from ((row.recording_id, self._unpacked(row, as_stored)) for row in rows)
 
     def searched(self) -> dict[int, int]:
         """The recordings that can be searched with the library's encoder, and how many segments each has."""
@@ -224,6 +226,10 @@ class Catalog:
     def bytes_on_disk(self) -> int:
         return self._database.bytes_on_disk
 
+    def settle(self) -> None:
+        """Leave no more on the disk than the catalogue needs, where that can be done at once."""
+        self._database.settle()
+
     def close(self) -> None:
         self._database.close()
 
@@ -267,13 +273,34 @@ class Catalog:
         if not present:
             connection.execute(update(library).values(encoder_id=encoder_id))
 
-    def _unpacked(self, row: Row) -> Embeddings:
+    def _unpacked(self, row: Row, as_stored: bool) -> Embeddings:
         if len(row.vectors) != row.count * row.dim:
             raise LibraryError(f"the embeddings of recording {row.recording_id} in {self.file} are damaged."
                                f" Remove the recording and add it again")
         quantised = np.frombuffer(row.vectors, dtype=np.int8).reshape(row.count, row.dim)
         peaks = np.frombuffer(row.landmarks or b"", dtype=np.uint8).reshape(-1, LANDMARKS_A_FRAME)
-        return Embeddings(restore(quantised), row.hop, row.encoder_id, peaks)
+        vectors = StoredRows(quantised) if as_stored else restore(quantised)
+        return Embeddings(vectors, row.hop, row.encoder_id, peaks)
+
+
+class StoredRows:
+    """Vectors (n, dim) as the catalogue keeps them; the rows that are asked for come as unit vectors.
+
+    Fitting a clip to a song takes a tenth of the song's rows, and restoring all takes longer than reading them.
+    """
+
+    def __init__(self, quantised: np.ndarray) -> None:
+        self._quantised = quantised
+        self.shape, self.dtype = quantised.shape, np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._quantised)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return restore(self._quantised[rows])
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return restore(self._quantised).astype(dtype or self.dtype, copy=False)
 
 
 def quantise(vectors: np.ndarray) -> np.ndarray:
@@ -284,8 +311,9 @@ def quantise(vectors: np.ndarray) -> np.ndarray:
 def restore(quantised: np.ndarray) -> np.ndarray:
     """The unit vectors (n, dim) float32 that were quantised; rows of zeros stay zero."""
     vectors = quantised.astype(np.float32)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, length, out=vectors, where=length > 0)
+    length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
+    vectors /= np.where(length > 0, length, 1)
+    return vectors
 
 
 def _packed(recording_id: int, vectors: Embeddings) -> dict[str, object]:

@@ -124,7 +124,7 @@ def hypotheses(query: Query, store: Store, window: np.ndarray, leave_out: Collec
     if leave_out:
         ids, cosines = _without(leave_out, ids, cosines)
     candidates = align.vote(ids, cosines, times, spec.hop, most=VERIFIED)
-    references = store.catalog.embeddings_of({candidate.recording_id for candidate in candidates})
+    references = store.embeddings_of({candidate.recording_id for candidate in candidates})
     lines = [align.verify(vectors, times, references[candidate.recording_id], candidate, spec.window)
              for candidate in candidates if candidate.recording_id in references]     # not removed since the search
     lines = [align.refine(line, vectors, times, references[line.recording_id], spec.window)

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -96,8 +96,13 @@ class Store:
             self.searched = len(searched)
             self._in_step_with = state
 
+    def embeddings_of(self, recording_ids: Iterable[int]) -> dict[int, Embeddings]:
+        """The embeddings of these recordings as `StoredRows`; those removed meanwhile are left out."""
+        return dict(self.catalog.each_embeddings(sorted(set(recording_ids)), as_stored=True))
+
     def tidy(self) -> None:
         """Move vectors from memory to the disk when there are many: adding calls this now and then."""
+        self.catalog.settle()
         few = self.catalog.totals().segments <= self.settings.exact_limit
         if few and not (self.path / "index").exists():
             return

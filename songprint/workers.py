@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 SHORTEST = 1.0          # seconds of audio from which a recording can be recognised
 AHEAD = 2               # files given to a worker: the one it reads, and one so that it need not wait
 ATTEMPTS = 2            # a worker may also die of something else than its file, such as a lack of memory
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")    # read when NumPy is imported
 WATCH = 1.0             # seconds between two looks at whether the parent is alive
 
 
@@ -168,7 +169,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")      # a fork would inherit locks held by other threads
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, given, os.getpid()), daemon=True)
-        with _hidden_main(given), _without_interrupts():
+        with _hidden_main(given), _without_interrupts(), _one_thread():
             self._process.start()
         theirs.close()
 
@@ -222,6 +223,21 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """There is a worker for every core: one that computes with several threads only waits for the others."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 # What follows runs in the worker.

@@ -121,6 +121,22 @@ def test_a_file_that_kills_its_decoder_is_skipped_and_the_rest_added(tmp_path, s
     assert reasons(report) == {"Bad 1.wav": "its decoder crashed", "Zad 2.wav": "its decoder crashed"}
 
 
+def test_a_worker_computes_with_one_thread_and_the_caller_with_as_many_as_before(tmp_path, songs, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    encoder = TellingEncoder()
+    with (Store(tmp_path / "library", create=True, encoder=encoder) as store,
+          pytest.raises(EncoderError, match="threads: 1")):
+        ingest.add(store, songs, workers=2)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+class TellingEncoder(toy.ToyEncoder):
+    def encode_stream(self, blocks, hop=None):
+        raise EncoderError(f"threads: {os.environ['OMP_NUM_THREADS']}")
+
+
 def test_a_broken_encoder_ends_the_batch_with_its_own_words(tmp_path, songs):
     with Store(tmp_path / "library", create=True, encoder=BrokenEncoder()) as store:
         for processes in (1, 2):

@@ -67,3 +67,12 @@ def test_what_the_front_end_gives_is_frozen():
     window = logmel.normalise(whole_window(sweep.astype(np.float32)))[0]
     seen = [window[10, 4], window[20, 16], window[60, 31], window[100, 8], window.mean()]
     np.testing.assert_allclose(seen, [0.48687, -0.82293, 0.00175, -1.0, -0.42096], atol=1e-4)
+
+
+def test_decibels_are_those_of_the_plain_formula(random):
+    samples = random.standard_normal((2, 3 * RATE)).astype(np.float32) * np.float32(0.1)
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(float), 1024, axis=-1)[:, ::250]
+    window = np.hanning(1025)[:-1]
+    power = np.abs(np.fft.rfft(frames * window * 2 / window.sum()))**2
+    expected = 10 * np.log10(power @ logmel.mel_matrix() + 1e-12)
+    np.testing.assert_allclose(logmel.spectrogram(samples), expected, atol=1e-3)

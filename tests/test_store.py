@@ -192,3 +192,30 @@ def test_threads_may_refresh_together(store):
         thread.join()
     store.refresh()
     assert not errors and len(store.index.recording_ids()) == 10
+
+
+def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
+    for seed in range(3):
+        add(store, seed)
+    log = store.path / "catalogue.sqlite-wal"
+    assert log.stat().st_size > 0
+    with another(store) as reader, reader.catalog._reading() as connection:     # somebody is just reading
+        connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar()
+        add(store, 3)
+        store.tidy()                                                            # waits for no one, loses nothing
+    store.tidy()
+    assert log.stat().st_size == 0
+    assert len(store.catalog.recordings()) == 4
+
+
+def test_some_rows_of_a_recording_are_those_of_all(store):
+    first, gone = add(store, 1), add(store, 2)
+    store.catalog.remove([gone.id])
+    stored = store.embeddings_of([first.id, gone.id])
+    assert stored.keys() == {first.id}
+    rows, whole = stored[first.id].vectors, store.catalog.embeddings(first.id)
+    assert len(rows) == len(whole) and rows.shape == whole.vectors.shape
+    np.testing.assert_array_equal(rows[2:5], whole.vectors[2:5])
+    np.testing.assert_array_equal(rows[np.array([0, 4])], whole.vectors[[0, 4]])
+    np.testing.assert_allclose(whole.vectors @ rows[0:1].T, whole.vectors @ whole.vectors[0:1].T)
+    assert stored[first.id].heard.all()

@@ -20,7 +20,7 @@ from songprint.errors import EncoderError
 from songprint.types import Embeddings, Kind
 
 WEIGHTS = Path(__file__).with_name("weights")
-BATCH = 64                              # windows per run of the network: fits the second-level cache
+BATCH = 32                              # windows per run of the network: fits the second-level cache
 SHORTEST_SAMPLES = logmel.WINDOW_SAMPLES // 2   # less sound than half a window is not worth a guess
 
 

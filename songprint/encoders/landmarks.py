@@ -46,7 +46,7 @@ FEWEST = 8                  # peaks; fewer say nothing
 FIRST_LOOK = 160            # peaks that the wide search is made with; the fine one takes them all
 SURE, STANDS_OUT = 3.0, 0.1     # contrast and prominence of a fit that is to be believed
 HILL = 0.08                 # seconds by which the ends of a clip are off where its hill of speeds ends
-BLUR = 0.035                # seconds over the length of a clip: how well its speed is known
+BLUR = 0.045                # seconds over the length of a clip: how well its speed is known
 BLUR_OF_PITCH = 0.003       # how well its pitch is known
 
 

@@ -1,0 +1,247 @@
+"""How fast: adding, identifying, storage, start and memory, each as one line with its unit.
+
+    python -m lab.bench                             # 1,000 recordings; tunes are synthesised to ask for
+    python -m lab.bench --music DIR                 # adds DIR, and asks for clips of it
+
+The library is filled up with recordings that were never audio: their embeddings walk over the sphere as those
+of music do. Clips are 10 s with pink noise at 5 dB, written as files, and asked for once before the clock
+starts. Stages are told apart in the same run, so their shares hold on a busy machine too; times do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+import songprint
+from lab import degrade, synth
+from songprint import audio
+from songprint.library import Library
+from songprint.types import Embeddings, Tags
+
+RATE = 16000                # of the clips
+CLIP_SECONDS = 10.0
+NOISE = 5.0                 # dB
+TUNES = 8                   # synthesised when there is no music
+TRACK_SECONDS = 240.0       # of a recording that was never audio
+DIMENSIONS = 32             # in which embeddings of music lie: they hold 99.7 % of the squared length
+STEP = 0.65                 # how far a walk goes from row to row: neighbours have a cosine of about 0.8
+HOME = 0.5                  # how much a recording keeps to its own region: a mean cosine of about 0.2
+REFRAIN = 24                # rows that come back, a little changed
+FUNCTIONS = {               # whose time is counted apart; what they call of each other is not counted twice
+    "decode": ["songprint.audio.blocks"],
+    "front end": ["songprint.encoders.logmel.spectrogram", "songprint.encoders.logmel.heard",
+                  "songprint.encoders.logmel.normalise"],
+    "network": ["songprint.encoders.Encoder._vectors"],
+    "search": ["songprint.index.faiss.FaissIndex.search"],
+    "vote": ["songprint.align.vote"],
+    "verify": ["songprint.align.verify"],
+    "refine": ["songprint.align.refine"],
+    "judge": ["songprint.identify._weigh"],
+    "embeddings": ["songprint.store.Store.embeddings_of", "songprint.catalog.Catalog.embeddings_of"],
+    "catalogue": ["songprint.store.Store.refresh", "songprint.catalog.Catalog.recordings_with"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tracks", type=int, default=1000, help="recordings in the library (default: 1000)")
+    parser.add_argument("--clips", type=int, default=40, help="clips asked for (default: 40)")
+    parser.add_argument("--music", type=Path, metavar="DIR", help="music to add and to ask for")
+    parser.add_argument("--workers", type=int, help="processes that add (default: one for each core)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench(Path(folder), options.tracks, options.clips, options.music, options.workers)
+
+
+def bench(work: Path, tracks: int, clips: int, music: Path | None, workers: int | None = None) -> None:
+    """Measure everything and print it."""
+    tell("import songprint", f"{import_milliseconds():.0f} ms")
+    if music is None:
+        music = work / "music"
+        synth.write_pieces(music, TUNES)
+    measure_adding(work / "added", music, workers)
+    with songprint.open(work / "library", create=True) as library:
+        library.add(music, workers=workers)
+        sources = [recording.source for recording in library.recordings()]
+        fill_up(library, tracks)
+    files = list(write_clips(work / "clips", sources, clips))
+    measure_storage(work / "library")
+    measure_identifying(work / "library", files)
+    tell("peak memory of this process", f"{peak_megabytes():.0f} MB")
+
+
+def import_milliseconds() -> float:
+    """What `import songprint` takes beyond the start of Python; the least of five."""
+    def least(code: str) -> float:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - began)
+        return min(times)
+    return 1000 * (least("import songprint") - least("pass"))
+
+
+def measure_adding(folder: Path, music: Path, workers: int | None) -> None:
+    with songprint.open(folder, create=True) as library:
+        before = os.times()
+        report = library.add(music, workers=workers)
+        after = os.times()
+    if not report.added:
+        sys.exit(f"{music} holds no music that could be added")
+    cpu = sum(after[:4]) - sum(before[:4])
+    tell("adding", f"{report.audio_seconds / report.elapsed:.0f} x real time ({len(report.added)} files,"
+                   f" {report.audio_seconds / 60:.0f} minutes); {report.audio_seconds / cpu:.0f} x a core-second")
+
+
+def measure_storage(folder: Path) -> None:
+    with songprint.open(folder) as library:
+        stats = library.stats()
+    size = stats.catalogue_bytes + stats.index_bytes
+    tell("storage", f"{size / 1e6 / (stats.duration / 3600):.2f} MB an hour of music ({stats.recordings} recordings,"
+                    f" {stats.duration / 3600:.0f} hours; {stats.segments * 128 / size:.0%} of it embeddings)")
+
+
+def measure_identifying(folder: Path, files: list[tuple[Path, str]]) -> None:
+    with songprint.open(folder) as library:
+        began = time.perf_counter()
+        library.identify(files[0][0])
+        tell("first clip after opening", f"{1000 * (time.perf_counter() - began):.0f} ms")
+        for path, _ in files:
+            library.identify(path)
+        times, right = [], 0
+        for path, source in files:
+            began = time.perf_counter()
+            report = library.identify(path, top=1)
+            times.append(1000 * (time.perf_counter() - began))
+            named = [*report.matches, *report.candidates][:1]
+            right += bool(named) and named[0].recording.source == source
+        p50, p95 = np.quantile(times, [0.5, 0.95])
+        tell(f"identifying {CLIP_SECONDS:.0f} s", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips,"
+             f" {len(library)} recordings, {right} named right)")
+        with stages() as spent:
+            began = time.perf_counter()
+            for path, _ in files:
+                library.identify(path)
+            whole = time.perf_counter() - began
+    spent["the rest"] = whole - sum(spent.values())
+    for stage, seconds in spent.items():
+        tell(f"  {stage}", f"{1000 * seconds / len(files):.1f} ms ({seconds / whole:.0%})")
+
+
+def fill_up(library: Library, tracks: int) -> None:
+    """Add recordings that were never audio until there are `tracks`."""
+    catalog, spec = library.store.catalog, library.store.spec
+    rng = np.random.default_rng(0)
+    rows = int(TRACK_SECONDS / spec.hop) - 1
+    for number in range(tracks - len(library)):
+        vectors = Embeddings(walk(rows, spec.dim, rng), spec.hop, spec.id)
+        catalog.add(tags=Tags(title=f"Walk {number}", artists=("Nobody",)), duration=TRACK_SECONDS,
+                    source=f"/nowhere/{number}", content_hash=f"walk-{number}", vectors=vectors)
+    began = time.perf_counter()
+    library.store.tidy()
+    tell("index of the whole library", f"{library.stats().index_kind}, {time.perf_counter() - began:.1f} s")
+
+
+def walk(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    """(rows, dim) of unit length: neighbours are alike, a region is kept to, and a stretch comes back."""
+    steps = rng.standard_normal((rows, DIMENSIONS)) / np.sqrt(DIMENSIONS)
+    keep = np.sqrt(1 - STEP**2)
+    for row in range(1, rows):
+        steps[row] = keep * steps[row - 1] + STEP * steps[row]
+    vectors = steps + HOME * rng.standard_normal(DIMENSIONS) / np.sqrt(DIMENSIONS)
+    refrain = vectors[:REFRAIN]
+    for start in range(3 * REFRAIN, rows - REFRAIN, 4 * REFRAIN):
+        vectors[start:start + REFRAIN] = refrain + 0.2 * rng.standard_normal(refrain.shape) / np.sqrt(DIMENSIONS)
+    vectors = vectors @ _basis(dim) + 0.05 * rng.standard_normal((rows, dim)) / np.sqrt(dim)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@cache
+def _basis(dim: int) -> np.ndarray:
+    """(DIMENSIONS, dim) orthonormal rows, the same in every recording."""
+    return np.linalg.qr(np.random.default_rng(2).standard_normal((dim, DIMENSIONS)))[0].T
+
+
+def write_clips(folder: Path, sources: list[str], count: int) -> Iterator[tuple[Path, str]]:
+    """Noisy clips as files, with the recording that each was cut from."""
+    rng = np.random.default_rng(1)
+    folder.mkdir()
+    for number in range(count):
+        source = sources[number % len(sources)]
+        music = audio.load(source, RATE)
+        start = int(rng.integers(max(1, len(music) - int(CLIP_SECONDS * RATE))))
+        clip = degrade.add_noise(music[start:start + int(CLIP_SECONDS * RATE)], NOISE, rng)
+        path = folder / f"{number}.flac"
+        synth.write(path, clip * np.float32(0.9 / np.abs(clip).max()), RATE)
+        yield path, source
+
+
+@contextmanager
+def stages() -> Iterator[dict[str, float]]:
+    """Seconds that pass in each stage while this is open. A function that is no longer there counts as rest."""
+    spent: dict[str, float] = dict.fromkeys(FUNCTIONS, 0.0)
+    within: list[float] = []            # for each function running now: what others spent inside it
+    undo = []
+
+    def timed(function: Callable, stage: str) -> Callable:
+        def run(*args: object, **kwargs: object) -> object:
+            within.append(0.0)
+            began = time.perf_counter()
+            try:
+                result = function(*args, **kwargs)
+                return list(result) if isinstance(result, Generator) else result
+            finally:
+                passed = time.perf_counter() - began
+                spent[stage] += passed - within.pop()
+                if within:
+                    within[-1] += passed
+        return run
+
+    for stage, names in FUNCTIONS.items():
+        for name in names:
+            owner, attribute = _found(name)
+            function = getattr(owner, attribute, None)
+            if function is not None:
+                setattr(owner, attribute, timed(function, stage))
+                undo.append((owner, attribute, function))
+    try:
+        yield spent
+    finally:
+        for owner, attribute, function in undo:
+            setattr(owner, attribute, function)
+
+
+def _found(name: str) -> tuple[object, str]:
+    """`package.module.Class.method` -> its owner, and the name there."""
+    *path, attribute = name.split(".")
+    owner: object = import_module(".".join(part for part in path if part[0].islower()))
+    for part in path:
+        owner = getattr(owner, part) if part[0].isupper() else owner
+    return owner, attribute
+
+
+def peak_megabytes() -> float:
+    import resource
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def tell(what: str, value: str) -> None:
+    print(f"{what:28} {value}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The benchmark measures what it says. It asserts no times: machines differ, and other work runs beside it."""
+
+import re
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lab import bench
+from songprint.encoders import WEIGHTS
+
+
+def test_a_walk_has_neighbours_that_are_alike_and_a_refrain(random):
+    vectors = bench.walk(400, 128, random)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    neighbours = (vectors[1:] * vectors[:-1]).sum(axis=1).mean()
+    strangers = (vectors @ bench.walk(400, 128, random).T).mean()
+    refrain = (vectors[:bench.REFRAIN] * vectors[3 * bench.REFRAIN:4 * bench.REFRAIN]).sum(axis=1).mean()
+    assert 0.7 < neighbours < 0.9
+    assert abs(strangers) < 0.1
+    assert refrain > 0.9
+
+
+def test_time_within_another_stage_is_not_counted_twice(monkeypatch):
+    inner = SimpleNamespace(work=lambda: time.sleep(0.02))
+    outer = SimpleNamespace(work=lambda: (time.sleep(0.01), inner.work()))
+    monkeypatch.setattr(bench, "FUNCTIONS", {"outer": ["outer.work", "outer.gone"], "inner": ["inner.work"]})
+    monkeypatch.setattr(bench, "_found", lambda name: ({"outer": outer, "inner": inner}[name.split(".")[0]],
+                                                       name.split(".")[1]))
+    before = outer.work
+    with bench.stages() as spent:
+        began = time.perf_counter()
+        outer.work()
+        passed = time.perf_counter() - began
+    assert outer.work is before
+    assert min(spent.values()) > 0
+    assert sum(spent.values()) <= passed
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(), reason="no weights yet")
+def test_everything_is_measured(tmp_path, capsys):
+    bench.bench(tmp_path, tracks=20, clips=4, music=None, workers=1)
+    said = capsys.readouterr().out
+    assert "4 clips, 20 recordings, 4 named right" in said
+    shares = [int(share) for share in re.findall(r"^  .*\((-?\d+)%\)", said, re.MULTILINE)]
+    assert sum(shares) == pytest.approx(100, abs=len(shares))
