@@ -71,10 +71,13 @@ def phone(samples: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np
 
 
 def code(samples: np.ndarray, sample_rate: int, codec: str, bit_rate: int) -> np.ndarray:
-    """Encode and decode with a lossy codec of FFmpeg ("libmp3lame", "libopus", "aac"); same place in time."""
+    """Encode and decode with a lossy codec of FFmpeg ("libmp3lame", "libopus", "aac", "libopencore_amrnb").
+
+    It stays at the same place in time. AMR narrow-band wants samples at 8 kHz.
+    """
     import av
 
-    containers = {"libmp3lame": "mp3", "libopus": "ogg", "aac": "mp4", "libvorbis": "ogg"}
+    containers = {"libmp3lame": "mp3", "libopus": "ogg", "aac": "mp4", "libopencore_amrnb": "amr"}
     rate = sample_rate
     if codec == "libopus":
         rate = 48000 if sample_rate not in (8000, 12000, 16000, 24000, 48000) else sample_rate
@@ -91,6 +94,18 @@ def code(samples: np.ndarray, sample_rate: int, codec: str, bit_rate: int) -> np
     file.seek(0)
     from songprint import audio
     return aligned(audio.load(file, sample_rate), samples) * np.float32(peak)
+
+
+def drop_out(samples: np.ndarray, sample_rate: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Lose `share` of the samples, as a call does: packets of 20 to 80 ms are silent."""
+    kept = samples.copy()
+    start = 0
+    while start < len(kept):
+        length = rng.uniform(0.02, 0.08) * sample_rate
+        gap = length * (1 / share - 1) * rng.uniform(0.5, 1.5)         # on average what makes the share right
+        kept[int(start + gap):int(start + gap + length)] = 0
+        start += gap + length
+    return kept
 
 
 def aligned(decoded: np.ndarray, original: np.ndarray, most: int = 4000) -> np.ndarray:
