@@ -1,10 +1,10 @@
-"""Clips to ask about: cut from music, damaged in thirteen ways, with the truth beside them."""
+"""Clips to ask about: cut from music, damaged in thirteen ways and more, with the truth beside them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,22 @@ from songprint.samples import at_rate
 RATE = 16_000               # Hz: clips are damaged at this rate, then heard by the encoder at its own
 CONTEXT = 1.5               # seconds of music before a clip: rooms and codecs are already running
 TAIL = 1.0                  # seconds after it, used up by changes of speed
-SPEEDS = {"speed +4 %": (1.04, 1.04), "speed -2 %": (0.98, 0.98), "pitch +1": (1.0, 2 ** (1 / 12)),
-          "tempo +6 %": (1.06, 1.0)}        # (tempo, pitch)
-NOISES = {"noise 10 dB": 10, "noise 5 dB": 5, "noise 0 dB": 0}
-CODECS = {"mp3 32k": ("libmp3lame", 32_000), "opus 12k": ("libopus", 12_000)}
-CONDITIONS = ("clean", *CODECS, *NOISES, "room + noise 5 dB", "phone", "speech 0 dB", *SPEEDS)
+SPEEDS = {f"speed {percent:+d} %": (1 + percent / 100,) * 2 for percent in (-8, -4, -2, -1, 1, 2, 4, 8)}
+SPEEDS |= {f"pitch {semitones:+d}": (1.0, 2 ** (semitones / 12)) for semitones in (-2, -1, 1, 2)}
+SPEEDS |= {f"tempo {percent:+d} %": (1 + percent / 100, 1.0) for percent in (-10, -5, 5, 6, 10)}     # (tempo, pitch)
+NOISES = {f"noise {snr} dB": snr for snr in (15, 10, 5, 0, -5)}
+CODECS = {"mp3 32k": ("libmp3lame", 32_000, RATE), "opus 12k": ("libopus", 12_000, RATE),
+          "mp3 16k": ("libmp3lame", 16_000, RATE), "aac 32k": ("aac", 32_000, RATE), "aac 16k": ("aac", 16_000, RATE),
+          "amr 5.9k": ("libopencore_amrnb", 5_900, 8_000)}          # codec, bits/s, Hz
+CONDITIONS = ("clean", "mp3 32k", "opus 12k", "noise 10 dB", "noise 5 dB", "noise 0 dB", "room + noise 5 dB", "phone",
+              "speech 0 dB", "speed +4 %", "speed -2 %", "pitch +1", "tempo +6 %")
 LENGTHS = (3.0, 5.0, 10.0)
+WIDE = (*((condition, length) for condition in ("clean", "noise 10 dB") for length in (1.0, 2.0)),
+        *((condition, length) for condition in ("noise 15 dB", "noise -5 dB") for length in LENGTHS),
+        *((condition, 5.0) for condition in ("aac 32k", "aac 16k", "mp3 16k", "amr 5.9k", "drop-outs 20 %",
+                                             "two songs 0 dB")),
+        *((condition, 10.0) for condition in SPEEDS if condition not in CONDITIONS))
+NEEDS = {"speech 0 dB": "speech", "two songs 0 dB": "others"}       # condition -> what of the surroundings
 
 
 @dataclass(frozen=True)
@@ -32,16 +42,20 @@ class Surroundings:
     noise: list[np.ndarray]
     speech: list[np.ndarray]
     rooms: list[np.ndarray]
+    others: list[np.ndarray] = field(default_factory=list)      # music that is in no library, played at the same time
 
     @classmethod
-    def load(cls, noise: Sequence[Path], speech: Sequence[Path], room_seed: int) -> Surroundings:
+    def load(cls, noise: Sequence[Path], speech: Sequence[Path], room_seed: int, others: Sequence[Path] = ()
+             ) -> Surroundings:
         return cls([audio.load(path, RATE) for path in noise],
                    [audio.load(path, RATE) for path in speech],
-                   rooms.simulate(20, RATE, room_seed))
+                   rooms.simulate(20, RATE, room_seed),
+                   [audio.load(path, RATE, duration=90) for path in others])
 
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        return tuple(name for name in CONDITIONS if self.speech or name != "speech 0 dB")
+    def possible(self, grid: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+        """The grid without the conditions that need recordings which are not there."""
+        return [(condition, length) for condition, length in grid
+                if condition not in NEEDS or getattr(self, NEEDS[condition])]
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,8 @@ class Clip:
     start: float                # seconds in it
     condition: str
     length: float
-    speed: float
+    speed: float                # seconds of the recording that pass in a second of the clip
+    heard: np.ndarray           # the clip at RATE, from which the samples were made: for systems with other rates
 
 
 def cut(music: np.ndarray, start: float, length: float, condition: str, around: Surroundings,
@@ -75,7 +90,8 @@ def _damage(excerpt: np.ndarray, condition: str, around: Surroundings, rng: np.r
         return degrade.add_noise(samples, snr, rng, noise)
 
     if condition in CODECS:
-        return degrade.code(excerpt, RATE, *CODECS[condition])
+        codec, bit_rate, rate = CODECS[condition]
+        return at_rate(degrade.code(at_rate(excerpt, RATE, rate), rate, codec, bit_rate), rate, RATE)
     if condition in NOISES:
         return noisy(excerpt, NOISES[condition])
     if condition == "room + noise 5 dB":
@@ -84,6 +100,14 @@ def _damage(excerpt: np.ndarray, condition: str, around: Surroundings, rng: np.r
         return degrade.phone(noisy(excerpt, 10), RATE, rng)
     if condition == "speech 0 dB":
         return degrade.mix(excerpt, _talk(len(excerpt), around, rng), 0)
+    if condition == "drop-outs 20 %":
+        return degrade.drop_out(excerpt, RATE, 0.2, rng)
+    if condition == "two songs 0 dB":
+        other = around.others[rng.integers(len(around.others))]
+        start = rng.integers(max(1, len(other) - len(excerpt)))
+        return degrade.mix(excerpt, other[start:start + len(excerpt)], 0)
+    if condition != "clean" and condition not in SPEEDS:
+        raise ValueError(f"condition={condition!r} is none of {', '.join(dict.fromkeys((*CONDITIONS, *dict(WIDE))))}")
     return excerpt
 
 
@@ -97,13 +121,15 @@ def _talk(count: int, around: Surroundings, rng: np.random.Generator) -> np.ndar
 
 
 def draw(paths: Sequence[Path], per_condition: int, around: Surroundings, sample_rate: int, seed: int,
-         lengths: Sequence[float] = LENGTHS) -> Iterator[Clip]:
+         lengths: Sequence[float] = LENGTHS, grid: Sequence[tuple[str, float]] | None = None) -> Iterator[Clip]:
     """`per_condition` clips for each condition and length, spread evenly over the files.
 
-    Places are random but sounding: a clip is cut where the music is within 40 dB of its loudest.
+    Asked for are CONDITIONS at all `lengths`, or the pairs of `grid`. Places are random but sounding: a clip
+    is cut where the music is within 40 dB of its loudest.
     """
     rng = np.random.default_rng(seed)
-    wanted = [(condition, length) for condition in around.conditions for length in lengths] * per_condition
+    pairs = [(condition, length) for condition in CONDITIONS for length in lengths] if grid is None else grid
+    wanted = around.possible(pairs) * per_condition
     rng.shuffle(wanted)
     for number, path in enumerate(paths):
         share = wanted[number::len(paths)]
@@ -119,7 +145,7 @@ def draw(paths: Sequence[Path], per_condition: int, around: Surroundings, sample
                 continue
             samples = cut(music, start, float(length), str(condition), around, rng)
             yield Clip(at_rate(samples, RATE, sample_rate), str(path), start, str(condition), float(length),
-                       SPEEDS.get(str(condition), (1.0, 1.0))[0])
+                       SPEEDS.get(str(condition), (1.0, 1.0))[0], samples)
 
 
 def _sounding_place(music: np.ndarray, length: float, rng: np.random.Generator) -> float | None:

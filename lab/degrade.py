@@ -96,6 +96,18 @@ def code(samples: np.ndarray, sample_rate: int, codec: str, bit_rate: int) -> np
     return aligned(audio.load(file, sample_rate), samples) * np.float32(peak)
 
 
+def drop_out(samples: np.ndarray, sample_rate: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Lose `share` of the samples, as a call does: packets of 20 to 80 ms are silent."""
+    kept = samples.copy()
+    start = 0
+    while start < len(kept):
+        length = rng.uniform(0.02, 0.08) * sample_rate
+        gap = length * (1 / share - 1) * rng.uniform(0.5, 1.5)         # on average what makes the share right
+        kept[int(start + gap):int(start + gap + length)] = 0
+        start += gap + length
+    return kept
+
+
 def aligned(decoded: np.ndarray, original: np.ndarray, most: int = 4000) -> np.ndarray:
     """Undo a codec's delay of at most `most` samples either way, found by cross-correlation."""
     count = min(len(original), len(decoded), 1 << 17)

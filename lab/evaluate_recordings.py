@@ -1,50 +1,48 @@
-"""How well recordings are identified: a table of condition by clip length, on any folder of music.
+"""How well recordings are identified, by Songprint and by others: on any folder of music.
 
     python -m lab.evaluate_recordings --music DIR [--unknown DIR] [--noise DIR] [--speech DIR] [--clips 25]
+        [--wide] [--peers audfprint,chromaprint] [--answers FILE] [--report docs/accuracy.md]
 
 The music is added to a library through the public API (that is timed), clips of it are damaged in thirteen
 ways and asked; clips of music that the library does not hold, and silence, tones, noise and speech, are
-asked as well. Without --unknown every fifth file is kept out of the library for that. "Recall at FAR 1 %" is
-the share of clips answered rightly at the threshold that lets 1 % of the unknown clips through; below the
-table stand the figures at the threshold that ships.
+asked as well. Without --unknown every fifth file is kept out of the library for that. Peers hold the same
+files and are asked the very same clips. "Recall at FAR 1 %" is the share of clips answered rightly at the
+threshold that lets 1 % of the unknown clips through, found for each system on the unknown clips of this run.
+
+--wide asks more: clips of one and two seconds, other speeds, codecs, noises, drop-outs, two songs at once.
+--answers keeps what every system said, and --from-answers makes the report again without measuring.
+--report puts figures and plots into a page, between its lines `<!-- measured -->` and `<!-- /measured -->`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from lab import clips
+import songprint
+from lab import answers as kept
+from lab import clips, peers, report
+from lab.answers import CLOSE, SONGPRINT, Answer, Run, System
+from lab.peers import Guess
 from songprint import audio
 from songprint.confidence import Calibration
 from songprint.config import Settings
+from songprint.errors import SongprintError
 from songprint.library import Library
 
-CLOSE, VERY_CLOSE = 0.5, 0.1        # seconds of error in the place
 SAME = 0.85                         # mean cosine of two places of a recording that are one loop
+NOTHINGS = 5                        # of each kind of silence, tones, noise and speech
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back for one clip, whatever its confidence."""
-
-    condition: str
-    length: float
-    known: bool             # the library holds it
-    right: bool             # and it was named
-    confidence: float       # of the best line; 0 where there was none
-    error: float            # seconds between the true and the reported place; nan unless right
-    speed_error: float      # of the reported speed; nan unless right
-    elapsed: float          # seconds
+Ask = Callable[[np.ndarray, int], Guess | None]     # samples and their rate
 
 
 def music_in(folders: Sequence[Path]) -> list[Path]:
@@ -60,135 +58,120 @@ def music_in(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def fill(library: Library, files: list[Path]) -> tuple[dict[str, int], dict[str, float]]:
-    """Add the files -> recording id of each path, and what adding took."""
-    report = library.add(files, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="",
-                                                            file=sys.stderr))
+def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, per_condition: int, seed: int, *,
+            wide: bool = False, against: Sequence[peers.Peer] = (), command: str = "") -> tuple[Run, list[Answer]]:
+    """Ask all systems the same clips, of music that they hold and of music that they do not."""
+    music = [path.resolve() for path in music]
+    with tempfile.TemporaryDirectory() as folder:
+        with Library(Path(folder) / "library", create=True) as library:
+            ids, seconds, ours = fill(library, music)
+        held = [path for path in music if str(path) in ids]
+        systems = [ours, *(fill_peer(peer, held, seconds) for peer in against)]
+        # threshold 0: every best line is reported, the thresholds are applied afterwards
+        with Library(Path(folder) / "library", settings=Settings(threshold=0.0, threads=os.cpu_count())) as library:
+            asks = {SONGPRINT: partial(ask_library, library)} | {peer.name: peer.ask for peer in against}
+            answers = [answer
+                       for number, clip in enumerate(_clips(held, unknown, around, per_condition, seed, wide))
+                       for answer in ask_all(asks, number, clip, ids, library)]
+            spec = library.store.encoder.spec
+            run = Run(command, machine(), library.stats().recordings, seconds / 3600,
+                      Calibration.from_spec(spec.calibration).threshold, tuple(systems))
+    return run, answers
+
+
+def _clips(held: list[Path], unknown: list[Path], around: clips.Surroundings, per_condition: int, seed: int, wide: bool
+           ) -> Iterator[clips.Clip]:
+    for grid, first_seed in [(None, seed), *([(clips.WIDE, seed + 100)] if wide else [])]:
+        yield from clips.draw(held, per_condition, around, clips.RATE, first_seed, grid=grid)
+        yield from clips.draw(unknown, per_condition, around, clips.RATE, first_seed + 1, grid=grid)
+    for name, samples in clips.nothings(clips.RATE, around, NOTHINGS, seed + 2):
+        yield clips.Clip(samples, "", 0.0, name, 0.0, 1.0, samples)
+
+
+def fill(library: Library, files: list[Path]) -> tuple[dict[str, int], float, System]:
+    """Add the files -> recording id of each path, seconds of music, and what adding took."""
+    added = library.add(files, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="",
+                                                           file=sys.stderr))
     print(file=sys.stderr)
-    ids = {recording.source: recording.id for recording in report.added}
-    ids |= {known.path: known.recording_id for known in report.known}      # the same content twice
+    ids = {recording.source: recording.id for recording in added.added}
+    ids |= {known.path: known.recording_id for known in added.known}        # the same content twice
     stats = library.stats()
-    hours = stats.duration / 3600
-    return ids, {"recordings": stats.recordings, "hours": hours, "x real time": report.audio_seconds / report.elapsed,
-                 "MB per hour": (stats.catalogue_bytes + stats.index_bytes) / 1e6 / hours}
+    size = (stats.catalogue_bytes + stats.index_bytes) / 1e6
+    version = f"{songprint.__version__}, {stats.encoder_id}"
+    return ids, stats.duration, System(SONGPRINT, version, added.audio_seconds / added.elapsed,
+                                       size / (stats.duration / 3600))
 
 
-def ask(library: Library, samples: np.ndarray, rate: int, condition: str, length: float,
-        truth: int | None = None, start: float = 0.0, speed: float = 1.0) -> Answer:
+def fill_peer(peer: peers.Peer, files: list[Path], seconds: float) -> System:
+    print(f"adding to {peer.name}", file=sys.stderr)
     began = time.perf_counter()
-    report = library.identify(samples, sample_rate=rate)
+    peer.add(files, workers=os.cpu_count() or 1)
     elapsed = time.perf_counter() - began
-    best = report.matches[0] if report.matches else None
-    right = best is not None and best.recording.id == truth
-    error = abs(best.reference.start - best.speed * best.query.start - start) if right else float("nan")
-    if error > CLOSE and repeats(library, truth, start, start + error, start - error, length):
-        error = 0.0
-    return Answer(condition, length, truth is not None, right, best.confidence if best else 0.0, error,
-                  abs(best.speed - speed) if right else float("nan"), elapsed)
+    return System(peer.name, peer.version, seconds / elapsed, peer.bytes / 1e6 / (seconds / 3600), peer.note)
 
 
-def repeats(library: Library, recording_id: int, start: float, later: float, earlier: float, length: float) -> bool:
-    """Whether the recording sounds the same at one of two other places: a loop, where either is right."""
+def ask_library(library: Library, samples: np.ndarray, sample_rate: int) -> Guess | None:
+    matches = library.identify(samples, sample_rate=sample_rate).matches
+    if not matches:
+        return None
+    best = matches[0]
+    return Guess(best.recording.source, best.confidence, best.reference.start - best.speed * best.query.start,
+                 best.speed)
+
+
+def ask_all(asks: dict[str, Ask], number: int, clip: clips.Clip, ids: dict[str, int], library: Library
+            ) -> Iterator[Answer]:
+    """What each system says to the clip; `ids` are the recordings of the paths that are held."""
+    truth = ids.get(clip.track)
+    for system, ask in asks.items():
+        began = time.perf_counter()
+        guess = ask(clip.heard, clips.RATE)
+        elapsed = time.perf_counter() - began
+        right = guess is not None and truth is not None and ids[guess.track] == truth
+        error = abs(guess.start - clip.start) if right else None
+        if right and error > CLOSE and repeats(library, truth, clip.start, guess.start, clip.length):
+            error = 0.0
+        yield Answer(system, number, clip.condition, clip.length, truth is not None, right,
+                     guess.score if guess else 0.0, error, clip.speed, guess.speed if right else None, elapsed)
+
+
+def repeats(library: Library, recording_id: int, start: float, reported: float, length: float) -> bool:
+    """Whether the recording sounds the same at another place: a loop, where either is right."""
     stored = library.store.catalog.embeddings(recording_id)
     rows = np.arange(round(length / stored.hop))
 
     def at(place: float) -> np.ndarray:
         return stored.vectors[(round(place / stored.hop) + rows).clip(0, len(stored) - 1)]
 
-    return max(float((at(start) * at(place)).sum(axis=1).mean()) for place in (later, earlier)) > SAME
+    return float((at(start) * at(reported)).sum(axis=1).mean()) > SAME
 
 
-def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, per_condition: int, seed: int
-            ) -> tuple[list[Answer], dict[str, float]]:
-    with tempfile.TemporaryDirectory() as folder:
-        with Library(Path(folder) / "library", create=True) as library:
-            ids, adding = fill(library, [path.resolve() for path in music])
-        # threshold 0: every best line is reported, the thresholds are applied afterwards
-        with Library(Path(folder) / "library", settings=Settings(threshold=0.0, threads=os.cpu_count())) as library:
-            rate = library.store.encoder.spec.sample_rate
-            answers = [ask(library, clip.samples, rate, clip.condition, clip.length, ids[clip.track], clip.start,
-                           clip.speed)
-                       for clip in clips.draw([p.resolve() for p in music if str(p.resolve()) in ids],
-                                              per_condition, around, rate, seed)]
-            answers += [ask(library, clip.samples, rate, clip.condition, clip.length)
-                        for clip in clips.draw(unknown, per_condition, around, rate, seed + 1)]
-            answers += [ask(library, samples, rate, name, 0.0)
-                        for name, samples in clips.nothings(rate, around, 5, seed + 2)]
-            adding["threshold"] = Calibration.from_spec(library.store.encoder.spec.calibration).threshold
-    return answers, adding
+def machine() -> str:
+    """Cores and processor, in words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        model = ""
+    return f"{os.cpu_count()} cores" + (f" ({model})" if model else "")
 
 
-def calibration_error(answers: list[Answer]) -> float:
-    """Expected calibration error in ten bins, over music; 0 to 1."""
-    asked = [a for a in answers if a.length]
-    bins = np.array([min(9, int(a.confidence // 10)) for a in asked])
-    confidence = np.array([a.confidence / 100 for a in asked])
-    right = np.array([a.right for a in asked], float)
-    return float(sum(abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
-                     for b in np.unique(bins)))
+def shown_command(options: argparse.Namespace) -> str:
+    """The command line as others can use it: folders by what they hold, not by where they are here."""
+    words = ["python -m lab.evaluate_recordings"]
+    for name in ("music", "unknown", "noise", "speech"):
+        words += [f"--{name} {name.upper()}"] if getattr(options, name) else []
+    words += [f"--kinds {options.kinds}"] if options.kinds else []
+    words += [f"--hold-out {options.hold_out}"] if options.hold_out != 5 else []
+    words += [f"--clips {options.clips}", f"--seed {options.seed}"]
+    words += ["--wide"] if options.wide else []
+    words += [f"--peers {shlex.quote(options.peers)}"] if options.peers else []
+    return " ".join([*words, "--report docs/accuracy.md"])
 
 
-def table(answers: list[Answer], threshold: float) -> str:
-    """Recall at a threshold, in per cent: a row per condition, a column per length, as Markdown."""
-    known = [a for a in answers if a.known]
-    lengths = sorted({a.length for a in known})
-    rows = ["| condition | " + " | ".join(f"{length:g} s" for length in lengths)
-            + " | all | place within 0.5 s | within 0.1 s | wrong names |", "|---" * (len(lengths) + 5) + "|"]
-    for condition in [*dict.fromkeys(c for c in clips.CONDITIONS if any(a.condition == c for a in known)), "all"]:
-        chosen = [a for a in known if condition in (a.condition, "all")]
-        cells = [recall([a for a in chosen if a.length == length], threshold) for length in lengths]
-        right = [a for a in chosen if a.right and a.confidence >= threshold]
-        wrong = sum(not a.right and a.confidence >= threshold for a in chosen)
-        rows.append(f"| {condition} | " + " | ".join(f"{cell:.1f}" for cell in [*cells, recall(chosen, threshold)])
-                    + f" | {share(a.error <= CLOSE for a in right):.1f} | "
-                    f"{share(a.error <= VERY_CLOSE for a in right):.1f} | {wrong} |")
-    return "\n".join(rows)
-
-
-def recall(answers: list[Answer], threshold: float) -> float:
-    return share(a.right and a.confidence >= threshold for a in answers)
-
-
-def share(flags) -> float:
-    flags = list(flags)
-    return 100 * sum(flags) / len(flags) if flags else float("nan")
-
-
-def summary(answers: list[Answer], adding: dict[str, float]) -> str:
-    known = [a for a in answers if a.known]
-    unknown = [a for a in answers if not a.known and a.length]
-    nothing = [a for a in answers if not a.length]
-    shipped = adding["threshold"]
-    levels = {rate: float(np.quantile([a.confidence for a in unknown], 1 - rate, method="higher")) + 0.05
-              for rate in (0.01, 0.001)}
-    times = np.array([a.elapsed for a in answers if a.length == max(clips.LENGTHS)]) * 1000
-    right = [a for a in known if a.right and a.confidence >= shipped]
-    long_unknown = [a for a in unknown if a.length >= 5]
-    lines = [
-        f"{adding['recordings']:.0f} recordings, {adding['hours']:.1f} h; {len(known)} known clips, {len(unknown)} of "
-        f"unknown music, {len(nothing)} of silence, tones, noise and speech",
-        "", f"Recall (%) at FAR 1 % (confidence {levels[0.01]:.1f}):", "", table(answers, levels[0.01]), "",
-        f"recall at FAR 0.1 %: {recall(known, levels[0.001]):.1f} %; right name first, no threshold: "
-        f"{share(a.right for a in known):.1f} %",
-        f"at the threshold that ships ({shipped}): recall {recall(known, shipped):.1f} %, unknown music answered "
-        f"{share(a.confidence >= shipped for a in unknown):.2f} % (5 s and more: "
-        f"{share(a.confidence >= shipped for a in long_unknown):.2f} %), wrong names for known clips "
-        f"{share(not a.right and a.confidence >= shipped for a in known):.2f} %",
-        f"place within 0.5 s {share(a.error <= CLOSE for a in right):.1f} %, within 0.1 s "
-        f"{share(a.error <= VERY_CLOSE for a in right):.1f} %; speed within 0.5 % at 10 s: "
-        f"{share(a.speed_error <= 0.005 for a in right if a.length == 10):.1f} %",
-        "silence, tones, noise, speech answered: " + (", ".join(sorted(
-            {a.condition for a in nothing if a.confidence >= shipped})) or "none"),
-        f"expected calibration error {calibration_error(answers):.3f}",
-        f"adding {adding['x real time']:.0f} x real time; {adding['MB per hour']:.2f} MB per hour; a 10 s clip takes "
-        f"{np.median(times):.0f} ms (p95 {np.quantile(times, 0.95):.0f} ms)",
-    ]
-    return "\n".join(lines)
-
-
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--music", type=Path, nargs="+", required=True)
+    parser.add_argument("--music", type=Path, nargs="+", default=[])
     parser.add_argument("--unknown", type=Path, nargs="+", default=[])
     parser.add_argument("--hold-out", type=int, default=5, metavar="N", help="every Nth file stays out; 0: none")
     parser.add_argument("--noise", type=Path, help="folder of noise recordings; pink noise otherwise")
@@ -196,19 +179,47 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, help="folder of speech; without it that condition is left out")
     parser.add_argument("--clips", type=int, default=25, help="per condition and length")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--wide", action="store_true", help="the wider grid as well")
+    parser.add_argument("--peers", default="", help=f"comma-separated, of {', '.join(peers.PEERS)}")
     parser.add_argument("--answers", type=Path, help="write every answer here, one JSON object per line")
-    options = parser.parse_args()
+    parser.add_argument("--from-answers", type=Path, metavar="FILE", help="report on these; measure nothing")
+    parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures and plots into this page")
+    return parser
+
+
+def measured(options: argparse.Namespace) -> tuple[Run, list[Answer]]:
+    against = [peers.find(name) for name in filter(None, options.peers.split(","))]
     files = music_in(options.music)
     held = files[options.hold_out - 1::options.hold_out] if options.hold_out else []
     music = [path for path in files if path not in held]
+    unknown = held + music_in(options.unknown)
+    if not music or not unknown:
+        raise ValueError(f"{len(music)} files of 30 s and more to add and {len(unknown)} to ask for as unknown music:"
+                         " both are needed. Are --music and --unknown the right folders?")
     kinds = set(filter(None, options.kinds.split(",")))
     noise = [p for p in sorted(options.noise.glob("*")) if not kinds or p.stem in kinds] if options.noise else []
     speech = sorted(p for p in options.speech.rglob("*") if audio.is_probably_audio(p))[:300] if options.speech else []
-    around = clips.Surroundings.load(noise, speech, room_seed=10_000 + options.seed)
-    answers, adding = measure(music, held + music_in(options.unknown), around, options.clips, options.seed)
-    if options.answers:
-        options.answers.write_text("".join(json.dumps(asdict(a)) + "\n" for a in answers))
-    print(summary(answers, adding))
+    around = clips.Surroundings.load(noise, speech, 10_000 + options.seed, unknown[:20] if options.wide else ())
+    return measure(music, unknown, around, options.clips, options.seed, wide=options.wide, against=against,
+                   command=shown_command(options))
+
+
+def main() -> None:
+    ours = parser()
+    options = ours.parse_args()
+    if bool(options.music) == bool(options.from_answers):
+        ours.error("give either --music to measure, or --from-answers to report on what was measured")
+    try:
+        if options.report:
+            report.check(options.report)                # before the hours, not after them
+        run, answers = kept.read(options.from_answers) if options.from_answers else measured(options)
+        if options.answers:
+            kept.write(options.answers, run, answers)
+        print(report.text(run, answers))
+        if options.report:
+            report.into_page(options.report, run, answers)
+    except (peers.PeerMissing, report.PageError, SongprintError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -34,14 +34,27 @@ def test_tempo_and_pitch_change_apart(tempo, pitch):
     assert loudest(changed) == pytest.approx(500 * pitch, rel=0.01)
 
 
-@pytest.mark.parametrize(("codec", "rate"), [("libmp3lame", 32_000), ("libopus", 12_000), ("aac", 32_000)])
-def test_a_codec_leaves_the_place_in_time(music, codec, rate):
-    coded = degrade.code(music, RATE, codec, rate)
+@pytest.mark.parametrize(("codec", "bit_rate", "rate"), [
+    ("libmp3lame", 32_000, RATE), ("libopus", 12_000, RATE), ("aac", 32_000, RATE), ("libopencore_amrnb", 5_900, 8000)])
+def test_a_codec_leaves_the_place_in_time(music, codec, bit_rate, rate):
+    music = music[::RATE // rate]
+    coded = degrade.code(music, rate, codec, bit_rate)
     assert coded.shape == music.shape
     # the envelope keeps its place to a few milliseconds, whatever happens to the phases
     envelopes = [np.convolve(np.abs(x), np.ones(80) / 80, "same") for x in (music, coded)]
     lag = np.correlate(envelopes[1][400:-400], envelopes[0], "valid").argmax() - 400
-    assert abs(lag) < 0.01 * RATE
+    assert abs(lag) < 0.01 * rate
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_drop_outs_silence_the_share_that_was_asked_in_short_pieces(random, share):
+    samples = np.ones(60 * RATE, np.float32)
+    lost = degrade.drop_out(samples, RATE, share, random) == 0
+    assert lost.mean() == pytest.approx(share, rel=0.15)
+    edges = np.flatnonzero(np.diff(lost.astype(int)))
+    gaps = np.diff(edges)[::2] / RATE                       # the samples begin with sound: lost, kept, lost ...
+    assert gaps.min() > 0.019 and gaps.max() < 0.081
+    assert samples.all()
 
 
 def test_a_room_and_a_phone_keep_the_length(music, random):
