@@ -108,10 +108,10 @@ def measure_adding(folder: Path, music: Path, workers: int | None) -> None:
 
 def measure_storage(folder: Path) -> None:
     with songprint.open(folder) as library:
-        stats = library.stats()
+        stats, dim = library.stats(), library.store.spec.dim
     size = stats.catalogue_bytes + stats.index_bytes
     tell("storage", f"{size / 1e6 / (stats.duration / 3600):.2f} MB an hour of music ({stats.recordings} recordings,"
-                    f" {stats.duration / 3600:.0f} hours; {stats.segments * 128 / size:.0%} of it embeddings)")
+                    f" {stats.duration / 3600:.0f} hours; {stats.segments * dim / size:.0%} of it embeddings)")
 
 
 def measure_identifying(folder: Path, files: list[tuple[Path, str]]) -> None:
@@ -147,7 +147,8 @@ def fill_up(library: Library, tracks: int) -> None:
     rng = np.random.default_rng(0)
     rows = int(TRACK_SECONDS / spec.hop) - 1
     for number in range(tracks - len(library)):
-        vectors = Embeddings(walk(rows, spec.dim, rng), spec.hop, spec.id)
+        peaks = rng.integers(1, 256, (rows * 16, 2), np.uint8) * (rng.random((rows * 16, 2)) < 0.6)
+        vectors = Embeddings(walk(rows, spec.dim, rng), spec.hop, spec.id, peaks.astype(np.uint8))
         catalog.add(tags=Tags(title=f"Walk {number}", artists=("Nobody",)), duration=TRACK_SECONDS,
                     source=f"/nowhere/{number}", content_hash=f"walk-{number}", vectors=vectors)
     began = time.perf_counter()

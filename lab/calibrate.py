@@ -29,6 +29,8 @@ from songprint.types import Tags
 
 RATES = (0.05, 0.01, 0.001)             # false-accept rates that get a threshold
 SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not raise the threshold
+LENGTHS = (1.0, 2.0, *clips.LENGTHS)    # seconds
+FITTED = 2                              # lines of a clip that the judge learns from: the first is not always right
 RIDGE = 0.02                            # keeps weights of features that say the same apart and small
 
 
@@ -79,8 +81,8 @@ def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tupl
 
 
 def fit(questions: list[Question]) -> tuple[np.ndarray, float]:
-    """Logistic regression (Newton's method) on each clip's best line -> weights of the features, and the bias."""
-    best = [(q.features[0], q.right[0]) for q in questions if q.features]
+    """Logistic regression (Newton's method) on each clip's best lines -> weights of the features, and the bias."""
+    best = [line for q in questions for line in zip(q.features[:FITTED], q.right[:FITTED], strict=True)]
     rows = [[values[name] for name in confidence.FEATURES] for values, _ in best]
     labels = np.array([float(right) for _, right in best])
     matrix = np.array(rows)
@@ -122,7 +124,7 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
         for name, held in (("small", tracks), ("large", tracks + others)):
             store, ids = fill(Path(folder) / name, data, held, encoder)
             paths = [Path(track.path) for track in tracks]
-            for clip in clips.draw(paths, per_condition, around, rate, seed=11, lengths=(2.0, *clips.LENGTHS)):
+            for clip in clips.draw(paths, per_condition, around, rate, seed=11, lengths=LENGTHS):
                 if clip.start + clip.length > corpus.LONGEST - 5:      # of long tracks no more was kept
                     continue
                 both = ask_both_ways(listen(clip.samples), store, clip.length, ids[clip.track])

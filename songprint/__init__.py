@@ -51,8 +51,8 @@ def encoder(name: str = "fingerprint", threads: int = 1) -> Callable[..., Embedd
 
     >>> import numpy as np
     >>> noise = np.random.default_rng(0).standard_normal(44100 * 10)
-    >>> encoder("fingerprint")(noise, sample_rate=44100).vectors.shape
-    (18, 128)
+    >>> len(encoder("fingerprint")(noise, sample_rate=44100).vectors)
+    18
 
     Samples are float, mono (n,) or (n, channels), at the encoder's own rate unless you say otherwise.
     """

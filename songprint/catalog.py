@@ -1,8 +1,8 @@
 """The catalogue: recordings and their embeddings, in SQL. It is the truth; all else is derived from it.
 
 A recording and its embeddings are written in one transaction, so it is there as a whole or not at all,
-whatever happens to the process or the machine. Vectors are kept as int8: 128 bytes a segment, 0.9 MB an hour;
-landmarks take 0.2 MB an hour.
+whatever happens to the process or the machine. Vectors are kept as int8, a byte for each number: 0.2 MB an hour,
+and landmarks 0.2 MB an hour.
 
 The statements suit any database that SQLAlchemy knows; what only SQLite needs is in `sqlite.py`.
 """
@@ -25,7 +25,7 @@ from songprint.schema import embeddings, library, recordings
 from songprint.types import LANDMARKS_A_FRAME, Embeddings, Kind, Known, Recording, Tags
 
 FILE_NAME = "catalogue.sqlite"
-AT_ONCE = 200       # recordings read or removed by one statement: 12 MB of vectors
+AT_ONCE = 200       # recordings read or removed by one statement: some MB of vectors
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def music():
 
 def test_one_line_turns_audio_into_embeddings(music):
     embeddings = songprint.encoder("fingerprint")(music)
-    assert embeddings.vectors.shape == (len(embeddings), 128)
+    assert embeddings.vectors.shape == (len(embeddings), load_spec().dim)
     assert embeddings.hop == 0.5
     assert embeddings.heard.mean() > 0.9          # the last chord dies away
     np.testing.assert_allclose(np.linalg.norm(embeddings.vectors[embeddings.heard], axis=1), 1, atol=1e-5)
@@ -126,7 +126,7 @@ def trained(tmp_path_factory):
     return checkpoint, network
 
 
-@pytest.mark.parametrize(("int8", "least"), [(False, 1 - 1e-3), (True, 1 - 5e-3)])
+@pytest.mark.parametrize(("int8", "least"), [(False, 0.98), (True, 0.96)])
 def test_the_network_in_training_gives_the_vectors_of_the_product(trained, music, tmp_path, int8, least):
     """Front end and network are defined once and agree on both sides, folded and quantised as they are."""
     import torch
@@ -135,11 +135,14 @@ def test_the_network_in_training_gives_the_vectors_of_the_product(trained, music
 
     checkpoint, network = trained
     windows = logmel.normalise(logmel.windows(logmel.spectrogram(music), hop_frames=16))
-    spec = export(checkpoint, folder=tmp_path, windows=windows if int8 else None)
+    spec = export(checkpoint, windows, folder=tmp_path, int8=int8)
     assert (tmp_path / "fingerprint.onnx").stat().st_size < (6e6 if int8 else 11e6)
     product = load_encoder(folder=tmp_path).encode(music)
     assert product.encoder_id == spec.id
     with torch.no_grad():
-        expected = network(torch.from_numpy(windows)).numpy()
+        expected = network(torch.from_numpy(windows)).numpy()[product.heard]
     assert product.heard.mean() > 0.9
-    assert (product.vectors * expected).sum(axis=1)[product.heard].min() > least
+    got = product.vectors[product.heard]
+    assert got.shape[1] == spec.dim <= expected.shape[1]
+    # the axes are others, and few: what must agree is how like each other two seconds are
+    np.testing.assert_allclose(got @ got.T, expected @ expected.T, atol=1 - least)

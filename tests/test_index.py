@@ -141,25 +141,3 @@ def test_a_library_that_shrinks_needs_no_file(tmp_path, recordings):
     assert index.kind == "exact"
     assert not list(tmp_path.glob("*.faiss"))
     assert index.recording_ids() == {1, 2}
-
-
-def test_vectors_that_lie_in_few_dimensions_take_less_room_and_are_found_as_before(tmp_path, random):
-    basis = np.linalg.qr(random.standard_normal((DIM, 20)))[0].T
-    flat = {}
-    for number in range(1, 41):
-        vectors = random.standard_normal((200, 20)) @ basis + 0.01 * random.standard_normal((200, DIM))
-        flat[number] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    index = FaissIndex(tmp_path, DIM, exact_limit=1000)
-    index.rebuild(as_source(flat))
-    assert index.kind == "PCA24,IVF256,SQ8"
-    assert index.bytes_on_disk < 60 * len(index)
-    index.remove([8])
-    asked = np.concatenate([flat[7][10:20], flat[8][:5]])
-    ids, scores = index.search(asked, k=5)
-    recordings, positions = split_ids(ids)
-    assert recordings[:10, 0].tolist() == [7] * 10
-    assert positions[:10, 0].tolist() == list(range(10, 20))
-    assert 8 not in recordings
-    for vector, *found in zip(asked, recordings, positions, scores, strict=True):
-        cosines = [flat[recording][position] @ vector for recording, position in zip(*found[:2], strict=True)]
-        np.testing.assert_allclose(found[2], cosines, atol=0.02)
