@@ -27,7 +27,9 @@ from songprint.identify import Hypothesis, Query, hypotheses, windows_of
 from songprint.store import Store
 from songprint.types import Tags
 
-RATES = (0.05, 0.01, 0.001)             # false-accept rates that get a threshold
+RATES = (0.05, 0.01, 0.001, 0.0001)     # false-accept rates that get a threshold,
+COUNTED = 0.01                          # those below this by the shape of the tail: too few clips to count them
+TAIL = 0.05                             # share of the unknown clips that the shape is taken from
 SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not raise the threshold
 LENGTHS = (1.0, 2.0, *clips.LENGTHS)    # seconds
 FITTED = 2                              # lines of a clip that the judge learns from: the first is not always right
@@ -135,18 +137,30 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
             store.close()
     weights, bias = fit(known + unknown)
     negative = best_logits([q for q in unknown if q.length >= SHORTEST_FOR_THRESHOLD], weights, bias)
-    thresholds = {str(rate): confidence.to_confidence(float(np.quantile(negative, 1 - rate))) for rate in RATES}
+    thresholds = {str(rate): confidence.to_confidence(level_at(negative, rate)) for rate in RATES}
     positive = best_logits(known, weights, bias)
     report(known, positive, negative, thresholds)
     return {"features": list(confidence.FEATURES), "weights": [round(float(w), 5) for w in weights],
             "bias": round(bias, 5), "thresholds": thresholds, "known": len(known), "unknown": len(unknown)}
 
 
+def level_at(negative: np.ndarray, rate: float) -> float:
+    """The log-odds that a share `rate` of the unknown clips exceeds.
+
+    Counted where there are enough of them; beyond, the tail is taken to fall exponentially, which maxima of
+    many chance matches do (Pickands, 1975: a generalised Pareto tail of shape 0).
+    """
+    if rate >= COUNTED:
+        return float(np.quantile(negative, 1 - rate))
+    start = np.quantile(negative, 1 - TAIL)
+    return float(start + (negative[negative > start] - start).mean() * np.log(TAIL / rate))
+
+
 def report(known: list[Question], positive: np.ndarray, negative: np.ndarray, thresholds: dict[str, float]) -> None:
     top = np.array([any(q.right) for q in known])
     print(f"{len(known)} known clips, right name among the first three lines: {100 * top.mean():.1f} %")
     for rate, threshold in thresholds.items():
-        level = np.quantile(negative, 1 - float(rate))
+        level = level_at(negative, float(rate))
         print(f"false accepts {100 * float(rate):g} %: confidence {threshold}, known clips answered "
               f"{100 * (positive >= level).mean():.1f} %")
 

@@ -75,7 +75,7 @@ def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, 
                        for answer in ask_all(asks, number, clip, ids, library)]
             spec = library.store.encoder.spec
             run = Run(command, machine(), library.stats().recordings, seconds / 3600,
-                      Calibration.from_spec(spec.calibration).threshold, tuple(systems))
+                      Calibration.from_spec(spec.calibration).threshold(0.01), tuple(systems))
     return run, answers
 
 

@@ -15,13 +15,12 @@ import numpy as np
 
 from songprint.align import Line
 from songprint.encoders.landmarks import Testimony
-from songprint.errors import EncoderError
+from songprint.errors import EncoderError, SettingsError
 
 FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library",
             "prominence", "excess", "excess_length", "contrast", "background", "plain")
 HIGHEST_CONTRAST = 12.0     # more says no more
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
-DEFAULT_RATE = "0.01"
 APART = 1.25                # seconds from which two segments share no sound
 
 
@@ -42,10 +41,13 @@ class Calibration:
                                "run `python -m lab.calibrate`")
         return cls(tuple(values["weights"]), values["bias"], values["thresholds"])
 
-    @property
-    def threshold(self) -> float:
-        """The confidence at which at most 1 of 100 clips of unknown music is answered."""
-        return self.thresholds[DEFAULT_RATE]
+    def threshold(self, rate: float) -> float:
+        """The confidence at which at most a share `rate` of the clips of unknown music is answered."""
+        known = {float(text): threshold for text, threshold in self.thresholds.items()}
+        if rate not in known:
+            raise SettingsError(f"false_accepts={rate:g}: this encoder has thresholds for"
+                                f" {', '.join(f'{one:g}' for one in sorted(known))}")
+        return known[rate]
 
     def logit(self, features: dict[str, float]) -> float:
         """Log-odds that the name is right."""

@@ -35,7 +35,8 @@ class Settings:
     library: Path = Path("~/.local/share/songprint/library")
     workers: int = 0                # processes that decode and encode; 0: one for each usable core
     threads: int = 1                # threads of the network while identifying
-    threshold: float | None = None  # confidence from which a match is an answer; None: the calibrated one
+    false_accepts: float = 0.01     # share of unknown clips that may be answered: 0.05, 0.01, 0.001 or 0.0001
+    threshold: float | None = None  # confidence from which a match is an answer; None: the one for that share
     exact_limit: int = 200_000      # segments up to which the search is exact (about 28 hours of music)
     busy_timeout: float = 30.0      # seconds to wait while another process writes to the library
     log_level: str = "warning"
@@ -44,6 +45,8 @@ class Settings:
         object.__setattr__(self, "library", Path(self.library).expanduser())
         self._check(self.workers >= 0, "workers", "must be 0 (one for each core) or more")
         self._check(self.threads >= 1, "threads", "must be 1 or more")
+        self._check(0 < self.false_accepts < 1, "false_accepts",
+                    "must lie between 0 and 1 (0.01: one of 100 clips of unknown music may be answered)")
         self._check(self.threshold is None or 0 <= self.threshold <= 100, "threshold",
                     "must lie between 0 and 100 (the confidence of an answer)")
         self._check(self.exact_limit >= 0, "exact_limit", "must be 0 or more (segments)")
@@ -103,7 +106,8 @@ def _value(name: str, value: object, *, origin: str) -> object:
         near = difflib.get_close_matches(name, _names(), n=1, cutoff=0.5)
         advice = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(_names())}"
         raise SettingsError(f"unknown setting '{name}' in {origin}: {advice}")
-    kind = {"library": Path, "log_level": str, "threshold": float, "busy_timeout": float}.get(name, int)
+    kind = {"library": Path, "log_level": str, "threshold": float, "false_accepts": float,
+            "busy_timeout": float}.get(name, int)
     suits = isinstance(value, (str, int, float) if kind is float else (str, int) if kind is int else str)
     if isinstance(value, bool) or not suits:
         raise SettingsError(f"{name}={value!r} in {origin} must be {_in_words(kind)}")

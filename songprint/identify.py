@@ -100,7 +100,8 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
     settings = settings or store.settings
     store.refresh()
     calibration = Calibration.from_spec(store.encoder.spec.calibration)
-    threshold = calibration.threshold if settings.threshold is None else settings.threshold
+    threshold = (calibration.threshold(settings.false_accepts) if settings.threshold is None
+                 else settings.threshold)
     query = Query.listen(blocks, store.encoder)
     judged = _judge(query, store, calibration)
     matches = [match for match in judged if match.confidence >= threshold]

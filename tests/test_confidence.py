@@ -7,7 +7,7 @@ from songprint import confidence
 from songprint.align import Line
 from songprint.confidence import Calibration
 from songprint.encoders import landmarks
-from songprint.errors import EncoderError
+from songprint.errors import EncoderError, SettingsError
 
 
 def line(cosines, recording_id=1):
@@ -66,6 +66,13 @@ def test_confidence_runs_from_0_to_99_9():
     assert confidence.to_confidence(0) == 50
     assert confidence.to_confidence(-1000) == 0
     assert confidence.to_confidence(1000) == 99.9
+
+
+def test_each_false_accept_rate_has_its_threshold():
+    judge = Calibration((1.0,), 0.0, {"0.01": 60.0, "0.001": 90.0})
+    assert (judge.threshold(0.01), judge.threshold(0.001)) == (60, 90)
+    with pytest.raises(SettingsError, match=r"false_accepts=0.5: this encoder has thresholds for 0.001, 0.01"):
+        judge.threshold(0.5)
 
 
 def test_an_encoder_without_calibration_is_refused():

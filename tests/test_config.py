@@ -39,6 +39,7 @@ def test_the_environment_goes_before_the_file(tmp_path):
     ("workers = 1.5", "must be a whole number"),
     ("workers = true", "must be a whole number"),
     ("library = 7", "must be a path, as text"),
+    ("false_accepts = 1", "false_accepts=1.0 must lie between 0 and 1"),
     ("threshold = 101", "threshold=101.0 must lie between 0 and 100"),
     ("workers = -1", r"workers=-1 must be 0 \(one for each core\) or more"),
     ("threads = 0", "threads=0 must be 1 or more"),

@@ -62,7 +62,7 @@ class JudgingToyEncoder(ToyEncoder):
     def spec(self) -> EncoderSpec:
         weights = [40.0 if feature == "score" else 0.0 for feature in confidence.FEATURES]
         calibration = {"features": list(confidence.FEATURES), "weights": weights, "bias": -40 * 0.87,
-                       "thresholds": {confidence.DEFAULT_RATE: 50.0}}
+                       "thresholds": {"0.01": 50.0}}
         return replace(super().spec, calibration=calibration)
 
 
