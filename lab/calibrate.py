@@ -15,7 +15,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,12 @@ RATES = (0.05, 0.01, 0.001, 0.0001)     # false-accept rates that get a threshol
 COUNTED = 0.01                          # those below this by the shape of the tail: too few clips to count them
 TAIL = 0.05                             # share of the unknown clips that the shape is taken from
 SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not raise the threshold
+WITNESSES = {                           # what `ablations` leaves out
+    "the second witness": ("prominence", "excess", "excess_length", "contrast", "background", "plain"),
+    "the lead over rivals": ("lead", "lead_length"),
+    "hits, length, sameness, library": ("hits", "length", "sameness", "library"),
+    "similarity": ("score", "score_length"),
+}
 LENGTHS = (1.0, 2.0, *clips.LENGTHS)    # seconds
 FITTED = 2                              # lines of a clip that the judge learns from: the first is not always right
 RIDGE = 0.02                            # keeps weights of features that say the same apart and small
@@ -140,6 +146,7 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     thresholds = {str(rate): confidence.to_confidence(level_at(negative, rate)) for rate in RATES}
     positive = best_logits(known, weights, bias)
     report(known, positive, negative, thresholds)
+    ablations(known, unknown)
     return {"features": list(confidence.FEATURES), "weights": [round(float(w), 5) for w in weights],
             "bias": round(bias, 5), "thresholds": thresholds, "known": len(known), "unknown": len(unknown)}
 
@@ -163,6 +170,30 @@ def report(known: list[Question], positive: np.ndarray, negative: np.ndarray, th
         level = level_at(negative, float(rate))
         print(f"false accepts {100 * float(rate):g} %: confidence {threshold}, known clips answered "
               f"{100 * (positive >= level).mean():.1f} %")
+
+
+def ablations(known: list[Question], unknown: list[Question]) -> None:
+    """What a judge that lacks some of its features answers at FAR 1 %, fitted anew each time."""
+    for name, left_out in {"nothing": (), **WITNESSES}.items():
+        less, less_unknown = without(known, left_out), without(unknown, left_out)
+        weights, bias = fit(less + less_unknown)
+        judged = best_logits([q for q in less_unknown if q.length >= SHORTEST_FOR_THRESHOLD], weights, bias)
+        level = level_at(judged, 0.01)
+        share = rightly_answered(less, weights, bias, level)
+        print(f"without {name}: {100 * share:.1f} % of known clips answered rightly at FAR 1 %")
+
+
+def without(questions: list[Question], names: Collection[str]) -> list[Question]:
+    """The same questions with some features silent."""
+    return [replace(q, features=[f | dict.fromkeys(names, 0.0) for f in q.features]) for q in questions]
+
+
+def rightly_answered(known: list[Question], weights: np.ndarray, bias: float, level: float) -> float:
+    """The share of known clips of which the most probable line is right, and probable enough."""
+    judge = confidence.Calibration(tuple(weights), bias, thresholds={})
+    best = [max(((judge.logit(f), right) for f, right in zip(q.features, q.right, strict=True)), default=(-20.0, False))
+            for q in known]
+    return float(np.mean([right and logit >= level for logit, right in best]))
 
 
 def main() -> None:

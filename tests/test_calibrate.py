@@ -32,3 +32,12 @@ def test_rare_mistakes_are_told_from_the_tail(random):
     assert calibrate.level_at(negative, 0.01) == np.quantile(negative, 0.99)
     assert calibrate.level_at(negative, 0.001) == pytest.approx(np.log(1000), rel=0.15)
     assert calibrate.level_at(negative, 0.0001) == pytest.approx(np.log(10_000), rel=0.15)
+
+
+def test_a_feature_that_is_left_out_tells_nothing(random):
+    questions = [question(random.normal(0.8 if right else 0.4, 0.1), right) for right in [True, False] * 100]
+    silent = calibrate.without(questions, ["score"])
+    weights, bias = calibrate.fit(silent)
+    assert calibrate.rightly_answered(silent, weights, bias, level=1.0) == 0
+    weights, bias = calibrate.fit(questions)
+    assert calibrate.rightly_answered(questions[::2], weights, bias, level=0.0) > 0.9
