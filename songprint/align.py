@@ -257,7 +257,7 @@ class _Near:
         weights = (peak - AGREES).clip(0) * (np.abs(seconds - speed * times - shift) < FAR)
         if (weights > 0).sum() < 3:
             return speed, shift, np.inf
-        share = weights / weights.sum()
+        share = weights.astype(np.float64) / weights.sum(dtype=np.float64)
         if not any_speed or times[-1] - times[0] < SHORTEST_FOR_SPEED:
             return speed, float(share @ (seconds - speed * times)), np.inf
         centre, centre_seconds = share @ times, share @ seconds
