@@ -41,14 +41,15 @@ HOME = 0.5                  # how much a recording keeps to its own region: a me
 REFRAIN = 24                # rows that come back, a little changed
 FUNCTIONS = {               # whose time is counted apart; what they call of each other is not counted twice
     "decode": ["songprint.audio.blocks"],
-    "front end": ["songprint.encoders.logmel.spectrogram", "songprint.encoders.logmel.heard",
-                  "songprint.encoders.logmel.normalise"],
+    "front end": ["songprint.encoders.logmel.power", "songprint.encoders.logmel.mel",
+                  "songprint.encoders.logmel.heard", "songprint.encoders.logmel.normalise"],
     "network": ["songprint.encoders.Encoder._vectors"],
     "search": ["songprint.index.faiss.FaissIndex.search"],
     "vote": ["songprint.align.vote"],
     "verify": ["songprint.align.verify"],
     "refine": ["songprint.align.refine"],
-    "judge": ["songprint.identify._weigh"],
+    "second witness": ["songprint.encoders.landmarks.Scene.__init__", "songprint.encoders.landmarks.Scene.testimony"],
+    "rivals": ["songprint.identify._rivals"],
     "embeddings": ["songprint.store.Store.embeddings_of", "songprint.catalog.Catalog.embeddings_of"],
     "catalogue": ["songprint.store.Store.refresh", "songprint.catalog.Catalog.recordings_with"],
 }

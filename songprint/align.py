@@ -8,6 +8,7 @@ and every segment of the clip is asked how well it agrees along that line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +26,7 @@ WORSE = 0.02            # of mean cosine that a finer line may lose
 SPEED_COST = 0.2        # of the score per 100 % of speed: among equals, the plain one
 SURE = 2.0              # standard errors by which a speed must differ from 1 to be believed
 OVERLAP = 4             # neighbouring segments of a clip share sound: so many of them count as one
+RIM = 2                 # columns of zeros on either side of the rows that lines may reach
 SAME = 0.8              # mean cosine of two recordings, row by row, from which they are the same sound,
 CLEARLY = 0.15          # if it is that much more than
 ELSEWHERE = (-9, -7, -5, 5, 7, 9)       # rows apart
@@ -71,18 +73,21 @@ def vote(ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop:
         return []
     # one query segment has one vote for a bin, however many near-equal rows it found there
     rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)[valid]
-    spread = np.stack([np.tile(recordings[valid], 3), np.concatenate([bins[valid] + d for d in (-1, 0, 1)]),
-                       np.tile(rows, 3)], axis=1)
+    recordings, lowest = recordings[valid], bins[valid].min()
+    bins = bins[valid] - lowest + 1         # so that a place is one number
+    width = bins.max() + 2
+    places = np.concatenate([recordings * width + bins + step for step in (-1, 0, 1)])
     weights = np.tile(cosines[valid] - CHANCE, 3)
-    order = np.lexsort((-weights, spread[:, 2], spread[:, 1], spread[:, 0]))
-    spread, weights = spread[order], weights[order]
-    first = np.ones(len(spread), bool)
-    first[1:] = np.any(spread[1:] != spread[:-1], axis=1)
-    places, place_of = np.unique(spread[first][:, :2], axis=0, return_inverse=True)
-    votes = np.bincount(place_of.ravel(), weights[first])
+    order = np.lexsort((-weights, places * len(ids) + np.tile(rows, 3)))
+    places, rows, weights = places[order], np.tile(rows, 3)[order], weights[order]
+    first = np.ones(len(places), bool)
+    first[1:] = (places[1:] != places[:-1]) | (rows[1:] != rows[:-1])
+    places, place_of = np.unique(places[first], return_inverse=True)
+    votes = np.bincount(place_of, weights[first])
+    recordings, bins = places // width, places % width + lowest - 1
     candidates, taken = [], set()
     for place in np.argsort(-votes, kind="stable"):
-        recording, bin_ = (int(value) for value in places[place])
+        recording, bin_ = int(recordings[place]), int(bins[place])
         if not {(recording, bin_ - 1), (recording, bin_ + 1)} & taken:      # beside a better one: the same
             candidates.append(Candidate(recording, bin_ * BIN, float(votes[place])))
         taken.add((recording, bin_))
@@ -91,96 +96,130 @@ def vote(ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop:
     return candidates
 
 
-def verify(vectors: np.ndarray, times: np.ndarray, reference: Embeddings, candidate: Candidate, window: float
-           ) -> Line | None:
+def verify(vectors: np.ndarray, times: np.ndarray, reference: Embeddings, candidate: Candidate, window: float,
+           layout: Layout | None = None) -> Line | None:
     """The best line near a candidate: `vectors (m, dim)` heard at `times (m,)` against the stored rows.
 
-    None if the clip would lie outside the recording. `window` (seconds) is what one vector describes.
+    None if the clip would lie outside the recording. `window` (seconds) is what one vector describes; `layout`
+    may be given to those who verify many candidates of one clip.
     """
-    near = _Near.around(vectors, times, reference, candidate.offset, window)
+    layout = layout or Layout(times, reference.hop, window)
+    near = _Near.around(vectors, layout, reference, candidate.offset)
     if near is None:
         return None
-    speeds = SPEEDS if times[-1] - times[0] >= SHORTEST_FOR_SPEED else np.ones(1)
-    speed, shift = near.best(speeds, candidate.offset + SHIFTS)
-    return near.line(candidate.recording_id, speed, shift)
+    return near.line(candidate.recording_id, *near.best(layout.fan, near.row * reference.hop))
 
 
-def refine(line: Line, vectors: np.ndarray, times: np.ndarray, reference: Embeddings, window: float) -> Line:
+def refine(line: Line, vectors: np.ndarray, times: np.ndarray, reference: Embeddings, window: float,
+           layout: Layout | None = None) -> Line:
     """The same line, fitted through the place at which each agreeing segment fits best."""
-    shift = line.offset + near_middle(times) * (line.speed - 1)
-    near = _Near.around(vectors, times, reference, shift, window)
+    layout = layout or Layout(times, reference.hop, window)
+    shift = line.offset + layout.middle * (line.speed - 1)
+    near = _Near.around(vectors, layout, reference, shift)
     if near is None or line.last - line.first < 2:
         return line
     speed, shift_at_speed, doubt = near.fitted(line.speed, shift, line.first, line.last)
     if abs(speed - 1) > SURE * doubt:
         fitted = near.line(line.recording_id, speed, shift_at_speed)
     else:
-        shift = near.best(np.ones(1), shift + SHIFTS)[1]
+        rows = near.row * reference.hop
+        shift = near.best(_Fan(layout, np.ones(1), shift - rows + SHIFTS), rows)[1]
         fitted = near.line(line.recording_id,
                            *near.fitted(1.0, shift, line.first, line.last, any_speed=False)[:2])
     return fitted if fitted.cosines.mean() > line.cosines.mean() - WORSE else line
 
 
-def near_middle(times: np.ndarray) -> float:
-    """Seconds: the place in the clip about which lines turn."""
-    return float(times[0] + times[-1]) / 2
-
-
-class _Near:
-    """Cosines of a clip with the rows of a recording around a candidate, read along lines.
+class Layout:
+    """Where lines through a clip read the rows around a candidate: the same for all candidates.
 
     Lines turn about the middle of the clip, so that speed and shift do not pull at each other:
     `reference centre = speed * (query centre - middle) + middle + shift`.
+    Column `c` of what is read is the row `c + first` after that of the candidate's offset.
     """
 
-    def __init__(self, similarity: np.ndarray, times: np.ndarray, low: int, hop: float, window: float):
-        self.similarity, self.low, self.hop, self.window = similarity, low, hop, window
-        self.middle = near_middle(times)
+    def __init__(self, times: np.ndarray, hop: float, window: float):
+        """`times (m,)` in the clip; `hop` of the rows and `window` of a segment, all in seconds."""
+        self.times, self.hop, self.window = times, hop, window
+        self.middle = float(times[0] + times[-1]) / 2
         self.centres = times - self.middle + window / 2
         self.segments = np.arange(len(times))
+        reach = (times[-1] - times[0]) * (SPEEDS[-1] - 1) / 2 + 1.5
+        self.first = int(np.floor((times[0] - reach) / hop)) - RIM
+        self.width = int(np.ceil((times[-1] + reach) / hop)) + RIM + 1 - self.first
+
+    def positions(self, speeds: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """(speeds, shifts, m) fractional columns; shifts are seconds from the candidate's row."""
+        centres = speeds[:, None, None] * self.centres + shifts[None, :, None] + self.middle
+        return (centres - self.window / 2) / self.hop - self.first
+
+    def columns(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The column left of each position, and how far it is away (0 to 1)."""
+        left = np.floor(positions + 1e-6)       # on a row: rounding shall not say that it is between two
+        return left.clip(0, self.width - 2).astype(np.intp), positions - left
+
+    @cached_property
+    def fan(self) -> _Fan:
+        """The lines that are tried for every candidate."""
+        speeds = SPEEDS if self.times[-1] - self.times[0] >= SHORTEST_FOR_SPEED else np.ones(1)
+        return _Fan(self, speeds, SHIFTS)
+
+
+class _Fan:
+    """Lines of several speeds and shifts, and which cells of a similarity matrix they read."""
+
+    def __init__(self, layout: Layout, speeds: np.ndarray, shifts: np.ndarray):
+        self.speeds, self.shifts = speeds, shifts
+        left, fraction = layout.columns(layout.positions(speeds, shifts))
+        self.left = left + layout.segments * layout.width           # (speeds, shifts, m) cells of the flat matrix
+        self.right = self.left + 1
+        # rows count less the farther they are
+        self.left_weights = (1 - 0.3 * fraction).astype(np.float32)
+        self.right_weights = (0.7 + 0.3 * fraction).astype(np.float32)
+        self.costs = SPEED_COST * np.abs(speeds - 1)[:, None]
+
+    def values(self, similarity: np.ndarray) -> np.ndarray:
+        """(speeds, shifts): mean cosine less the cost of speed."""
+        similarity = similarity.clip(0)
+        left, right = similarity.take(self.left), similarity.take(self.right)
+        left *= self.left_weights
+        right *= self.right_weights
+        return np.maximum(left, right, out=left).mean(axis=2) - self.costs
+
+
+class _Near:
+    """Cosines of a clip with the rows of a recording around a candidate, read along lines."""
+
+    def __init__(self, vectors: np.ndarray, layout: Layout, reference: Embeddings, row: int):
+        self.layout, self.row, self.low = layout, row, row + layout.first
+        # columns of rows that the recording has; zeros stand for what lies outside
+        self.start = max(RIM, -self.low)
+        self.end = min(layout.width - RIM, len(reference) - self.low)
+        self.similarity = np.zeros((len(vectors), layout.width), np.float32)        # (m, columns)
+        if self.end > self.start:
+            rows = reference.vectors[self.low + self.start:self.low + self.end]
+            self.similarity[:, self.start:self.end] = vectors @ rows.T
 
     @classmethod
-    def around(cls, vectors: np.ndarray, times: np.ndarray, reference: Embeddings, offset: float, window: float
-               ) -> _Near | None:
+    def around(cls, vectors: np.ndarray, layout: Layout, reference: Embeddings, offset: float) -> _Near | None:
         """None where the clip would lie outside the recording."""
-        reach = (times[-1] - times[0]) * (SPEEDS[-1] - 1) / 2 + 1.5
-        low = max(0, int((times[0] + offset - reach) / reference.hop))
-        high = min(len(reference), int((times[-1] + offset + reach) / reference.hop) + 2)
-        if high <= low:
-            return None
-        # a column of zeros on either side stands for what lies outside the recording
-        similarity = np.pad(vectors @ reference.vectors[low:high].T, ((0, 0), (1, 1)))      # (m, rows + 2)
-        return cls(similarity, times, low, reference.hop, window)
+        near = cls(vectors, layout, reference, round(offset / layout.hop))
+        return near if near.end > near.start else None
 
     def line(self, recording_id: int, speed: float, shift: float) -> Line:
         cosines, rows = self.along(speed, shift)
         first, last = _agreeing_stretch(cosines)
-        return Line(recording_id, speed, shift + self.middle * (1 - speed), cosines, rows, first, last)
+        return Line(recording_id, speed, shift + self.layout.middle * (1 - speed), cosines, rows, first, last)
 
-    def positions(self, speeds: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-        """(speeds, shifts, m) fractional columns of the similarity matrix."""
-        centres = speeds[:, None, None] * self.centres + shifts[None, :, None] + self.middle
-        return (centres - self.window / 2) / self.hop - self.low + 1
+    def positions(self, speed: float, shift: float) -> np.ndarray:
+        """(m,) fractional columns along one line."""
+        shift -= self.row * self.layout.hop
+        return self.layout.positions(np.array([speed]), np.array([shift]))[0, 0]
 
-    def read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Columns on either side of each position, as cosines, and how far the left one is away (0 to 1)."""
-        last = self.similarity.shape[1] - 1
-        left = np.floor(positions).astype(np.int64)
-        segments = np.broadcast_to(self.segments, positions.shape)
-        return (self.similarity[segments, left.clip(0, last)], self.similarity[segments, (left + 1).clip(0, last)],
-                positions - left)
-
-    def best(self, speeds: np.ndarray, shifts: np.ndarray) -> tuple[float, float]:
-        """The speed and the shift of greatest value."""
-        value = self.value(speeds, shifts)
-        speed, shift = np.unravel_index(np.argmax(value), value.shape)
-        return float(speeds[speed]), float(shifts[shift])
-
-    def value(self, speeds: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-        """(speeds, shifts): mean cosine less the cost of speed; rows count less the farther they are."""
-        left, right, fraction = self.read(self.positions(speeds, shifts))
-        cosines = np.maximum(left * (1 - 0.3 * fraction), right * (0.7 + 0.3 * fraction)).clip(0).mean(axis=2)
-        return cosines - SPEED_COST * np.abs(speeds - 1)[:, None]
+    def best(self, fan: _Fan, offset: float) -> tuple[float, float]:
+        """The speed and the shift of greatest value; the shifts of the fan are around `offset` seconds."""
+        values = fan.values(self.similarity)
+        speed, shift = np.unravel_index(np.argmax(values), values.shape)
+        return float(fan.speeds[speed]), float(offset + fan.shifts[shift])
 
     def fitted(self, speed: float, shift: float, first: int, last: int, any_speed: bool = True
                ) -> tuple[float, float, float]:
@@ -192,11 +231,11 @@ class _Near:
 
     def along(self, speed: float, shift: float) -> tuple[np.ndarray, np.ndarray]:
         """(m,) the better cosine of the two neighbouring rows, floored at 0, and that row (-1 outside)."""
-        positions = self.positions(np.array([speed]), np.array([shift]))[0, 0]
-        left, right, _ = self.read(positions)
-        columns = np.floor(positions).astype(np.int64) + (right > left)
-        inside = (columns >= 1) & (columns <= self.similarity.shape[1] - 2)
-        return np.maximum(left, right).clip(0) * inside, np.where(inside, columns - 1 + self.low, -1)
+        columns, _ = self.layout.columns(self.positions(speed, shift))
+        left, right = (self.similarity[self.layout.segments, columns + step] for step in (0, 1))
+        columns = columns + (right > left)
+        inside = (columns >= self.start) & (columns < self.end)
+        return np.maximum(left, right).clip(0) * inside, np.where(inside, columns + self.low, -1)
 
     def fit(self, speed: float, shift: float, first: int, last: int, any_speed: bool
             ) -> tuple[float, float, float]:
@@ -205,26 +244,27 @@ class _Near:
         Each segment's own best place lies at the top of the parabola through its best row near the line and
         that row's neighbours. Segments that disagree by more than FAR weigh nothing, as in a robust fit.
         """
-        positions = self.positions(np.array([speed]), np.array([shift]))[0, 0]
-        segments = self.segments[first:last]
-        around = np.round(positions[segments]).astype(np.int64)[:, None] + np.array([-1, 0, 1])
-        around = around.clip(1, self.similarity.shape[1] - 2)
+        layout = self.layout
+        segments = layout.segments[first:last]
+        around = np.round(self.positions(speed, shift)[segments]).astype(np.int64)[:, None] + np.array([-1, 0, 1])
+        around = around.clip(self.start, self.end - 1)
         column = around[np.arange(len(segments)), self.similarity[segments[:, None], around].argmax(axis=1)]
         before, peak, after = (self.similarity[segments, column + step] for step in (-1, 0, 1))
         bend = before - 2 * peak + after
         top = np.where(bend < -1e-6, 0.5 * (before - after) / np.where(bend < -1e-6, bend, 1), 0).clip(-0.5, 0.5)
-        seconds = (column + top - 1 + self.low) * self.hop + self.window / 2 - self.middle
-        times = self.centres[segments]
+        seconds = (column + top + self.low) * layout.hop + layout.window / 2 - layout.middle
+        times = layout.centres[segments]
         weights = (peak - AGREES).clip(0) * (np.abs(seconds - speed * times - shift) < FAR)
         if (weights > 0).sum() < 3:
             return speed, shift, np.inf
+        share = weights.astype(np.float64) / weights.sum(dtype=np.float64)
         if not any_speed or times[-1] - times[0] < SHORTEST_FOR_SPEED:
-            return speed, float(np.average(seconds - speed * times, weights=weights)), np.inf
-        centre, centre_seconds = np.average(times, weights=weights), np.average(seconds, weights=weights)
-        spread = np.average((times - centre) ** 2, weights=weights)
-        slope = np.average((times - centre) * (seconds - centre_seconds), weights=weights) / spread
-        slope = float(np.clip(slope, speed - 0.02, speed + 0.02))
-        residual = np.average((seconds - centre_seconds - slope * (times - centre)) ** 2, weights=weights)
+            return speed, float(share @ (seconds - speed * times)), np.inf
+        centre, centre_seconds = share @ times, share @ seconds
+        spread = share @ (times - centre) ** 2
+        slope = share @ ((times - centre) * (seconds - centre_seconds)) / spread
+        slope = min(max(float(slope), speed - 0.02), speed + 0.02)
+        residual = share @ (seconds - centre_seconds - slope * (times - centre)) ** 2
         independent = max(1.0, (weights > 0).sum() / OVERLAP)
         return slope, float(centre_seconds - slope * centre), float(np.sqrt(residual / (independent * spread)))
 
@@ -255,28 +295,49 @@ def intervals(line: Line, times: np.ndarray, window: float, query_duration: floa
     return Interval(start, end), Interval(reference_start, max(reference_start, reference_end))
 
 
-def same_sound(one: Line, other: Line, one_rows: np.ndarray, other_rows: np.ndarray) -> bool:
+class Passage:
+    """The rows of a recording that `same_sound` may look at, restored once; it is indexed like all of them."""
+
+    def __init__(self, line: Line, rows: np.ndarray):
+        """`rows (n, dim)`: the embeddings of the whole recording, or what gives them."""
+        inside = line.rows[line.rows >= 0]
+        reach = max(ELSEWHERE) + 1
+        first, last = (inside.min(), inside.max()) if len(inside) else (0, -1)
+        self.low, self.count = max(0, first - reach), len(rows)
+        self.rows = rows[self.low:last + reach + 1]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.rows[rows - self.low]
+
+
+def same_sound(one: Line, other: Line, one_rows: np.ndarray | Passage, other_rows: np.ndarray | Passage) -> bool:
     """Whether two recordings are the same where the clip lies on them: one sound, twice in the library.
 
     They must be alike row by row, and clearly less alike some seconds apart: two drones resemble each other
     anywhere. `*_rows (n, dim)` are the embeddings of the two recordings.
     """
     together = likeness(one, other, one_rows, other_rows)
-    apart = [likeness(one, other, one_rows, other_rows, shift) for shift in ELSEWHERE]
-    return together > SAME and together - np.mean(apart) > CLEARLY
+    if together <= SAME:
+        return False
+    return together - np.mean([likeness(one, other, one_rows, other_rows, shift) for shift in ELSEWHERE]) > CLEARLY
 
 
-def likeness(one: Line, other: Line, one_rows: np.ndarray, other_rows: np.ndarray, shift: int = 0) -> float:
+def likeness(one: Line, other: Line, one_rows: np.ndarray | Passage, other_rows: np.ndarray | Passage,
+             shift: int = 0) -> float:
     """Mean cosine of two recordings along their lines, the other one read `shift` rows later.
 
     0 where their speeds differ or they share fewer than two segments of the clip.
     """
-    segments = np.arange(one.first, one.last)
-    usable = (one.rows[segments] >= 0) & (other.rows[segments] >= 0)
-    if usable.sum() < 2 or abs(one.speed - other.speed) > 0.03:
+    if abs(one.speed - other.speed) > 0.03:
         return 0.0
-    first, second = one.rows[segments][usable], other.rows[segments][usable]
+    stretch = slice(one.first, one.last)
+    usable = (one.rows[stretch] >= 0) & (other.rows[stretch] >= 0)
+    if usable.sum() < 2:
+        return 0.0
+    first, second = one.rows[stretch][usable], other.rows[stretch][usable]
     # the rows of the two lie up to half a hop apart, hence the neighbours
-    cosines = [(one_rows[first] * other_rows[(second + shift + step).clip(0, len(other_rows) - 1)]).sum(axis=1)
-               for step in (-1, 0, 1)]
-    return float(np.max(cosines, axis=0).mean())
+    near = (second + shift + np.array([[-1], [0], [1]])).clip(0, len(other_rows) - 1)       # (3, shared)
+    return float(np.einsum("sd,nsd->ns", one_rows[first], other_rows[near]).max(axis=0).mean())

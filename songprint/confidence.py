@@ -89,8 +89,11 @@ def _sameness(vectors: np.ndarray, apart: int) -> float:
 
     A drone, or noise, agrees with another drone for as long as it lasts: its many segments say one thing.
     """
-    earlier, later = np.triu_indices(len(vectors), apart)
-    return float((vectors[earlier] * vectors[later]).sum(axis=1).mean()) if len(earlier) else 0.0
+    count = len(vectors) - apart
+    if count < 1:
+        return 0.0
+    later = np.cumsum(vectors[apart:][::-1], axis=0)[::-1]             # (count, dim) sums from each one on
+    return float(np.vdot(vectors[:count], later)) / (count * (count + 1) / 2)
 
 
 def combine(logits: list[float], windows: int) -> float:

@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 import numpy as np
 
 from songprint import align, confidence
-from songprint.align import Line
+from songprint.align import Line, Passage
 from songprint.confidence import Calibration
 from songprint.config import Settings
 from songprint.encoders import Encoder
@@ -126,22 +126,24 @@ def hypotheses(query: Query, store: Store, window: np.ndarray, leave_out: Collec
         ids, cosines = _without(leave_out, ids, cosines)
     candidates = align.vote(ids, cosines, times, spec.hop, most=VERIFIED)
     references = store.embeddings_of({candidate.recording_id for candidate in candidates})
-    lines = [align.verify(vectors, times, references[candidate.recording_id], candidate, spec.window)
+    layout = align.Layout(times, spec.hop, spec.window)
+    lines = [align.verify(vectors, times, references[candidate.recording_id], candidate, spec.window, layout)
              for candidate in candidates if candidate.recording_id in references]     # not removed since the search
-    lines = [align.refine(line, vectors, times, references[line.recording_id], spec.window)
+    lines = [align.refine(line, vectors, times, references[line.recording_id], spec.window, layout)
              for line in _closest([line for line in lines if line])]
+    passages = [Passage(line, references[line.recording_id].vectors) for line in lines]
     # a recording that the search did not bring up is no more like a segment than the last one it did
     others = np.where(ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
     begin = max(0.0, float(times[0])) if len(times) else 0.0
     scene = query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
     fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(window)))
     found: dict[int, Hypothesis] = {}
-    for line in lines:
+    for line, passage in zip(lines, passages, strict=True):
         if line.last - line.first < fewest:
             continue
         testimony = scene.testimony(references[line.recording_id].landmarks, line.speed,
                                     line.speed * begin + line.offset).later(begin)
-        rivals = _rivals(line, lines, references) or [others]
+        rivals = _rivals(line, passage, lines, passages) or [others]
         hits = align.hits(line, ids, times, spec.hop)
         features = confidence.features(line, testimony, rivals, vectors, hits, hop, len(store.index))
         if testimony.sure:          # of the two it knows better
@@ -178,11 +180,10 @@ def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarra
     return np.where(gone, NOTHING, ids)[rows, order], np.where(gone, -1, cosines)[rows, order]
 
 
-def _rivals(line: Line, lines: list[Line], references: dict[int, Embeddings]) -> list[np.ndarray]:
+def _rivals(line: Line, passage: Passage, lines: list[Line], passages: list[Passage]) -> list[np.ndarray]:
     """The cosines of other recordings. One that is the same sound, twice in the library, is no rival."""
-    rows = references[line.recording_id].vectors
-    return [other.cosines for other in lines if other.recording_id != line.recording_id
-            and not align.same_sound(line, other, rows, references[other.recording_id].vectors)]
+    return [other.cosines for other, rows in zip(lines, passages, strict=True)
+            if other.recording_id != line.recording_id and not align.same_sound(line, other, passage, rows)]
 
 
 def windows_of(query: Query) -> Iterator[np.ndarray]:

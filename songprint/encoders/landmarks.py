@@ -11,7 +11,7 @@ some milliseconds, and the speed and the pitch apart from each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -183,12 +183,13 @@ class Scene:
         """`samples (n,)`: float32 at `logmel.SAMPLE_RATE`."""
         power = logmel.power(samples, CLIP_HOP_SAMPLES)
         self.duration = len(samples) / logmel.SAMPLE_RATE
-        self.prominence = np.zeros(power.shape, np.float32)
+        # (bins + 1, frames + 2), so that what lies outside the clip is read as 0 and need not be asked for
+        self.prominence = np.zeros((power.shape[1] + 1, len(power) + 2), np.float32)
         if len(power):
             levels = decibels(power)
             around = uniform_filter(levels, (2 * AROUND_FRAMES - 1, AROUND_BINS))
-            self.prominence = np.clip((levels - around) / FULL, 0, 1)
-        self.background = float(self.prominence.mean()) if len(power) else 0.0
+            self.prominence[:-1, 1:-1] = np.clip((levels - around) / FULL, 0, 1).T
+        self.background = float(self.prominence.sum() / power.size) if len(power) else 0.0
 
     def testimony(self, landmarks: np.ndarray, speed: float, offset: float) -> Testimony:
         """What the landmarks `(frames, SLOTS)` of a recording say of the line `reference = speed * query + offset`."""
@@ -196,14 +197,15 @@ class Scene:
         peaks = _Peaks(landmarks, speed * middle + offset, middle, self.prominence)
         if peaks.count(speed) < FEWEST:
             return Testimony(background=self.background, speed=speed, offset=offset)
-        changes = {(speed, pitch) for pitch in PITCHES} | {(s, s) for s in SPEEDS} | {(s, 1.0) for s in SPEEDS}
-        best = peaks.best(sorted(changes), SHIFTS, FIRST_LOOK)
+        few = peaks.some(max(speed, SPEEDS[-1]), SHIFTS, FIRST_LOOK)
+        best = max(few.best(np.array([speed]), PITCHES, SHIFTS),
+                   few.best(SPEEDS[:, None], np.stack([SPEEDS, np.ones(len(SPEEDS))], axis=1), SHIFTS))
         best = replace(best, value=0.0)
         for step in (STEP, STEP / 3):
-            best = max(best, peaks.best([(best.speed * (1 + step * i), best.pitch * (1 + step * j))
-                                         for i in range(-3, 4) for j in range(-2, 3)],
+            best = max(best, peaks.best(best.speed * (1 + step * np.arange(-3, 4)[:, None]),
+                                        best.pitch * (1 + step * np.arange(-2, 3)),
                                         best.shift + np.arange(-3, 4) / CLIP_RATE))
-        elsewhere = peaks.values([(best.speed, best.pitch)], ELSEWHERE)[0]
+        elsewhere = peaks.values(np.array(best.speed), np.array(best.pitch), ELSEWHERE)
         elsewhere = elsewhere[~np.isnan(elsewhere)]
         speed, pitch = _plain(peaks.smooth_speed(best), best.pitch, self.duration)
         usual, spread = (elsewhere.mean(), elsewhere.std()) if len(elsewhere) > FEWEST else (self.background, 0.05)
@@ -225,14 +227,13 @@ class _Peaks:
     """The landmarks of a recording around the place where the middle of a clip should lie, laid over the clip."""
 
     def __init__(self, landmarks: np.ndarray, place: float, middle: float, prominence: np.ndarray):
-        self.place, self.middle = place, middle
-        self.prominence = prominence.ravel()
-        self.frames, self.bins = prominence.shape
+        """`prominence (bins + 1, frames + 2)` of the clip: zeros in the last bin, the first and the last frame."""
+        self.place, self.middle, self.prominence = place, middle, prominence
         reach = 1.2 * middle + np.abs(ELSEWHERE).max()
         first = max(0, int((place - reach) * logmel.FRAMES_PER_SECOND))
         last = max(first, int((place + reach) * logmel.FRAMES_PER_SECOND) + 1)
         frames, slots = np.nonzero(landmarks[first:last])
-        # seconds from the place to the middle of the peak's frame, for a clip frame has the same width
+        # seconds from the place to the middle of the peak's frame, for a clip frame has the same width; ascending
         self.times = ((frames + first) / logmel.FRAMES_PER_SECOND - place).astype(np.float32)
         self.hertz = to_hertz(landmarks[first:last][frames, slots])
 
@@ -240,40 +241,45 @@ class _Peaks:
         """How many peaks lie where the clip is."""
         return int((np.abs(self.times) < self.middle * speed).sum())
 
-    def values(self, changes: Sequence[tuple[float, float]], shifts: np.ndarray, most: int = 100_000) -> np.ndarray:
-        """(changes, shifts): mean prominence of the clip under the peaks; nan where there are too few of them.
-
-        `changes` are pairs of speed and pitch, equal speeds side by side. Of the peaks at most `most` are taken.
-        """
-        reach = self.middle * max(speed for speed, _ in changes) + np.abs(shifts).max()
-        near = np.flatnonzero(np.abs(self.times) < reach)
+    def some(self, speed: float, shifts: np.ndarray, most: int) -> _Peaks:
+        """At most `most` of the peaks that may lie on the clip, up to this speed and at any of these shifts."""
+        near = np.flatnonzero(np.abs(self.times) < self.middle * speed + np.abs(shifts).max())
         if len(near) > most:        # any of them, but always the same: not every second one, which would be the lower
-            near = np.random.default_rng(0).choice(near, most, replace=False)
-        times, hertz = self.times[near], self.hertz[near]
-        values = np.empty((len(changes), len(shifts)), np.float32)
-        known = None
-        for row, (speed, pitch) in enumerate(changes):
-            if speed != known:
-                at = np.rint(((times - shifts[:, None]) / speed + self.middle) * CLIP_RATE).astype(np.int32)
-                inside = (at >= 0) & (at < self.frames)                                         # (shifts, peaks)
-                at = at.clip(0, self.frames - 1) * self.bins
-                count = inside.sum(axis=1)
-                known = speed
-            bins = np.rint(hertz * np.float32(pitch / HERTZ_PER_BIN)).astype(np.int32)
-            seen = self.prominence[at + np.minimum(bins, self.bins - 1)] * (inside & (bins < self.bins))
-            values[row] = np.where(count >= FEWEST, seen.sum(axis=1) / np.maximum(count, 1), np.nan)
-        return values
+            near = np.sort(np.random.default_rng(0).choice(near, most, replace=False))
+        some = copy(self)
+        some.times, some.hertz = self.times[near], self.hertz[near]
+        return some
 
-    def best(self, changes: Sequence[tuple[float, float]], shifts: np.ndarray, most: int = 100_000) -> _Fit:
-        values = np.nan_to_num(self.values(changes, shifts, most), nan=-1.0)
-        change, shift = np.unravel_index(values.argmax(), values.shape)
-        return _Fit(float(values.max()), *map(float, changes[change]), float(shifts[shift]))
+    def values(self, speeds: np.ndarray, pitches: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """(..., shifts): mean prominence of the clip under the peaks; nan where there are too few of them.
 
+        `speeds (...)` and `pitches (...)` are broadcast against each other. Hundreds of thousands of points are
+        looked up for a line: what is the same for several pitches is reckoned once.
+        """
+        width = self.prominence.shape[1]
+        rate, shifts = CLIP_RATE / speeds[..., None, None], shifts[:, None]
+        start = self.middle * CLIP_RATE + 1.5   # frames are counted from the empty one, and rounded by cutting off
+        first, last = (np.searchsorted(self.times, (edge - start) / rate + shifts) for edge in (1, width - 1))
+        near = slice(first.min(), last.max())
+        at = self.times[near] * rate.astype(np.float32) + (start - shifts * rate).astype(np.float32)
+        at = at.clip(0, width - 1).astype(np.intp)                                  # (..., shifts, peaks)
+        bins = self.hertz[near] * (pitches[..., None, None] / HERTZ_PER_BIN).astype(np.float32) + np.float32(0.5)
+        bins = np.minimum(bins.astype(np.intp), len(self.prominence) - 1) * width   # (..., 1, peaks)
+        seen = self.prominence.take(at + bins).sum(axis=-1)                         # (..., shifts)
+        count = (last - first)[..., 0]
+        return np.where(count >= FEWEST, seen / np.maximum(count, 1), np.float32(np.nan))
+
+    def best(self, speeds: np.ndarray, pitches: np.ndarray, shifts: np.ndarray) -> _Fit:
+        """The greatest of `values`."""
+        values = np.nan_to_num(self.values(speeds, pitches, shifts), nan=-1.0)
+        *change, shift = np.unravel_index(values.argmax(), values.shape)
+        speed, pitch = (np.broadcast_to(of, values.shape[:-1])[tuple(change)] for of in (speeds, pitches))
+        return _Fit(float(values.max()), float(speed), float(pitch), float(shifts[shift]))
 
     def smooth_speed(self, best: _Fit) -> float:
         """The top of a parabola over the values around the best speed, which is a flat and uneven hill."""
         steps = np.arange(-10, 11) * HILL / 10 / max(self.middle, 1.0)
-        values = self.values([(best.speed * (1 + step), best.pitch) for step in steps],
+        values = self.values(best.speed * (1 + steps), np.array(best.pitch),
                              best.shift + np.arange(-3, 4) / CLIP_RATE).max(axis=1)
         if np.isnan(values).any():
             return best.speed
