@@ -241,7 +241,8 @@ def _match(group: list[tuple[Hypothesis, float]], recording: Recording, duration
         query=Interval(start, end),
         reference=Interval(min(part.start for _, part in spans), max(part.end for _, part in spans)),
         speed=best.line.speed, score=best.line.score,
-        key_shift=12 * float(np.log2(testimony.pitch)) if testimony.sure else 0.0,
+        # what is not known is taken for a change of speed, the commonest
+        key_shift=12 * float(np.log2(testimony.pitch if testimony.sure else best.line.speed)),
         agreeing=sum(hypothesis.line.last - hypothesis.line.first for hypothesis, _ in group),
         features=best.features,
     )

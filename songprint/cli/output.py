@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr. rich is loaded only when someth
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from songprint.types import AddReport, Match, Recording, Report, Skipped, Stats
 
-SAME_SPEED = 0.005      # half a percent: less is within the error of the measurement
+SAME_SPEED = 0.003      # less is within the error of the measurement
+SAME_KEY = 0.1          # semitones
 
 
 def duration(seconds: float) -> str:
@@ -118,12 +120,22 @@ def details(match: Match) -> str:
     place = f"{position(match.reference.start)} of {duration(match.recording.duration)}"
     heard = f"heard from {position(match.query.start)} to {position(match.query.end)} of the clip"
     parts = [str(match.kind), f"{int(match.confidence)} % sure", f"at {place}"]
-    if abs(match.speed - 1) >= SAME_SPEED:
-        parts.append(f"{100 * (match.speed - 1):+.1f} % speed")
-    if round(match.alignment.key_shift):
-        parts.append(f"{match.alignment.key_shift:+.0f} semitones")
-    parts.append(heard)
-    return ", ".join(parts)
+    return ", ".join([*parts, *changes(match.speed, match.alignment.key_shift), heard])
+
+
+def changes(speed: float, key_shift: float) -> list[str]:
+    """Of speed, as by a turntable; of tempo, at the same pitch; of pitch, at the same tempo.
+
+    >>> changes(1.04, 0.68), changes(1.06, 0.0), changes(1.0, -2.0)
+    (['+4.0 % speed'], ['+6.0 % tempo'], ['-2.0 semitones'])
+    >>> changes(1.001, 0.0), changes(0.95, 1.0)
+    ([], ['-5.0 % tempo', '+1.0 semitones'])
+    """
+    changed = abs(speed - 1) >= SAME_SPEED
+    if changed and abs(key_shift - 12 * math.log2(speed)) < SAME_KEY:
+        return [f"{100 * (speed - 1):+.1f} % speed"]
+    tempo = [f"{100 * (speed - 1):+.1f} % tempo"] if changed else []
+    return tempo + ([f"{key_shift:+.1f} semitones"] if abs(key_shift) >= SAME_KEY else [])
 
 
 def print_recordings(recordings: Iterable[Recording]) -> None:
