@@ -20,6 +20,7 @@ from songprint.errors import EncoderError, SettingsError
 FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library",
             "prominence", "excess", "excess_length", "contrast", "background", "plain")
 HIGHEST_CONTRAST = 12.0     # more says no more
+EVEN = 50.0
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
 APART = 1.25                # seconds from which two segments share no sound
 
@@ -42,12 +43,15 @@ class Calibration:
         return cls(tuple(values["weights"]), values["bias"], values["thresholds"])
 
     def threshold(self, rate: float) -> float:
-        """The confidence at which at most a share `rate` of the clips of unknown music is answered."""
+        """The confidence at which at most a share `rate` of the clips of unknown music is answered.
+
+        Never below EVEN: no name is given that is more probably wrong than right.
+        """
         known = {float(text): threshold for text, threshold in self.thresholds.items()}
         if rate not in known:
             raise SettingsError(f"false_accepts={rate:g}: this encoder has thresholds for"
                                 f" {', '.join(f'{one:g}' for one in sorted(known))}")
-        return known[rate]
+        return max(EVEN, known[rate])
 
     def logit(self, features: dict[str, float]) -> float:
         """Log-odds that the name is right."""

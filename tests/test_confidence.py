@@ -69,9 +69,10 @@ def test_confidence_runs_from_0_to_99_9():
 
 
 def test_each_false_accept_rate_has_its_threshold():
-    judge = Calibration((1.0,), 0.0, {"0.01": 60.0, "0.001": 90.0})
+    judge = Calibration((1.0,), 0.0, {"0.05": 12.0, "0.01": 60.0, "0.001": 90.0})
     assert (judge.threshold(0.01), judge.threshold(0.001)) == (60, 90)
-    with pytest.raises(SettingsError, match=r"false_accepts=0.5: this encoder has thresholds for 0.001, 0.01"):
+    assert judge.threshold(0.05) == 50          # no name is given that is more probably wrong than right
+    with pytest.raises(SettingsError, match=r"false_accepts=0.5: this encoder has thresholds for 0.001, 0.01, 0.05"):
         judge.threshold(0.5)
 
 
