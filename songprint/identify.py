@@ -31,6 +31,7 @@ LONGEST_WINDOW = 15.0       # seconds searched as one; longer ones in windows of
 WINDOW = 10.0
 FEWEST_SEGMENTS = 2         # one segment alone is no evidence
 SHORTEST_STRETCH = 2.5      # seconds that a line must hold, or
+MUCH_WORSE = 0.85           # of the agreement of a line beyond doubt: with less another need not be looked at
 SHARE = 0.6                 # of a clip that is shorter than that needs
 
 
@@ -138,14 +139,17 @@ def hypotheses(query: Query, store: Store, window: np.ndarray, leave_out: Collec
     scene = query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
     fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(window)))
     found: dict[int, Hypothesis] = {}
+    needed = 0.0                    # summed cosines with which a line is still of interest
     for line, passage in zip(lines, passages, strict=True):
-        if line.last - line.first < fewest:
+        if line.last - line.first < fewest or line.cosines.sum() < needed:
             continue
         testimony = scene.testimony(references[line.recording_id].landmarks, line.speed,
                                     line.speed * begin + line.offset).later(begin)
         rivals = _rivals(line, passage, lines, passages) or [others]
         hits = align.hits(line, ids, times, spec.hop)
         features = confidence.features(line, testimony, rivals, vectors, hits, hop, len(store.index))
+        if testimony.beyond_doubt:
+            needed = max(needed, MUCH_WORSE * float(line.cosines.sum()))
         if testimony.sure:          # of the two it knows better
             line = replace(line, speed=testimony.speed, offset=testimony.offset)
         known = found.get(line.recording_id)

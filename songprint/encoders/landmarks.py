@@ -40,11 +40,12 @@ FULL = 15.0                 # dB by which a point of the clip stands out to coun
 STEP = 0.0058               # a tenth of a semitone
 PITCHES = np.exp(STEP * np.arange(-25, 26))
 SPEEDS = np.exp(STEP * np.arange(-18, 19))
-SHIFTS = np.arange(-12, 13) / logmel.FRAMES_PER_SECOND      # seconds around the place that was suggested
+SHIFTS = np.arange(-8, 9) / logmel.FRAMES_PER_SECOND        # seconds around what was suggested: at most 0.24 off
 ELSEWHERE = np.concatenate([np.arange(-8.0, -0.9, 0.14), np.arange(1.0, 8.1, 0.14)])    # seconds: other moments
 FEWEST = 8                  # peaks; fewer say nothing
 FIRST_LOOK = 160            # peaks that the wide search is made with; the fine one takes them all
 SURE, STANDS_OUT = 3.0, 0.1     # contrast and prominence of a fit that is to be believed
+BEYOND_DOUBT = 2.0          # times as much of both leave no doubt
 HILL = 0.08                 # seconds by which the ends of a clip are off where its hill of speeds ends
 BLUR = 0.045                # seconds over the length of a clip: how well its speed is known
 BLUR_OF_PITCH = 0.003       # how well its pitch is known
@@ -70,6 +71,11 @@ class Testimony:
     def sure(self) -> bool:
         """Whether speed, pitch and place are to be believed."""
         return self.contrast > SURE and self.prominence > STANDS_OUT
+
+    @property
+    def beyond_doubt(self) -> bool:
+        """Whether no other line need be heard that the embeddings find much worse."""
+        return self.contrast > BEYOND_DOUBT * SURE and self.prominence > BEYOND_DOUBT * STANDS_OUT and self.plain
 
     @property
     def plain(self) -> bool:
@@ -146,7 +152,7 @@ def _highest_near(levels: np.ndarray) -> np.ndarray:
         while width < wanted:                       # the maximum over 1, 2, 4 ... points
             step = min(width, wanted - width)
             count = padded.shape[axis] - step
-            padded = np.maximum(np.take(padded, range(count), axis) if axis else padded[:count],
+            padded = np.maximum(padded[:, :count] if axis else padded[:count],
                                 padded[:, step:] if axis else padded[step:])
             width += step
         highest = padded
