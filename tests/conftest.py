@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+from commandline import use_toy_encoder
 
 import songprint
 from songprint.library import Library
@@ -49,6 +50,26 @@ def library(tmp_path: Path, songs: list[Path]) -> Iterator[Library]:
     with songprint.open(tmp_path / "library", create=True, encoder=toy.ToyEncoder()) as library:
         library.add(songs, workers=1)
         yield library
+
+
+@pytest.fixture
+def toy_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The command line makes its libraries with the toy encoder, in a folder of its own."""
+    use_toy_encoder(monkeypatch)
+    monkeypatch.setenv("SONGPRINT_LIBRARY", str(tmp_path / "library"))
+
+
+@pytest.fixture
+def clip(songs: list[Path], tmp_path: Path) -> Path:
+    """Seconds 1 to 4.5 of song 3, a little noisy."""
+    noise = np.random.default_rng(1).normal(0, 0.02, 28000)
+    return toy.write(tmp_path / "clip.wav", (toy.song(3)[8000:36000] + noise).astype(np.float32))
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    samples = np.random.default_rng(5).normal(0, 0.2, 28000)
+    return toy.write(tmp_path / "noise.wav", samples.clip(-1, 1).astype(np.float32))
 
 
 class Disk:

@@ -4,72 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfiles
 import toy
-from click.testing import CliRunner, Result
+from commandline import ESCAPE, assert_one_line, json_lines, really_run, run
 
-import songprint
-from songprint import encoders
-from songprint.cli import main, output, progress
 from songprint.library import Library
 from songprint.types import Progress
 
-ESCAPE = "\x1b"
-shipped = pytest.mark.skipif(not (encoders.WEIGHTS / "fingerprint.onnx").exists(),
-                             reason="the weights of the encoder are not here yet")
-
-
-def use_toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "load_encoder", lambda *args, **more: toy.JudgingToyEncoder())
-    monkeypatch.setattr(encoders, "load_spec", lambda *args, **more: toy.JudgingToyEncoder().spec)
-    monkeypatch.setenv("SONGPRINT_WORKERS", "1")
-
-
-@pytest.fixture(autouse=True)
-def _toy_library(monkeypatch, tmp_path):
-    """Every library of these tests is made with the toy encoder, in a folder of its own."""
-    use_toy_encoder(monkeypatch)
-    monkeypatch.setenv("SONGPRINT_LIBRARY", str(tmp_path / "library"))
-
-
-@pytest.fixture
-def clip(songs: list[Path], tmp_path: Path) -> Path:
-    """Seconds 1 to 4.5 of song 3, a little noisy."""
-    noise = np.random.default_rng(1).normal(0, 0.02, 28000)
-    return toy.write(tmp_path / "clip.wav", (toy.song(3)[8000:36000] + noise).astype(np.float32))
-
-
-@pytest.fixture
-def noise(tmp_path: Path) -> Path:
-    samples = np.random.default_rng(5).normal(0, 0.2, 28000)
-    return toy.write(tmp_path / "noise.wav", samples.clip(-1, 1).astype(np.float32))
-
-
-def run(*arguments: object, input: bytes | None = None) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
-
-
-def really_run(*arguments: object, **more: object) -> subprocess.CompletedProcess:
-    """In a process of its own, through the same door as a user."""
-    return subprocess.run([sys.executable, "-m", "songprint", *map(str, arguments)], capture_output=True,
-                          timeout=120, **more)
-
-
-def json_lines(result: Result) -> list[dict]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def assert_one_line(error: str) -> None:
-    assert re.fullmatch(r"songprint: [^\n]+\n", error), error
+pytestmark = pytest.mark.usefixtures("toy_command")
 
 
 # Adding
@@ -318,139 +263,3 @@ def test_names_with_odd_bytes_are_printed(songs, clip):
     listed = really_run("list", env={**os.environ, "PYTHONUTF8": "1"})
     assert listed.returncode == 0 and b"Sigur R" in listed.stdout
     assert json.loads(really_run("list", "--json").stdout)["title"].endswith("red")
-
-
-# Doctor
-
-def test_doctor_examines_installation_and_library(songs):
-    run("add", *songs)
-    result = run("doctor")
-    assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
-    assert all(line.startswith("✓ ") for line in lines)
-    for name in ("onnxruntime", "faiss-cpu", "av", "encoder", "new library", "known recording", "library",
-                 "database", "embeddings", "index", "from its own file"):
-        assert sum(line.startswith(f"✓ {name}: ") for line in lines) == 1
-    assert all(check["passed"] for check in json_lines(run("doctor", "--json")))
-
-
-def test_doctor_needs_no_library_and_makes_none(tmp_path):
-    result = run("doctor")
-    assert result.exit_code == 0, result.output
-    assert not (tmp_path / "library").exists()
-
-
-def test_doctor_misses_the_library_that_was_named(tmp_path):
-    result = run("doctor", "--library", tmp_path / "nowhere")
-    assert result.exit_code == 2
-    assert "✗ library: " in result.stdout
-
-
-def test_doctor_finds_a_damaged_encoder(monkeypatch):
-    def damaged(*args, **more):
-        raise songprint.SongprintError("the weights are damaged")
-
-    monkeypatch.setattr(encoders, "load_encoder", damaged)
-    result = run("doctor")
-    assert result.exit_code == 2
-    assert "✗ encoder: the weights are damaged" in result.stdout
-
-
-def test_doctor_finds_a_damaged_database(songs, tmp_path):
-    run("add", *songs)
-    [database] = [path for path in (tmp_path / "library").iterdir() if path.suffix in (".sqlite", ".db")]
-    content = bytearray(database.read_bytes())
-    content[len(content) // 2:len(content) // 2 + 3000] = bytes(3000)
-    database.write_bytes(content)
-    result = run("doctor")
-    assert result.exit_code == 2
-    assert "✗ " in result.stdout and "Traceback" not in result.output
-
-
-# A process of its own
-
-def test_help_is_fast_because_nothing_heavy_is_loaded():
-    code = "import sys, songprint.cli; print({'numpy', 'onnxruntime', 'av', 'rich'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
-
-
-def test_a_reader_that_has_seen_enough_is_no_error(library):
-    command = [sys.executable, "-m", "songprint", "--library", str(library.path), "list"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait() == 0
-
-
-def on_a_terminal(*arguments: object, **environment: str) -> str:
-    """What a terminal is sent."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
-    process = subprocess.Popen([sys.executable, "-m", "songprint", *map(str, arguments)], stdout=theirs,
-                               stderr=theirs, env=environment)
-    os.close(theirs)
-    sent = b""
-    while True:
-        try:
-            sent += (read := os.read(ours, 4096))
-        except OSError:                         # how Linux says that the other end is closed
-            break
-        if not read:
-            break
-    os.close(ours)
-    process.wait()
-    return sent.decode()
-
-
-def test_a_terminal_gets_a_table_in_colour_unless_no_color(library):
-    shown = on_a_terminal("--library", library.path, "list")
-    assert "Song 00" in shown and f"{ESCAPE}[36m" in shown
-    plain = on_a_terminal("--library", library.path, "list", NO_COLOR="1")
-    assert "Song 00" in plain and not re.search(rf"{ESCAPE}\[3\dm", plain)
-
-
-@shipped
-def test_the_whole_way_with_the_shipped_encoder(tmp_path):
-    from lab import synth
-
-    synth.write_pieces(tmp_path / "music", count=3)
-    samples = synth.render(synth.pieces(3)[1])[20 * synth.SAMPLE_RATE:28 * synth.SAMPLE_RATE]
-    synth.write(tmp_path / "clip.wav", samples)
-    added = really_run("add", tmp_path / "music")
-    assert added.returncode == 0, added.stderr
-    found = really_run("identify", "--json", "-", input=(tmp_path / "clip.wav").read_bytes())
-    assert found.returncode == 0, found.stderr
-    [match] = json.loads(found.stdout)["matches"]
-    assert match["recording"]["title"] == "Greensleeves"
-    assert match["reference"]["start"] == pytest.approx(20, abs=0.5)
-    checked = really_run("doctor")
-    assert checked.returncode == 0, checked.stdout
-
-
-@shipped
-def test_the_installed_command_is_the_same():
-    command = shutil.which("songprint", path=str(Path(sys.executable).parent))
-    if not command:
-        pytest.skip("songprint is not installed in this environment")
-    assert subprocess.run([command, "--version"], capture_output=True, check=True).stdout == \
-        f"songprint {songprint.__version__}\n".encode()
-
-
-# How things are said
-
-@pytest.mark.parametrize("done, expected", [
-    (0, "0 of 8 files"),
-    (2, "2 of 8 files  300x real time  0:03 left"),
-    (8, "8 of 8 files  300x real time  0:00 left"),
-])
-def test_progress_tells_speed_and_what_is_left(done, expected):
-    step = Progress("a.mp3", "added", files_done=done, files_total=8, bytes_done=done * 100, bytes_total=800,
-                    audio_seconds=150.0 * done, elapsed=0.5 * done)
-    assert progress.status(step) == expected
-
-
-@pytest.mark.parametrize("seconds, expected",
-                         [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (36000, "10:00:00")])
-def test_durations_are_hours_minutes_seconds(seconds, expected):
-    assert output.duration(seconds) == expected

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import click
+import commandline
 import pytest
-import test_cli
 import test_export
 import toy
 
@@ -80,7 +80,7 @@ def test_python_in_the_documents_compiles(page):
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/library.md"], ids=lambda page: page.name)
 def test_python_in_the_documents_runs(page, tmp_path, monkeypatch, capsys):
     """One block after the other, in a folder with music and a clip, with the toy encoder."""
-    test_cli.use_toy_encoder(monkeypatch)
+    commandline.use_toy_encoder(monkeypatch)
     monkeypatch.chdir(tmp_path)
     toy.write_songs(tmp_path / "music", 3)
     toy.write(tmp_path / "clip.wav", toy.song(1)[8000:32000])

@@ -1,0 +1,41 @@
+"""The command line, run in this process or in one of its own, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import toy
+from click.testing import CliRunner, Result
+
+from songprint import encoders
+from songprint.cli import main
+
+ESCAPE = "\x1b"
+
+
+def use_toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "load_encoder", lambda *args, **more: toy.JudgingToyEncoder())
+    monkeypatch.setattr(encoders, "load_spec", lambda *args, **more: toy.JudgingToyEncoder().spec)
+    monkeypatch.setenv("SONGPRINT_WORKERS", "1")
+
+
+def run(*arguments: object, input: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
+
+
+def really_run(*arguments: object, **more: object) -> subprocess.CompletedProcess:
+    """In a process of its own, through the same door as a user."""
+    return subprocess.run([sys.executable, "-m", "songprint", *map(str, arguments)], capture_output=True,
+                          timeout=120, **more)
+
+
+def json_lines(result: Result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def assert_one_line(error: str) -> None:
+    assert re.fullmatch(r"songprint: [^\n]+\n", error), error
