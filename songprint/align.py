@@ -96,24 +96,19 @@ def vote(ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop:
     return candidates
 
 
-def verify(vectors: np.ndarray, times: np.ndarray, reference: Embeddings, candidate: Candidate, window: float,
-           layout: Layout | None = None) -> Line | None:
-    """The best line near a candidate: `vectors (m, dim)` heard at `times (m,)` against the stored rows.
+def verify(vectors: np.ndarray, layout: Layout, reference: Embeddings, candidate: Candidate) -> Line | None:
+    """The best line near a candidate: `vectors (m, dim)` of the clip against the stored rows.
 
-    None if the clip would lie outside the recording. `window` (seconds) is what one vector describes; `layout`
-    may be given to those who verify many candidates of one clip.
+    None if the clip would lie outside the recording. `layout` is that of the clip, the same for all candidates.
     """
-    layout = layout or Layout(times, reference.hop, window)
     near = _Near.around(vectors, layout, reference, candidate.offset)
     if near is None:
         return None
     return near.line(candidate.recording_id, *near.best(layout.fan, near.row * reference.hop))
 
 
-def refine(line: Line, vectors: np.ndarray, times: np.ndarray, reference: Embeddings, window: float,
-           layout: Layout | None = None) -> Line:
+def refine(line: Line, vectors: np.ndarray, layout: Layout, reference: Embeddings) -> Line:
     """The same line, fitted through the place at which each agreeing segment fits best."""
-    layout = layout or Layout(times, reference.hop, window)
     shift = line.offset + layout.middle * (line.speed - 1)
     near = _Near.around(vectors, layout, reference, shift)
     if near is None or line.last - line.first < 2:

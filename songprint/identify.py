@@ -128,14 +128,14 @@ def hypotheses(query: Query, store: Store, window: np.ndarray, leave_out: Collec
     candidates = align.vote(ids, cosines, times, spec.hop, most=VERIFIED)
     references = store.embeddings_of({candidate.recording_id for candidate in candidates})
     layout = align.Layout(times, spec.hop, spec.window)
-    lines = [align.verify(vectors, times, references[candidate.recording_id], candidate, spec.window, layout)
+    lines = [align.verify(vectors, layout, references[candidate.recording_id], candidate)
              for candidate in candidates if candidate.recording_id in references]     # not removed since the search
-    lines = [align.refine(line, vectors, times, references[line.recording_id], spec.window, layout)
+    lines = [align.refine(line, vectors, layout, references[line.recording_id])
              for line in _closest([line for line in lines if line])]
     passages = [Passage(line, references[line.recording_id].vectors) for line in lines]
     # a recording that the search did not bring up is no more like a segment than the last one it did
     others = np.where(ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
-    begin = max(0.0, float(times[0])) if len(times) else 0.0
+    begin = max(0.0, float(times[0]))
     scene = query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
     fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(window)))
     found: dict[int, Hypothesis] = {}

@@ -44,9 +44,10 @@ def lay(paths, times, heard):
     index, stored = library(paths)
     ids, cosines = index.search(heard, 10)
     candidates = align.vote(ids, cosines, times, HOP)
-    lines = [align.verify(heard, times, stored[c.recording_id], c, WINDOW) for c in candidates]
+    layout = align.Layout(times, HOP, WINDOW)
+    lines = [align.verify(heard, layout, stored[c.recording_id], c) for c in candidates]
     best = max(filter(None, lines), key=lambda line: line.cosines.sum())
-    return align.refine(best, heard, times, stored[best.recording_id], WINDOW), ids
+    return align.refine(best, heard, layout, stored[best.recording_id]), ids
 
 
 @pytest.mark.parametrize("offset", [12.0, 12.11, 12.25, 12.37])
@@ -105,7 +106,8 @@ def test_the_same_sound_twice_is_told_from_another(paths):
     _, stored = library(twins)
     times = np.arange(0, 6, QUERY_HOP)
     heard = rows(paths[1], times + 10)
-    lines = {number: align.verify(heard, times, stored[number], align.Candidate(number, 10.0, 1.0), WINDOW)
+    layout = align.Layout(times, HOP, WINDOW)
+    lines = {number: align.verify(heard, layout, stored[number], align.Candidate(number, 10.0, 1.0))
              for number in twins}
     rows_of = {number: embeddings.vectors for number, embeddings in stored.items()}
     assert align.same_sound(lines[1], lines[2], rows_of[1], rows_of[2])

@@ -206,7 +206,7 @@ class Scene:
         few = peaks.some(max(speed, SPEEDS[-1]), SHIFTS, FIRST_LOOK)
         best = max(few.best(np.array([speed]), PITCHES, SHIFTS),
                    few.best(SPEEDS[:, None], np.stack([SPEEDS, np.ones(len(SPEEDS))], axis=1), SHIFTS))
-        best = replace(best, value=0.0)
+        best = replace(best, value=0.0)         # that of a few peaks cannot be compared with that of all
         for step in (STEP, STEP / 3):
             best = max(best, peaks.best(best.speed * (1 + step * np.arange(-3, 4)[:, None]),
                                         best.pitch * (1 + step * np.arange(-2, 3)),
