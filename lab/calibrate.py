@@ -109,8 +109,13 @@ def fit(questions: list[Question]) -> tuple[np.ndarray, float]:
 
 def best_logits(questions: list[Question], weights: np.ndarray, bias: float) -> np.ndarray:
     """(questions,) log-odds of the answer that would be given; very low where there is none."""
+    return np.array([logit for logit, _ in best_answers(questions, weights, bias)])
+
+
+def best_answers(questions: list[Question], weights: np.ndarray, bias: float) -> list[tuple[float, bool]]:
+    """The most probable line of each question: its log-odds, and whether it is right."""
     judge = confidence.Calibration(tuple(weights), bias, thresholds={})
-    return np.array([max(map(judge.logit, q.features), default=-20.0) for q in questions])
+    return [max(zip(map(judge.logit, q.features), q.right, strict=True), default=(-20.0, False)) for q in questions]
 
 
 def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
@@ -190,10 +195,7 @@ def without(questions: list[Question], names: Collection[str]) -> list[Question]
 
 def rightly_answered(known: list[Question], weights: np.ndarray, bias: float, level: float) -> float:
     """The share of known clips of which the most probable line is right, and probable enough."""
-    judge = confidence.Calibration(tuple(weights), bias, thresholds={})
-    best = [max(((judge.logit(f), right) for f, right in zip(q.features, q.right, strict=True)), default=(-20.0, False))
-            for q in known]
-    return float(np.mean([right and logit >= level for logit, right in best]))
+    return float(np.mean([right and logit >= level for logit, right in best_answers(known, weights, bias)]))
 
 
 def main() -> None:
