@@ -21,8 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from songprint import __version__, schema, sqlite
 from songprint.errors import LibraryError, LibraryVersionError, RecordingNotFound
+from songprint.packing import StoredRows, pack_evidence, quantise, restore, unpack_evidence
 from songprint.schema import embeddings, library, recordings
-from songprint.types import LANDMARKS_A_FRAME, Embeddings, Kind, Known, Recording, Tags
+from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
 FILE_NAME = "catalogue.sqlite"
 AT_ONCE = 200       # recordings read or removed by one statement: some MB of vectors
@@ -274,52 +275,24 @@ class Catalog:
             connection.execute(update(library).values(encoder_id=encoder_id))
 
     def _unpacked(self, row: Row, as_stored: bool) -> Embeddings:
-        if len(row.vectors) != row.count * row.dim:
-            raise LibraryError(f"the embeddings of recording {row.recording_id} in {self.file} are damaged."
+        damaged = LibraryError(f"the embeddings of recording {row.recording_id} in {self.file} are damaged."
                                f" Remove the recording and add it again")
+        if len(row.vectors) != row.count * row.dim:
+            raise damaged
         quantised = np.frombuffer(row.vectors, dtype=np.int8).reshape(row.count, row.dim)
-        peaks = np.frombuffer(row.landmarks or b"", dtype=np.uint8).reshape(-1, LANDMARKS_A_FRAME)
         vectors = StoredRows(quantised) if as_stored else restore(quantised)
-        return Embeddings(vectors, row.hop, row.encoder_id, peaks)
-
-
-class StoredRows:
-    """Vectors (n, dim) as the catalogue keeps them; the rows that are asked for come as unit vectors.
-
-    Fitting a clip to a song takes a tenth of the song's rows, and restoring all takes longer than reading them.
-    """
-
-    def __init__(self, quantised: np.ndarray) -> None:
-        self._quantised = quantised
-        self.shape, self.dtype = quantised.shape, np.dtype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self._quantised)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return restore(self._quantised[rows])
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        return restore(self._quantised).astype(dtype or self.dtype, copy=False)
-
-
-def quantise(vectors: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, dim) float32 -> int8: a byte for each number; cosines change by 0.003."""
-    return np.clip(np.rint(vectors * 127.0), -127, 127).astype(np.int8)
-
-
-def restore(quantised: np.ndarray) -> np.ndarray:
-    """The unit vectors (n, dim) float32 that were quantised; rows of zeros stay zero."""
-    vectors = quantised.astype(np.float32)
-    length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
-    vectors /= np.where(length > 0, length, 1)
-    return vectors
+        try:
+            evidence = unpack_evidence(Kind(row.kind), row.evidence or b"")
+        except ValueError as error:
+            raise damaged from error
+        return Embeddings(vectors, row.hop, row.encoder_id, evidence)
 
 
 def _packed(recording_id: int, vectors: Embeddings) -> dict[str, object]:
     return {"recording_id": recording_id, "kind": Kind.RECORDING.value, "encoder_id": vectors.encoder_id,
             "hop": vectors.hop, "count": len(vectors), "dim": vectors.vectors.shape[1],
-            "vectors": quantise(vectors.vectors).tobytes(), "landmarks": vectors.landmarks.tobytes()}
+            "vectors": quantise(vectors.vectors).tobytes(),
+            "evidence": pack_evidence(Kind.RECORDING, vectors.evidence)}
 
 
 def _to_row(tags: Tags) -> dict[str, object]:

@@ -143,7 +143,7 @@ def hypotheses(query: Query, store: Store, window: np.ndarray, leave_out: Collec
     for line, passage in zip(lines, passages, strict=True):
         if line.last - line.first < fewest or line.cosines.sum() < needed:
             continue
-        testimony = scene.testimony(references[line.recording_id].landmarks, line.speed,
+        testimony = scene.testimony(references[line.recording_id].evidence, line.speed,
                                     line.speed * begin + line.offset).later(begin)
         rivals = _rivals(line, passage, lines, passages) or [others]
         hits = align.hits(line, ids, times, spec.hop)

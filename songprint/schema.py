@@ -73,7 +73,7 @@ embeddings = Table(
     Column("count", Integer, nullable=False),                   # rows
     Column("dim", Integer, nullable=False),
     Column("vectors", LargeBinary(2**28), nullable=False),      # (count, dim) int8: unit vectors times 127
-    Column("landmarks", LargeBinary(2**28)),                    # (frames, 2) uint8, see encoders.landmarks
+    Column("evidence", LargeBinary(2**28)),                     # what a closer look needs, see packing
 )
 
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
@@ -91,12 +91,23 @@ def _step_1(connection: Connection, songprint_version: str) -> None:
 
 def _step_2(connection: Connection, songprint_version: str) -> None:
     """Landmarks beside the vectors. Recordings added before have none until they are read again."""
-    if "landmarks" not in {column["name"] for column in inspect(connection).get_columns("embeddings")}:
-        kind = embeddings.c.landmarks.type.compile(connection.dialect)
+    if not {"landmarks", "evidence"} & _columns(connection, "embeddings"):
+        kind = embeddings.c.evidence.type.compile(connection.dialect)
         connection.execute(text(f"ALTER TABLE embeddings ADD COLUMN landmarks {kind}"))
 
 
-STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2]     # STEPS[n] leads from version n to n + 1
+def _step_3(connection: Connection, songprint_version: str) -> None:
+    """Landmarks become the evidence of one kind among others."""
+    if "landmarks" in _columns(connection, "embeddings"):
+        connection.execute(text("ALTER TABLE embeddings RENAME COLUMN landmarks TO evidence"))
+
+
+def _columns(connection: Connection, table: str) -> set[str]:
+    return {column["name"] for column in inspect(connection).get_columns(table)}
+
+
+# STEPS[n] leads from version n to n + 1
+STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3]
 
 
 def version(connection: Connection) -> int:

@@ -15,7 +15,8 @@ class Kind(StrEnum):
     COVER = "cover"             # another rendition of the same song
 
 
-LANDMARKS_A_FRAME = 2       # at most
+# Bytes of each frame of the evidence kept beside the vectors: landmarks, tonal activations.
+EVIDENCE_COLUMNS = {Kind.RECORDING: 2, Kind.COVER: 36}
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Embeddings:
     vectors: np.ndarray         # (n, dim) float32
     hop: float                  # seconds between rows
     encoder_id: str
-    # (frames, 2) uint8: the peaks of a recording's spectrum, see songprint.encoders.landmarks; none of a clip's
-    landmarks: np.ndarray = field(default_factory=lambda: np.zeros((0, LANDMARKS_A_FRAME), np.uint8))
+    # (frames, columns) uint8: what a closer look needs besides. Of kind "recording" the peaks of a recording's
+    # spectrum (songprint.encoders.landmarks), none of a clip's; of kind "cover" the tonal frames.
+    evidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
     def __len__(self) -> int:
         return len(self.vectors)

@@ -41,18 +41,18 @@ def test_a_stream_gives_the_embeddings_of_the_whole(encoder, music, size):
     streamed, duration = encoder.encode_stream(blocks)
     assert duration == len(music) / RATE
     np.testing.assert_allclose(streamed.vectors, whole.vectors, atol=1e-4)
-    common = min(len(streamed.landmarks), len(whole.landmarks))         # of the last half second some may be missing
+    common = min(len(streamed.evidence), len(whole.evidence))         # of the last half second some may be missing
     assert common >= len(music) / RATE * logmel.FRAMES_PER_SECOND - 20
-    assert (streamed.landmarks[:common - 20] == whole.landmarks[:common - 20]).mean() > 0.999
+    assert (streamed.evidence[:common - 20] == whole.evidence[:common - 20]).mean() > 0.999
 
 
 def test_a_recording_has_landmarks_throughout(encoder, music):
     """However many stretches it is read in: a frame every 1/32 s, most of them with a peak."""
     long = np.tile(music, 4)[:75 * RATE]
-    found = encoder.encode(long).landmarks
+    found = encoder.encode(long).evidence
     assert 75 * logmel.FRAMES_PER_SECOND - 20 < len(found) <= 75 * logmel.FRAMES_PER_SECOND
     assert 16 < (found > 0).sum() / 75 <= 64
-    assert not len(encoder.encode(long, hop=0.25).landmarks)
+    assert not len(encoder.encode(long, hop=0.25).evidence)
 
 
 def test_rows_start_at_multiples_of_the_hop(encoder, music):

@@ -37,7 +37,7 @@ def test_stats_say_what_the_library_holds_and_takes(library):
     assert (stats.recordings, stats.duration, stats.segments) == (5, 25.0, 45)
     assert stats.path == str(library.path)
     assert stats.catalogue_bytes > 4096 and stats.index_bytes == 0 and stats.index_kind == "exact"
-    assert (stats.encoder_id, stats.schema_version) == ("toy-1", 2)
+    assert (stats.encoder_id, stats.schema_version) == ("toy-1", 3)
 
 
 def test_rebuild_keeps_the_recordings(library):
