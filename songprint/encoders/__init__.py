@@ -20,6 +20,8 @@ from songprint.errors import EncoderError
 from songprint.types import Embeddings, Kind
 
 WEIGHTS = Path(__file__).with_name("weights")
+# The encoder of each kind that ships. The order is that in which kinds are searched and told.
+SHIPPED = {Kind.RECORDING: "fingerprint", Kind.COVER: "cover"}
 BATCH = 32                              # windows per run of the network: fits the second-level cache
 SHORTEST_SAMPLES = logmel.WINDOW_SAMPLES // 2   # less sound than half a window is not worth a guess
 
@@ -158,6 +160,11 @@ def load_spec(name: str = "fingerprint", folder: Path = WEIGHTS) -> EncoderSpec:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
         raise EncoderError(f"no encoder {name!r} (there is: {known})") from error
     return EncoderSpec(**{**fields, "kind": Kind(fields["kind"])})
+
+
+def ships(name: str, folder: Path = WEIGHTS) -> bool:
+    """Whether this encoder comes with this Songprint."""
+    return (folder / f"{name}.json").is_file()
 
 
 def weights_hash(network: bytes) -> str:
