@@ -13,7 +13,7 @@ LAYERS = [                                              # each may import what s
     {"types", "errors"},
     {"config", "audio", "packing", "schema", "sqlite"},
     {"tags", "samples", "index"},
-    {"encoders", "catalog", "align", "confidence"},
+    {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers"},
     {"store", "matching"},
     {"ingest", "identify", "timeline"},

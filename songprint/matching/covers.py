@@ -12,6 +12,7 @@ from songprint import confidence
 from songprint.confidence import Calibration
 from songprint.encoders import EncoderSpec
 from songprint.level import Level
+from songprint.tonal_align import FRAMES_PER_SECOND
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
@@ -19,9 +20,6 @@ WINDOW = 60.0           # a film or a concert in windows of at most so many
 SHORTEST = 8.0          # seconds of music that must correspond: less of a tune is in many songs
 MOST = 50               # recordings that are aligned, for each window
 GAP = 30.0              # seconds that may lie between two stretches of one song
-
-
-FRAMES_PER_SECOND = 5   # of tonal frames
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,290 @@
+"""Tonal frames -> which stretches of one rendition correspond to which of another, in what key and tempo.
+
+Both are laid against each other as a matrix: how much the seconds around i of the query sound like those around
+j of the reference. Renditions of one song make diagonals in it. The best local alignment follows the recurrence
+of Serrà, Serra and Andrzejak ("Cross recurrence quantification for cover song identification", New Journal of
+Physics 11, 2009): a cell continues from (i-1, j-1), (i-2, j-1) or (i-1, j-2), which bounds the tempo ratio by 1/2
+and 2. Other than there a cell counts by degrees: by how far it stands out from its row and from its column.
+No cell depends on another of its row, so all references stand side by side in one matrix and a row of it is
+a handful of operations of NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from songprint.types import Interval, Section
+
+FRAMES_PER_SECOND = 5           # of tonal frames
+CHANNELS, PITCH_CLASSES = 3, 12
+COLUMNS = CHANNELS * PITCH_CLASSES
+
+POOLED = 2                      # frames are averaged in pairs
+STEP = POOLED / FRAMES_PER_SECOND               # seconds between rows of a rendition: 0.4
+WEIGHTS = np.array([1.0, 0.5, 0.7], np.float32)         # of harmony, bass and melody
+FAINTEST = 0.15                 # length of a row below which it is not made longer
+CONTEXT = 10                    # rows that make a moment: 4 s
+SHORTEST = 8.0                  # seconds: less is not aligned
+KEYS = 2                        # transpositions of each reference that are tried, the most likely ones
+
+FLAT = np.float32(1e-3)         # standard deviation below which a row or column has nothing that stands out
+STANDS_OUT = 1.3                # standard deviations from which a cell speaks for an alignment
+MOST, GAP = 1.0, 0.5            # what one cell can add, and cost
+NEVER = np.float32(-1e9)        # keeps references apart, and paths out of rows that are taken
+CELLS = 6_000_000               # of the matrix at a time: 24 MB
+
+JUMP = 18.0                     # what it costs to go on elsewhere: a repeat, a cut, another order
+SHORTEST_SECTION = 6.0          # seconds: shorter ones are not told
+
+
+@dataclass(frozen=True)
+class TonalAlignment:
+    """A query laid along a reference that may be another rendition of it."""
+
+    score: float                    # evidence over the root of the query's length: 2 to 4 for unrelated music
+    key_shift: int                  # semitones that the query sounds higher, -5 to 6
+    tempo: float                    # tempo of the query over that of the reference
+    sections: tuple[Section, ...]   # in the order of the query; none overlap in it
+    path: np.ndarray                # (k, 2) seconds in the query, seconds in the reference
+    features: dict[str, float] = field(default_factory=dict)
+
+
+def align(query: np.ndarray, references: Sequence[np.ndarray]) -> list[TonalAlignment | None]:
+    """Lay tonal frames `query (n, 36) uint8` along each of the references.
+
+    None for a reference that is too short or silent, or has nothing in common with the query; all None if
+    the query is too short or silent.
+
+    >>> align(np.zeros((100, 36), np.uint8), [np.zeros((200, 36), np.uint8)])
+    [None]
+    """
+    found: list[TonalAlignment | None] = [None] * len(references)
+    rendition = Rendition.of(query)
+    if rendition is None:
+        return found
+    best: dict[int, _Fit] = {}
+    for fit in _fits(rendition, [Rendition.of(frames) for frames in references]):
+        if fit.number not in best or fit.total > best[fit.number].total:
+            best[fit.number] = fit
+    for fit in best.values():
+        found[fit.number] = fit.alignment()
+    return found
+
+
+class Rendition:
+    """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds."""
+
+    def __init__(self, rows: np.ndarray):
+        self.rows = rows                                    # (n, 3, 12)
+        profile = rows[:, 0].mean(axis=0)                   # (12,) how much each pitch class sounds
+        self.profile = profile - profile.mean()
+
+    @classmethod
+    def of(cls, frames: np.ndarray) -> Rendition | None:
+        """None if there is less than SHORTEST, or nothing sounds."""
+        count = len(frames) // POOLED
+        if count * STEP < SHORTEST or not frames.any():
+            return None
+        rows = frames[:count * POOLED].reshape(count, POOLED, CHANNELS, PITCH_CLASSES)
+        rows = np.sqrt(rows.mean(axis=1, dtype=np.float32) / 255)
+        rows /= np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), FAINTEST)
+        return cls(rows * np.sqrt(WEIGHTS)[:, None])
+
+    @property
+    def moments(self) -> int:
+        return len(self.rows) - CONTEXT + 1
+
+    def raised(self, key: int) -> np.ndarray:
+        """(n, 36) the rows `key` semitones higher."""
+        return np.roll(self.rows, key, axis=2).reshape(-1, COLUMNS)
+
+    def keys(self, reference: Rendition) -> list[int]:
+        """By how many semitones the reference is to be raised to sound like this: the most likely ones."""
+        fit = [self.profile @ np.roll(reference.profile, key) for key in range(PITCH_CLASSES)]
+        return np.argsort(fit)[::-1][:KEYS].tolist()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A reference in one key, and where its columns begin in the matrix."""
+
+    number: int
+    key: int
+    reference: Rendition
+    first: int
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.first, self.first + self.reference.moments)
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.reference.rows)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The best path through one reference in one key."""
+
+    number: int
+    key: int
+    total: float
+    evidence: np.ndarray        # (n, m)
+    totals: np.ndarray          # (n, m)
+
+    def alignment(self) -> TonalAlignment | None:
+        """None where not one stretch agrees for SHORTEST_SECTION."""
+        pieces = _trace(self.totals)
+        sections = tuple(section for piece in pieces
+                         if (section := _section(piece)).query.duration >= SHORTEST_SECTION)
+        if not sections:
+            return None
+        cells = np.concatenate(pieces)
+        said = self.evidence[cells[:, 0], cells[:, 1]]
+        longest = max(pieces, key=len)
+        return TonalAlignment(
+            score=self.total / float(np.sqrt(len(self.evidence))),
+            key_shift=(self.key + 5) % PITCH_CLASSES - 5,
+            tempo=_tempo(longest),
+            sections=sections,
+            path=_seconds(cells),
+            features={
+                "total": self.total,
+                "aligned": sum(section.query.duration for section in sections),
+                "longest": max(section.query.duration for section in sections),
+                "sections": float(len(sections)),
+                "density": float((said > 0).mean()),
+                "agreement": float(said.mean()),
+                "crookedness": _crookedness(longest),
+            })
+
+
+def _fits(query: Rendition, references: Sequence[Rendition | None]) -> Iterator[_Fit]:
+    """Every reference in its most likely keys."""
+    for places in _groups(query, references):
+        matrix = np.full((query.moments, places[-1].end), NEVER, np.float32)
+        rows = np.zeros((places[-1].end, COLUMNS), np.float32)
+        for place in places:
+            rows[place.first:place.end] = place.reference.raised(place.key)
+        similarity = _along(query.raised(0) @ rows.T, CONTEXT)          # (n, m) of moments
+        for place in places:
+            matrix[:, place.columns] = evidence(similarity[:, place.columns])
+        totals = accumulate(matrix, [place.first for place in places])
+        highest = totals.max(axis=0)
+        for place in places:
+            yield _Fit(place.number, place.key, float(highest[place.columns].max()), matrix[:, place.columns],
+                       totals[:, place.columns])
+
+
+def _groups(query: Rendition, references: Sequence[Rendition | None]) -> Iterator[list[_Place]]:
+    """The references side by side, as many at a time as memory should bear."""
+    places: list[_Place] = []
+    for number, reference in enumerate(references):
+        for key in query.keys(reference) if reference else ():
+            if places and (places[-1].end + len(reference.rows)) * len(query.rows) > CELLS:
+                yield places
+                places = []
+            places.append(_Place(number, key, reference, places[-1].end if places else 2))
+    if places:
+        yield places
+
+
+def _along(similarity: np.ndarray, count: int) -> np.ndarray:
+    """(n, m) -> (n - count + 1, m - count + 1): each cell and the `count - 1` after it on the diagonal, summed."""
+    if count == 1:
+        return similarity
+    half = count // 2
+    sums = _along(similarity, half)
+    sums = sums[:-half, :-half] + sums[half:, half:]
+    return sums[:-1, :-1] + similarity[2 * half:, 2 * half:] if count % 2 else sums
+
+
+def evidence(similarity: np.ndarray) -> np.ndarray:
+    """(n, m) -> (n, m) what each cell says for a path that runs through it, -GAP to MOST.
+
+    It speaks for one if it is far above the others of its row and above those of its column: a chord that is
+    everywhere in one of the two says nothing.
+    """
+    n, m = similarity.shape
+    over_rows, over_columns = np.full(n, 1 / n, np.float32), np.full((m, 1), 1 / m, np.float32)
+    centred = similarity - over_rows @ similarity
+    centred -= centred @ over_columns                   # products: four times as fast as means
+    square = centred * centred
+    rows, columns = np.sqrt(square @ over_columns), np.sqrt(over_rows @ square)
+    centred *= np.minimum(1 / np.maximum(rows, FLAT), 1 / np.maximum(columns, FLAT), out=square)
+    centred -= STANDS_OUT
+    return np.clip(centred, -GAP, MOST, out=centred)
+
+
+def accumulate(evidence: np.ndarray, firsts: Sequence[int]) -> np.ndarray:
+    """(n, m) evidence -> (n, m) total of the best path up to each cell.
+
+    `firsts` are the columns at which the references begin; the two before each hold NEVER.
+    """
+    totals = np.zeros((len(evidence) + 2, evidence.shape[1]), np.float32)       # two rows of nothing before it
+    widths = np.diff([*firsts, evidence.shape[1]])
+    elsewhere = np.full(len(widths), -JUMP, np.float32)         # the most that each reference had, less the jump
+    for i, row in enumerate(evidence, 2):
+        own = totals[i, 2:]
+        np.maximum(totals[i - 1, 1:-1], totals[i - 2, 1:-1], out=own)
+        np.maximum(own, totals[i - 1, :-2], out=own)
+        np.maximum(own, np.repeat(elsewhere, widths), out=own)
+        own += row[2:]
+        np.maximum(own, 0, out=own)
+        np.maximum(elsewhere, np.maximum.reduceat(totals[i], firsts) - JUMP, out=elsewhere)
+    return totals[2:]
+
+
+def _trace(totals: np.ndarray) -> list[np.ndarray]:
+    """The best path as the pieces (k, 2) between its jumps, from its beginning to its end."""
+    rows, columns = totals.shape
+    framed = np.zeros((rows + 2, columns + 2), np.float32)      # nothing before it
+    framed[2:, 2:] = totals
+    best = framed.max(axis=1)
+    pieces, cells = [], []
+    i = int(best.argmax())
+    j = int(framed[i].argmax())
+    while framed.item(i, j) > 0:
+        cells.append((i, j))
+        straight, down, right = framed.item(i - 1, j - 1), framed.item(i - 2, j - 1), framed.item(i - 1, j - 2)
+        before = int(best[:i].argmax())
+        if best.item(before) - JUMP > max(straight, down, right, 0):
+            pieces.append(cells)
+            cells = []
+            i, j = before, int(framed[before].argmax())
+        elif straight >= max(down, right):
+            i, j = i - 1, j - 1
+        else:
+            i, j = (i - 2, j - 1) if down > right else (i - 1, j - 2)
+    pieces.append(cells)
+    return [np.array(cells[::-1], np.intp).reshape(-1, 2) - 2 for cells in reversed(pieces) if cells]
+
+
+def _seconds(cells: np.ndarray) -> np.ndarray:
+    """Cells (k, 2) -> the middle of their moments, in seconds."""
+    return (cells + CONTEXT / 2) * STEP
+
+
+def _section(path: np.ndarray) -> Section:
+    """From the beginning of the first moment to the end of the last."""
+    starts, ends = path[0] * STEP, (path[-1] + CONTEXT) * STEP
+    return Section(Interval(float(starts[0]), float(ends[0])), Interval(float(starts[1]), float(ends[1])))
+
+
+def _tempo(path: np.ndarray) -> float:
+    """Seconds of the reference in one second of the query."""
+    if len(path) < 2:
+        return 1.0
+    i, j = (path - path.mean(axis=0)).T
+    return float((j @ j + i @ j) / (i @ i + i @ j))
+
+
+def _crookedness(path: np.ndarray) -> float:
+    """Seconds by which a path strays from a straight line."""
+    i, j = path.T
+    if len(path) < 3:
+        return 0.0
+    return float(np.std(j - np.polyval(np.polyfit(i, j, 1), i)) * STEP)
