@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lab.tunes import Tune
+
 # Pitch classes above the root of a chord, by its name in the annotations
 QUALITIES = {
     "maj": (0, 4, 7), "min": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "sus2": (0, 2, 7), "sus4": (0, 5, 7),
@@ -153,6 +155,19 @@ def _tune(name: str, piece, shortest: int) -> Score | None:
 # How often each degree is heard in a key (Krumhansl & Kessler, 1982)
 MAJOR_PROFILE = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
 MINOR_PROFILE = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17])
+
+
+def from_tune(tune: Tune, times: int = 1) -> Score:
+    """One of our own tunes (`lab.tunes`), as often as that."""
+    melody = np.array([(note.start + turn * tune.beats, note.start + note.beats + turn * tune.beats, note.pitch, 90)
+                       for turn in range(times) for note in tune.notes()], NOTE)
+    chords = tuple(Chord(chord.start + turn * tune.beats, chord.start + chord.beats + turn * tune.beats,
+                         chord.pitch_classes[0],
+                         tuple((other - chord.pitch_classes[0]) % 12 for other in chord.pitch_classes),
+                         chord.pitch_classes[0])
+                   for turn in range(times) for chord in tune.harmony() if chord.pitch_classes)
+    tonic, minor = key_of(melody)
+    return Score(tune.title, melody, np.zeros(0, NOTE), chords, tune.bar, tune.tempo, tonic, minor)
 
 
 def key_of(melody: np.ndarray) -> tuple[int, bool]:

@@ -69,18 +69,17 @@ class TonalNetwork(nn.Module):
     `classes` (n, 4, 12, frames) of harmony, bass, melody and notes by pitch class. Two spectra make a frame.
     """
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 40) -> None:
         super().__init__()
         self.stem = nn.Sequential(convolution(2, 16, (7, 3)), convolution(16, 32, (5, 3), (3, 2)))
-        self.harmonics = nn.Sequential(Harmonics(32, width), Harmonics(width, width))
-        self.local = nn.Sequential(convolution(width, width, (3, 3)), Separable(width, (1, 9)), Separable(width, (25, 1)),
-                                   convolution(width, width, (3, 3)), Separable(width, (1, 9)), Separable(width, (25, 1)))
+        self.trunk = nn.Sequential(Harmonics(32, width), convolution(width, width, (3, 3)), Separable(width, (25, 1)),
+                                   Harmonics(width, width), convolution(width, width, (3, 5)), Separable(width, (25, 1)))
         self.everywhere = nn.Linear(width, width)
         self.pitches = nn.Conv2d(width, 3, 1)
         self.chord = nn.Sequential(Around(2 * width, 32, 5), Around(32, 32, 9), nn.Conv2d(32, 1, 1))
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        planes = self.local(self.harmonics(self.stem(planes)))                  # (n, width, 82, frames)
+        planes = self.trunk(self.stem(planes))                                   # (n, width, 82, frames)
         overall = self.everywhere(planes.mean(2).transpose(1, 2)).transpose(1, 2)
         planes = F.relu(planes + overall[:, :, None])
         pitches = self.pitches(planes)                                          # (n, 3, 82, frames)

@@ -59,12 +59,17 @@ class Take:
     def when(self, beat: float, rng: np.random.Generator) -> float | None:
         """A second at which this beat is played."""
         before, after = self.beats[:-1], self.beats[1:]
-        spans = np.flatnonzero((before <= beat) & (beat < after) & (after > before))
+        spans = np.flatnonzero((before <= beat) & (beat < after) & (self.seconds[1:] > self.seconds[:-1]))
         if not len(spans):
             return None
         i = int(rng.choice(spans))
         share = (beat - before[i]) / (after[i] - before[i])
         return float(self.seconds[i] + share * (self.seconds[i + 1] - self.seconds[i]))
+
+    def beat_at(self, second: float) -> float:
+        i = int(np.clip(np.searchsorted(self.seconds, second, "right") - 1, 0, len(self.seconds) - 2))
+        share = (second - self.seconds[i]) / max(self.seconds[i + 1] - self.seconds[i], 1e-6)
+        return float(self.beats[i] + share * (self.beats[i + 1] - self.beats[i]))
 
 
 def load_works(folder: Path, split: str) -> tuple[list[list[Take]], list[list[Take]]]:
@@ -85,8 +90,7 @@ def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Genera
     """Windows (count, frames, 48) float32 of one passage in several takes; None where a try fails."""
     first = takes[rng.integers(len(takes))]
     latest = len(first.frames) / FRAMES_PER_SECOND - WINDOW
-    second = rng.uniform(0, max(latest, 0.1))
-    beat = float(first.beats[min(np.searchsorted(first.seconds, second), len(first.beats) - 1)])
+    beat = first.beat_at(rng.uniform(0, max(latest, 0.1)))
     order = rng.permutation(len(takes))
     windows = []
     for i in [*order, *rng.permutation(len(takes))]:    # fewer takes than wanted: some twice, damaged anew

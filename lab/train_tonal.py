@@ -38,14 +38,14 @@ LABELS = tonal.SEMITONES
 
 @dataclass(frozen=True)
 class Recipe:
-    batch: int = 16                     # excerpts
-    frames: int = 100                   # of each: 20 s
+    batch: int = 12                     # excerpts
+    frames: int = 50                    # of each: 10 s
     learning_rate: float = 2e-3
     warm_up: int = 100                  # steps
     weight_decay: float = 1e-3
     averaging: float = 0.998
     real: float = 0.4                   # share of real music
-    width: int = 48
+    width: int = 40
     seed: int = 0
 
 
@@ -89,8 +89,8 @@ def real_piece(job: tuple[Path, object, Path]) -> Piece | None:
 
 def load_pieces(data: Path, covers: Path, crema: Path, renditions: int) -> tuple[list[Piece], list[Piece], list[Piece]]:
     """Rendered pieces to train on, real ones, and rendered ones of works and soundfonts never trained on."""
-    paths = sorted(path for path in covers.glob("*-*.npz") if int(path.stem[-2:]) < renditions)
-    train = [path for path in paths if split_of(int(path.stem[:5])) == "train"]
+    paths = sorted(covers.glob("?????-??.npz"))
+    train = [path for path in paths if split_of(int(path.stem[:5])) == "train" and int(path.stem[-2:]) < renditions]
     held = [path for path in paths if split_of(int(path.stem[:5])) == "calibration" and path.stem.endswith("-01")]
     tracks = [track for track in load_tracks(data, "train") if track.path]
     with ProcessPoolExecutor(2) as pool:
@@ -198,7 +198,7 @@ def main() -> None:
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     rng = np.random.default_rng(recipe.seed)
-    exam = [excerpt(piece, recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(held)]
+    exam = [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(held)]
     began, step, log = time.monotonic(), 0, []
     total = options.minutes * 60
     while (passed := time.monotonic() - began) < total:
@@ -220,7 +220,7 @@ def main() -> None:
             share = min(recipe.averaging, step / (step + 10))
             for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
                 mean.lerp_(value, 1 - share) if mean.is_floating_point() else mean.copy_(value)
-        log.append({name: float(part) for name, part in parts.items()})
+        log.append({name: float(part.detach()) for name, part in parts.items()})
         if step % 50 == 0:
             means = {name: round(float(np.mean([row[name] for row in log[-50:]])), 3) for name in log[-1]}
             print(f"{step} {passed:.0f} s {means}", file=sys.stderr, flush=True)
