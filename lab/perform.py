@@ -74,7 +74,8 @@ def _bends(note, part: Part, channel: int) -> list[tuple[float, int, int, float,
     times = np.arange(0, note["end"] - note["start"], STEP)
     slide = -part.scoop * np.exp(-times / 0.05)
     tremble = part.vibrato * np.sin(2 * np.pi * 5.5 * times) * np.clip((times - 0.2) / 0.3, 0, 1)
-    return [(note["start"] + time, 2, channel, float(bend), 0) for time, bend in zip(times, slide + tremble, strict=True)]
+    return [(note["start"] + time, 2, channel, float(bend), 0)
+            for time, bend in zip(times, slide + tremble, strict=True)]
 
 
 def record(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:

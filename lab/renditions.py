@@ -43,7 +43,7 @@ class Rendition:
     duration: float                     # seconds
     seconds: np.ndarray
     beats: np.ndarray
-    chords: np.ndarray                  # of NOTE: pitch classes and when they belong to the chord; empty for a tune alone
+    chords: np.ndarray                  # of NOTE: pitch classes, when they belong to the chord; none for a tune alone
     shift: int                          # semitones above the score
     tuning: float                       # semitones, a fraction
 
@@ -67,8 +67,9 @@ def make(score: Score, rng: np.random.Generator, *, begin: float = 0.0, end: flo
         parts.append(_drums(clock, score.bar, rng))
     chords = np.array([(chord.start, chord.end, (chord.root + interval + shift) % 12, 100) for chord in score.chords
                        for interval in chord.intervals], NOTE)
+    tuning = float(rng.uniform(-0.35, 0.35)) if rng.random() < 0.5 else 0.0
     return Rendition(score.name, tuple(part for part in parts if len(part.notes)), clock.duration, clock.seconds,
-                     clock.beats, clock.place(chords[:0] if alone else chords), shift, float(rng.uniform(-0.35, 0.35)) if rng.random() < 0.5 else 0.0)
+                     clock.beats, clock.place(chords[:0] if alone else chords), shift, tuning)
 
 
 def _tempo_factor(score: Score, boldness: float, rng: np.random.Generator) -> float:
@@ -76,7 +77,8 @@ def _tempo_factor(score: Score, boldness: float, rng: np.random.Generator) -> fl
     return float(np.clip(factor, 45 / score.tempo, 190 / score.tempo))
 
 
-def _form(score: Score, begin: float, end: float, boldness: float, rng: np.random.Generator) -> list[tuple[float, float]]:
+def _form(score: Score, begin: float, end: float, boldness: float, rng: np.random.Generator
+          ) -> list[tuple[float, float]]:
     """Stretches of the score in the order in which they are played: some bars cut, some repeated."""
     bar = score.bar
     first = np.ceil(begin / bar) * bar + (bar * rng.integers(0, 5) if rng.random() < 0.4 * boldness else 0)
@@ -210,7 +212,8 @@ def _lead(score: Score, boldness: float, alone: bool, rng: np.random.Generator) 
         wanted = np.minimum(gaps, np.maximum(notes["end"] - notes["start"], rng.uniform(0.5, 2.5)))
         notes["end"] = notes["start"] + wanted * 0.98
     program = int(rng.choice(VOICES if sung and rng.random() < 0.5 else LEADS))
-    part = Part("melody", program, float(rng.uniform(-3, 6)), notes, vibrato=float(rng.uniform(0.1, 0.6)) if sung else 0.0,
+    part = Part("melody", program, float(rng.uniform(-3, 6)), notes,
+                vibrato=float(rng.uniform(0.1, 0.6)) if sung else 0.0,
                 scoop=float(rng.uniform(0.3, 1.5)) if sung and rng.random() < 0.6 else 0.0)
     parts = [part]
     if rng.random() < 0.2 * boldness:                   # doubled in octaves
@@ -332,8 +335,8 @@ def _broken(step: float, order: tuple[int, ...]) -> Pattern:
 
 
 FOUR = (_held, _every(1, 0.9), _every(2, 1.8), _every(0.5, 0.3), _every(1, 0.4, 0.5), _every(2, 0.9, 1.0),
-        _broken(0.5, (0, 1, 2, 1)), _broken(0.5, (0, 2, 1, 2)), _broken(0.25, (0, 1, 2, 3)), _broken(0.25, (0, 2, 1, 2)),
-        _broken(1, (0, 1, 2, 1)), _broken(1 / 3, (0, 1, 2)))
+        _broken(0.5, (0, 1, 2, 1)), _broken(0.5, (0, 2, 1, 2)), _broken(0.25, (0, 1, 2, 3)),
+        _broken(0.25, (0, 2, 1, 2)), _broken(1, (0, 1, 2, 1)), _broken(1 / 3, (0, 1, 2)))
 THREE = (_held, _every(1, 0.9), _every(1, 0.6, 1.0), _every(0.5, 0.3), _broken(0.5, (0, 1, 2, 3, 2, 1)),
          _broken(0.5, (0, 1, 2)), _broken(1, (0, 1, 2)))
 
@@ -368,7 +371,8 @@ def _bass(score: Score, rng: np.random.Generator) -> Part:
                 pitch = fifth - 12 if rng.random() < 0.5 else fifth
             elif style == "walking" and i:
                 pitch = root + int(rng.choice([*chord.intervals, 2, 5]))
-            rows.append((time, min(time + step * rng.uniform(0.6, 1), chord.end), pitch, 85 + int(rng.integers(-10, 11))))
+            rows.append((time, min(time + step * rng.uniform(0.6, 1), chord.end), pitch,
+                         85 + int(rng.integers(-10, 11))))
     return Part("bass", int(rng.choice(BASSES)), float(rng.uniform(-4, 4)), np.array(rows, NOTE))
 
 
@@ -378,7 +382,8 @@ KICK, SNARE, HAT, OPEN_HAT, RIDE, CLAP, TOM, SHAKER, TAMBOURINE = 36, 38, 42, 46
 def _drums(clock: _Clock, bar: int, rng: np.random.Generator) -> Part:
     """A pattern of one bar, with fills."""
     steps = 4 * bar
-    grid = {KICK: np.zeros(steps), SNARE: np.zeros(steps), int(rng.choice([HAT, RIDE, SHAKER, TAMBOURINE])): np.zeros(steps)}
+    grid = {KICK: np.zeros(steps), SNARE: np.zeros(steps),
+            int(rng.choice([HAT, RIDE, SHAKER, TAMBOURINE])): np.zeros(steps)}
     kick, snare, cymbal = grid.values()
     kick[0] = 1
     kick[rng.integers(0, steps, rng.integers(1, 4))] = rng.uniform(0.5, 1)

@@ -125,7 +125,8 @@ def main() -> None:
     tracks = [track for track in load_tracks(options.data, "train") if track.path]
     began, done = time.monotonic(), 0.0
     with ProcessPoolExecutor(options.processes) as pool:
-        for number, seconds in enumerate(pool.map(_one, [(options.out, track, options.seconds) for track in tracks]), 1):
+        jobs = [(options.out, track, options.seconds) for track in tracks]
+        for number, seconds in enumerate(pool.map(_one, jobs), 1):
             done += seconds
             if number % 10 == 0:
                 print(f"{number}/{len(tracks)}: {done / (time.monotonic() - began):.0f}x real time",

@@ -72,8 +72,9 @@ class TonalNetwork(nn.Module):
     def __init__(self, width: int = 40) -> None:
         super().__init__()
         self.stem = nn.Sequential(convolution(2, 16, (7, 3)), convolution(16, 32, (5, 3), (3, 2)))
-        self.trunk = nn.Sequential(Harmonics(32, width), convolution(width, width, (3, 3)), Separable(width, (25, 1)),
-                                   Harmonics(width, width), convolution(width, width, (3, 5)), Separable(width, (25, 1)))
+        self.trunk = nn.Sequential(
+            Harmonics(32, width), convolution(width, width, (3, 3)), Separable(width, (25, 1)),
+            Harmonics(width, width), convolution(width, width, (3, 5)), Separable(width, (25, 1)))
         self.everywhere = nn.Linear(width, width)
         self.pitches = nn.Conv2d(width, 3, 1)
         self.chord = nn.Sequential(Around(2 * width, 32, 5), Around(32, 32, 9), nn.Conv2d(32, 1, 1))

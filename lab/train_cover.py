@@ -132,8 +132,8 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     planes = np.maximum(planes, turned * behind[:, None, None, None])
     noise = np.where(some(0.4), rng.uniform(0, 0.25, count), 0)[:, None, None, None]
     planes = planes + noise * rng.random(planes.shape, np.float32) ** 2
-    lost = rng.random(planes.shape, np.float32) < np.where(some(0.3), rng.uniform(0, 0.2, count), 0)[:, None, None, None]
-    planes = np.where(lost, 0, planes)
+    share = np.where(some(0.3), rng.uniform(0, 0.2, count), 0)[:, None, None, None]
+    planes = np.where(rng.random(planes.shape, np.float32) < share, 0, planes)
     for i in np.flatnonzero(some(0.25)):                                            # a break, applause, talk
         start = rng.integers(length)
         planes[i, start:start + rng.integers(5, 25)] *= rng.uniform(0, 0.4)
@@ -183,7 +183,8 @@ def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> d
     network.train()
     similarity = vectors[0] @ vectors[1].T
     ranks = (similarity >= similarity.diag()[:, None]).sum(1).float()
-    return {"nearest": round(float((ranks == 1).float().mean()), 4), "reciprocal rank": round(float((1 / ranks).mean()), 4)}
+    return {"nearest": round(float((ranks == 1).float().mean()), 4),
+            "reciprocal rank": round(float((1 / ranks).mean()), 4)}
 
 
 def main() -> None:
@@ -214,7 +215,8 @@ def main() -> None:
         passed, total = time.monotonic() - began, options.minutes * 60
         if passed > total:
             break
-        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warm_up) * max(0.01, 0.5 * (1 + math.cos(math.pi * passed / total)))
+        rate = recipe.learning_rate * min(
+            1, (step + 1) / recipe.warm_up, 0.51 + 0.5 * math.cos(math.pi * passed / total))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -172,7 +172,8 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
-WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0, "notes class": 1.0, "bass class": 1.0, "melody class": 1.5, "harmony": 1.5}
+WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0,
+           "notes class": 1.0, "bass class": 1.0, "melody class": 1.5, "harmony": 1.5}
 
 
 def main() -> None:
@@ -191,7 +192,8 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     began = time.monotonic()
     rendered, real, held = load_pieces(options.data, options.covers, options.crema, options.renditions)
-    print(f"{len(rendered)} rendered, {len(real)} real, {len(held)} held out; {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print(f"{len(rendered)} rendered, {len(real)} real, {len(held)} held out; {time.monotonic() - began:.0f} s",
+          file=sys.stderr)
     network = TonalNetwork(recipe.width).to(memory_format=torch.channels_last)
     if options.start:
         network.load_state_dict(torch.load(options.start))
@@ -202,7 +204,8 @@ def main() -> None:
     began, step, log = time.monotonic(), 0, []
     total = options.minutes * 60
     while (passed := time.monotonic() - began) < total:
-        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warm_up) * max(0.01, 0.5 * (1 + math.cos(math.pi * passed / total)))
+        rate = recipe.learning_rate * min(
+            1, (step + 1) / recipe.warm_up, 0.51 + 0.5 * math.cos(math.pi * passed / total))
         for group in optimiser.param_groups:
             group["lr"] = rate
         planes, labels = batch(rendered, real, recipe, rng)
@@ -229,7 +232,8 @@ def main() -> None:
             print(f"  held out: {examine(averaged, exam)}", file=sys.stderr, flush=True)
     torch.save(averaged.state_dict(), options.out)
     options.out.with_suffix(".json").write_text(json.dumps(
-        {"recipe": asdict(recipe), "steps": step, "minutes": options.minutes, "held out": examine(averaged, exam)}, indent=1))
+        {"steps": step, "minutes": options.minutes, "held out": examine(averaged, exam), "recipe": asdict(recipe)},
+        indent=1))
 
 
 def examine(network: TonalNetwork, exam: list) -> dict[str, float]:

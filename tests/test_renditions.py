@@ -41,7 +41,8 @@ def test_its_chords_are_those_of_the_score_in_another_key(score, seed):
     share = []
     for second, beat in zip(rendition.seconds, rendition.beats, strict=True):
         written = [chord for chord in score.chords if chord.start <= beat < chord.end]
-        sounding = rendition.chords[(rendition.chords["start"] <= second + 0.01) & (rendition.chords["end"] > second + 0.01)]
+        moment = second + 0.01
+        sounding = rendition.chords[(rendition.chords["start"] <= moment) & (rendition.chords["end"] > moment)]
         if written and len(sounding):
             expected = {(written[0].root + interval + rendition.shift) % 12 for interval in written[0].intervals}
             share.append(expected == set(sounding["pitch"].tolist()))

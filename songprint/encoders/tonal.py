@@ -83,8 +83,8 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
     decibels = np.empty((count, BINS), np.float32)
     for size, bins, window, filters in _transforms():
         start = margin + HOP_SAMPLES // 2 - size // 2
-        frames = np.lib.stride_tricks.sliding_window_view(padded[start:], size)[:count * HOP_SAMPLES:HOP_SAMPLES][:count]
-        spectrum = scipy.fft.rfft(frames * window, axis=1)[:, :filters.shape[0]]
+        pieces = np.lib.stride_tricks.sliding_window_view(padded[start:], size)[:count * HOP_SAMPLES:HOP_SAMPLES]
+        spectrum = scipy.fft.rfft(pieces * window, axis=1)[:, :filters.shape[0]]
         power = spectrum.real**2 + spectrum.imag**2                     # (count, fft bins)
         decibels[:, bins] = power @ filters
     return 10 * np.log10(np.maximum(decibels, FLOOR))
