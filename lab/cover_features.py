@@ -3,8 +3,9 @@
     python -m lab.cover_features --data data --covers data/covers --out data/tonal
 
 writes `rendered-WWWWW-KK.npz` (`frames`, and `seconds`, `beats`: which beat of the score is played when) for every
-rendition of `lab.render_covers`, and in the same form `real-NNNNN-00.npz` for every real training track and
-`real-NNNNN-01.npz` for its stretched copy (`lab.copies`), whose beats are seconds of the track.
+rendition of `lab.render_covers`, and in the same form, with seconds of the track as beats, `real-NNNNN-KK.npz` for
+every real training track: as it is, stretched (`lab.copies`), and twice in disguise: another key and tone, with
+the rhythm of another track under it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ import numpy as np
 
 from lab import copies
 from lab.corpus import SAMPLE_RATE, Track, load_pcm, load_tracks
+from lab.train_tonal import disguised, shifted
 from songprint.encoders import WEIGHTS, tonal
+
+LONGEST = 150.0                         # seconds of a real track
+DISGUISE = 7.0                          # decibels by which its tone changes
 
 
 @cache
@@ -50,18 +55,27 @@ def _rendered(job: tuple[Path, Path]) -> float:
 
 
 def _real(job: tuple[Path, Track, int, Path]) -> float:
+    """Take 0 is the track, 1 its stretched copy; later ones are the track in disguise."""
     data, track, number, target = job
-    if number == 0:
-        samples = load_pcm(data, track)
-        copied = sources = np.array([0.0, len(samples) / SAMPLE_RATE])
-    else:
-        samples = load_pcm(data, track, ".stretched")
+    samples = load_pcm(data, track)[:int(LONGEST * SAMPLE_RATE)]
+    copied = sources = np.array([0.0, len(samples) / SAMPLE_RATE])
+    if number == 1:
         table = [(start, source, length, tempo) for source, start, length, tempo
-                 in copies.blocks(track.id, len(load_pcm(data, track)))]
+                 in copies.blocks(track.id, len(load_pcm(data, track))) if source < len(samples)]
+        samples = load_pcm(data, track, ".stretched")[:table[-1][0] + table[-1][2]]
         copied = np.array([time for start, _, length, _ in table for time in (start, start + length - 1)]) / SAMPLE_RATE
         sources = np.array([time for _, source, length, tempo in table
                             for time in (source, source + (length - 1) * tempo)]) / SAMPLE_RATE
-    found = frames(samples)
+    if number < 2:
+        found = frames(samples)
+    else:
+        rng = np.random.default_rng([track.id, number])
+        others = [other for other in load_tracks(data, "train") if other.path]
+        other = load_pcm(data, others[rng.integers(len(others))])
+        decibels, behind = (tonal.spectrogram(np.asarray(part, np.float32) / 32767)
+                            for part in (samples, np.resize(other, len(samples))))
+        decibels = shifted(disguised(decibels, behind, rng, DISGUISE), int(rng.integers(-15, 16)), -90.0)
+        found = tonal.read(decibels.astype(np.float32)[:len(decibels) // 2 * 2], network())
     np.savez_compressed(target, frames=found, seconds=copied, beats=sources)
     return len(found) / tonal.FRAMES_PER_SECOND
 
@@ -77,7 +91,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     rendered = [(path, options.out / f"rendered-{path.name}") for path in sorted(options.covers.glob("?????-??.npz"))]
     real = [(options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
-            for track in load_tracks(options.data, "train") if track.path for number in (0, 1)]
+            for track in load_tracks(options.data, "train") if track.path for number in range(4)]
     began, done = time.monotonic(), 0.0
     with ProcessPoolExecutor(options.processes) as pool:
         for function, jobs in ((_real, real), (_rendered, [] if options.real else rendered)):

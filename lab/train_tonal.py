@@ -110,15 +110,11 @@ def excerpt(piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Gener
         return np.pad(part, ((0, count - len(part)), (0, 0)))
 
     decibels = cut(piece.spectrogram, first * rate, frames * rate) / STEPS_A_DB - 90.0
+    other = None
     if mixed is not None:
         start = int(rng.integers(max(1, len(mixed.spectrogram) - frames * rate)))
         other = cut(mixed.spectrogram, start, frames * rate) / STEPS_A_DB - 90.0
-        # whatever is tonal in it is smeared: only its rhythm and colour disturb
-        other = tonal._smoothed(other, 19, axis=1) - rng.uniform(3, 25)
-        decibels = 10 * np.log10(10 ** (decibels / 10) + 10 ** (other / 10))
-    decibels = decibels + np.interp(np.arange(tonal.BINS), np.linspace(0, tonal.BINS, 8), rng.normal(0, 4, 8))
-    if rng.random() < 0.3:                              # a noise floor
-        decibels = np.maximum(decibels, decibels.max() - rng.uniform(35, 70) + rng.normal(0, 3, decibels.shape))
+    decibels = disguised(decibels, other, rng)
     bins = int(rng.integers(-18, 19))                   # thirds of a semitone
     semitones = round(bins / tonal.BINS_A_SEMITONE)
     decibels = shifted(decibels, bins, -90.0)
@@ -130,6 +126,18 @@ def excerpt(piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Gener
     labels["harmony"] = (np.full((frames, 12), -1.0) if piece.harmony is None else
                          np.roll(cut(piece.harmony, first, frames) / 255, semitones, axis=1)).astype(np.float32)
     return tonal.normalise(decibels.astype(np.float32)), labels
+
+
+def disguised(decibels: np.ndarray, other: np.ndarray | None, rng: np.random.Generator, colour: float = 4.0
+              ) -> np.ndarray:
+    """A spectrogram in another tone, with the rhythm of another under it, or noise. `colour` in decibels."""
+    if other is not None:               # whatever is tonal in it is smeared
+        other = tonal.smoothed(other, 19, axis=1) - rng.uniform(3, 25)
+        decibels = 10 * np.log10(10 ** (decibels / 10) + 10 ** (other / 10))
+    decibels = decibels + np.interp(np.arange(tonal.BINS), np.linspace(0, tonal.BINS, 8), rng.normal(0, colour, 8))
+    if rng.random() < 0.3:
+        decibels = np.maximum(decibels, decibels.max() - rng.uniform(35, 70) + rng.normal(0, 3, decibels.shape))
+    return decibels
 
 
 def shifted(values: np.ndarray, steps: int, fill: float) -> np.ndarray:

@@ -64,8 +64,12 @@ def frames(blocks: Iterable[np.ndarray], network: Network) -> tuple[np.ndarray, 
 
 def _activations(samples: np.ndarray, network: Network) -> np.ndarray:
     """Samples -> (frames, 48) uint8 in steps of 17."""
-    count = len(samples) // FRAME_SAMPLES
-    decibels = spectrogram(samples[:count * FRAME_SAMPLES])
+    return read(spectrogram(samples[:len(samples) // FRAME_SAMPLES * FRAME_SAMPLES]), network)
+
+
+def read(decibels: np.ndarray, network: Network) -> np.ndarray:
+    """A spectrogram (2 n, 246) -> tonal frames (n, 48) uint8, all at once."""
+    count = len(decibels) // SPECTRA_A_FRAME
     activations = network(normalise(decibels)[None])[0]
     loudest = decibels.max(axis=1).reshape(count, SPECTRA_A_FRAME).max(axis=1)
     steps = np.rint(activations * STEPS) * (loudest > QUIET)[:, None]
@@ -113,13 +117,13 @@ def _transforms() -> list[tuple[int, slice, np.ndarray, np.ndarray]]:
 
 def normalise(decibels: np.ndarray) -> np.ndarray:
     """(spectra, 246) dB -> (2, 246, spectra) float32: against the loudness around, and against the colour around."""
-    level = _smoothed(decibels.mean(axis=1), LEVEL_SPECTRA, axis=0)
-    colour = _smoothed(decibels, NEIGHBOURHOOD, axis=1)
+    level = smoothed(decibels.mean(axis=1), LEVEL_SPECTRA, axis=0)
+    colour = smoothed(decibels, NEIGHBOURHOOD, axis=1)
     planes = np.stack([decibels - level[:, None], decibels - colour])
     return (planes / 20).clip(-2, 4).transpose(0, 2, 1).astype(np.float32)
 
 
-def _smoothed(values: np.ndarray, width: int, axis: int) -> np.ndarray:
+def smoothed(values: np.ndarray, width: int, axis: int) -> np.ndarray:
     """The mean over `width` neighbours; at the ends, over those there are."""
     sums = np.cumsum(values, axis=axis, dtype=np.float64)
     sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis)), sums], axis)
