@@ -15,8 +15,7 @@ class Kind(StrEnum):
     COVER = "cover"             # another rendition of the same song
 
 
-# Bytes of each frame of the evidence kept beside the vectors: landmarks, tonal activations.
-EVIDENCE_COLUMNS = {Kind.RECORDING: 2, Kind.COVER: 36}
+LANDMARKS_A_FRAME = 2       # at most
 
 
 @dataclass(frozen=True)

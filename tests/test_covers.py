@@ -71,7 +71,7 @@ def test_adding_makes_both_kinds(both, tunes, processes):
         assert level.searched == 4 and level.index.recording_ids() == {each.id for each in report.added}
         assert {made.encoder_id for _, made in both.catalog.each_embeddings(kind, range(9))} == {level.spec.id}
     first = both.catalog.embeddings(Kind.COVER, report.added[0].id)
-    assert len(first) == 5 and first.evidence.shape == (200, 36)
+    assert len(first) == 5 and first.evidence.shape == (200, 48)
     assert both.lacking(Kind.COVER) == 0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from songprint import confidence
 from songprint.encoders import EncoderSpec
+from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
 
 SAMPLE_RATE = 8000
@@ -87,7 +88,7 @@ class ToyCoverEncoder:
         return Embeddings(self.embed(frames), 5.0, self.id, frames), len(samples) / SAMPLE_RATE
 
     def embed(self, frames: np.ndarray) -> np.ndarray:
-        """Tonal frames (n, 36) -> (m, 256)."""
+        """Tonal frames (n, 48) -> (m, 256)."""
         last = max(0, len(frames) - 100)
         starts = [min(start, last) for start in range(0, last + 25, 25)] if len(frames) else []
         vectors = np.zeros((len(starts), 256), np.float32)
@@ -104,7 +105,7 @@ class ToyCoverEncoder:
 
 
 def _pitch_classes(samples: np.ndarray) -> np.ndarray:
-    """(n,) -> tonal frames (m, 36), five a second, the same in all three channels; silence gives zeros."""
+    """(n,) -> tonal frames (m, 48), five a second, the same in all channels; silence gives zeros."""
     size = SAMPLE_RATE // 5
     windows = samples[:len(samples) // size * size].reshape(-1, size) * np.hanning(size)
     spectrum = np.abs(np.fft.rfft(windows, axis=1))
@@ -114,7 +115,7 @@ def _pitch_classes(samples: np.ndarray) -> np.ndarray:
     chroma = np.stack([spectrum[:, kept][:, classes == each].sum(axis=1) for each in range(12)], axis=1)
     loudest = chroma.max(axis=1, keepdims=True) if len(chroma) else np.ones((0, 1))
     levels = np.where(loudest > 1, 15 * chroma / np.maximum(loudest, 1e-9), 0).round()
-    return np.tile((17 * levels).astype(np.uint8), (1, 3))
+    return np.tile((17 * levels).astype(np.uint8), (1, COLUMNS // PITCH_CLASSES))
 
 
 def _project(windows: np.ndarray) -> np.ndarray:

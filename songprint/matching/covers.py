@@ -11,8 +11,8 @@ import numpy as np
 from songprint import confidence
 from songprint.confidence import Calibration
 from songprint.encoders import EncoderSpec
+from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
-from songprint.tonal_align import FRAMES_PER_SECOND
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
