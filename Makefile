@@ -24,7 +24,7 @@ test-heavy: $(VENV)/ready-to-test  ## the tests that take minutes
 
 lab: $(VENV)/ready-to-test  ## what training and measuring need besides (PyTorch)
 	$(BIN)/pip install --quiet -r lab/requirements.txt
-	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1  # they name more than they use
+	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1 crema==0.2.0  # they name more than they use
 
 clean:  ## remove what was built: .venv, build, caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -28,7 +28,7 @@ import songprint
 from lab import degrade, synth
 from songprint import audio
 from songprint.library import Library
-from songprint.types import Embeddings, Tags
+from songprint.types import Embeddings, Kind, Tags
 
 RATE = 16000                # of the clips
 CLIP_SECONDS = 10.0
@@ -49,8 +49,8 @@ FUNCTIONS = {               # whose time is counted apart; what they call of eac
     "verify": ["songprint.align.verify"],
     "refine": ["songprint.align.refine"],
     "second witness": ["songprint.encoders.landmarks.Scene.__init__", "songprint.encoders.landmarks.Scene.testimony"],
-    "rivals": ["songprint.identify._rivals"],
-    "embeddings": ["songprint.store.Store.embeddings_of", "songprint.catalog.Catalog.embeddings_of"],
+    "rivals": ["songprint.matching.recordings._rivals"],
+    "embeddings": ["songprint.level.Level.embeddings_of"],
     "catalogue": ["songprint.store.Store.refresh", "songprint.catalog.Catalog.recordings_with"],
 }
 
@@ -109,10 +109,11 @@ def measure_adding(folder: Path, music: Path, workers: int | None) -> None:
 
 def measure_storage(folder: Path) -> None:
     with songprint.open(folder) as library:
-        stats, dim = library.stats(), library.store.spec.dim
+        stats = library.stats()
+        numbers = sum(level.segments * library.store.levels[level.kind].spec.dim for level in stats.levels)
     size = stats.catalogue_bytes + stats.index_bytes
     tell("storage", f"{size / 1e6 / (stats.duration / 3600):.2f} MB an hour of music ({stats.recordings} recordings,"
-                    f" {stats.duration / 3600:.0f} hours; {stats.segments * dim / size:.0%} of it embeddings)")
+                    f" {stats.duration / 3600:.0f} hours; {numbers / size:.0%} of it embeddings)")
 
 
 def measure_identifying(folder: Path, files: list[tuple[Path, str]]) -> None:
@@ -144,17 +145,17 @@ def measure_identifying(folder: Path, files: list[tuple[Path, str]]) -> None:
 
 def fill_up(library: Library, tracks: int) -> None:
     """Add recordings that were never audio until there are `tracks`."""
-    catalog, spec = library.store.catalog, library.store.spec
+    catalog, spec = library.store.catalog, library.store.levels[Kind.RECORDING].spec
     rng = np.random.default_rng(0)
     rows = int(TRACK_SECONDS / spec.hop) - 1
     for number in range(tracks - len(library)):
         peaks = rng.integers(1, 256, (rows * 16, 2), np.uint8) * (rng.random((rows * 16, 2)) < 0.6)
         vectors = Embeddings(walk(rows, spec.dim, rng), spec.hop, spec.id, peaks.astype(np.uint8))
         catalog.add(tags=Tags(title=f"Walk {number}", artists=("Nobody",)), duration=TRACK_SECONDS,
-                    source=f"/nowhere/{number}", content_hash=f"walk-{number}", vectors=vectors)
+                    source=f"/nowhere/{number}", content_hash=f"walk-{number}", embeddings={Kind.RECORDING: vectors})
     began = time.perf_counter()
     library.store.tidy()
-    tell("index of the whole library", f"{library.stats().index_kind}, {time.perf_counter() - began:.1f} s")
+    tell("index of the whole library", f"{library.stats().levels[0].index}, {time.perf_counter() - began:.1f} s")
 
 
 def walk(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:

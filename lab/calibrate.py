@@ -23,9 +23,9 @@ import numpy as np
 from lab import clips, corpus
 from songprint import align, confidence
 from songprint.encoders import WEIGHTS, Encoder, load_encoder
-from songprint.identify import Hypothesis, Query, hypotheses, windows_of
+from songprint.matching.recordings import Hypothesis, Query, hypotheses, windows_of
 from songprint.store import Store
-from songprint.types import Tags
+from songprint.types import Kind, Tags
 
 RATES = (0.05, 0.01, 0.001, 0.0001)     # false-accept rates that get a threshold,
 COUNTED = 0.01                          # those below this by the shape of the tail: too few clips to count them
@@ -59,7 +59,7 @@ def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder)
         samples = np.asarray(corpus.load_pcm(data, track)).astype(np.float32) / 32768
         ids[track.path] = store.catalog.add(
             tags=Tags(title=track.name), duration=track.duration, source=track.path,
-            content_hash=f"{track.id:032x}", vectors=encoder.encode(samples)).id
+            content_hash=f"{track.id:032x}", embeddings={Kind.RECORDING: encoder.encode(samples)}).id
         if number % 50 == 0 or number == len(tracks):
             print(f"{number}/{len(tracks)} tracks", file=sys.stderr)
     store.refresh()
@@ -69,7 +69,8 @@ def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder)
 def ask(query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()
         ) -> tuple[Question, list[Hypothesis]]:
     """The three most likely lines of a clip's only window."""
-    found = [h for window in windows_of(query) for h in hypotheses(query, store, window, leave_out)][:3]
+    level = store.levels[Kind.RECORDING]
+    found = [h for window in windows_of(query) for h in hypotheses(query, level, window, leave_out)][:3]
     return Question([h.features for h in found], [h.line.recording_id == truth for h in found], length), found
 
 
@@ -82,7 +83,7 @@ def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tupl
     right = next((h.line for h in found if h.line.recording_id == truth), None)
     if right is None:
         return known, None
-    rows = {h.line.recording_id: store.catalog.embeddings(h.line.recording_id).vectors for h in found}
+    rows = {h.line.recording_id: store.catalog.embeddings(Kind.RECORDING, h.line.recording_id).vectors for h in found}
     same = {h.line.recording_id for h in found
             if align.likeness(right, h.line, rows[truth], rows[h.line.recording_id]) > align.SAME}
     return known, ask(query, store, length, leave_out={truth} | same)[0]
@@ -114,7 +115,7 @@ def best_logits(questions: list[Question], weights: np.ndarray, bias: float) -> 
 
 def best_answers(questions: list[Question], weights: np.ndarray, bias: float) -> list[tuple[float, bool]]:
     """The most probable line of each question: its log-odds, and whether it is right."""
-    judge = confidence.Calibration(tuple(weights), bias, thresholds={})
+    judge = confidence.Calibration(confidence.FEATURES, tuple(weights), bias, thresholds={})
     return [max(zip(map(judge.logit, q.features), q.right, strict=True), default=(-20.0, False)) for q in questions]
 
 

@@ -38,6 +38,7 @@ from songprint.confidence import Calibration
 from songprint.config import Settings
 from songprint.errors import SongprintError
 from songprint.library import Library
+from songprint.types import Kind
 
 SAME = 0.85                         # mean cosine of two places of a recording that are one loop
 NOTHINGS = 5                        # of each kind of silence, tones, noise and speech
@@ -63,17 +64,18 @@ def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, 
     """Ask all systems the same clips, of music that they hold and of music that they do not."""
     music = [path.resolve() for path in music]
     with tempfile.TemporaryDirectory() as folder:
-        with Library(Path(folder) / "library", create=True) as library:
+        settings = Settings(kinds=("recording",), threshold=0.0, threads=os.cpu_count())
+        with Library(Path(folder) / "library", create=True, settings=settings) as library:
             ids, seconds, ours = fill(library, music)
         held = [path for path in music if str(path) in ids]
         systems = [ours, *(fill_peer(peer, held, seconds) for peer in against)]
         # threshold 0: every best line is reported, the thresholds are applied afterwards
-        with Library(Path(folder) / "library", settings=Settings(threshold=0.0, threads=os.cpu_count())) as library:
+        with Library(Path(folder) / "library", settings=settings) as library:
             asks = {SONGPRINT: partial(ask_library, library)} | {peer.name: peer.ask for peer in against}
             answers = [answer
                        for number, clip in enumerate(_clips(held, unknown, around, per_condition, seed, wide))
                        for answer in ask_all(asks, number, clip, ids, library)]
-            spec = library.store.encoder.spec
+            spec = library.store.levels[Kind.RECORDING].spec
             run = Run(command, machine(), library.stats().recordings, seconds / 3600,
                       Calibration.from_spec(spec.calibration).threshold(0.01), tuple(systems))
     return run, answers
@@ -97,7 +99,7 @@ def fill(library: Library, files: list[Path]) -> tuple[dict[str, int], float, Sy
     ids |= {known.path: known.recording_id for known in added.known}        # the same content twice
     stats = library.stats()
     size = (stats.catalogue_bytes + stats.index_bytes) / 1e6
-    version = f"{songprint.__version__}, {stats.encoder_id}"
+    version = f"{songprint.__version__}, {stats.levels[0].encoder_id}"
     return ids, stats.duration, System(SONGPRINT, version, added.audio_seconds / added.elapsed,
                                        size / (stats.duration / 3600))
 
@@ -137,7 +139,7 @@ def ask_all(asks: dict[str, Ask], number: int, clip: clips.Clip, ids: dict[str, 
 
 def repeats(library: Library, recording_id: int, start: float, reported: float, length: float) -> bool:
     """Whether the recording sounds the same at another place: a loop, where either is right."""
-    stored = library.store.catalog.embeddings(recording_id)
+    stored = library.store.catalog.embeddings(Kind.RECORDING, recording_id)
     rows = np.arange(round(length / stored.hop))
 
     def at(place: float) -> np.ndarray:

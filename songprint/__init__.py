@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -34,8 +34,8 @@ _HOMES = {"Library": "library", "Recording": "types", "Match": "types", "Report"
           "SongprintError": "errors", "AudioError": "errors", "LibraryError": "errors"}
 
 
-def open(path: str | Path | None = None, *, create: bool = False, encoder: Encoder | None = None,
-         settings: Settings | None = None) -> Library:
+def open(path: str | Path | None = None, *, create: bool = False,
+         encoder: Encoder | Sequence[Encoder] | None = None, settings: Settings | None = None) -> Library:
     """Open the library in a folder; with `create`, make it if there is none.
 
     Without a path, the one in the settings ($SONGPRINT_LIBRARY, or a folder in your home).

@@ -1,8 +1,7 @@
 """The catalogue: recordings and their embeddings, in SQL. It is the truth; all else is derived from it.
 
-A recording and its embeddings are written in one transaction, so it is there as a whole or not at all,
-whatever happens to the process or the machine. Vectors are kept as int8, a byte for each number: 0.2 MB an hour,
-and landmarks 0.2 MB an hour.
+A recording and its embeddings of all kinds are written in one transaction, so it is there as a whole or not at
+all, whatever happens to the process or the machine. What they take is told in `packing.py`.
 
 The statements suit any database that SQLAlchemy knows; what only SQLite needs is in `sqlite.py`.
 """
@@ -10,19 +9,19 @@ The statements suit any database that SQLAlchemy knows; what only SQLite needs i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from songprint import __version__, schema, sqlite
 from songprint.errors import LibraryError, LibraryVersionError, RecordingNotFound
 from songprint.packing import StoredRows, pack_evidence, quantise, restore, unpack_evidence
-from songprint.schema import embeddings, library, recordings
+from songprint.schema import embeddings, encoders, library, recordings
 from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
 FILE_NAME = "catalogue.sqlite"
@@ -34,8 +33,12 @@ class State:
     """Where the catalogue is: `revision` grows with every change of what is searched."""
 
     revision: int
-    encoder_id: str             # whose vectors are searched; empty while nothing was ever added
+    encoders: Mapping[Kind, str]    # whose vectors are searched; a kind of which there are none is not in it
     schema_version: int
+
+    def encoder_id(self, kind: Kind) -> str:
+        """The encoder of this kind; empty while nothing of it was ever added."""
+        return self.encoders.get(kind, "")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Totals:
 
     recordings: int
     duration: float             # seconds
-    segments: int
+    segments: dict[Kind, int]
 
 
 class Catalog:
@@ -69,8 +72,8 @@ class Catalog:
         return self._database.readonly
 
     def add(self, *, tags: Tags, duration: float, source: str, content_hash: str,
-            vectors: Embeddings) -> Recording | Known:
-        """Keep a recording with its embeddings; when this returns, it survives a power cut.
+            embeddings: Mapping[Kind, Embeddings]) -> Recording | Known:
+        """Keep a recording with its embeddings of every kind; when this returns, it survives a power cut.
 
         A content that is there already is left as it is, and comes back as `Known`.
         """
@@ -78,9 +81,10 @@ class Catalog:
                                "content_hash": content_hash, "added_at": schema.now()}
         try:
             with self._writing() as connection:
-                self._claim_encoder(connection, vectors.encoder_id)
                 recording_id = connection.execute(insert(recordings).values(row)).inserted_primary_key[0]
-                connection.execute(insert(embeddings).values(_packed(recording_id, vectors)))
+                for kind, made in embeddings.items():
+                    self._claim_encoder(connection, kind, made.encoder_id)
+                    connection.execute(insert(schema.embeddings).values(_packed(recording_id, kind, made)))
                 return _to_recording(connection.execute(
                     select(recordings).where(recordings.c.id == recording_id)).one())
         except IntegrityError:
@@ -130,62 +134,65 @@ class Catalog:
             rows = connection.execute(select(recordings).where(and_(True, *holds)).order_by(recordings.c.id))
             return [_to_recording(row) for row in rows]
 
-    def embeddings(self, recording_id: int) -> Embeddings:
+    def embeddings(self, kind: Kind, recording_id: int) -> Embeddings:
         """The embeddings of one recording; RecordingNotFound when there are none."""
-        found = self.embeddings_of([recording_id])
+        found = dict(self.each_embeddings(kind, [recording_id]))
         if recording_id not in found:
             raise _not_found(recording_id)
         return found[recording_id]
 
-    def embeddings_of(self, recording_ids: Iterable[int]) -> dict[int, Embeddings]:
-        """The embeddings of these recordings; those that were removed meanwhile are left out."""
-        return dict(self.each_embeddings(sorted(set(recording_ids))))
-
-    def each_embeddings(self, recording_ids: Sequence[int], *, as_stored: bool = False
+    def each_embeddings(self, kind: Kind, recording_ids: Iterable[int], *, as_stored: bool = False
                         ) -> Iterator[tuple[int, Embeddings]]:
         """One recording after the other, for going through the whole library in bounded memory.
 
-        With `as_stored` the vectors are `StoredRows`, for those who want a few rows of each.
+        Those that have none of this kind, or were removed meanwhile, are left out. With `as_stored` the vectors
+        are `StoredRows`, for those who want a few rows of each.
         Between two batches no transaction is open, so a slow reader does not hold up the writers.
         """
-        for ids in _batches(recording_ids):
+        for ids in _batches(sorted(set(recording_ids))):
             with self._reading() as connection:
-                rows = connection.execute(select(embeddings).join(
-                    library, library.c.encoder_id == embeddings.c.encoder_id).where(
+                rows = connection.execute(_of_kind(kind, embeddings).where(
                     embeddings.c.recording_id.in_(ids)).order_by(embeddings.c.recording_id)).all()
             yield from ((row.recording_id, self._unpacked(row, as_stored)) for row in rows)
 
-    def searched(self) -> dict[int, int]:
+    def searched(self, kind: Kind) -> dict[int, int]:
         """The recordings that can be searched with the library's encoder, and how many segments each has."""
         with self._reading() as connection:
-            rows = connection.execute(select(embeddings.c.recording_id, embeddings.c.count).join(
-                library, library.c.encoder_id == embeddings.c.encoder_id))
+            rows = connection.execute(_of_kind(kind, embeddings.c.recording_id, embeddings.c.count))
             return {row.recording_id: row.count for row in rows}
 
     def state(self) -> State:
-        """Cheap enough to ask before every query (0.1 ms)."""
+        """Cheap enough to ask before every query (0.2 ms)."""
         with self._reading() as connection:
-            return State(*connection.execute(
-                select(library.c.revision, library.c.encoder_id, library.c.schema_version)).one())
+            revision, version = connection.execute(select(library.c.revision, library.c.schema_version)).one()
+            present = connection.execute(select(encoders.c.kind, encoders.c.encoder_id))
+            return State(revision, {Kind(kind): encoder_id for kind, encoder_id in present}, version)
 
     def totals(self) -> Totals:
-        """How many recordings, seconds and segments there are."""
+        """How many recordings, seconds and segments of each kind there are."""
         with self._reading() as connection:
             count, duration = connection.execute(
                 select(func.count(), func.coalesce(func.sum(recordings.c.duration), 0.0))).one()
-            segments = connection.scalar(select(func.coalesce(func.sum(embeddings.c.count), 0)).join(
-                library, library.c.encoder_id == embeddings.c.encoder_id))
-        return Totals(count, float(duration), int(segments))
+            segments = connection.execute(select(embeddings.c.kind, func.sum(embeddings.c.count)).join(
+                encoders, _SEARCHED).group_by(embeddings.c.kind))
+            return Totals(count, float(duration), {Kind(kind): int(number) for kind, number in segments})
 
-    def dim(self) -> int | None:
+    def held(self, kind: Kind) -> tuple[int, int]:
+        """How many recordings have embeddings of this kind, and the bytes that they take."""
+        size = func.length(embeddings.c.vectors) + func.coalesce(func.length(embeddings.c.evidence), 0)
+        with self._reading() as connection:
+            count, total = connection.execute(_of_kind(kind, func.count(), func.coalesce(func.sum(size), 0))).one()
+            return int(count), int(total)
+
+    def dim(self, kind: Kind) -> int | None:
         """The width of the vectors that are searched; None while there are none."""
         with self._reading() as connection:
-            return connection.scalar(select(embeddings.c.dim).join(
-                library, library.c.encoder_id == embeddings.c.encoder_id).limit(1))
+            return connection.scalar(_of_kind(kind, embeddings.c.dim).limit(1))
 
-    def lacking(self, encoder_id: str) -> list[Recording]:
+    def lacking(self, kind: Kind, encoder_id: str) -> list[Recording]:
         """The recordings that this encoder has not read."""
-        read = select(embeddings.c.recording_id).where(embeddings.c.encoder_id == encoder_id)
+        read = select(embeddings.c.recording_id).where(
+            embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id)
         with self._reading() as connection:
             rows = connection.execute(
                 select(recordings).where(recordings.c.id.not_in(read)).order_by(recordings.c.id))
@@ -198,18 +205,20 @@ class Catalog:
                 f"the library at {self.folder} was made with the encoder {present}, and this Songprint has"
                 f" {wanted}. `songprint --library {self.folder} rebuild --reencode` reads its files again")
 
-    def add_embeddings(self, recording_id: int, vectors: Embeddings) -> None:
-        """Keep what another encoder made of a recording, beside what is searched now (see `adopt`)."""
+    def add_embeddings(self, recording_id: int, made: Mapping[Kind, Embeddings]) -> None:
+        """Keep what other encoders made of a recording, beside what is searched now (see `adopt`)."""
         with self._writing() as connection:
-            connection.execute(insert(embeddings).values(_packed(recording_id, vectors)))
+            connection.execute(insert(embeddings), [_packed(recording_id, kind, each) for kind, each in made.items()])
 
-    def adopt(self, encoder_id: str) -> None:
+    def adopt(self, kind: Kind, encoder_id: str) -> None:
         """Search with this encoder from now on, and drop what others made of the recordings it has read."""
-        newer = select(embeddings.c.recording_id).where(embeddings.c.encoder_id == encoder_id).subquery()
+        newer = select(embeddings.c.recording_id).where(
+            embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id).subquery()
         with self._writing() as connection:
-            connection.execute(update(library).values(encoder_id=encoder_id))
+            connection.execute(delete(encoders).where(encoders.c.kind == kind.value))
+            connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
             connection.execute(delete(embeddings).where(
-                embeddings.c.encoder_id != encoder_id,
+                embeddings.c.kind == kind.value, embeddings.c.encoder_id != encoder_id,
                 embeddings.c.recording_id.in_(select(newer.c.recording_id))))
 
     def problems(self) -> list[str]:
@@ -268,11 +277,11 @@ class Catalog:
             connection.execute(update(library).values(revision=library.c.revision + 1))
             yield connection
 
-    def _claim_encoder(self, connection: Connection, encoder_id: str) -> None:
-        present = connection.scalar(select(library.c.encoder_id))
-        self.check_encoder(present, encoder_id)
+    def _claim_encoder(self, connection: Connection, kind: Kind, encoder_id: str) -> None:
+        present = connection.scalar(select(encoders.c.encoder_id).where(encoders.c.kind == kind.value))
+        self.check_encoder(present or "", encoder_id)
         if not present:
-            connection.execute(update(library).values(encoder_id=encoder_id))
+            connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
 
     def _unpacked(self, row: Row, as_stored: bool) -> Embeddings:
         damaged = LibraryError(f"the embeddings of recording {row.recording_id} in {self.file} are damaged."
@@ -288,11 +297,18 @@ class Catalog:
         return Embeddings(vectors, row.hop, row.encoder_id, evidence)
 
 
-def _packed(recording_id: int, vectors: Embeddings) -> dict[str, object]:
-    return {"recording_id": recording_id, "kind": Kind.RECORDING.value, "encoder_id": vectors.encoder_id,
-            "hop": vectors.hop, "count": len(vectors), "dim": vectors.vectors.shape[1],
-            "vectors": quantise(vectors.vectors).tobytes(),
-            "evidence": pack_evidence(Kind.RECORDING, vectors.evidence)}
+# The embeddings that are searched: those of each kind's present encoder.
+_SEARCHED = and_(encoders.c.kind == embeddings.c.kind, encoders.c.encoder_id == embeddings.c.encoder_id)
+
+
+def _of_kind(kind: Kind, *columns: object) -> Select:
+    return select(*columns).join(encoders, _SEARCHED).where(embeddings.c.kind == kind.value)
+
+
+def _packed(recording_id: int, kind: Kind, made: Embeddings) -> dict[str, object]:
+    return {"recording_id": recording_id, "kind": kind.value, "encoder_id": made.encoder_id,
+            "hop": made.hop, "count": len(made), "dim": made.vectors.shape[1],
+            "vectors": quantise(made.vectors).tobytes(), "evidence": pack_evidence(kind, made.evidence)}
 
 
 def _to_row(tags: Tags) -> dict[str, object]:

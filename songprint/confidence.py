@@ -29,6 +29,7 @@ APART = 1.25                # seconds from which two segments share no sound
 class Calibration:
     """A fitted judge. `thresholds` maps a false-accept rate, as text, to a confidence from 0 to 100."""
 
+    features: tuple[str, ...]
     weights: tuple[float, ...]          # one per feature
     bias: float
     thresholds: dict[str, float]
@@ -37,10 +38,7 @@ class Calibration:
     def from_spec(cls, values: dict) -> Calibration:
         if not values:
             raise EncoderError("this encoder has no calibration: run `python -m lab.calibrate` after its export")
-        if tuple(values["features"]) != FEATURES:
-            raise EncoderError("the calibration of this encoder was made for another version of Songprint: "
-                               "run `python -m lab.calibrate`")
-        return cls(tuple(values["weights"]), values["bias"], values["thresholds"])
+        return cls(tuple(values["features"]), tuple(values["weights"]), values["bias"], values["thresholds"])
 
     def threshold(self, rate: float) -> float:
         """The confidence at which at most a share `rate` of the clips of unknown music is answered.
@@ -55,7 +53,11 @@ class Calibration:
 
     def logit(self, features: dict[str, float]) -> float:
         """Log-odds that the name is right."""
-        return self.bias + sum(weight * features[name] for weight, name in zip(self.weights, FEATURES, strict=True))
+        if unknown := set(self.features) - features.keys():
+            raise EncoderError("the calibration of this encoder was made for another version of Songprint"
+                               f" (it asks for {', '.join(sorted(unknown))}): run `python -m lab.calibrate`")
+        return self.bias + sum(weight * features[name]
+                               for weight, name in zip(self.weights, self.features, strict=True))
 
 
 def features(line: Line, testimony: Testimony, rivals: list[np.ndarray], vectors: np.ndarray, hits: np.ndarray,

@@ -17,7 +17,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from songprint.errors import SettingsError
+from songprint.types import Kind
 
+KINDS = tuple(str(kind) for kind in Kind)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -37,6 +39,7 @@ class Settings:
     threads: int = 1                # threads of the network while identifying
     false_accepts: float = 0.01     # share of unknown clips that may be answered: 0.05, 0.01, 0.001 or 0.0001
     threshold: float | None = None  # confidence from which a match is an answer; None: the one for that share
+    kinds: tuple[str, ...] = KINDS  # of match: without "cover" adding takes half the time and less room
     exact_limit: int = 200_000      # segments up to which the search is exact (about 28 hours of music)
     busy_timeout: float = 30.0      # seconds to wait while another process writes to the library
     log_level: str = "warning"
@@ -49,6 +52,9 @@ class Settings:
                     "must lie between 0 and 1 (0.01: one of 100 clips of unknown music may be answered)")
         self._check(self.threshold is None or 0 <= self.threshold <= 100, "threshold",
                     "must lie between 0 and 100 (the confidence of an answer)")
+        object.__setattr__(self, "kinds", tuple(self.kinds))
+        self._check(Kind.RECORDING in self.kinds and set(self.kinds) <= set(KINDS), "kinds",
+                    'must be ["recording", "cover"], or ["recording"] to do without covers')
         self._check(self.exact_limit >= 0, "exact_limit", "must be 0 or more (segments)")
         self._check(self.busy_timeout > 0, "busy_timeout", "must be positive (seconds)")
         self._check(self.log_level in LOG_LEVELS, "log_level", f"must be one of {', '.join(LOG_LEVELS)}")
@@ -106,6 +112,8 @@ def _value(name: str, value: object, *, origin: str) -> object:
         near = difflib.get_close_matches(name, _names(), n=1, cutoff=0.5)
         advice = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(_names())}"
         raise SettingsError(f"unknown setting '{name}' in {origin}: {advice}")
+    if name == "kinds":
+        return _listed(value, origin)
     kind = {"library": Path, "log_level": str, "threshold": float, "false_accepts": float,
             "busy_timeout": float}.get(name, int)
     suits = isinstance(value, (str, int, float) if kind is float else (str, int) if kind is int else str)
@@ -115,6 +123,14 @@ def _value(name: str, value: object, *, origin: str) -> object:
         return kind(value)
     except ValueError as error:
         raise SettingsError(f"{name}={value!r} in {origin} must be {_in_words(kind)}") from error
+
+
+def _listed(value: object, origin: str) -> tuple[str, ...]:
+    """Kinds as a list, or parted by commas: the environment knows text alone."""
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise SettingsError(f'kinds={value!r} in {origin} must be a list of names, as ["recording", "cover"]')
+    return tuple(word.strip() for word in words)
 
 
 def _names() -> list[str]:

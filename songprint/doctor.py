@@ -16,8 +16,9 @@ import numpy as np
 
 from songprint import audio, encoders
 from songprint.config import Settings
+from songprint.encoders import SHIPPED
 from songprint.library import Library
-from songprint.types import Recording
+from songprint.types import Kind, Recording
 
 RATE = 16000                    # of the known recording
 CUT = slice(6 * RATE, 14 * RATE)
@@ -38,7 +39,10 @@ def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
     """Check the installation, then the library at `library` if one is given. Writes only a temporary one."""
     for name in ("onnxruntime", "faiss-cpu", "av"):
         yield _check(name, lambda name=name: _import(name))
-    yield _check("encoder", _load_encoder)
+    for kind, name in SHIPPED.items():
+        if encoders.ships(name) or kind is Kind.RECORDING:
+            yield _check("encoder" if kind is Kind.RECORDING else f"encoder of {kind}s",
+                         lambda name=name: _load_encoder(name))
     with tempfile.TemporaryDirectory(prefix="songprint-doctor-") as folder:
         yield _check("new library", lambda: _write_and_read(Path(folder), settings))
         yield _check("known recording", lambda: _identify_known(Path(folder), settings))
@@ -59,8 +63,8 @@ def _import(name: str) -> str:
     return f"version {version(name)}"
 
 
-def _load_encoder() -> str:
-    spec = encoders.load_encoder().spec
+def _load_encoder(name: str) -> str:
+    spec = encoders.load_encoder(name).spec
     return f"{spec.id}, {spec.dim} numbers every {spec.hop} s, weights undamaged"
 
 
@@ -108,26 +112,29 @@ def _no_problems(library: Library) -> str:
 
 
 def _embeddings_complete(library: Library) -> str:
-    lacking = library.store.catalog.lacking(library.store.encoder.spec.id)
-    if lacking:
-        raise RuntimeError(f"missing for {len(lacking):,} recordings, the first is {lacking[0].name!r}."
-                           " `songprint rebuild --reencode` makes them from the files")
-    return "every recording has them"
+    for kind, level in library.store.levels.items():
+        lacking = library.store.catalog.lacking(kind, level.spec.id)
+        if lacking:
+            raise RuntimeError(f"those of kind {kind} are missing for {len(lacking):,} recordings, the first is"
+                               f" {lacking[0].name!r}. `songprint rebuild --reencode` makes them from the files")
+    return f"every recording has them ({', '.join(library.store.levels)})"
 
 
 def _index_complete(library: Library) -> str:
-    store = library.store
-    expected = sum(int(vectors.heard.sum()) for _, vectors
-                   in store.catalog.each_embeddings(sorted(store.catalog.searched())))
-    if len(store.index) != expected:
-        raise RuntimeError(f"holds {len(store.index):,} of {expected:,} segments."
-                           " `songprint rebuild` makes it again")
-    return f"{store.index.kind}, {expected:,} segments"
+    told = []
+    for kind, level in library.store.levels.items():
+        expected = sum(int(made.heard.sum()) for _, made
+                       in level.catalog.each_embeddings(kind, level.catalog.searched(kind)))
+        if len(level.index) != expected:
+            raise RuntimeError(f"that of kind {kind} holds {len(level.index):,} of {expected:,} segments."
+                               " `songprint rebuild` makes it again")
+        told.append(f"{kind}: {level.index.kind}, {expected:,} segments")
+    return "; ".join(told)
 
 
 def _identify_from_file(library: Library, recording: Recording) -> str:
     start = max(0.0, recording.duration / 2 - 10)
-    rate = library.store.spec.sample_rate
+    rate = library.store.sample_rate
     clip = audio.load(recording.source, rate, start=start, duration=20)
     return _must_find(library, clip, rate, recording, start)
 

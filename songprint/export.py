@@ -21,7 +21,7 @@ def report_object(report: Report) -> Object:
         "duration": _round(report.duration),
         "matches": [match_object(match) for match in report.matches],
         "candidates": [match_object(match) for match in report.candidates],
-        "threshold": _round(report.threshold),
+        "thresholds": {str(kind): _round(threshold) for kind, threshold in report.thresholds.items()},
         "searched": report.searched,
         "elapsed": _round(report.elapsed),
         "reason": report.reason,
@@ -37,9 +37,11 @@ def match_object(match: Match) -> Object:
         "query": interval_object(match.query),
         "reference": interval_object(match.reference),
         "speed": _round(match.speed, 4),
-        "key_shift": _round(match.alignment.key_shift, 2),
+        "key_shift": _round(match.key_shift, 2),
         "agreeing": int(match.alignment.agreeing),
         "score": _round(match.alignment.score, 4),
+        "sections": [{"query": interval_object(section.query), "reference": interval_object(section.reference)}
+                     for section in match.sections],
     }
 
 
@@ -59,7 +61,7 @@ def recording_object(recording: Recording) -> Object:
 
 
 def stats_object(stats: Stats) -> Object:
-    return asdict(stats) | {"duration": _round(stats.duration)}
+    return asdict(stats) | {"duration": _round(stats.duration), "index_bytes": stats.index_bytes}
 
 
 def add_objects(report: AddReport) -> Iterator[Object]:

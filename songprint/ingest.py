@@ -13,7 +13,7 @@ from songprint.config import usable_cores
 from songprint.errors import AudioError, LibraryError
 from songprint.store import Store
 from songprint.types import AddReport, Known, Progress, RebuildReport, Recording, Skipped
-from songprint.workers import Read
+from songprint.workers import Read, Task
 
 TIDY_EVERY = 250        # recordings added between two looks at whether the index should go to the disk
 WORTH_A_CREW = 3        # files from which starting worker processes (half a second) pays
@@ -30,7 +30,7 @@ def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, wo
     hidden ones are left out. When a `Progress` says "added", the recording is safe on the disk: stopping at
     any moment, even by `kill -9`, loses none of those, and adding again goes on with the rest.
     """
-    store.check_encoder()
+    store.check_encoders()
     files, unusable = find(paths, recursive=recursive)
     batch = _Batch(files, unusable, on_progress)
     hashes: dict[str, str] = {}
@@ -39,7 +39,7 @@ def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, wo
             batch.done(read.path, skipped=read)
             continue
         outcome = store.catalog.add(tags=read.tags, duration=read.duration, source=read.path,
-                                    content_hash=hashes.pop(read.path), vectors=read.vectors)
+                                    content_hash=hashes.pop(read.path), embeddings=read.embeddings)
         if isinstance(outcome, Known):          # another process, or a copy in this very batch
             batch.done(read.path, known=outcome)
             continue
@@ -54,38 +54,46 @@ def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, wo
 
 def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgress | None = None
              ) -> RebuildReport:
-    """Read again, from their files, the recordings that the encoder at hand has not read.
+    """Read again, from their files, the recordings that one of the encoders at hand has not read.
 
-    Until the end the library is searched with the old encoder, so this may be stopped at any moment and done
-    again for the rest. A recording whose file is gone keeps its place and its old embeddings; it is not found
-    until it could be read.
+    Each file is read once, for all that it lacks. Until the end the library is searched with the old encoders, so
+    this may be stopped at any moment and done again for the rest. A recording whose file is gone keeps its place
+    and its old embeddings; it is not found until it could be read.
     """
-    encoder_id = store.spec.id
     with store.alone() as mine:
         if not mine:
             raise LibraryError(f"cannot rebuild the library at {store.path}: it is read-only, or another"
                                " process is rebuilding it now")
-        wanted: dict[str, list[Recording]] = defaultdict(list)
-        for recording in store.catalog.lacking(encoder_id):
-            wanted[recording.source].append(recording)
+        lacking = {kind: {recording.id: recording for recording in store.catalog.lacking(kind, level.spec.id)}
+                   for kind, level in store.levels.items()}
+        wanted: dict[str, dict[int, Recording]] = defaultdict(dict)
+        for recordings in lacking.values():
+            for recording in recordings.values():
+                wanted[recording.source][recording.id] = recording
         files, unusable = find(wanted, recursive=False)
         batch = _Batch(files, unusable, on_progress)
-        for read in _read(store, iter(files), len(files), workers):
+        tasks = (Task(path, frozenset(kind for kind in lacking if lacking[kind].keys() & wanted[path].keys()))
+                 for path in files)
+        for read in _read(store, tasks, len(files), workers):
             if isinstance(read, Skipped):
                 batch.done(read.path, skipped=read)
                 continue
-            for recording in wanted[read.path]:
+            for recording in wanted[read.path].values():
                 if abs(recording.duration - read.duration) > SAME_LENGTH:
                     batch.done(read.path, skipped=Skipped(read.path, (
                         f"it is not the file that was added as {recording.id}:"
                         f" remove {recording.id} and add it anew")))
                 else:
-                    store.catalog.add_embeddings(recording.id, read.vectors)
+                    store.catalog.add_embeddings(recording.id, {
+                        kind: made for kind, made in read.embeddings.items() if recording.id in lacking[kind]})
                     batch.done(read.path, added=recording, warnings=read.warnings)
-        if wanted and not batch.added and store.catalog.state().encoder_id != encoder_id:
+        present = store.catalog.state().encoders
+        changed = any(present.get(kind, level.spec.id) != level.spec.id for kind, level in store.levels.items())
+        if wanted and not batch.added and changed:
             raise LibraryError(f"none of the {len(wanted)} files of the library could be read again"
                                f" ({batch.skipped[0].path}: {batch.skipped[0].reason}). Is their disk there?")
-        store.catalog.adopt(encoder_id)
+        for kind, level in store.levels.items():
+            store.catalog.adopt(kind, level.spec.id)
     return RebuildReport(len(batch.added), batch.skipped)
 
 
@@ -142,7 +150,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: _Batch) -> Iterator[str]:
+def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: _Batch) -> Iterator[Task]:
     """The files whose content the library lacks. Hashing takes a hundredth of the time of reading."""
     for path in files:
         try:
@@ -153,17 +161,18 @@ def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: 
         known = store.catalog.known(content_hash)
         if known is None:
             hashes[path] = content_hash
-            yield path
+            yield Task(path, frozenset(store.levels))
         else:
             batch.done(path, known=Known(path, known))
 
 
-def _read(store: Store, paths: Iterator[str], count: int, wanted: int | None) -> Iterator[Read | Skipped]:
+def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -> Iterator[Read | Skipped]:
     """Read files with as many processes as were wanted, or as are worth their start."""
     size = min(count, wanted or store.settings.workers or (usable_cores() if count >= WORTH_A_CREW else 1))
-    if size > 1 and workers.possible(store.given_encoder):
-        return workers.read_all(paths, size, store.given_encoder)
-    return (workers.read(path, store.encoder) for path in paths)
+    given = {kind: level.given for kind, level in store.levels.items()}
+    if size > 1 and workers.possible(given):
+        return workers.read_all(tasks, size, given)
+    return (workers.read(task, store.encoders) for task in tasks)
 
 
 class _Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +24,7 @@ class Library:
     Several processes may have the same library open, and change it, at the same time.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = False, encoder: Encoder | None = None,
+    def __init__(self, path: str | Path, *, create: bool = False, encoder: Encoder | Sequence[Encoder] | None = None,
                  settings: Settings | None = None) -> None:
         self.store = Store(Path(path).expanduser(), create=create, encoder=encoder, settings=settings)
 
@@ -46,7 +46,7 @@ class Library:
         below the threshold as well.
         """
         warnings: list[str] = []
-        rate = self.store.spec.sample_rate
+        rate = self.store.sample_rate
         if isinstance(source, np.ndarray):
             clip, name = [samples.at_rate(source, sample_rate, rate)], ""
         else:

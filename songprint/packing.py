@@ -1,7 +1,7 @@
 """How embeddings are kept: a byte for each number of a vector, half a byte for each of a tonal frame.
 
 Landmarks are kept as they are; nothing makes them smaller. Tonal frames have sixteen levels and change slowly:
-two values share a byte, and zlib finds what repeats.
+two values share a byte, and zlib finds what repeats. Half the number of columns is the first byte.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-from songprint.types import EVIDENCE_COLUMNS, Kind
+from songprint.types import LANDMARKS_A_FRAME, Kind
 
 LEVEL = 17          # a tonal value is one of 0, 17, 34 ... 255
 EFFORT = 6          # of zlib: more takes three times as long for 2 %
@@ -53,24 +53,23 @@ def pack_evidence(kind: Kind, evidence: np.ndarray) -> bytes:
     """(frames, columns) uint8 -> bytes. Tonal values are rounded to the sixteen levels that they have."""
     if kind is not Kind.COVER:
         return evidence.tobytes()
-    if not len(evidence):
-        return b""
     levels = (evidence.astype(np.uint16) + LEVEL // 2) // LEVEL
     pairs = (levels[:, 0::2] << 4 | levels[:, 1::2]).astype(np.uint8)           # (frames, columns / 2)
     # Along the time line a value repeats oftener than across the columns: a tenth smaller.
-    return zlib.compress(pairs.T.tobytes(), EFFORT)
+    return bytes([pairs.shape[1]]) + zlib.compress(pairs.T.tobytes(), EFFORT)
 
 
 def unpack_evidence(kind: Kind, packed: bytes) -> np.ndarray:
     """What was packed: (frames, columns) uint8. Raises ValueError if it is damaged."""
-    columns = EVIDENCE_COLUMNS[kind]
     if kind is not Kind.COVER:
-        return np.frombuffer(packed, np.uint8).reshape(-1, columns)
+        return np.frombuffer(packed, np.uint8).reshape(-1, LANDMARKS_A_FRAME)
     try:
-        content = zlib.decompress(packed) if packed else b""
+        content = zlib.decompress(packed[1:])
     except zlib.error as error:
         raise ValueError(str(error)) from error
-    pairs = np.frombuffer(content, np.uint8).reshape(columns // 2, -1).T
-    frames = np.empty((len(pairs), columns), np.uint8)
+    if not content:
+        return np.zeros((0, 2 * packed[0]), np.uint8)
+    pairs = np.frombuffer(content, np.uint8).reshape(packed[0], -1).T
+    frames = np.empty((len(pairs), 2 * packed[0]), np.uint8)
     frames[:, 0::2], frames[:, 1::2] = pairs >> 4, pairs & 15
     return frames * np.uint8(LEVEL)

@@ -40,9 +40,14 @@ library = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("schema_version", Integer, nullable=False),
     Column("revision", BigInteger, nullable=False),             # grows with every change of what is searched
-    Column("encoder_id", String(200), nullable=False),          # empty until the first recording is added
     Column("created_at", String(40), nullable=False),
     Column("songprint_version", String(40), nullable=False),    # that made it
+)
+
+encoders = Table(
+    "encoders", metadata,                                       # whose vectors are searched, of each kind
+    Column("kind", String(20), primary_key=True),               # there from the first recording that has that kind
+    Column("encoder_id", String(200), nullable=False),
 )
 
 recordings = Table(
@@ -85,8 +90,7 @@ Index("embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embed
 def _step_1(connection: Connection, songprint_version: str) -> None:
     metadata.create_all(connection, checkfirst=False)
     connection.execute(library.insert().values(
-        id=1, schema_version=1, revision=0, encoder_id="", created_at=now(),
-        songprint_version=songprint_version))
+        id=1, schema_version=1, revision=0, created_at=now(), songprint_version=songprint_version))
 
 
 def _step_2(connection: Connection, songprint_version: str) -> None:
@@ -102,12 +106,24 @@ def _step_3(connection: Connection, songprint_version: str) -> None:
         connection.execute(text("ALTER TABLE embeddings RENAME COLUMN landmarks TO evidence"))
 
 
+def _step_4(connection: Connection, songprint_version: str) -> None:
+    """An encoder of each kind. In a library made before, the column `library.encoder_id` stays, and means nothing:
+    SQLite can drop columns only since version 3.35, of 2021.
+    """
+    if "encoder_id" not in _columns(connection, "library"):
+        return
+    encoders.create(connection, checkfirst=True)
+    present = connection.execute(text("SELECT encoder_id FROM library")).scalar_one()
+    if present:
+        connection.execute(encoders.insert().values(kind="recording", encoder_id=present))
+
+
 def _columns(connection: Connection, table: str) -> set[str]:
     return {column["name"] for column in inspect(connection).get_columns(table)}
 
 
 # STEPS[n] leads from version n to n + 1
-STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3]
+STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4]
 
 
 def version(connection: Connection) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from songprint.types import Interval
+from songprint.types import Interval, Section
 
 FRAMES_PER_SECOND = 5           # of tonal frames
 CHANNELS, PITCH_CLASSES = 3, 12
@@ -38,14 +38,6 @@ CELLS = 6_000_000               # of the matrix at a time: 24 MB
 
 JUMP = 18.0                     # what it costs to go on elsewhere: a repeat, a cut, another order
 SHORTEST_SECTION = 6.0          # seconds: shorter ones are not told
-
-
-@dataclass(frozen=True)
-class Section:
-    """A stretch of the query and the stretch of the reference that corresponds to it."""
-
-    query: Interval
-    reference: Interval
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ class Kind(StrEnum):
     COVER = "cover"             # another rendition of the same song
 
 
-# Bytes of each frame of the evidence kept beside the vectors: landmarks, tonal activations.
-EVIDENCE_COLUMNS = {Kind.RECORDING: 2, Kind.COVER: 36}
+LANDMARKS_A_FRAME = 2       # at most
 
 
 @dataclass(frozen=True)
@@ -97,17 +96,30 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A stretch of the query and the stretch of the reference that corresponds to it."""
+
+    query: Interval
+    reference: Interval
+
+
+@dataclass(frozen=True)
 class Alignment:
-    """A query laid along a recording: `reference = speed * query + offset`."""
+    """A query laid along a recording.
+
+    Of kind "recording" that is one line, `reference = speed * query + offset`; a cover may consist of several
+    sections, in another order too.
+    """
 
     recording_id: int
     query: Interval
     reference: Interval
     speed: float                # 1.04: the query plays 4 % faster than the reference
-    score: float                # mean cosine along the line, 0 to 1
+    score: float                # how alike: of a recording the mean cosine along the line, 0 to 1
     agreeing: int               # segments of the query that agree
     features: dict[str, float] = field(default_factory=dict)    # what confidence looks at
     key_shift: float = 0.0      # semitones that the query sounds higher
+    sections: tuple[Section, ...] = ()      # of a cover, in the order of the query
 
 
 @dataclass(frozen=True)
@@ -130,18 +142,29 @@ class Match:
         return self.alignment.reference
 
     @property
+    def sections(self) -> tuple[Section, ...]:
+        """Which parts correspond to which; of the very same recording it is one."""
+        return self.alignment.sections or (Section(self.query, self.reference),)
+
+    @property
     def speed(self) -> float:
+        """Of a cover: the tempo."""
         return self.alignment.speed
+
+    @property
+    def key_shift(self) -> float:
+        """Semitones that the clip sounds higher."""
+        return self.alignment.key_shift
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one clip is: the matches, best first. Nothing found is an empty list."""
+    """What one clip is: the recordings heard in it, then its covers, best first. Nothing found is an empty list."""
 
     matches: list[Match]
     candidates: list[Match]     # the most probable names below the threshold; not answers
     duration: float             # of the clip, seconds
-    threshold: float            # confidence from which a match counts, 0 to 100
+    thresholds: dict[Kind, float]   # of each kind that was looked for: confidence from which a match counts
     searched: int               # recordings in the library
     elapsed: float              # seconds spent
     source: str = ""
@@ -203,15 +226,29 @@ class RebuildReport:
 
 
 @dataclass(frozen=True)
+class LevelStats:
+    """What one kind of match takes."""
+
+    kind: Kind
+    recordings: int             # that can be found so
+    segments: int               # embeddings
+    catalogue_bytes: int        # vectors and evidence
+    index_bytes: int            # on disk; 0 while the library is small enough to be searched exactly
+    index: str                  # "exact" or the FAISS description
+    encoder_id: str             # empty while nothing of this kind was added
+
+
+@dataclass(frozen=True)
 class Stats:
     """What a library holds and what it takes."""
 
     path: str
     recordings: int
     duration: float             # seconds of music
-    segments: int               # embeddings
     catalogue_bytes: int
-    index_bytes: int            # on disk; 0 while the library is small enough to be searched exactly
-    index_kind: str             # "exact" or the FAISS description
-    encoder_id: str
+    levels: tuple[LevelStats, ...]
     schema_version: int
+
+    @property
+    def index_bytes(self) -> int:
+        return sum(level.index_bytes for level in self.levels)

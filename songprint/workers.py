@@ -17,18 +17,21 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from songprint import audio, encoders, tags
+from songprint.encoders import together
 from songprint.errors import AudioError, SongprintError
 from songprint.index import MAX_SEGMENTS
-from songprint.types import Embeddings, Skipped, Tags
+from songprint.types import Embeddings, Kind, Skipped, Tags
 
 log = logging.getLogger(__name__)
+
+Given = Mapping[Kind, encoders.Encoder | None]      # the encoders to use; None for one that is shipped
 
 SHORTEST = 1.0          # seconds of audio from which a recording can be recognised
 AHEAD = 2               # files given to a worker: the one it reads, and one so that it need not wait
@@ -44,23 +47,34 @@ class Read:
     path: str
     tags: Tags
     duration: float             # seconds
-    vectors: Embeddings
+    embeddings: dict[Kind, Embeddings]
     warnings: tuple[str, ...]
 
 
-def read(path: str, encoder: encoders.Encoder) -> Read | Skipped:
-    """Decode and encode one file in bounded memory. Whatever is wrong with the file is a `Skipped`."""
+@dataclass
+class Task:
+    """A file to read, and of which kinds embeddings are to be made."""
+
+    path: str
+    kinds: frozenset[Kind]
+    crashes: int = 0            # of the workers that read it
+
+
+def read(task: Task, loaded: Mapping[Kind, encoders.Encoder]) -> Read | Skipped:
+    """Decode one file and encode it, in bounded memory. Whatever is wrong with the file is a `Skipped`."""
+    path = task.path
+    wanted = {kind: encoder for kind, encoder in loaded.items() if kind in task.kinds}
+    rate = next(iter(wanted.values())).spec.sample_rate
     warnings: list[str] = []
     try:
-        blocks = audio.blocks(path, encoder.spec.sample_rate, on_warning=warnings.append)
-        vectors, duration = encoder.encode_stream(blocks)
+        made, duration = together.encode(audio.blocks(path, rate, on_warning=warnings.append), wanted)
         if duration < SHORTEST:
             return Skipped(path, f"too short: {duration:.1f} s of audio, and {SHORTEST:.0f} s are needed")
-        if not vectors.heard.any():
+        if Kind.RECORDING in made and not made[Kind.RECORDING].heard.any():
             return Skipped(path, "silent: nothing to recognise in it")
-        if len(vectors) > MAX_SEGMENTS:
+        if max(map(len, made.values())) > MAX_SEGMENTS:
             return Skipped(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
-        return Read(path, tags.read_tags(path), duration, vectors, tuple(warnings))
+        return Read(path, tags.read_tags(path), duration, made, tuple(warnings))
     except AudioError as error:
         return Skipped(path, str(error))
     except SongprintError:
@@ -74,12 +88,12 @@ def read(path: str, encoder: encoders.Encoder) -> Read | Skipped:
         return Skipped(path, f"cannot read it: {type(error).__name__}: {error}")
 
 
-def read_all(paths: Iterable[str], workers: int, given: encoders.Encoder | None) -> Iterator[Read | Skipped]:
-    """Read files by `workers` processes; `paths` is asked for the next one only when a worker has room.
+def read_all(tasks: Iterable[Task], workers: int, given: Given) -> Iterator[Read | Skipped]:
+    """Read files by `workers` processes; `tasks` is asked for the next one only when a worker has room.
 
-    Results come as they are ready. `given` is the encoder for the workers, None for the one that is shipped.
+    Results come as they are ready.
     """
-    coming = (_Task(path) for path in paths)
+    coming = iter(tasks)
     crew = _Crew(workers, given)
     try:
         while True:
@@ -91,7 +105,7 @@ def read_all(paths: Iterable[str], workers: int, given: encoders.Encoder | None)
         crew.dismiss()
 
 
-def possible(given: encoders.Encoder | None) -> bool:
+def possible(given: Given) -> bool:
     """Whether workers can be had: not with an encoder that cannot be sent, nor inside another's worker."""
     try:
         pickle.dumps(given)
@@ -101,26 +115,20 @@ def possible(given: encoders.Encoder | None) -> bool:
     return not multiprocessing.current_process().daemon
 
 
-@dataclass
-class _Task:
-    path: str
-    crashes: int = 0
-
-
 class _Crew:
     """Up to `size` workers; one that dies is replaced, and its files are given to others."""
 
-    def __init__(self, size: int, given: encoders.Encoder | None) -> None:
+    def __init__(self, size: int, given: Given) -> None:
         self.size = size
         self._given = given
         self._workers: list[_Worker] = []
-        self._again: deque[_Task] = deque()
+        self._again: deque[Task] = deque()
 
     @property
     def idle(self) -> bool:
         return not any(worker.tasks for worker in self._workers)
 
-    def hand_out(self, coming: Iterator[_Task]) -> None:
+    def hand_out(self, coming: Iterator[Task]) -> None:
         """Give every worker something to do, as long as there is something."""
         while len(self._workers) < self.size or any(len(worker.tasks) < AHEAD for worker in self._workers):
             task = self._again.popleft() if self._again else next(coming, None)
@@ -164,8 +172,8 @@ class _Crew:
 class _Worker:
     """A process that reads the files it is sent, in order."""
 
-    def __init__(self, given: encoders.Encoder | None) -> None:
-        self.tasks: deque[_Task] = deque()
+    def __init__(self, given: Given) -> None:
+        self.tasks: deque[Task] = deque()
         context = multiprocessing.get_context("spawn")      # a fork would inherit locks held by other threads
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, given, os.getpid()), daemon=True)
@@ -173,10 +181,10 @@ class _Worker:
             self._process.start()
         theirs.close()
 
-    def give(self, task: _Task) -> None:
+    def give(self, task: Task) -> None:
         self.tasks.append(task)
         with suppress(OSError):             # it has died: its next result will say so
-            self.pipe.send(task.path)
+            self.pipe.send(task)
 
     def result(self) -> Read | Skipped:
         result = self.pipe.recv()
@@ -193,14 +201,14 @@ class _Worker:
 
 
 @contextmanager
-def _hidden_main(given: encoders.Encoder | None) -> Iterator[None]:
+def _hidden_main(given: Given) -> Iterator[None]:
     """Keep a new worker from running the user's script again.
 
-    It needs nothing from there, unless the encoder was defined in it. A script without
+    It needs nothing from there, unless an encoder was defined in it. A script without
     `if __name__ == "__main__":` would add its music once more in every worker.
     """
     main = sys.modules["__main__"]
-    if type(given).__module__ == "__main__":
+    if any(type(encoder).__module__ == "__main__" for encoder in given.values()):
         yield
         return
     kept = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
@@ -242,18 +250,20 @@ def _one_thread() -> Iterator[None]:
 
 # What follows runs in the worker.
 
-def _work(pipe: Connection, given: encoders.Encoder | None, parent: int) -> None:
+def _work(pipe: Connection, given: Given, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)    # where it could not be blocked from the start
     _die_with(parent)
-    encoder = given
+    loaded: dict[Kind, encoders.Encoder] = {}
     while True:
         try:
-            path = pipe.recv()
+            task = pipe.recv()
         except EOFError:
             return
         try:
-            encoder = encoder or encoders.load_encoder()
-            result = read(path, encoder)
+            for kind in given:
+                if kind in task.kinds and kind not in loaded:
+                    loaded[kind] = given[kind] or encoders.load_encoder(encoders.SHIPPED[kind])
+            result = read(task, loaded)
         except SongprintError as error:
             result = error
         pipe.send(result)

@@ -20,6 +20,7 @@ ESCAPE = "\x1b"
 def use_toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "load_encoder", lambda *args, **more: toy.JudgingToyEncoder())
     monkeypatch.setattr(encoders, "load_spec", lambda *args, **more: toy.JudgingToyEncoder().spec)
+    monkeypatch.setattr(encoders, "ships", lambda name: name == "fingerprint")
     monkeypatch.setenv("SONGPRINT_WORKERS", "1")
 
 

@@ -19,7 +19,7 @@ from songprint.errors import (
     LibraryVersionError,
     RecordingNotFound,
 )
-from songprint.types import Embeddings, Known, Recording, Tags
+from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def add(catalog: Catalog, random: np.random.Generator, title: str = "Song", coun
         encoder_id: str = "toy-1", **tags) -> Recording | Known:
     vectors = Embeddings(unit_vectors(random, count), hop=0.5, encoder_id=encoder_id)
     return catalog.add(tags=Tags(title=title, **tags), duration=count / 2, source=f"/music/{title}.wav",
-                       content_hash=ascii(title)[:100], vectors=vectors)
+                       content_hash=ascii(title)[:100], embeddings={Kind.RECORDING: vectors})
 
 
 def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
@@ -46,11 +46,12 @@ def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
                 year=1810, musicbrainz_recording_id="r", musicbrainz_release_id="s", work="T-1")
     peaks = random.integers(0, 256, (80, 2)).astype(np.uint8)
     vectors = Embeddings(unit_vectors(random), hop=0.5, encoder_id="toy-1", evidence=peaks)
-    added = catalog.add(tags=tags, duration=4.75, source="/a.wav", content_hash="h", vectors=vectors)
+    added = catalog.add(tags=tags, duration=4.75, source="/a.wav", content_hash="h",
+                        embeddings={Kind.RECORDING: vectors})
     assert added.tags == tags
     assert catalog.recording(added.id) == added
     assert catalog.recordings() == [added]
-    kept = catalog.embeddings(added.id)
+    kept = catalog.embeddings(Kind.RECORDING, added.id)
     assert (kept.hop, kept.encoder_id) == (0.5, "toy-1")
     assert np.abs(np.sum(kept.vectors * vectors.vectors, axis=1) - 1).max() < 1e-3
     np.testing.assert_array_equal(kept.evidence, peaks)
@@ -112,10 +113,10 @@ def test_removal_is_all_or_nothing_and_ids_are_never_used_again(catalog, random)
         catalog.remove([first.id, 99])
     assert len(catalog.recordings()) == 2
     catalog.remove([first.id, second.id])
-    assert catalog.recordings() == [] and catalog.searched() == {}
-    assert catalog.embeddings_of([first.id]) == {}
+    assert catalog.recordings() == [] and catalog.searched(Kind.RECORDING) == {}
+    assert list(catalog.each_embeddings(Kind.RECORDING, [first.id])) == []
     with pytest.raises(RecordingNotFound):
-        catalog.embeddings(first.id)
+        catalog.embeddings(Kind.RECORDING, first.id)
     assert add(catalog, random, "1").id > second.id
 
 
@@ -139,13 +140,38 @@ def test_another_encoder_is_refused_until_it_is_adopted(catalog, random):
     kept, lost = add(catalog, random, "kept"), add(catalog, random, "lost")
     with pytest.raises(LibraryVersionError, match=r"made with the encoder toy-1.*has toy-2.*--reencode"):
         add(catalog, random, "new", encoder_id="toy-2")
-    assert [recording.id for recording in catalog.lacking("toy-2")] == [kept.id, lost.id]
-    catalog.add_embeddings(kept.id, Embeddings(unit_vectors(random, 7), 0.5, "toy-2"))
-    assert catalog.embeddings(kept.id).encoder_id == "toy-1"
-    catalog.adopt("toy-2")
-    assert catalog.searched() == {kept.id: 7}
-    assert catalog.embeddings(kept.id).encoder_id == "toy-2"
-    assert [recording.id for recording in catalog.lacking("toy-2")] == [lost.id]
+    assert [recording.id for recording in catalog.lacking(Kind.RECORDING, "toy-2")] == [kept.id, lost.id]
+    catalog.add_embeddings(kept.id, {Kind.RECORDING: Embeddings(unit_vectors(random, 7), 0.5, "toy-2")})
+    assert catalog.embeddings(Kind.RECORDING, kept.id).encoder_id == "toy-1"
+    catalog.adopt(Kind.RECORDING, "toy-2")
+    assert catalog.searched(Kind.RECORDING) == {kept.id: 7}
+    assert catalog.embeddings(Kind.RECORDING, kept.id).encoder_id == "toy-2"
+    assert [recording.id for recording in catalog.lacking(Kind.RECORDING, "toy-2")] == [lost.id]
+
+
+def test_each_kind_has_an_encoder_of_its_own(catalog, random):
+    def made(encoder_id: str, columns: int) -> Embeddings:
+        return Embeddings(unit_vectors(random), 5.0, encoder_id, np.full((9, columns), 34, np.uint8))
+
+    both = {Kind.RECORDING: made("toy-1", 2), Kind.COVER: made("toy-cover-1", 36)}
+    added = catalog.add(tags=Tags("Song"), duration=50, source="/a.wav", content_hash="h", embeddings=both)
+    assert catalog.state().encoders == {Kind.RECORDING: "toy-1", Kind.COVER: "toy-cover-1"}
+    assert catalog.totals().segments == {Kind.RECORDING: 10, Kind.COVER: 10}
+    for kind in Kind:
+        kept = catalog.embeddings(kind, added.id)
+        assert kept.encoder_id == both[kind].encoder_id
+        np.testing.assert_array_equal(kept.evidence, both[kind].evidence)
+    with pytest.raises(LibraryVersionError, match="made with the encoder toy-cover-1"):
+        catalog.add(tags=Tags("Other"), duration=50, source="/b.wav", content_hash="i",
+                    embeddings=both | {Kind.COVER: made("toy-cover-2", 36)})
+    assert catalog.recordings() == [added]              # all of it or nothing
+    catalog.add_embeddings(added.id, {Kind.COVER: made("toy-cover-2", 36)})
+    catalog.adopt(Kind.COVER, "toy-cover-2")
+    assert catalog.state().encoders == {Kind.RECORDING: "toy-1", Kind.COVER: "toy-cover-2"}
+    assert catalog.searched(Kind.RECORDING) == catalog.searched(Kind.COVER) == {added.id: 10}
+    assert catalog.problems() == []
+    catalog.remove([added.id])
+    assert catalog.searched(Kind.COVER) == {}
 
 
 def test_nothing_there_is_said_with_the_remedy(tmp_path):
@@ -226,7 +252,7 @@ def test_an_older_library_is_brought_up_to_date_step_by_step(tmp_path, monkeypat
     catalog = Catalog(tmp_path)
     assert catalog.state().schema_version == len(schema.STEPS)
     assert catalog.recording(7).title == "Song"
-    assert np.allclose(catalog.embeddings(7).vectors, [[1, 0], [0, -1]])
+    assert np.allclose(catalog.embeddings(Kind.RECORDING, 7).vectors, [[1, 0], [0, -1]])
     with catalog._database.reading() as connection:
         assert connection.execute(text("SELECT mood FROM recordings")).scalar_one() == "calm"
     catalog.close()
@@ -254,7 +280,18 @@ def test_landmarks_of_an_older_library_become_evidence(tmp_path):
         connection.execute("UPDATE library SET schema_version = 2")
     connection.close()
     catalog = Catalog(tmp_path)
-    assert catalog.embeddings(7).evidence.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    assert catalog.embeddings(Kind.RECORDING, 7).evidence.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    catalog.close()
+
+
+def test_an_older_library_has_recordings_and_no_covers(tmp_path, random):
+    write_version_1(tmp_path / FILE_NAME)
+    catalog = Catalog(tmp_path)
+    assert catalog.state().encoders == {Kind.RECORDING: "toy-1"}
+    assert catalog.searched(Kind.RECORDING) == {7: 2} and catalog.searched(Kind.COVER) == {}
+    assert [recording.id for recording in catalog.lacking(Kind.COVER, "toy-cover-1")] == [7]
+    add(catalog, random)
+    assert catalog.state().encoder_id(Kind.RECORDING) == "toy-1" and catalog.state().encoder_id(Kind.COVER) == ""
     catalog.close()
 
 

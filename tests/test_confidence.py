@@ -69,7 +69,7 @@ def test_confidence_runs_from_0_to_99_9():
 
 
 def test_each_false_accept_rate_has_its_threshold():
-    judge = Calibration((1.0,), 0.0, {"0.05": 12.0, "0.01": 60.0, "0.001": 90.0})
+    judge = Calibration(("score",), (1.0,), 0.0, {"0.05": 12.0, "0.01": 60.0, "0.001": 90.0})
     assert (judge.threshold(0.01), judge.threshold(0.001)) == (60, 90)
     assert judge.threshold(0.05) == 50          # no name is given that is more probably wrong than right
     with pytest.raises(SettingsError, match=r"false_accepts=0.5: this encoder has thresholds for 0.001, 0.01, 0.05"):
@@ -80,4 +80,4 @@ def test_an_encoder_without_calibration_is_refused():
     with pytest.raises(EncoderError, match="no calibration"):
         Calibration.from_spec({})
     with pytest.raises(EncoderError, match="another version"):
-        Calibration.from_spec({"features": ["score"], "weights": [1], "bias": 0, "thresholds": {}})
+        Calibration.from_spec({"features": ["charm"], "weights": [1], "bias": 0, "thresholds": {}}).logit({"score": 1})

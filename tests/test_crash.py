@@ -16,6 +16,7 @@ from conftest import environment
 
 import songprint
 from songprint.library import Library
+from songprint.types import Kind
 
 ADD = """
 import sys, songprint, toy
@@ -35,11 +36,12 @@ import sys, time, songprint, toy
 path, goal = sys.argv[1], int(sys.argv[2])
 give_up = time.monotonic() + 60
 with songprint.open(path, encoder=toy.ToyEncoder()) as library:
-    while len(library.store.index.recording_ids()) < goal and time.monotonic() < give_up:
+    level = library.store.levels[songprint.Kind.RECORDING]
+    while len(level.index.recording_ids()) < goal and time.monotonic() < give_up:
         library.store.refresh()
-        found = library.store.index.search(toy.ToyEncoder().encode(toy.song(0)).vectors, k=3)[0]
-        recordings = library.store.catalog.embeddings_of(set((found[found >= 0] >> 20).tolist()))
-    print(len(library.store.index.recording_ids()))
+        found = level.index.search(toy.ToyEncoder().encode(toy.song(0)).vectors, k=3)[0]
+        recordings = level.embeddings_of(set((found[found >= 0] >> 20).tolist()))
+    print(len(level.index.recording_ids()))
 """
 
 
@@ -69,10 +71,10 @@ def check_whole(library: Library, added: set[str]) -> None:
     recordings = library.recordings()
     assert added <= {recording.source for recording in recordings}
     for recording in recordings:
-        kept = library.store.catalog.embeddings(recording.id)
+        kept = library.store.catalog.embeddings(Kind.RECORDING, recording.id)
         assert len(kept) == int((recording.duration - 1.0) / toy.HOP) + 1
     library.store.refresh()
-    assert library.store.index.recording_ids() == {recording.id for recording in recordings}
+    assert library.store.levels[Kind.RECORDING].index.recording_ids() == {recording.id for recording in recordings}
 
 
 def members_of_session(session: int) -> list[int]:

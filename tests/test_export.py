@@ -11,6 +11,7 @@ from songprint.types import (
     Interval,
     Kind,
     Known,
+    LevelStats,
     Match,
     RebuildReport,
     Recording,
@@ -35,14 +36,14 @@ MATCH = Match(RECORDING, Kind.RECORDING, 98.76543, ALIGNMENT)
 
 
 def report(**changes):
-    fields = {"matches": [MATCH], "candidates": [], "duration": 8.0, "threshold": 80.0, "searched": 3,
-              "elapsed": 0.1234567, "source": "clip.wav"}
+    fields = {"matches": [MATCH], "candidates": [], "duration": 8.0, "thresholds": {Kind.RECORDING: 80.0},
+              "searched": 3, "elapsed": 0.1234567, "source": "clip.wav"}
     return Report(**fields | changes)
 
 
 def test_a_report_has_these_keys():
     value = export.report_object(report(warnings=("the file ends early",)))
-    assert set(value) == {"source", "duration", "matches", "candidates", "threshold", "searched", "elapsed",
+    assert set(value) == {"source", "duration", "matches", "candidates", "thresholds", "searched", "elapsed",
                           "reason", "warnings"}
     assert value["elapsed"] == 0.123
     assert value["warnings"] == ["the file ends early"]
@@ -55,6 +56,7 @@ def test_a_match_has_these_keys_and_rounded_times():
         "kind": "recording", "confidence": 98.765, "query": {"start": 0.0, "end": 8.0},
         "reference": {"start": 42.312, "end": 50.3}, "speed": 1.04, "key_shift": 0.0, "agreeing": 15,
         "score": 0.8123,
+        "sections": [{"query": {"start": 0.0, "end": 8.0}, "reference": {"start": 42.312, "end": 50.3}}],
     }
     assert recording == {
         "id": 7, "title": "Greensleeves", "artists": ("Anon", "Other"), "album": "Old",
@@ -88,9 +90,13 @@ def test_rebuilding_tells_what_could_not_be_read():
 
 
 def test_stats_are_their_fields():
-    stats = Stats("lib", 1, 185.12345, 360, 1000, 0, "exact", "fingerprint-abc", 1)
-    assert export.stats_object(stats)["duration"] == 185.123
-    assert set(export.stats_object(stats)) == set(Stats.__dataclass_fields__)
+    level = LevelStats(Kind.RECORDING, 1, 360, 800, 70, "exact", "fingerprint-abc")
+    stats = Stats("lib", 1, 185.12345, 1000, (level,), 1)
+    value = json.loads(export.to_json(export.stats_object(stats)))
+    assert (value["duration"], value["index_bytes"]) == (185.123, 70)
+    assert set(value) == {*Stats.__dataclass_fields__, "index_bytes"}
+    assert value["levels"] == [{"kind": "recording", "recordings": 1, "segments": 360, "catalogue_bytes": 800,
+                                "index_bytes": 70, "index": "exact", "encoder_id": "fingerprint-abc"}]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import toy
 
 import songprint
-from songprint.identify import Query, windows_of
+from songprint.matching.recordings import Query, windows_of
 from songprint.types import Embeddings
 
 
@@ -40,7 +40,7 @@ def test_unknown_music_is_not_named_but_may_be_listed(band):
     assert report.matches == []
     assert report.reason
     assert 0 < len(report.candidates) <= 2
-    assert all(candidate.confidence < report.threshold for candidate in report.candidates)
+    assert all(candidate.confidence < report.thresholds[candidate.kind] for candidate in report.candidates)
 
 
 def test_two_songs_in_one_clip_are_both_named(band):

@@ -15,6 +15,7 @@ from songprint import store as store_module
 from songprint.config import Settings
 from songprint.errors import EncoderError, LibraryError, LibraryFull
 from songprint.store import Store
+from songprint.types import Kind
 
 
 def reasons(report) -> dict[str, str]:
@@ -43,8 +44,8 @@ def test_a_folder_is_added_once(store, songs, processes):
 
 def test_embeddings_are_those_of_the_encoder(store, songs):
     [added] = ingest.add(store, songs[:1]).added
-    expected = store.encoder.encode(audio.load(songs[0], toy.SAMPLE_RATE)).vectors
-    kept = store.catalog.embeddings(added.id).vectors
+    expected = store.levels[Kind.RECORDING].encoder.encode(audio.load(songs[0], toy.SAMPLE_RATE)).vectors
+    kept = store.catalog.embeddings(Kind.RECORDING, added.id).vectors
     assert np.sum(kept * expected, axis=1).min() > 0.999
     assert added.source == str(songs[0]) and added.content_hash == audio.content_hash(songs[0])
 
@@ -186,7 +187,7 @@ def test_a_large_library_is_moved_to_the_disk_while_it_grows(tmp_path, monkeypat
         assert len(ingest.add(store, music, workers=1).added) == 10
         assert store.stats().index_bytes > 0
         store.refresh()
-        assert store.index.recording_ids() == store.catalog.searched().keys()
+        assert store.levels[Kind.RECORDING].index.recording_ids() == store.catalog.searched(Kind.RECORDING).keys()
 
 
 def test_a_full_disk_keeps_what_was_added(disk, tmp_path):
@@ -209,7 +210,7 @@ def test_reencoding_moves_a_library_to_another_encoder(store, songs):
         assert (report.reencoded, report.skipped) == (5, [])
         newer.refresh()
         assert newer.catalog.recordings() == before
-        assert {newer.catalog.embeddings(recording.id).encoder_id for recording in before} == {"toy-2"}
+        assert {newer.catalog.embeddings(Kind.RECORDING, recording.id).encoder_id for recording in before} == {"toy-2"}
         assert ingest.reencode(newer).reencoded == 0
 
 
@@ -226,7 +227,7 @@ def test_reencoding_leaves_what_it_cannot_read_and_tries_it_the_next_time(store,
         hidden.rename(songs[0])
         assert ingest.reencode(newer).reencoded == 1
         newer.refresh()
-        assert newer.index.recording_ids() == {1, 3, 4, 5}
+        assert newer.levels[Kind.RECORDING].index.recording_ids() == {1, 3, 4, 5}
 
 
 def test_reencoding_stopped_half_way_leaves_the_old_library_and_goes_on(store, songs):
@@ -239,7 +240,7 @@ def test_reencoding_stopped_half_way_leaves_the_old_library_and_goes_on(store, s
         with pytest.raises(KeyboardInterrupt):
             ingest.reencode(newer, workers=1, on_progress=interrupt)
         store.refresh()
-        assert len(store.index.recording_ids()) == 5
+        assert len(store.levels[Kind.RECORDING].index.recording_ids()) == 5
         assert ingest.reencode(newer, workers=1).reencoded == 3
 
 
@@ -250,7 +251,7 @@ def test_a_library_is_not_given_up_when_its_music_is_away(store, songs):
           pytest.raises(LibraryError, match="none of the 5 files of the library could be read again")):
         ingest.reencode(newer)
     store.refresh()
-    assert len(store.index.recording_ids()) == 5
+    assert len(store.levels[Kind.RECORDING].index.recording_ids()) == 5
 
 
 def test_results_come_from_all_workers_and_files_are_asked_for_as_they_are_needed(songs):
@@ -259,8 +260,8 @@ def test_results_come_from_all_workers_and_files_are_asked_for_as_they_are_neede
     def paths():
         for song in songs:
             asked.append(song)
-            yield str(song)
-    results = workers.read_all(paths(), 1, toy.ToyEncoder())
+            yield workers.Task(str(song), frozenset([Kind.RECORDING]))
+    results = workers.read_all(paths(), 1, {Kind.RECORDING: toy.ToyEncoder()})
     assert next(results).path == str(songs[0])
     assert len(asked) < len(songs)
     assert [Path(result.path).name for result in results] == [song.name for song in songs[1:]]

@@ -34,10 +34,12 @@ def test_one_path_may_be_given_as_it_is(library, songs, tmp_path):
 
 def test_stats_say_what_the_library_holds_and_takes(library):
     stats = library.stats()
-    assert (stats.recordings, stats.duration, stats.segments) == (5, 25.0, 45)
+    assert (stats.recordings, stats.duration) == (5, 25.0)
     assert stats.path == str(library.path)
-    assert stats.catalogue_bytes > 4096 and stats.index_bytes == 0 and stats.index_kind == "exact"
-    assert (stats.encoder_id, stats.schema_version) == ("toy-1", 3)
+    assert stats.catalogue_bytes > 4096 and stats.index_bytes == 0 and stats.schema_version == 4
+    [level] = stats.levels
+    assert (level.kind, level.recordings, level.segments) == ("recording", 5, 45)
+    assert (level.index, level.encoder_id, level.catalogue_bytes) == ("exact", "toy-1", 45 * toy.DIM)
 
 
 def test_rebuild_keeps_the_recordings(library):
@@ -53,7 +55,7 @@ def test_a_changed_encoder_is_taken_up_by_rebuild(library):
         with pytest.raises(songprint.LibraryError, match="rebuild --reencode"):
             newer.add("x.wav")
         assert newer.rebuild(reencode=True).reencoded == 5
-        assert newer.stats().encoder_id == "toy-2"
+        assert newer.stats().levels[0].encoder_id == "toy-2"
         assert not (newer.path / "index" / "toy-1").exists()
 
 
@@ -77,7 +79,7 @@ def heard(monkeypatch):
     def listen(blocks, store, *, top, source, settings):
         clip = np.concatenate(list(blocks))
         clips.append((clip, source))
-        return songprint.Report([], [], len(clip) / toy.SAMPLE_RATE, 50.0, 5, 0.0, source)
+        return songprint.Report([], [], len(clip) / toy.SAMPLE_RATE, {}, 5, 0.0, source)
     monkeypatch.setattr("songprint.library.identify.identify", listen)
     return clips
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from songprint.packing import StoredRows, pack_evidence, quantise, restore, unpack_evidence
-from songprint.types import EVIDENCE_COLUMNS, Kind
+from songprint.types import Kind
 
 
 def unit_vectors(random: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -31,10 +31,10 @@ def test_stored_rows_are_restored_when_they_are_asked_for(random):
     np.testing.assert_array_equal(np.asarray(stored), restore(quantised))
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(("kind", "columns"), [(Kind.RECORDING, 2), (Kind.COVER, 36), (Kind.COVER, 48)])
 @pytest.mark.parametrize("frames", [0, 1, 2, 301])
-def test_evidence_comes_back_as_it_was(kind, frames, random):
-    evidence = (17 * random.integers(0, 16, (frames, EVIDENCE_COLUMNS[kind]))).astype(np.uint8)
+def test_evidence_comes_back_as_it_was(kind, columns, frames, random):
+    evidence = (17 * random.integers(0, 16, (frames, columns))).astype(np.uint8)
     np.testing.assert_array_equal(unpack_evidence(kind, pack_evidence(kind, evidence)), evidence)
 
 

@@ -12,19 +12,20 @@ import toy
 from songprint.config import Settings
 from songprint.errors import LibraryError, LibraryVersionError
 from songprint.index import split_ids
-from songprint.store import Store, heard_segments
-from songprint.types import Embeddings, Recording, Tags
+from songprint.level import heard_segments
+from songprint.store import Store
+from songprint.types import Embeddings, Kind, Recording, Tags
 
 
 def add(store: Store, seed: int, duration: float = 5.0) -> Recording:
-    vectors = toy.ToyEncoder(store.spec.id).encode(toy.song(seed, duration))
+    vectors = toy.ToyEncoder(store.levels[Kind.RECORDING].spec.id).encode(toy.song(seed, duration))
     return store.catalog.add(tags=Tags(title=f"Song {seed}"), duration=duration, source=f"/{seed}.wav",
-                             content_hash=str(seed), vectors=vectors)
+                             content_hash=str(seed), embeddings={Kind.RECORDING: vectors})
 
 
 def nearest(store: Store, seed: int) -> int:
     """The recording to which most segments of a song lead."""
-    ids, _ = store.index.search(toy.ToyEncoder().encode(toy.song(seed)).vectors, k=1)
+    ids, _ = store.levels[Kind.RECORDING].index.search(toy.ToyEncoder().encode(toy.song(seed)).vectors, k=1)
     recordings, _ = split_ids(ids[:, 0])
     return int(np.bincount(recordings).argmax())
 
@@ -41,22 +42,22 @@ def test_what_one_process_adds_and_removes_another_finds_and_forgets(store):
         second = add(store, 2)
         store.catalog.remove([first.id])
         reader.refresh()
-        assert reader.index.recording_ids() == {second.id}
+        assert reader.levels[Kind.RECORDING].index.recording_ids() == {second.id}
         assert nearest(reader, 1) == nearest(reader, 2) == second.id
 
 
 def test_refreshing_without_a_change_reads_nothing(store, monkeypatch):
     add(store, 1)
     store.refresh()
-    monkeypatch.setattr(store.catalog, "searched", lambda: pytest.fail("the catalogue was read"))
+    monkeypatch.setattr(store.catalog, "searched", lambda kind: pytest.fail("the catalogue was read"))
     store.refresh()
 
 
 def test_silence_is_not_indexed(store):
     samples = np.concatenate([toy.song(1), np.zeros(5 * toy.SAMPLE_RATE, np.float32)])
-    vectors = store.encoder.encode(samples)
-    store.catalog.add(tags=Tags("Song"), duration=10, source="", content_hash="h", vectors=vectors)
-    assert len(store.index) == vectors.heard.sum() < len(vectors)
+    vectors = store.levels[Kind.RECORDING].encoder.encode(samples)
+    store.catalog.add(tags=Tags("Song"), duration=10, source="", content_hash="h", embeddings={Kind.RECORDING: vectors})
+    assert len(store.levels[Kind.RECORDING].index) == vectors.heard.sum() < len(vectors)
     ids, heard = heard_segments(3, vectors)
     recording, position = split_ids(ids)
     assert set(recording) == {3} and np.allclose(vectors.vectors[position], heard)
@@ -72,10 +73,10 @@ def test_a_large_library_is_searched_on_the_disk_with_the_same_answers(store):
         large.refresh()
         assert nearest(large, 99) == late.id
         assert [nearest(large, seed) for seed in (5, 15)] == [recordings[5].id, recordings[15].id]
-        assert recordings[3].id not in large.index.recording_ids()
+        assert recordings[3].id not in large.levels[Kind.RECORDING].index.recording_ids()
     with another(store, exact_limit=100) as reopened:
         reopened.refresh()
-        assert reopened.index.recording_ids() == store.catalog.searched().keys()
+        assert reopened.levels[Kind.RECORDING].index.recording_ids() == store.catalog.searched(Kind.RECORDING).keys()
 
 
 def test_a_lost_index_is_made_again(store):
@@ -109,7 +110,7 @@ def test_another_process_finds_what_was_moved_to_the_disk(store):
             large.tidy()
         late = add(store, 99)
         reader.refresh()
-        assert reader.index.recording_ids() == store.catalog.searched().keys()
+        assert reader.levels[Kind.RECORDING].index.recording_ids() == store.catalog.searched(Kind.RECORDING).keys()
         assert [nearest(reader, seed) for seed in (2, 99)] == [recordings[2].id, late.id]
 
 
@@ -133,8 +134,8 @@ def test_a_library_of_another_encoder_is_not_searched_but_shown(store):
     recording = add(store, 1)
     with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
         assert newer.catalog.recordings() == [recording]
-        assert newer.stats().encoder_id == "toy-1"
-        for act in (newer.check_encoder, newer.refresh):
+        assert newer.stats().levels[0].encoder_id == "toy-1"
+        for act in (newer.check_encoders, newer.refresh):
             with pytest.raises(LibraryVersionError, match="encoder toy-1"):
                 act()
 
@@ -145,11 +146,11 @@ def test_vectors_of_the_old_encoder_are_not_searched_after_a_change(store):
     with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
         vectors = np.zeros((4, toy.DIM), np.float32)
         vectors[:, 3] = 1
-        newer.catalog.add_embeddings(recording.id, Embeddings(vectors, 0.5, "toy-2"))
-        newer.catalog.adopt("toy-2")
+        newer.catalog.add_embeddings(recording.id, {Kind.RECORDING: Embeddings(vectors, 0.5, "toy-2")})
+        newer.catalog.adopt(Kind.RECORDING, "toy-2")
         newer.refresh()
-        assert len(newer.index) == 4
-        ids, scores = newer.index.search(vectors[:1], k=1)
+        assert len(newer.levels[Kind.RECORDING].index) == 4
+        ids, scores = newer.levels[Kind.RECORDING].index.search(vectors[:1], k=1)
         assert split_ids(ids)[0][0, 0] == recording.id and scores[0, 0] == pytest.approx(1, abs=1e-3)
     with pytest.raises(LibraryVersionError):
         store.refresh()
@@ -157,9 +158,9 @@ def test_vectors_of_the_old_encoder_are_not_searched_after_a_change(store):
 
 def test_an_empty_library_can_be_searched(store):
     store.refresh()
-    ids, _ = store.index.search(np.eye(toy.DIM, dtype=np.float32), k=3)
-    assert (ids < 0).all() and len(store.index) == 0
-    assert store.stats().recordings == 0 and store.stats().encoder_id == ""
+    ids, _ = store.levels[Kind.RECORDING].index.search(np.eye(toy.DIM, dtype=np.float32), k=3)
+    assert (ids < 0).all() and len(store.levels[Kind.RECORDING].index) == 0
+    assert store.stats().recordings == 0 and store.stats().levels[0].encoder_id == ""
 
 
 def test_a_library_on_a_read_only_disk_is_searched(disk):
@@ -191,7 +192,7 @@ def test_threads_may_refresh_together(store):
     for thread in threads:
         thread.join()
     store.refresh()
-    assert not errors and len(store.index.recording_ids()) == 10
+    assert not errors and len(store.levels[Kind.RECORDING].index.recording_ids()) == 10
 
 
 def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
@@ -211,9 +212,9 @@ def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
 def test_some_rows_of_a_recording_are_those_of_all(store):
     first, gone = add(store, 1), add(store, 2)
     store.catalog.remove([gone.id])
-    stored = store.embeddings_of([first.id, gone.id])
+    stored = store.levels[Kind.RECORDING].embeddings_of([first.id, gone.id])
     assert stored.keys() == {first.id}
-    rows, whole = stored[first.id].vectors, store.catalog.embeddings(first.id)
+    rows, whole = stored[first.id].vectors, store.catalog.embeddings(Kind.RECORDING, first.id)
     assert len(rows) == len(whole) and rows.shape == whole.vectors.shape
     np.testing.assert_array_equal(rows[2:5], whole.vectors[2:5])
     np.testing.assert_array_equal(rows[np.array([0, 4])], whole.vectors[[0, 4]])

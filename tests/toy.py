@@ -1,4 +1,4 @@
-"""A toy encoder and toy songs: real enough that a clip finds its song, with no neural network involved."""
+"""Toy encoders and toy songs: real enough that a clip finds its song, with no neural network involved."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from songprint import confidence
 from songprint.encoders import EncoderSpec
+from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
 
 SAMPLE_RATE = 8000
@@ -66,6 +67,57 @@ class JudgingToyEncoder(ToyEncoder):
         return replace(super().spec, calibration=calibration)
 
 
+@dataclass(frozen=True)
+class ToyCoverEncoder:
+    """Pitch classes, and of each 20 s what of them does not change with the key.
+
+    `tune` makes songs for it, and other renditions of them.
+    """
+
+    id: str = "toy-cover-1"
+    calibration: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return EncoderSpec(name="toy-cover", id=self.id, kind=Kind.COVER, sample_rate=SAMPLE_RATE, window=20.0, hop=5.0,
+                           query_hop=5.0, dim=256, calibration=dict(self.calibration))
+
+    def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
+        frames = _pitch_classes(samples)
+        return Embeddings(self.embed(frames), 5.0, self.id, frames), len(samples) / SAMPLE_RATE
+
+    def embed(self, frames: np.ndarray) -> np.ndarray:
+        """Tonal frames (n, 48) -> (m, 256)."""
+        last = max(0, len(frames) - 100)
+        starts = [min(start, last) for start in range(0, last + 25, 25)] if len(frames) else []
+        vectors = np.zeros((len(starts), 256), np.float32)
+        projection = np.random.default_rng(11).normal(size=(12 * 24, 256))
+        for row, start in enumerate(starts):
+            window = np.zeros((100, 12))
+            window[:len(frames[start:start + 100])] = frames[start:start + 100, :12] / 255
+            # the magnitudes of the 2-D transform stay the same if all is moved up or down, or along
+            pattern = np.abs(np.fft.fft2(window))[:24].ravel()
+            pattern[0] = 0
+            vectors[row] = pattern @ projection
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).astype(np.float32)
+
+
+def _pitch_classes(samples: np.ndarray) -> np.ndarray:
+    """(n,) -> tonal frames (m, 48), five a second, the same in all channels; silence gives zeros."""
+    size = SAMPLE_RATE // 5
+    windows = samples[:len(samples) // size * size].reshape(-1, size) * np.hanning(size)
+    spectrum = np.abs(np.fft.rfft(windows, axis=1))
+    hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    kept = (hertz > 60) & (hertz < 3500)
+    classes = np.round(69 + 12 * np.log2(hertz[kept] / 440)).astype(int) % 12
+    chroma = np.stack([spectrum[:, kept][:, classes == each].sum(axis=1) for each in range(12)], axis=1)
+    loudest = chroma.max(axis=1, keepdims=True) if len(chroma) else np.ones((0, 1))
+    levels = np.where(loudest > 1, 15 * chroma / np.maximum(loudest, 1e-9), 0).round()
+    return np.tile((17 * levels).astype(np.uint8), (1, COLUMNS // PITCH_CLASSES))
+
+
 def _project(windows: np.ndarray) -> np.ndarray:
     """(n, samples) -> (n, DIM) unit vectors, zeros for silence."""
     spectrum = np.abs(np.fft.rfft(windows, axis=1))[:, :4000].reshape(len(windows), 400, 10).mean(axis=2)
@@ -81,6 +133,19 @@ def song(seed: int, duration: float = 5.0) -> np.ndarray:
     notes = random.uniform(100, 3500, size=int(duration / 0.25) + 1)
     phase = 2 * np.pi * np.cumsum(notes[(seconds / 0.25).astype(int)]) / SAMPLE_RATE
     return (0.5 * np.sin(phase)).astype(np.float32)
+
+
+def tune(seed: int, duration: float = 40.0, *, key: int = 0, tempo: float = 1.0, sound: int = 1) -> np.ndarray:
+    """(n,) float32: a melody in half seconds that no other seed has, `key` semitones higher, so many times as fast.
+
+    Of another `sound` it is another recording of the same song.
+    """
+    notes = 48 + np.random.default_rng(seed).integers(0, 24, size=int(4 * duration) + 1) + key
+    seconds = np.arange(round(duration * SAMPLE_RATE)) / SAMPLE_RATE
+    hertz = 440 * 2 ** ((notes[(seconds * tempo / 0.5).astype(int)] - 69) / 12)
+    phase = 2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE
+    overtone = np.sin(2 ** sound * phase)
+    return (0.3 * np.sin(phase) + 0.2 * overtone).astype(np.float32)
 
 
 def write(path: Path, samples: np.ndarray) -> Path:

@@ -186,7 +186,8 @@ def rebuild(common: Common, reencode: bool) -> int:
         _print_json(rebuild_objects(report))
     elif not common.quiet:
         print(f"rebuilt: {output.counted(held.recordings, 'recording')}, "
-              f"{output.counted(held.segments, 'segment')}, {report.reencoded:,} read again")
+              f"{output.counted(sum(level.segments for level in held.levels), 'segment')}, "
+              f"{report.reencoded:,} read again")
     return FAILED if report.skipped else DONE
 
 

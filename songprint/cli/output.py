@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from songprint.types import AddReport, Match, Recording, Report, Skipped, Stats
+    from songprint.types import AddReport, LevelStats, Match, Recording, Report, Skipped, Stats
 
 SAME_SPEED = 0.003      # less is within the error of the measurement
 SAME_KEY = 0.1          # semitones
@@ -186,14 +186,21 @@ def print_stats(stats: Stats) -> None:
         "library": stats.path,
         "recordings": f"{stats.recordings:,}",
         "music": duration(stats.duration),
-        "segments": f"{stats.segments:,}",
-        "index": stats.index_kind,
         "catalogue on disk": size(stats.catalogue_bytes),
         "index on disk": size(stats.index_bytes),
         "an hour takes": size(kept / hours) if hours else "",
-        "encoder": stats.encoder_id,
         "schema version": stats.schema_version,
+        **{f"kind {level.kind}": level_stats(level, hours) for level in stats.levels},
     })
+
+
+def level_stats(level: LevelStats, hours: float) -> str:
+    """What is there of one kind of match, in a line."""
+    if not level.encoder_id:
+        return "none yet"
+    taken = size(round((level.catalogue_bytes + level.index_bytes) / hours)) if hours else "nothing"
+    return (f"{counted(level.recordings, 'recording')}, {counted(level.segments, 'segment')}, {taken} an hour,"
+            f" index {level.index}, encoder {level.encoder_id}")
 
 
 def print_fields(fields: dict[str, object]) -> None:

@@ -12,14 +12,21 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from songprint.encoders.cover import CoverEncoder
 
 from songprint.encoders import landmarks, logmel
 from songprint.errors import EncoderError
 from songprint.types import Embeddings, Kind
 
 WEIGHTS = Path(__file__).with_name("weights")
+# The encoder of each kind that ships. The order is that in which kinds are searched and told.
+SHIPPED = {Kind.RECORDING: "fingerprint", Kind.COVER: "cover"}
+NETWORKS = {Kind.RECORDING: ["fingerprint"], Kind.COVER: ["tonal", "cover"]}     # files, in the order of computing
 BATCH = 32                              # windows per run of the network: fits the second-level cache
 SHORTEST_SAMPLES = logmel.WINDOW_SAMPLES // 2   # less sound than half a window is not worth a guess
 
@@ -133,21 +140,25 @@ def _stretches(blocks: Iterable[np.ndarray], hop_samples: int, length: int = 30 
         yield samples
 
 
-def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEIGHTS) -> Encoder:
+def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEIGHTS) -> Encoder | CoverEncoder:
     """Open a shipped encoder; its weights are checked against the hash in its spec.
 
     Raises EncoderError if the files are missing or damaged.
     """
-    network, spec = folder / f"{name}.onnx", load_spec(name, folder)
+    spec = load_spec(name, folder)
+    files = [folder / f"{network}.onnx" for network in NETWORKS[spec.kind]]
     try:
-        content = network.read_bytes()
+        contents = [file.read_bytes() for file in files]
     except OSError as error:
         raise EncoderError(f"cannot read the weights of encoder {name!r}: {error.strerror}. "
                            "Reinstall Songprint: pip install --force-reinstall songprint") from error
-    if weights_hash(content) not in spec.id:
-        raise EncoderError(f"the weights of encoder {name!r} are damaged ({network}). "
+    if weights_hash(b"".join(contents)) not in spec.id:
+        raise EncoderError(f"the weights of encoder {name!r} are damaged ({files[-1]}). "
                            "Reinstall Songprint: pip install --force-reinstall songprint")
-    return Encoder(spec, content, threads)
+    if spec.kind is Kind.COVER:
+        from songprint.encoders.cover import CoverEncoder
+        return CoverEncoder(spec, *contents, threads)
+    return Encoder(spec, *contents, threads)
 
 
 def load_spec(name: str = "fingerprint", folder: Path = WEIGHTS) -> EncoderSpec:
@@ -158,6 +169,11 @@ def load_spec(name: str = "fingerprint", folder: Path = WEIGHTS) -> EncoderSpec:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.json"))) or "none"
         raise EncoderError(f"no encoder {name!r} (there is: {known})") from error
     return EncoderSpec(**{**fields, "kind": Kind(fields["kind"])})
+
+
+def ships(name: str, folder: Path = WEIGHTS) -> bool:
+    """Whether this encoder comes with this Songprint."""
+    return (folder / f"{name}.json").is_file()
 
 
 def weights_hash(network: bytes) -> str:

@@ -1,0 +1,107 @@
+"""Sound -> tonal frames, by the network that ships: what the cover encoder learns from.
+
+    python -m lab.cover_features --data data --covers data/covers --out data/tonal
+
+writes `rendered-WWWWW-KK.npz` (`frames`, and `seconds`, `beats`: which beat of the score is played when) for every
+rendition of `lab.render_covers`, and in the same form, with seconds of the track as beats, `real-NNNNN-KK.npz` for
+every real training track: as it is, stretched (`lab.copies`), and twice in disguise: another key and tone, with
+the rhythm of another track under it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from lab import copies
+from lab.corpus import SAMPLE_RATE, Track, load_pcm, load_tracks
+from lab.train_tonal import disguised, shifted
+from songprint.encoders import WEIGHTS, tonal
+
+LONGEST = 150.0                         # seconds of a real track
+DISGUISE = 7.0                          # decibels by which its tone changes
+
+
+@cache
+def network():
+    """The tonal network that ships, as `tonal.frames` wants it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession((WEIGHTS / "tonal.onnx").read_bytes(), options,
+                                           providers=["CPUExecutionProvider"])
+    return lambda planes: session.run(None, {"planes": planes})[0]
+
+
+def frames(samples: np.ndarray) -> np.ndarray:
+    """(n,) int16 at 8 kHz -> tonal frames."""
+    return tonal.frames([np.asarray(samples, np.float32) / 32767], network())[0]
+
+
+def _rendered(job: tuple[Path, Path]) -> float:
+    source, target = job
+    with np.load(source) as file:
+        found = frames(file["samples"])
+        np.savez_compressed(target, frames=found, seconds=file["seconds"], beats=file["beats"])
+    return len(found) / tonal.FRAMES_PER_SECOND
+
+
+def _real(job: tuple[Path, Track, int, Path]) -> float:
+    """Take 0 is the track, 1 its stretched copy; later ones are the track in disguise."""
+    data, track, number, target = job
+    samples = load_pcm(data, track)[:int(LONGEST * SAMPLE_RATE)]
+    copied = sources = np.array([0.0, len(samples) / SAMPLE_RATE])
+    if number == 1:
+        table = [(start, source, length, tempo) for source, start, length, tempo
+                 in copies.blocks(track.id, len(load_pcm(data, track))) if source < len(samples)]
+        samples = load_pcm(data, track, ".stretched")[:table[-1][0] + table[-1][2]]
+        copied = np.array([time for start, _, length, _ in table for time in (start, start + length - 1)]) / SAMPLE_RATE
+        sources = np.array([time for _, source, length, tempo in table
+                            for time in (source, source + (length - 1) * tempo)]) / SAMPLE_RATE
+    if number < 2:
+        found = frames(samples)
+    else:
+        rng = np.random.default_rng([track.id, number])
+        others = [other for other in load_tracks(data, "train") if other.path]
+        other = load_pcm(data, others[rng.integers(len(others))])
+        decibels, behind = (tonal.spectrogram(np.asarray(part, np.float32) / 32767)
+                            for part in (samples, np.resize(other, len(samples))))
+        decibels = shifted(disguised(decibels, behind, rng, DISGUISE), int(rng.integers(-15, 16)), -90.0)
+        found = tonal.read(decibels.astype(np.float32)[:len(decibels) // 2 * 2], network())
+    np.savez_compressed(target, frames=found, seconds=copied, beats=sources)
+    return len(found) / tonal.FRAMES_PER_SECOND
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--covers", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--real", action="store_true", help="real music only")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rendered = [(path, options.out / f"rendered-{path.name}") for path in sorted(options.covers.glob("?????-??.npz"))]
+    real = [(options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
+            for track in load_tracks(options.data, "train") if track.path for number in range(4)]
+    began, done = time.monotonic(), 0.0
+    with ProcessPoolExecutor(options.processes) as pool:
+        for function, jobs in ((_real, real), (_rendered, [] if options.real else rendered)):
+            jobs = [job for job in jobs if not job[-1].exists()]
+            for number, seconds in enumerate(pool.map(function, jobs, chunksize=2), 1):
+                done += seconds
+                if number % 50 == 0:
+                    print(f"{number}/{len(jobs)}: {done / (time.monotonic() - began):.0f}x real time",
+                          file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

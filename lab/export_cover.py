@@ -1,0 +1,86 @@
+"""Checkpoints of the cover kind -> `songprint/encoders/weights/`.
+
+    python -m lab.export_cover tonal runs/tonal.pt          # tonal.onnx
+    python -m lab.export_cover cover runs/cover.pt          # cover.onnx and the spec of both, cover.json
+
+A new tonal network makes the cover network stale: it learned to read the other one's mistakes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lab.cover_network import CoverNetwork, CoverShape
+from lab.tonal_network import Exported, TonalNetwork
+from songprint.encoders import WEIGHTS, EncoderSpec, tonal, weights_hash
+from songprint.types import Kind
+
+WINDOW, HOP = 20.0, 5.0                 # seconds
+EXACT = 1e-3                            # most that an output of the runtime may differ from PyTorch's
+
+
+def to_onnx(network: nn.Module, example: torch.Tensor, name_in: str, name_out: str, axes: dict) -> bytes:
+    """The graph, checked against the network."""
+    import onnxruntime
+
+    network.eval()
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")     # the exporter announces its successor, which needs another package
+        torch.onnx.export(network, (example,), file, dynamo=False, opset_version=17,
+                          input_names=[name_in], output_names=[name_out], dynamic_axes=axes)
+    content = file.getvalue()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        difference = np.abs(network(example).numpy() - session.run(None, {name_in: example.numpy()})[0]).max()
+    if difference > EXACT:
+        raise SystemExit(f"the exported network differs by {difference:.4f}")
+    return content
+
+
+def export_tonal(checkpoint: Path, folder: Path = WEIGHTS) -> None:
+    network = TonalNetwork()
+    network.load_state_dict(torch.load(checkpoint))
+    content = to_onnx(Exported(network.eval()), torch.randn(1, 2, tonal.BINS, 120), "planes", "activations",
+                      {"planes": {3: "spectra"}, "activations": {1: "frames"}})
+    (folder / "tonal.onnx").write_bytes(content)
+    print(f"tonal.onnx: {weights_hash(content)}, {len(content) / 1e6:.1f} MB")
+
+
+def export_cover(checkpoint: Path, folder: Path = WEIGHTS) -> None:
+    """Write the network and the spec; an older calibration is dropped, because it belongs to other weights."""
+    state = torch.load(checkpoint)
+    shape = CoverShape(**{**state["shape"], "convolutions": tuple(state["shape"]["convolutions"])})
+    network = CoverNetwork(shape)
+    network.load_state_dict(state["weights"])
+    content = to_onnx(network, torch.rand(2, shape.frames, tonal.COLUMNS), "frames", "vectors",
+                      {"frames": {0: "windows"}, "vectors": {0: "windows"}})
+    both = (folder / "tonal.onnx").read_bytes() + content
+    log = checkpoint.with_suffix(".json")
+    spec = EncoderSpec(name="cover", id=f"cover-{weights_hash(both)}", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE,
+                       window=WINDOW, hop=HOP, query_hop=HOP, dim=shape.dim,
+                       training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]})
+    (folder / "cover.onnx").write_bytes(content)
+    (folder / "cover.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
+    print(f"{spec.id}: {spec.dim} dimensions, {len(content) / 1e6:.1f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=["tonal", "cover"])
+    parser.add_argument("checkpoint", type=Path)
+    options = parser.parse_args()
+    {"tonal": export_tonal, "cover": export_cover}[options.network](options.checkpoint)
+
+
+if __name__ == "__main__":
+    main()

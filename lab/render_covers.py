@@ -1,0 +1,96 @@
+"""Renditions of scores as sound, for the tonal network and the cover encoder.
+
+    python -m lab.scores --pop909 SCORES/POP909 --out data/pop909.pkl
+    python -m lab.render_covers --data data --scores data/pop909.pkl --out data/covers --renditions 4
+
+writes `WWWWW-KK.npz` for work W and rendition K: `samples` (int16, 8 kHz), `notes`, `bass`, `melody` (what is heard,
+(frames, 84) uint8 at 5 frames a second), `seconds` and `beats` (which beat of the score is played when).
+(score, seed, K) identifies a rendition. Every ninth work is held out: alternately for calibration and for the
+evaluation; those are rendered whole, with soundfonts that training never hears.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from lab import perform, renditions, scores
+from lab.corpus import SOUNDFONTS
+from lab.scores import Score
+
+LABELS_PER_SECOND = 5
+HELD_OUT = 9                            # every so many works
+UNSEEN_FONTS = ["fluid-soundfont-gm", "musescore-general-soundfont"]
+EXCERPT = (40.0, 70.0)                  # seconds at the score's own tempo that training hears of a work
+
+
+def split_of(work: int) -> str:
+    """`train`, `calibration` or `test`."""
+    if work % HELD_OUT:
+        return "train"
+    return "calibration" if work // HELD_OUT % 2 else "test"
+
+
+def fonts_of(packages: Path, split: str) -> list[Path]:
+    names = SOUNDFONTS if split == "train" else UNSEEN_FONTS
+    return sorted(path for name in names for path in (packages / name).rglob("*.sf[23]") if not path.is_symlink())
+
+
+def render(job: tuple[Path, Score, int, int, list[Path], int]) -> float:
+    """One rendition -> its seconds; what is there already is left."""
+    out, score, work, number, fonts, seed = job
+    path = out / f"{work:05d}-{number:02d}.npz"
+    if path.exists():
+        return 0.0
+    rng = np.random.default_rng([seed, work, number])
+    begin, end = 0.0, None
+    if split_of(work) == "train":
+        common = np.random.default_rng([seed, work])        # the same excerpt for all renditions of the work
+        length = common.uniform(*EXCERPT) * score.tempo / 60
+        begin = common.uniform(0, max(1.0, score.beats - length))
+        end = begin + length
+    rendition = renditions.make(score, rng, begin=begin, end=end, boldness=0.3 if number == 0 else 1.0)
+    samples = perform.record(perform.play(rendition, fonts[rng.integers(len(fonts))]), rng)
+    labels = {name: (frames * 255).astype(np.uint8) for name, frames
+              in perform.heard(rendition, LABELS_PER_SECOND).items()}
+    unfinished = path.with_suffix(".part.npz")
+    np.savez_compressed(unfinished, samples=(samples * 32767).astype(np.int16), seconds=rendition.seconds,
+                        beats=rendition.beats, shift=rendition.shift, **labels)
+    unfinished.rename(path)
+    return rendition.duration
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--renditions", type=int, default=4)
+    parser.add_argument("--splits", default="train,calibration,test")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    works = scores.load(options.scores)
+    (options.out / "works.json").write_text(json.dumps([score.name for score in works]))
+    fonts = {split: fonts_of(options.data / "packages", split) for split in options.splits.split(",")}
+    jobs = [(options.out, score, work, number, fonts[split_of(work)], options.seed)
+            for number in range(options.renditions) for work, score in enumerate(works) if split_of(work) in fonts]
+    began, done = time.monotonic(), 0.0
+    with ProcessPoolExecutor(options.processes) as pool:
+        for number, seconds in enumerate(pool.map(render, jobs, chunksize=4), 1):
+            done += seconds
+            if number % 50 == 0:
+                print(f"{number}/{len(jobs)}: {done / 3600:.1f} h, {done / (time.monotonic() - began):.0f}x real time",
+                      file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Train the cover encoder: vectors of a passage that its other renditions share.
+
+    python -m lab.cover_features --data data --covers data/covers --out data/tonal
+    python -m lab.train_cover --tonal data/tonal --minutes 40 --out runs/cover.pt
+
+Each batch has some renditions of the same passage of many works. Passages correspond exactly, because the beats
+of the score are known; a window is 20 s of one rendition and 20 s of the other, whatever their tempi. The loss pulls
+every pair of renditions together against all windows of other works (Khosla et al., "Supervised contrastive
+learning", NeurIPS 2020, a softmax for each positive alone).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import multiprocessing
+import sys
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lab.cover_network import CoverNetwork, CoverShape
+from lab.render_covers import split_of
+from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
+
+WINDOW = 20.0                           # seconds
+
+
+@dataclass(frozen=True)
+class Recipe:
+    works: int = 96                     # in a batch
+    renditions: int = 3                 # of each
+    real: float = 0.25                  # share of works that are real tracks
+    temperature: float = 0.07
+    jitter: float = 2.5                 # seconds by which two windows of a passage may be apart
+    learning_rate: float = 1.5e-3
+    warm_up: int = 100
+    weight_decay: float = 1e-3
+    averaging: float = 0.998
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Take:
+    """The tonal frames of one rendition, and which beat is played when."""
+
+    frames: np.ndarray                  # (n, 48) uint8
+    seconds: np.ndarray
+    beats: np.ndarray
+
+    def when(self, beat: float, rng: np.random.Generator) -> float | None:
+        """A second at which this beat is played."""
+        before, after = self.beats[:-1], self.beats[1:]
+        spans = np.flatnonzero((before <= beat) & (beat < after) & (self.seconds[1:] > self.seconds[:-1]))
+        if not len(spans):
+            return None
+        i = int(rng.choice(spans))
+        share = (beat - before[i]) / (after[i] - before[i])
+        return float(self.seconds[i] + share * (self.seconds[i + 1] - self.seconds[i]))
+
+    def beat_at(self, second: float) -> float:
+        i = int(np.clip(np.searchsorted(self.seconds, second, "right") - 1, 0, len(self.seconds) - 2))
+        share = (second - self.seconds[i]) / max(self.seconds[i + 1] - self.seconds[i], 1e-6)
+        return float(self.beats[i] + share * (self.beats[i + 1] - self.beats[i]))
+
+
+def load_works(folder: Path, split: str) -> tuple[list[list[Take]], list[list[Take]]]:
+    """The takes of each rendered work of the split, and of each real track (training only)."""
+    works: dict[str, list[Take]] = defaultdict(list)
+    for path in sorted(folder.glob("*-*-??.npz")):
+        kind, number, _ = path.stem.split("-")
+        if (kind == "real" and split == "train") or (kind == "rendered" and split_of(int(number)) == split):
+            with np.load(path) as file:
+                if len(file["frames"]) > WINDOW * FRAMES_PER_SECOND:
+                    works[f"{kind}-{number}"].append(Take(file["frames"], file["seconds"], file["beats"]))
+    full = {name: takes for name, takes in works.items() if len(takes) > 1}
+    return ([takes for name, takes in full.items() if name.startswith("rendered")],
+            [takes for name, takes in full.items() if name.startswith("real")])
+
+
+def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Generator) -> np.ndarray | None:
+    """Windows (count, frames, 48) float32 of one passage in several takes; None where a try fails."""
+    first = takes[rng.integers(len(takes))]
+    latest = len(first.frames) / FRAMES_PER_SECOND - WINDOW
+    beat = first.beat_at(rng.uniform(0, max(latest, 0.1)))
+    order = rng.permutation(len(takes))
+    windows = []
+    for i in [*order, *rng.permutation(len(takes))]:    # fewer takes than wanted: some twice, damaged anew
+        at = takes[i].when(beat, rng)
+        if at is not None:
+            windows.append(window(takes[i].frames, at + rng.uniform(-recipe.jitter, recipe.jitter), rng))
+        if len(windows) == count:
+            return np.stack(windows)
+    return None
+
+
+def window(frames: np.ndarray, second: float, rng: np.random.Generator) -> np.ndarray:
+    """The 20 s from `second` on, played a little faster or slower, (frames, 48) float32 0..1."""
+    count = round(WINDOW * FRAMES_PER_SECOND)
+    tempo = 2 ** rng.uniform(-0.2, 0.2) if rng.random() < 0.5 else 1.0
+    start = np.clip(second * FRAMES_PER_SECOND, 0, max(0, len(frames) - count * tempo))
+    at = (start + np.arange(count) * tempo).clip(0, len(frames) - 1.001)
+    low = at.astype(int)
+    share = (at - low)[:, None].astype(np.float32)
+    return (frames[low] * (1 - share) + frames[low + 1] * share) / np.float32(255)
+
+
+def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What front-ends get wrong and arrangers leave out, over (n, frames, 48)."""
+    count, length, _ = windows.shape
+    planes = windows.reshape(count, length, CHANNELS, 12)
+
+    def some(share: float) -> np.ndarray:
+        return rng.random(count) < share
+
+    planes = planes ** np.where(some(0.6), rng.uniform(0.5, 1.6, count), 1)[:, None, None, None]
+    gains = np.where(rng.random((count, CHANNELS)) < 0.5, rng.uniform(0.4, 1.3, (count, CHANNELS)), 1)
+    gone = np.where(some(0.35), rng.integers(0, CHANNELS, count), -1)               # a channel that fails
+    gains *= np.arange(CHANNELS) != gone[:, None]
+    planes = planes * gains[:, None, :, None]
+    other = rng.permutation(count)                                                  # another song behind
+    behind = np.where(some(0.15), rng.uniform(0.1, 0.4, count), 0)
+    turned = np.roll(planes[other], int(rng.integers(12)), axis=3)
+    planes = np.maximum(planes, turned * behind[:, None, None, None])
+    noise = np.where(some(0.4), rng.uniform(0, 0.25, count), 0)[:, None, None, None]
+    planes = planes + noise * rng.random(planes.shape, np.float32) ** 2
+    share = np.where(some(0.3), rng.uniform(0, 0.2, count), 0)[:, None, None, None]
+    planes = np.where(rng.random(planes.shape, np.float32) < share, 0, planes)
+    for i in np.flatnonzero(some(0.25)):                                            # a break, applause, talk
+        start = rng.integers(length)
+        planes[i, start:start + rng.integers(5, 25)] *= rng.uniform(0, 0.4)
+    for i in np.flatnonzero(some(0.15)):                                            # a short clip, repeated
+        kept = int(rng.integers(0.4 * length, length))
+        planes[i] = np.resize(planes[i, :kept], planes[i].shape)
+    return planes.clip(0, 1).reshape(count, length, COLUMNS).astype(np.float32)
+
+
+def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
+    """The other process: batches as fast as they are taken."""
+    rendered, real = load_works(tonal, "train")
+    print(f"{len(rendered)} rendered works, {len(real)} real tracks, "
+          f"{sum(len(take.frames) for takes in rendered + real for take in takes) / FRAMES_PER_SECOND / 3600:.0f} h",
+          file=sys.stderr, flush=True)
+    rng = np.random.default_rng(recipe.seed)
+    while True:
+        count = min(round(recipe.works * recipe.real), len(real))
+        chosen = ([real[i] for i in rng.permutation(len(real))[:count]]
+                  + [rendered[i] for i in rng.permutation(len(rendered))[:recipe.works - count]])
+        drawn = [passage(takes, recipe.renditions, recipe, rng) for takes in chosen]
+        kept = [windows for windows in drawn if windows is not None]
+        labels = np.repeat(np.arange(len(kept)), recipe.renditions)
+        queue.put((damage(np.concatenate(kept), rng), labels))
+
+
+def contrast(vectors: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Loss over (n, dim), and the share of windows whose nearest is of the same work."""
+    similarity = (vectors @ vectors.T / temperature).fill_diagonal_(-1e4)
+    same = labels[:, None] == labels[None]
+    positive = same.clone().fill_diagonal_(False)
+    others = torch.logsumexp(similarity.masked_fill(same, -1e4), 1, keepdim=True)
+    # each positive against all others alone: the nearest positive may not hide the rest
+    each = F.softplus(others - similarity)
+    nearest = labels[similarity.argmax(1)] == labels
+    return (each * positive).sum() / positive.sum(), nearest.float().mean()
+
+
+def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> dict[str, float]:
+    """How well the passages of held-out works are told apart: the nearest window of another take is the right one."""
+    rng = np.random.default_rng(1)
+    drawn = [passage(takes, 2, recipe, rng) for takes in works for _ in range(2)]
+    kept = [windows for windows in drawn if windows is not None]
+    network.eval()
+    with torch.no_grad():
+        vectors = [network(torch.from_numpy(np.stack([windows[k] for windows in kept]))) for k in (0, 1)]
+    network.train()
+    similarity = vectors[0] @ vectors[1].T
+    ranks = (similarity >= similarity.diag()[:, None]).sum(1).float()
+    return {"nearest": round(float((ranks == 1).float().mean()), 4),
+            "reciprocal rank": round(float((1 / ranks).mean()), 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features wrote")
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--rate", type=float, default=Recipe.learning_rate)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    recipe, shape = Recipe(learning_rate=options.rate), CoverShape()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(recipe.seed)
+    queue: multiprocessing.Queue = multiprocessing.Queue(4)
+    maker = multiprocessing.Process(target=make_batches, args=(options.tonal, recipe, queue), daemon=True)
+    maker.start()
+    network = CoverNetwork(shape)
+    if options.start:
+        network.load_state_dict(torch.load(options.start)["weights"])
+    averaged = copy.deepcopy(network)
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    exam = load_works(options.tonal, "calibration")[0]
+    began, step, log = None, 0, []
+    while True:
+        windows, labels = queue.get()
+        began = began or time.monotonic()
+        passed, total = time.monotonic() - began, options.minutes * 60
+        if passed > total:
+            break
+        rate = recipe.learning_rate * min(
+            1, (step + 1) / recipe.warm_up, 0.51 + 0.5 * math.cos(math.pi * passed / total))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            vectors = network(torch.from_numpy(windows))
+        loss, nearest = contrast(vectors.float(), torch.from_numpy(labels), recipe.temperature)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        step += 1
+        with torch.no_grad():
+            share = min(recipe.averaging, step / (step + 10))
+            for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+                mean.lerp_(value, 1 - share) if mean.is_floating_point() else mean.copy_(value)
+        log.append((float(loss), float(nearest)))
+        if step % 50 == 0:
+            means = np.mean(log[-50:], axis=0)
+            print(f"{step} {passed:.0f} s loss {means[0]:.3f} nearest {means[1]:.3f}", file=sys.stderr, flush=True)
+        if step % 200 == 0:
+            save(options.out, averaged, shape, recipe, step, log)
+            print(f"  held out: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
+    save(options.out, averaged, shape, recipe, step, log)
+    options.out.with_suffix(".json").write_text(json.dumps(
+        {"steps": step, "minutes": options.minutes, "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
+         "held out": examine(averaged, exam, recipe), "recipe": asdict(recipe)}, indent=1))
+    maker.terminate()
+
+
+def save(path: Path, network: CoverNetwork, shape: CoverShape, recipe: Recipe, step: int, log: list) -> None:
+    torch.save({"weights": network.state_dict(), "shape": asdict(shape), "recipe": asdict(recipe), "step": step}, path)
+
+
+if __name__ == "__main__":
+    main()

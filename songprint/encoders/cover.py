@@ -1,0 +1,71 @@
+"""Samples -> what is played -> embeddings that other renditions of a song share.
+
+Two networks: the tonal one reads a spectrogram (see `songprint.encoders.tonal`), the cover network reads twenty
+seconds of what it found. Its vectors do not depend on the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from songprint.encoders import tonal
+from songprint.encoders.tonal import FRAMES_PER_SECOND
+from songprint.types import Embeddings
+
+SHORTEST = 5.0                          # seconds from which a window is worth a vector
+FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
+BATCH = 16
+
+
+class CoverEncoder:
+    """Both networks with their spec. Holds two sessions of onnxruntime; safe to use from threads."""
+
+    def __init__(self, spec, tonal_network: bytes, cover_network: bytes, threads: int = 1):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.spec = spec
+        self._tonal, self._cover = (onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+                                    for network in (tonal_network, cover_network))
+
+    def encode(self, samples: np.ndarray) -> Embeddings:
+        """(n,) float32 mono at `spec.sample_rate` -> vectors of its windows, with the tonal frames as evidence."""
+        return self.encode_stream([samples])[0]
+
+    def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
+        """Blocks of samples, one after the other -> embeddings of the whole, and its length in seconds."""
+        frames, duration = tonal.frames(blocks, self._activations)
+        return Embeddings(self.embed(frames), self.spec.hop, self.spec.id, frames), duration
+
+    def embed(self, frames: np.ndarray) -> np.ndarray:
+        """Tonal frames (n, 48) uint8 -> (m, 256) float32 unit rows, one for each window.
+
+        Row i is of the `spec.window` seconds from `i * spec.hop` on; the last window is moved so that it ends with
+        the frames. Fewer than 5 s give no row, less than a window is repeated to fill one.
+        """
+        windows = cut(frames, self.spec.window, self.spec.hop)
+        vectors = np.zeros((len(windows), self.spec.dim), np.float32)
+        heard = np.flatnonzero(windows.any(axis=2).mean(axis=1) >= FEWEST_HEARD)
+        for start in range(0, len(heard), BATCH):
+            rows = heard[start:start + BATCH]
+            vectors[rows] = self._cover.run(None, {"frames": windows[rows].astype(np.float32) / 255})[0]
+        return vectors
+
+    def _activations(self, planes: np.ndarray) -> np.ndarray:
+        return self._tonal.run(None, {"planes": planes})[0]
+
+
+def cut(frames: np.ndarray, window: float, hop: float) -> np.ndarray:
+    """Tonal frames (n, columns) -> windows (m, frames of a window, columns)."""
+    length, step = round(window * FRAMES_PER_SECOND), round(hop * FRAMES_PER_SECOND)
+    if len(frames) < SHORTEST * FRAMES_PER_SECOND:
+        return np.zeros((0, length, frames.shape[1]), frames.dtype)
+    if len(frames) < length:
+        frames = np.resize(frames, (length, frames.shape[1]))
+    starts = np.arange(0, len(frames) - length + step, step).clip(max=len(frames) - length)
+    return np.stack([frames[start:start + length] for start in starts])

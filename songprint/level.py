@@ -1,0 +1,202 @@
+"""Level: all that one kind of match needs, its encoder and its index, kept in step with the catalogue.
+
+Kinds are data: a level of covers is this class with another encoder and another folder. The index and the encoder
+are opened when they are first needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from songprint import encoders
+from songprint.catalog import AT_ONCE, Catalog, State
+from songprint.config import Settings
+from songprint.encoders import SHIPPED, Encoder, EncoderSpec
+from songprint.errors import LibraryFull
+from songprint.index import Index, open_index, segment_ids
+from songprint.sqlite import in_plain_words
+from songprint.types import Embeddings, Kind, LevelStats
+
+log = logging.getLogger(__name__)
+
+
+class Level:
+    """One kind of match in an open library: `kind`, `spec`, `encoder`, `index`.
+
+    `given` is the encoder to use; None for the one that is shipped.
+    """
+
+    def __init__(self, kind: Kind, catalog: Catalog, settings: Settings, given: Encoder | None = None) -> None:
+        self.kind, self.catalog, self.settings, self.given = kind, catalog, settings, given
+        self.searched = 0               # recordings that are searched, as of the last `refresh`
+        self._encoder = given           # None: not loaded yet
+        self._index: Index | None = None
+        self._in_step_with: State | None = None
+        self._lock = threading.RLock()
+
+    @cached_property
+    def spec(self) -> EncoderSpec:
+        """What the encoder at hand is; it need not be loaded for that."""
+        return self.given.spec if self.given else encoders.load_spec(SHIPPED[self.kind])
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder at hand, whatever the library was made with: see `check_encoder`."""
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = encoders.load_encoder(SHIPPED[self.kind], threads=self.settings.threads)
+            return self._encoder
+
+    def check_encoder(self, state: State) -> None:
+        """Raise LibraryVersionError if the library was made with another encoder than the one at hand."""
+        self.catalog.check_encoder(state.encoder_id(self.kind), self.spec.id)
+
+    @property
+    def index(self) -> Index:
+        """The index, as of the last `refresh`."""
+        if self._index is None:
+            self.refresh(self.catalog.state())
+        return self._index
+
+    def refresh(self, state: State) -> None:
+        """Bring the index into step with what this and other processes have added and removed."""
+        with self._lock:
+            self.check_encoder(state)
+            if self._index is None or state.encoder_id(self.kind) != self._in_step_with.encoder_id(self.kind):
+                self._open_index(state)
+            replaced = self._index.reload_if_changed()
+            if not replaced and state == self._in_step_with:
+                return
+            searched = self.catalog.searched(self.kind)
+            indexed = self._index.recording_ids()
+            self._index.remove(indexed - searched.keys())
+            lacking = sorted(searched.keys() - indexed)
+            # More than memory should bear, as when the index was deleted: better on the disk at once.
+            if sum(searched[id] for id in lacking) > self.settings.exact_limit and self._write_index():
+                lacking = sorted(searched.keys() - self._index.recording_ids())
+            for ids, vectors in self._segments(lacking):
+                self._index.add(ids, vectors)
+            self.searched = len(searched)
+            self._in_step_with = state
+
+    def embeddings_of(self, recording_ids: Iterable[int]) -> dict[int, Embeddings]:
+        """The embeddings of these recordings as `StoredRows`; those removed meanwhile are left out."""
+        return dict(self.catalog.each_embeddings(self.kind, recording_ids, as_stored=True))
+
+    def tidy(self, state: State, segments: int) -> None:
+        """Move vectors from memory to the disk when there are many: `segments` of this kind in the library."""
+        few = segments <= self.settings.exact_limit
+        if few and not self._folder(state).exists():
+            return
+        with self._lock:
+            try:
+                self.refresh(state)
+                if self._index.wants_rebuild():
+                    self._write_index()
+            except LibraryFull as error:    # nothing is lost: it is searched in memory
+                log.warning("%s", error)
+
+    def rebuild(self, state: State) -> bool:
+        """Make the index again from the catalogue. False where this process may not."""
+        with self._lock:
+            self.refresh(state)
+            if not self._write_index():
+                return False
+            self._in_step_with = replace(state, revision=-1)
+            self.refresh(state)
+            return True
+
+    def stats(self, state: State, segments: int) -> LevelStats:
+        """What this kind takes. Loads neither encoder nor vectors."""
+        with self._lock:
+            if self._index is None and state.encoder_id(self.kind):
+                self._open_index(state)
+            index, index_bytes = (self._index.kind, self._index.bytes_on_disk) if self._index else ("exact", 0)
+        held, catalogue_bytes = self.catalog.held(self.kind)
+        return LevelStats(kind=self.kind, recordings=held, segments=segments, catalogue_bytes=catalogue_bytes,
+                          index_bytes=index_bytes, index=index, encoder_id=state.encoder_id(self.kind))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._index is not None:
+                self._index.close()
+                self._index = None
+
+    def _folder(self, state: State) -> Path:
+        """The vectors of another encoder mean something else: each encoder has a folder of its own."""
+        return self.catalog.folder / "index" / (state.encoder_id(self.kind) or f"no-{self.kind}")
+
+    def _open_index(self, state: State) -> None:
+        if self._index is not None:
+            self._index.close()
+        dim = self.catalog.dim(self.kind) or self.spec.dim
+        self._index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
+        self._in_step_with = replace(state, revision=-1)
+
+    def _write_index(self) -> bool:
+        """False where this process may not write it, or another is doing so."""
+        with alone(self.catalog) as mine:
+            if mine:
+                log.info("writing the index of %s", self.catalog.folder)
+                with in_plain_words(self.catalog.file):
+                    self._index.rebuild(lambda: self._segments(sorted(self.catalog.searched(self.kind))))
+            return mine
+
+    def _segments(self, recording_ids: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Segment ids (n,) and vectors (n, dim) of these recordings, some hundred recordings at a time."""
+        for start in range(0, len(recording_ids), AT_ONCE):
+            found = [heard_segments(recording_id, made) for recording_id, made
+                     in self.catalog.each_embeddings(self.kind, recording_ids[start:start + AT_ONCE])]
+            if found:
+                ids, vectors = zip(*found, strict=True)
+                yield np.concatenate(ids), np.concatenate(vectors)
+
+
+def heard_segments(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """What of a recording goes into the index: ids (n,) and vectors (n, dim) of the rows that were heard."""
+    positions = np.flatnonzero(made.heard)
+    return segment_ids(recording_id, positions), made.vectors[positions]
+
+
+@contextmanager
+def alone(catalog: Catalog) -> Iterator[bool]:
+    """True inside for one process at a time: the one that may rewrite what is derived."""
+    if catalog.readonly:
+        yield False
+        return
+    folder = catalog.folder / "index"
+    with in_plain_words(catalog.file):
+        folder.mkdir(exist_ok=True)
+        file = (folder / "lock").open("ab")
+    with file:
+        yield _locked(file.fileno())    # closing the file, or dying, unlocks it
+
+
+def delete_other_indexes(catalog: Catalog, state: State) -> None:
+    """Delete the indexes of encoders that are no longer used."""
+    for folder in (catalog.folder / "index").iterdir():
+        if folder.is_dir() and folder.name not in state.encoders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(file: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

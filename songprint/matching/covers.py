@@ -1,0 +1,130 @@
+"""Another rendition of the same song: embed, search, align in key and tempo, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from songprint import confidence
+from songprint.confidence import Calibration
+from songprint.encoders import EncoderSpec
+from songprint.encoders.tonal import FRAMES_PER_SECOND
+from songprint.level import Level
+from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
+
+WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
+WINDOW = 60.0           # a film or a concert in windows of at most so many
+SHORTEST = 8.0          # seconds of music that must correspond: less of a tune is in many songs
+MOST = 50               # recordings that are aligned, for each window
+GAP = 30.0              # seconds that may lie between two stretches of one song
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A recording in one window of the query, and what speaks for it."""
+
+    recording_id: int
+    sections: tuple[Section, ...]       # on the time line of the whole query
+    key_shift: int
+    tempo: float
+    score: float
+    features: dict[str, float]
+    logit: float
+
+    @property
+    def heard(self) -> Interval:
+        return Interval(self.sections[0].query.start, self.sections[-1].query.end)
+
+
+def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> list[Match]:
+    """The recordings that are other renditions of what is heard, most probable first.
+
+    `leave_out` are recordings that are known to be the very same, and therefore no covers.
+    """
+    if not len(level.index) or duration_of(query) < SHORTEST:
+        return []
+    calibration = Calibration.from_spec(level.spec.calibration)
+    windows = list(windows_of(query, level.spec))
+    found = [each for start, window in windows for each in _found(window, start, level, calibration, leave_out)]
+    found.sort(key=lambda each: -each.logit)
+    groups: list[list[_Found]] = []
+    for each in found:
+        home = next((group for group in groups if any(_continues(other, each) for other in group)), None)
+        if home is None:
+            groups.append([each])
+        else:
+            home.append(each)
+    recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
+    matches = [_match(group, recordings[group[0].recording_id], len(windows), level.spec) for group in groups
+               if group[0].recording_id in recordings]             # not removed since the search
+    return sorted((match for match in matches if _music(match.sections) >= SHORTEST),
+                  key=lambda match: -match.confidence)
+
+
+def duration_of(query: Embeddings) -> float:
+    """Seconds, as far as there are tonal frames."""
+    return len(query.evidence) / FRAMES_PER_SECOND
+
+
+def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embeddings]]:
+    """Where each window starts, and what is in it: the whole, or windows of about equal length."""
+    duration = duration_of(query)
+    if duration <= WHOLE:
+        return [(0.0, query)]
+    edges = np.linspace(0, duration / query.hop, int(np.ceil(duration / WINDOW)) + 1).astype(int)
+    frames = round(query.hop * FRAMES_PER_SECOND)
+    windows = []
+    for first, last in pairwise(edges):
+        final = last == edges[-1]
+        rows = slice(first, None if final else last - round(spec.window / spec.hop) + 1)    # that end in here
+        part = slice(first * frames, None if final else last * frames)
+        windows.append((first * query.hop, replace(query, vectors=query.vectors[rows], evidence=query.evidence[part])))
+    return windows
+
+
+def _found(window: Embeddings, start: float, level: Level, calibration: Calibration, leave_out: Collection[int]
+           ) -> Iterator[_Found]:
+    from songprint import versions
+
+    if not window.heard.any():
+        return
+    for version in versions.find(window, level.index, level.embeddings_of, level.encoder.cohort, leave_out=leave_out,
+                                 most=MOST):
+        alignment = version.alignment
+        if alignment.sections:
+            sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
+                                     section.reference) for section in alignment.sections)
+            yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
+                         version.features, calibration.logit(version.features))
+
+
+def _continues(one: _Found, other: _Found) -> bool:
+    """Whether two windows hear the same rendition of the same recording."""
+    first, second = sorted((one.heard, other.heard), key=lambda heard: heard.start)
+    return (one.recording_id == other.recording_id and one.key_shift == other.key_shift
+            and second.start - first.end < GAP)
+
+
+def _match(group: list[_Found], recording: Recording, windows: int, spec: EncoderSpec) -> Match:
+    """One recording in neighbouring windows, the best first, as one match. What spoke against it does not widen it."""
+    best = group[0]
+    sections = tuple(sorted((section for found in group if found.logit > 0 or found is best
+                             for section in found.sections), key=lambda section: section.query.start))
+    alignment = Alignment(
+        recording_id=recording.id,
+        query=Interval(sections[0].query.start, max(section.query.end for section in sections)),
+        reference=Interval(min(section.reference.start for section in sections),
+                           max(section.reference.end for section in sections)),
+        speed=best.tempo, score=best.score, agreeing=max(1, round(_music(sections) / spec.hop)),
+        features=best.features, key_shift=float(best.key_shift), sections=sections,
+    )
+    logit = confidence.combine([found.logit for found in group], windows)
+    return Match(recording, Kind.COVER, confidence.to_confidence(logit), alignment)
+
+
+def _music(sections: Iterable[Section]) -> float:
+    """Seconds of the query that correspond to something."""
+    return sum(section.query.duration for section in sections)

@@ -1,0 +1,132 @@
+"""Covers in the product: added with the recordings, in one pass, as far as the library and the settings go."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import toy
+
+import songprint
+from songprint import ingest
+from songprint.config import Settings
+from songprint.encoders import together
+from songprint.errors import EncoderError
+from songprint.store import Store
+from songprint.types import Kind
+
+BOTH = (toy.JudgingToyEncoder(), toy.ToyCoverEncoder())
+
+
+@pytest.fixture
+def tunes(tmp_path):
+    """Three songs, and another rendition of the first, a third higher and 10 % faster."""
+    folder = tmp_path / "music"
+    paths = [toy.write(folder / f"Band - Tune {seed}.wav", toy.tune(seed)) for seed in range(3)]
+    return [*paths, toy.write(folder / "Other Band - Tune 0 again.wav", toy.tune(0, key=4, tempo=1.1, sound=2))]
+
+
+@pytest.fixture
+def both(tmp_path):
+    with Store(tmp_path / "library", create=True, encoder=BOTH) as store:
+        yield store
+
+
+@pytest.mark.parametrize("block", [4000, 100_000])
+def test_several_encoders_hear_the_same_blocks(block):
+    samples = toy.tune(1, 30)
+    encoders = {encoder.spec.kind: encoder for encoder in BOTH}
+    made, duration = together.encode(np.array_split(samples, len(samples) // block + 1), encoders)
+    assert duration == 30
+    for kind, encoder in encoders.items():
+        alone, _ = encoder.encode_stream([samples])
+        np.testing.assert_array_equal(made[kind].vectors, alone.vectors)
+        np.testing.assert_array_equal(made[kind].evidence, alone.evidence)
+
+
+class Failing(toy.ToyCoverEncoder):
+    def encode_stream(self, blocks):
+        next(iter(blocks))
+        raise EncoderError("its weights are damaged")
+
+
+def test_an_encoder_that_fails_is_heard_of_and_nobody_waits_for_it():
+    blocks = [toy.song(1)] * 50
+    with pytest.raises(EncoderError, match="its weights are damaged"):
+        together.encode(blocks, {Kind.RECORDING: toy.ToyEncoder(), Kind.COVER: Failing()})
+
+    def broken():
+        yield toy.song(1)
+        raise songprint.AudioError("the file breaks off")
+
+    with pytest.raises(songprint.AudioError, match="breaks off"):
+        together.encode(broken(), {encoder.spec.kind: encoder for encoder in BOTH})
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_adding_makes_both_kinds(both, tunes, processes):
+    report = ingest.add(both, tunes, workers=processes)
+    assert len(report.added) == 4
+    both.refresh()
+    for kind, level in both.levels.items():
+        assert level.searched == 4 and level.index.recording_ids() == {each.id for each in report.added}
+        assert {made.encoder_id for _, made in both.catalog.each_embeddings(kind, range(9))} == {level.spec.id}
+    first = both.catalog.embeddings(Kind.COVER, report.added[0].id)
+    assert len(first) == 5 and first.evidence.shape == (200, 48)
+    assert both.lacking(Kind.COVER) == 0
+
+
+def test_without_covers_adding_makes_recordings_alone(tmp_path, tunes):
+    settings = Settings(kinds=("recording",))
+    with Store(tmp_path / "library", create=True, encoder=BOTH, settings=settings) as store:
+        ingest.add(store, tunes, workers=1)
+        assert list(store.levels) == [Kind.RECORDING]
+        assert store.catalog.totals().segments.keys() == {Kind.RECORDING}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_library_made_before_covers_gets_them_by_reading_its_files_again(tmp_path, tunes, processes, monkeypatch):
+    with Store(tmp_path / "library", create=True, encoder=BOTH[0]) as older:
+        before = ingest.add(older, tunes, workers=1).added
+        kept = older.catalog.embeddings(Kind.RECORDING, before[0].id)
+    with Store(tmp_path / "library", encoder=BOTH) as store:
+        store.refresh()
+        assert store.lacking(Kind.COVER) == 4
+        late = ingest.add(store, [toy.write(tmp_path / "late.wav", toy.tune(9))]).added
+        store.refresh()
+        assert store.lacking(Kind.COVER) == 4
+        assert ingest.reencode(store, workers=processes).reencoded == 4
+        store.refresh()
+        assert store.lacking(Kind.COVER) == 0
+        assert store.levels[Kind.COVER].index.recording_ids() == {each.id for each in [*before, *late]}
+        np.testing.assert_array_equal(store.catalog.embeddings(Kind.RECORDING, before[0].id).vectors, kept.vectors)
+        assert ingest.reencode(store).reencoded == 0
+
+
+def test_a_file_is_read_once_for_all_kinds_that_it_lacks(both, tunes, monkeypatch):
+    ingest.add(both, tunes, workers=1)
+    read = []
+    original = ingest.workers.read
+
+    def counting(task, loaded):
+        read.append((task.path, set(task.kinds)))
+        return original(task, loaded)
+
+    monkeypatch.setattr(ingest.workers, "read", counting)
+    newer = (toy.ToyEncoder("toy-2"), toy.ToyCoverEncoder("toy-cover-2"))
+    with Store(both.path, encoder=newer) as store:
+        assert ingest.reencode(store, workers=1).reencoded == 4
+        assert sorted(read) == sorted((str(path), {Kind.RECORDING, Kind.COVER}) for path in tunes)
+        store.rebuild()
+        assert {folder.name for folder in (both.path / "index").iterdir() if folder.is_dir()} == {
+            "toy-2", "toy-cover-2"}
+
+
+def test_encoders_have_to_suit_each_other():
+    class Other(toy.ToyCoverEncoder):
+        @property
+        def spec(self):
+            return toy.replace(super().spec, sample_rate=16000)
+
+    for encoder, message in ((BOTH[1:], "of kind 'recording' is needed"), ((BOTH[0], Other()), "the same sample rate")):
+        with pytest.raises(EncoderError, match=message):
+            Store("nowhere", create=True, encoder=encoder)

@@ -1,0 +1,86 @@
+"""Training of the cover kind: what corresponds, what the loss wants, that the key does not matter."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
+
+from lab import train_cover, train_tonal  # noqa: E402
+from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
+from lab.tonal_network import TonalNetwork  # noqa: E402
+from lab.train_cover import Take  # noqa: E402
+from songprint.encoders import tonal  # noqa: E402
+
+
+def test_a_beat_is_found_wherever_it_is_played_and_not_where_it_was_cut(random):
+    # beats 0 to 4, back to 2, on to 6; then a cut to 8
+    take = Take(np.zeros((100, 48), np.uint8), np.array([0, 4, 4, 8, 8, 10.0]), np.array([0, 4, 2, 6, 8, 10.0]))
+    assert {take.when(3, random) for _ in range(20)} == {3.0, 5.0}
+    assert take.when(1, random) == 1.0
+    assert take.when(9, random) == 9.0
+    assert take.when(7, random) is None
+
+
+def test_windows_of_a_passage_show_the_same_beats_at_any_tempo(random):
+    def ramp(beats_a_second: float, seconds: float) -> Take:
+        frames = np.repeat((np.arange(int(seconds * 5)) / 5 * beats_a_second)[:, None].astype(np.uint8), 48, axis=1)
+        return Take(frames, np.array([0, seconds]), np.array([0, seconds * beats_a_second]))
+
+    recipe = train_cover.Recipe(jitter=0.0)
+    for _ in range(10):
+        windows = train_cover.passage([ramp(1, 100), ramp(2, 50)], 2, recipe, random)
+        assert windows.shape == (2, 100, 48)
+        assert abs(windows[0, 0, 0] - windows[1, 0, 0]) * 255 < 45      # near the end a window is moved inwards
+
+
+def test_damage_keeps_shape_and_range(random):
+    windows = random.random((32, 100, 48)).astype(np.float32)
+    damaged = train_cover.damage(windows, random)
+    assert damaged.shape == windows.shape
+    assert 0 <= damaged.min() <= damaged.max() <= 1
+    assert not np.array_equal(damaged, windows)
+
+
+def test_the_loss_is_small_when_renditions_are_near_and_works_apart():
+    vectors = torch.eye(6).repeat_interleave(2, 0)
+    labels = torch.arange(6).repeat_interleave(2)
+    good, nearest = train_cover.contrast(vectors, labels, 0.07)
+    bad, _ = train_cover.contrast(vectors, labels.roll(1), 0.07)
+    assert nearest == 1
+    assert good < 0.01 < 5 < bad
+
+
+def test_a_cover_vector_does_not_depend_on_the_key():
+    network = CoverNetwork(CoverShape(convolutions=(4, 4, 4), width=16, layers=1, dim=8)).eval()
+    frames = torch.rand(2, 100, 48)
+    turned = frames.reshape(2, 100, 4, 12).roll(5, 3).reshape(2, 100, 48)
+    with torch.no_grad():
+        assert torch.allclose(network(frames), network(turned), atol=1e-5)
+
+
+def test_the_tonal_network_turns_with_the_key():
+    network = TonalNetwork(width=8).eval()
+    planes = torch.zeros(1, 2, tonal.BINS, 40)
+    planes[:, :, 90:140] = torch.randn(1, 2, 50, 40)
+    moved = planes.roll(tonal.BINS_A_SEMITONE * 2, 2)
+    with torch.no_grad():
+        notes, same = (network(each)[0][:, :, 20:60] for each in (planes, moved))
+    assert torch.allclose(notes[:, :, :-2], same[:, :, 2:], atol=0.5)
+
+
+def test_labels_move_with_the_spectrogram(random):
+    spectrogram = np.zeros((400, tonal.BINS), np.uint8)
+    spectrogram[:, 100:103] = 180
+    notes = np.zeros((200, tonal.SEMITONES), np.uint8)
+    notes[:, 33] = 255                                  # bins 99 to 101
+    piece = train_tonal.Piece(spectrogram, notes, notes, notes, notes[:, :12])
+    for _ in range(20):
+        planes, labels = train_tonal.excerpt(piece, 50, None, random)
+        assert planes.shape == (2, tonal.BINS, 100)
+        loudest = planes[1].mean(axis=1).argmax()
+        assert abs(loudest / tonal.BINS_A_SEMITONE - labels["notes"][10].argmax()) < 1.5
+
+
+def test_average_precision_is_one_when_all_that_is_right_comes_first():
+    assert train_tonal.average_precision(np.array([3, 2, 1, 0.5]), np.array([True, True, False, False])) == 1
+    assert train_tonal.average_precision(np.array([3, 2]), np.array([False, True])) == 0.5
