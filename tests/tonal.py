@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from songprint.types import Embeddings
+
 FRAMES_PER_SECOND = 5
 BEATS = 32                          # of one part
 DEGREES = [(0, 4, 7), (2, 5, 9), (4, 7, 11), (5, 9, 0), (7, 11, 2), (9, 0, 4)]
 PARTS = "ABAC"
+WINDOW, HOP, DIM = 20.0, 5.0, 64    # of the embeddings
 
 
 class Song:
@@ -19,6 +22,8 @@ class Song:
         random = np.random.default_rng([909, seed])
         self.home = int(random.integers(12))
         self.parts = {name: self._part(random) for name in sorted(set(PARTS))}
+        # what an encoder that knows nothing of keys and tempi would say of every beat
+        self.places = {name: random.standard_normal((BEATS // 4, DIM)).repeat(4, axis=0) for name in self.parts}
 
     def _part(self, random: np.random.Generator) -> np.ndarray:
         """(BEATS, 36) what sounds at each beat."""
@@ -49,6 +54,28 @@ class Song:
         sounds = beats.any(axis=2, keepdims=True)
         frames = beats + sounds * np.random.default_rng([seed, len(beats)]).normal(0, noise, beats.shape)
         return (np.round(np.clip(frames, 0, 1) * 15) * 17).astype(np.uint8).reshape(-1, 36)
+
+    def rendition(self, *, tempo: float = 1.0, parts: str = PARTS, noise: float = 0.1, seed: int = 0, **how
+                  ) -> Embeddings:
+        """The same as an encoder of covers gives it."""
+        frames = self.frames(tempo=tempo, parts=parts, noise=noise, seed=seed, **how)
+        return Embeddings(self._vectors(frames, tempo, parts, noise, seed), HOP, "toy-cover", frames)
+
+    def _vectors(self, frames: np.ndarray, tempo: float, parts: str, noise: float, seed: int) -> np.ndarray:
+        beats = np.concatenate([self.places[part] for part in parts])
+        length = len(frames) / FRAMES_PER_SECOND
+        starts = np.minimum(np.arange(0, max(length - WINDOW, 0) + HOP, HOP), max(length - WINDOW, 0))
+        edges = (starts[:, None] + [0, WINDOW]) * 2 * tempo
+        vectors = np.stack([beats[round(first):round(last)].mean(axis=0) for first, last in edges])
+        vectors += np.random.default_rng([seed, 1]).normal(0, noise, vectors.shape)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def excerpt(rendition: Embeddings, start: float, duration: float = 1e9) -> Embeddings:
+    """The seconds of a rendition from `start`, a multiple of HOP."""
+    first, last = round(start * FRAMES_PER_SECOND), round((start + duration) * FRAMES_PER_SECOND)
+    rows = slice(round(start / HOP), round((start + max(duration - WINDOW, 0)) / HOP) + 1)
+    return Embeddings(rendition.vectors[rows], HOP, rendition.encoder_id, rendition.evidence[first:last])
 
 
 def seconds(part: int, tempo: float = 1.0) -> float:

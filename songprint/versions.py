@@ -1,0 +1,254 @@
+"""A clip -> the recordings of the library that may be other renditions of its song.
+
+The index suggests recordings with similar windows. Each of the best is compared in two ways that err differently:
+window by window in the space of the encoder, and by laying its tonal frames along those of the clip
+(`tonal_align`). Both are told in standard deviations above what the clip reaches against a cohort, songs that
+ship with the encoder and are nobody's cover: some clips resemble everything. The same holds for recordings, so
+that similarities are lowered where a window resembles much of the cohort (cross-domain similarity local scaling:
+Conneau et al., "Word translation without parallel data", ICLR 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from songprint import tonal_align
+from songprint.index import NOTHING, Index, split_ids
+from songprint.tonal_align import TonalAlignment
+from songprint.types import Embeddings
+
+NEIGHBOURS = 200            # nearest windows looked at for each window of the clip
+MANY = 1000                 # when some recordings are to be left out of them
+SHORTEST = 8.0              # seconds aligned; with less no cover is claimed
+WINDOW = 20.0               # seconds that a vector describes
+NEAR = 7.5                  # seconds off the path at which a window still agrees with it
+CROWD = 10                  # nearest windows of the cohort that tell how common a window is
+EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
+RIVALS = 10                 # versions, the best ones, that are rivals of each other
+FEWEST = 4                  # songs of a cohort without which there is nothing to normalise by
+USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
+USUAL_ALIGNMENT = (3.0, 0.8)
+
+FEATURES = ("score", "lead", "embedding", "alignment", "aligned", "density", "agreement", "consistent",
+            "crookedness", "length", "entropy", "library")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A recording that may be another rendition of what is heard, and what speaks for it."""
+
+    recording_id: int
+    alignment: TonalAlignment | None        # None only if it was not asked to be `find`'s answer
+    features: dict[str, float]              # what a judge looks at: FEATURES
+    score: float                            # standard deviations above unrelated music
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Songs that are nobody's cover, to tell what is usual."""
+
+    vectors: np.ndarray                     # (n, dim) float32, those of a song one after the other
+    songs: np.ndarray                       # (n,) the song of each, 0, 1, 2, ...
+    excerpts: tuple[np.ndarray, ...]        # tonal frames (m, 36) of some of them
+
+    @classmethod
+    def of(cls, recordings: Iterable[Embeddings], *, excerpts: int = 64, seconds: float = 60.0) -> Cohort:
+        """All heard vectors of the recordings, and the middle `seconds` of the frames of the first `excerpts`."""
+        recordings = [recording for recording in recordings if recording.heard.any()]
+        heard = [np.asarray(recording.vectors)[recording.heard] for recording in recordings]
+        length = round(seconds * tonal_align.FRAMES_PER_SECOND)
+        return cls(np.concatenate(heard) if heard else np.zeros((0, 0), np.float32),
+                   np.repeat(np.arange(len(heard)), [len(vectors) for vectors in heard]),
+                   tuple(_middle(recording.evidence, length) for recording in recordings[:excerpts]))
+
+    @classmethod
+    def none(cls) -> Cohort:
+        """Nobody: what is usual is then a guess."""
+        return cls.of([])
+
+    @classmethod
+    def load(cls, path: Path) -> Cohort:
+        with np.load(path) as kept:
+            vectors = kept["vectors"].astype(np.float32)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            return cls(vectors, kept["songs"].astype(np.int64),
+                       tuple(np.split(kept["frames"], np.cumsum(kept["lengths"])[:-1])))
+
+    def save(self, path: Path) -> None:
+        """As a compressed file: a byte for each number of a vector."""
+        frames = np.concatenate([np.zeros((0, tonal_align.COLUMNS), np.uint8), *self.excerpts])
+        np.savez_compressed(path, vectors=np.rint(self.vectors * 127).astype(np.int8),
+                            songs=self.songs.astype(np.int16), frames=frames,
+                            lengths=np.array([len(excerpt) for excerpt in self.excerpts]))
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """(songs,) the first row of each."""
+        return np.flatnonzero(np.diff(self.songs, prepend=-1))
+
+    @cached_property
+    def common(self) -> np.ndarray:
+        """(n,) how common each window of the cohort is among the others' windows."""
+        similarity = self.vectors @ self.vectors.T
+        similarity[self.songs[:, None] == self.songs] = -1
+        return _crowd(similarity)
+
+    def commonness(self, vectors: np.ndarray) -> np.ndarray:
+        """(m, dim) -> (m,) mean cosine of each with the CROWD nearest windows of the cohort."""
+        if not len(self.vectors):
+            return np.zeros(len(vectors), np.float32)
+        return _crowd(vectors @ self.vectors.T)
+
+
+def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
+         cohort: Cohort, *, leave_out: Collection[int] = (), most: int = 50) -> list[Version]:
+    """The recordings that may be other renditions of the query, at most `most`, best first.
+
+    Those of which less than SHORTEST seconds can be aligned are not among them.
+    `leave_out` pretends that the library lacks some recordings.
+    """
+    candidates = suggested(query, index, leave_out=leave_out, most=most)
+    versions = compare(query, embeddings_of(candidates), cohort)
+    library = float(np.log10(len(index) + 1))
+    return [replace(version, features=version.features | {"library": library}) for version in versions
+            if version.alignment and version.features["aligned"] >= SHORTEST]
+
+
+def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = 50) -> list[int]:
+    """The recordings with the windows most like those of the query, most similar first."""
+    vectors = query.vectors[query.heard]
+    if not len(vectors) or not len(index):
+        return []
+    ids, cosines = index.search(vectors, MANY if leave_out else NEIGHBOURS)
+    recordings = np.where(ids == NOTHING, NOTHING, split_ids(ids)[0])
+    known = (recordings != NOTHING) & ~np.isin(recordings, list(leave_out))
+    names, places = np.unique(recordings[known], return_inverse=True)
+    # a recording that the search did not bring up for a window is like the last one that it did
+    floor = np.where(known, cosines, 1).min(axis=1)
+    best = np.repeat(floor[:, None], len(names), axis=1)
+    np.maximum.at(best, (np.nonzero(known)[0], places), cosines[known])
+    scores = _better_half(best)
+    return names[np.argsort(-scores, kind="stable")[:most]].tolist()
+
+
+def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort) -> list[Version]:
+    """The query against each of the references, best first, also those that cannot be aligned."""
+    heard = query.heard
+    names = [name for name, reference in references.items() if reference.heard.any()]
+    if not heard.any() or not names:
+        return []
+    windows = _Windows(query.vectors[heard], [references[name] for name in names], cohort)
+    frames = [references[name].evidence for name in names]
+    alignments = tonal_align.align(query.evidence, [*frames, *cohort.excerpts])
+    heights = [alignment.score if alignment else 0.0 for alignment in alignments]
+    by_alignment = _normalised(heights[:len(names)], heights[len(names):], USUAL_ALIGNMENT)
+    scores = EMBEDDING * windows.scores + ALIGNMENT * by_alignment
+    best = np.argsort(-scores, kind="stable")
+    leads = windows.leads(scores, best[:RIVALS])
+    times = np.flatnonzero(heard) * query.hop
+    about = {"length": float(np.log(max(1.0, len(query.evidence) / tonal_align.FRAMES_PER_SECOND))),
+             "entropy": entropy(query.evidence), "library": float(np.log10(len(references) + 1))}
+    return [Version(names[number], alignments[number], about | {
+        "score": float(scores[number]), "lead": float(leads[number]), "embedding": float(windows.scores[number]),
+        "alignment": float(by_alignment[number]),
+        "consistent": windows.consistent(number, times, alignments[number]),
+        **_along(alignments[number]),
+    }, float(scores[number])) for number in best]
+
+
+def entropy(frames: np.ndarray) -> float:
+    """How evenly the pitch classes sound, from 0, a single one, to 1, all alike as in noise."""
+    sounds = frames[:, :tonal_align.PITCH_CLASSES].sum(axis=0, dtype=np.float64)
+    if not sounds.any():
+        return 1.0
+    share = sounds[sounds > 0] / sounds.sum()
+    return float(-(share * np.log(share)).sum() / np.log(tonal_align.PITCH_CLASSES))
+
+
+def _middle(frames: np.ndarray, length: int) -> np.ndarray:
+    start = max(0, len(frames) - length) // 2
+    return frames[start:start + length]
+
+
+def _along(alignment: TonalAlignment | None) -> dict[str, float]:
+    names = ("aligned", "density", "agreement", "crookedness")
+    return {name: alignment.features[name] if alignment else 0.0 for name in names}
+
+
+class _Windows:
+    """The windows of a query against those of several references."""
+
+    def __init__(self, vectors: np.ndarray, references: Sequence[Embeddings], cohort: Cohort):
+        """`vectors (m, dim)` of the query."""
+        self.hops = [reference.hop for reference in references]
+        self.rows = [np.flatnonzero(reference.heard) for reference in references]
+        self.vectors = np.concatenate([np.asarray(reference.vectors)[rows]
+                                       for reference, rows in zip(references, self.rows, strict=True)])
+        self.firsts = np.cumsum([0, *map(len, self.rows)])[:-1]
+        self.common = cohort.commonness(self.vectors)
+        own = cohort.commonness(vectors)[:, None]
+        self.similarity = vectors @ self.vectors.T - (own + self.common) / 2        # (m, windows of all references)
+        self.raw = _better_half(np.maximum.reduceat(self.similarity, self.firsts, axis=1))
+        crowd = (_better_half(np.maximum.reduceat(vectors @ cohort.vectors.T - (own + cohort.common) / 2,
+                                                  cohort.firsts, axis=1)) if len(cohort.vectors) else [])
+        self.scores = _normalised(self.raw, crowd, USUAL_COSINE)
+
+    def of(self, number: int) -> slice:
+        """The columns of one reference."""
+        return slice(self.firsts[number], self.firsts[number] + len(self.rows[number]))
+
+    def leads(self, scores: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """How far each of the `best` is above the best rival; 0 for the others.
+
+        Two references that are more like each other than either is like the query are renditions of one song,
+        and no rivals.
+        """
+        leads = np.zeros(len(scores))
+        for one in best:
+            rivals = [scores[other] for other in best if other != one
+                      and self._between(one, other) < max(self.raw[one], self.raw[other])]
+            leads[one] = scores[one] - max(rivals, default=0.0)
+        return leads
+
+    def _between(self, one: int, other: int) -> float:
+        """How similar two references are."""
+        first, second = self.of(one), self.of(other)
+        similarity = self.vectors[first] @ self.vectors[second].T
+        similarity -= (self.common[first, None] + self.common[second]) / 2
+        return float(_better_half(similarity.max(axis=1, keepdims=True))[0])
+
+    def consistent(self, number: int, times: np.ndarray, alignment: TonalAlignment | None) -> float:
+        """The share of the query's windows that are most similar to where the alignment lays them.
+
+        `times (m,)` are seconds at which they begin.
+        """
+        if alignment is None:
+            return 0.0
+        nearest = self.rows[number][self.similarity[:, self.of(number)].argmax(axis=1)] * self.hops[number]
+        query, reference = alignment.path.T
+        expected = np.interp(times + WINDOW / 2, query, reference) - WINDOW / 2
+        return float((np.abs(nearest - expected) <= NEAR).mean())
+
+
+def _better_half(best: np.ndarray) -> np.ndarray:
+    """(m, n) for each window its best in each reference -> (n,) mean over the better half of the windows."""
+    count = (len(best) + 1) // 2
+    return np.partition(best, len(best) - count, axis=0)[len(best) - count:].mean(axis=0)
+
+
+def _crowd(similarity: np.ndarray) -> np.ndarray:
+    """(m, n) -> (m,) mean of the CROWD largest."""
+    count = min(CROWD, similarity.shape[1])
+    return np.partition(similarity, -count, axis=1)[:, -count:].mean(axis=1)
+
+
+def _normalised(scores: Sequence[float] | np.ndarray, crowd: Sequence[float] | np.ndarray,
+                usual: tuple[float, float]) -> np.ndarray:
+    """Standard deviations above the crowd; where there is none, above what is `usual`."""
+    mean, deviation = (np.mean(crowd), np.std(crowd)) if len(crowd) >= FEWEST else usual
+    return (np.asarray(scores) - mean) / max(float(deviation), usual[1] / 4)

@@ -1,0 +1,149 @@
+"""Which recordings of a library are other renditions of a clip."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import tonal
+
+from songprint import versions
+from songprint.index import segment_ids
+from songprint.index.exact import ExactIndex
+from songprint.types import Embeddings
+from songprint.versions import FEATURES, Cohort, find
+
+
+class World:
+    """Twenty songs in an index."""
+
+    def __init__(self):
+        self.songs = [tonal.Song(seed) for seed in range(20)]
+        self.index = ExactIndex(tonal.DIM)
+        self.stored: dict[int, Embeddings] = {}
+        for number, song in enumerate(self.songs):
+            self.add(number, song.rendition(seed=number))
+
+    def add(self, number, rendition):
+        self.stored[number] = rendition
+        self.index.add(segment_ids(number, np.flatnonzero(rendition.heard)), rendition.vectors[rendition.heard])
+
+    def embeddings_of(self, recording_ids):
+        return {number: self.stored[number] for number in recording_ids}
+
+    def find(self, query, cohort, **options):
+        return find(query, self.index, self.embeddings_of, cohort, **options)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return Cohort.of([tonal.Song(seed).rendition(seed=seed) for seed in range(200, 220)], seconds=40)
+
+
+@pytest.mark.parametrize("how", [{"key": 5}, {"tempo": 0.8}, {"tempo": 1.3, "key": -3}, {"parts": "CAB"}])
+def test_another_rendition_is_named_first(world, cohort, how):
+    best, second, *_ = world.find(world.songs[7].rendition(seed=1, **how), cohort)
+    assert best.recording_id == 7
+    assert best.score > second.score + 3
+    assert best.alignment.key_shift == how.get("key", 0)
+    assert best.features["lead"] == pytest.approx(best.score - second.score)
+
+
+def test_half_a_minute_is_enough(world, cohort):
+    clip = tonal.excerpt(world.songs[4].rendition(key=2, noise=0.2), start=15, duration=30)
+    best = world.find(clip, cohort)[0]
+    assert best.recording_id == 4
+    assert best.alignment.sections[0].reference.start == pytest.approx(15, abs=2)
+    assert best.features["consistent"] == 1
+
+
+def test_an_unknown_song_stands_out_from_nothing(world, cohort):
+    found = world.find(tonal.Song(50).rendition(), cohort)
+    assert max((version.score for version in found), default=0) < 5
+    assert world.find(world.songs[3].rendition(seed=9), cohort)[0].score > 8
+
+
+def test_best_first_and_no_more_than_asked(world, cohort):
+    found = world.find(world.songs[0].rendition(seed=3), cohort, most=5)
+    assert len(found) <= 5
+    assert all(one.score >= other.score for one, other in pairwise(found))
+
+
+def test_what_is_left_out_is_not_found(world, cohort):
+    query = world.songs[2].rendition(seed=4)
+    assert world.find(query, cohort)[0].recording_id == 2
+    assert 2 not in [version.recording_id for version in world.find(query, cohort, leave_out={2})]
+
+
+def test_two_renditions_of_one_song_are_no_rivals(world, cohort):
+    world.add(99, world.songs[6].rendition(key=1, tempo=0.9, seed=99))
+    first, second, third, *_ = world.find(world.songs[6].rendition(key=-2, tempo=1.1, noise=0.3, seed=5), cohort)
+    assert {first.recording_id, second.recording_id} == {6, 99}
+    assert first.features["lead"] == pytest.approx(first.score - third.score)
+    assert second.features["lead"] == pytest.approx(second.score - third.score)
+
+
+def test_less_than_eight_seconds_is_no_cover(world, cohort):
+    song = world.songs[5]
+    other = tonal.Song(77)
+    mixed = np.concatenate([song.frames()[:35], other.frames()[:100]])      # seven seconds of it
+    query = Embeddings(song.rendition().vectors[:3], tonal.HOP, "toy-cover", mixed)
+    assert all(version.features["aligned"] >= versions.SHORTEST for version in world.find(query, cohort))
+
+
+def test_nothing_is_asked_or_nothing_is_held(world, cohort):
+    silent = Embeddings(np.zeros((4, tonal.DIM), np.float32), tonal.HOP, "toy-cover", np.zeros((150, 36), np.uint8))
+    assert world.find(silent, cohort) == []
+    assert find(world.stored[1], ExactIndex(tonal.DIM), world.embeddings_of, cohort) == []
+
+
+def test_a_recording_removed_since_the_search_is_left_out(world, cohort):
+    held = {number: one for number, one in world.stored.items() if number != 3}
+    found = find(world.stored[3], world.index, lambda ids: {id: held[id] for id in ids if id in held}, cohort)
+    assert 3 not in [version.recording_id for version in found]
+
+
+def test_a_short_clip_has_one_window(world, cohort):
+    clip = tonal.excerpt(world.songs[8].rendition(seed=2), start=20, duration=15)
+    assert len(clip) == 1
+    assert world.find(clip, cohort)[0].recording_id == 8
+
+
+def test_without_a_cohort_what_is_usual_is_guessed(world):
+    best = world.find(world.songs[7].rendition(key=4, seed=1), Cohort.none())[0]
+    assert best.recording_id == 7
+    assert set(FEATURES) == set(best.features)
+
+
+def test_a_recording_that_resembles_everything_is_lowered(world, cohort):
+    """A hub: the mean of the cohort's windows, near all music and like none."""
+    middle = cohort.vectors.mean(axis=0)
+    hub = Embeddings(np.tile(middle / np.linalg.norm(middle), (8, 1)), tonal.HOP, "toy-cover",
+                     tonal.Song(60).frames())
+    query = tonal.Song(61).rendition()
+    plain, corrected = (versions.compare(query, {1: hub, 2: world.stored[2]}, one) for one in (Cohort.none(), cohort))
+    lead = [next(v for v in found if v.recording_id == 1).features["embedding"]
+            - next(v for v in found if v.recording_id == 2).features["embedding"] for found in (plain, corrected)]
+    assert lead[1] < lead[0]
+
+
+def test_a_cohort_is_kept_in_a_small_file(tmp_path, cohort):
+    cohort.save(tmp_path / "cohort.npz")
+    again = Cohort.load(tmp_path / "cohort.npz")
+    assert (again.vectors * cohort.vectors).sum(axis=1).min() > 0.999
+    assert np.array_equal(again.songs, cohort.songs)
+    assert all(np.array_equal(one, other) for one, other in zip(again.excerpts, cohort.excerpts, strict=True))
+    assert (tmp_path / "cohort.npz").stat().st_size < 200_000
+
+
+def test_entropy_tells_a_tone_from_noise(random):
+    tone = np.zeros((100, 36), np.uint8)
+    assert versions.entropy(tone) == 1      # silence says nothing
+    tone[:, 9] = 255
+    assert versions.entropy(tone) == 0
+    assert versions.entropy(random.integers(100, 200, (100, 36)).astype(np.uint8)) > 0.98
+    assert versions.entropy(tonal.Song(1).frames()) < 0.95
