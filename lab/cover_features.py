@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lab import copies
-from lab.corpus import SAMPLE_RATE, Track, load_pcm, load_tracks
+from lab.corpus import SAMPLE_RATE, VERSIONS, Track, load_pcm, load_tracks
 from lab.render_covers import split_of
 from lab.train_tonal import disguised, shifted
 from songprint.encoders import WEIGHTS, tonal
@@ -90,10 +90,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    versions = {name for pair in VERSIONS for name in pair}
     rendered = [(path, options.out / f"rendered-{path.name}") for path in sorted(options.covers.glob("?????-??.npz"))
                 if split_of(int(path.stem[:5])) in options.splits.split(",")]
     real = [(options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
-            for track in load_tracks(options.data, "train") if track.path for number in range(3)]
+            for track in load_tracks(options.data, "train") if track.path and track.name not in versions
+            for number in range(3)]
     began, done = time.monotonic(), 0.0
     with ProcessPoolExecutor(options.processes) as pool:
         for function, jobs in ((_rendered, rendered), (_real, real)):
