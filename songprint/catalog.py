@@ -134,6 +134,25 @@ class Catalog:
             rows = connection.execute(select(recordings).where(and_(True, *holds)).order_by(recordings.c.id))
             return [_to_recording(row) for row in rows]
 
+    def recordings_of(self, works: Iterable[str]) -> list[Recording]:
+        """All recordings of these works, in the order they were added."""
+        with self._reading() as connection:
+            return [_to_recording(row) for names in _batches(sorted(set(filter(None, works))))
+                    for row in connection.execute(select(recordings).where(
+                        recordings.c.work.in_(names)).order_by(recordings.c.id))]
+
+    def assign(self, recording_ids: Sequence[int], work: str, original: int | None = None) -> str:
+        """Say of which work recordings are, and which is the original; the name of the work as it is kept."""
+        work = _storable(work, recordings.c.work.type.length)
+        with self._database.writing() as connection:
+            chosen = recordings.c.id.in_(recording_ids)
+            connection.execute(update(recordings).where(chosen, recordings.c.work != work).values(
+                work=work, original=False))
+            if original is not None:
+                connection.execute(update(recordings).where(recordings.c.work == work).values(
+                    original=recordings.c.id == original))
+        return work
+
     def embeddings(self, kind: Kind, recording_id: int) -> Embeddings:
         """The embeddings of one recording; RecordingNotFound when there are none."""
         found = dict(self.each_embeddings(kind, [recording_id]))
@@ -322,7 +341,7 @@ def _to_recording(row: Row) -> Recording:
     tags = {field.name: getattr(row, field.name) for field in fields(Tags)}
     tags["artists"] = tuple(json.loads(row.artists))
     return Recording(id=row.id, tags=Tags(**tags), duration=row.duration, source=row.source,
-                     content_hash=row.content_hash, added_at=row.added_at)
+                     content_hash=row.content_hash, added_at=row.added_at, original=bool(row.original))
 
 
 def _storable(value: str, length: int | None = None) -> str:
@@ -330,7 +349,7 @@ def _storable(value: str, length: int | None = None) -> str:
     return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]
 
 
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+def _batches(ids: Sequence) -> Iterator[Sequence]:
     return (ids[start:start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
 
 

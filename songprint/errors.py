@@ -7,6 +7,7 @@
     │   ├── LibraryNotFound     nothing there (only `add` makes a library)
     │   ├── LibraryVersionError made by another version, or with another encoder
     │   └── LibraryFull         the disk is full
+    ├── MissingExtra        a part of Songprint that is installed on demand
     ├── RecordingNotFound   no recording with that id
     └── SettingsError       a setting with a value that makes no sense
 """
@@ -38,6 +39,10 @@ class LibraryVersionError(LibraryError):
 
 class LibraryFull(LibraryError):
     """The disk that holds the library is full."""
+
+
+class MissingExtra(SongprintError):
+    """A library that only some need is not installed."""
 
 
 class RecordingNotFound(SongprintError):

@@ -6,10 +6,11 @@ A key is the name of the field in `songprint.types`; times are seconds, rounded 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
-from songprint.types import AddReport, Interval, Match, RebuildReport, Recording, Report, Stats
+from songprint.explain import Explanation
+from songprint.types import AddReport, Interval, Match, RebuildReport, Recording, Report, Section, Song, Stats
 
 Object = dict[str, object]
 
@@ -20,6 +21,7 @@ def report_object(report: Report) -> Object:
         "source": report.source,
         "duration": _round(report.duration),
         "matches": [match_object(match) for match in report.matches],
+        "songs": [song_object(song, report.matches) for song in report.songs],
         "candidates": [match_object(match) for match in report.candidates],
         "thresholds": {str(kind): _round(threshold) for kind, threshold in report.thresholds.items()},
         "searched": report.searched,
@@ -32,6 +34,7 @@ def report_object(report: Report) -> Object:
 def match_object(match: Match) -> Object:
     return {
         "recording": recording_object(match.recording),
+        "original": recording_object(match.original) if match.original else None,
         "kind": str(match.kind),
         "confidence": _round(match.confidence),
         "query": interval_object(match.query),
@@ -40,9 +43,32 @@ def match_object(match: Match) -> Object:
         "key_shift": _round(match.key_shift, 2),
         "agreeing": int(match.alignment.agreeing),
         "score": _round(match.alignment.score, 4),
-        "sections": [{"query": interval_object(section.query), "reference": interval_object(section.reference)}
-                     for section in match.sections],
+        "sections": sections_list(match.sections),
     }
+
+
+def song_object(song: Song, matches: list[Match]) -> Object:
+    """One song in an answer; `matches` are positions in the list of all matches."""
+    return {"work": song.work, "name": song.original.name, "original": song.original.id,
+            "matches": [matches.index(match) for match in song.matches]}
+
+
+def explanation_object(explanation: Explanation) -> Object:
+    """How two renditions correspond."""
+    found = explanation.alignment
+    return {
+        "query": explanation.query,
+        "reference": explanation.reference,
+        "key_shift": found.key_shift if found else None,
+        "speed": _round(found.tempo, 4) if found else None,
+        "score": _round(found.score, 4) if found else None,
+        "sections": sections_list(found.sections if found else ()),
+    }
+
+
+def sections_list(sections: Iterable[Section]) -> list[Object]:
+    return [{"query": interval_object(section.query), "reference": interval_object(section.reference)}
+            for section in sections]
 
 
 def interval_object(interval: Interval) -> Object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from songprint.matching import covers, recordings
 from songprint.matching.duplicates import same_recording
 from songprint.matching.recordings import Query
 from songprint.store import Store
-from songprint.types import Kind, Match, Report
+from songprint.types import Kind, Match, Report, songs_of
+from songprint.works import originals
 
 
 def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source: str = "",
@@ -37,6 +39,7 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
         judged = covers_of(query, store, matches)
         matches += [match for match in judged if match.confidence >= thresholds[Kind.COVER]]
         candidates += [match for match in judged if match.confidence < thresholds[Kind.COVER]]
+    matches = in_order(matches, store)
     named = {match.recording.id for match in matches}
     candidates = sorted((match for match in candidates if match.recording.id not in named),
                         key=lambda match: -match.confidence)
@@ -45,6 +48,14 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
         searched=exact.searched, elapsed=time.perf_counter() - began, source=source,
         reason="" if matches else recordings.reason(query, exact), warnings=tuple(incomplete(store)),
     )
+
+
+def in_order(matches: list[Match], store: Store) -> list[Match]:
+    """Recordings first, then covers, best first, those of one song together; each with the original of its work."""
+    of_work = originals(store.catalog, {match.work for match in matches})
+    matches = [replace(match, original=of_work.get(match.work)) for match in matches]
+    return [match for kind in Kind for song in songs_of(match for match in matches if match.kind is kind)
+            for match in song.matches]
 
 
 def covers_of(query: Query, store: Store, exact: list[Match]) -> list[Match]:

@@ -10,12 +10,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from songprint import audio, identify, ingest, samples
+from songprint import audio, explain, identify, ingest, renditions, samples, works
 from songprint.config import Settings
 from songprint.encoders import Encoder
+from songprint.explain import Explanation
 from songprint.ingest import OnProgress
 from songprint.store import Store
-from songprint.types import AddReport, RebuildReport, Recording, Report, Stats
+from songprint.types import AddReport, Match, RebuildReport, Recording, Report, Stats
 
 
 class Library:
@@ -65,6 +66,25 @@ class Library:
     def remove(self, recording_ids: int | Iterable[int]) -> None:
         """Forget recordings: all of them, or none when an id is unknown. Their files are not touched."""
         self.store.catalog.remove([recording_ids] if isinstance(recording_ids, int) else recording_ids)
+
+    def link(self, recording_ids: Iterable[int], work: str | None = None, *, original: int | None = None) -> str:
+        """Say that recordings are of one song; returns the name of the work. See `works.link`."""
+        return works.link(self.store.catalog, recording_ids, work, original)
+
+    def unlink(self, recording_id: int) -> None:
+        """Say that nobody knows of which song a recording is, whatever its tags said."""
+        works.unlink(self.store.catalog, recording_id)
+
+    def covers(self, recording_id: int) -> list[Match]:
+        """What in the library is another rendition of this recording, best first.
+
+        Those that are the very same recording come before, with kind "recording".
+        """
+        return renditions.renditions(self.store, recording_id)
+
+    def explain(self, query: str | Path | int, recording_id: int) -> Explanation:
+        """How a file, or a recording of the library, corresponds to another recording of it."""
+        return explain.explain(self.store, query, recording_id)
 
     def rebuild(self, *, reencode: bool = False, workers: int | None = None,
                 on_progress: OnProgress | None = None) -> RebuildReport:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Float,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     inspect,
     text,
 )
@@ -63,6 +65,7 @@ recordings = Table(
     Column("musicbrainz_recording_id", String(100), nullable=False),
     Column("musicbrainz_release_id", String(100), nullable=False),
     Column("work", String(200), nullable=False),
+    Column("original", Boolean, nullable=False, server_default=false()),    # the user says so, of those of its work
     Column("duration", Float(53), nullable=False),              # seconds
     Column("source", Text, nullable=False),
     Column("added_at", String(40), nullable=False),             # UTC, ISO 8601
@@ -82,6 +85,7 @@ embeddings = Table(
 )
 
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
+_by_work = Index("recordings_by_work", recordings.c.work)
 # Which recordings are searched is asked at every change: answered without touching the vectors.
 Index("embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id,
       embeddings.c.count)
@@ -118,12 +122,22 @@ def _step_4(connection: Connection, songprint_version: str) -> None:
         connection.execute(encoders.insert().values(kind="recording", encoder_id=present))
 
 
+def _step_5(connection: Connection, songprint_version: str) -> None:
+    """The original of a work can be marked, and its recordings are found quickly."""
+    if "original" not in _columns(connection, "recordings"):
+        column = recordings.c.original
+        kind, default = column.type.compile(connection.dialect), column.server_default.arg.compile(
+            dialect=connection.dialect)
+        connection.execute(text(f"ALTER TABLE recordings ADD COLUMN original {kind} DEFAULT {default} NOT NULL"))
+    _by_work.create(connection, checkfirst=True)
+
+
 def _columns(connection: Connection, table: str) -> set[str]:
     return {column["name"] for column in inspect(connection).get_columns(table)}
 
 
 # STEPS[n] leads from version n to n + 1
-STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4]
+STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4, _step_5]
 
 
 def version(connection: Connection) -> int:

@@ -72,6 +72,15 @@ def align(query: np.ndarray, references: Sequence[np.ndarray]) -> list[TonalAlig
     return found
 
 
+def similarity(query: np.ndarray, reference: np.ndarray, key: int) -> np.ndarray:
+    """(n, m) for people to look at: how alike the moments of two are, the reference raised by `key` semitones.
+
+    Row i and column j are i and j times STEP seconds.
+    """
+    one, other = Rendition.of(query), Rendition.of(reference)
+    return _along(one.raised(0) @ other.raised(key).T, CONTEXT) / CONTEXT
+
+
 class Rendition:
     """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -43,6 +44,7 @@ class Recording:
     source: str                 # where it was added from
     content_hash: str           # BLAKE2 of the file's bytes: adding twice is harmless
     added_at: str = ""          # UTC, ISO 8601
+    original: bool = False      # the user marked it as the original of its work
 
     @property
     def title(self) -> str:
@@ -130,6 +132,12 @@ class Match:
     kind: Kind
     confidence: float           # 0 to 100: the calibrated probability that the name is right
     alignment: Alignment
+    original: Recording | None = None       # of the work that the recording is of; None if no work is known
+
+    @property
+    def work(self) -> str:
+        """The song underneath; empty if it is not known."""
+        return self.recording.tags.work
 
     @property
     def query(self) -> Interval:
@@ -158,6 +166,30 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Song:
+    """The matches of one work; of a recording whose work is not known, those of it alone."""
+
+    matches: tuple[Match, ...]
+
+    @property
+    def work(self) -> str:
+        return self.matches[0].work
+
+    @property
+    def original(self) -> Recording:
+        """By which the song is named."""
+        return self.matches[0].original or self.matches[0].recording
+
+
+def songs_of(matches: Iterable[Match]) -> list[Song]:
+    """Matches by song, in the order in which the songs first appear."""
+    groups: dict[str | int, list[Match]] = {}
+    for match in matches:
+        groups.setdefault(match.work or match.recording.id, []).append(match)
+    return [Song(tuple(group)) for group in groups.values()]
+
+
+@dataclass(frozen=True)
 class Report:
     """What one clip is: the recordings heard in it, then its covers, best first. Nothing found is an empty list."""
 
@@ -170,6 +202,11 @@ class Report:
     source: str = ""
     reason: str = ""            # why there is no match, in words; empty when there is one
     warnings: tuple[str, ...] = ()
+
+    @property
+    def songs(self) -> list[Song]:
+        """The matches by song, best first: recordings of one work are one song."""
+        return songs_of(self.matches)
 
     def __bool__(self) -> bool:
         return bool(self.matches)

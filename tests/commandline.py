@@ -13,14 +13,19 @@ from click.testing import CliRunner, Result
 
 from songprint import encoders
 from songprint.cli import main
+from songprint.matching import covers as matching_covers
+from songprint.versions import Cohort
 
 ESCAPE = "\x1b"
 
 
-def use_toy_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "load_encoder", lambda *args, **more: toy.JudgingToyEncoder())
-    monkeypatch.setattr(encoders, "load_spec", lambda *args, **more: toy.JudgingToyEncoder().spec)
-    monkeypatch.setattr(encoders, "ships", lambda name: name == "fingerprint")
+def use_toy_encoder(monkeypatch: pytest.MonkeyPatch, *, covers: bool = False) -> None:
+    """That of recordings, and that of covers if it is wanted."""
+    toys = {"fingerprint": toy.JudgingToyEncoder(), "cover": toy.JudgingToyCoverEncoder()}
+    monkeypatch.setattr(encoders, "load_encoder", lambda name="fingerprint", **more: toys[name])
+    monkeypatch.setattr(encoders, "load_spec", lambda name="fingerprint", **more: toys[name].spec)
+    monkeypatch.setattr(encoders, "ships", lambda name: covers or name == "fingerprint")
+    monkeypatch.setattr(matching_covers, "_shipped_cohort", Cohort.none)
     monkeypatch.setenv("SONGPRINT_WORKERS", "1")
 
 

@@ -11,10 +11,11 @@ from songprint import ingest
 from songprint.config import Settings
 from songprint.encoders import together
 from songprint.errors import EncoderError
+from songprint.matching import covers
 from songprint.store import Store
 from songprint.types import Kind
 
-BOTH = (toy.JudgingToyEncoder(), toy.ToyCoverEncoder())
+BOTH = (toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder())
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_adding_makes_both_kinds(both, tunes, processes):
         assert level.searched == 4 and level.index.recording_ids() == {each.id for each in report.added}
         assert {made.encoder_id for _, made in both.catalog.each_embeddings(kind, range(9))} == {level.spec.id}
     first = both.catalog.embeddings(Kind.COVER, report.added[0].id)
-    assert len(first) == 5 and first.evidence.shape == (200, 48)
+    assert len(first) == 5 and first.evidence.shape == (200, toy.COLUMNS)
     assert both.lacking(Kind.COVER) == 0
 
 
@@ -130,3 +131,90 @@ def test_encoders_have_to_suit_each_other():
     for encoder, message in ((BOTH[1:], "of kind 'recording' is needed"), ((BOTH[0], Other()), "the same sample rate")):
         with pytest.raises(EncoderError, match=message):
             Store("nowhere", create=True, encoder=encoder)
+
+
+# What a clip is
+
+@pytest.fixture
+def library(tmp_path, tunes):
+    with songprint.open(tmp_path / "library", create=True, encoder=BOTH) as library:
+        library.add(tunes, workers=1)
+        yield library
+
+
+def hear(library, samples, **options):
+    return library.identify(samples.astype(np.float32), sample_rate=toy.SAMPLE_RATE, **options)
+
+
+def titles(matches):
+    return [(match.recording.title, match.kind) for match in matches]
+
+
+def test_another_rendition_is_named_with_its_key_and_tempo(library):
+    report = hear(library, toy.tune(1, 30, key=-3, tempo=0.9, sound=3))
+    assert titles(report.matches) == [("Tune 1", "cover")]
+    [match] = report.matches
+    assert match.key_shift == -3
+    assert match.speed == pytest.approx(0.9, abs=0.05)
+    assert match.query.duration > 20 and match.reference.duration == pytest.approx(0.9 * match.query.duration, abs=4)
+    assert sum(section.query.duration for section in match.sections) >= 8
+    assert report.reason == "" and report.warnings == ()
+    assert report.thresholds.keys() == set(Kind)
+
+
+def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
+    report = hear(library, toy.tune(0)[5 * toy.SAMPLE_RATE:35 * toy.SAMPLE_RATE])
+    assert titles(report.matches) == [("Tune 0", "recording"), ("Tune 0 again", "cover")]
+    assert report.matches[1].key_shift == -4
+
+
+def test_the_same_sound_twice_is_no_cover_of_itself(library, tmp_path):
+    again = toy.write(tmp_path / "Band - Best of.wav", 0.7 * toy.tune(1)[4000:])
+    library.add(again)
+    report = hear(library, toy.tune(1, 30))
+    assert {title for title, kind in titles(report.matches) if kind == "recording"} == {"Tune 1", "Best of"}
+    assert all(kind == "recording" for _, kind in titles(report.matches))
+
+
+def test_less_than_eight_seconds_are_no_cover(library):
+    assert titles(hear(library, toy.tune(1, 7, key=2)).matches) == []
+    assert titles(hear(library, toy.tune(1, 7)).matches) == [("Tune 1", "recording")]
+
+
+def test_unknown_songs_are_no_covers(library):
+    report = hear(library, toy.tune(77, 30), top=3)
+    assert report.matches == [] and report.reason
+    assert all(candidate.confidence < report.thresholds[candidate.kind] for candidate in report.candidates)
+
+
+def test_a_library_without_covers_says_so(tmp_path, tunes):
+    with songprint.open(tmp_path / "library", create=True, encoder=BOTH[0]) as older:
+        older.add(tunes, workers=1)
+    with songprint.open(tmp_path / "library", encoder=BOTH) as library:
+        report = hear(library, toy.tune(1, 30))
+        assert titles(report.matches) == [("Tune 1", "recording")]
+        assert "4 recordings of the library cannot be found as covers" in report.warnings[0]
+        assert "rebuild --reencode" in report.warnings[0]
+
+
+def test_a_film_is_searched_in_windows_and_a_song_as_a_whole(monkeypatch):
+    spec = toy.ToyCoverEncoder().spec
+    song = toy.ToyCoverEncoder().encode_stream([toy.tune(1, 62)])[0]
+    assert covers.windows_of(song, spec) == [(0.0, song)]
+    monkeypatch.setattr(covers, "WHOLE", 60.0)
+    (_, first), (start, second) = covers.windows_of(song, spec)
+    assert (start, len(first.evidence), len(second.evidence)) == (30.0, 150, 160)
+    assert (len(first), len(second)) == (3, 4)
+    np.testing.assert_array_equal(second.vectors, toy.ToyCoverEncoder().embed(second.evidence))
+    np.testing.assert_array_equal(first.vectors, toy.ToyCoverEncoder().embed(first.evidence))
+
+
+def test_songs_of_a_film_are_told_one_by_one(library, monkeypatch):
+    monkeypatch.setattr(covers, "WHOLE", 60.0)
+    monkeypatch.setattr(covers, "WINDOW", 30.0)
+    film = np.concatenate([toy.tune(1, 40, key=2), toy.tune(50, 40), toy.tune(2, 40, key=-2)])
+    found = {match.recording.title: match for match in hear(library, film).matches}
+    assert found.keys() == {"Tune 1", "Tune 2"}
+    assert found["Tune 1"].query.start < 5 and found["Tune 1"].query.end < 50
+    assert found["Tune 2"].query.start == pytest.approx(80, abs=12)
+    assert found["Tune 2"].key_shift == -2

@@ -43,9 +43,10 @@ def report(**changes):
 
 def test_a_report_has_these_keys():
     value = export.report_object(report(warnings=("the file ends early",)))
-    assert set(value) == {"source", "duration", "matches", "candidates", "thresholds", "searched", "elapsed",
+    assert set(value) == {"source", "duration", "matches", "songs", "candidates", "thresholds", "searched", "elapsed",
                           "reason", "warnings"}
     assert value["elapsed"] == 0.123
+    assert value["songs"] == [{"work": "", "name": "Anon, Other - Greensleeves", "original": 7, "matches": [0]}]
     assert value["warnings"] == ["the file ends early"]
 
 
@@ -53,7 +54,7 @@ def test_a_match_has_these_keys_and_rounded_times():
     match = export.match_object(MATCH)
     recording = match.pop("recording")
     assert match == {
-        "kind": "recording", "confidence": 98.765, "query": {"start": 0.0, "end": 8.0},
+        "original": None, "kind": "recording", "confidence": 98.765, "query": {"start": 0.0, "end": 8.0},
         "reference": {"start": 42.312, "end": 50.3}, "speed": 1.04, "key_shift": 0.0, "agreeing": 15,
         "score": 0.8123,
         "sections": [{"query": {"start": 0.0, "end": 8.0}, "reference": {"start": 42.312, "end": 50.3}}],

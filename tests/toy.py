@@ -14,7 +14,7 @@ import numpy as np
 
 from songprint import confidence
 from songprint.encoders import EncoderSpec
-from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
+from songprint.tonal_align import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
 
 SAMPLE_RATE = 8000
@@ -75,12 +75,11 @@ class ToyCoverEncoder:
     """
 
     id: str = "toy-cover-1"
-    calibration: tuple[tuple[str, object], ...] = ()
 
     @property
     def spec(self) -> EncoderSpec:
         return EncoderSpec(name="toy-cover", id=self.id, kind=Kind.COVER, sample_rate=SAMPLE_RATE, window=20.0, hop=5.0,
-                           query_hop=5.0, dim=256, calibration=dict(self.calibration))
+                           query_hop=5.0, dim=256)
 
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
@@ -103,6 +102,15 @@ class ToyCoverEncoder:
             vectors[row] = (pattern - pattern.mean()).ravel() @ projection
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).astype(np.float32)
+
+
+class JudgingToyCoverEncoder(ToyCoverEncoder):
+    """With a calibration: only the alignment of the tonal frames counts."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        calibration = {"features": ["alignment"], "weights": [2.0], "bias": -7.0, "thresholds": {"0.01": 50.0}}
+        return replace(super().spec, calibration=calibration)
 
 
 def _pitch_classes(samples: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ FILE = click.Path(path_type=str, allow_dash=True)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @common_options
 def main() -> None:
-    """Names the recording in any clip, or says that it does not know it.
+    """Names the recording in any clip, or the song of which it is a cover, or says that it does not know it.
 
     Add music with `add`, then ask with `identify`.
     """
@@ -165,6 +165,85 @@ def remove(common: Common, recording_ids: Sequence[int]) -> None:
     elif not common.quiet:
         for recording in removed:
             print(output.printable(f"removed {recording.id}: {recording.name}"))
+
+
+@command("link")
+@click.argument("recording_ids", nargs=-1, required=True, metavar="ID...", type=int)
+@click.option("--work", metavar="NAME",
+              help="The name of the song. Default: the one that some of them have, or a new one.")
+@click.option("--original", type=int, metavar="ID", help="Which of them is the original.")
+def link(common: Common, recording_ids: Sequence[int], work: str | None, original: int | None) -> None:
+    """Say that recordings are of one song; `list` shows the ids.
+
+    Answers then name the song by its original: the one given here, else the earliest by its year, else the one that
+    was added first.
+    """
+    with _open(common) as library:
+        work = library.link(recording_ids, work, original=original)
+        linked = library.store.catalog.recordings_of([work])
+    if common.json:
+        _print_json([{"work": work, "recordings": [recording.id for recording in linked]}])
+    elif not common.quiet:
+        print(output.printable(f"{work}: {', '.join(f'{each.id} {each.name}' for each in linked)}"))
+
+
+@command("unlink")
+@click.argument("recording_ids", nargs=-1, required=True, metavar="ID...", type=int)
+def unlink(common: Common, recording_ids: Sequence[int]) -> None:
+    """Forget of which song recordings are."""
+    with _open(common) as library:
+        for recording_id in recording_ids:
+            library.unlink(recording_id)
+
+
+@command("covers")
+@click.argument("recording_id", metavar="RECORDING", type=int)
+def covers(common: Common, recording_id: int) -> int:
+    """List what in the library is another rendition of a recording; `list` shows the ids.
+
+    Each with how sure that is, its key and tempo as compared with it, and which parts correspond. Recordings that are
+    the very same one are marked as duplicates.
+
+    Exit status: 0 if there are any, 1 if not.
+    """
+    with _open(common) as library:
+        found = library.covers(recording_id)
+    if common.json:
+        from songprint.export import match_object
+
+        _print_json(map(match_object, found))
+    elif found:
+        output.print_renditions(found)
+    else:
+        output.say("no other rendition of it in the library")
+    return DONE if found else NO_MATCH
+
+
+@command("explain")
+@click.argument("query", metavar="A", type=FILE)
+@click.argument("recording_id", metavar="B", type=int)
+@click.option("--plot", metavar="FILE", type=click.Path(path_type=str),
+              help="Draw how alike they are, moment by moment, and the path: a PNG, PDF or SVG.")
+def explain(common: Common, query: str, recording_id: int, plot: str | None) -> int:
+    """Show how A, a file or the id of a recording, corresponds to the recording B.
+
+    Tells key shift, tempo, score and the parts that correspond, whether they are likely to be one song or not.
+
+    Exit status: 0 if parts correspond, 1 if none do.
+    """
+    with _open(common) as library:
+        explanation = library.explain(int(query) if query.isdecimal() else query, recording_id)
+    if plot:
+        explanation.draw(plot)
+    if common.json:
+        from songprint.export import explanation_object
+
+        _print_json([explanation_object(explanation)])
+    elif explanation.alignment:
+        output.print_explanation(explanation)
+    else:
+        print("no part of them corresponds")
+    return DONE if explanation.alignment else NO_MATCH
 
 
 @command("rebuild")

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from songprint.types import AddReport, LevelStats, Match, Recording, Report, Skipped, Stats
+    from songprint.explain import Explanation
+    from songprint.types import AddReport, Interval, LevelStats, Match, Recording, Report, Section, Skipped, Stats
 
 SAME_SPEED = 0.003      # less is within the error of the measurement
 SAME_KEY = 0.1          # semitones
+SAME_TEMPO = 0.02       # of a cover
 
 
 def duration(seconds: float) -> str:
@@ -116,11 +118,23 @@ def print_report(report: Report, name: str) -> None:
 
 
 def details(match: Match) -> str:
-    """`recording, 97 % sure, at 0:42.3 of 3:05, +4.0 % speed, heard from 0:00.0 to 0:08.0 of the clip`"""
+    """`recording, 97 % sure, at 0:42.3 of 3:05, +4.0 % speed, heard from 0:00.0 to 0:08.0 of the clip`
+
+    A cover is told by the original of its song as well, if that is another recording.
+    """
     place = f"{position(match.reference.start)} of {duration(match.recording.duration)}"
     heard = f"heard from {position(match.query.start)} to {position(match.query.end)} of the clip"
     parts = [str(match.kind), f"{int(match.confidence)} % sure", f"at {place}"]
-    return ", ".join([*parts, *changes(match.speed, match.alignment.key_shift), heard])
+    if match.original and match.original.id != match.recording.id:
+        parts.insert(1, f"original: {match.original.name}")
+    changed = changes(match.speed, match.key_shift) if match.kind == "recording" else changes_of_a_cover(match)
+    return ", ".join([*parts, *changed, heard])
+
+
+def changes_of_a_cover(match: Match) -> list[str]:
+    """`+4 semitones`, `-10 % tempo`: players choose keys from the piano, and no tempo to the per mille."""
+    return [f"{round(match.key_shift):+} semitones"] * (match.key_shift != 0) + (
+        [f"{100 * (match.speed - 1):+.0f} % tempo"] * (abs(match.speed - 1) >= SAME_TEMPO))
 
 
 def changes(speed: float, key_shift: float) -> list[str]:
@@ -136,6 +150,41 @@ def changes(speed: float, key_shift: float) -> list[str]:
         return [f"{100 * (speed - 1):+.1f} % speed"]
     tempo = [f"{100 * (speed - 1):+.1f} % tempo"] if changed else []
     return tempo + ([f"{key_shift:+.1f} semitones"] if abs(key_shift) >= SAME_KEY else [])
+
+
+def print_renditions(matches: Iterable[Match]) -> None:
+    """The other renditions of a recording, a line each, and under each the parts that correspond."""
+    screen = console()
+    for match in matches:
+        kind = "duplicate" if match.kind == "recording" else "cover"
+        parts = [kind, f"{int(match.confidence)} % sure", *changes_of_a_cover(match)]
+        if match.work:
+            parts.append(f"of {match.work!r}")
+        screen.print(_text(f"{match.recording.id:>6}  ", (match.recording.name, "bold green"), f", {', '.join(parts)}"))
+        print_sections(match.sections)
+
+
+def print_sections(sections: Iterable[Section]) -> None:
+    screen = console()
+    for section in sections:
+        screen.print(_text((f"        {between(section.query)} is {between(section.reference)} of the other", "dim")))
+
+
+def between(interval: Interval) -> str:
+    return f"{position(interval.start)} to {position(interval.end)}"
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """How two renditions correspond, in words."""
+    found = explanation.alignment
+    print_fields({
+        "query": explanation.query,
+        "reference": explanation.reference,
+        "key shift": f"{found.key_shift:+} semitones" if found.key_shift else "none",
+        "tempo": f"{100 * (found.tempo - 1):+.0f} %",
+        "score": f"{found.score:.2f}",
+    })
+    print_sections(found.sections)
 
 
 def print_recordings(recordings: Iterable[Recording]) -> None:
@@ -172,6 +221,7 @@ def print_recording(recording: Recording) -> None:
         "MusicBrainz recording": tags.musicbrainz_recording_id,
         "MusicBrainz release": tags.musicbrainz_release_id,
         "work": tags.work,
+        "marked as": "the original of its work" if recording.original else "",
         "duration": duration(recording.duration),
         "source": recording.source,
         "added": recording.added_at,

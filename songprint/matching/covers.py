@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
-from songprint import confidence
+from songprint import confidence, versions
 from songprint.confidence import Calibration
-from songprint.encoders import EncoderSpec
+from songprint.encoders import WEIGHTS, EncoderSpec
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
+from songprint.versions import Cohort
 
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
 WINDOW = 60.0           # a film or a concert in windows of at most so many
@@ -81,24 +83,33 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
         final = last == edges[-1]
         rows = slice(first, None if final else last - round(spec.window / spec.hop) + 1)    # that end in here
         part = slice(first * frames, None if final else last * frames)
-        windows.append((first * query.hop, replace(query, vectors=query.vectors[rows], evidence=query.evidence[part])))
+        window = replace(query, vectors=query.vectors[rows], evidence=query.evidence[part])
+        windows.append((float(first * query.hop), window))
     return windows
 
 
 def _found(window: Embeddings, start: float, level: Level, calibration: Calibration, leave_out: Collection[int]
            ) -> Iterator[_Found]:
-    from songprint import versions
-
     if not window.heard.any():
         return
-    for version in versions.find(window, level.index, level.embeddings_of, level.encoder.cohort, leave_out=leave_out,
+    for version in versions.find(window, level.index, level.embeddings_of, cohort(level), leave_out=leave_out,
                                  most=MOST):
         alignment = version.alignment
-        if alignment.sections:
-            sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
-                                     section.reference) for section in alignment.sections)
-            yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
-                         version.features, calibration.logit(version.features))
+        sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
+                                 section.reference) for section in alignment.sections)
+        yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
+                     version.features, calibration.logit(version.features))
+
+
+def cohort(level: Level) -> Cohort:
+    """The songs that ship with the encoder, nobody's covers; there are none for an encoder of somebody's own."""
+    return Cohort.none() if level.given else _shipped_cohort()
+
+
+@cache
+def _shipped_cohort() -> Cohort:
+    file = WEIGHTS / "cover_cohort.npz"
+    return Cohort.load(file) if file.is_file() else Cohort.none()
 
 
 def _continues(one: _Found, other: _Found) -> bool:

@@ -1,0 +1,72 @@
+"""How two renditions correspond, and the picture of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from songprint import audio, tonal_align
+from songprint.errors import AudioError, MissingExtra, SongprintError
+from songprint.renditions import cover_level, stored
+from songprint.store import Store
+from songprint.tonal_align import STEP, TonalAlignment
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Two renditions, and how they correspond."""
+
+    query: str                          # what they are called
+    reference: str
+    query_frames: np.ndarray            # (n, columns) uint8, tonal frames
+    reference_frames: np.ndarray        # (m, columns) uint8
+    alignment: TonalAlignment | None    # None if no part corresponds
+
+    def draw(self, path: str | Path) -> None:
+        """Write the cross-similarity as a picture, with the path along which they correspond."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise MissingExtra("drawing needs matplotlib: pip install 'songprint[plot]'") from error
+        shortest = tonal_align.SHORTEST
+        for name, frames in ((self.query, self.query_frames), (self.reference, self.reference_frames)):
+            if len(frames) < shortest * tonal_align.FRAMES_PER_SECOND or not frames.any():
+                raise AudioError(f"cannot draw {name}: {shortest:g} s in which something sounds are needed")
+        key = self.alignment.key_shift if self.alignment else 0
+        alike = tonal_align.similarity(self.query_frames, self.reference_frames, key)         # (n, m)
+        figure = Figure(figsize=(8, 8 * min(2, max(0.4, alike.shape[0] / alike.shape[1])) + 1), layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(alike, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest",
+                    extent=(0, alike.shape[1] * STEP, 0, alike.shape[0] * STEP))
+        title = "no part corresponds"
+        if self.alignment:
+            found = self.alignment
+            for section in found.sections:
+                inside = (found.path[:, 0] >= section.query.start) & (found.path[:, 0] <= section.query.end)
+                axes.plot(found.path[inside, 1], found.path[inside, 0], color="tab:red", linewidth=1.5)
+            title = (f"{found.key_shift:+} semitones, tempo {100 * (found.tempo - 1):+.0f} %, score {found.score:.2f}")
+        axes.set(title=title, xlabel=f"{_shown(self.reference)} (s)", ylabel=f"{_shown(self.query)} (s)")
+        try:
+            figure.savefig(path, dpi=150)
+        except ValueError as error:             # a format that matplotlib does not know
+            raise SongprintError(f"cannot draw {path}: {error}") from error
+
+
+def explain(store: Store, query: str | Path | int, recording_id: int) -> Explanation:
+    """Lay a file, or the recording with that id, along another recording of the library."""
+    level = cover_level(store)
+    store.check_encoders()
+    reference = stored(level, recording_id)
+    if isinstance(query, int):
+        name, frames = store.catalog.recording(query).name, stored(level, query).evidence
+    else:
+        name, frames = str(query), level.encoder.encode_stream(audio.blocks(query, store.sample_rate))[0].evidence
+    [alignment] = tonal_align.align(frames, [reference.evidence])
+    return Explanation(name, store.catalog.recording(recording_id).name, frames, reference.evidence, alignment)
+
+
+def _shown(name: str) -> str:
+    """A file is called by its name alone; a dollar sign would be read as the start of a formula."""
+    return (Path(name).name or name).replace("$", r"\$")

@@ -1,0 +1,54 @@
+"""What in the library is another rendition of one of its recordings: from what is stored, without its file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from songprint.confidence import MOST_CERTAIN
+from songprint.errors import LibraryError
+from songprint.identify import in_order, threshold_of
+from songprint.level import Level
+from songprint.matching import covers
+from songprint.matching.duplicates import same_recording
+from songprint.store import Store
+from songprint.types import Embeddings, Kind, Match
+
+DUPLICATE = 100 * MOST_CERTAIN      # confidence: several stretches agree, where they should, in every second
+
+
+def renditions(store: Store, recording_id: int) -> list[Match]:
+    """The other renditions of a recording, best first; before them those that are the very same, of kind "recording".
+
+    `query` is a stretch of the recording that was asked for, `reference` of the one that was found.
+    """
+    store.refresh()
+    level = cover_level(store)
+    query = stored(level, recording_id)
+    judged = covers.judge(query, level, leave_out={recording_id})
+    exact = store.levels[Kind.RECORDING].embeddings_of({recording_id} | {match.recording.id for match in judged})
+    threshold = threshold_of(level, store.settings)
+    matches = []
+    for match in judged:
+        if same_recording(exact[recording_id], exact[match.recording.id]):
+            matches.append(replace(match, kind=Kind.RECORDING, confidence=DUPLICATE))
+        elif match.confidence >= threshold:
+            matches.append(match)
+    return in_order(matches, store)
+
+
+def cover_level(store: Store) -> Level:
+    """The level of covers; LibraryError where the settings or the installation do without."""
+    if Kind.COVER not in store.levels:
+        raise LibraryError("this needs the kind 'cover': it is left out of the setting `kinds`, or its encoder is not"
+                           " part of this installation (`songprint doctor` tells)")
+    return store.levels[Kind.COVER]
+
+
+def stored(level: Level, recording_id: int) -> Embeddings:
+    """What the level keeps of a recording; LibraryError where that is nothing."""
+    recording = level.catalog.recording(recording_id)
+    found = level.embeddings_of([recording_id])
+    if recording_id not in found:
+        raise LibraryError(f"{recording.name!r} ({recording_id}) was added without what covers are found by."
+                           " `songprint rebuild --reencode` reads its file again")
+    return found[recording_id]
