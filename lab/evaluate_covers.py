@@ -17,9 +17,11 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,8 @@ from lab import ranking, report
 from lab.evaluate_recordings import machine
 from lab.ranking import Figures
 from songprint import audio, versions
-from songprint.encoders import WEIGHTS, load_encoder
+from songprint.encoders import load_encoder
+from songprint.encoders.cover import CoverEncoder
 from songprint.errors import SongprintError
 from songprint.index import segment_ids
 from songprint.index.exact import ExactIndex
@@ -38,7 +41,6 @@ from songprint.versions import Cohort, Version
 WHOLE = 0                           # the "length" of a query that is a whole song
 RATE = 0.01                         # of false accepts
 TIMED = 40                          # queries of each length of which the search is timed
-COHORT = WEIGHTS / "cover_cohort.npz"
 SYSTEMS: dict[str, Callable[[Version], float]] = {
     "embedding alone": lambda version: version.features["embedding"],
     "alignment alone": lambda version: version.features["alignment"] if version.alignment else -np.inf,
@@ -87,11 +89,11 @@ def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int) -> list[Rendition]:
+def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int, workers: int) -> list[Rendition]:
     """Encode every file and one excerpt of each length, from anywhere in it."""
     jobs = [(path, work, lengths, [seed, number]) for number, (path, work) in enumerate(files)]
-    with ProcessPoolExecutor() as pool:
-        return list(_told("encoded", pool.map(_listen_to_one, jobs), len(jobs)))
+    with _pool(workers) as each:
+        return list(_told("encoded", each(_listen_to_one, jobs), len(jobs)))
 
 
 def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int]]) -> Rendition:
@@ -109,23 +111,19 @@ def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int]]) -> Rendition
     return Rendition(path.name, work, len(samples) / rate, queries, elapsed)
 
 
-_encoders: list = []
-
-
-def _encoder():
+@cache
+def _encoder() -> CoverEncoder:
     """One for each process."""
-    if not _encoders:
-        _encoders.append(load_encoder("cover"))
-    return _encoders[0]
+    return load_encoder("cover")
 
 
-def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort) -> Measured:
+def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1) -> Measured:
     """Every rendition's query of one length against all other renditions, leaving itself out."""
     works = np.array([rendition.work for rendition in renditions])
     others = ~np.eye(len(works), dtype=bool)
-    with ProcessPoolExecutor(initializer=_hold, initargs=(renditions, length, cohort)) as pool:
-        rows = list(_told(name_of(length), pool.map(_ask, range(len(renditions))), len(renditions)))
-        search = list(pool.map(_time, range(min(TIMED, len(renditions)))))
+    with _pool(workers, _hold, renditions, length, cohort) as each:
+        rows = list(_told(name_of(length), each(_ask, range(len(renditions))), len(renditions)))
+        search = list(each(_time, range(min(TIMED, len(renditions)))))
     scores = {system: np.array([row[system] for row in rows]) for system in SYSTEMS}
     return Measured(length, {system: ranking.evaluate(score, works[:, None] == works, others, RATE)
                              for system, score in scores.items()}, search)
@@ -167,6 +165,21 @@ def _time(number: int) -> float:
     return time.perf_counter() - began
 
 
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
+def _pool(workers: int, prepare: Callable[..., None] = _nothing, *arguments: object) -> Iterator[Callable]:
+    """A `map` over that many processes, each prepared; over none but this one if it is one."""
+    if workers == 1:
+        prepare(*arguments)
+        yield map
+        return
+    with ProcessPoolExecutor(workers, initializer=prepare, initargs=arguments) as pool:
+        yield pool.map
+
+
 def _told(what: str, results: Iterable, total: int) -> Iterable:
     """The results, while a line on stderr says how far it is."""
     for number, result in enumerate(results, 1):
@@ -205,6 +218,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--works", type=Path, required=True, help="which file is a rendition of which work")
     parser.add_argument("--excerpts", default="20,30,60", help="seconds, separated by commas")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures into this page")
     return parser
 
@@ -216,9 +230,9 @@ def main() -> None:
             report.check_page(options.report)               # before the minutes, not after them
         lengths = [int(length) for length in options.excerpts.split(",") if length]
         files = read_works(options.music, options.works)
-        cohort = Cohort.load(COHORT) if COHORT.exists() else Cohort.none()
-        renditions = listen(files, lengths, options.seed)
-        measured = [measure(renditions, length, cohort) for length in (WHOLE, *lengths)]
+        cohort = _encoder().cohort
+        renditions = listen(files, lengths, options.seed, options.workers)
+        measured = [measure(renditions, length, cohort, options.workers) for length in (WHOLE, *lengths)]
         command = f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
         words = text(command, renditions, measured)
         print(words)

@@ -11,6 +11,10 @@ from lab.evaluate_covers import WHOLE, Rendition, measure, read_works, text
 from songprint.versions import Cohort
 
 
+class WithCohort(toy.ToyCoverEncoder):
+    cohort = Cohort.none()
+
+
 def renditions(works=4, each=2):
     return [Rendition(f"{work}-{number}", str(work), 64.0, {
         WHOLE: (whole := tonal.Song(work).rendition(key=3 * number, tempo=1 + 0.1 * number, seed=number)),
@@ -25,6 +29,12 @@ def test_renditions_that_are_alike_are_found_by_every_means(length):
         assert figures.mean_average_precision == 1
         assert figures.recall == 1
     assert len(measured.search) == 8
+
+
+def test_several_processes_say_the_same():
+    held = renditions()
+    one, two = (measure(held, 20, Cohort.none(), workers) for workers in (1, 2))
+    assert one.figures == two.figures
 
 
 def test_the_page_has_a_row_for_every_length_and_system(tmp_path):
@@ -63,10 +73,11 @@ def test_the_command_encodes_measures_and_writes(tmp_path, monkeypatch, capsys):
     for song, key in [(1, 0), (1, 3), (2, 0), (3, 0)]:
         toy.write(tmp_path / "music" / f"{song} in {key}.wav", toy.tune(song, key=key))
     works.write_text("".join(f"{path.name}\t{path.name[0]}\n" for path in sorted((tmp_path / "music").iterdir())))
-    monkeypatch.setattr(evaluate_covers, "load_encoder", lambda name: toy.ToyCoverEncoder())
+    monkeypatch.setattr(evaluate_covers, "_encoder", WithCohort)
     page = tmp_path / "covers.md"
     monkeypatch.setattr(sys, "argv", ["evaluate_covers", "--music", str(tmp_path / "music"), "--works", str(works),
-                                      "--excerpts", "20", "--report", str(page)])
+                                      "--excerpts", "20", "--workers", "1",
+                                      "--report", str(page)])
     evaluate_covers.main()
     said = capsys.readouterr()
     assert "4 recordings of 3 works" in said.out
