@@ -21,9 +21,9 @@ from songprint.types import Interval, Section
 
 POOLED = 2                      # frames are averaged in pairs
 STEP = POOLED / FRAMES_PER_SECOND               # seconds between rows of a rendition: 0.4
-WEIGHTS = np.array([1.0, 0.5, 0.7, 0.5], np.float32)    # of harmony, bass, melody and all notes
+WEIGHTS = np.array([1.0, 0.3, 0.7, 1.0], np.float32)    # of harmony, bass, melody and all notes
 FAINTEST = 0.15                 # length of a row below which it is not made longer
-CONTEXT = 10                    # rows that make a moment: 4 s
+CONTEXT = 5                     # rows that make a moment: 2 s
 SHORTEST = 8.0                  # seconds: less is not aligned
 KEYS = 2                        # transpositions of each reference that are tried, the most likely ones
 BROAD = 4                       # rows in one, and such rows in a moment, by which the key is told: 1.6 s, 6.4 s
