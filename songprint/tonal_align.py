@@ -42,7 +42,7 @@ SHORTEST_SECTION = 6.0          # seconds: shorter ones are not told
 class TonalAlignment:
     """A query laid along a reference that may be another rendition of it."""
 
-    score: float                    # evidence over the root of the query's length: 2 to 4 for unrelated music
+    score: float                    # evidence over the root of the query's length: about 2 for unrelated music
     key_shift: int                  # semitones that the query sounds higher, -5 to 6
     tempo: float                    # tempo of the query over that of the reference
     sections: tuple[Section, ...]   # in the order of the query; none overlap in it
@@ -274,17 +274,18 @@ def _trace(totals: np.ndarray) -> list[np.ndarray]:
     framed = np.zeros((rows + 2, columns + 2), np.float32)      # nothing before it
     framed[2:, 2:] = totals
     best = framed.max(axis=1)
+    elsewhere = (np.maximum.accumulate(best) - JUMP).tolist()
     pieces, cells = [], []
     i = int(best.argmax())
     j = int(framed[i].argmax())
     while framed.item(i, j) > 0:
         cells.append((i, j))
         straight, down, right = framed.item(i - 1, j - 1), framed.item(i - 2, j - 1), framed.item(i - 1, j - 2)
-        before = int(best[:i].argmax())
-        if best.item(before) - JUMP > max(straight, down, right, 0):
+        if elsewhere[i - 1] > max(straight, down, right, 0):
             pieces.append(cells)
             cells = []
-            i, j = before, int(framed[before].argmax())
+            i = int(best[:i].argmax())
+            j = int(framed[i].argmax())
         elif straight >= max(down, right):
             i, j = i - 1, j - 1
         else:

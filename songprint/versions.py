@@ -33,7 +33,7 @@ EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
 RIVALS = 10                 # versions, the best ones, that are rivals of each other
 FEWEST = 4                  # songs of a cohort without which there is nothing to normalise by
 USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
-USUAL_ALIGNMENT = (3.0, 0.8)
+USUAL_ALIGNMENT = (2.0, 0.6)
 
 FEATURES = ("score", "lead", "embedding", "alignment", "aligned", "density", "agreement", "consistent",
             "crookedness", "length", "entropy", "library")
