@@ -51,6 +51,14 @@ PACKAGES = {
 SPEECH = {"train": "fillets-ng-data-cs", "acceptance": "fillets-ng-data-nl"}    # acted dialogue
 SOUNDFONTS = ["timgm6mb-soundfont", "fluidr3mono-gm-soundfont", "fluid-soundfont-gs", "csound-soundfont"]
 
+# Versions of one another among the real tracks: kept from the training of covers, for a look at real pairs
+VERSIONS = [
+    ("supertux-data/airship_2.ogg", "supertux-data/airship_remix.ogg"),
+    *((f"supertuxkart-data/{name}.ogg", f"supertuxkart-data/{name}_fast.ogg") for name in (
+        "celtic", "cocoa_river", "jumping_to_the_stars_remake", "landing_in_gran_paradiso", "ravenbridge_mansion",
+        "theGreatFair")),
+]
+
 MUSICAL_NOISE = {"places_carousel", "places_church", "places_temple", "things_singing-bowl",
                  "things_wind-chimes", "things_morse-code"}
 ACCEPTANCE_NOISE = {"places_cafe", "places_laundry-room", "places_office", "rain_heavy-rain",

@@ -4,7 +4,7 @@
 
 writes `rendered-WWWWW-KK.npz` (`frames`, and `seconds`, `beats`: which beat of the score is played when) for every
 rendition of `lab.render_covers`, and in the same form, with seconds of the track as beats, `real-NNNNN-KK.npz` for
-every real training track: as it is, stretched (`lab.copies`), and twice in disguise: another key and tone, with
+every real training track: as it is, stretched (`lab.copies`), and in disguise: another key and tone, with
 the rhythm of another track under it.
 """
 
@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from lab import copies
-from lab.corpus import SAMPLE_RATE, Track, load_pcm, load_tracks
+from lab.corpus import SAMPLE_RATE, VERSIONS, Track, load_pcm, load_tracks
+from lab.render_covers import split_of
 from lab.train_tonal import disguised, shifted
 from songprint.encoders import WEIGHTS, tonal
 
@@ -55,7 +56,7 @@ def _rendered(job: tuple[Path, Path]) -> float:
 
 
 def _real(job: tuple[Path, Track, int, Path]) -> float:
-    """Take 0 is the track, 1 its stretched copy; later ones are the track in disguise."""
+    """Take 0 is the track, 1 its stretched copy, 2 the track in disguise."""
     data, track, number, target = job
     samples = load_pcm(data, track)[:int(LONGEST * SAMPLE_RATE)]
     copied = sources = np.array([0.0, len(samples) / SAMPLE_RATE])
@@ -85,16 +86,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--covers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--real", action="store_true", help="real music only")
+    parser.add_argument("--splits", default="train,calibration", help="of the rendered works")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    rendered = [(path, options.out / f"rendered-{path.name}") for path in sorted(options.covers.glob("?????-??.npz"))]
+    versions = {name for pair in VERSIONS for name in pair}
+    rendered = [(path, options.out / f"rendered-{path.name}") for path in sorted(options.covers.glob("?????-??.npz"))
+                if split_of(int(path.stem[:5])) in options.splits.split(",")]
     real = [(options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
-            for track in load_tracks(options.data, "train") if track.path for number in range(4)]
+            for track in load_tracks(options.data, "train") if track.path and track.name not in versions
+            for number in range(3)]
     began, done = time.monotonic(), 0.0
     with ProcessPoolExecutor(options.processes) as pool:
-        for function, jobs in ((_real, real), (_rendered, [] if options.real else rendered)):
+        for function, jobs in ((_rendered, rendered), (_real, real)):
             jobs = [job for job in jobs if not job[-1].exists()]
             for number, seconds in enumerate(pool.map(function, jobs, chunksize=2), 1):
                 done += seconds

@@ -44,6 +44,11 @@ def check(page: Path) -> None:
     """PageError where `into_page` would fail: found before hours of measuring."""
     if find_spec("matplotlib") is None:
         raise PageError("the plots need matplotlib: pip install -r lab/requirements.txt, or leave out --report")
+    check_page(page)
+
+
+def check_page(page: Path) -> None:
+    """PageError where `put` would fail."""
     if page.exists() and not 0 <= (text := page.read_text(encoding="utf-8")).find(BEGIN) < text.find(END):
         raise PageError(f"{page} has no lines {BEGIN} and {END} that say where the figures go. Write them into it")
 
@@ -53,13 +58,19 @@ def into_page(page: Path, run: Run, answers: Sequence[Answer]) -> None:
     from lab import plots
 
     check(page)
-    before, after = "# How good it is\n\n", "\n"
+    drawn = plots.draw(run, answers, page.parent / "figures")
+    images = "\n".join(f"![{words}](figures/{name})" for name, words in drawn.items())
+    put(page, f"{text(run, answers)}\n\n{images}", title="How good it is")
+
+
+def put(page: Path, words: str, *, title: str) -> None:
+    """Write `words` between the marks of a page; a page that does not exist is begun with its title."""
+    check_page(page)
+    before, after = f"# {title}\n\n", "\n"
     if page.exists():
         whole = page.read_text(encoding="utf-8")
         before, after = whole.split(BEGIN, 1)[0], whole.split(END, 1)[1]
-    drawn = plots.draw(run, answers, page.parent / "figures")
-    images = "\n".join(f"![{words}](figures/{name})" for name, words in drawn.items())
-    page.write_text(f"{before}{BEGIN}\n\n{text(run, answers)}\n\n{images}\n\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n\n{words}\n\n{END}{after}", encoding="utf-8")
 
 
 def text(run: Run, answers: Sequence[Answer]) -> str:

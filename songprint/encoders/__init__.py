@@ -157,7 +157,7 @@ def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEI
                            "Reinstall Songprint: pip install --force-reinstall songprint")
     if spec.kind is Kind.COVER:
         from songprint.encoders.cover import CoverEncoder
-        return CoverEncoder(spec, *contents, threads)
+        return CoverEncoder(spec, *contents, threads, folder / f"{name}_cohort.npz")
     return Encoder(spec, *contents, threads)
 
 

@@ -7,12 +7,20 @@ seconds of what it found. Its vectors do not depend on the key.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.encoders import tonal
 from songprint.encoders.tonal import FRAMES_PER_SECOND
+from songprint.errors import EncoderError
 from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.encoders import EncoderSpec
+    from songprint.versions import Cohort
 
 SHORTEST = 5.0                          # seconds from which a window is worth a vector
 FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
@@ -22,7 +30,8 @@ BATCH = 16
 class CoverEncoder:
     """Both networks with their spec. Holds two sessions of onnxruntime; safe to use from threads."""
 
-    def __init__(self, spec, tonal_network: bytes, cover_network: bytes, threads: int = 1):
+    def __init__(self, spec: EncoderSpec, tonal_network: bytes, cover_network: bytes, threads: int = 1,
+                 cohort_file: Path | None = None):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -30,8 +39,21 @@ class CoverEncoder:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.spec = spec
+        self._cohort_file = cohort_file
         self._tonal, self._cover = (onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
                                     for network in (tonal_network, cover_network))
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The songs that everything is compared with; EncoderError if they are missing or damaged."""
+        from songprint.versions import Cohort
+        if self._cohort_file is None:
+            return Cohort.none()
+        try:
+            return Cohort.load(self._cohort_file)
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(f"cannot read the cohort of encoder {self.spec.name!r}: {error}. "
+                               "Reinstall Songprint: pip install --force-reinstall songprint") from error
 
     def encode(self, samples: np.ndarray) -> Embeddings:
         """(n,) float32 mono at `spec.sample_rate` -> vectors of its windows, with the tonal frames as evidence."""

@@ -1,0 +1,183 @@
+"""Fit the judge of covers on works, soundfonts and real music that no weight was trained on.
+
+    python -m lab.calibrate_covers --data data --tonal data/tonal
+
+Renditions of the calibration works, whole and in excerpts, are asked against two libraries: one rendition of each
+work among the calibration music, and the same with all real training music beside it. Each is also asked as if its
+work were not there, and so are the real tracks, speech and noise: whatever is then found is wrong. The cohort that
+ships is made here, too. The result is written into the encoder's spec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lab import corpus, judge
+from lab.cover_features import frames
+from lab.judge import Question
+from lab.render_covers import split_of
+from songprint import versions
+from songprint.encoders import WEIGHTS, load_encoder
+from songprint.encoders.cover import CoverEncoder
+from songprint.encoders.tonal import FRAMES_PER_SECOND
+from songprint.index import segment_ids
+from songprint.index.exact import ExactIndex
+from songprint.types import Embeddings
+from songprint.versions import FEATURES, Cohort
+
+EXCERPTS = (20.0, 30.0, 60.0)           # seconds that are asked, and the whole
+COHORT = 300                            # tracks
+COHORT_EXCERPTS = 48                    # of which tonal frames are kept,
+COHORT_SECONDS = 60.0                   # so long
+COHORT_WINDOWS = 12                     # vectors kept of each track
+NOTHINGS = 40                           # clips of speech and of noise
+ABLATIONS = {
+    "alignment": ("alignment", "aligned", "density", "agreement", "crookedness", "consistent"),
+    "the embedding": ("embedding", "consistent"),
+    "the lead over rivals": ("lead",),
+    "length, entropy, library": ("length", "entropy", "library"),
+}
+
+
+@dataclass(frozen=True)
+class Song:
+    """A rendition by its work; real tracks are works of their own."""
+
+    work: str
+    embeddings: Embeddings
+
+
+def embedded(found: np.ndarray, encoder: CoverEncoder) -> Embeddings:
+    """Tonal frames -> what a library or a query holds."""
+    return Embeddings(encoder.embed(found), encoder.spec.hop, encoder.spec.id, found)
+
+
+def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> dict[str, list[Embeddings]]:
+    """The renditions of each work of a split."""
+    works: dict[str, list[Embeddings]] = {}
+    for path in sorted(folder.glob("rendered-?????-??.npz")):
+        _, work, _ = path.stem.split("-")
+        if split_of(int(work)) == split:
+            with np.load(path) as file:
+                works.setdefault(work, []).append(embedded(file["frames"], encoder))
+    return {work: takes for work, takes in works.items() if len(takes) > 1}
+
+
+def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dict[str, Embeddings]:
+    """The real tracks of a split, by name. Their frames are kept in `cache`."""
+    found = {}
+    for track in corpus.load_tracks(data, split):
+        if not track.path:
+            continue
+        kept = cache / f"real-{track.id:05d}-00.npz"
+        if not kept.exists():
+            np.savez_compressed(kept, frames=frames(corpus.load_pcm(data, track)), seconds=[0, track.duration],
+                                beats=[0, track.duration])
+        with np.load(kept) as file:
+            found[track.name] = embedded(file["frames"], encoder)
+    return found
+
+
+def make_cohort(tracks: dict[str, Embeddings], rng: np.random.Generator) -> Cohort:
+    """Some windows of some hundred tracks, and stretches of a few."""
+    chosen = [list(tracks.values())[i] for i in rng.permutation(len(tracks))[:COHORT]]
+    thinned = [Embeddings(one.vectors[np.linspace(0, len(one) - 1, min(COHORT_WINDOWS, len(one))).astype(int)],
+                          one.hop, one.encoder_id, one.evidence) for one in chosen]
+    return Cohort.of(thinned, excerpts=COHORT_EXCERPTS, seconds=COHORT_SECONDS)
+
+
+class Songs:
+    """A library in memory: its index, and which recordings are of which work."""
+
+    def __init__(self, songs: list[Song]) -> None:
+        self.songs = songs
+        self.index = ExactIndex(songs[0].embeddings.vectors.shape[1])
+        for number, song in enumerate(songs):
+            heard = np.flatnonzero(song.embeddings.heard)
+            self.index.add(segment_ids(number, heard), song.embeddings.vectors[heard])
+
+    def of(self, work: str) -> set[int]:
+        return {number for number, song in enumerate(self.songs) if song.work == work}
+
+    def ask(self, query: Embeddings, work: str, cohort: Cohort, *, known: bool) -> Question:
+        """What is found, with the work in the library or left out."""
+        right = self.of(work)
+        found = versions.find(query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids},
+                              cohort, leave_out=() if known else right)[:3]
+        return Question([version.features for version in found], [version.recording_id in right for version in found],
+                        len(query.evidence) / FRAMES_PER_SECOND)
+
+
+def excerpt(whole: Embeddings, seconds: float, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
+    """So many seconds from somewhere in the middle."""
+    count = round(seconds * FRAMES_PER_SECOND)
+    start = int(rng.integers(max(1, len(whole.evidence) - count)))
+    return embedded(whole.evidence[start:start + count], encoder)
+
+
+def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
+    """Half a minute each of speech and of noise."""
+    from songprint import audio
+    lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
+    kinds = [path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE
+             | corpus.ACCEPTANCE_NOISE] if noise else []
+    made = []
+    for _ in range(NOTHINGS // 2):
+        spoken = np.concatenate([audio.load(lines[i], corpus.SAMPLE_RATE) for i in rng.integers(0, len(lines), 12)])
+        made.append(spoken[:30 * corpus.SAMPLE_RATE])
+    for path in [kinds[i] for i in rng.permutation(len(kinds))[:NOTHINGS // 2]]:
+        made.append(audio.load(path, corpus.SAMPLE_RATE, duration=30))
+    return [embedded(frames((samples * 32767).astype(np.int16)), encoder) for samples in made]
+
+
+def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], others: dict[str, Embeddings],
+              empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort) -> tuple[list[Question], list[Question]]:
+    """Known and unknown ones, against a small library and a large one."""
+    rng = np.random.default_rng(5)
+    small = [Song(work, takes[0]) for work, takes in works.items()] + [Song(name, one) for name, one in real.items()]
+    known, unknown = [], []
+    for library in (Songs(small), Songs(small + [Song(name, one) for name, one in others.items()])):
+        for number, (work, takes) in enumerate(works.items(), 1):
+            for take in takes[1:]:
+                for query in (take, *(excerpt(take, seconds, encoder, rng) for seconds in EXCERPTS)):
+                    known.append(library.ask(query, work, cohort, known=True))
+                    unknown.append(library.ask(query, work, cohort, known=False))
+            if number % 10 == 0:
+                print(f"{number}/{len(works)} works", file=sys.stderr, flush=True)
+        for name, one in real.items():
+            for query in (excerpt(one, 180.0, encoder, rng), excerpt(one, float(rng.choice(EXCERPTS)), encoder, rng)):
+                unknown.append(library.ask(query, name, cohort, known=False))
+        unknown += [library.ask(query, "", cohort, known=False) for query in empty]
+    return known, unknown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features wrote")
+    parser.add_argument("--noise", type=Path)
+    options = parser.parse_args()
+    encoder = load_encoder("cover", threads=2)
+    rng = np.random.default_rng(3)
+    works = load_rendered(options.tonal, "calibration", encoder)
+    real, others = (load_real(options.data, split, encoder, options.tonal) for split in ("calibration", "train"))
+    cohort = make_cohort(others, rng)
+    cohort.save(WEIGHTS / "cover_cohort.npz")
+    cohort = Cohort.load(WEIGHTS / "cover_cohort.npz")
+    print(f"{len(works)} works, {len(real)} tracks, {len(others)} more; cohort of {cohort.songs.max() + 1}"
+          f" ({(WEIGHTS / 'cover_cohort.npz').stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
+    empty = nothings(options.data, options.noise, encoder, rng)
+    known, unknown = questions(works, real, others, empty, encoder, cohort)
+    calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS)
+    file = WEIGHTS / "cover.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "calibration": calibration}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

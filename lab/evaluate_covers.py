@@ -1,0 +1,233 @@
+"""How well other renditions of a song are found, on any collection of which the works are known.
+
+    python -m lab.evaluate_covers --music DIR --works FILE [--excerpts 20,30,60] [--report docs/covers.md]
+
+FILE has a line for every recording: its path below DIR, a tab, and the work that it is a rendition of.
+Every recording, as a whole and as an excerpt of each length, is compared with all others: window by window in
+the space of the encoder, by alignment of the tonal frames, and by both as Songprint does. Printed are the mean
+average precision, the share of queries whose first answer is right, the mean rank of the first right answer, and
+the recall at the threshold at which 1 % of the queries get a wrong name when no rendition of their work is held.
+
+--report puts the figures into a page, between its lines `<!-- measured -->` and `<!-- /measured -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lab import ranking, report
+from lab.evaluate_recordings import machine
+from lab.ranking import Figures
+from songprint import audio, versions
+from songprint.encoders import WEIGHTS, load_encoder
+from songprint.errors import SongprintError
+from songprint.index import segment_ids
+from songprint.index.exact import ExactIndex
+from songprint.types import Embeddings
+from songprint.versions import Cohort, Version
+
+WHOLE = 0                           # the "length" of a query that is a whole song
+RATE = 0.01                         # of false accepts
+TIMED = 40                          # queries of each length of which the search is timed
+COHORT = WEIGHTS / "cover_cohort.npz"
+SYSTEMS: dict[str, Callable[[Version], float]] = {
+    "embedding alone": lambda version: version.features["embedding"],
+    "alignment alone": lambda version: version.features["alignment"] if version.alignment else -np.inf,
+    "both": lambda version: version.score,
+}
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """A recording, encoded: as a whole and in excerpts."""
+
+    name: str
+    work: str
+    duration: float                         # seconds
+    queries: dict[int, Embeddings]          # by length in seconds; WHOLE is always there
+    elapsed: float = 0.0                    # seconds that encoding the whole took
+
+    @property
+    def whole(self) -> Embeddings:
+        return self.queries[WHOLE]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured with queries of one length."""
+
+    length: int
+    figures: dict[str, Figures]             # by system
+    search: list[float]                     # seconds for each timed search of the library
+
+
+def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
+    """The files and their works. ValueError names the line that is wrong."""
+    found = []
+    for number, line in enumerate(works.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, tab, work = line.partition("\t")
+        if not tab or not work.strip():
+            raise ValueError(f"{works}:{number}: {line!r} must be a file, a tab and its work")
+        if not (music / name).is_file():
+            raise ValueError(f"{works}:{number}: there is no file {music / name}. Is --music the right folder?")
+        found.append((music / name, work.strip()))
+    if len(found) == len({work for _, work in found}):
+        raise ValueError(f"{works} names {len(found)} files and no work twice: there is nothing to be found")
+    return found
+
+
+def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int) -> list[Rendition]:
+    """Encode every file and one excerpt of each length, from anywhere in it."""
+    jobs = [(path, work, lengths, [seed, number]) for number, (path, work) in enumerate(files)]
+    with ProcessPoolExecutor() as pool:
+        return list(_told("encoded", pool.map(_listen_to_one, jobs), len(jobs)))
+
+
+def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int]]) -> Rendition:
+    path, work, lengths, seed = job
+    encoder = _encoder()
+    rate = encoder.spec.sample_rate
+    began = time.perf_counter()
+    samples = audio.load(path, rate)
+    queries = {WHOLE: encoder.encode_stream([samples])[0]}
+    elapsed = time.perf_counter() - began
+    random = np.random.default_rng(seed)
+    for length in lengths:
+        start = int(random.uniform(0, max(0, len(samples) - length * rate)))
+        queries[length] = encoder.encode_stream([samples[start:start + length * rate]])[0]
+    return Rendition(path.name, work, len(samples) / rate, queries, elapsed)
+
+
+_encoders: list = []
+
+
+def _encoder():
+    """One for each process."""
+    if not _encoders:
+        _encoders.append(load_encoder("cover"))
+    return _encoders[0]
+
+
+def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort) -> Measured:
+    """Every rendition's query of one length against all other renditions, leaving itself out."""
+    works = np.array([rendition.work for rendition in renditions])
+    others = ~np.eye(len(works), dtype=bool)
+    with ProcessPoolExecutor(initializer=_hold, initargs=(renditions, length, cohort)) as pool:
+        rows = list(_told(name_of(length), pool.map(_ask, range(len(renditions))), len(renditions)))
+        search = list(pool.map(_time, range(min(TIMED, len(renditions)))))
+    scores = {system: np.array([row[system] for row in rows]) for system in SYSTEMS}
+    return Measured(length, {system: ranking.evaluate(score, works[:, None] == works, others, RATE)
+                             for system, score in scores.items()}, search)
+
+
+class _Held:
+    """What each process holds while it answers."""
+
+    renditions: Sequence[Rendition]
+    length: int
+    cohort: Cohort
+    index: ExactIndex
+
+
+def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort) -> None:
+    _Held.renditions, _Held.length, _Held.cohort = renditions, length, cohort
+    _Held.index = ExactIndex(renditions[0].whole.vectors.shape[1])
+    for number, rendition in enumerate(renditions):
+        heard = np.flatnonzero(rendition.whole.heard)
+        _Held.index.add(segment_ids(number, heard), rendition.whole.vectors[heard])
+
+
+def _ask(number: int) -> dict[str, np.ndarray]:
+    """(renditions,) scores of each system for one query; -inf where it says nothing."""
+    wholes = {other: rendition.whole for other, rendition in enumerate(_Held.renditions) if other != number}
+    found = versions.compare(_Held.renditions[number].queries[_Held.length], wholes, _Held.cohort)
+    scores = {system: np.full(len(_Held.renditions), -np.inf) for system in SYSTEMS}
+    for version in found:
+        for system, score in SYSTEMS.items():
+            scores[system][version.recording_id] = score(version)
+    return scores
+
+
+def _time(number: int) -> float:
+    """Seconds that the search takes as the product does it."""
+    query = _Held.renditions[number].queries[_Held.length]
+    began = time.perf_counter()
+    versions.find(query, _Held.index, lambda ids: {id: _Held.renditions[id].whole for id in ids}, _Held.cohort)
+    return time.perf_counter() - began
+
+
+def _told(what: str, results: Iterable, total: int) -> Iterable:
+    """The results, while a line on stderr says how far it is."""
+    for number, result in enumerate(results, 1):
+        print(f"\r{what}: {number}/{total}", end="", file=sys.stderr, flush=True)
+        yield result
+    print(file=sys.stderr)
+
+
+def name_of(length: int) -> str:
+    return f"{length} s" if length else "whole songs"
+
+
+def text(command: str, renditions: Sequence[Rendition], measured: Sequence[Measured]) -> str:
+    """The figures as Markdown."""
+    hours = sum(rendition.duration for rendition in renditions) / 3600
+    lines = [f"    {command}", "",
+             f"{len(renditions)} recordings of {len({rendition.work for rendition in renditions})} works,"
+             f" {hours:.1f} h, {machine()}. Every recording, or an excerpt of it, is compared with all others.", "",
+             "| query | by | MAP | P@1 | MR1 | recall at 1 % false accepts |", "|---|---|---|---|---|---|"]
+    for one in measured:
+        lines += [f"| {name_of(one.length)} | {system} | {figures.mean_average_precision:.3f} |"
+                  f" {figures.precision_at_1:.3f} | {figures.mean_rank:.1f} | {figures.recall:.3f} |"
+                  for system, figures in one.figures.items()]
+    encoding = sum(rendition.elapsed for rendition in renditions)
+    if encoding:
+        lines += ["", f"Decoding and encoding: {hours * 3600 / encoding:.0f} times real time on one core."]
+    lines += ["", "| query | search, median ms | 95th percentile |", "|---|---|---|"]
+    lines += [f"| {name_of(one.length)} | {1000 * np.median(one.search):.0f} |"
+              f" {1000 * np.quantile(one.search, 0.95):.0f} |" for one in measured]
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--music", type=Path, required=True, help="folder of the recordings")
+    parser.add_argument("--works", type=Path, required=True, help="which file is a rendition of which work")
+    parser.add_argument("--excerpts", default="20,30,60", help="seconds, separated by commas")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures into this page")
+    return parser
+
+
+def main() -> None:
+    options = parser().parse_args()
+    try:
+        if options.report:
+            report.check_page(options.report)               # before the minutes, not after them
+        lengths = [int(length) for length in options.excerpts.split(",") if length]
+        files = read_works(options.music, options.works)
+        cohort = Cohort.load(COHORT) if COHORT.exists() else Cohort.none()
+        renditions = listen(files, lengths, options.seed)
+        measured = [measure(renditions, length, cohort) for length in (WHOLE, *lengths)]
+        command = f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
+        words = text(command, renditions, measured)
+        print(words)
+        if options.report:
+            report.put(options.report, words, title="How well covers are found")
+    except (report.PageError, SongprintError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")           # the processes take a core each
+    main()

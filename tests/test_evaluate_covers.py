@@ -1,0 +1,77 @@
+"""The evaluation of covers measures what it says."""
+
+import sys
+
+import pytest
+import tonal
+import toy
+
+from lab import evaluate_covers, report
+from lab.evaluate_covers import WHOLE, Rendition, measure, read_works, text
+from songprint import encoders
+from songprint.versions import Cohort
+
+
+def renditions(works=4, each=2):
+    return [Rendition(f"{work}-{number}", str(work), 64.0, {
+        WHOLE: (whole := tonal.Song(work).rendition(key=3 * number, tempo=1 + 0.1 * number, seed=number)),
+        20: tonal.excerpt(whole, start=10, duration=20)}) for work in range(works) for number in range(each)]
+
+
+@pytest.mark.parametrize("length", [WHOLE, 20])
+def test_renditions_that_are_alike_are_found_by_every_means(length):
+    measured = measure(renditions(), length, Cohort.none())
+    for figures in measured.figures.values():
+        assert figures.queries == 8
+        assert figures.mean_average_precision == 1
+        assert figures.recall == 1
+    assert len(measured.search) == 8
+
+
+def test_the_page_has_a_row_for_every_length_and_system(tmp_path):
+    held = renditions()
+    measured = [measure(held, length, Cohort.none()) for length in (WHOLE, 20)]
+    words = text("python -m lab.evaluate_covers", held, measured)
+    assert "8 recordings of 4 works" in words
+    assert "| whole songs | both | 1.000 | 1.000 | 1.0 | 1.000 |" in words
+    assert words.count("| 20 s |") == 4
+    page = tmp_path / "covers.md"
+    report.put(page, words, title="Covers")
+    report.put(page, "newer", title="Covers")
+    assert page.read_text() == "# Covers\n\n<!-- measured -->\n\nnewer\n\n<!-- /measured -->\n"
+
+
+def test_wrong_lists_of_works_are_told(tmp_path):
+    toy.write_songs(tmp_path / "music", 2)
+    one, other = sorted(path.name for path in (tmp_path / "music").iterdir())
+    works = tmp_path / "works.tsv"
+
+    def read(content):
+        works.write_text(content)
+        return read_works(tmp_path / "music", works)
+
+    assert [work for _, work in read(f"# file, work\n{one}\tSong\n\n{other}\tSong\n")] == ["Song", "Song"]
+    with pytest.raises(ValueError, match=r"works.tsv:1: 'only a name' must be a file, a tab and its work"):
+        read("only a name\n")
+    with pytest.raises(ValueError, match="no file .*missing.wav. Is --music the right folder"):
+        read("missing.wav\tSong\n")
+    with pytest.raises(ValueError, match="no work twice"):
+        read(f"{one}\tSong\n{other}\tAnother\n")
+
+
+def test_the_command_encodes_measures_and_writes(tmp_path, monkeypatch, capsys):
+    files = toy.write_songs(tmp_path / "music", 3, duration=30.0)
+    again = toy.write_song(tmp_path / "music" / "again.wav", 1, duration=30.0)
+    works = tmp_path / "works.tsv"
+    works.write_text("".join(f"{path.name}\t{work}\n" for path, work in zip([*files, again], "ABCB", strict=True)))
+    monkeypatch.setattr(encoders, "load_encoder", None)
+    monkeypatch.setattr(evaluate_covers, "load_encoder", lambda name: tonal.ToyCoverEncoder())
+    page = tmp_path / "covers.md"
+    monkeypatch.setattr(sys, "argv", ["evaluate_covers", "--music", str(tmp_path / "music"), "--works", str(works),
+                                      "--excerpts", "20", "--report", str(page)])
+    evaluate_covers.main()
+    said = capsys.readouterr()
+    assert "4 recordings of 3 works" in said.out
+    assert "| 20 s | both | 1.000 |" in said.out
+    assert "encoded: 4/4" in said.err
+    assert said.out.strip() in page.read_text()

@@ -1,0 +1,56 @@
+"""The judge is fitted on what was asked, and its thresholds on what was asked in vain."""
+
+import re
+
+import numpy as np
+import pytest
+
+from lab import judge
+from songprint import confidence
+
+
+def question(score, right):
+    values = dict.fromkeys(confidence.FEATURES, 0.0) | {"score": score}
+    return judge.Question([values], [right], 5.0)
+
+
+def test_what_tells_right_from_wrong_gets_the_weight(random):
+    questions = [question(random.normal(0.8, 0.1), True) for _ in range(200)]
+    questions += [question(random.normal(0.4, 0.1), False) for _ in range(200)]
+    fitted = judge.fit(questions, confidence.FEATURES)
+    judged = judge.best_logits([question(0.8, True), question(0.4, False)], fitted)
+    assert judged[0] > 2
+    assert judged[1] < -2
+    assert np.abs(fitted.weights[1:]).max() < 1e-6
+
+
+def test_a_clip_without_an_answer_is_far_below_every_threshold():
+    anyone = judge.fit([question(0.8, True), question(0.4, False)], confidence.FEATURES)
+    assert judge.best_logits([judge.Question([], [], 5.0)], anyone) == [-20]
+
+
+def test_rare_mistakes_are_told_from_the_tail(random):
+    """Of 2,000 clips none tells what happens once in 10,000 times; the shape of the tail does."""
+    negative = random.exponential(1.0, 2000)
+    assert judge.level_at(negative, 0.01) == np.quantile(negative, 0.99)
+    assert judge.level_at(negative, 0.001) == pytest.approx(np.log(1000), rel=0.15)
+    assert judge.level_at(negative, 0.0001) == pytest.approx(np.log(10_000), rel=0.15)
+
+
+def test_a_feature_that_is_left_out_tells_nothing(random):
+    questions = [question(random.normal(0.8 if right else 0.4, 0.1), right) for right in [True, False] * 100]
+    silent = judge.without(questions, ["score"])
+    assert judge.rightly_answered(silent, judge.fit(silent, confidence.FEATURES), level=1.0) == 0
+    assert judge.rightly_answered(questions[::2], judge.fit(questions, confidence.FEATURES), level=0.0) > 0.9
+
+
+def test_a_calibration_says_how_good_it_is_and_what_each_part_is_worth(random, capsys):
+    known, unknown = ([judge.Question([question(random.normal(score, 0.1), right).features[0]
+                                       | {"lead": random.normal()}], [right], 5.0) for _ in range(200)]
+                      for score, right in ((0.8, True), (0.4, False)))
+    values = judge.fitted(known, unknown, confidence.FEATURES, {"similarity": ("score",)})
+    told = capsys.readouterr().out
+    assert float(re.search(r"without similarity: ([\d.]+) %", told)[1]) < 10
+    calibration = confidence.Calibration.from_spec(values)
+    answered = judge.best_logits(unknown, calibration) > -np.log(100 / calibration.thresholds["0.01"] - 1)
+    assert answered.mean() == pytest.approx(0.01, abs=0.006)
