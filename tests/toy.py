@@ -100,10 +100,11 @@ class ToyCoverEncoder:
         for row, start in enumerate(starts):
             window = np.zeros((100, 12))
             window[:len(frames[start:start + 100])] = frames[start:start + 100, :12] / 255
-            # the magnitudes of the 2-D transform stay the same if all is moved up or down, or along
-            pattern = np.abs(np.fft.fft2(window))[:24].ravel()
-            pattern[0] = 0
-            vectors[row] = pattern @ projection
+            # how often two notes are so many semitones apart, so many frames after each other: alike in every key
+            pairs = np.stack([window[:100 - lag].T @ window[lag:] for lag in range(24)])          # (24, 12, 12)
+            apart = np.arange(12)[:, None] + np.arange(12)
+            pattern = pairs[:, np.arange(12)[:, None], apart % 12].sum(axis=1)
+            vectors[row] = (pattern - pattern.mean()).ravel() @ projection
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).astype(np.float32)
 
