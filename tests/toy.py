@@ -14,7 +14,7 @@ import numpy as np
 
 from songprint import confidence
 from songprint.encoders import EncoderSpec
-from songprint.tonal_align import COLUMNS, PITCH_CLASSES
+from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
 from songprint.versions import Cohort
 
