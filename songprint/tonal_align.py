@@ -11,24 +11,22 @@ a handful of operations of NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.types import Interval, Section
-
-FRAMES_PER_SECOND = 5           # of tonal frames
-CHANNELS, PITCH_CLASSES = 3, 12
-COLUMNS = CHANNELS * PITCH_CLASSES
 
 POOLED = 2                      # frames are averaged in pairs
 STEP = POOLED / FRAMES_PER_SECOND               # seconds between rows of a rendition: 0.4
-WEIGHTS = np.array([1.0, 0.5, 0.7], np.float32)         # of harmony, bass and melody
+WEIGHTS = np.array([1.0, 0.5, 0.7, 0.5], np.float32)    # of harmony, bass, melody and all notes
 FAINTEST = 0.15                 # length of a row below which it is not made longer
 CONTEXT = 10                    # rows that make a moment: 4 s
 SHORTEST = 8.0                  # seconds: less is not aligned
 KEYS = 2                        # transpositions of each reference that are tried, the most likely ones
+BROAD = 4                       # rows in one, and such rows in a moment, by which the key is told: 1.6 s, 6.4 s
 
 FLAT = np.float32(1e-3)         # standard deviation below which a row or column has nothing that stands out
 STANDS_OUT = 1.3                # standard deviations from which a cell speaks for an alignment
@@ -53,12 +51,12 @@ class TonalAlignment:
 
 
 def align(query: np.ndarray, references: Sequence[np.ndarray]) -> list[TonalAlignment | None]:
-    """Lay tonal frames `query (n, 36) uint8` along each of the references.
+    """Lay tonal frames `query (n, 48) uint8` along each of the references.
 
     None for a reference that is too short or silent, or has nothing in common with the query; all None if
     the query is too short or silent.
 
-    >>> align(np.zeros((100, 36), np.uint8), [np.zeros((200, 36), np.uint8)])
+    >>> align(np.zeros((100, 48), np.uint8), [np.zeros((200, 48), np.uint8)])
     [None]
     """
     found: list[TonalAlignment | None] = [None] * len(references)
@@ -87,9 +85,7 @@ class Rendition:
     """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds."""
 
     def __init__(self, rows: np.ndarray):
-        self.rows = rows                                    # (n, 3, 12)
-        profile = rows[:, 0].mean(axis=0)                   # (12,) how much each pitch class sounds
-        self.profile = profile - profile.mean()
+        self.rows = rows                                    # (n, 4, 12)
 
     @classmethod
     def of(cls, frames: np.ndarray) -> Rendition | None:
@@ -107,13 +103,35 @@ class Rendition:
         return len(self.rows) - CONTEXT + 1
 
     def raised(self, key: int) -> np.ndarray:
-        """(n, 36) the rows `key` semitones higher."""
+        """(n, 48) the rows `key` semitones higher."""
         return np.roll(self.rows, key, axis=2).reshape(-1, COLUMNS)
 
-    def keys(self, reference: Rendition) -> list[int]:
-        """By how many semitones the reference is to be raised to sound like this: the most likely ones."""
-        fit = [self.profile @ np.roll(reference.profile, key) for key in range(PITCH_CLASSES)]
-        return np.argsort(fit)[::-1][:KEYS].tolist()
+    def broad(self) -> np.ndarray:
+        """(m, 4, 4, 12) moments of BROAD * BROAD rows, of unit length: a coarse picture."""
+        count = len(self.rows) // BROAD
+        rows = self.rows[:count * BROAD].reshape(count, BROAD, CHANNELS, PITCH_CLASSES).mean(axis=1)
+        rows -= rows.mean(axis=2, keepdims=True)
+        moments = np.stack([rows[at:count - BROAD + 1 + at] for at in range(BROAD)], axis=1)
+        length = np.sqrt(np.einsum("nbcp,nbcp->n", moments, moments))
+        return moments / np.maximum(length, FAINTEST)[:, None, None, None]
+
+
+def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray:
+    """(references, KEYS) by how many semitones to raise each for it to sound like the query, the most likely first.
+
+    In the right key every moment of the query has one in the reference that is like it; what the moments of
+    the query have in common does not count.
+    """
+    moments = query.broad()
+    moments -= moments.mean(axis=0)
+    # raising the reference is lowering the query
+    lowered = np.concatenate([np.roll(moments, -key, axis=3) for key in range(PITCH_CLASSES)])
+    lowered = lowered.reshape(len(lowered), -1)
+    fit = np.empty((PITCH_CLASSES, len(references)), np.float32)
+    for number, reference in enumerate(references):
+        similarity = reference.broad().reshape(-1, lowered.shape[1]) @ lowered.T        # (moments, 12 * moments)
+        fit[:, number] = similarity.max(axis=0).reshape(PITCH_CLASSES, -1).mean(axis=1)
+    return np.argsort(-fit, axis=0, kind="stable")[:KEYS].T
 
 
 @dataclass(frozen=True)
@@ -173,7 +191,11 @@ class _Fit:
 
 def _fits(query: Rendition, references: Sequence[Rendition | None]) -> Iterator[_Fit]:
     """Every reference in its most likely keys."""
-    for places in _groups(query, references):
+    known = [number for number, reference in enumerate(references) if reference]
+    keys = likely_keys(query, [references[number] for number in known])
+    wanted = [(number, int(key), references[number])
+              for number, those in zip(known, keys, strict=True) for key in those]
+    for places in _groups(query, wanted):
         matrix = np.full((query.moments, places[-1].end), NEVER, np.float32)
         rows = np.zeros((places[-1].end, COLUMNS), np.float32)
         for place in places:
@@ -188,15 +210,14 @@ def _fits(query: Rendition, references: Sequence[Rendition | None]) -> Iterator[
                        totals[:, place.columns])
 
 
-def _groups(query: Rendition, references: Sequence[Rendition | None]) -> Iterator[list[_Place]]:
-    """The references side by side, as many at a time as memory should bear."""
+def _groups(query: Rendition, wanted: Iterable[tuple[int, int, Rendition]]) -> Iterator[list[_Place]]:
+    """References in a key, side by side, as many at a time as memory should bear."""
     places: list[_Place] = []
-    for number, reference in enumerate(references):
-        for key in query.keys(reference) if reference else ():
-            if places and (places[-1].end + len(reference.rows)) * len(query.rows) > CELLS:
-                yield places
-                places = []
-            places.append(_Place(number, key, reference, places[-1].end if places else 2))
+    for number, key, reference in wanted:
+        if places and (places[-1].end + len(reference.rows)) * len(query.rows) > CELLS:
+            yield places
+            places = []
+        places.append(_Place(number, key, reference, places[-1].end if places else 2))
     if places:
         yield places
 

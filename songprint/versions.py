@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from songprint import tonal_align
+from songprint.encoders.tonal import COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.index import NOTHING, Index, split_ids
 from songprint.tonal_align import TonalAlignment
 from songprint.types import Embeddings
@@ -54,14 +55,14 @@ class Cohort:
 
     vectors: np.ndarray                     # (n, dim) float32, those of a song one after the other
     songs: np.ndarray                       # (n,) the song of each, 0, 1, 2, ...
-    excerpts: tuple[np.ndarray, ...]        # tonal frames (m, 36) of some of them
+    excerpts: tuple[np.ndarray, ...]        # tonal frames (m, 48) of some of them
 
     @classmethod
     def of(cls, recordings: Iterable[Embeddings], *, excerpts: int = 64, seconds: float = 60.0) -> Cohort:
         """All heard vectors of the recordings, and the middle `seconds` of the frames of the first `excerpts`."""
         recordings = [recording for recording in recordings if recording.heard.any()]
         heard = [np.asarray(recording.vectors)[recording.heard] for recording in recordings]
-        length = round(seconds * tonal_align.FRAMES_PER_SECOND)
+        length = round(seconds * FRAMES_PER_SECOND)
         return cls(np.concatenate(heard) if heard else np.zeros((0, 0), np.float32),
                    np.repeat(np.arange(len(heard)), [len(vectors) for vectors in heard]),
                    tuple(_middle(recording.evidence, length) for recording in recordings[:excerpts]))
@@ -81,7 +82,7 @@ class Cohort:
 
     def save(self, path: Path) -> None:
         """As a compressed file: a byte for each number of a vector."""
-        frames = np.concatenate([np.zeros((0, tonal_align.COLUMNS), np.uint8), *self.excerpts])
+        frames = np.concatenate([np.zeros((0, COLUMNS), np.uint8), *self.excerpts])
         np.savez_compressed(path, vectors=np.rint(self.vectors * 127).astype(np.int8),
                             songs=self.songs.astype(np.int16), frames=frames,
                             lengths=np.array([len(excerpt) for excerpt in self.excerpts]))
@@ -151,7 +152,7 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     best = np.argsort(-scores, kind="stable")
     leads = windows.leads(scores, best[:RIVALS])
     times = np.flatnonzero(heard) * query.hop
-    about = {"length": float(np.log(max(1.0, len(query.evidence) / tonal_align.FRAMES_PER_SECOND))),
+    about = {"length": float(np.log(max(1.0, len(query.evidence) / FRAMES_PER_SECOND))),
              "entropy": entropy(query.evidence), "library": float(np.log10(len(references) + 1))}
     return [Version(names[number], alignments[number], about | {
         "score": float(scores[number]), "lead": float(leads[number]), "embedding": float(windows.scores[number]),
@@ -163,11 +164,11 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
 
 def entropy(frames: np.ndarray) -> float:
     """How evenly the pitch classes sound, from 0, a single one, to 1, all alike as in noise."""
-    sounds = frames[:, :tonal_align.PITCH_CLASSES].sum(axis=0, dtype=np.float64)
+    sounds = frames[:, :PITCH_CLASSES].sum(axis=0, dtype=np.float64)
     if not sounds.any():
         return 1.0
     share = sounds[sounds > 0] / sounds.sum()
-    return float(-(share * np.log(share)).sum() / np.log(tonal_align.PITCH_CLASSES))
+    return float(-(share * np.log(share)).sum() / np.log(PITCH_CLASSES))
 
 
 def _middle(frames: np.ndarray, length: int) -> np.ndarray:

@@ -8,7 +8,6 @@ import toy
 
 from lab import evaluate_covers, report
 from lab.evaluate_covers import WHOLE, Rendition, measure, read_works, text
-from songprint import encoders
 from songprint.versions import Cohort
 
 
@@ -53,19 +52,18 @@ def test_wrong_lists_of_works_are_told(tmp_path):
     assert [work for _, work in read(f"# file, work\n{one}\tSong\n\n{other}\tSong\n")] == ["Song", "Song"]
     with pytest.raises(ValueError, match=r"works.tsv:1: 'only a name' must be a file, a tab and its work"):
         read("only a name\n")
-    with pytest.raises(ValueError, match="no file .*missing.wav. Is --music the right folder"):
+    with pytest.raises(ValueError, match=r"no file .*missing.wav\. Is --music the right folder"):
         read("missing.wav\tSong\n")
     with pytest.raises(ValueError, match="no work twice"):
         read(f"{one}\tSong\n{other}\tAnother\n")
 
 
 def test_the_command_encodes_measures_and_writes(tmp_path, monkeypatch, capsys):
-    files = toy.write_songs(tmp_path / "music", 3, duration=30.0)
-    again = toy.write_song(tmp_path / "music" / "again.wav", 1, duration=30.0)
     works = tmp_path / "works.tsv"
-    works.write_text("".join(f"{path.name}\t{work}\n" for path, work in zip([*files, again], "ABCB", strict=True)))
-    monkeypatch.setattr(encoders, "load_encoder", None)
-    monkeypatch.setattr(evaluate_covers, "load_encoder", lambda name: tonal.ToyCoverEncoder())
+    for song, key in [(1, 0), (1, 3), (2, 0), (3, 0)]:
+        toy.write(tmp_path / "music" / f"{song} in {key}.wav", toy.tune(song, key=key))
+    works.write_text("".join(f"{path.name}\t{path.name[0]}\n" for path in sorted((tmp_path / "music").iterdir())))
+    monkeypatch.setattr(evaluate_covers, "load_encoder", lambda name: toy.ToyCoverEncoder())
     page = tmp_path / "covers.md"
     monkeypatch.setattr(sys, "argv", ["evaluate_covers", "--music", str(tmp_path / "music"), "--works", str(works),
                                       "--excerpts", "20", "--report", str(page)])

@@ -112,7 +112,7 @@ def test_ten_seconds_are_laid_along_a_song():
 
 def test_what_is_too_short_or_silent_is_not_aligned():
     song = tonal.Song(11).frames()
-    silence, short, nothing = np.zeros((200, 36), np.uint8), song[:30], song[:0]
+    silence, short, nothing = np.zeros((200, 48), np.uint8), song[:30], song[:0]
     for query in (silence, short, nothing):
         assert align(query, [song, song]) == [None, None]
     first, *others = align(song, [song, silence, short, nothing])
@@ -122,7 +122,7 @@ def test_what_is_too_short_or_silent_is_not_aligned():
 
 
 def test_a_single_held_chord_is_like_nothing():
-    held = np.zeros((300, 36), np.uint8)
+    held = np.zeros((300, 48), np.uint8)
     held[:, [0, 4, 7, 12]] = 255
     for query, reference in ((held, tonal.Song(12).frames()), (tonal.Song(12).frames(), held), (held, held)):
         alignment = lay(query, reference)
@@ -130,5 +130,5 @@ def test_a_single_held_chord_is_like_nothing():
 
 
 def test_noise_is_like_nothing(random, strangers):
-    noise = (random.integers(0, 16, (300, 36)) * 17).astype(np.uint8)
+    noise = (random.integers(0, 16, (300, 48)) * 17).astype(np.uint8)
     assert all(alignment is None or alignment.score < 6 for alignment in align(noise, strangers))

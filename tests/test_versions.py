@@ -96,7 +96,7 @@ def test_less_than_eight_seconds_is_no_cover(world, cohort):
 
 
 def test_nothing_is_asked_or_nothing_is_held(world, cohort):
-    silent = Embeddings(np.zeros((4, tonal.DIM), np.float32), tonal.HOP, "toy-cover", np.zeros((150, 36), np.uint8))
+    silent = Embeddings(np.zeros((4, tonal.DIM), np.float32), tonal.HOP, "toy-cover", np.zeros((150, 48), np.uint8))
     assert world.find(silent, cohort) == []
     assert find(world.stored[1], ExactIndex(tonal.DIM), world.embeddings_of, cohort) == []
 
@@ -141,9 +141,9 @@ def test_a_cohort_is_kept_in_a_small_file(tmp_path, cohort):
 
 
 def test_entropy_tells_a_tone_from_noise(random):
-    tone = np.zeros((100, 36), np.uint8)
+    tone = np.zeros((100, 48), np.uint8)
     assert versions.entropy(tone) == 1      # silence says nothing
     tone[:, 9] = 255
     assert versions.entropy(tone) == 0
-    assert versions.entropy(random.integers(100, 200, (100, 36)).astype(np.uint8)) > 0.98
+    assert versions.entropy(random.integers(100, 200, (100, 48)).astype(np.uint8)) > 0.98
     assert versions.entropy(tonal.Song(1).frames()) < 0.95

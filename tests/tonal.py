@@ -26,8 +26,8 @@ class Song:
         self.places = {name: random.standard_normal((BEATS // 4, DIM)).repeat(4, axis=0) for name in self.parts}
 
     def _part(self, random: np.random.Generator) -> np.ndarray:
-        """(BEATS, 36) what sounds at each beat."""
-        beats = np.zeros((BEATS, 3, 12), np.float32)
+        """(BEATS, 48) what sounds at each beat."""
+        beats = np.zeros((BEATS, 4, 12), np.float32)
         at = 0
         while at < BEATS:
             chord, length = DEGREES[random.integers(6)], int(random.integers(2, 5))
@@ -40,20 +40,19 @@ class Song:
             note = (note + int(random.integers(-3, 4))) % 7
             beats[at:at + length, 2, (0, 2, 4, 5, 7, 9, 11)[note]] = 1.0
             at += length
-        return np.roll(beats, self.home, axis=2).reshape(BEATS, 36)
+        return np.roll(beats, self.home, axis=2).reshape(BEATS, 48)
 
     def frames(self, *, key: int = 0, tempo: float = 1.0, parts: str = PARTS, noise: float = 0.1, seed: int = 0,
                channels: Sequence[int] = (0, 1, 2)) -> np.ndarray:
-        """(n, 36) uint8: `parts` one after the other, two beats a second at tempo 1, `key` semitones higher."""
-        beats = np.concatenate([self.parts[part] for part in parts]).reshape(-1, 3, 12)
-        silent = [channel for channel in range(3) if channel not in channels]
+        """(n, 48) uint8: `parts` one after the other, two beats a second at tempo 1, `key` semitones higher."""
+        beats = np.concatenate([self.parts[part] for part in parts]).reshape(-1, 4, 12)
         beats = np.roll(beats, key, axis=2)
-        beats[:, silent] = 0
-        beats[:, 0] = beats.max(axis=1)             # the first channel is what sounds at all
+        beats[:, [channel for channel in range(3) if channel not in channels]] = 0
+        beats[:, 3] = beats.max(axis=1)
         beats = beats[np.arange(0, len(beats), 2 * tempo / FRAMES_PER_SECOND).astype(int)]
         sounds = beats.any(axis=2, keepdims=True)
         frames = beats + sounds * np.random.default_rng([seed, len(beats)]).normal(0, noise, beats.shape)
-        return (np.round(np.clip(frames, 0, 1) * 15) * 17).astype(np.uint8).reshape(-1, 36)
+        return (np.round(np.clip(frames, 0, 1) * 15) * 17).astype(np.uint8).reshape(-1, 48)
 
     def rendition(self, *, tempo: float = 1.0, parts: str = PARTS, noise: float = 0.1, seed: int = 0, **how
                   ) -> Embeddings:

@@ -14,8 +14,9 @@ import numpy as np
 
 from songprint import confidence
 from songprint.encoders import EncoderSpec
-from songprint.tonal_align import COLUMNS, PITCH_CLASSES
+from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
+from songprint.versions import Cohort
 
 SAMPLE_RATE = 8000
 HOP = 0.5
@@ -81,6 +82,10 @@ class ToyCoverEncoder:
         return EncoderSpec(name="toy-cover", id=self.id, kind=Kind.COVER, sample_rate=SAMPLE_RATE, window=20.0, hop=5.0,
                            query_hop=5.0, dim=256)
 
+    @property
+    def cohort(self) -> Cohort:
+        return Cohort.none()
+
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         frames = _pitch_classes(samples)
@@ -95,10 +100,11 @@ class ToyCoverEncoder:
         for row, start in enumerate(starts):
             window = np.zeros((100, 12))
             window[:len(frames[start:start + 100])] = frames[start:start + 100, :12] / 255
-            # the magnitudes of the 2-D transform stay the same if all is moved up or down, or along
-            pattern = np.abs(np.fft.fft2(window))[:24].ravel()
-            pattern[0] = 0
-            vectors[row] = pattern @ projection
+            # how often two notes are so many semitones apart, so many frames after each other: alike in every key
+            pairs = np.stack([window[:100 - lag].T @ window[lag:] for lag in range(24)])          # (24, 12, 12)
+            apart = np.arange(12)[:, None] + np.arange(12)
+            pattern = pairs[:, np.arange(12)[:, None], apart % 12].sum(axis=1)
+            vectors[row] = (pattern - pattern.mean()).ravel() @ projection
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).astype(np.float32)
 
