@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab import ranking, report
+from lab import chroma, ranking, report
 from lab.evaluate_recordings import machine
 from lab.ranking import Figures
 from songprint import audio, versions
@@ -87,16 +87,17 @@ def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int) -> list[Rendition]:
-    """Encode every file and one excerpt of each length, from anywhere in it."""
-    jobs = [(path, work, lengths, [seed, number]) for number, (path, work) in enumerate(files)]
+def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int, plain: bool = False
+           ) -> list[Rendition]:
+    """Encode every file and one excerpt of each length, from anywhere in it. `plain`: as plain chroma."""
+    jobs = [(path, work, lengths, [seed, number], plain) for number, (path, work) in enumerate(files)]
     with ProcessPoolExecutor() as pool:
         return list(_told("encoded", pool.map(_listen_to_one, jobs), len(jobs)))
 
 
-def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int]]) -> Rendition:
-    path, work, lengths, seed = job
-    encoder = _encoder()
+def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Rendition:
+    path, work, lengths, seed, plain = job
+    encoder = _encoder(plain)
     rate = encoder.spec.sample_rate
     began = time.perf_counter()
     samples = audio.load(path, rate)
@@ -112,10 +113,10 @@ def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int]]) -> Rendition
 _encoders: list = []
 
 
-def _encoder():
+def _encoder(plain: bool):
     """One for each process."""
     if not _encoders:
-        _encoders.append(load_encoder("cover"))
+        _encoders.append(chroma.load_chroma_encoder() if plain else load_encoder("cover"))
     return _encoders[0]
 
 
@@ -205,6 +206,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--works", type=Path, required=True, help="which file is a rendition of which work")
     parser.add_argument("--excerpts", default="20,30,60", help="seconds, separated by commas")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--chroma", action="store_true",
+                        help="hear plain chroma instead of the tonal network: look at the alignment alone")
     parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures into this page")
     return parser
 
@@ -217,9 +220,10 @@ def main() -> None:
         lengths = [int(length) for length in options.excerpts.split(",") if length]
         files = read_works(options.music, options.works)
         cohort = Cohort.load(COHORT) if COHORT.exists() else Cohort.none()
-        renditions = listen(files, lengths, options.seed)
+        renditions = listen(files, lengths, options.seed, options.chroma)
         measured = [measure(renditions, length, cohort) for length in (WHOLE, *lengths)]
-        command = f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
+        command = (f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
+                   + (" --chroma" if options.chroma else ""))
         words = text(command, renditions, measured)
         print(words)
         if options.report:
