@@ -2,10 +2,12 @@
 
     python -m lab.bench                             # 1,000 recordings; tunes are synthesised to ask for
     python -m lab.bench --music DIR                 # adds DIR, and asks for clips of it
+    python -m lab.bench --kinds recording           # without covers
 
 The library is filled up with recordings that were never audio: their embeddings walk over the sphere as those
-of music do. Clips are 10 s with pink noise at 5 dB, written as files, and asked for once before the clock
-starts. Stages are told apart in the same run, so their shares hold on a busy machine too; times do not.
+of music do, and random chords sound in their tonal frames. Clips are 10 and 30 s with pink noise at 5 dB, written
+as files, and asked for once before the clock starts. Stages are told apart in the same run, so their shares
+hold on a busy machine too; times do not.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ import numpy as np
 import songprint
 from lab import degrade, synth
 from songprint import audio
+from songprint.config import Settings
+from songprint.encoders import tonal
 from songprint.library import Library
 from songprint.types import Embeddings, Kind, Tags
 
 RATE = 16000                # of the clips
-CLIP_SECONDS = 10.0
+CLIP_SECONDS = (10.0, 30.0)
 NOISE = 5.0                 # dB
 TUNES = 8                   # synthesised when there is no music
 TRACK_SECONDS = 240.0       # of a recording that was never audio
@@ -48,6 +52,10 @@ FUNCTIONS = {               # whose time is counted apart; what they call of eac
     "vote": ["songprint.align.vote"],
     "verify": ["songprint.align.verify"],
     "refine": ["songprint.align.refine"],
+    "tonal frames": ["songprint.encoders.tonal.frames"],
+    "cover vectors": ["songprint.encoders.cover.CoverEncoder.embed"],
+    "tonal alignment": ["songprint.tonal_align.align"],
+    "other windows": ["songprint.versions.compare", "songprint.versions.suggested"],
     "second witness": ["songprint.encoders.landmarks.Scene.__init__", "songprint.encoders.landmarks.Scene.testimony"],
     "rivals": ["songprint.matching.recordings._rivals"],
     "embeddings": ["songprint.level.Level.embeddings_of"],
@@ -61,25 +69,30 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40, help="clips asked for (default: 40)")
     parser.add_argument("--music", type=Path, metavar="DIR", help="music to add and to ask for")
     parser.add_argument("--workers", type=int, help="processes that add (default: one for each core)")
+    parser.add_argument("--kinds", default="recording,cover", help="of matches (default: recording,cover)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench(Path(folder), options.tracks, options.clips, options.music, options.workers)
+        bench(Path(folder), options.tracks, options.clips, options.music, options.workers,
+              Settings(kinds=tuple(options.kinds.split(","))))
 
 
-def bench(work: Path, tracks: int, clips: int, music: Path | None, workers: int | None = None) -> None:
+def bench(work: Path, tracks: int, clips: int, music: Path | None, workers: int | None = None,
+          settings: Settings | None = None) -> None:
     """Measure everything and print it."""
     tell("import songprint", f"{import_milliseconds():.0f} ms")
     if music is None:
         music = work / "music"
         synth.write_pieces(music, TUNES)
-    measure_adding(work / "added", music, workers)
-    with songprint.open(work / "library", create=True) as library:
+    settings = settings or Settings()
+    measure_adding(work / "added", music, workers, settings)
+    with songprint.open(work / "library", create=True, settings=settings) as library:
         library.add(music, workers=workers)
         sources = [recording.source for recording in library.recordings()]
         fill_up(library, tracks)
-    files = list(write_clips(work / "clips", sources, clips))
-    measure_storage(work / "library")
-    measure_identifying(work / "library", files)
+    measure_storage(work / "library", settings)
+    for seconds in CLIP_SECONDS:
+        files = list(write_clips(work / f"clips-{seconds:.0f}", sources, clips, seconds))
+        measure_identifying(work / "library", files, seconds, settings)
     tell("peak memory of this process", f"{peak_megabytes():.0f} MB")
 
 
@@ -95,8 +108,8 @@ def import_milliseconds() -> float:
     return 1000 * (least("import songprint") - least("pass"))
 
 
-def measure_adding(folder: Path, music: Path, workers: int | None) -> None:
-    with songprint.open(folder, create=True) as library:
+def measure_adding(folder: Path, music: Path, workers: int | None, settings: Settings) -> None:
+    with songprint.open(folder, create=True, settings=settings) as library:
         before = os.times()
         report = library.add(music, workers=workers)
         after = os.times()
@@ -107,8 +120,8 @@ def measure_adding(folder: Path, music: Path, workers: int | None) -> None:
                    f" {report.audio_seconds / 60:.0f} minutes); {report.audio_seconds / cpu:.0f} x a core-second")
 
 
-def measure_storage(folder: Path) -> None:
-    with songprint.open(folder) as library:
+def measure_storage(folder: Path, settings: Settings) -> None:
+    with songprint.open(folder, settings=settings) as library:
         stats = library.stats()
         numbers = sum(level.segments * library.store.levels[level.kind].spec.dim for level in stats.levels)
     size = stats.catalogue_bytes + stats.index_bytes
@@ -116,8 +129,8 @@ def measure_storage(folder: Path) -> None:
                     f" {stats.duration / 3600:.0f} hours; {numbers / size:.0%} of it embeddings)")
 
 
-def measure_identifying(folder: Path, files: list[tuple[Path, str]]) -> None:
-    with songprint.open(folder) as library:
+def measure_identifying(folder: Path, files: list[tuple[Path, str]], clip_seconds: float, settings: Settings) -> None:
+    with songprint.open(folder, settings=settings) as library:
         began = time.perf_counter()
         library.identify(files[0][0])
         tell("first clip after opening", f"{1000 * (time.perf_counter() - began):.0f} ms")
@@ -131,7 +144,7 @@ def measure_identifying(folder: Path, files: list[tuple[Path, str]]) -> None:
             named = [*report.matches, *report.candidates][:1]
             right += bool(named) and named[0].recording.source == source
         p50, p95 = np.quantile(times, [0.5, 0.95])
-        tell(f"identifying {CLIP_SECONDS:.0f} s", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips,"
+        tell(f"identifying {clip_seconds:.0f} s", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips,"
              f" {len(library)} recordings, {right} named right)")
         with stages() as spent:
             began = time.perf_counter()
@@ -145,17 +158,36 @@ def measure_identifying(folder: Path, files: list[tuple[Path, str]]) -> None:
 
 def fill_up(library: Library, tracks: int) -> None:
     """Add recordings that were never audio until there are `tracks`."""
-    catalog, spec = library.store.catalog, library.store.levels[Kind.RECORDING].spec
     rng = np.random.default_rng(0)
-    rows = int(TRACK_SECONDS / spec.hop) - 1
+    evidence = {Kind.RECORDING: peaks, Kind.COVER: chords}
     for number in range(tracks - len(library)):
-        peaks = rng.integers(1, 256, (rows * 16, 2), np.uint8) * (rng.random((rows * 16, 2)) < 0.6)
-        vectors = Embeddings(walk(rows, spec.dim, rng), spec.hop, spec.id, peaks.astype(np.uint8))
-        catalog.add(tags=Tags(title=f"Walk {number}", artists=("Nobody",)), duration=TRACK_SECONDS,
-                    source=f"/nowhere/{number}", content_hash=f"walk-{number}", embeddings={Kind.RECORDING: vectors})
+        made = {}
+        for kind, level in library.store.levels.items():
+            spec = level.spec
+            rows = int((TRACK_SECONDS - spec.window) / spec.hop) + 1
+            made[kind] = Embeddings(walk(rows, spec.dim, rng), spec.hop, spec.id, evidence[kind](rng))
+        library.store.catalog.add(
+            tags=Tags(title=f"Walk {number}", artists=("Nobody",)), duration=TRACK_SECONDS,
+            source=f"/nowhere/{number}", content_hash=f"walk-{number}", embeddings=made)
     began = time.perf_counter()
     library.store.tidy()
     tell("index of the whole library", f"{library.stats().levels[0].index}, {time.perf_counter() - began:.1f} s")
+
+
+def peaks(rng: np.random.Generator) -> np.ndarray:
+    """Landmarks at random: two in most frames of 1/32 s."""
+    shape = (int(TRACK_SECONDS * 32), 2)
+    return (rng.integers(1, 256, shape, np.uint8) * (rng.random(shape) < 0.6)).astype(np.uint8)
+
+
+def chords(rng: np.random.Generator) -> np.ndarray:
+    """Tonal frames of random triads of two seconds each, with other pitch classes faintly."""
+    count = int(TRACK_SECONDS * tonal.FRAMES_PER_SECOND)
+    roots = np.repeat(rng.integers(0, 12, count // 10 + 1), 10)[:count]
+    sounding = np.isin((np.arange(12) - roots[:, None]) % 12, (0, 4, 7))
+    strength = np.where(np.tile(sounding, tonal.CHANNELS), rng.uniform(0.5, 1, (count, tonal.COLUMNS)),
+                        rng.uniform(0, 0.3, (count, tonal.COLUMNS)))
+    return (np.rint(strength * tonal.STEPS) * (255 // tonal.STEPS)).astype(np.uint8)
 
 
 def walk(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
@@ -178,15 +210,15 @@ def _basis(dim: int) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng(2).standard_normal((dim, DIMENSIONS)))[0].T
 
 
-def write_clips(folder: Path, sources: list[str], count: int) -> Iterator[tuple[Path, str]]:
+def write_clips(folder: Path, sources: list[str], count: int, seconds: float) -> Iterator[tuple[Path, str]]:
     """Noisy clips as files, with the recording that each was cut from."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     for number in range(count):
         source = sources[number % len(sources)]
         music = audio.load(source, RATE)
-        start = int(rng.integers(max(1, len(music) - int(CLIP_SECONDS * RATE))))
-        clip = degrade.add_noise(music[start:start + int(CLIP_SECONDS * RATE)], NOISE, rng)
+        start = int(rng.integers(max(1, len(music) - int(seconds * RATE))))
+        clip = degrade.add_noise(music[start:start + int(seconds * RATE)], NOISE, rng)
         path = folder / f"{number}.flac"
         synth.write(path, clip * np.float32(0.9 / np.abs(clip).max()), RATE)
         yield path, source

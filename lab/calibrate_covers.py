@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,25 +137,46 @@ def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.rand
     return [embedded(frames((samples * 32767).astype(np.int16)), encoder) for samples in made]
 
 
+class Asked:
+    """What each process holds while it asks."""
+
+    libraries: tuple[Songs, ...]
+    cohort: Cohort
+
+    @classmethod
+    def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
+        cls.libraries, cls.cohort = libraries, cohort
+
+
+def ask(job: tuple[Embeddings, str, int, bool]) -> Question:
+    query, work, library, known = job
+    return Asked.libraries[library].ask(query, work, Asked.cohort, known=known)
+
+
 def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], others: dict[str, Embeddings],
               empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort) -> tuple[list[Question], list[Question]]:
     """Known and unknown ones, against a small library and a large one."""
     rng = np.random.default_rng(5)
     small = [Song(work, takes[0]) for work, takes in works.items()] + [Song(name, one) for name, one in real.items()]
-    known, unknown = [], []
-    for library in (Songs(small), Songs(small + [Song(name, one) for name, one in others.items()])):
-        for number, (work, takes) in enumerate(works.items(), 1):
+    libraries = (Songs(small), Songs(small + [Song(name, one) for name, one in others.items()]))
+    jobs = []
+    for library in range(len(libraries)):
+        for work, takes in works.items():
             for take in takes[1:]:
                 for query in (take, *(excerpt(take, seconds, encoder, rng) for seconds in EXCERPTS)):
-                    known.append(library.ask(query, work, cohort, known=True))
-                    unknown.append(library.ask(query, work, cohort, known=False))
-            if number % 10 == 0:
-                print(f"{number}/{len(works)} works", file=sys.stderr, flush=True)
+                    jobs += [(query, work, library, True), (query, work, library, False)]
         for name, one in real.items():
-            for query in (excerpt(one, 180.0, encoder, rng), excerpt(one, float(rng.choice(EXCERPTS)), encoder, rng)):
-                unknown.append(library.ask(query, name, cohort, known=False))
-        unknown += [library.ask(query, "", cohort, known=False) for query in empty]
-    return known, unknown
+            for seconds in (180.0, float(rng.choice(EXCERPTS))):
+                jobs.append((excerpt(one, seconds, encoder, rng), name, library, False))
+        jobs += [(query, "", library, False) for query in empty]
+    answers = []
+    with ProcessPoolExecutor(initializer=Asked.hold, initargs=(libraries, cohort)) as pool:
+        for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
+            answers.append(answer)
+            if number % 100 == 0:
+                print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
+    known = [answer for answer, job in zip(answers, jobs, strict=True) if job[3]]
+    return known, [answer for answer, job in zip(answers, jobs, strict=True) if not job[3]]
 
 
 def main() -> None:

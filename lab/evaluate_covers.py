@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab import ranking, report
+from lab import chroma, ranking, report
 from lab.evaluate_recordings import machine
 from lab.ranking import Figures
 from songprint import audio, versions
@@ -89,16 +89,17 @@ def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int, workers: int) -> list[Rendition]:
-    """Encode every file and one excerpt of each length, from anywhere in it."""
-    jobs = [(path, work, lengths, [seed, number]) for number, (path, work) in enumerate(files)]
+def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int, workers: int,
+           plain: bool = False) -> list[Rendition]:
+    """Encode every file and one excerpt of each length, from anywhere in it. `plain`: as plain chroma."""
+    jobs = [(path, work, lengths, [seed, number], plain) for number, (path, work) in enumerate(files)]
     with _pool(workers) as each:
         return list(_told("encoded", each(_listen_to_one, jobs), len(jobs)))
 
 
-def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int]]) -> Rendition:
-    path, work, lengths, seed = job
-    encoder = _encoder()
+def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Rendition:
+    path, work, lengths, seed, plain = job
+    encoder = _encoder(plain)
     rate = encoder.spec.sample_rate
     began = time.perf_counter()
     samples = audio.load(path, rate)
@@ -112,9 +113,9 @@ def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int]]) -> Rendition
 
 
 @cache
-def _encoder() -> CoverEncoder:
+def _encoder(plain: bool) -> CoverEncoder:
     """One for each process."""
-    return load_encoder("cover")
+    return chroma.load_chroma_encoder() if plain else load_encoder("cover")
 
 
 def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1) -> Measured:
@@ -219,6 +220,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--excerpts", default="20,30,60", help="seconds, separated by commas")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--chroma", action="store_true",
+                        help="hear plain chroma instead of the tonal network: look at the alignment alone")
     parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures into this page")
     return parser
 
@@ -230,10 +233,11 @@ def main() -> None:
             report.check_page(options.report)               # before the minutes, not after them
         lengths = [int(length) for length in options.excerpts.split(",") if length]
         files = read_works(options.music, options.works)
-        cohort = _encoder().cohort
-        renditions = listen(files, lengths, options.seed, options.workers)
+        renditions = listen(files, lengths, options.seed, options.workers, options.chroma)
+        cohort = _encoder(options.chroma).cohort        # here: processes that are forked shall not inherit a session
         measured = [measure(renditions, length, cohort, options.workers) for length in (WHOLE, *lengths)]
-        command = f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
+        command = (f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
+                   + (" --chroma" if options.chroma else ""))
         words = text(command, renditions, measured)
         print(words)
         if options.report:

@@ -67,6 +67,21 @@ def render(job: tuple[Path, Score, int, int, list[Path], int]) -> float:
     return rendition.duration
 
 
+def write_files(covers: Path, split: str, folder: Path) -> None:
+    """The renditions of a split as FLAC files, with `works.tsv` for `lab.evaluate_covers`."""
+    from lab import synth
+
+    lines = []
+    for path in sorted(covers.glob("?????-??.npz")):
+        if split_of(int(path.stem[:5])) == split:
+            with np.load(path) as file:
+                synth.write(folder / f"{path.stem}.flac", file["samples"].astype(np.float32) / 32767,
+                            perform.SAMPLE_RATE)
+            lines.append(f"{path.stem}.flac\t{path.stem[:5]}\n")
+    (folder / "works.tsv").write_text("".join(lines))
+    print(f"{len(lines)} files in {folder}", file=sys.stderr)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
@@ -76,6 +91,7 @@ def main() -> None:
     parser.add_argument("--splits", default="train,calibration,test")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--files", type=Path, help="then write those of the splits as FLAC files into this folder")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     works = scores.load(options.scores)
@@ -90,6 +106,9 @@ def main() -> None:
             if number % 50 == 0:
                 print(f"{number}/{len(jobs)}: {done / 3600:.1f} h, {done / (time.monotonic() - began):.0f}x real time",
                       file=sys.stderr, flush=True)
+    if options.files:
+        for split in fonts:
+            write_files(options.out, split, options.files)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,7 @@ def main() -> None:
             share = min(recipe.averaging, step / (step + 10))
             for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
                 mean.lerp_(value, 1 - share) if mean.is_floating_point() else mean.copy_(value)
-        log.append((float(loss), float(nearest)))
+        log.append((float(loss.detach()), float(nearest)))
         if step % 50 == 0:
             means = np.mean(log[-50:], axis=0)
             print(f"{step} {passed:.0f} s loss {means[0]:.3f} nearest {means[1]:.3f}", file=sys.stderr, flush=True)

@@ -140,13 +140,14 @@ def _identify_from_file(library: Library, recording: Recording) -> str:
 
 
 def _must_find(library: Library, clip: np.ndarray, rate: int, recording: Recording, start: float) -> str:
-    """Identify the clip; it must be the recording, from `start` seconds on."""
+    """Identify the clip; it must be the recording, from `start` seconds on. The same sound may be there twice."""
     report = library.identify(clip, sample_rate=rate)
     if not report:
         raise RuntimeError(f"{recording.name!r} is not found from itself: {report.reason}")
-    match = report.matches[0]
-    if match.recording.content_hash != recording.content_hash:
-        raise RuntimeError(f"{recording.name!r} is taken for {match.recording.name!r}")
+    match = next((match for match in report.matches if match.kind is Kind.RECORDING
+                  and match.recording.content_hash == recording.content_hash), None)
+    if match is None:
+        raise RuntimeError(f"{recording.name!r} is taken for {report.matches[0].recording.name!r}")
     place = match.reference.start - match.speed * match.query.start
     if abs(place - start) > TOLERANCE:
         raise RuntimeError(f"{recording.name!r} is found at {place:.1f} s instead of {start:.1f} s")

@@ -29,7 +29,8 @@ def renditions(store: Store, recording_id: int) -> list[Match]:
     threshold = threshold_of(level, store.settings)
     matches = []
     for match in judged:
-        if same_recording(exact[recording_id], exact[match.recording.id]):
+        both = [exact[each] for each in (recording_id, match.recording.id) if each in exact]
+        if len(both) == 2 and same_recording(*both):
             matches.append(replace(match, kind=Kind.RECORDING, confidence=DUPLICATE))
         elif match.confidence >= threshold:
             matches.append(match)

@@ -13,8 +13,6 @@ from click.testing import CliRunner, Result
 
 from songprint import encoders
 from songprint.cli import main
-from songprint.matching import covers as matching_covers
-from songprint.versions import Cohort
 
 ESCAPE = "\x1b"
 
@@ -25,7 +23,6 @@ def use_toy_encoder(monkeypatch: pytest.MonkeyPatch, *, covers: bool = False) ->
     monkeypatch.setattr(encoders, "load_encoder", lambda name="fingerprint", **more: toys[name])
     monkeypatch.setattr(encoders, "load_spec", lambda name="fingerprint", **more: toys[name].spec)
     monkeypatch.setattr(encoders, "ships", lambda name: covers or name == "fingerprint")
-    monkeypatch.setattr(matching_covers, "_shipped_cohort", Cohort.none)
     monkeypatch.setenv("SONGPRINT_WORKERS", "1")
 
 

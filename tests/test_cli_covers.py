@@ -104,6 +104,21 @@ def test_stats_tell_of_each_kind():
     assert re.search(r"^kind cover: +4 recordings, 2\d segments, .*toy-cover-1$", result.stdout, re.MULTILINE)
 
 
+def test_stats_and_doctor_tell_what_is_lacking(tmp_path, monkeypatch):
+    monkeypatch.setenv("SONGPRINT_KINDS", "recording")
+    run("add", toy.write(tmp_path / "Late - Song.wav", toy.tune(8)))
+    monkeypatch.delenv("SONGPRINT_KINDS")
+    remedy = "1 cannot be found so until `songprint rebuild --reencode` has read their files again"
+    assert run("stats").stdout.count(remedy) == 1
+    result = run("doctor")
+    assert result.exit_code == 2
+    assert "those of kind cover are missing for 1 recordings, the first is 'Late - Song'" in result.stdout
+    assert run("covers", 5).exit_code == 2
+    assert ", 1 read again" in run("rebuild", "--reencode").stdout
+    assert "cannot be found" not in run("stats").stdout
+    assert run("doctor").exit_code == 0
+
+
 def test_without_the_kind_nothing_of_covers_is_done(cover, monkeypatch):
     monkeypatch.setenv("SONGPRINT_KINDS", "recording")
     assert run("identify", cover).exit_code == 1

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import lab.chroma
 from songprint.encoders import cover, tonal
 
 
@@ -72,6 +73,13 @@ def test_too_little_sound_gives_no_frames(seconds):
     frames, duration = tonal.frames([np.zeros(int(seconds * 8000), np.float32)], chroma)
     assert frames.shape == (0, tonal.COLUMNS)
     assert duration == pytest.approx(seconds)
+
+
+def test_plain_chroma_hears_the_pitch_class_of_a_tone():
+    planes = tonal.normalise(tonal.spectrogram(tone(69)))[None]
+    frames = lab.chroma.activations(planes)
+    assert frames.shape == (1, 10, tonal.COLUMNS)
+    assert (frames[0, 2:-2].argmax(axis=1) == 9).all()          # A
 
 
 def test_windows_cover_the_end_and_a_short_clip_fills_one():

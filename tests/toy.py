@@ -14,8 +14,9 @@ import numpy as np
 
 from songprint import confidence
 from songprint.encoders import EncoderSpec
-from songprint.tonal_align import COLUMNS, PITCH_CLASSES
+from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
+from songprint.versions import Cohort
 
 SAMPLE_RATE = 8000
 HOP = 0.5
@@ -80,6 +81,10 @@ class ToyCoverEncoder:
     def spec(self) -> EncoderSpec:
         return EncoderSpec(name="toy-cover", id=self.id, kind=Kind.COVER, sample_rate=SAMPLE_RATE, window=20.0, hop=5.0,
                            query_hop=5.0, dim=256)
+
+    @property
+    def cohort(self) -> Cohort:
+        return Cohort.none()
 
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])

@@ -240,17 +240,19 @@ def print_stats(stats: Stats) -> None:
         "index on disk": size(stats.index_bytes),
         "an hour takes": size(kept / hours) if hours else "",
         "schema version": stats.schema_version,
-        **{f"kind {level.kind}": level_stats(level, hours) for level in stats.levels},
+        **{f"kind {level.kind}": level_stats(level, stats.recordings, hours) for level in stats.levels},
     })
 
 
-def level_stats(level: LevelStats, hours: float) -> str:
+def level_stats(level: LevelStats, recordings: int, hours: float) -> str:
     """What is there of one kind of match, in a line."""
+    lacking = recordings - level.recordings
+    remedy = f"{lacking:,} cannot be found so until `songprint rebuild --reencode` has read their files again"
     if not level.encoder_id:
-        return "none yet"
+        return remedy if lacking else "none yet"
     taken = size(round((level.catalogue_bytes + level.index_bytes) / hours)) if hours else "nothing"
     return (f"{counted(level.recordings, 'recording')}, {counted(level.segments, 'segment')}, {taken} an hour,"
-            f" index {level.index}, encoder {level.encoder_id}")
+            f" index {level.index}, encoder {level.encoder_id}" + (f"; {remedy}" if lacking else ""))
 
 
 def print_fields(fields: dict[str, object]) -> None:

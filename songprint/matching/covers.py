@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
 from songprint import confidence, versions
 from songprint.confidence import Calibration
-from songprint.encoders import WEIGHTS, EncoderSpec
+from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
-from songprint.versions import Cohort
 
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
 WINDOW = 60.0           # a film or a concert in windows of at most so many
@@ -92,24 +90,13 @@ def _found(window: Embeddings, start: float, level: Level, calibration: Calibrat
            ) -> Iterator[_Found]:
     if not window.heard.any():
         return
-    for version in versions.find(window, level.index, level.embeddings_of, cohort(level), leave_out=leave_out,
-                                 most=MOST):
+    for version in versions.find(window, level.index, level.embeddings_of, level.encoder.cohort,
+                                 leave_out=leave_out, most=MOST):
         alignment = version.alignment
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
                                  section.reference) for section in alignment.sections)
         yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
                      version.features, calibration.logit(version.features))
-
-
-def cohort(level: Level) -> Cohort:
-    """The songs that ship with the encoder, nobody's covers; there are none for an encoder of somebody's own."""
-    return Cohort.none() if level.given else _shipped_cohort()
-
-
-@cache
-def _shipped_cohort() -> Cohort:
-    file = WEIGHTS / "cover_cohort.npz"
-    return Cohort.load(file) if file.is_file() else Cohort.none()
 
 
 def _continues(one: _Found, other: _Found) -> bool:
