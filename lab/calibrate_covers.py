@@ -34,8 +34,8 @@ from songprint.versions import FEATURES, Cohort
 
 EXCERPTS = (20.0, 30.0, 60.0)           # seconds that are asked, and the whole
 COHORT = 300                            # tracks
-COHORT_EXCERPTS = 48                    # of which tonal frames are kept,
-COHORT_SECONDS = 60.0                   # so long
+COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
+COHORT_SECONDS = 45.0                   # so long
 COHORT_WINDOWS = 12                     # vectors kept of each track
 NOTHINGS = 40                           # clips of speech and of noise
 ABLATIONS = {
@@ -163,7 +163,8 @@ def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], o
     for library in range(len(libraries)):
         for work, takes in works.items():
             for take in takes[1:]:
-                for query in (take, *(excerpt(take, seconds, encoder, rng) for seconds in EXCERPTS)):
+                parts = [excerpt(take, seconds, encoder, rng) for seconds in EXCERPTS]
+                for query in ([take, *parts] if library else parts[:2]):        # whole songs once: they take long
                     jobs += [(query, work, library, True), (query, work, library, False)]
         for name, one in real.items():
             for seconds in (180.0, float(rng.choice(EXCERPTS))):
