@@ -137,6 +137,11 @@ def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.rand
     return [embedded(frames((samples * 32767).astype(np.int16)), encoder) for samples in made]
 
 
+def work_of(name: str) -> str:
+    """Of a real track."""
+    return corpus.SAME_MUSIC.get(name, name)
+
+
 class Asked:
     """What each process holds while it asks."""
 
@@ -157,8 +162,9 @@ def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], o
               empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort) -> tuple[list[Question], list[Question]]:
     """Known and unknown ones, against a small library and a large one."""
     rng = np.random.default_rng(5)
-    small = [Song(work, takes[0]) for work, takes in works.items()] + [Song(name, one) for name, one in real.items()]
-    libraries = (Songs(small), Songs(small + [Song(name, one) for name, one in others.items()]))
+    small = [Song(work, takes[0]) for work, takes in works.items()]
+    small += [Song(work_of(name), one) for name, one in real.items()]
+    libraries = (Songs(small), Songs(small + [Song(work_of(name), one) for name, one in others.items()]))
     jobs = []
     for library in range(len(libraries)):
         for work, takes in works.items():
@@ -168,7 +174,7 @@ def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], o
                     jobs += [(query, work, library, True), (query, work, library, False)]
         for name, one in real.items():
             for seconds in (180.0, float(rng.choice(EXCERPTS))):
-                jobs.append((excerpt(one, seconds, encoder, rng), name, library, False))
+                jobs.append((excerpt(one, seconds, encoder, rng), work_of(name), library, False))
         jobs += [(query, "", library, False) for query in empty]
     answers = []
     with ProcessPoolExecutor(initializer=Asked.hold, initargs=(libraries, cohort)) as pool:

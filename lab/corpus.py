@@ -59,6 +59,10 @@ VERSIONS = [
         "theGreatFair")),
 ]
 
+# The same piece under two names: finding the one for the other is no mistake
+SAME_MUSIC = {"flare-game/battle_theme.ogg": "supertux-data/battle_theme.ogg",
+              "colobot-common-sounds/music008.ogg": "colobot-common-sounds/Infinite.ogg"}
+
 MUSICAL_NOISE = {"places_carousel", "places_church", "places_temple", "things_singing-bowl",
                  "things_wind-chimes", "things_morse-code"}
 ACCEPTANCE_NOISE = {"places_cafe", "places_laundry-room", "places_office", "rain_heavy-rain",
