@@ -135,7 +135,7 @@ def test_a_killed_worker_is_replaced(tmp_path):
 
 
 def test_ctrl_c_ends_workers_without_a_word_from_them(tmp_path):
-    toy.write_songs(tmp_path / "music", 250, duration=3.0)
+    toy.write_songs(tmp_path / "music", 100, duration=3.0)
     for delay in (0.1, 0.4, 0.8):               # while the workers start, and later
         child = subprocess.Popen([sys.executable, "-c", ADD, tmp_path / "library", tmp_path / "music", "2"],
                                  env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
