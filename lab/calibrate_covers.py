@@ -27,8 +27,8 @@ from songprint import versions
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.cover import CoverEncoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
-from songprint.index import segment_ids
 from songprint.index.exact import ExactIndex
+from songprint.level import heard_segments
 from songprint.types import Embeddings
 from songprint.versions import FEATURES, Cohort
 
@@ -100,8 +100,7 @@ class Songs:
         self.songs = songs
         self.index = ExactIndex(songs[0].embeddings.vectors.shape[1])
         for number, song in enumerate(songs):
-            heard = np.flatnonzero(song.embeddings.heard)
-            self.index.add(segment_ids(number, heard), song.embeddings.vectors[heard])
+            self.index.add(*heard_segments(number, song.embeddings))
 
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}

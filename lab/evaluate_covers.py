@@ -33,8 +33,8 @@ from songprint import audio, versions
 from songprint.encoders import load_encoder
 from songprint.encoders.cover import CoverEncoder
 from songprint.errors import SongprintError
-from songprint.index import segment_ids
 from songprint.index.exact import ExactIndex
+from songprint.level import heard_segments
 from songprint.types import Embeddings
 from songprint.versions import Cohort, Version
 
@@ -143,8 +143,7 @@ def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort) -> None:
     _Held.renditions, _Held.length, _Held.cohort = renditions, length, cohort
     _Held.index = ExactIndex(renditions[0].whole.vectors.shape[1])
     for number, rendition in enumerate(renditions):
-        heard = np.flatnonzero(rendition.whole.heard)
-        _Held.index.add(segment_ids(number, heard), rendition.whole.vectors[heard])
+        _Held.index.add(*heard_segments(number, rendition.whole))
 
 
 def _ask(number: int) -> dict[str, np.ndarray]:

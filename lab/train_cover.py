@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import multiprocessing
 import sys
 import time
@@ -27,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lab import training
 from lab.cover_network import CoverNetwork, CoverShape
 from lab.render_covers import split_of
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
@@ -215,37 +215,28 @@ def main() -> None:
         passed, total = time.monotonic() - began, options.minutes * 60
         if passed > total:
             break
-        rate = recipe.learning_rate * min(
-            1, (step + 1) / recipe.warm_up, 0.51 + 0.5 * math.cos(math.pi * passed / total))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         with torch.autocast("cpu", dtype=torch.bfloat16):
             vectors = network(torch.from_numpy(windows))
         loss, nearest = contrast(vectors.float(), torch.from_numpy(labels), recipe.temperature)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
+        rate = training.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
+        training.learn(optimiser, network, loss, rate, 5.0)
         step += 1
-        with torch.no_grad():
-            share = min(recipe.averaging, step / (step + 10))
-            for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-                mean.lerp_(value, 1 - share) if mean.is_floating_point() else mean.copy_(value)
+        training.follow(averaged, network, recipe.averaging, step)
         log.append((float(loss.detach()), float(nearest)))
         if step % 50 == 0:
             means = np.mean(log[-50:], axis=0)
             print(f"{step} {passed:.0f} s loss {means[0]:.3f} nearest {means[1]:.3f}", file=sys.stderr, flush=True)
         if step % 200 == 0:
-            save(options.out, averaged, shape, recipe, step, log)
+            save(options.out, averaged, shape, recipe, step)
             print(f"  held out: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
-    save(options.out, averaged, shape, recipe, step, log)
+    save(options.out, averaged, shape, recipe, step)
     options.out.with_suffix(".json").write_text(json.dumps(
         {"steps": step, "minutes": options.minutes, "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
          "held out": examine(averaged, exam, recipe), "recipe": asdict(recipe)}, indent=1))
     maker.terminate()
 
 
-def save(path: Path, network: CoverNetwork, shape: CoverShape, recipe: Recipe, step: int, log: list) -> None:
+def save(path: Path, network: CoverNetwork, shape: CoverShape, recipe: Recipe, step: int) -> None:
     torch.save({"weights": network.state_dict(), "shape": asdict(shape), "recipe": asdict(recipe), "step": step}, path)
 
 

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lab import batches
+from lab import batches, training
 from lab.network import FingerprintNetwork
 
 
@@ -125,26 +125,15 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
         if elapsed > minutes:
             break
         rate = min(1, (step + 1) / recipe.warm_up) * (0.5 + 0.5 * math.cos(math.pi * elapsed / minutes))
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * max(rate, 0.005)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             vectors = network(torch.from_numpy(np.concatenate([clean, damaged])))
         loss, hit = contrast(*vectors.float().chunk(2), tracks, recipe.temperature)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimizer.step()
+        training.learn(optimizer, network, loss, recipe.learning_rate * max(rate, 0.005), 2.0)
         step += 1
         shared_step.value = step
         losses.append(loss.item())
         hits.append(hit.item())
-        keep = min(recipe.averaging, step / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-                if mean.dtype.is_floating_point:
-                    mean.lerp_(value, 1 - keep)
-                else:
-                    mean.copy_(value)
+        training.follow(average, network, recipe.averaging, step)
         if step % 50 == 0:
             print(f"step {step}  {elapsed:.1f} min  loss {np.mean(losses[-50:]):.3f}  "
                   f"nearest {np.mean(hits[-50:]):.3f}  fresh {mixer.fresh / step:.2f}", file=sys.stderr)

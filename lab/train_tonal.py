@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lab import perform, training
 from lab.corpus import load_pcm, load_tracks
 from lab.render_covers import split_of
 from lab.teacher import HOP_SAMPLES, SAMPLE_RATE
@@ -212,25 +212,16 @@ def main() -> None:
     began, step, log = time.monotonic(), 0, []
     total = options.minutes * 60
     while (passed := time.monotonic() - began) < total:
-        rate = recipe.learning_rate * min(
-            1, (step + 1) / recipe.warm_up, 0.51 + 0.5 * math.cos(math.pi * passed / total))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         planes, labels = batch(rendered, real, recipe, rng)
         planes = torch.from_numpy(planes).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             pitches, classes = network(planes)
         parts = losses(pitches, classes, {name: torch.from_numpy(values) for name, values in labels.items()})
         loss = sum(WEIGHTS[name] * part for name, part in parts.items())
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
+        rate = training.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
+        training.learn(optimiser, network, loss, rate, 5.0)
         step += 1
-        with torch.no_grad():
-            share = min(recipe.averaging, step / (step + 10))
-            for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-                mean.lerp_(value, 1 - share) if mean.is_floating_point() else mean.copy_(value)
+        training.follow(averaged, network, recipe.averaging, step)
         log.append({name: float(part.detach()) for name, part in parts.items()})
         if step % 50 == 0:
             means = {name: round(float(np.mean([row[name] for row in log[-50:]])), 3) for name in log[-1]}
@@ -251,7 +242,7 @@ def examine(network: TonalNetwork, exam: list) -> dict[str, float]:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         for planes, labels in exam:
             classes = network(torch.from_numpy(planes)[None])[1][0].float().numpy()     # (4, 12, frames)
-            targets = {name: np.pad(labels[name].T, ((0, 84 - LABELS), (0, 0))).reshape(7, 12, -1).max(0)
+            targets = {name: perform.folded(np.pad(labels[name], ((0, 0), (0, perform.SEMITONES - LABELS)))).T
                        for name in ("bass", "melody", "notes")} | {"harmony": labels["harmony"].T}
             for i, name in enumerate(("harmony", "bass", "melody", "notes")):
                 target = targets[name] > 0.5

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
-from lab import train_cover, train_tonal  # noqa: E402
+from lab import train_cover, train_tonal, training  # noqa: E402
 from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
 from lab.tonal_network import TonalNetwork  # noqa: E402
 from lab.train_cover import Take  # noqa: E402
@@ -84,3 +84,14 @@ def test_labels_move_with_the_spectrogram(random):
 def test_average_precision_is_one_when_all_that_is_right_comes_first():
     assert train_tonal.average_precision(np.array([3, 2, 1, 0.5]), np.array([True, True, False, False])) == 1
     assert train_tonal.average_precision(np.array([3, 2]), np.array([False, True])) == 0.5
+
+
+def test_the_running_mean_follows_and_the_rate_rises_and_falls():
+    averaged, network = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    for step in range(1, 3000):
+        training.follow(averaged, network, 0.99, step)
+    assert torch.allclose(averaged.weight, network.weight)
+    rates = [training.rate_at(1.0, 5, step, step / 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == 1
+    assert rates[-1] < 0.02

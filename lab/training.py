@@ -1,0 +1,34 @@
+"""What every training run does at a step, whatever it learns."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def rate_at(highest: float, warm_up: int, step: int, share: float) -> float:
+    """The learning rate: rises over `warm_up` steps, falls as a cosine over the `share` of time that has passed."""
+    return highest * min(1, (step + 1) / warm_up, 0.51 + 0.5 * math.cos(math.pi * share))
+
+
+def learn(optimiser: torch.optim.Optimizer, network: nn.Module, loss: Tensor, rate: float, longest: float) -> None:
+    """One step down the gradient of `loss`, which is cut to a norm of `longest`."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), longest)
+    optimiser.step()
+
+
+def follow(averaged: nn.Module, network: nn.Module, averaging: float, step: int) -> None:
+    """Move the running mean of the weights towards the network; it forgets faster in the first steps."""
+    keep = min(averaging, step / (step + 10))
+    with torch.no_grad():
+        for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - keep)
+            else:
+                mean.copy_(value)
