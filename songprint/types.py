@@ -16,6 +16,15 @@ class Kind(StrEnum):
     COVER = "cover"             # another rendition of the same song
 
 
+class Sound(StrEnum):
+    """What is heard where no song of the library is."""
+
+    MUSIC = "music"             # that the library does not know
+    SPEECH = "speech"
+    SILENCE = "silence"
+    OTHER = "other"             # applause, traffic, rain
+
+
 LANDMARKS_A_FRAME = 2       # at most
 
 
@@ -210,6 +219,96 @@ class Report:
 
     def __bool__(self) -> bool:
         return bool(self.matches)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch of a long recording in which a song is heard."""
+
+    recording: Recording
+    kind: Kind
+    confidence: float           # 0 to 100
+    heard: Interval             # in the long recording
+    reference: Interval         # which part of the song it is
+    speed: float = 1.0          # 1.04: it plays 4 % faster than the reference
+    key_shift: float = 0.0      # semitones that it sounds higher
+    original: Recording | None = None       # of the work that the recording is of; None if no work is known
+
+    @property
+    def work(self) -> str:
+        """The song underneath; empty if it is not known."""
+        return self.recording.tags.work
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One stretch of a long recording in which no song of the library is heard."""
+
+    heard: Interval
+    sound: Sound
+    unknown: int | None = None  # of music that nobody knows: the same number for the same music, if that was looked for
+
+
+@dataclass(frozen=True)
+class Played:
+    """One song of a long recording: all segments of one work, or of one recording whose work is not known."""
+
+    segments: tuple[Segment, ...]
+    share: float                # of the long recording, 0 to 1
+
+    @property
+    def work(self) -> str:
+        return self.segments[0].work
+
+    @property
+    def original(self) -> Recording:
+        """By which the song is named."""
+        return self.segments[0].original or self.segments[0].recording
+
+    @property
+    def seconds(self) -> float:
+        """Played in all; what overlaps counts once."""
+        return covered(segment.heard for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The songs that occur in a long recording, and when. Nothing found is an empty list."""
+
+    segments: list[Segment]     # in the order in which they start
+    gaps: list[Gap]
+    duration: float             # of the long recording, as far as it was read, in seconds
+    thresholds: dict[Kind, float]
+    searched: int               # recordings in the library
+    elapsed: float              # seconds spent
+    source: str = ""
+    complete: bool = True       # False: it was interrupted, and this is what was found until then
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def songs(self) -> list[Played]:
+        """The segments by song, in the order in which the songs first occur."""
+        groups: dict[str | int, list[Segment]] = {}
+        for segment in self.segments:
+            groups.setdefault(segment.work or segment.recording.id, []).append(segment)
+        return [Played(tuple(group), covered(segment.heard for segment in group) / max(self.duration, 1e-9))
+                for group in groups.values()]
+
+    def __bool__(self) -> bool:
+        return bool(self.segments)
+
+
+def covered(intervals: Iterable[Interval]) -> float:
+    """Seconds that lie in at least one of the intervals.
+
+    >>> covered([Interval(0, 10), Interval(5, 12), Interval(20, 21)])
+    13.0
+    """
+    total, reached = 0.0, float("-inf")
+    for interval in sorted(intervals, key=lambda each: each.start):
+        total += max(0.0, interval.end - max(interval.start, reached))
+        reached = max(reached, interval.end)
+    return total
 
 
 @dataclass(frozen=True)
