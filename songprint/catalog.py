@@ -68,6 +68,11 @@ class Catalog:
             raise
 
     @property
+    def database(self) -> sqlite.Database:
+        """For those who keep other tables beside the catalogue's: jobs, keys, usage."""
+        return self._database
+
+    @property
     def readonly(self) -> bool:
         return self._database.readonly
 

@@ -3,6 +3,12 @@
     SongprintError
     ├── AudioError          a file that cannot be read as audio
     ├── EncoderError        a model that is missing, damaged or not the one expected
+    ├── JobError            a job that cannot be had or changed as wished
+    │   ├── DuplicateSession    a job with this session id was submitted already
+    │   ├── JobNotFound         no job with that id
+    │   ├── JobStateError       it has ended, or has not
+    │   └── QueueFull           too many jobs wait
+    ├── KeyRefused          a key that is not known (any more), or may not be made so
     ├── LibraryError        a library that cannot be opened or written
     │   ├── LibraryNotFound     nothing there (only `add` makes a library)
     │   ├── LibraryVersionError made by another version, or with another encoder
@@ -23,6 +29,34 @@ class AudioError(SongprintError):
 
 class EncoderError(SongprintError):
     """A model file is missing, damaged, or not the one that was asked for."""
+
+
+class JobError(SongprintError):
+    """A job cannot be had or changed as wished."""
+
+
+class DuplicateSession(JobError):
+    """A job with this session id was submitted a short while ago; `job_id` tells which."""
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class JobNotFound(JobError):
+    """No job has this id."""
+
+
+class JobStateError(JobError):
+    """The job has ended already, or has not yet."""
+
+
+class QueueFull(JobError):
+    """As many jobs wait as may."""
+
+
+class KeyRefused(SongprintError):
+    """A key is not known, or not any more; or one is to be made with rights that it cannot have."""
 
 
 class LibraryError(SongprintError):

@@ -30,6 +30,7 @@ from sqlalchemy import (
     text,
 )
 
+from songprint import service_schema
 from songprint.errors import LibraryError, LibraryVersionError
 
 metadata = MetaData()
@@ -132,12 +133,17 @@ def _step_5(connection: Connection, songprint_version: str) -> None:
     _by_work.create(connection, checkfirst=True)
 
 
+def _step_6(connection: Connection, songprint_version: str) -> None:
+    """The tables of the service."""
+    service_schema.create(connection)
+
+
 def _columns(connection: Connection, table: str) -> set[str]:
     return {column["name"] for column in inspect(connection).get_columns(table)}
 
 
 # STEPS[n] leads from version n to n + 1
-STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4, _step_5]
+STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4, _step_5, _step_6]
 
 
 def version(connection: Connection) -> int:

@@ -72,6 +72,12 @@ def noise(tmp_path: Path) -> Path:
     return toy.write(tmp_path / "noise.wav", samples.clip(-1, 1).astype(np.float32))
 
 
+@pytest.fixture
+def database(store: Store):
+    """That of a library, with the tables of the service in it."""
+    return store.catalog.database
+
+
 class Disk:
     """A small disk of its own."""
 

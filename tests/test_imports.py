@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
     {"types", "errors"},
-    {"config", "audio", "packing", "schema", "sqlite"},
+    {"config", "audio", "packing", "schema", "service_schema", "sqlite"},
     {"tags", "samples", "index"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers"},
@@ -20,7 +20,11 @@ LAYERS = [                                              # each may import what s
     {"renditions"},
     {"explain"},
     {"library"},
-    {"export", "jobs"},
+    {"export"},
+    {"deliveries", "usage", "keys", "limiter", "audit"},
+    {"jobs"},
+    {"callbacks"},
+    {"worker"},
     {"doctor", "server", "cli", "__main__"},
 ]
 HEAVY = ("numpy", "scipy", "av", "onnxruntime", "faiss", "sqlalchemy", "tinytag", "click", "rich")

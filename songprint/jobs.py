@@ -1,0 +1,372 @@
+"""Jobs: rows of the catalogue's database, worked off by any number of processes on any number of machines.
+
+    waiting ─claim─> running ─finish─> finished
+       ^               │ ├────fail───> failed ──────┐
+       └──fail, release┘ └───cancel──> cancelled ───┤
+       └───────────────────retry───────────────────┘
+
+A claim is a lease that ends by itself: heartbeats prolong it, and the job of a worker that died goes to another. Every
+change by a worker names the lease it holds, so one that has lost it (it slept, it was cut off, it was cancelled) can
+change nothing any more. What the end of a job brings about, its usage and its callback, is written in the same
+transaction: it happens once, or the job has not ended.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from songprint import deliveries, usage
+from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
+from songprint.service_schema import clock, iso, jobs, milliseconds, sessions, storable
+
+if TYPE_CHECKING:
+    from songprint.sqlite import Database
+
+WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
+ENDED = (FINISHED, FAILED, CANCELLED)
+ERROR_CODES = ("input_refused", "input_not_found", "input_too_large", "input_unreadable", "input_timeout",
+               "cancelled", "internal")
+
+LEASE = 30.0                # seconds after which a silent worker is taken for dead
+SESSION_WINDOW = 3 * 86400  # seconds in which a session id may not come twice
+PRIORITIES = range(-10, 11)
+MOST_ATTEMPTS = 5           # at a job that fails in a way that may pass
+MOST_LOST = 20              # attempts, of workers that died: the job itself may be what kills them
+FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0       # seconds before the second attempt, doubled for each further one
+_LOOKED_AT = 16             # jobs that a worker tries to claim before it says that there is none
+_POLLS = (0.1, 1.0)         # seconds between two looks at a job that is waited for: first, at most
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to change a job, for as long as heartbeats prolong it."""
+
+    token: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One queued piece of work. Moments are UTC in ISO 8601, and empty for what has not happened."""
+
+    id: str
+    state: str
+    priority: int               # -10 to 10; higher goes first
+    input: dict
+    options: dict
+    progress: float             # 0 to 1
+    result: dict | None         # a timeline as `export.timeline_object` makes it
+    error_code: str             # one of ERROR_CODES; of a waiting job: why the last attempt failed
+    error: str
+    key_id: str                 # whose job it is; empty: nobody's
+    session_id: str
+    session_context: str
+    created_at: str
+    started_at: str             # of the latest attempt
+    finished_at: str
+    changed_at: str
+    attempts: int               # that were begun
+    seconds: float              # of the input, for usage
+    worker: str                 # who runs it, or ran it last
+    lease: Lease | None = field(default=None, repr=False, compare=False)    # of a job that was just claimed
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+def job_object(job: Job) -> dict[str, object]:
+    """A job as JSON, without the secrets that came with it and without places on this machine."""
+    kept = {each.name: getattr(job, each.name) for each in fields(Job)
+            if each.name not in ("error_code", "error", "lease", "worker")}
+    return kept | {"input": _public(job.input), "options": _public(job.options),
+                   "started_at": job.started_at or None, "finished_at": job.finished_at or None,
+                   "error": {"code": job.error_code, "message": job.error} if job.error_code else None}
+
+
+class Jobs:
+    """The queue of a database. All methods may be called by any process, thread and machine."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def submit(self, input: Mapping, options: Mapping | None = None, *, priority: int = 0, key_id: str = "",
+               session_id: str = "", session_context: str = "", most_waiting: int | None = None) -> Job:
+        """Queue a job; when this returns it survives everything.
+
+        A `session_id` that the same key used within three days is DuplicateSession. With `most_waiting`, QueueFull if
+        so many jobs of this key wait already.
+        """
+        if priority not in PRIORITIES:
+            raise ValueError(f"priority={priority} must lie between -10 and 10")
+        row = {"id": secrets.token_hex(16), "state": WAITING, "priority": priority, "input": _text(input),
+               "options": _text(options or {}), "progress": 0.0, "error_code": "", "error": "", "key_id": key_id,
+               "session_id": storable(session_id, 200), "session_context": storable(session_context),
+               "attempts": 0, "seconds": 0.0, "worker": "", "lease": "",
+               "upload": input["path"] if input["type"] == "file" else None}
+        try:
+            return self._submitted(row, most_waiting)
+        except IntegrityError:              # another process used the session id at this very moment
+            return self._submitted(row, most_waiting)
+
+    def get(self, job_id: str) -> Job:
+        """The job with this id; JobNotFound when there is none."""
+        with self._database.reading() as connection:
+            return _to_job(_row(connection, job_id))
+
+    def find(self, *, state: str | Collection[str] = STATES, key_id: str | Collection[str] | None = None,
+             limit: int = 100, before: str = "", since: str = "", until: str = "") -> list[Job]:
+        """The jobs in these states and of these keys, the latest first, without their results.
+
+        `before` is the id of the last one seen: those that were submitted earlier follow. `since` and `until` bound
+        the moment of submission.
+        """
+        wanted = _chosen(select(*_LISTED), state, key_id, since, until).order_by(jobs.c.number.desc()).limit(limit)
+        with self._database.reading() as connection:
+            if before:
+                wanted = wanted.where(jobs.c.number < _row(connection, before).number)
+            return [_to_job(row) for row in connection.execute(wanted)]
+
+    def count(self, *, state: str | Collection[str] = STATES, key_id: str | Collection[str] | None = None,
+              since: str = "", until: str = "") -> int:
+        """How many jobs `find` would give without a limit."""
+        with self._database.reading() as connection:
+            return connection.scalar(_chosen(select(func.count()), state, key_id, since, until))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        with self._database.reading() as connection:
+            found = {state: number for state, number in connection.execute(
+                select(jobs.c.state, func.count()).group_by(jobs.c.state))}
+        return {state: found.get(state, 0) for state in STATES}
+
+    def changed_since(self, moment: str, *, limit: int = 1000) -> list[Job]:
+        """The jobs that changed at this moment or later, in that order, without their results."""
+        wanted = select(*_LISTED).where(jobs.c.changed_at >= milliseconds(moment)).order_by(
+            jobs.c.changed_at, jobs.c.number).limit(limit)
+        with self._database.reading() as connection:
+            return [_to_job(row) for row in connection.execute(wanted)]
+
+    def wait(self, job_id: str, timeout: float, *, seen: Job | None = None) -> Job:
+        """The job as soon as it has ended or, with `seen`, is no more as it was; as it is after `timeout` seconds."""
+        give_up, pause = time.monotonic() + timeout, _POLLS[0]
+        while True:
+            job = self.get(job_id)
+            left = give_up - time.monotonic()
+            if job.ended or left <= 0 or (seen is not None and job.changed_at != seen.changed_at):
+                return job
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, _POLLS[1])
+
+    def claim(self, worker: str, lease: float = LEASE) -> Job | None:
+        """The job whose turn it is, now run by `worker` for `lease` seconds; None when none is due.
+
+        The highest priority goes first, then the oldest. One whose lease ran out is due again.
+        """
+        with self._database.reading() as connection:
+            due = connection.scalars(select(jobs.c.number).where(_due(clock(connection))).order_by(
+                jobs.c.priority.desc(), jobs.c.number).limit(_LOOKED_AT)).all()
+        for number in due:
+            job = self._claimed(number, worker, lease)
+            if job is not None:
+                return job
+        return None
+
+    def heartbeat(self, job: Job, progress: float) -> bool:
+        """Say that a claimed job is still worked on. False: it was cancelled or went to another; stop."""
+        with self._database.writing() as connection:
+            now = clock(connection)
+            return _changed(connection, _held(job), now, progress=min(1.0, max(0.0, progress)),
+                            lease_until=now + round(1000 * job.lease.seconds))
+
+    def finish(self, job: Job, result: Mapping, seconds: float) -> bool:
+        """The end of a claimed job, with its usage and its callback. False: it was no longer this worker's."""
+        with self._database.writing() as connection:
+            now = clock(connection)
+            held = _changed(connection, _held(job), now, result=_text(result), seconds=seconds, progress=1.0,
+                            error_code="", error="", **_end(FINISHED, now))
+            if held:
+                usage.count(connection, now, job.key_id, job.id, seconds)
+                deliveries.queue(connection, now, job.id, job.options, FINISHED)
+            return held
+
+    def fail(self, job: Job, code: str, message: str, retry: bool) -> Job:
+        """A claimed job could not be done. With `retry` it waits for another attempt, if it has any left.
+
+        Returns the job as it is now; one that was no longer this worker's is left alone.
+        """
+        told = {"error_code": code, "error": storable(message)}
+        with self._database.writing() as connection:
+            now = clock(connection)
+            if retry and job.attempts < MOST_ATTEMPTS:
+                pause = min(FIRST_WAIT * 2 ** (job.attempts - 1), LONGEST_WAIT)
+                _changed(connection, _held(job), now, state=WAITING, lease="", lease_until=None,
+                         due_at=now + round(1000 * pause), **told)
+            elif _changed(connection, _held(job), now, **told, **_end(FAILED, now)):
+                _failed(connection, now, job)
+            return _to_job(_row(connection, job.id))
+
+    def release(self, job: Job) -> bool:
+        """Give a claimed job back undone: another worker may take it at once, and no attempt was made."""
+        with self._database.writing() as connection:
+            now = clock(connection)
+            return _changed(connection, _held(job), now, state=WAITING, lease="", lease_until=None, due_at=now,
+                            attempts=jobs.c.attempts - 1)
+
+    def cancel(self, job_id: str, *, running: bool = True) -> Job:
+        """End a job that waits or (with `running`) runs; its worker notices at its next heartbeat."""
+        wanted = (WAITING, RUNNING) if running else (WAITING,)
+        with self._database.writing() as connection:
+            now = clock(connection)
+            changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_(wanted)), now,
+                               error_code="cancelled", error="it was cancelled", **_end(CANCELLED, now))
+            job = _to_job(_row(connection, job_id))
+            if not changed:
+                raise JobStateError(f"job {job_id} is {job.state}: only a job that is {' or '.join(wanted)}"
+                                    " can be cancelled")
+            deliveries.queue(connection, now, job.id, job.options, CANCELLED)
+            return job
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a job again that failed or was cancelled."""
+        with self._database.writing() as connection:
+            now = clock(connection)
+            changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_((FAILED, CANCELLED))), now,
+                               state=WAITING, due_at=now, attempts=0, progress=0.0, error_code="", error="",
+                               started_at=None, finished_at=None)
+            job = _to_job(_row(connection, job_id))
+            if not changed:
+                raise JobStateError(f"job {job_id} is {job.state}: only one that failed or was cancelled can be"
+                                    " tried again")
+            return job
+
+    def uploads(self, kept: float) -> list[tuple[str, str]]:
+        """(job, path) of the uploads that nobody needs any more; those of failed jobs are `kept` some seconds."""
+        with self._database.reading() as connection:
+            failed_before = clock(connection) - round(1000 * kept)
+            return [(row.id, row.upload) for row in connection.execute(select(jobs.c.id, jobs.c.upload).where(jobs.c.upload.is_not(None), or_(
+                jobs.c.state.in_((FINISHED, CANCELLED)),
+                and_(jobs.c.state == FAILED, jobs.c.finished_at < failed_before))))]
+
+    def upload_removed(self, job_id: str) -> None:
+        """Remember that there is nothing left to remove."""
+        with self._database.writing() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(upload=None))
+
+    def _submitted(self, row: dict[str, object], most_waiting: int | None) -> Job:
+        with self._database.writing() as connection:
+            now = clock(connection)
+            if row["session_id"]:
+                _register_session(connection, now, row)
+            if most_waiting is not None:
+                waiting = connection.scalar(_chosen(select(func.count()), WAITING, row["key_id"]))
+                if waiting >= most_waiting:
+                    raise QueueFull(f"{waiting:,} jobs wait already, and {most_waiting:,} may."
+                                    " Submit this one again when some have finished")
+            connection.execute(insert(jobs).values(row | {"created_at": now, "changed_at": now, "due_at": now}))
+            return _to_job(_row(connection, row["id"]))
+
+    def _claimed(self, number: int, worker: str, seconds: float) -> Job | None:
+        lease = Lease(secrets.token_hex(16), seconds)
+        with self._database.writing() as connection:
+            now = clock(connection)
+            # By its number, so that a server locks this row alone; SQLite has one writer anyway.
+            row = connection.execute(select(jobs).where(jobs.c.number == number, _due(now)).with_for_update(
+                skip_locked=True)).first()
+            if row is None:
+                return None
+            this = jobs.c.number == number
+            if row.state == RUNNING and row.attempts >= MOST_LOST:
+                _changed(connection, this, now, error_code="internal", **_end(FAILED, now), error=(
+                    f"{row.attempts} workers ended while they ran it. Is their memory too small for this input?"))
+                _failed(connection, now, _to_job(row))
+                return None
+            _changed(connection, this, now, state=RUNNING, worker=storable(worker, 200), lease=lease.token,
+                     lease_until=now + round(1000 * seconds), started_at=now, attempts=row.attempts + 1, progress=0.0)
+            job = _to_job(_row(connection, row.id), lease)
+            if row.attempts == 0:
+                deliveries.queue(connection, now, job.id, job.options, RUNNING)
+            return job
+
+
+_LISTED = [column for column in jobs.c if column.name != "result"]
+
+
+def _due(now: int):
+    return or_(and_(jobs.c.state == WAITING, jobs.c.due_at <= now),
+               and_(jobs.c.state == RUNNING, jobs.c.lease_until < now))
+
+
+def _held(job: Job):
+    return and_(jobs.c.id == job.id, jobs.c.state == RUNNING, jobs.c.lease == job.lease.token)
+
+
+def _changed(connection: Connection, where, now: int, **values: object) -> bool:
+    """Whether there was such a job; it has these values now."""
+    return connection.execute(update(jobs).where(where).values(changed_at=now, **values)).rowcount == 1
+
+
+def _end(state: str, now: int) -> dict[str, object]:
+    return {"state": state, "finished_at": now, "lease": "", "lease_until": None}
+
+
+def _failed(connection: Connection, now: int, job: Job) -> None:
+    usage.count(connection, now, job.key_id, job.id, 0.0)       # listed, not charged
+    deliveries.queue(connection, now, job.id, job.options, FAILED)
+
+
+def _register_session(connection: Connection, now: int, row: Mapping) -> None:
+    this = and_(sessions.c.key_id == row["key_id"], sessions.c.session_id == row["session_id"])
+    found = connection.execute(select(sessions).where(this).with_for_update()).first()
+    values = {"job_id": row["id"], "created_at": now}
+    if found is None:
+        connection.execute(insert(sessions).values(key_id=row["key_id"], session_id=row["session_id"], **values))
+    elif found.created_at > now - 1000 * SESSION_WINDOW:
+        raise DuplicateSession(f"session id {row['session_id']!r} was used less than three days ago, by job"
+                               f" {found.job_id}. Ask for that job, or choose another id", found.job_id)
+    else:
+        connection.execute(update(sessions).where(this).values(values))
+
+
+def _chosen(query: Select, state: str | Collection[str], key_id: str | Collection[str] | None, since: str = "",
+            until: str = "") -> Select:
+    query = query.where(jobs.c.state.in_([state] if isinstance(state, str) else list(state)))
+    if key_id is not None:
+        query = query.where(jobs.c.key_id.in_([key_id] if isinstance(key_id, str) else list(key_id)))
+    if since:
+        query = query.where(jobs.c.created_at >= milliseconds(since))
+    return query.where(jobs.c.created_at < milliseconds(until)) if until else query
+
+
+def _row(connection: Connection, job_id: str) -> Row:
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise JobNotFound(f"no job {job_id}. `songprint jobs list` shows what there is")
+    return row
+
+
+def _to_job(row: Row, lease: Lease | None = None) -> Job:
+    named = {each.name for each in fields(Job)} - {"lease", "result"}
+    values = {name: getattr(row, name) for name in named}
+    result = getattr(row, "result", None)
+    moments = {name: iso(values[name]) for name in named if name.endswith("_at")}
+    return Job(**values | moments | {"input": json.loads(row.input), "options": json.loads(row.options),
+                                     "result": json.loads(result) if result else None, "lease": lease})
+
+
+def _text(value: Mapping) -> str:
+    return json.dumps(value)        # escaped, so that whatever a stranger wrote can be stored
+
+
+def _public(value: object, name: str = "") -> object:
+    if isinstance(value, Mapping):
+        return {key: _public(inner, key) for key, inner in value.items() if "secret" not in key and key != "path"}
+    return value
