@@ -64,3 +64,63 @@ def test_mistakes_in_the_environment_are_named():
 def test_a_file_that_was_named_must_be_there(tmp_path):
     with pytest.raises(SettingsError, match=r"cannot read the settings in .*gone\.toml: No such file"):
         config.load({"SONGPRINT_CONFIG": str(tmp_path / "gone.toml")})
+
+
+def test_the_server_has_a_table_of_its_own(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("s3cr3t\n")
+    settings = load(tmp_path, f"""
+        threads = 2
+        [server]
+        port = 9000
+        allow_hosts = ["nas.lan", "10.0.0.0/8"]
+        callback_key_file = "{secret}"
+        rates = {{ ProcessMedia = 5 }}
+        [[server.storages]]
+        bucket = "music-*"
+        folder = "~/objects"
+        [[server.storages]]
+        endpoint = "https://cos.{{region}}.myqcloud.com"
+        access_key = "AKID"
+        secret_key_file = "{secret}"
+        """, SONGPRINT_SERVER_PORT="9001", SONGPRINT_SERVER_INPUT_PORTS="80, 443,8000",
+        SONGPRINT_SERVER_ALLOW_PRIVATE="yes").server
+    assert (settings.port, settings.input_ports, settings.allow_private) == (9001, (80, 443, 8000), True)
+    assert settings.allow_hosts == ("nas.lan", "10.0.0.0/8")
+    assert settings.rates == {"ProcessMedia": 5.0}
+    assert settings.storages[0].folder == Path.home() / "objects"
+    assert (settings.callback_key, settings.storages[1].secret_key) == ("s3cr3t", "s3cr3t")
+    assert "s3cr3t" not in repr(settings)
+
+
+def test_stores_may_come_from_the_environment_as_json():
+    stores = config.load({"SONGPRINT_SERVER_STORAGES": '[{"folder": "/srv"}]'}).server.storages
+    assert [store.folder for store in stores] == [Path("/srv")]
+
+
+@pytest.mark.parametrize(("toml", "message"), [
+    ("server = 5", r"server=5 in .* must be a table: write its settings below \[server\]"),
+    ("[server]\nprot = 1", r"unknown setting 'prot' in \[server\] in .*did you mean 'port'"),
+    ("[server]\nport = 70000", "port=70000 must lie between 0"),
+    ("[server]\nallow_private = 'perhaps'", "allow_private='perhaps' in .* must be true or false"),
+    ("[server]\nallow_private = 1", "must be true or false"),
+    ("[server]\ninput_ports = ['http']", "input_ports='http' in .* must be a whole number"),
+    ("[server]\nallow_hosts = 5", r"must be a list of names, as \[\"nas.lan\"\]"),
+    ("[server]\nread_timeout = 0", r"read_timeout=0.0 must be positive \(seconds\)"),
+    ("[server]\nrates = 5", "rates=5 in .* must be a table"),
+    ("[server]\nstorages = 5", r"must be tables: write each below \[\[server.storages\]\]"),
+    ("[[server.storages]]\nbucket = 'a'", "a store needs one of them"),
+    ("[[server.storages]]\nendpoint = 'ftp://a'", "must begin with https:// or http://"),
+    ("[[server.storages]]\nfolder = '/a'\naddressing = 'guess'", "addressing=guess must be one of virtual, path"),
+    ("[[server.storages]]\nfolder = '/a'\naccess_key = 'a'", "needs secret_key or secret_key_file"),
+    ("[[server.storages]]\nfolder = '/a'\nsecret_key_file = '/no/where'", "cannot read secret_key_file=/no/where"),
+])
+def test_mistakes_in_the_table_of_the_server_are_named(tmp_path, toml, message):
+    with pytest.raises(SettingsError, match=message):
+        load(tmp_path, toml)
+
+
+def test_a_secret_of_the_wrong_form_is_not_shown(tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, "[server]\ncallback_key = 91827364")
+    assert "91827364" not in str(caught.value)
