@@ -10,7 +10,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from songprint.explain import Explanation
-from songprint.types import AddReport, Interval, Match, RebuildReport, Recording, Report, Section, Song, Stats
+from songprint.types import (
+    AddReport,
+    Gap,
+    Interval,
+    Match,
+    Played,
+    RebuildReport,
+    Recording,
+    Report,
+    Section,
+    Segment,
+    Song,
+    Stats,
+    Timeline,
+)
 
 Object = dict[str, object]
 
@@ -51,6 +65,47 @@ def song_object(song: Song, matches: list[Match]) -> Object:
     """One song in an answer; `matches` are positions in the list of all matches."""
     return {"work": song.work, "name": song.original.name, "original": song.original.id,
             "matches": [matches.index(match) for match in song.matches]}
+
+
+def timeline_object(timeline: Timeline) -> Object:
+    """The songs of a long recording; `segments` is empty when none was found."""
+    return {
+        "source": timeline.source,
+        "duration": _round(timeline.duration),
+        "complete": timeline.complete,
+        "searched": timeline.searched,
+        "elapsed": _round(timeline.elapsed),
+        "thresholds": {str(kind): _round(threshold) for kind, threshold in timeline.thresholds.items()},
+        "warnings": list(timeline.warnings),
+        "segments": [segment_object(segment) for segment in timeline.segments],
+        "songs": [played_object(song, timeline.segments) for song in timeline.songs],
+        "gaps": [gap_object(gap) for gap in timeline.gaps],
+    }
+
+
+def segment_object(segment: Segment) -> Object:
+    return {
+        "recording": recording_object(segment.recording),
+        "kind": str(segment.kind),
+        "confidence": _round(segment.confidence),
+        **interval_object(segment.heard),
+        "reference_start": _round(segment.reference.start),
+        "reference_end": _round(segment.reference.end),
+        "speed": _round(segment.speed, 4),
+        "key_shift": _round(segment.key_shift, 2),
+        "original": recording_object(segment.original) if segment.original else None,
+    }
+
+
+def played_object(song: Played, segments: list[Segment]) -> Object:
+    """One song of a long recording; `segments` are positions in the list of all segments."""
+    return {"work": song.work, "name": song.original.name, "original": song.original.id,
+            "segments": [segments.index(segment) for segment in song.segments],
+            "seconds": _round(song.seconds), "share": _round(song.share, 4)}
+
+
+def gap_object(gap: Gap) -> Object:
+    return {**interval_object(gap.heard), "sound": str(gap.sound), "unknown": gap.unknown}
 
 
 def explanation_object(explanation: Explanation) -> Object:
@@ -124,8 +179,12 @@ def to_json(value: Object) -> str:
     >>> to_json({"source": "a\\udcff.mp3"})
     '{"source": "a\\\\udcff.mp3"}'
     """
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return line.encode("utf-8", "backslashreplace").decode("utf-8")
+    return readable(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def readable(json_text: str) -> str:
+    """JSON whose lone surrogates are JSON escapes, so that any UTF-8 stream takes it."""
+    return json_text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _round(number: float, digits: int = 3) -> float:

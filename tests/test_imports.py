@@ -21,6 +21,7 @@ LAYERS = [                                              # each may import what s
     {"explain"},
     {"library"},
     {"export"},
+    {"formats", "draw"},
     {"deliveries", "usage", "keys", "limiter", "audit"},
     {"jobs"},
     {"callbacks"},
