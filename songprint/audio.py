@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from songprint import decode
 from songprint.errors import AudioError
 
 if TYPE_CHECKING:
@@ -39,10 +40,8 @@ SUFFIXES = frozenset({
 
 _FILE_READ_BYTES = 1 << 17          # FFmpeg asks Python for this much at a time
 _SNIFFED_BYTES = 4096
-_MOST_CHANNELS = 24                 # that FFmpeg mixes down to one
 _OGG_PAGE_BYTES = 65_307             # the longest page that the format allows
 _SPOOLED_BYTES = 64 << 20           # a pipe is kept in memory up to here, then in a temporary file
-_GATHERED_SAMPLES = 1 << 14         # resampled together: 20 % faster than frame by frame
 _LENGTH_IS_A_GUESS = ("mp3", "aac", "ac3", "eac3", "dts", "amr")       # FFmpeg's, from the first bit rate
 _TEXT_BYTES = frozenset(range(32, 256)) | frozenset(b"\t\n\v\f\r\x1b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -100,20 +99,7 @@ def blocks(
         raise ValueError(f"block_seconds={block_seconds} must be at least one sample (seconds)")
     with _opened(source) as opened:
         frames = _decoded(opened, on_warning or logger.warning)
-        held, held_samples, heard = [], 0, False
-        for samples in _resampled(frames, sample_rate):
-            held.append(samples)
-            held_samples += len(samples)
-            heard = True
-            if held_samples >= block_samples:
-                joined = _finite(np.concatenate(held))
-                whole = held_samples - held_samples % block_samples
-                yield from joined[:whole].reshape(-1, block_samples)
-                held, held_samples = [joined[whole:]], held_samples - whole
-        if held_samples:
-            yield _finite(np.concatenate(held))
-        if not heard:
-            yield np.zeros(1, np.float32)           # one sample, or a few of a much higher rate
+        yield from decode.blocks(frames, sample_rate, block_samples)
 
 
 def probe(source: Source) -> AudioInfo:
@@ -192,7 +178,7 @@ def _opened(source: Source) -> Iterator[_Opened]:
         except (OSError, ValueError) as error:
             raise AudioError(f"cannot read {name}: {_reason(error)}") from error
         with container:
-            yield _Opened(name, container, _audio_stream(container, name), cut_off)
+            yield _Opened(name, container, decode.audio_stream(container, name), cut_off)
 
 
 @contextmanager
@@ -247,35 +233,15 @@ def _looked_at(file: BinaryIO, name: str) -> bool:
     return head.startswith(b"RIFF") and size < said_bytes < 0xFFFFFF00     # near 4 GiB: unknown when written
 
 
-def _audio_stream(container: av.container.InputContainer, name: str) -> av.AudioStream:
-    import av
-
-    stream = container.streams.best("audio")
-    if stream is None:
-        kinds = " and ".join(sorted({other.type for other in container.streams} - {"audio"}))
-        only = f" (only {kinds})" if kinds else ""
-        raise AudioError(f"cannot read {name}: no audio stream{only}. Is the file complete?")
-    if stream.codec_context is None:
-        raise AudioError(f"cannot read {name}: FFmpeg cannot decode its audio. Convert it to another format")
-    channels = stream.codec_context.channels
-    if channels > _MOST_CHANNELS:
-        raise AudioError(f"cannot read {name}: {channels} channels cannot be mixed. Convert it to stereo")
-    stream.codec_context.thread_count = 1       # we run one process per core
-    for other in container.streams:
-        if other is not stream:
-            other.discard = av.stream.Discard.all      # a film's pictures need not even be read
-    return stream
-
-
 def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
     """All frames that can be decoded. What cannot is left out, with one warning for the file."""
     seconds, failures, name = 0.0, [], opened.name
 
     def failed(error: Exception) -> None:
         if not failures:
-            failures.append((seconds, _said(error)))
+            failures.append((seconds, decode.said(error)))
 
-    for frame in _frames(opened, failed):
+    for frame in decode.frames(opened.container, opened.stream, failed):
         seconds += frame.samples / frame.sample_rate
         yield frame
     damaged_at, cause = failures[0] if failures else (math.inf, "")
@@ -289,81 +255,6 @@ def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
         warn(f"{name}: damaged at {damaged_at:.1f} s ({cause}): damaged parts are left out")
     elif opened.cut_off:
         warn(f"{name}: breaks off after {seconds:.1f} s. Is the file complete?")
-
-
-def _frames(opened: _Opened, failed: Callable[[Exception], None]) -> Iterator[av.AudioFrame]:
-    import av
-
-    went_on = True
-    while went_on:                  # ogg goes on after a damaged page; most formats are at their end then
-        went_on = False
-        try:
-            for packet in opened.container.demux(opened.stream):
-                went_on = went_on or packet.size > 0
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError as error:
-                    failed(error)
-                    continue
-                yield from frames
-            return
-        except (av.FFmpegError, OSError) as error:
-            failed(error)
-
-
-def _resampled(frames: Iterable[av.AudioFrame], sample_rate: int) -> Iterator[np.ndarray]:
-    """Frames of any form as pieces of mono float32 samples. Their time stamps are not looked at."""
-    import av
-
-    gathered, resampler, form = av.AudioFifo(), _resampler(sample_rate), None
-    for frame in frames:
-        # A stream may change in the middle. The fifo must not see it: it checks the sample rate,
-        # but would read a stereo frame's missing second plane.
-        previous, form = form, (frame.format.name, frame.layout.name, frame.sample_rate)
-        if previous not in (None, form):
-            yield from _mono(resampler, gathered.read(), last=True)
-            gathered, resampler = av.AudioFifo(), _resampler(sample_rate)
-        frame.pts = None
-        gathered.write(frame)
-        if gathered.samples >= _GATHERED_SAMPLES:
-            yield from _mono(resampler, gathered.read())
-    yield from _mono(resampler, gathered.read(), last=True)
-
-
-def _resampler(sample_rate: int) -> av.AudioResampler:
-    """To mono. `rematrix_maxval` makes the gains of the channels add up to 1: stereo gives the mean.
-
-    Without it FFmpeg adds stereo up with 0.71 each, and loud music exceeds 1.
-    """
-    import av
-
-    return av.AudioResampler(
-        format="flt",
-        layout="mono",
-        rate=sample_rate,
-        frame_size=sample_rate,         # one second at a time, not a piece per call
-        options={"rematrix_maxval": "1"},
-    )
-
-
-def _mono(
-    resampler: av.AudioResampler, frame: av.AudioFrame | None, *, last: bool = False
-) -> list[np.ndarray]:
-    """What the resampler gives for a frame; the `last` one brings out what it holds back."""
-    import av
-
-    try:
-        resampled = resampler.resample(frame) if frame is not None else []
-        resampled += resampler.resample(None) if last else []
-    except av.FFmpegError as error:     # a damaged frame may claim 55 channels; nothing mixes those
-        logger.debug("a piece of %s left out: %s", frame, error)
-        return []
-    return [frame.to_ndarray()[0] for frame in resampled]           # (1, n) each
-
-
-def _finite(samples: np.ndarray) -> np.ndarray:
-    """NaN and infinity, which a float file may hold, become 0. Samples beyond +-1 stay."""
-    return np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _name(source: Source) -> str:
@@ -390,9 +281,4 @@ def _unknown(file: BinaryIO, error: Exception) -> str:
     file.seek(4)
     if file.read(4) == b"ftyp":                 # mp4, whose index is often at the very end
         return 'no audio stream (ffmpeg: "moov atom not found"). Is the download complete?'
-    return f"FFmpeg does not know its format ({_said(error)}). Is it audio, and complete?"
-
-
-def _said(error: Exception) -> str:
-    """FFmpeg's own words, or the operating system's, without the path."""
-    return f'ffmpeg: "{getattr(error, "strerror", None) or error}"'
+    return f"FFmpeg does not know its format ({decode.said(error)}). Is it audio, and complete?"

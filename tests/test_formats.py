@@ -248,7 +248,8 @@ def test_a_long_title_is_cut_visibly_in_a_cue_sheet_and_the_mark_of_a_cover_stay
 
 @pytest.mark.parametrize("source, line", [
     ("/a/b/show.wav", 'FILE "show.wav" WAVE'), ("show.AIFF", 'FILE "show.AIFF" AIFF'),
-    ("show.flac", 'FILE "show.flac" WAVE'), ("-", 'FILE "audio" WAVE'), ("", 'FILE "audio" WAVE'), ('a "b".mp3', "FILE \"a 'b'.mp3\" MP3"),
+    ("show.flac", 'FILE "show.flac" WAVE'),
+    ("-", 'FILE "audio" WAVE'), ("", 'FILE "audio" WAVE'), ('a "b".mp3', "FILE \"a 'b'.mp3\" MP3"),
 ])
 def test_a_cue_sheet_names_the_file_beside_it(source, line):
     assert formats.write(timelines.timeline(timelines.segment(0, 9), source=source), "cue").startswith(line + "\n")

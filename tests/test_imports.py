@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
     {"types", "errors"},
-    {"config", "audio", "packing", "schema", "service_schema", "sqlite"},
+    {"config", "audio", "decode", "packing", "schema", "service_schema", "sqlite"},
     {"tags", "samples", "index"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers"},
