@@ -36,7 +36,7 @@ EXCERPTS = (20.0, 30.0, 60.0)           # seconds that are asked, and the whole
 COHORT = 300                            # tracks
 COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
 COHORT_SECONDS = 45.0                   # so long
-COHORT_WINDOWS = 12                     # vectors kept of each track
+COHORT_WINDOWS = 8                      # vectors kept of each track
 NOTHINGS = 40                           # clips of speech and of noise
 ABLATIONS = {
     "alignment": ("alignment", "aligned", "density", "agreement", "crookedness", "consistent"),

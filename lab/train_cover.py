@@ -1,6 +1,7 @@
 """Train the cover encoder: vectors of a passage that its other renditions share.
 
     python -m lab.cover_features --data data --covers data/covers --out data/tonal
+    python -m lab.imagine --scores data/pop909.pkl --covers data/covers --tonal data/tonal
     python -m lab.train_cover --tonal data/tonal --minutes 40 --out runs/cover.pt
 
 Each batch has some renditions of the same passage of many works. Passages correspond exactly, because the beats
@@ -73,17 +74,18 @@ class Take:
 
 
 def load_works(folder: Path, split: str) -> tuple[list[list[Take]], list[list[Take]]]:
-    """The takes of each rendered work of the split, and of each real track (training only)."""
-    works: dict[str, list[Take]] = defaultdict(list)
+    """The takes of each work of the split, rendered or imagined, and of each real track (training only)."""
+    works: dict[tuple[bool, int], list[Take]] = defaultdict(list)
     for path in sorted(folder.glob("*-*-??.npz")):
         kind, number, _ = path.stem.split("-")
-        if (kind == "real" and split == "train") or (kind == "rendered" and split_of(int(number)) == split):
+        real = kind == "real"
+        if (real and split == "train") or (not real and split_of(int(number)) == split):
             with np.load(path) as file:
                 if len(file["frames"]) > WINDOW * FRAMES_PER_SECOND:
-                    works[f"{kind}-{number}"].append(Take(file["frames"], file["seconds"], file["beats"]))
-    full = {name: takes for name, takes in works.items() if len(takes) > 1}
-    return ([takes for name, takes in full.items() if name.startswith("rendered")],
-            [takes for name, takes in full.items() if name.startswith("real")])
+                    works[real, int(number)].append(Take(file["frames"], file["seconds"], file["beats"]))
+    full = {key: takes for key, takes in works.items() if len(takes) > 1}
+    return ([takes for (real, _), takes in full.items() if not real],
+            [takes for (real, _), takes in full.items() if real])
 
 
 def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Generator) -> np.ndarray | None:
@@ -146,7 +148,7 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
     """The other process: batches as fast as they are taken."""
     rendered, real = load_works(tonal, "train")
-    print(f"{len(rendered)} rendered works, {len(real)} real tracks, "
+    print(f"{len(rendered)} works, {len(real)} real tracks, "
           f"{sum(len(take.frames) for takes in rendered + real for take in takes) / FRAMES_PER_SECOND / 3600:.0f} h",
           file=sys.stderr, flush=True)
     rng = np.random.default_rng(recipe.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from songprint.matching import covers, recordings
 from songprint.matching.duplicates import same_recording
 from songprint.matching.recordings import Query
 from songprint.store import Store
-from songprint.types import Kind, Match, Report, songs_of
+from songprint.types import Embeddings, Kind, Match, Report, songs_of
 from songprint.works import originals
 
 
@@ -32,11 +33,14 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
     exact = store.levels[Kind.RECORDING]
     query = Query.listen(blocks, exact.encoder)
     thresholds = {kind: threshold_of(level, settings) for kind, level in store.levels.items()}
-    judged = recordings.judge(query, exact)
-    matches = [match for match in judged if match.confidence >= thresholds[Kind.RECORDING]]
-    candidates = [match for match in judged if match.confidence < thresholds[Kind.RECORDING]]
-    if Kind.COVER in store.levels:
-        judged = covers_of(query, store, matches)
+    with ThreadPoolExecutor(1) as aside:
+        tonal = aside.submit(tonal_embeddings, query, store)        # takes about as long as the search for recordings
+        judged = recordings.judge(query, exact)
+        matches = [match for match in judged if match.confidence >= thresholds[Kind.RECORDING]]
+        candidates = [match for match in judged if match.confidence < thresholds[Kind.RECORDING]]
+        embeddings = tonal.result()
+    if embeddings:
+        judged = covers_of(embeddings, store, matches)
         matches += [match for match in judged if match.confidence >= thresholds[Kind.COVER]]
         candidates += [match for match in judged if match.confidence < thresholds[Kind.COVER]]
     matches = in_order(matches, store)
@@ -58,15 +62,19 @@ def in_order(matches: list[Match], store: Store) -> list[Match]:
             for match in song.matches]
 
 
-def covers_of(query: Query, store: Store, exact: list[Match]) -> list[Match]:
+def tonal_embeddings(query: Query, store: Store) -> Embeddings | None:
+    """The clip as covers are found by; None where they are not looked for, or too little is heard."""
+    if Kind.COVER not in store.levels or query.duration < covers.SHORTEST:
+        return None
+    return store.levels[Kind.COVER].encoder.encode_stream(query.blocks(store.sample_rate))[0]
+
+
+def covers_of(embeddings: Embeddings, store: Store, exact: list[Match]) -> list[Match]:
     """The recordings of which the clip is another rendition, but for those that were recognised in it exactly.
 
     What is the very same recording as one of those, twice in the library, is no cover of it either.
     """
     level, recording_level = store.levels[Kind.COVER], store.levels[Kind.RECORDING]
-    if query.duration < covers.SHORTEST:
-        return []
-    embeddings, _ = level.encoder.encode_stream(query.blocks(recording_level.spec.sample_rate))
     named = {match.recording.id for match in exact}
     judged = covers.judge(embeddings, level, leave_out=named)
     stored = recording_level.embeddings_of(named | {match.recording.id for match in judged}) if named else {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -50,8 +51,8 @@ class TonalAlignment:
     features: dict[str, float] = field(default_factory=dict)
 
 
-def align(query: np.ndarray, references: Sequence[np.ndarray]) -> list[TonalAlignment | None]:
-    """Lay tonal frames `query (n, 48) uint8` along each of the references.
+def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None]) -> list[TonalAlignment | None]:
+    """Lay tonal frames `query (n, 48) uint8` along each of the references, frames too or made ready already.
 
     None for a reference that is too short or silent, or has nothing in common with the query; all None if
     the query is too short or silent.
@@ -64,7 +65,8 @@ def align(query: np.ndarray, references: Sequence[np.ndarray]) -> list[TonalAlig
     if rendition is None:
         return found
     best: dict[int, _Fit] = {}
-    for fit in _fits(rendition, [Rendition.of(frames) for frames in references]):
+    ready = [Rendition.of(frames) if isinstance(frames, np.ndarray) else frames for frames in references]
+    for fit in _fits(rendition, ready):
         if fit.number not in best or fit.total > best[fit.number].total:
             best[fit.number] = fit
     for fit in best.values():
@@ -106,6 +108,7 @@ class Rendition:
         """(n, 48) the rows `key` semitones higher."""
         return np.roll(self.rows, key, axis=2).reshape(-1, COLUMNS)
 
+    @cached_property
     def broad(self) -> np.ndarray:
         """(m, 4, 4, 12) moments of BROAD * BROAD rows, of unit length: a coarse picture."""
         count = len(self.rows) // BROAD
@@ -122,14 +125,13 @@ def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray
     In the right key every moment of the query has one in the reference that is like it; what the moments of
     the query have in common does not count.
     """
-    moments = query.broad()
-    moments -= moments.mean(axis=0)
+    moments = query.broad - query.broad.mean(axis=0)
     # raising the reference is lowering the query
     lowered = np.concatenate([np.roll(moments, -key, axis=3) for key in range(PITCH_CLASSES)])
     lowered = lowered.reshape(len(lowered), -1)
     fit = np.empty((PITCH_CLASSES, len(references)), np.float32)
     for number, reference in enumerate(references):
-        similarity = reference.broad().reshape(-1, lowered.shape[1]) @ lowered.T        # (moments, 12 * moments)
+        similarity = reference.broad.reshape(-1, lowered.shape[1]) @ lowered.T        # (moments, 12 * moments)
         fit[:, number] = similarity.max(axis=0).reshape(PITCH_CLASSES, -1).mean(axis=1)
     return np.argsort(-fit, axis=0, kind="stable")[:KEYS].T
 
@@ -179,9 +181,7 @@ class _Fit:
             sections=sections,
             path=_seconds(cells),
             features={
-                "total": self.total,
                 "aligned": sum(section.query.duration for section in sections),
-                "longest": max(section.query.duration for section in sections),
                 "sections": float(len(sections)),
                 "density": float((said > 0).mean()),
                 "agreement": float(said.mean()),

@@ -20,7 +20,7 @@ import numpy as np
 from songprint import tonal_align
 from songprint.encoders.tonal import COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.index import NOTHING, Index, split_ids
-from songprint.tonal_align import TonalAlignment
+from songprint.tonal_align import Rendition, TonalAlignment
 from songprint.types import Embeddings
 
 NEIGHBOURS = 200            # nearest windows looked at for each window of the clip
@@ -88,6 +88,11 @@ class Cohort:
                             lengths=np.array([len(excerpt) for excerpt in self.excerpts]))
 
     @cached_property
+    def renditions(self) -> list[Rendition | None]:
+        """The excerpts, made ready for alignment."""
+        return [Rendition.of(excerpt) for excerpt in self.excerpts]
+
+    @cached_property
     def firsts(self) -> np.ndarray:
         """(songs,) the first row of each."""
         return np.flatnonzero(np.diff(self.songs, prepend=-1))
@@ -145,7 +150,7 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
         return []
     windows = _Windows(query.vectors[heard], [references[name] for name in names], cohort)
     frames = [references[name].evidence for name in names]
-    alignments = tonal_align.align(query.evidence, [*frames, *cohort.excerpts])
+    alignments = tonal_align.align(query.evidence, [*frames, *cohort.renditions])
     heights = [alignment.score if alignment else 0.0 for alignment in alignments]
     by_alignment = _normalised(heights[:len(names)], heights[len(names):], USUAL_ALIGNMENT)
     scores = EMBEDDING * windows.scores + ALIGNMENT * by_alignment

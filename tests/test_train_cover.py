@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
-from lab import train_cover, train_tonal, training  # noqa: E402
+from lab import imagine, scores, train_cover, train_tonal, training, tunes  # noqa: E402
 from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
 from lab.tonal_network import TonalNetwork  # noqa: E402
 from lab.train_cover import Take  # noqa: E402
@@ -95,3 +95,38 @@ def test_the_running_mean_follows_and_the_rate_rises_and_falls():
     assert rates[0] == pytest.approx(0.2)
     assert max(rates) == 1
     assert rates[-1] < 0.02
+
+
+def imaginary(random, count: int) -> list[imagine.Heard]:
+    """Takes in which a network hears what is played, fainter, and the fifth above all of it as well."""
+    heard = []
+    for _ in range(count):
+        played = (random.random((300, 4, 12)) < 0.2).astype(np.float32)
+        found = np.maximum(0.8 * played, 0.4 * np.roll(played, 7, axis=2)) * random.uniform(0.9, 1, played.shape)
+        heard.append(imagine.Heard(played.reshape(300, 48), found.reshape(300, 48).astype(np.float32)))
+    return heard
+
+
+def test_a_listener_learns_what_the_tonal_network_adds_and_how_it_errs(random):
+    heard = imaginary(random, 20)
+    listener = imagine.teach(heard, passes=20)
+    fresh = imaginary(random, 1)[0]
+    said = 1 / (1 + np.exp(-imagine.expected(listener, fresh.played)))
+    assert np.abs(said - fresh.found).mean() < 0.5 * np.abs(fresh.played - fresh.found).mean()
+    off = imagine.errors(listener, heard)
+    frames = imagine.imagined(listener, off, fresh.played, random)
+    assert frames.shape == fresh.played.shape and frames.dtype == np.uint8
+    near = np.corrcoef(frames.ravel(), fresh.found.ravel())[0, 1]
+    assert 0.5 < near < 0.999, "like what would be heard, but not exactly it"
+
+
+def test_what_is_imagined_is_a_take_like_those_that_were_rendered(tmp_path, random):
+    score = scores.from_tune(tunes.TUNES[0], times=4)
+    heard = imaginary(random, 4)
+    listener = imagine.teach(heard, passes=1)
+    torch.save({"weights": listener.state_dict(), "errors": imagine.errors(listener, heard)}, tmp_path / "listener.pt")
+    seconds = [imagine.imagine((tmp_path, score, 1, number, tmp_path / "listener.pt", 0)) for number in (0, 1)]
+    assert imagine.imagine((tmp_path, score, 1, 1, tmp_path / "listener.pt", 0)) == 0, "it is there already"
+    (takes,), _ = train_cover.load_works(tmp_path, "train")
+    assert [len(take.frames) / 5 for take in takes] == pytest.approx(seconds, abs=0.2)
+    assert all(take.when(take.beats[2] + 0.5, random) == pytest.approx(take.seconds[2:4].mean()) for take in takes)
