@@ -3,6 +3,7 @@
     SongprintError
     ├── AudioError          a file that cannot be read as audio
     ├── EncoderError        a model that is missing, damaged or not the one expected
+    ├── FetchError          an input that cannot be fetched, or a callback not be sent
     ├── JobError            a job that cannot be had or changed as wished
     │   ├── DuplicateSession    a job with this session id was submitted already
     │   ├── JobNotFound         no job with that id
@@ -29,6 +30,19 @@ class AudioError(SongprintError):
 
 class EncoderError(SongprintError):
     """A model file is missing, damaged, or not the one that was asked for."""
+
+
+class FetchError(SongprintError):
+    """An input cannot be fetched, or a callback not be sent.
+
+    `code` is one of input_refused, input_not_found, input_too_large, input_unreadable, input_timeout, cancelled,
+    internal; `retry` tells whether it may be otherwise in a minute.
+    """
+
+    def __init__(self, message: str, code: str, *, retry: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry = retry
 
 
 class JobError(SongprintError):

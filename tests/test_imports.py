@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
     {"types", "errors"},
-    {"config", "audio", "decode", "packing", "schema", "service_schema", "sqlite"},
-    {"tags", "samples", "index"},
+    {"config", "audio", "decode", "packing", "schema", "service_schema", "sqlite", "addresses"},
+    {"tags", "samples", "index", "fetch"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers"},
     {"store", "matching", "works"},
