@@ -1,6 +1,7 @@
 """The figures of an evaluation as Markdown, and the page of docs/ that holds them.
 
-The page keeps what people wrote; what stands between `<!-- measured -->` and `<!-- /measured -->` is written here.
+The page keeps what people wrote; what stands between `<!-- measured -->` and `<!-- /measured -->` is written here,
+or between the lines of another such mark.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from lab import answers as kept
 from lab import clips
 from lab.answers import CLOSE, SONGPRINT, VERY_CLOSE, Answer, Run
 
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+MEASURED, TIMELINES = "measured", "timelines"       # marks in a page
+BEGIN, END = f"<!-- {MEASURED} -->", f"<!-- /{MEASURED} -->"
 RATES = (0.01, 0.001, 0.0001)               # false-accept rates
 TOLD = 0.005                                # a speed told within this is right
 BY_CHANCE = 0.05                            # probability from which a difference may be chance
@@ -47,10 +49,11 @@ def check(page: Path) -> None:
     check_page(page)
 
 
-def check_page(page: Path) -> None:
+def check_page(page: Path, mark: str = MEASURED) -> None:
     """PageError where `put` would fail."""
-    if page.exists() and not 0 <= (text := page.read_text(encoding="utf-8")).find(BEGIN) < text.find(END):
-        raise PageError(f"{page} has no lines {BEGIN} and {END} that say where the figures go. Write them into it")
+    begin, end = _lines(mark)
+    if page.exists() and not 0 <= (text := page.read_text(encoding="utf-8")).find(begin) < text.find(end):
+        raise PageError(f"{page} has no lines {begin} and {end} that say where the figures go. Write them into it")
 
 
 def into_page(page: Path, run: Run, answers: Sequence[Answer]) -> None:
@@ -63,14 +66,19 @@ def into_page(page: Path, run: Run, answers: Sequence[Answer]) -> None:
     put(page, f"{text(run, answers)}\n\n{images}", title="How good it is")
 
 
-def put(page: Path, words: str, *, title: str) -> None:
-    """Write `words` between the marks of a page; a page that does not exist is begun with its title."""
-    check_page(page)
+def put(page: Path, words: str, *, title: str, mark: str = MEASURED) -> None:
+    """Write `words` between the lines of a mark of a page; a page that does not exist is begun with its title."""
+    check_page(page, mark)
+    begin, end = _lines(mark)
     before, after = f"# {title}\n\n", "\n"
     if page.exists():
         whole = page.read_text(encoding="utf-8")
-        before, after = whole.split(BEGIN, 1)[0], whole.split(END, 1)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{words}\n\n{END}{after}", encoding="utf-8")
+        before, after = whole.split(begin, 1)[0], whole.split(end, 1)[1]
+    page.write_text(f"{before}{begin}\n\n{words}\n\n{end}{after}", encoding="utf-8")
+
+
+def _lines(mark: str) -> tuple[str, str]:
+    return f"<!-- {mark} -->", f"<!-- /{mark} -->"
 
 
 def text(run: Run, answers: Sequence[Answer]) -> str:
