@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-heavy lab clean
+.PHONY: help demo test test-databases test-heavy lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -18,6 +18,9 @@ demo: $(VENV)/installed  ## name a damaged clip from a small library (your own: 
 test: $(VENV)/ready-to-test  ## style and tests
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "not heavy"
+
+test-databases: $(VENV)/ready-to-test  ## all tests, with a MariaDB and a PostgreSQL server (Debian: installs them)
+	.ci/with-databases $(MAKE) test
 
 test-heavy: $(VENV)/ready-to-test  ## the tests that take minutes
 	$(BIN)/python -m pytest -m heavy

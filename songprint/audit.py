@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from songprint.service_schema import audit, clock, iso, storable
 
 if TYPE_CHECKING:
-    from songprint.sqlite import Database
+    from songprint.database import Database
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 A recording and its embeddings of all kinds are written in one transaction, so it is there as a whole or not at
 all, whatever happens to the process or the machine. What they take is told in `packing.py`.
 
-The statements suit any database that SQLAlchemy knows; what only SQLite needs is in `sqlite.py`.
+Every change first takes the row of `library`, and holds it to the end of its transaction. So changes come one after
+the other in every database, recordings get their ids in the order in which they become visible, and who has read a
+`revision` misses nothing that came before it. Other tables of the same database are not held up by that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,13 +20,13 @@ import numpy as np
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from songprint import __version__, schema, sqlite
-from songprint.errors import LibraryError, LibraryVersionError, RecordingNotFound
+from songprint import __version__, disk, schema
+from songprint.database import Result, open_database
+from songprint.errors import LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
 from songprint.packing import StoredRows, pack_evidence, quantise, restore, unpack_evidence
 from songprint.schema import embeddings, encoders, library, recordings
 from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
-FILE_NAME = "catalogue.sqlite"
 AT_ONCE = 200       # recordings read or removed by one statement: some MB of vectors
 
 
@@ -35,6 +37,7 @@ class State:
     revision: int
     encoders: Mapping[Kind, str]    # whose vectors are searched; a kind of which there are none is not in it
     schema_version: int
+    identity: str = ""              # a word that no other library has
 
     def encoder_id(self, kind: Kind) -> str:
         """The encoder of this kind; empty while nothing of it was ever added."""
@@ -53,28 +56,39 @@ class Totals:
 class Catalog:
     """An open catalogue. Several processes may read and write it at the same time.
 
+    `database` is the URL of a database on a server; without it the catalogue is a SQLite file in the folder. Several
+    machines may share a database, each with a folder of its own, where the index is kept.
+
     With `create` a missing one is made; otherwise that is LibraryNotFound. On a read-only file system it
     opens for reading, and whatever would write raises LibraryError.
     """
 
-    def __init__(self, folder: Path, *, create: bool = False, busy_timeout: float = 30.0) -> None:
+    def __init__(self, folder: Path, *, create: bool = False, busy_timeout: float = 30.0, database: str = "") -> None:
         self.folder = Path(folder)
-        self.file = self.folder / FILE_NAME
-        self._database = sqlite.open_file(self.file, create=create, busy_timeout=busy_timeout)
+        # Other tables, those of jobs and keys for instance, are kept in it too.
+        self.database = open_database(self.folder, database, create=create, busy_timeout=busy_timeout)
         try:
-            self._migrate()
+            self._migrate(create)
+            with disk.in_plain_words(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
         except BaseException:
             self.close()
             raise
 
     @property
-    def database(self) -> sqlite.Database:
-        """For those who keep other tables beside the catalogue's: jobs, keys, usage."""
-        return self._database
-
-    @property
     def readonly(self) -> bool:
-        return self._database.readonly
+        return self.database.readonly
+
+    def change(self, work: Callable[[Connection], Result], *, of_searched: bool = True) -> Result:
+        """Do `work` in a transaction while nobody else changes recordings; again if the database gave it up.
+
+        `of_searched` says that it changes what is searched, so that every index is brought into step.
+        """
+        def one_after_the_other(connection: Connection) -> Result:
+            connection.execute(update(library).values(revision=library.c.revision + int(of_searched)))
+            return work(connection)
+
+        return self.database.write(one_after_the_other)
 
     def add(self, *, tags: Tags, duration: float, source: str, content_hash: str,
             embeddings: Mapping[Kind, Embeddings]) -> Recording | Known:
@@ -84,14 +98,17 @@ class Catalog:
         """
         row = _to_row(tags) | {"duration": duration, "source": _storable(source),
                                "content_hash": content_hash, "added_at": schema.now()}
+        packed = [_packed(kind, made) for kind, made in embeddings.items()]
+
+        def write(connection: Connection) -> Recording:
+            recording_id = connection.execute(insert(recordings).values(row)).inserted_primary_key[0]
+            for each in packed:
+                self._claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
+                connection.execute(insert(schema.embeddings).values(each | {"recording_id": recording_id}))
+            return _to_recording(connection.execute(select(recordings).where(recordings.c.id == recording_id)).one())
+
         try:
-            with self._writing() as connection:
-                recording_id = connection.execute(insert(recordings).values(row)).inserted_primary_key[0]
-                for kind, made in embeddings.items():
-                    self._claim_encoder(connection, kind, made.encoder_id)
-                    connection.execute(insert(schema.embeddings).values(_packed(recording_id, kind, made)))
-                return _to_recording(connection.execute(
-                    select(recordings).where(recordings.c.id == recording_id)).one())
+            return self.change(write)
         except IntegrityError:
             known = self.known(content_hash)
             if known is None:
@@ -101,13 +118,16 @@ class Catalog:
     def remove(self, recording_ids: Iterable[int]) -> None:
         """Forget these recordings: all of them, or none when one of the ids is unknown."""
         wanted = sorted(set(recording_ids))
-        with self._writing() as connection:
+
+        def write(connection: Connection) -> None:
             for ids in _batches(wanted):
                 present = set(connection.scalars(select(recordings.c.id).where(recordings.c.id.in_(ids))))
                 for missing in set(ids) - present:
                     raise _not_found(missing)
                 connection.execute(delete(embeddings).where(embeddings.c.recording_id.in_(ids)))
                 connection.execute(delete(recordings).where(recordings.c.id.in_(ids)))
+
+        self.change(write)
 
     def known(self, content_hash: str) -> int | None:
         """The id of the recording with exactly this content, if there is one."""
@@ -133,7 +153,7 @@ class Catalog:
         Words are looked for in title, artists and album, whether in capitals or not.
         """
         columns = (recordings.c.title, recordings.c.artists, recordings.c.album)
-        holds = [or_(*(func.lower(column).contains(word.lower(), autoescape=True) for column in columns))
+        holds = [or_(*(self.database.folded(column).contains(word.lower(), autoescape=True) for column in columns))
                  for word in query.split()]
         with self._reading() as connection:
             rows = connection.execute(select(recordings).where(and_(True, *holds)).order_by(recordings.c.id))
@@ -149,13 +169,16 @@ class Catalog:
     def assign(self, recording_ids: Sequence[int], work: str, original: int | None = None) -> str:
         """Say of which work recordings are, and which is the original; the name of the work as it is kept."""
         work = _storable(work, recordings.c.work.type.length)
-        with self._database.writing() as connection:
+
+        def write(connection: Connection) -> None:
             chosen = recordings.c.id.in_(recording_ids)
             connection.execute(update(recordings).where(chosen, recordings.c.work != work).values(
                 work=work, original=False))
             if original is not None:
                 connection.execute(update(recordings).where(recordings.c.work == work).values(
                     original=recordings.c.id == original))
+
+        self.change(write, of_searched=False)
         return work
 
     def embeddings(self, kind: Kind, recording_id: int) -> Embeddings:
@@ -188,9 +211,10 @@ class Catalog:
     def state(self) -> State:
         """Cheap enough to ask before every query (0.2 ms)."""
         with self._reading() as connection:
-            revision, version = connection.execute(select(library.c.revision, library.c.schema_version)).one()
+            revision, version, identity = connection.execute(
+                select(library.c.revision, library.c.schema_version, library.c.identity)).one()
             present = connection.execute(select(encoders.c.kind, encoders.c.encoder_id))
-            return State(revision, {Kind(kind): encoder_id for kind, encoder_id in present}, version)
+            return State(revision, {Kind(kind): encoder_id for kind, encoder_id in present}, version, identity)
 
     def totals(self) -> Totals:
         """How many recordings, seconds and segments of each kind there are."""
@@ -231,24 +255,27 @@ class Catalog:
 
     def add_embeddings(self, recording_id: int, made: Mapping[Kind, Embeddings]) -> None:
         """Keep what other encoders made of a recording, beside what is searched now (see `adopt`)."""
-        with self._writing() as connection:
-            connection.execute(insert(embeddings), [_packed(recording_id, kind, each) for kind, each in made.items()])
+        rows = [_packed(kind, each) | {"recording_id": recording_id} for kind, each in made.items()]
+        self.change(lambda connection: connection.execute(insert(embeddings), rows))
 
     def adopt(self, kind: Kind, encoder_id: str) -> None:
         """Search with this encoder from now on, and drop what others made of the recordings it has read."""
         newer = select(embeddings.c.recording_id).where(
             embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id).subquery()
-        with self._writing() as connection:
+
+        def write(connection: Connection) -> None:
             connection.execute(delete(encoders).where(encoders.c.kind == kind.value))
             connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
             connection.execute(delete(embeddings).where(
                 embeddings.c.kind == kind.value, embeddings.c.encoder_id != encoder_id,
                 embeddings.c.recording_id.in_(select(newer.c.recording_id))))
 
+        self.change(write)
+
     def problems(self) -> list[str]:
         """What a full check of the database finds wrong; it reads everything."""
+        found = self.database.problems()
         with self._reading() as connection:
-            found = sqlite.problems(connection)
             rows = connection.execute(select(
                 embeddings.c.recording_id, embeddings.c.count, embeddings.c.dim,
                 func.length(embeddings.c.vectors).label("bytes")))
@@ -258,28 +285,32 @@ class Catalog:
 
     @property
     def bytes_on_disk(self) -> int:
-        return self._database.bytes_on_disk
+        return self.database.bytes_on_disk
 
     def settle(self) -> None:
         """Leave no more on the disk than the catalogue needs, where that can be done at once."""
-        self._database.settle()
+        self.database.settle()
 
     def close(self) -> None:
-        self._database.close()
+        self.database.close()
 
-    def _migrate(self) -> None:
-        with self._named(), self._database.reading() as connection:
+    def _migrate(self, create: bool) -> None:
+        with self.database.reading() as connection, self._named():
             found = schema.version(connection)
             schema.check(found)
         if found == len(schema.STEPS):
             return
+        if not found and not create:
+            raise LibraryNotFound(f"no library in {self.database.name}. Make one with"
+                                  f" `songprint --library {self.folder} add MUSIC`")
         if self.readonly:
-            raise LibraryError(f"the library at {self.folder} was made by an older Songprint and cannot be"
+            raise LibraryError(f"the library at {self.database.name} was made by an older Songprint and cannot be"
                                " brought up to date because it is read-only")
-        more = True
-        while more:
-            with self._named(), self._database.writing() as connection:
-                more = schema.step(connection, __version__)
+        with self.database.migrating():
+            more = True
+            while more:
+                with self.database.writing() as connection, self._named():
+                    more = schema.step(connection, __version__)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -287,19 +318,12 @@ class Catalog:
         try:
             yield
         except LibraryVersionError as error:
-            raise LibraryVersionError(f"cannot open the library at {self.folder}: {error}") from error
+            raise LibraryVersionError(f"cannot open the library at {self.database.name}: {error}") from error
         except LibraryError as error:
-            raise LibraryError(f"cannot open {self.file}: {error}") from error
+            raise LibraryError(f"cannot open {self.database.name}: {error}") from error
 
     def _reading(self):
-        return self._database.reading()
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """One transaction that changes what is searched, or nothing at all."""
-        with self._database.writing() as connection:
-            connection.execute(update(library).values(revision=library.c.revision + 1))
-            yield connection
+        return self.database.reading()
 
     def _claim_encoder(self, connection: Connection, kind: Kind, encoder_id: str) -> None:
         present = connection.scalar(select(encoders.c.encoder_id).where(encoders.c.kind == kind.value))
@@ -308,7 +332,7 @@ class Catalog:
             connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
 
     def _unpacked(self, row: Row, as_stored: bool) -> Embeddings:
-        damaged = LibraryError(f"the embeddings of recording {row.recording_id} in {self.file} are damaged."
+        damaged = LibraryError(f"the embeddings of recording {row.recording_id} in {self.database.name} are damaged."
                                f" Remove the recording and add it again")
         if len(row.vectors) != row.count * row.dim:
             raise damaged
@@ -329,8 +353,8 @@ def _of_kind(kind: Kind, *columns: object) -> Select:
     return select(*columns).join(encoders, _SEARCHED).where(embeddings.c.kind == kind.value)
 
 
-def _packed(recording_id: int, kind: Kind, made: Embeddings) -> dict[str, object]:
-    return {"recording_id": recording_id, "kind": kind.value, "encoder_id": made.encoder_id,
+def _packed(kind: Kind, made: Embeddings) -> dict[str, object]:
+    return {"kind": kind.value, "encoder_id": made.encoder_id,
             "hop": made.hop, "count": len(made), "dim": made.vectors.shape[1],
             "vectors": quantise(made.vectors).tobytes(), "evidence": pack_evidence(kind, made.evidence)}
 

@@ -20,10 +20,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from songprint.address import DatabaseAddress
 from songprint.errors import SettingsError
 from songprint.types import Kind
 
 KINDS = tuple(str(kind) for kind in Kind)
+SECRET = ("database", "secret_key", "callback_key")     # never shown
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESSING = ("virtual", "path")
 GIB = 1 << 30
@@ -127,6 +129,8 @@ class Settings:
     exact_limit: int = 200_000      # segments up to which the search is exact (about 28 hours of music)
     busy_timeout: float = 30.0      # seconds to wait while another process writes to the library
     log_level: str = "warning"
+    # Where the catalogue is kept: empty for a SQLite file in the library folder. It may hold a password.
+    database: str = field(default="", repr=False)
     server: ServerSettings = field(default_factory=ServerSettings)
 
     def __post_init__(self) -> None:
@@ -142,6 +146,8 @@ class Settings:
                'must be ["recording", "cover"], or ["recording"] to do without covers')
         _check(self, self.exact_limit >= 0, "exact_limit", "must be 0 or more (segments)")
         _check(self, self.busy_timeout > 0, "busy_timeout", "must be positive (seconds)")
+        if self.database:
+            DatabaseAddress.parse(self.database)        # says what is wrong with it
         _check(self, self.log_level in LOG_LEVELS, "log_level", f"must be one of {', '.join(LOG_LEVELS)}")
 
     def with_(self, **changes: object) -> Settings:
@@ -240,7 +246,7 @@ def _single(name: str, value: object, wanted: type, origin: str) -> object:
         return _SAID[value.lower()]
     suits = {bool: bool, float: str | int | float, int: str | int}.get(wanted, str)
     if not isinstance(value, suits) or isinstance(value, bool) != (wanted is bool):
-        shown = f"{name}={value!r}" if name not in ("secret_key", "callback_key") else name
+        shown = f"{name}={value!r}" if name not in SECRET else name
         raise SettingsError(f"{shown} in {origin} must be {_IN_WORDS[wanted]}")
     try:
         return wanted(value)

@@ -20,7 +20,7 @@ from songprint.errors import JobNotFound
 from songprint.service_schema import attempts, clock, deliveries, iso, storable
 
 if TYPE_CHECKING:
-    from songprint.sqlite import Database
+    from songprint.database import Database
 
 WAITING, SENDING, DELIVERED, GIVEN_UP = STATES = ("waiting", "sending", "delivered", "given up")
 WAITS = (5, 30, 120, 600, 1800, 7200, 21600)    # seconds before each further attempt, and a little more or less

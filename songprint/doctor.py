@@ -43,9 +43,10 @@ def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
         if encoders.ships(name) or kind is Kind.RECORDING:
             yield _check("encoder" if kind is Kind.RECORDING else f"encoder of {kind}s",
                          lambda name=name: _load_encoder(name))
+    alone = settings.with_(database="")         # the temporary library is no business of a server
     with tempfile.TemporaryDirectory(prefix="songprint-doctor-") as folder:
-        yield _check("new library", lambda: _write_and_read(Path(folder), settings))
-        yield _check("known recording", lambda: _identify_known(Path(folder), settings))
+        yield _check("new library", lambda: _write_and_read(Path(folder), alone))
+        yield _check("known recording", lambda: _identify_known(Path(folder), alone))
     if library is not None:
         yield from _examine_library(library, settings)
 

@@ -28,7 +28,7 @@ from songprint.errors import DuplicateSession, JobNotFound, JobStateError, Queue
 from songprint.service_schema import clock, iso, jobs, milliseconds, sessions, storable
 
 if TYPE_CHECKING:
-    from songprint.sqlite import Database
+    from songprint.database import Database
 
 WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
 ENDED = (FINISHED, FAILED, CANCELLED)
@@ -252,9 +252,10 @@ class Jobs:
         """(job, path) of the uploads that nobody needs any more; those of failed jobs are `kept` some seconds."""
         with self._database.reading() as connection:
             failed_before = clock(connection) - round(1000 * kept)
-            return [(row.id, row.upload) for row in connection.execute(select(jobs.c.id, jobs.c.upload).where(jobs.c.upload.is_not(None), or_(
-                jobs.c.state.in_((FINISHED, CANCELLED)),
-                and_(jobs.c.state == FAILED, jobs.c.finished_at < failed_before))))]
+            unneeded = or_(jobs.c.state.in_((FINISHED, CANCELLED)),
+                           and_(jobs.c.state == FAILED, jobs.c.finished_at < failed_before))
+            return [(row.id, row.upload) for row in connection.execute(
+                select(jobs.c.id, jobs.c.upload).where(jobs.c.upload.is_not(None), unneeded))]
 
     def upload_removed(self, job_id: str) -> None:
         """Remember that there is nothing left to remove."""

@@ -27,7 +27,7 @@ from songprint.service_schema import clock, iso, keys, storable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    from songprint.sqlite import Database
+    from songprint.database import Database
 
 SCOPES = ("identify", "write", "admin")         # each includes those before it
 MASTER_KEY_FILE = "master.key"                  # in the library's folder

@@ -7,24 +7,22 @@ are opened when they are first needed.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from songprint import encoders
+from songprint import disk, encoders
 from songprint.catalog import AT_ONCE, Catalog, State
 from songprint.config import Settings
 from songprint.encoders import SHIPPED, Encoder, EncoderSpec
 from songprint.errors import LibraryFull
 from songprint.index import Index, open_index, segment_ids
-from songprint.sqlite import in_plain_words
 from songprint.types import Embeddings, Kind, LevelStats
 
 log = logging.getLogger(__name__)
@@ -133,8 +131,8 @@ class Level:
                 self._index = None
 
     def _folder(self, state: State) -> Path:
-        """The vectors of another encoder mean something else: each encoder has a folder of its own."""
-        return self.catalog.folder / "index" / (state.encoder_id(self.kind) or f"no-{self.kind}")
+        """The vectors of another encoder mean something else, and the ids of another library too."""
+        return _indexes(self.catalog, state) / (state.encoder_id(self.kind) or f"no-{self.kind}")
 
     def _open_index(self, state: State) -> None:
         if self._index is not None:
@@ -148,7 +146,7 @@ class Level:
         with alone(self.catalog) as mine:
             if mine:
                 log.info("writing the index of %s", self.catalog.folder)
-                with in_plain_words(self.catalog.file):
+                with disk.in_plain_words(self.catalog.folder):
                     self._index.rebuild(lambda: self._segments(sorted(self.catalog.searched(self.kind))))
             return mine
 
@@ -168,35 +166,17 @@ def heard_segments(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.
     return segment_ids(recording_id, positions), made.vectors[positions]
 
 
-@contextmanager
-def alone(catalog: Catalog) -> Iterator[bool]:
-    """True inside for one process at a time: the one that may rewrite what is derived."""
-    if catalog.readonly:
-        yield False
-        return
-    folder = catalog.folder / "index"
-    with in_plain_words(catalog.file):
-        folder.mkdir(exist_ok=True)
-        file = (folder / "lock").open("ab")
-    with file:
-        yield _locked(file.fileno())    # closing the file, or dying, unlocks it
+def alone(catalog: Catalog) -> AbstractContextManager[bool]:
+    """True inside for one process of this machine at a time: the one that may rewrite what is derived here."""
+    return disk.alone(catalog.folder / "index")
 
 
 def delete_other_indexes(catalog: Catalog, state: State) -> None:
     """Delete the indexes of encoders that are no longer used."""
-    for folder in (catalog.folder / "index").iterdir():
+    for folder in _indexes(catalog, state).iterdir():
         if folder.is_dir() and folder.name not in state.encoders.values():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _locked(file: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _indexes(catalog: Catalog, state: State) -> Path:
+    return catalog.folder / "index" / state.identity

@@ -3,11 +3,13 @@
 A catalogue names its schema version in `library.schema_version`. Opening it runs the steps it lacks, each in
 a transaction of its own; an empty database is simply version 0, so new libraries and old ones take the same
 road. To change the tables: change them here, and append a step that does nothing where it is done already,
-for step 1 makes the tables as they are today.
+for step 1 makes the tables as they are today. MariaDB and MySQL make each table for good at once: there a step
+that was interrupted is taken again from its beginning.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -20,23 +22,19 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     String,
     Table,
-    Text,
     false,
     inspect,
     text,
 )
 
 from songprint import service_schema
+from songprint.database.columns import EXACT, Blob, Identifier, LongText
 from songprint.errors import LibraryError, LibraryVersionError
 
 metadata = MetaData()
-
-# SQLite numbers rows by itself only in a column that it calls INTEGER.
-_Id = BigInteger().with_variant(Integer(), "sqlite")
 
 library = Table(
     "library", metadata,                                        # one row
@@ -45,20 +43,23 @@ library = Table(
     Column("revision", BigInteger, nullable=False),             # grows with every change of what is searched
     Column("created_at", String(40), nullable=False),
     Column("songprint_version", String(40), nullable=False),    # that made it
+    Column("identity", String(32), nullable=False, server_default=""),      # a word that no other library has
+    **EXACT,
 )
 
 encoders = Table(
     "encoders", metadata,                                       # whose vectors are searched, of each kind
     Column("kind", String(20), primary_key=True),               # there from the first recording that has that kind
     Column("encoder_id", String(200), nullable=False),
+    **EXACT,
 )
 
 recordings = Table(
     "recordings", metadata,
-    Column("id", _Id, primary_key=True),                        # never used again after a removal
+    Column("id", Identifier, primary_key=True),                 # never used again after a removal
     Column("content_hash", String(128), nullable=False, unique=True),
     Column("title", String(1000), nullable=False),
-    Column("artists", Text, nullable=False),                    # a JSON list of names
+    Column("artists", LongText, nullable=False),                # a JSON list of names
     Column("album", String(1000), nullable=False),
     Column("isrc", String(40), nullable=False),
     Column("track", Integer),
@@ -68,21 +69,22 @@ recordings = Table(
     Column("work", String(200), nullable=False),
     Column("original", Boolean, nullable=False, server_default=false()),    # the user says so, of those of its work
     Column("duration", Float(53), nullable=False),              # seconds
-    Column("source", Text, nullable=False),
+    Column("source", LongText, nullable=False),
     Column("added_at", String(40), nullable=False),             # UTC, ISO 8601
-    sqlite_autoincrement=True,
+    sqlite_autoincrement=True, **EXACT,
 )
 
 embeddings = Table(
     "embeddings", metadata,
-    Column("recording_id", _Id, ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True),
+    Column("recording_id", Identifier, ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True),
     Column("kind", String(20), primary_key=True),
     Column("encoder_id", String(200), primary_key=True),
     Column("hop", Float(53), nullable=False),                   # seconds between rows
     Column("count", Integer, nullable=False),                   # rows
     Column("dim", Integer, nullable=False),
-    Column("vectors", LargeBinary(2**28), nullable=False),      # (count, dim) int8: unit vectors times 127
-    Column("evidence", LargeBinary(2**28)),                     # what a closer look needs, see packing
+    Column("vectors", Blob, nullable=False),                    # (count, dim) int8: unit vectors times 127
+    Column("evidence", Blob),                                   # what a closer look needs, see packing
+    **EXACT,
 )
 
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
@@ -93,7 +95,8 @@ Index("embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embed
 
 
 def _step_1(connection: Connection, songprint_version: str) -> None:
-    metadata.create_all(connection, checkfirst=False)
+    library.create(connection, checkfirst=True)         # first: it tells whose the others are
+    metadata.create_all(connection, checkfirst=True)
     connection.execute(library.insert().values(
         id=1, schema_version=1, revision=0, created_at=now(), songprint_version=songprint_version))
 
@@ -119,7 +122,7 @@ def _step_4(connection: Connection, songprint_version: str) -> None:
         return
     encoders.create(connection, checkfirst=True)
     present = connection.execute(text("SELECT encoder_id FROM library")).scalar_one()
-    if present:
+    if present and not connection.execute(encoders.select()).first():
         connection.execute(encoders.insert().values(kind="recording", encoder_id=present))
 
 
@@ -138,22 +141,29 @@ def _step_6(connection: Connection, songprint_version: str) -> None:
     service_schema.create(connection)
 
 
+def _step_7(connection: Connection, songprint_version: str) -> None:
+    """A name that no other library has: what is derived on other machines and servers is kept under it."""
+    if "identity" not in _columns(connection, "library"):
+        connection.execute(text("ALTER TABLE library ADD COLUMN identity VARCHAR(32) DEFAULT '' NOT NULL"))
+    connection.execute(library.update().where(library.c.identity == "").values(identity=secrets.token_hex(8)))
+
+
 def _columns(connection: Connection, table: str) -> set[str]:
     return {column["name"] for column in inspect(connection).get_columns(table)}
 
 
 # STEPS[n] leads from version n to n + 1
-STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4, _step_5, _step_6]
+STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7]
 
 
 def version(connection: Connection) -> int:
-    """The schema version of what is there: 0 for an empty database."""
+    """The schema version of what is there: 0 for an empty database, or one whose making broke off."""
     tables = inspect(connection).get_table_names()
     if not tables:
         return 0
-    if "library" not in tables:
-        raise LibraryError("its database is not a Songprint catalogue")
-    return connection.execute(text("SELECT schema_version FROM library")).scalar_one()
+    if "library" not in tables or "schema_version" not in _columns(connection, "library"):
+        raise LibraryError("its database is not a Songprint catalogue. Songprint needs a database of its own")
+    return connection.execute(text("SELECT schema_version FROM library")).scalar_one_or_none() or 0
 
 
 def check(found: int) -> None:

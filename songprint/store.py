@@ -7,8 +7,8 @@ two at odds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from songprint import encoders, level
@@ -34,7 +34,8 @@ class Store:
         given = _by_kind(encoder)
         kinds = [kind for kind in SHIPPED if kind in self.settings.kinds and (
             kind in given if given else encoders.ships(SHIPPED[kind]))]
-        self.catalog = Catalog(self.path, create=create, busy_timeout=self.settings.busy_timeout)
+        self.catalog = Catalog(self.path, create=create, busy_timeout=self.settings.busy_timeout,
+                               database=self.settings.database)
         self.levels: Mapping[Kind, Level] = {
             kind: Level(kind, self.catalog, self.settings, given.get(kind)) for kind in kinds}
 
@@ -80,16 +81,23 @@ class Store:
                                    " another process is rebuilding it now")
         level.delete_other_indexes(self.catalog, state)
 
-    def alone(self) -> AbstractContextManager[bool]:
-        """True inside for one process at a time: the one that may rewrite what is derived."""
-        return level.alone(self.catalog)
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """True inside for one process at a time, on all machines: the one that may rewrite what is derived."""
+        with self.catalog.database.alone("rebuild") as of_all, level.alone(self.catalog) as of_this_machine:
+            yield of_all and of_this_machine
 
     def stats(self) -> Stats:
         """What the library holds and takes. Loads neither encoders nor vectors."""
         state, totals = self.catalog.state(), self.catalog.totals()
         levels = tuple(each.stats(state, totals.segments.get(each.kind, 0)) for each in self.levels.values())
-        return Stats(path=str(self.path), recordings=totals.recordings, duration=totals.duration,
-                     catalogue_bytes=self.catalog.bytes_on_disk, levels=levels, schema_version=state.schema_version)
+        return Stats(path=str(self.path), database=self._database_in_words(), recordings=totals.recordings,
+                     duration=totals.duration, catalogue_bytes=self.catalog.bytes_on_disk, levels=levels,
+                     schema_version=state.schema_version)
+
+    def _database_in_words(self) -> str:
+        database = self.catalog.database
+        return f"{database.product} at {database.name}" if self.settings.database else database.product
 
     def close(self) -> None:
         for each in self.levels.values():

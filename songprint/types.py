@@ -384,6 +384,7 @@ class Stats:
     catalogue_bytes: int
     levels: tuple[LevelStats, ...]
     schema_version: int
+    database: str = ""          # what keeps the catalogue, and where; never with a password
 
     @property
     def index_bytes(self) -> int:

@@ -20,7 +20,7 @@ from songprint.errors import SongprintError
 from songprint.service_schema import clock, iso, usage
 
 if TYPE_CHECKING:
-    from songprint.sqlite import Database
+    from songprint.database import Database
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import servers
 import toy
 from commandline import use_toy_encoder
 
 import songprint
+from songprint.catalog import Catalog
 from songprint.library import Library
 from songprint.store import Store
+
+FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_ACCEPTANCE")
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the settings nor the library of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("SONGPRINT_")]:
+    for name in [name for name in os.environ if name.startswith("SONGPRINT_") and name not in FOR_TESTS]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))
 
@@ -35,6 +39,24 @@ def random() -> np.random.Generator:
 def songs(tmp_path: Path) -> list[Path]:
     """Five songs of five seconds in `tmp_path/music`."""
     return toy.write_songs(tmp_path / "music", 5)
+
+
+@pytest.fixture(params=servers.KINDS)
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The setting `database` of an empty database: empty for SQLite, then one on a server of each kind."""
+    if request.param == "sqlite":
+        yield ""
+    else:
+        with servers.new_database(request.param) as url:
+            yield url
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, database_url: str) -> Iterator[Catalog]:
+    """An empty catalogue, on each kind of database."""
+    catalog = Catalog(tmp_path / "library", create=True, database=database_url)
+    yield catalog
+    catalog.close()
 
 
 @pytest.fixture

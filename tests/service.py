@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
+from songprint.database import Database
 from songprint.service_schema import metadata
-from songprint.sqlite import Database
 
 URL = {"type": "url", "url": "https://music.example.org/mix.mp3"}
 CALLBACK = {"url": "http://receiver.example.org:5000//callback", "style": "standard", "secret": "k3y"}

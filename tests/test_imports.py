@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
     {"types", "errors"},
-    {"config", "audio", "decode", "packing", "schema", "service_schema", "sqlite", "addresses"},
+    {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "addresses"},
     {"tags", "samples", "index", "fetch"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers"},

@@ -11,13 +11,6 @@ from songprint.errors import LibraryError, RecordingNotFound
 from songprint.types import Embeddings, Kind, Recording, Tags
 
 
-@pytest.fixture
-def catalog(tmp_path):
-    catalog = Catalog(tmp_path / "library", create=True)
-    yield catalog
-    catalog.close()
-
-
 def add(catalog: Catalog, title: str, **tags) -> Recording:
     made = Embeddings(np.eye(4, dtype=np.float32), 0.5, "toy-1")
     number = len(catalog.recordings())

@@ -234,6 +234,7 @@ def print_stats(stats: Stats) -> None:
     kept = stats.catalogue_bytes + stats.index_bytes
     print_fields({
         "library": stats.path,
+        "database": stats.database,
         "recordings": f"{stats.recordings:,}",
         "music": duration(stats.duration),
         "catalogue on disk": size(stats.catalogue_bytes),

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, create_engine, event, func
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from songprint.errors import LibraryError, LibraryFull, LibraryNotFound
+from songprint import disk
+from songprint.database import Result
+from songprint.errors import LibraryError, LibraryNotFound
 
 log = logging.getLogger(__name__)
 
-NEARLY_NOTHING = 256 * 1024     # bytes left on a disk on which SQLite calls a full disk an "I/O error"
+FILE_NAME = "catalogue.sqlite"
 
 
-class Database:
-    """An open file with transactions that read and transactions that write."""
+class SqliteDatabase:
+    """An open file; see `Database`."""
+
+    product = f"SQLite {sqlite3.sqlite_version}"
 
     def __init__(self, file: Path, *, mode: str, busy_timeout: float) -> None:
-        self.file = file
+        self.file, self.name = file, str(file)
         self.readonly = mode not in ("rw", "rwc")
         self._mode = mode
         self._busy_timeout = busy_timeout
@@ -47,6 +51,29 @@ class Database:
             raise _explained("readonly", self.file)
         with in_plain_words(self.file), self._writer.begin() as connection:
             yield connection
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a transaction that writes. It is the only one, and so never given up for another."""
+        with self.writing() as connection:
+            return work(connection)
+
+    def migrating(self) -> AbstractContextManager[None]:
+        """Nothing to do: every transaction that writes is alone."""
+        return nullcontext()
+
+    def alone(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
+        """True inside for one holder of this name at a time: a file is used by one machine."""
+        return disk.alone(self.file.parent / "index", f"lock-{name}", wait)
+
+    def folded(self, text: ColumnElement[str]) -> ColumnElement[str]:
+        """By Python's own `lower`, see `_connect`."""
+        return func.lower(text)
+
+    def problems(self) -> list[str]:
+        """What SQLite's own check of the whole file finds."""
+        with self.reading() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            return [line for line in found if line != "ok"]
 
     @property
     def bytes_on_disk(self) -> int:
@@ -106,7 +133,7 @@ class Database:
 _QUERY = {"rw": "mode=rw", "rwc": "mode=rwc", "ro": "mode=ro", "immutable": "mode=ro&immutable=1"}
 
 
-def open_file(file: Path, *, create: bool, busy_timeout: float) -> Database:
+def open_file(file: Path, *, create: bool, busy_timeout: float) -> SqliteDatabase:
     """Open the catalogue in a library's folder, for writing where that is possible, else for reading."""
     folder = file.parent
     with in_plain_words(file):
@@ -127,28 +154,22 @@ def open_file(file: Path, *, create: bool, busy_timeout: float) -> Database:
         return _tried(file, "immutable", busy_timeout)
 
 
-def problems(connection: Connection) -> list[str]:
-    """What SQLite's own check of the whole file finds."""
-    found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-    return [line for line in found if line != "ok"]
-
-
 @contextmanager
 def in_plain_words(file: Path) -> Iterator[None]:
     """Turn the errors of SQLite and of the file system into a LibraryError that says what to do."""
     try:
-        yield
+        with disk.in_plain_words(file.parent):
+            yield
     except IntegrityError:
-        raise                               # the catalogue's own business
+        raise                               # the business of whoever wrote
     except (DBAPIError, sqlite3.Error) as error:
         raise _explained(str(getattr(error, "orig", None) or error), file) from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise _explained("disk is full" if full else error.strerror or str(error), file) from error
+    except NoConnectionFree as error:
+        raise _explained("locked", file) from error
 
 
-def _tried(file: Path, mode: str, busy_timeout: float) -> Database:
-    database = Database(file, mode=mode, busy_timeout=busy_timeout)
+def _tried(file: Path, mode: str, busy_timeout: float) -> SqliteDatabase:
+    database = SqliteDatabase(file, mode=mode, busy_timeout=busy_timeout)
     try:
         with database.reading() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar()
@@ -184,9 +205,8 @@ def _nothing_there(folder: Path) -> LibraryNotFound:
 
 def _explained(said: str, file: Path) -> LibraryError:
     folder = file.parent
-    if "disk is full" in said or ("disk I/O error" in said and _space_left(folder) < NEARLY_NOTHING):
-        return LibraryFull(f"the disk that holds {folder} is full. What was added before is safe:"
-                           " make room and run the command again")
+    if "disk is full" in said or ("disk I/O error" in said and disk.nearly_full(folder)):
+        return disk.full(folder)
     if "not a database" in said or "malformed" in said:
         return LibraryError(f"{file} is damaged or no catalogue (SQLite: {said})."
                             " Put a backup in its place, or add the music to a new library")
@@ -196,10 +216,3 @@ def _explained(said: str, file: Path) -> LibraryError:
     if "readonly" in said:
         return LibraryError(f"the library at {folder} is read-only: it can be searched, not changed")
     return LibraryError(f"cannot use the library at {folder}: {said}")
-
-
-def _space_left(folder: Path) -> int:
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return NEARLY_NOTHING

@@ -1,0 +1,15 @@
+"""Types and options of columns and tables that mean the same in every database."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Integer, LargeBinary, Text
+from sqlalchemy.dialects.mysql import LONGBLOB, MEDIUMTEXT
+
+# SQLite numbers rows by itself only in a column that it calls INTEGER.
+Identifier = BigInteger().with_variant(Integer(), "sqlite")
+LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")        # theirs ends at 64 KB otherwise
+Blob = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
+
+# For `Table(..., **EXACT)`: text is equal only if every letter is, capitals and accents too, as elsewhere.
+EXACT = {f"{name}_{option}": value for name in ("mysql", "mariadb")
+         for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))}
