@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +19,7 @@ import numpy as np
 
 from lab import copies
 from lab.corpus import SAMPLE_RATE, VERSIONS, Track, load_pcm, load_tracks
+from lab.processes import work_off
 from lab.render_covers import split_of
 from lab.train_tonal import disguised, shifted
 from songprint.encoders import WEIGHTS, tonal
@@ -96,15 +94,8 @@ def main() -> None:
     real = [(options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
             for track in load_tracks(options.data, "train") if track.path and track.name not in versions
             for number in range(3)]
-    began, done = time.monotonic(), 0.0
-    with ProcessPoolExecutor(options.processes) as pool:
-        for function, jobs in ((_rendered, rendered), (_real, real)):
-            jobs = [job for job in jobs if not job[-1].exists()]
-            for number, seconds in enumerate(pool.map(function, jobs, chunksize=2), 1):
-                done += seconds
-                if number % 50 == 0:
-                    print(f"{number}/{len(jobs)}: {done / (time.monotonic() - began):.0f}x real time",
-                          file=sys.stderr, flush=True)
+    for function, jobs in ((_rendered, rendered), (_real, real)):
+        work_off(function, [job for job in jobs if not job[-1].exists()], options.processes)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 
 from lab import perform, renditions, scores
 from lab.cover_network import Turning
+from lab.processes import work_off
 from lab.render_covers import LABELS_PER_SECOND, split_of
 from lab.scores import Score
 from songprint.encoders.tonal import CHANNELS, COLUMNS
@@ -169,13 +168,7 @@ def main() -> None:
     torch.save({"weights": listener.state_dict(), "errors": errors(listener, heard)}, model)
     jobs = [(options.tonal, score, work, number, model, options.seed) for number in range(options.takes)
             for work, score in enumerate(scores.load(options.scores)) if split_of(work) == "train"]
-    began, done = time.monotonic(), 0.0
-    with ProcessPoolExecutor(options.processes) as pool:
-        for number, seconds in enumerate(pool.map(imagine, jobs, chunksize=4), 1):
-            done += seconds
-            if number % 200 == 0:
-                print(f"{number}/{len(jobs)}: {done / 3600:.0f} h, {done / (time.monotonic() - began):.0f}x real time",
-                      file=sys.stderr, flush=True)
+    work_off(imagine, jobs, options.processes)
 
 
 if __name__ == "__main__":

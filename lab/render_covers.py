@@ -15,14 +15,13 @@ import argparse
 import json
 import os
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from lab import perform, renditions, scores
 from lab.corpus import SOUNDFONTS
+from lab.processes import work_off
 from lab.scores import Score
 
 LABELS_PER_SECOND = 5
@@ -100,13 +99,7 @@ def main() -> None:
     fonts = {split: fonts_of(options.data / "packages", split) for split in options.splits.split(",")}
     jobs = [(options.out, score, work, number, fonts[split_of(work)], options.seed)
             for number in range(options.renditions) for work, score in enumerate(works) if split_of(work) in fonts]
-    began, done = time.monotonic(), 0.0
-    with ProcessPoolExecutor(options.processes) as pool:
-        for number, seconds in enumerate(pool.map(render, jobs, chunksize=4), 1):
-            done += seconds
-            if number % 50 == 0:
-                print(f"{number}/{len(jobs)}: {done / 3600:.1f} h, {done / (time.monotonic() - began):.0f}x real time",
-                      file=sys.stderr, flush=True)
+    work_off(render, jobs, options.processes)
     if options.files:
         for split in fonts:
             write_files(options.out, split, options.files)

@@ -12,9 +12,6 @@ and nothing is unpickled.
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lab.corpus import Track, load_tracks
+from lab.processes import work_off
 from songprint import audio
 
 SAMPLE_RATE = 44100
@@ -123,14 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tracks = [track for track in load_tracks(options.data, "train") if track.path]
-    began, done = time.monotonic(), 0.0
-    with ProcessPoolExecutor(options.processes) as pool:
-        jobs = [(options.out, track, options.seconds) for track in tracks]
-        for number, seconds in enumerate(pool.map(_one, jobs), 1):
-            done += seconds
-            if number % 10 == 0:
-                print(f"{number}/{len(tracks)}: {done / (time.monotonic() - began):.0f}x real time",
-                      file=sys.stderr, flush=True)
+    work_off(_one, [(options.out, track, options.seconds) for track in tracks], options.processes)
 
 
 if __name__ == "__main__":
