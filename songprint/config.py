@@ -127,6 +127,7 @@ class Settings:
     threshold: float | None = None  # confidence from which a match is an answer; None: the one for that share
     kinds: tuple[str, ...] = KINDS  # of match: without "cover" adding takes half the time and less room
     exact_limit: int = 200_000      # segments up to which the search is exact (about 28 hours of music)
+    shortest_segment: float = 3.0   # seconds: of a long recording shorter bits of songs are not told
     busy_timeout: float = 30.0      # seconds to wait while another process writes to the library
     log_level: str = "warning"
     # Where the catalogue is kept: empty for a SQLite file in the library folder. It may hold a password.
@@ -145,6 +146,7 @@ class Settings:
         _check(self, Kind.RECORDING in self.kinds and set(self.kinds) <= set(KINDS), "kinds",
                'must be ["recording", "cover"], or ["recording"] to do without covers')
         _check(self, self.exact_limit >= 0, "exact_limit", "must be 0 or more (segments)")
+        _check(self, self.shortest_segment >= 0, "shortest_segment", "must be 0 or more (seconds)")
         _check(self, self.busy_timeout > 0, "busy_timeout", "must be positive (seconds)")
         if self.database:
             DatabaseAddress.parse(self.database)        # says what is wrong with it

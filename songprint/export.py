@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
 
-from songprint.explain import Explanation
 from songprint.types import (
     AddReport,
     Gap,
     Interval,
+    Kind,
     Match,
     Played,
     RebuildReport,
@@ -22,9 +23,14 @@ from songprint.types import (
     Section,
     Segment,
     Song,
+    Sound,
     Stats,
+    Tags,
     Timeline,
 )
+
+if TYPE_CHECKING:
+    from songprint.explain import Explanation
 
 Object = dict[str, object]
 
@@ -106,6 +112,34 @@ def played_object(song: Played, segments: list[Segment]) -> Object:
 
 def gap_object(gap: Gap) -> Object:
     return {**interval_object(gap.heard), "sound": str(gap.sound), "unknown": gap.unknown}
+
+
+def timeline_from_object(value: Object) -> Timeline:
+    """The timeline that `timeline_object` was made of, to the millisecond."""
+    return Timeline(
+        segments=[segment_from_object(each) for each in value["segments"]],
+        gaps=[Gap(_interval(each), Sound(each["sound"]), each["unknown"]) for each in value["gaps"]],
+        duration=value["duration"], thresholds={Kind(kind): each for kind, each in value["thresholds"].items()},
+        searched=value["searched"], elapsed=value["elapsed"], source=value["source"], complete=value["complete"],
+        warnings=tuple(value["warnings"]))
+
+
+def segment_from_object(value: Object) -> Segment:
+    original = value["original"]
+    return Segment(
+        recording_from_object(value["recording"]), Kind(value["kind"]), value["confidence"], _interval(value),
+        Interval(value["reference_start"], value["reference_end"]), value["speed"], value["key_shift"],
+        recording_from_object(original) if original else None)
+
+
+def recording_from_object(value: Object) -> Recording:
+    tags = {field.name: value[field.name] for field in fields(Tags)}
+    return Recording(value["id"], Tags(**tags | {"artists": tuple(tags["artists"])}), value["duration"],
+                     value["source"], value["content_hash"], value["added_at"])
+
+
+def _interval(value: Object) -> Interval:
+    return Interval(value["start"], value["end"])
 
 
 def explanation_object(explanation: Explanation) -> Object:

@@ -10,13 +10,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from songprint import audio, explain, identify, ingest, renditions, samples, works
+from songprint import audio, explain, identify, ingest, renditions, samples, scan, works
 from songprint.config import Settings
 from songprint.encoders import Encoder
 from songprint.explain import Explanation
 from songprint.ingest import OnProgress
+from songprint.scan import OnProgress as OnScan
 from songprint.store import Store
-from songprint.types import AddReport, Match, RebuildReport, Recording, Report, Stats
+from songprint.types import AddReport, Match, RebuildReport, Recording, Report, Stats, Timeline
 
 
 class Library:
@@ -54,6 +55,14 @@ class Library:
             clip, name = audio.blocks(source, rate, on_warning=warnings.append), _name(source)
         report = identify.identify(clip, self.store, top=top, source=name, settings=self.store.settings)
         return replace(report, warnings=(*warnings, *report.warnings))
+
+    def scan(self, source: str | Path | BinaryIO, *, on_progress: OnScan | None = None, resume: Path | None = None
+             ) -> Timeline:
+        """The songs in a recording of any length, when they are heard and which part of them; see `scan.scan`.
+
+        `resume` is a file in which is kept what was found so far: a scan that was stopped goes on there.
+        """
+        return scan.scan(self.store, source, name=_name(source), on_progress=on_progress, resume=resume)
 
     def recordings(self, query: str = "") -> list[Recording]:
         """All recordings, or those with every word of `query` in title, artists or album."""

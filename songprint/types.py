@@ -298,6 +298,16 @@ class Timeline:
         return bool(self.segments)
 
 
+@dataclass(frozen=True)
+class ScanProgress:
+    """How far a scan is."""
+
+    seconds_done: float
+    seconds_total: float | None     # None where the file does not say how long it is
+    segments: int               # that were found and will not change any more
+    elapsed: float              # seconds since the start
+
+
 def covered(intervals: Iterable[Interval]) -> float:
     """Seconds that lie in at least one of the intervals.
 

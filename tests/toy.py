@@ -91,6 +91,9 @@ class ToyCoverEncoder:
         frames = _pitch_classes(samples)
         return Embeddings(self.embed(frames), 5.0, self.id, frames), len(samples) / SAMPLE_RATE
 
+    def frames(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
+        return self.encode_stream(blocks)[0].evidence
+
     def embed(self, frames: np.ndarray) -> np.ndarray:
         """Tonal frames (n, 48) -> (m, 256)."""
         last = max(0, len(frames) - 100)

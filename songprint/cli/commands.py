@@ -53,7 +53,7 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
     are added all the same.
     """
     kept = 0
-    with _open(common, create=True) as library:
+    with open_library(common, create=True) as library:
         try:
             with progress.shown("adding", quiet=common.quiet) as show_progress:
 
@@ -73,7 +73,7 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
     if common.json:
         from songprint.export import add_objects
 
-        _print_json(add_objects(report))
+        print_json(add_objects(report))
     elif not common.quiet:
         print(output.summary(report))
     return FAILED if report.skipped else DONE
@@ -91,12 +91,12 @@ def identify(common: Common, clips: Sequence[str], top: int) -> int:
     Exit status: 0 if every clip was named, 1 if one was not, 2 if one could not be read.
     """
     statuses = []
-    with _open(common) as library:
+    with open_library(common) as library:
         for clip in clips:
             try:
                 report = library.identify(sys.stdin.buffer if clip == "-" else clip, top=top)
             except SongprintError as error:
-                _show_failure(common, clip, error)
+                show_failure(common, clip, error)
                 statuses.append(FAILED)
             else:
                 _show_report(common, clip, report)
@@ -108,28 +108,28 @@ def _show_report(common: Common, clip: str, report: Report) -> None:
     if common.json:
         from songprint.export import report_object
 
-        _print_json([report_object(report)])
+        print_json([report_object(report)])
     else:
         output.print_report(report, clip)
     sys.stdout.flush()          # an answer is seen at once, also through a pipe
 
 
-def _show_failure(common: Common, clip: str, error: SongprintError) -> None:
+def show_failure(common: Common, clip: str, error: SongprintError) -> None:
     output.say(f"songprint: {error}")
     if common.json:             # a line for every clip, so that lines can be laid beside clips
-        _print_json([{"source": clip, "error": str(error)}])
+        print_json([{"source": clip, "error": str(error)}])
 
 
 @command("list")
 @click.argument("query", default="")
 def list_(common: Common, query: str) -> None:
     """List the recordings; with QUERY those with it in title, artist or album."""
-    with _open(common) as library:
+    with open_library(common) as library:
         recordings = library.recordings(query)
     if common.json:
         from songprint.export import recording_object
 
-        _print_json(map(recording_object, recordings))
+        print_json(map(recording_object, recordings))
     else:
         output.print_recordings(recordings)
 
@@ -138,12 +138,12 @@ def list_(common: Common, query: str) -> None:
 @click.argument("recording_id", metavar="ID", type=int)
 def show(common: Common, recording_id: int) -> None:
     """Show everything known about one recording."""
-    with _open(common) as library:
+    with open_library(common) as library:
         recording = library.recording(recording_id)
     if common.json:
         from songprint.export import recording_object
 
-        _print_json([recording_object(recording)])
+        print_json([recording_object(recording)])
     else:
         output.print_recording(recording)
 
@@ -155,13 +155,13 @@ def remove(common: Common, recording_ids: Sequence[int]) -> None:
 
     If one id is unknown, nothing is removed.
     """
-    with _open(common) as library:
+    with open_library(common) as library:
         removed = [library.recording(recording_id) for recording_id in dict.fromkeys(recording_ids)]
         library.remove([recording.id for recording in removed])
     if common.json:
         from songprint.export import recording_object
 
-        _print_json(map(recording_object, removed))
+        print_json(map(recording_object, removed))
     elif not common.quiet:
         for recording in removed:
             print(output.printable(f"removed {recording.id}: {recording.name}"))
@@ -178,11 +178,11 @@ def link(common: Common, recording_ids: Sequence[int], work: str | None, origina
     Answers then name the song by its original: the one given here, else the earliest by its year, else the one that
     was added first.
     """
-    with _open(common) as library:
+    with open_library(common) as library:
         work = library.link(recording_ids, work, original=original)
         linked = library.store.catalog.recordings_of([work])
     if common.json:
-        _print_json([{"work": work, "recordings": [recording.id for recording in linked]}])
+        print_json([{"work": work, "recordings": [recording.id for recording in linked]}])
     elif not common.quiet:
         print(output.printable(f"{work}: {', '.join(f'{each.id} {each.name}' for each in linked)}"))
 
@@ -191,7 +191,7 @@ def link(common: Common, recording_ids: Sequence[int], work: str | None, origina
 @click.argument("recording_ids", nargs=-1, required=True, metavar="ID...", type=int)
 def unlink(common: Common, recording_ids: Sequence[int]) -> None:
     """Forget of which song recordings are."""
-    with _open(common) as library:
+    with open_library(common) as library:
         for recording_id in recording_ids:
             library.unlink(recording_id)
 
@@ -206,12 +206,12 @@ def covers(common: Common, recording_id: int) -> int:
 
     Exit status: 0 if there are any, 1 if not.
     """
-    with _open(common) as library:
+    with open_library(common) as library:
         found = library.covers(recording_id)
     if common.json:
         from songprint.export import match_object
 
-        _print_json(map(match_object, found))
+        print_json(map(match_object, found))
     elif found:
         output.print_renditions(found)
     else:
@@ -231,14 +231,14 @@ def explain(common: Common, query: str, recording_id: int, plot: str | None) -> 
 
     Exit status: 0 if parts correspond, 1 if none do.
     """
-    with _open(common) as library:
+    with open_library(common) as library:
         explanation = library.explain(int(query) if query.isdecimal() else query, recording_id)
     if plot:
         explanation.draw(plot)
     if common.json:
         from songprint.export import explanation_object
 
-        _print_json([explanation_object(explanation)])
+        print_json([explanation_object(explanation)])
     elif explanation.alignment:
         output.print_explanation(explanation)
     else:
@@ -254,7 +254,7 @@ def rebuild(common: Common, reencode: bool) -> int:
 
     Exit status: 0 if all is well, 2 if files could not be read again; those recordings are not found.
     """
-    with _open(common) as library:
+    with open_library(common) as library:
         with progress.shown("reading", quiet=common.quiet) as show_progress:
             report = library.rebuild(reencode=reencode, on_progress=show_progress)
         held = library.stats()
@@ -262,7 +262,7 @@ def rebuild(common: Common, reencode: bool) -> int:
     if common.json:
         from songprint.export import rebuild_objects
 
-        _print_json(rebuild_objects(report))
+        print_json(rebuild_objects(report))
     elif not common.quiet:
         print(f"rebuilt: {output.counted(held.recordings, 'recording')}, "
               f"{output.counted(sum(level.segments for level in held.levels), 'segment')}, "
@@ -273,12 +273,12 @@ def rebuild(common: Common, reencode: bool) -> int:
 @command("stats")
 def stats(common: Common) -> None:
     """What the library holds and what it takes."""
-    with _open(common) as library:
+    with open_library(common) as library:
         held = library.stats()
     if common.json:
         from songprint.export import stats_object
 
-        _print_json([stats_object(held)])
+        print_json([stats_object(held)])
     else:
         output.print_stats(held)
 
@@ -298,13 +298,13 @@ def doctor(common: Common) -> int:
     for check in checks.examine(settings, library=settings.library if asked_for else None):
         passed &= check.passed
         if common.json:
-            _print_json([{"check": check.name, "passed": check.passed, "detail": check.detail}])
+            print_json([{"check": check.name, "passed": check.passed, "detail": check.detail}])
         elif not (common.quiet and check.passed):
             output.print_check(check.passed, check.name, check.detail)
     return DONE if passed else FAILED
 
 
-def _open(common: Common, *, create: bool = False) -> Library:
+def open_library(common: Common, *, create: bool = False) -> Library:
     _log(common)
     return common.open(create=create)
 
@@ -315,7 +315,7 @@ def _log(common: Common) -> None:
     logging.getLogger("songprint").setLevel(level)
 
 
-def _print_json(objects) -> None:
+def print_json(objects) -> None:
     from songprint.export import to_json
 
     output.prepare(sys.stdout, json=True)

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from songprint.explain import Explanation
-    from songprint.types import AddReport, Interval, LevelStats, Match, Recording, Report, Section, Skipped, Stats
+    from songprint.types import (
+        AddReport,
+        Interval,
+        LevelStats,
+        Match,
+        Recording,
+        Report,
+        Section,
+        Segment,
+        Skipped,
+        Stats,
+    )
 
 SAME_SPEED = 0.003      # less is within the error of the measurement
 SAME_KEY = 0.1          # semitones
@@ -104,17 +115,17 @@ def print_report(report: Report, name: str) -> None:
     for warning in report.warnings:
         say(f"songprint: {name}: {warning}")
     for match in report.matches:
-        named = _text((name, "bold"), ": ", (match.recording.name, "bold green"))
+        named = text((name, "bold"), ": ", (match.recording.name, "bold green"))
         if screen.is_terminal:
             screen.print(named)
-            screen.print(_text("    ", details(match)))
+            screen.print(text("    ", details(match)))
         else:
-            screen.print(named + _text(", ", details(match)))
+            screen.print(named + text(", ", details(match)))
     if not report.matches:
-        screen.print(_text((name, "bold"), ": ", ("no match", "yellow"), f": {report.reason}"))
+        screen.print(text((name, "bold"), ": ", ("no match", "yellow"), f": {report.reason}"))
     for candidate in report.candidates:
         unsure = f"{name}: not sure enough to name: {candidate.recording.name}, {details(candidate)}"
-        screen.print(_text((unsure, "dim")))
+        screen.print(text((unsure, "dim")))
 
 
 def details(match: Match) -> str:
@@ -131,7 +142,7 @@ def details(match: Match) -> str:
     return ", ".join([*parts, *changed, heard])
 
 
-def changes_of_a_cover(match: Match) -> list[str]:
+def changes_of_a_cover(match: Match | Segment) -> list[str]:
     """`+4 semitones`, `-10 % tempo`: players choose keys from the piano, and no tempo to the per mille."""
     return [f"{round(match.key_shift):+} semitones"] * (match.key_shift != 0) + (
         [f"{100 * (match.speed - 1):+.0f} % tempo"] * (abs(match.speed - 1) >= SAME_TEMPO))
@@ -160,14 +171,14 @@ def print_renditions(matches: Iterable[Match]) -> None:
         parts = [kind, f"{int(match.confidence)} % sure", *changes_of_a_cover(match)]
         if match.work:
             parts.append(f"of {match.work!r}")
-        screen.print(_text(f"{match.recording.id:>6}  ", (match.recording.name, "bold green"), f", {', '.join(parts)}"))
+        screen.print(text(f"{match.recording.id:>6}  ", (match.recording.name, "bold green"), f", {', '.join(parts)}"))
         print_sections(match.sections)
 
 
 def print_sections(sections: Iterable[Section]) -> None:
     screen = console()
     for section in sections:
-        screen.print(_text((f"        {between(section.query)} is {between(section.reference)} of the other", "dim")))
+        screen.print(text((f"        {between(section.query)} is {between(section.reference)} of the other", "dim")))
 
 
 def between(interval: Interval) -> str:
@@ -202,8 +213,8 @@ def print_recordings(recordings: Iterable[Recording]) -> None:
     for column in ("title", "artists", "album"):
         table.add_column(column, overflow="fold")
     for recording in recordings:
-        table.add_row(str(recording.id), duration(recording.duration), _text(recording.title),
-                      _text(", ".join(recording.artists)), _text(recording.tags.album))
+        table.add_row(str(recording.id), duration(recording.duration), text(recording.title),
+                      text(", ".join(recording.artists)), text(recording.tags.album))
     screen.print(table)
 
 
@@ -262,12 +273,12 @@ def print_fields(fields: dict[str, object]) -> None:
     known = {name: value for name, value in fields.items() if value not in (None, "")}
     width = max(map(len, known))
     for name, value in known.items():
-        screen.print(_text((f"{name + ':':<{width + 1}} ", "dim"), str(value)))
+        screen.print(text((f"{name + ':':<{width + 1}} ", "dim"), str(value)))
 
 
 def print_check(passed: bool, name: str, detail: str) -> None:
     mark = ("✓", "green") if passed else ("✗", "bold red")
-    console().print(_text(mark, f" {name}: {detail}"))
+    console().print(text(mark, f" {name}: {detail}"))
 
 
 def say_skipped(files: Iterable[Skipped]) -> None:
@@ -290,7 +301,7 @@ def summary(report: AddReport) -> str:
     return ", ".join(parts)
 
 
-def _text(*parts: str | tuple[str, str]) -> Text:
+def text(*parts: str | tuple[str, str]) -> Text:
     from rich.text import Text
 
     text = Text()

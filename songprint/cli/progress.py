@@ -1,4 +1,4 @@
-"""The progress of `add`: a bar on a terminal, a line now and then elsewhere, on stderr."""
+"""The progress of `add` and `scan`: a bar on a terminal, a line now and then elsewhere, on stderr."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from songprint.cli.output import console, counted, duration, say
+from songprint.cli.output import console, counted, duration, printable, say
 
 if TYPE_CHECKING:
-    from songprint.types import Progress
+    from songprint.types import Progress, ScanProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -30,6 +31,44 @@ def shown(verb: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
             yield show
     else:
         yield _lines(verb)
+
+
+@contextmanager
+def scanning(name: str, *, quiet: bool) -> Iterator[Callable[[ScanProgress], None]]:
+    """The same for a scan: the bar is the length of the recording, where its file says that."""
+    if quiet:
+        yield lambda progress: None
+    elif sys.stderr.isatty():
+        from rich import progress as rich
+
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TextColumn("{task.fields[status]}"))
+        with rich.Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+            task = bar.add_task(printable(Path(name).name), total=None, status="")
+            yield lambda progress: bar.update(task, total=progress.seconds_total, completed=progress.seconds_done,
+                                              status=scan_status(progress))
+    else:
+        last = time.monotonic()
+
+        def show(progress: ScanProgress) -> None:
+            nonlocal last
+            if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                say(f"scanning {name}: {scan_status(progress)}")
+
+        yield show
+
+
+def scan_status(progress: ScanProgress) -> str:
+    """`0:12:00 of 1:00:00  12 songs so far  180x real time  0:16 left`"""
+    total = progress.seconds_total
+    parts = [duration(progress.seconds_done) + (f" of {duration(total)}" if total else ""),
+             f"{counted(progress.segments, 'segment')} so far"]
+    if progress.elapsed > 0:
+        speed = progress.seconds_done / progress.elapsed
+        parts.append(f"{speed:,.0f}x real time")
+        if total and speed:
+            parts.append(f"{duration((total - progress.seconds_done) / speed)} left")
+    return "  ".join(parts)
 
 
 @contextmanager

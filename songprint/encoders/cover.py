@@ -64,6 +64,10 @@ class CoverEncoder:
         frames, duration = tonal.frames(blocks, self._activations)
         return Embeddings(self.embed(frames), self.spec.hop, self.spec.id, frames), duration
 
+    def frames(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
+        """Blocks of samples -> the tonal frames (n, 48) uint8 alone."""
+        return tonal.frames(blocks, self._activations)[0]
+
     def embed(self, frames: np.ndarray) -> np.ndarray:
         """Tonal frames (n, 48) uint8 -> (m, 256) float32 unit rows, one for each window.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
@@ -131,13 +131,23 @@ def hypotheses(query: Query, level: Level, window: np.ndarray, leave_out: Collec
 
     `leave_out` pretends that the library lacks some recordings.
     """
-    spec, hop = level.spec, query.embeddings.hop
-    times, vectors = query.times(window), query.embeddings.vectors[window]
-    ids, cosines = level.index.search(vectors, MANY if leave_out else NEIGHBOURS)
+    ids, cosines = level.index.search(query.embeddings.vectors[window], MANY if leave_out else NEIGHBOURS)
     if leave_out:
         ids, cosines = _without(leave_out, ids, cosines)
-    candidates = align.vote(ids, cosines, times, spec.hop, most=VERIFIED)
-    references = level.embeddings_of({candidate.recording_id for candidate in candidates})
+    return from_neighbours(query, level, window, ids, cosines, level.embeddings_of)
+
+
+def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndarray, cosines: np.ndarray,
+                    embeddings_of: Callable[[Collection[int]], Mapping[int, Embeddings]], *, verified: int = VERIFIED
+                    ) -> list[Hypothesis]:
+    """The same from the nearest segments `ids, cosines (m, k)` of each segment of the window.
+
+    `embeddings_of` gives what is stored of recordings, `verified` is the number of candidates that are looked at.
+    """
+    spec, hop = level.spec, query.embeddings.hop
+    times, vectors = query.times(window), query.embeddings.vectors[window]
+    candidates = align.vote(ids, cosines, times, spec.hop, most=verified)
+    references = embeddings_of({candidate.recording_id for candidate in candidates})
     layout = align.Layout(times, spec.hop, spec.window)
     lines = [align.verify(vectors, layout, references[candidate.recording_id], candidate)
              for candidate in candidates if candidate.recording_id in references]     # not removed since the search

@@ -1,0 +1,141 @@
+"""RecordingEar: hears something long, block by block, and tells which recordings are heard when."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from songprint import confidence
+from songprint.confidence import Calibration
+from songprint.encoders.streams import VectorStream
+from songprint.level import Level
+from songprint.matching import courses, presence
+from songprint.matching.courses import EVERY, HOP, NEIGHBOURS, WINDOW, Hit
+from songprint.matching.presence import Stretch
+from songprint.matching.recordings import Query
+from songprint.types import Embeddings, Interval, Kind, Recording, Segment
+
+REACH = 60.0                # seconds that a course is followed beyond its hits
+REMEMBERED = 64             # recordings whose embeddings are kept at hand
+PLAUSIBLE = 0.0             # log-odds of the best hit of a course that is worth reading
+LOOKS = 60                  # windows in which a wrong name may have come up by chance, for each hit that is right
+SNAP = 1.0                  # seconds: a recording heard from so near its beginning is heard from its beginning
+
+
+class References:
+    """What is stored of recordings, the last ones asked for at hand."""
+
+    def __init__(self, level: Level):
+        self._level = level
+        self._kept: OrderedDict[int, Embeddings] = OrderedDict()
+
+    def __call__(self, recording_ids: Collection[int]) -> Mapping[int, Embeddings]:
+        lacking = [each for each in recording_ids if each not in self._kept]
+        if lacking:
+            self._kept.update(self._level.embeddings_of(lacking))
+        for each in recording_ids:
+            if each in self._kept:
+                self._kept.move_to_end(each)
+        found = {each: self._kept[each] for each in recording_ids if each in self._kept}
+        while len(self._kept) > max(REMEMBERED, len(recording_ids)):
+            self._kept.popitem(last=False)
+        return found
+
+
+class RecordingEar:
+    """What is kept of a second: 16 kB of samples until its window was searched, then 0.5 kB of vectors."""
+
+    def __init__(self, level: Level):
+        self.level, self.spec = level, level.spec
+        self._calibration = Calibration.from_spec(self.spec.calibration)
+        self._stream = VectorStream(level.encoder, HOP)
+        self._references = References(level)
+        self._samples = np.zeros(0, np.int16)
+        self._samples_from = 0                      # number of the first of them
+        self._vectors = np.zeros((0, self.spec.dim), np.float32)
+        self._base = 0                              # number of the first of them
+        self._ids = np.zeros((0, NEIGHBOURS), np.int64)
+        self._cosines = np.zeros((0, NEIGHBOURS), np.float32)
+        self._next = 0                              # row with which the next window begins
+        self.heard = 0                              # samples
+        self.hits: list[Hit] = []
+
+    @property
+    def duration(self) -> float:
+        return self.heard / self.spec.sample_rate
+
+    def hear(self, block: np.ndarray) -> None:
+        """(n,) float32 samples that come next."""
+        self.heard += len(block)
+        self._samples = np.concatenate([self._samples, (np.clip(block, -1, 1) * 32767).astype(np.int16)])
+        self._take(self._stream.hear(block))
+        while self._count >= self._next + round(WINDOW / HOP):
+            self._search(self._next + round(WINDOW / HOP))
+
+    def finish(self) -> None:
+        """Nothing comes any more."""
+        self._take(self._stream.finish())
+        if self._count > self._next:
+            self._next = max(self._base, self._count - round(WINDOW / HOP))
+            self._search(self._count)
+
+    def forget(self, until: float) -> None:
+        """What was heard before `until` seconds, to which nothing will be added."""
+        gone = min(max(0, int(until / HOP) - self._base), self._next - self._base)
+        self._vectors, self._ids, self._cosines = (each[gone:] for each in (self._vectors, self._ids, self._cosines))
+        self._base += gone
+        self.hits = [hit for hit in self.hits if hit.middle > until]
+
+    @property
+    def _count(self) -> int:
+        """Of vectors, with those that are forgotten."""
+        return self._base + len(self._vectors)
+
+    def segments(self) -> list[Segment]:
+        """What is heard in all that was heard and not forgotten."""
+        found = [course for course in courses.courses(self.hits) if max(hit.logit for hit in course.hits) > PLAUSIBLE]
+        readings = []
+        for course in found:
+            reference = self._references([course.recording_id]).get(course.recording_id)
+            if reference is not None:
+                readings.append(courses.read(course, self._vectors, self._base, HOP, reference, REACH))
+        stretches = presence.stretches(readings)
+        recordings = self.level.catalog.recordings_with({each.reading.course.recording_id for each in stretches})
+        return [self._segment(each, recordings[each.reading.course.recording_id]) for each in stretches
+                if each.reading.course.recording_id in recordings]
+
+    def _take(self, vectors: np.ndarray) -> None:
+        if len(vectors):
+            ids, cosines = self.level.index.search(vectors, NEIGHBOURS)
+            self._vectors = np.concatenate([self._vectors, vectors])
+            self._ids, self._cosines = np.concatenate([self._ids, ids]), np.concatenate([self._cosines, cosines])
+
+    def _search(self, last: int) -> None:
+        """The window from the next row to `last`."""
+        first, rate = self._next, self.spec.sample_rate
+        begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
+        samples = self._samples[begin - self._samples_from:end - self._samples_from]
+        rows = slice(first - self._base, last - self._base)
+        window = Query(Embeddings(self._vectors[rows], HOP, self.spec.id), samples, 0.0, len(samples) / rate)
+        self.hits += courses.hits(window, first * HOP, self.level, self._calibration,
+                                  (self._ids[rows], self._cosines[rows]), self._references)
+        self._next = first + round(EVERY / HOP)
+        kept = round(max(0, self._next * HOP - WINDOW) * rate)
+        self._samples, self._samples_from = self._samples[kept - self._samples_from:], kept
+
+    def _segment(self, stretch: Stretch, recording: Recording) -> Segment:
+        course = stretch.reading.course
+        start, end = presence.exact(stretch, self.spec.window)
+        first, last = course.places(np.array([start, end]))
+        if first < SNAP * course.speed:
+            start -= first / course.speed
+        if recording.duration - last < SNAP * course.speed:
+            end += (recording.duration - last) / course.speed
+        start, end = max(0.0, start) if stretch.first else 0.0, min(self.duration, end)
+        first, last = course.places(np.array([start, end])).clip(0, recording.duration)
+        within = [hit.logit for hit in course.hits if start - 1 < hit.middle < end + 1]
+        logit = confidence.combine(within, LOOKS) if within else -10.0
+        return Segment(recording, Kind.RECORDING, confidence.to_confidence(logit), Interval(start, end),
+                       Interval(float(first), float(last)), course.speed, course.key_shift)

@@ -1,0 +1,179 @@
+"""A long recording, or a stream that never ends -> the songs in it, and when they are heard.
+
+`Scanner` is told blocks of samples, in order. What it has settled will not change any more. `scan` reads a file
+with it, once; a scan that was stopped goes on where it had settled everything (`songprint.resuming`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from songprint import audio
+from songprint.config import Settings
+from songprint.identify import incomplete, threshold_of
+from songprint.matching.ears import RecordingEar
+from songprint.resuming import Past, Saved
+from songprint.store import Store
+from songprint.timeline import gaps
+from songprint.types import Interval, Kind, ScanProgress, Segment, Sound, Timeline
+from songprint.works import originals
+
+BLOCK = 10.0                # seconds of a file that are heard at a time
+SAVED_EVERY = 10.0          # seconds of work that may be lost
+SETTLES = 30.0              # seconds after which what was heard is not seen in another light any more
+MARGIN = 2.0                # seconds before a song that are needed to tell where it begins
+EVERY = 60.0                # seconds of a file between two looks at what has settled
+QUIET = 10 ** (-60 / 20)    # root mean square of samples: below it is silence
+
+OnProgress = Callable[[ScanProgress], None]
+
+
+def scan(store: Store, source: audio.Source, *, name: str = "", settings: Settings | None = None,
+         on_progress: OnProgress | None = None, resume: Path | None = None) -> Timeline:
+    """The songs in a file, which is read once.
+
+    Ctrl-C ends the scan where it is: the timeline until there is given, as not `complete`. With `resume`, a file in
+    which is kept what has settled, a scan of the same source goes on there; it is deleted when the end is reached.
+    """
+    began = time.perf_counter()
+    warnings: list[str] = []
+    scanner = Scanner(store, settings)
+    saved = Saved.of(resume, source, store, scanner.settings) if resume else None
+    past = saved.load() if saved else Past()
+    total, complete, last_saved = _length(source), True, began
+    blocks = audio.blocks(source, store.sample_rate, block_seconds=BLOCK, on_warning=warnings.append)
+    try:
+        for block in _after(blocks, round(past.until * store.sample_rate)):
+            scanner.hear(block)
+            if scanner.duration - scanner.settled_until > SETTLES + EVERY:
+                scanner.settled()
+            now = time.perf_counter()
+            if saved and now - last_saved > SAVED_EVERY:
+                saved.keep(past.then(scanner.settled_until, scanner.found, scanner.sounds))
+                last_saved = now
+            if on_progress:
+                done = past.until + scanner.duration
+                on_progress(ScanProgress(done, total and max(total, done), len(past.segments) + len(scanner.found),
+                                         now - began))
+    except KeyboardInterrupt:
+        complete = False
+        if saved:
+            scanner.settled()
+            saved.keep(past.then(scanner.settled_until, scanner.found, scanner.sounds))
+    timeline = scanner.finish()
+    if complete and saved:
+        saved.delete()
+    whole = past.then(timeline.duration, timeline.segments, scanner.sounds)
+    return replace(timeline, segments=list(whole.segments), gaps=gaps(whole.until, whole.segments, whole.sounds),
+                   duration=whole.until, source=name, elapsed=time.perf_counter() - began, complete=complete,
+                   warnings=(*warnings, *timeline.warnings))
+
+
+def _length(source: audio.Source) -> float | None:
+    """Seconds, as the file says; a pipe is not asked, for that would read all of it."""
+    if not isinstance(source, str | Path):
+        return None
+    return audio.probe(source).duration
+
+
+def _after(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """The blocks without the first `samples`."""
+    for block in blocks:
+        if samples < len(block):
+            yield block[samples:]
+        samples = max(0, samples - len(block))
+
+
+class Scanner:
+    """Hears something long and tells which songs are in it. Seconds count from the first sample."""
+
+    def __init__(self, store: Store, settings: Settings | None = None) -> None:
+        self.settings = settings or store.settings
+        self._store = store
+        self._began = time.perf_counter()
+        store.refresh()
+        self._thresholds = {kind: threshold_of(level, self.settings) for kind, level in store.levels.items()}
+        self._ear = RecordingEar(store.levels[Kind.RECORDING])
+        self._loudness = _Loudness(store.sample_rate)
+        self.found: list[Segment] = []              # settled
+        self.settled_until = 0.0                    # seconds
+
+    @property
+    def duration(self) -> float:
+        """Seconds heard."""
+        return self._ear.duration
+
+    @property
+    def sounds(self) -> list[tuple[Interval, Sound]]:
+        """What kind of sound is heard when."""
+        return self._loudness.sounds()
+
+    def hear(self, block: np.ndarray) -> None:
+        """(n,) float32 mono samples at `store.sample_rate` that come next."""
+        self._ear.hear(block)
+        self._loudness.hear(block)
+
+    def settled(self) -> list[Segment]:
+        """The segments that will not change any more and were not told yet."""
+        present = self._present()
+        horizon = max(self.settled_until, self.duration - SETTLES)
+        until = min([horizon, *(each.heard.start - MARGIN for each in present if each.heard.end > horizon)])
+        return self._settle(until, present) if until > self.settled_until else []
+
+    def current(self) -> list[Segment]:
+        """The segments of which more may still be heard, as they look now."""
+        return self._present()
+
+    def finish(self) -> Timeline:
+        """Nothing comes any more: all that was found."""
+        self._ear.finish()
+        self._settle(self.duration, self._present())
+        return Timeline(
+            segments=self.found, gaps=gaps(self.duration, self.found, self.sounds), duration=self.duration,
+            thresholds=self._thresholds, searched=self._store.levels[Kind.RECORDING].searched,
+            elapsed=time.perf_counter() - self._began, warnings=tuple(incomplete(self._store)))
+
+    def _settle(self, until: float, present: Iterable[Segment]) -> list[Segment]:
+        new = [each for each in present if each.heard.start < until]
+        self.found += new
+        self._ear.forget(until)
+        self.settled_until = until
+        return new
+
+    def _present(self) -> list[Segment]:
+        """What is heard in what has not settled, in the order of time."""
+        shortest = self.settings.shortest_segment
+        found = [each for each in self._ear.segments()
+                 if each.confidence >= self._thresholds[each.kind] and each.heard.duration >= shortest]
+        of_work = originals(self._store.catalog, {each.work for each in found})
+        return sorted((replace(each, original=of_work.get(each.work)) for each in found),
+                      key=lambda each: (each.heard.start, each.heard.end))
+
+
+class _Loudness:
+    """Silence or not, second by second."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        self._waiting = np.zeros(0, np.float32)
+        self._levels: list[float] = []
+
+    def hear(self, block: np.ndarray) -> None:
+        self._waiting = np.concatenate([self._waiting, block])
+        count = len(self._waiting) // self._rate
+        seconds = self._waiting[:count * self._rate].reshape(count, self._rate)
+        self._levels.extend(np.sqrt(np.mean(seconds * seconds, axis=1)).tolist())
+        self._waiting = self._waiting[count * self._rate:]
+
+    def sounds(self) -> list[tuple[Interval, Sound]]:
+        found = [(Interval(float(at), at + 1.0), Sound.OTHER if level > QUIET else Sound.SILENCE)
+                 for at, level in enumerate(self._levels)]
+        if len(self._waiting) and found:
+            last, sound = found[-1]
+            found[-1] = Interval(last.start, last.end + len(self._waiting) / self._rate), sound
+        return found
