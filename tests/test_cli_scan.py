@@ -109,4 +109,4 @@ def test_one_output_takes_one_timeline(files, tmp_path):
 
 
 def test_every_format_can_be_asked_for():
-    assert scanning.FORMATS == tuple(formats.FORMATS)
+    assert tuple(formats.FORMATS) == scanning.FORMATS
