@@ -116,11 +116,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Alignment:
-    """A query laid along a recording.
-
-    Of kind "recording" that is one line, `reference = speed * query + offset`; a cover may consist of several
-    sections, in another order too.
-    """
+    """A query laid along a recording: one line, `reference = speed * query + offset`; or several sections of a cover."""
 
     recording_id: int
     query: Interval
