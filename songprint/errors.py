@@ -14,6 +14,7 @@
     │   ├── LibraryNotFound     nothing there (only `add` makes a library)
     │   ├── LibraryVersionError made by another version, or with another encoder
     │   └── LibraryFull         the disk is full
+    ├── StreamError         a web radio or pipe that cannot be opened, or has broken
     ├── MissingExtra        a part of Songprint that is installed on demand
     ├── RecordingNotFound   no recording with that id
     └── SettingsError       a setting with a value that makes no sense
@@ -87,6 +88,10 @@ class LibraryVersionError(LibraryError):
 
 class LibraryFull(LibraryError):
     """The disk that holds the library is full."""
+
+
+class StreamError(SongprintError):
+    """A stream cannot be opened, is no sound, or has broken."""
 
 
 class MissingExtra(SongprintError):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from songprint.events import Event, Happening
 from songprint.types import (
     AddReport,
     Gap,
@@ -142,6 +144,25 @@ def _interval(value: Object) -> Interval:
     return Interval(value["start"], value["end"])
 
 
+def event_object(event: Event) -> Object:
+    """What happens in a stream; the keys that are there depend on what."""
+    value: Object = {"event": str(event.what), "at": _time(event.at), "position": _round(event.position)}
+    if event.segment:
+        value["started_at"] = _time(event.when(event.segment.heard.start))
+        if event.what == Happening.ENDED:
+            value |= {"ended_at": _time(event.when(event.segment.heard.end)), "seconds": _round(event.seconds)}
+        value |= segment_object(event.segment)
+    if event.what in (Happening.CONNECTED, Happening.RECONNECTED):
+        value["station"] = event.text
+    if event.what == Happening.RECONNECTED:
+        value["seconds"] = _round(event.seconds)
+    if event.what == Happening.ANNOUNCED:
+        value["title"] = event.text
+    if event.what == Happening.GAP:
+        value["reason"] = event.text
+    return value
+
+
 def explanation_object(explanation: Explanation) -> Object:
     """How two renditions correspond."""
     found = explanation.alignment
@@ -219,6 +240,11 @@ def to_json(value: Object) -> str:
 def readable(json_text: str) -> str:
     """JSON whose lone surrogates are JSON escapes, so that any UTF-8 stream takes it."""
     return json_text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _time(moment: datetime) -> str:
+    """UTC, ISO 8601, to the millisecond."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
 
 
 def _round(number: float, digits: int = 3) -> float:

@@ -17,6 +17,7 @@ CODECS = {                  # by suffix; videos get a few grey pictures as well
     ".oga": "flac",
     ".opus": "libopus",     # 48, 24, 16, 12 or 8 kHz
     ".m4a": "aac",
+    ".aac": "aac",
     ".wav": "pcm_s16le",
     ".aiff": "pcm_s16be",
     ".wma": "wmav2",        # mono or stereo
@@ -28,7 +29,7 @@ CODECS = {                  # by suffix; videos get a few grey pictures as well
     ".webm": "libopus",
 }
 VIDEO_CODECS = {".mp4": "mpeg4", ".mkv": "mpeg4", ".webm": "libvpx"}
-FORMATS = {".m4a": "ipod", ".oga": "ogg", ".mkv": "matroska", ".wma": "asf", ".ts": "mpegts"}
+FORMATS = {".m4a": "ipod", ".aac": "adts", ".oga": "ogg", ".mkv": "matroska", ".wma": "asf", ".ts": "mpegts"}
 
 
 def tone(

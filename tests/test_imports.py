@@ -10,15 +10,16 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
-    {"types", "errors"},
+    {"types", "errors", "events"},
     {"export"},
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "addresses"},
-    {"tags", "samples", "index", "fetch"},
+    {"tags", "samples", "index", "fetch", "streams"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers", "timeline"},
     {"store", "matching", "works"},
     {"ingest", "identify", "resuming"},
     {"scan"},
+    {"listen", "watch"},
     {"renditions"},
     {"explain"},
     {"library"},
