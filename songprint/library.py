@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from songprint import audio, explain, identify, ingest, renditions, samples, scan, works
+from songprint import audio, explain, identify, ingest, listen, renditions, samples, scan, works
 from songprint.config import Settings
 from songprint.encoders import Encoder
+from songprint.events import Event
 from songprint.explain import Explanation
 from songprint.ingest import OnProgress
 from songprint.scan import OnProgress as OnScan
 from songprint.store import Store
+from songprint.streams.live import Raw
 from songprint.types import AddReport, Match, RebuildReport, Recording, Report, Stats, Timeline
 
 
@@ -63,6 +66,11 @@ class Library:
         `resume` is a file in which is kept what was found so far: a scan that was stopped goes on there.
         """
         return scan.scan(self.store, source, name=_name(source), on_progress=on_progress, resume=resume)
+
+    def listen(self, source: str | BinaryIO, *, stop: threading.Event | None = None, raw: Raw | None = None,
+               stall: float = listen.STALL, give_up: float | None = None) -> Iterator[Event]:
+        """What is heard at a URL, or in an open file that has no end, as it happens; see `listen.listen`."""
+        return listen.listen(self.store, source, stop=stop, raw=raw, stall=stall, give_up=give_up)
 
     def recordings(self, query: str = "") -> list[Recording]:
         """All recordings, or those with every word of `query` in title, artists or album."""

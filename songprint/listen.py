@@ -16,18 +16,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from songprint import export
 from songprint.errors import SongprintError, StreamError
 from songprint.events import Event, Happening
-from songprint.streams import live
+from songprint.scan import Scanner
+from songprint.store import Store
+from songprint.streams import http, live
 from songprint.streams.ahead import ReadAhead, Source
+from songprint.streams.pipe import Pipe
 from songprint.types import Interval, Segment, Timeline
 
 BLOCK_SECONDS = 1.0
+STALL = 10.0                    # seconds without a byte after which a stream is connected again
 SAME_PLACE = 10.0               # seconds by which the start of a song may move while more of it is heard
 DOUBT_SECONDS = 60.0            # after which a song that is no longer heard and never settled was none
 BEHIND_SECONDS = 5.0            # by which the sound may lag behind the clock before the clock is believed
@@ -39,8 +43,22 @@ GOOD_SECONDS = 30.0             # of sound after which a connection was a good o
 logger = logging.getLogger(__name__)
 
 
-class Scanner(Protocol):
-    """Ears: what `songprint.scan.Scanner` does. Seconds count from the first block."""
+def listen(store: Store, source: str | BinaryIO, *, stop: threading.Event | None = None, raw: live.Raw | None = None,
+           stall: float = STALL, give_up: float | None = None) -> Iterator[Event]:
+    """What is heard at a URL or in an open file that cannot seek, as it happens; see `follow`.
+
+    A URL is connected again when it stalls or breaks; a file is read to its end, however long it pauses.
+    """
+    listener = Listener(lambda: Scanner(store), store.sample_rate)
+    if isinstance(source, str):
+        return follow(lambda: http.connect(source, timeout=stall), listener, store.sample_rate, name=http.shown(source),
+                      stop=stop, stall=stall, give_up=give_up, raw=raw)
+    return follow(lambda: Pipe(source), listener, store.sample_rate, name="the input", stop=stop, stall=None,
+                  reconnect=False, raw=raw)
+
+
+class Ears(Protocol):
+    """What `Scanner` does. Seconds count from the first block."""
 
     def hear(self, block: np.ndarray) -> None: ...
 
@@ -54,13 +72,13 @@ class Scanner(Protocol):
 class Listener:
     """Hears blocks of sound and tells which songs start and end."""
 
-    def __init__(self, new_scanner: Callable[[], Scanner], sample_rate: int, *,
+    def __init__(self, new_ears: Callable[[], Ears], sample_rate: int, *,
                  clock: Callable[[], float] = time.monotonic, now: Callable[[], datetime] = lambda: datetime.now(UTC)
                  ) -> None:
-        self._new_scanner, self._sample_rate, self._clock, self._now = new_scanner, sample_rate, clock, now
+        self._new_ears, self._sample_rate, self._clock, self._now = new_ears, sample_rate, clock, now
         self._began: tuple[float, datetime] | None = None   # the clock and the time of day at position 0
         self._reached = 0.0                                 # position up to which there was sound
-        self._scanner: Scanner | None = None
+        self._ears: Ears | None = None
         self._samples = 0                                   # that the scanner has heard
         self._places: list[tuple[float, float]] = []        # (second of the scanner, what to add for the position)
         self._open: list[_Open] = []
@@ -69,7 +87,7 @@ class Listener:
     @property
     def position(self) -> float:
         """Seconds since the first sound: of the sound while there is any, of the clock while there is none."""
-        return self._reached if self._scanner else max(self._reached, self._at(self._clock()))
+        return self._reached if self._ears else max(self._reached, self._at(self._clock()))
 
     @property
     def heard(self) -> float:
@@ -86,36 +104,36 @@ class Listener:
         `arrived` is when they came, on the clock; now if it is not given.
         """
         now = self._at(self._clock() if arrived is None else arrived)
-        if self._scanner is None:
+        if self._ears is None:
             self._take_fresh_ears(max(self._reached, now - len(block) / self._sample_rate))
-        self._scanner.hear(block)
+        self._ears.hear(block)
         self._samples += len(block)
         behind = now - self._position(self.heard)
         if behind > BEHIND_SECONDS:                         # the stream paused without breaking
             self._places.append((self.heard, self._places[-1][1] + behind))
         self._reached = self._position(self.heard)
-        yield from self._news(self._scanner.settled(), self._scanner.current())
+        yield from self._news(self._ears.settled(), self._ears.current())
         if self.heard > (EARS_SECONDS_AT_MOST if self._open else EARS_SECONDS):
             yield from self._finish_ears()
             self._take_fresh_ears(self._reached)
 
     def pause(self) -> Iterator[Event]:
         """The sound breaks off: what was being heard ends."""
-        if self._scanner is not None:
+        if self._ears is not None:
             yield from self._finish_ears()
 
     def _take_fresh_ears(self, position: float) -> None:
-        self._scanner, self._samples, self._settled = self._new_scanner(), 0, []
+        self._ears, self._samples, self._settled = self._new_ears(), 0, []
         self._places = [(0.0, position)]
 
     def _finish_ears(self) -> Iterator[Event]:
-        timeline = self._scanner.finish()
+        timeline = self._ears.finish()
         last = [segment for segment in timeline.segments if not self._told(self._placed(segment))]
         yield from self._news(last, [])
         for doubtful in self._open:
             yield self.event(Happening.WITHDRAWN, segment=doubtful.segment)
         self._open = []
-        self._scanner = None
+        self._ears = None
 
     def _news(self, settled: list[Segment], current: list[Segment]) -> Iterator[Event]:
         for segment in map(self._placed, settled):
@@ -174,7 +192,7 @@ def _same(one: Segment, other: Segment, tolerance: float) -> bool:
 
 
 def follow(open_source: Callable[[], Source], listener: Listener, sample_rate: int, *, name: str,
-           stop: threading.Event | None = None, stall: float | None = 10.0, give_up: float | None = None,
+           stop: threading.Event | None = None, stall: float | None = STALL, give_up: float | None = None,
            reconnect: bool = True, raw: live.Raw | None = None) -> Iterator[Event]:
     """What happens in a stream, as it happens, until it ends, `stop` is set or patience does.
 

@@ -52,7 +52,7 @@ def scan(common: Common, files: Sequence[str], format_name: str | None, output: 
                 show_failure(common, file, error)
                 statuses.append(FAILED)
                 continue
-            _show(common, file, timeline, format_name, output)
+            show(common, file, timeline, format_name, output)
             if not timeline.complete:
                 again = "" if file == "-" else "; give the same command again for the rest"
                 say(f"songprint: interrupted: {file} was heard until {position(timeline.duration)}{again}")
@@ -73,7 +73,8 @@ def _scanned(common: Common, library: Library, file: str, no_resume: bool) -> Ti
         return library.scan(file, resume=kept, on_progress=show)
 
 
-def _show(common: Common, file: str, timeline: Timeline, format_name: str | None, output: Path | None) -> None:
+def show(common: Common, file: str, timeline: Timeline, format_name: str | None, output: Path | None) -> None:
+    """The timeline in the format that was asked for, in a file or on standard output."""
     for warning in timeline.warnings:
         say(f"songprint: {file}: {warning}")
     if format_name:
