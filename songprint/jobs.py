@@ -42,6 +42,7 @@ MOST_ATTEMPTS = 5           # at a job that fails in a way that may pass
 MOST_LOST = 20              # attempts, of workers that died: the job itself may be what kills them
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0       # seconds before the second attempt, doubled for each further one
 _LOOKED_AT = 16             # jobs that a worker tries to claim before it says that there is none
+_LOOKED_FOR = 7 * 86400     # seconds after the end of a job
 _POLLS = (0.1, 1.0)         # seconds between two looks at a job that is waited for: first, at most
 
 
@@ -249,13 +250,17 @@ class Jobs:
             return job
 
     def uploads(self, kept: float) -> list[tuple[str, str]]:
-        """(job, path) of the uploads that nobody needs any more; those of failed jobs are `kept` some seconds."""
+        """(job, path) of the uploads that nobody needs any more; those of failed jobs are `kept` some seconds.
+
+        After a week nobody looks for them any more: the machine that held them is gone.
+        """
         with self._database.reading() as connection:
-            failed_before = clock(connection) - round(1000 * kept)
-            unneeded = or_(jobs.c.state.in_((FINISHED, CANCELLED)),
-                           and_(jobs.c.state == FAILED, jobs.c.finished_at < failed_before))
-            return [(row.id, row.upload) for row in connection.execute(
-                select(jobs.c.id, jobs.c.upload).where(jobs.c.upload.is_not(None), unneeded))]
+            now = clock(connection)
+            rows = connection.execute(select(jobs.c.id, jobs.c.upload).where(
+                jobs.c.upload.is_not(None), jobs.c.finished_at > now - 1000 * _LOOKED_FOR,
+                or_(jobs.c.state.in_((FINISHED, CANCELLED)),
+                    and_(jobs.c.state == FAILED, jobs.c.finished_at < now - round(1000 * kept)))))
+            return [(row.id, row.upload) for row in rows]
 
     def upload_removed(self, job_id: str) -> None:
         """Remember that there is nothing left to remove."""

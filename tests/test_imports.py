@@ -26,7 +26,8 @@ LAYERS = [                                              # each may import what s
     {"formats", "draw"},
     {"deliveries", "usage", "keys", "limiter", "audit"},
     {"jobs"},
-    {"callbacks"},
+    {"callbacks", "scratch"},
+    {"outside"},
     {"worker"},
     {"doctor", "server", "cli", "__main__"},
 ]
