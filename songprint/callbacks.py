@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
-from songprint.deliveries import Deliveries, Delivery
-from songprint.errors import JobNotFound, SongprintError
+from songprint.deliveries import LEASE, Deliveries, Delivery
+from songprint.errors import FetchError, JobNotFound, SongprintError
 from songprint.jobs import RUNNING, Job, Jobs, job_object
 
 log = logging.getLogger(__name__)
@@ -68,11 +68,11 @@ class Sender:
     """Sends what is owed, until it is told to stop."""
 
     def __init__(self, jobs: Jobs, deliveries: Deliveries, post: Post, builders: Mapping[str, Builder], *,
-                 secret: str = "") -> None:
-        """`secret` signs the callbacks for which the client named none."""
+                 secret: str = "", lease: float = LEASE) -> None:
+        """`secret` signs the callbacks for which the client named none; a call takes less than `lease` seconds."""
         self._jobs, self._deliveries, self._post = jobs, deliveries, post
         self._builders = {"standard": standard_body, **builders}
-        self._secret = secret
+        self._secret, self._lease = secret, lease
         self._lock = threading.Lock()
         self._sending: Counter[str] = Counter()     # hosts
 
@@ -98,7 +98,7 @@ class Sender:
             if self._sending.total() >= AT_ONCE:
                 return None
             busy = [host for host, number in self._sending.items() if number >= TO_A_HOST]
-        delivery = self._deliveries.claim(not_to=busy)
+        delivery = self._deliveries.claim(self._lease, not_to=busy)
         if delivery is not None:
             with self._lock:
                 self._sending[delivery.host] += 1
@@ -126,7 +126,7 @@ class Sender:
             if not 200 <= status < 300:
                 error, again = f"the receiver answers with status {status}", status in _AGAIN or status >= 500
         except SongprintError as failure:
-            error, again = str(failure), getattr(failure, "retry", False)
+            error, again = str(failure), isinstance(failure, FetchError) and failure.retry
         except Exception as failure:                    # a bug must not be tried every minute for ever
             log.exception("callback %s of job %s", delivery.id, delivery.job_id)
             error = f"internal error ({type(failure).__name__})"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WAITING, SENDING, DELIVERED, GIVEN_UP = STATES = ("waiting", "sending", "delivered", "given up")
 WAITS = (5, 30, 120, 600, 1800, 7200, 21600)    # seconds before each further attempt, and a little more or less
 JITTER = 0.1                                    # of a wait, so that a receiver that was away is not run over
-LEASE = 60.0                                    # seconds after which a silent sender is taken for dead
+LEASE = 30.0                                    # seconds after which a silent sender is taken for dead
 _LOOKED_AT = 16
 
 

@@ -10,19 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from songprint.callbacks import Post
-from songprint.errors import SongprintError
+from songprint.errors import FetchError
 
 if TYPE_CHECKING:
     from songprint.config import Settings
-
-
-class InputError(SongprintError):
-    """An input that cannot be scanned; `code` is one of `jobs.ERROR_CODES`, `retry` whether it may be in a minute."""
-
-    def __init__(self, message: str, code: str, *, retry: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.retry = retry
 
 
 OnBytes = Callable[[int, int | None], None]     # bytes so far, bytes in all if they are known
@@ -74,5 +65,5 @@ def name_of(location: Mapping) -> str:
 
 def _uploaded(path: Path) -> Path:
     if not path.is_file():
-        raise InputError("the upload is not on this machine, or not any more: send it again", "input_not_found")
+        raise FetchError("the upload is not on this machine, or not any more: send it again", "input_not_found")
     return path

@@ -24,9 +24,9 @@ from songprint import outside as world
 from songprint import scratch
 from songprint.callbacks import Builder, Sender, standard_body
 from songprint.deliveries import Deliveries
-from songprint.errors import AudioError, SongprintError
+from songprint.errors import AudioError, FetchError, SongprintError
 from songprint.jobs import FINISHED, LEASE, Job, Jobs
-from songprint.outside import InputError, Outside
+from songprint.outside import Outside
 
 if TYPE_CHECKING:
     from songprint.config import Settings
@@ -75,8 +75,9 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`."""
-        sender = Sender(self.jobs, self.deliveries, self._outside.post, self._builders,
-                        secret=self._settings.server.callback_key)
+        server = self._settings.server
+        sender = Sender(self.jobs, self.deliveries, self._outside.post, self._builders, secret=server.callback_key,
+                        lease=max(self._lease, 2 * server.callback_timeout))
         ended = threading.Event()
         sending = threading.Thread(target=sender.run, args=(ended,), name="songprint-callbacks")
         sending.start()
@@ -228,7 +229,7 @@ class Heart:
         """The scan has come so far."""
         self.check()
         if step.seconds_done > self._max_duration:
-            raise InputError(f"the input is longer than the {self._max_duration / 3600:g} hours that this server takes",
+            raise FetchError(f"the input is longer than the {self._max_duration / 3600:g} hours that this server takes",
                              "input_too_large")
         if step.seconds_total:
             self._progress = _FETCHING + (1 - _FETCHING) * min(1.0, step.seconds_done / step.seconds_total)
@@ -262,8 +263,8 @@ class Heart:
 def _judged(error: Exception, path: str, name: str) -> tuple[str, str, bool]:
     """Code, message and whether to try again; no message tells a place on this machine."""
     message = str(error).replace(path, name)
-    if hasattr(error, "code"):
-        return error.code, message, getattr(error, "retry", False)
+    if isinstance(error, FetchError):
+        return error.code, message, error.retry
     if isinstance(error, AudioError):
         return "input_unreadable", message, False
     if isinstance(error, SongprintError):

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 from sqlalchemy import update
 
-from songprint.outside import InputError
+from songprint.errors import FetchError
 from songprint.service_schema import metadata
 from songprint.database import Database
 from songprint.store import Store
@@ -22,7 +22,6 @@ from songprint.types import Timeline
 
 URL = {"type": "url", "url": "https://music.example.org/mix.mp3"}
 CALLBACK = {"url": "http://receiver.example.org:5000//callback", "style": "standard", "secret": "k3y"}
-SETTINGS = SimpleNamespace(server=SimpleNamespace(callback_key="", max_duration=3600.0))
 RESULT = {"source": "mix.mp3", "duration": 90.5, "segments": []}
 
 
@@ -93,7 +92,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> SimpleNamespace:
         with error:
             return SimpleNamespace(status=error.code)
     except OSError as error:
-        raise InputError("the receiver cannot be reached", "input_not_found", retry=True) from error
+        raise FetchError("the receiver cannot be reached", "input_not_found", retry=True) from error
 
 
 @dataclass

@@ -14,9 +14,8 @@ from service import CALLBACK, RESULT, URL, Receiver, let_pass, post
 
 from songprint.callbacks import Sender, headers
 from songprint.deliveries import JITTER, LEASE, WAITS, Deliveries, delivery_object
-from songprint.errors import JobNotFound
+from songprint.errors import FetchError, JobNotFound
 from songprint.jobs import Jobs
-from songprint.outside import InputError
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def ended(jobs: Jobs, **callback: object) -> str:
 
 
 def refusing(url: str, body: bytes, headers: object):
-    raise InputError("the URL is refused: 10.0.0.1 is no public host", "input_refused")
+    raise FetchError("the URL is refused: 10.0.0.1 is no public host", "input_refused")
 
 
 def test_a_callback_arrives_signed_and_with_the_job_in_it(jobs, deliveries):

@@ -9,20 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import environment
-from service import SETTINGS, URL, FakeScan, Receiver, let_pass, post
+from service import URL, FakeScan, Receiver, let_pass, post
 
 import songprint
 from songprint import export, scratch, worker
+from songprint.config import ServerSettings, Settings
 from songprint.deliveries import Deliveries
-from songprint.errors import AudioError
+from songprint.errors import AudioError, FetchError
 from songprint.jobs import MOST_ATTEMPTS, Job, Jobs
-from songprint.outside import InputError, Outside
+from songprint.outside import Outside
 from songprint.usage import Usage
 
 PLACE = {"type": "cos", "bucket": "results-125", "region": "ap-nanjing", "dir": "/common/test/"}
@@ -75,10 +75,11 @@ def jobs(database) -> Jobs:
 
 
 @contextmanager
-def working(library: FakeScan, world: World, **more: object) -> Iterator[threading.Event]:
+def working(library: FakeScan, world: World, settings: Settings | None = None, **more: object
+            ) -> Iterator[threading.Event]:
     """A worker in a thread of its own; setting the event ends it."""
     stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(library, SETTINGS),
+    thread = threading.Thread(target=worker.run, args=(library, settings or Settings()),
                               kwargs={"stop": stop, "outside": world.outside, **more})
     thread.start()
     try:
@@ -134,7 +135,7 @@ def test_a_cancelled_download_is_stopped(store, jobs, world):
         for count in range(1000):
             on_bytes(count, 1000)
             if stop.wait(0.05):
-                raise InputError("the download was stopped", "cancelled")
+                raise FetchError("the download was stopped", "cancelled")
 
     world.fetching = slow
     with working(FakeScan(store), world):
@@ -170,9 +171,9 @@ def test_a_worker_that_lost_its_job_leaves_it_alone(store, database, jobs, world
 
 
 @pytest.mark.parametrize(("failure", "code", "state"), [
-    (InputError("example.org answers with status 404", "input_not_found"), "input_not_found", "failed"),
-    (InputError("example.org takes too long", "input_timeout", retry=True), "input_timeout", "waiting"),
-    (InputError("the URL is refused", "input_refused"), "input_refused", "failed"),
+    (FetchError("example.org answers with status 404", "input_not_found"), "input_not_found", "failed"),
+    (FetchError("example.org takes too long", "input_timeout", retry=True), "input_timeout", "waiting"),
+    (FetchError("the URL is refused", "input_refused"), "input_refused", "failed"),
     (RuntimeError("a bug"), "internal", "waiting"),
 ])
 def test_what_cannot_be_fetched_is_said(store, jobs, world, caplog, failure, code, state):
@@ -197,13 +198,12 @@ def test_what_is_no_audio_is_said_without_telling_places_on_the_machine(store, j
     assert (job.error_code, job.error) == ("input_unreadable", "cannot read mix.mp3: it is text, not audio")
 
 
-def test_an_input_that_is_too_long_is_refused_when_that_is_seen(store, jobs, world, monkeypatch):
-    monkeypatch.setattr(SETTINGS.server, "max_duration", 15.0)
-    library = FakeScan(store, steps=range(1000))
-    with working(library, world):
+def test_an_input_that_is_too_long_is_refused_when_that_is_seen(store, jobs, world):
+    settings = Settings(server=ServerSettings(max_duration=36.0))
+    with working(FakeScan(store, steps=range(1000)), world, settings):
         job = jobs.wait(jobs.submit(URL).id, 10)
     assert job.error_code == "input_too_large"
-    assert "longer than the 0.00416667 hours" in job.error
+    assert "longer than the 0.01 hours" in job.error
 
 
 def test_the_result_is_written_where_the_job_wants_it(store, jobs, world):
@@ -219,7 +219,7 @@ def test_the_result_is_written_where_the_job_wants_it(store, jobs, world):
 
 
 def test_a_store_that_cannot_be_written_to_loses_no_result(store, jobs, world):
-    world.write_failures = [InputError("results-125 is not known here", "input_not_found")] * 3
+    world.write_failures = [FetchError("results-125 is not known here", "input_not_found")] * 3
     with working(FakeScan(store), world):
         job = jobs.wait(jobs.submit(URL, {"output": PLACE}).id, 10)
     assert (job.state, job.result["duration"]) == ("finished", 30.0)
@@ -275,8 +275,6 @@ def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
         return SimpleNamespace(scan=FakeScan(store, steps=[1]).scan, close=lambda: opened.append("closed"))
 
     monkeypatch.setattr(songprint, "open", open)
-    monkeypatch.setattr(worker, "replace", lambda value, **changes: SimpleNamespace(**changes)
-                        if value is SETTINGS else replace(value, **changes))
     library = FakeScan(store)
     library.path = store.path
     with working(library, world):
