@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -121,7 +121,8 @@ def download(url: str, target: Path, rules: Rules, *, headers: Mapping[str, str]
                     target.unlink(missing_ok=True)
                     raise
                 return Downloaded(target, size, response.headers.get_content_type(), url)
-    raise FetchError(f"the URL is refused: more than {rules.max_redirects} redirects", "input_refused")
+    told = f"more than {rules.max_redirects} redirects" if rules.max_redirects else "it redirects"
+    raise FetchError(f"the URL is refused: {told}", "input_refused")
 
 
 def send(method: str, url: str, body: bytes, headers: Mapping[str, str], rules: Rules) -> Answer:
@@ -375,8 +376,3 @@ def _playlist() -> FetchError:
 @cache
 def _system_tls() -> ssl.SSLContext:
     return ssl.create_default_context()
-
-
-def without_redirects(rules: Rules) -> Rules:
-    """For requests whose signature holds for one host only."""
-    return replace(rules, max_redirects=0)

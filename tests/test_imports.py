@@ -13,7 +13,7 @@ LAYERS = [                                              # each may import what s
     {"types", "errors", "events"},
     {"export"},
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "addresses"},
-    {"tags", "samples", "index", "fetch", "streams"},
+    {"tags", "samples", "index", "fetch", "streams", "s3", "storage"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers", "timeline"},
     {"store", "matching", "works"},
