@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin
 
-from songprint import addresses
-from songprint.addresses import HostList, Place, RefusedURL
+from songprint import hosts
 from songprint.config import ServerSettings
 from songprint.errors import FetchError
+from songprint.hosts import HostList, Place, RefusedURL
 
 OnProgress = Callable[[int, int | None], None]      # bytes so far, bytes in all if they are known
 
@@ -94,7 +94,7 @@ class Answer:
 def check(url: str, rules: Rules) -> Place:
     """Refuse what can be refused without asking anybody: form, port, addresses that are written out."""
     try:
-        place = addresses.read(url)
+        place = hosts.read(url)
     except RefusedURL as error:
         raise FetchError(f"the URL is refused: {error}", "input_refused") from error
     if place.address is not None:
@@ -243,11 +243,11 @@ def _addresses(place: Place, rules: Rules) -> list[str]:
     return found
 
 
-def _check_address(place: Place, address: addresses.Address, rules: Rules) -> None:
+def _check_address(place: Place, address: hosts.Address, rules: Rules) -> None:
     trusted = HostList(rules.allow_hosts)
-    if addresses.is_metadata(address):
+    if hosts.is_metadata(address):
         fine = trusted.names_exactly(place.port, address)
-    elif addresses.is_public(address):
+    elif hosts.is_public(address):
         if not _fits_port(place, rules) and not trusted.names(place.host, place.port, address):
             raise _wrong_port(place)
         fine = True

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web import PUBLIC, PUBLIC6, Web
 
-from songprint import addresses, fetch
+from songprint import fetch, hosts
 from songprint.config import ServerSettings
 from songprint.errors import FetchError
 from songprint.fetch import Rules
@@ -377,15 +377,15 @@ def test_every_ipv4_address_is_judged_alike_in_all_its_spellings(number):
     plain = ipaddress.IPv4Address(number)
     mapped = ipaddress.IPv6Address(0xFFFF << 32 | number)
     through_nat64 = ipaddress.IPv6Address(0x0064FF9B << 96 | number)
-    assert addresses.is_public(plain) == addresses.is_public(mapped) == addresses.is_public(through_nat64)
-    if addresses.is_public(plain):
+    assert hosts.is_public(plain) == hosts.is_public(mapped) == hosts.is_public(through_nat64)
+    if hosts.is_public(plain):
         assert plain.is_global and not plain.is_multicast
 
 
 @given(st.integers(0, 2**128 - 1))
 def test_a_public_ipv6_address_is_one_that_was_given_out(number):
     address = ipaddress.IPv6Address(number)
-    if addresses.is_public(address) and address.ipv4_mapped is None:
+    if hosts.is_public(address) and address.ipv4_mapped is None:
         assert address.is_global or address in ipaddress.ip_network("64:ff9b::/96")
         assert not address.is_multicast
 
@@ -393,8 +393,8 @@ def test_a_public_ipv6_address_is_one_that_was_given_out(number):
 @given(st.text(max_size=60) | st.from_regex(r"https?://[\w.:@\[\]%/\\#?-]{0,40}", fullmatch=True))
 def test_any_text_is_read_or_refused(url):
     try:
-        place = addresses.read(url)
-    except addresses.RefusedURL:
+        place = hosts.read(url)
+    except hosts.RefusedURL:
         return
     assert place.path.isascii() and " " not in place.path and place.path.startswith("/")
     assert place.host == place.host.lower() and "@" not in place.host

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "songprint"
 LAYERS = [                                              # each may import what stands above it, and itself
     {"types", "errors", "events"},
     {"export"},
-    {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "addresses"},
+    {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "hosts"},
     {"tags", "samples", "index", "fetch", "streams", "s3", "storage"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers", "timeline"},
