@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from songprint.packing import StoredRows, pack_evidence, quantise, restore, unpa
 from songprint.schema import embeddings, encoders, library, recordings
 from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
+ORDERS = ("id", "title", "artists", "album", "year", "duration", "added_at")
 AT_ONCE = 200       # recordings read or removed by one statement: some MB of vectors
 
 
@@ -147,17 +148,36 @@ class Catalog:
             return {row.id: _to_recording(row) for ids in _batches(sorted(set(recording_ids)))
                     for row in connection.execute(select(recordings).where(recordings.c.id.in_(ids)))}
 
-    def recordings(self, query: str = "") -> list[Recording]:
+    def recordings(self, query: str = "", *, order: str = "id", offset: int = 0, limit: int | None = None
+                   ) -> list[Recording]:
         """All recordings in the order they were added, or those in which every word of `query` occurs.
 
-        Words are looked for in title, artists and album, whether in capitals or not.
+        Words are looked for in title, artists and album, whether in capitals or not. `order` is one of ORDERS, with
+        "-" before it for the reverse.
         """
-        columns = (recordings.c.title, recordings.c.artists, recordings.c.album)
-        holds = [or_(*(self.database.folded(column).contains(word.lower(), autoescape=True) for column in columns))
-                 for word in query.split()]
+        column = recordings.c[order.removeprefix("-")]
+        wanted = select(recordings).where(self._holding(query)).order_by(
+            *([column.desc(), recordings.c.id.desc()] if order.startswith("-") else [column, recordings.c.id]))
         with self._reading() as connection:
-            rows = connection.execute(select(recordings).where(and_(True, *holds)).order_by(recordings.c.id))
-            return [_to_recording(row) for row in rows]
+            return [_to_recording(row) for row in connection.execute(wanted.offset(offset).limit(limit))]
+
+    def count(self, query: str = "") -> int:
+        """How many recordings `recordings` would give without a limit."""
+        with self._reading() as connection:
+            return connection.scalar(select(func.count()).select_from(recordings).where(self._holding(query)))
+
+    def edit(self, recording_id: int, changes: Mapping[str, object]) -> Recording:
+        """Change tags of a recording, by the names of the fields of `Tags`; returns it as it is now."""
+        with self.database.writing() as connection:
+            row = connection.execute(select(recordings).where(recordings.c.id == recording_id)).first()
+            if row is None:
+                raise _not_found(recording_id)
+            values = _to_row(replace(_to_recording(row).tags, **changes))
+            if values["work"] != row.work:
+                values["original"] = False
+            connection.execute(update(recordings).where(recordings.c.id == recording_id).values(values))
+            return _to_recording(connection.execute(
+                select(recordings).where(recordings.c.id == recording_id)).one())
 
     def recordings_of(self, works: Iterable[str]) -> list[Recording]:
         """All recordings of these works, in the order they were added."""
@@ -321,6 +341,11 @@ class Catalog:
             raise LibraryVersionError(f"cannot open the library at {self.database.name}: {error}") from error
         except LibraryError as error:
             raise LibraryError(f"cannot open {self.database.name}: {error}") from error
+
+    def _holding(self, query: str):
+        columns = (recordings.c.title, recordings.c.artists, recordings.c.album)
+        return and_(True, *(or_(*(self.database.folded(column).contains(word.lower(), autoescape=True)
+                                  for column in columns)) for word in query.split()))
 
     def _reading(self):
         return self.database.reading()

@@ -93,6 +93,16 @@ class ServerSettings:
     max_waiting: int = 10_000               # jobs in the queue; more are refused
     rates: Mapping[str, float] = field(default_factory=dict)    # requests a second and key, by Tencent's action
 
+    rate: float = 50.0                      # requests a second of the REST API, of a key that has no rate of its own
+    max_clip_bytes: int = 64 << 20          # of a clip that is named at once
+    max_clip_duration: float = 120.0        # seconds of such a clip
+    max_recording_bytes: int = GIB          # of a recording that is added
+    clip_processes: int = 0                 # that name clips; 0: one for each usable core, at most 8
+    clip_timeout: float = 60.0              # seconds that naming one clip may take
+    max_clips_waiting: int = 64             # clips in the line; more are told to come again
+    job_processes: int = 1                  # workers that `songprint serve` starts for jobs; 0: only `songprint worker`
+    keep_inputs: float = 24 * 3600.0        # seconds that the input of a job is kept for listening after its end
+
     def __post_init__(self) -> None:
         _expand(self, "callback_key_file")
         for name in ("names", "trusted_proxies", "allow_hosts", "allow_callbacks", "input_ports", "storages"):
@@ -101,10 +111,16 @@ class ServerSettings:
         _check(self, 0 <= self.port < 65536, "port", "must lie between 0 (any free one) and 65535")
         _check(self, all(0 < port < 65536 for port in self.input_ports), "input_ports",
                "must lie between 1 and 65535")
-        for name in ("max_bytes", "app_id", "max_waiting"):
+        for name in ("max_bytes", "max_clip_bytes", "max_recording_bytes", "app_id", "max_waiting",
+                     "max_clips_waiting"):
             _check(self, getattr(self, name) > 0, name, "must be 1 or more")
-        for name in ("max_duration", "fetch_timeout", "read_timeout", "callback_timeout", "clock_skew"):
+        for name in ("clip_processes", "job_processes"):
+            _check(self, getattr(self, name) >= 0, name, "must be 0 or more")
+        for name in ("max_duration", "fetch_timeout", "read_timeout", "callback_timeout", "clock_skew",
+                     "max_clip_duration", "clip_timeout"):
             _check(self, getattr(self, name) > 0, name, "must be positive (seconds)")
+        _check(self, self.keep_inputs >= 0, "keep_inputs", "must be 0 (delete at once) or more (seconds)")
+        _check(self, self.rate > 0, "rate", "must be positive (requests a second)")
         _check(self, all(rate > 0 for rate in self.rates.values()), "rates", "must be positive (requests a second)")
         _read_secret(self, "callback_key")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from songprint import audio, workers
@@ -23,8 +24,10 @@ OnProgress = Callable[[Progress], None]
 
 
 def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, workers: int | None = None,
-        on_progress: OnProgress | None = None) -> AddReport:
+        tags: Mapping[str, object] | None = None, on_progress: OnProgress | None = None) -> AddReport:
     """Add audio files, and those in folders, to the store.
+
+    `tags` are what is known better than by the files themselves, by the names of the fields of `Tags`.
 
     A file that is named is tried whatever it is called; in folders only those that look like audio are, and
     hidden ones are left out. When a `Progress` says "added", the recording is safe on the disk: stopping at
@@ -38,7 +41,7 @@ def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, wo
         if isinstance(read, Skipped):
             batch.done(read.path, skipped=read)
             continue
-        outcome = store.catalog.add(tags=read.tags, duration=read.duration, source=read.path,
+        outcome = store.catalog.add(tags=replace(read.tags, **tags or {}), duration=read.duration, source=read.path,
                                     content_hash=hashes.pop(read.path), embeddings=read.embeddings)
         if isinstance(outcome, Known):          # another process, or a copy in this very batch
             batch.done(read.path, known=outcome)

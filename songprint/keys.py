@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import secrets
 import string
@@ -113,6 +114,15 @@ class Keys:
         """The key in use with this bearer token; KeyRefused if there is none."""
         with self._database.reading() as connection:
             return _to_key(_in_use(connection, keys.c.token_hash == _hash(token), "with this token"))
+
+    def by_id(self, key_id: str) -> Key:
+        """The key in use with this id; KeyRefused if there is none."""
+        with self._database.reading() as connection:
+            return _to_key(_in_use(connection, keys.c.id == key_id, key_id))
+
+    def derived(self, purpose: str) -> bytes:
+        """32 secret bytes for one purpose, the same on every server that has the master key."""
+        return hmac.digest(self._master_key(make=True), purpose.encode(), "sha256")
 
     def list(self, *, revoked: bool = True) -> list[Key]:
         """All keys in the order they were made, or those that are in use."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -37,10 +37,10 @@ class Library:
     def path(self) -> Path:
         return self.store.path
 
-    def add(self, paths: str | Path | Iterable[str | Path], *, recursive: bool = True,
-            workers: int | None = None, on_progress: OnProgress | None = None) -> AddReport:
+    def add(self, paths: str | Path | Iterable[str | Path], *, recursive: bool = True, workers: int | None = None,
+            tags: Mapping[str, object] | None = None, on_progress: OnProgress | None = None) -> AddReport:
         """Add audio files, and those in folders. What is known already is left alone; see `ingest.add`."""
-        return ingest.add(self.store, _listed(paths), recursive=recursive, workers=workers,
+        return ingest.add(self.store, _listed(paths), recursive=recursive, workers=workers, tags=tags,
                           on_progress=on_progress)
 
     def identify(self, source: str | Path | BinaryIO | np.ndarray, *, top: int = 0,
@@ -79,6 +79,10 @@ class Library:
     def recording(self, recording_id: int) -> Recording:
         """The recording with this id; RecordingNotFound when there is none."""
         return self.store.catalog.recording(recording_id)
+
+    def edit(self, recording_id: int, **tags: object) -> Recording:
+        """Change what is known of a recording: `library.edit(3, title="Sinnerman", artists=("Nina Simone",))`."""
+        return self.store.catalog.edit(recording_id, tags)
 
     def remove(self, recording_ids: int | Iterable[int]) -> None:
         """Forget recordings: all of them, or none when an id is unknown. Their files are not touched."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from songprint.confidence import MOST_CERTAIN
 from songprint.errors import LibraryError
 from songprint.identify import in_order, threshold_of
+from songprint.index import NOTHING, split_ids
 from songprint.level import Level
 from songprint.matching import covers
-from songprint.matching.duplicates import same_recording
+from songprint.matching.duplicates import SAME, same_recording
 from songprint.store import Store
 from songprint.types import Embeddings, Kind, Match
 
+PROBES = 12                         # rows of a recording whose neighbours may be its duplicates
+NEIGHBOURS = 20
 DUPLICATE = 100 * MOST_CERTAIN      # confidence: several stretches agree, where they should, in every second
 
 
@@ -35,6 +40,22 @@ def renditions(store: Store, recording_id: int) -> list[Match]:
         elif match.confidence >= threshold:
             matches.append(match)
     return in_order(matches, store)
+
+
+def duplicates(store: Store, recording_id: int) -> list[int]:
+    """The ids of recordings that are the very same as this one, or a part of it, in another encoding too.
+
+    As of the last `refresh`. Told by what recordings are found by, so it works without covers.
+    """
+    level = store.levels[Kind.RECORDING]
+    query = level.embeddings_of([recording_id]).get(recording_id)
+    if query is None:
+        return []
+    heard = np.flatnonzero(query.heard)
+    probes = heard[np.unique(np.linspace(0, len(heard) - 1, PROBES).round().astype(int))] if len(heard) else heard
+    ids, scores = level.index.search(query.vectors[probes], NEIGHBOURS)
+    found = {int(each) for each in split_ids(ids[(scores >= SAME) & (ids != NOTHING)])[0]} - {recording_id}
+    return sorted(other for other, made in level.embeddings_of(found).items() if same_recording(query, made))
 
 
 def cover_level(store: Store) -> Level:

@@ -7,23 +7,16 @@ dying process could leave locked. Workers never outlive the process that started
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import multiprocessing
-import os
 import pickle
-import signal
-import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
-from songprint import audio, encoders, tags
+from songprint import audio, child, encoders, tags
 from songprint.encoders import together
 from songprint.errors import AudioError, SongprintError
 from songprint.index import MAX_SEGMENTS
@@ -36,8 +29,6 @@ Given = Mapping[Kind, encoders.Encoder | None]      # the encoders to use; None 
 SHORTEST = 1.0          # seconds of audio from which a recording can be recognised
 AHEAD = 2               # files given to a worker: the one it reads, and one so that it need not wait
 ATTEMPTS = 2            # a worker may also die of something else than its file, such as a lack of memory
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")    # read when NumPy is imported
-WATCH = 1.0             # seconds between two looks at whether the parent is alive
 
 
 @dataclass(frozen=True)
@@ -174,12 +165,7 @@ class _Worker:
 
     def __init__(self, given: Given) -> None:
         self.tasks: deque[Task] = deque()
-        context = multiprocessing.get_context("spawn")      # a fork would inherit locks held by other threads
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, given, os.getpid()), daemon=True)
-        with _hidden_main(given), _without_interrupts(), _one_thread():
-            self._process.start()
-        theirs.close()
+        self._process, self.pipe = child.start(_work, given, needs_main=child.defined_in_main(given.values()))
 
     def give(self, task: Task) -> None:
         self.tasks.append(task)
@@ -200,59 +186,9 @@ class _Worker:
         self.pipe.close()
 
 
-@contextmanager
-def _hidden_main(given: Given) -> Iterator[None]:
-    """Keep a new worker from running the user's script again.
-
-    It needs nothing from there, unless an encoder was defined in it. A script without
-    `if __name__ == "__main__":` would add its music once more in every worker.
-    """
-    main = sys.modules["__main__"]
-    if any(type(encoder).__module__ == "__main__" for encoder in given.values()):
-        yield
-        return
-    kept = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
-    main.__dict__.update(dict.fromkeys(kept))
-    try:
-        yield
-    finally:
-        main.__dict__.update(kept)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal. A worker inherits that it does not hear it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()               # its start would end the blocking
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """There is a worker for every core: one that computes with several threads only waits for the others."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 # What follows runs in the worker.
 
-def _work(pipe: Connection, given: Given, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)    # where it could not be blocked from the start
-    _die_with(parent)
+def _work(pipe: Connection, given: Given) -> None:
     loaded: dict[Kind, encoders.Encoder] = {}
     while True:
         try:
@@ -267,16 +203,3 @@ def _work(pipe: Connection, given: Given, parent: int) -> None:
         except SongprintError as error:
             result = error
         pipe.send(result)
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(WATCH)
-    os._exit(1)

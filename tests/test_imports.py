@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
-    {"types", "errors", "events"},
+    {"types", "errors", "events", "child"},
     {"export"},
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "hosts"},
     {"tags", "samples", "index", "fetch", "streams", "s3", "storage"},
@@ -31,7 +31,8 @@ LAYERS = [                                              # each may import what s
     {"worker"},
     {"doctor", "server", "cli", "__main__"},
 ]
-HEAVY = ("numpy", "scipy", "av", "onnxruntime", "faiss", "sqlalchemy", "tinytag", "click", "rich")
+HEAVY = ("numpy", "scipy", "av", "onnxruntime", "faiss", "sqlalchemy", "tinytag", "click", "rich", "fastapi",
+         "uvicorn", "cryptography")
 
 
 def layer(module: str) -> int:

@@ -1,0 +1,50 @@
+"""The web application: every address of the service, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from songprint import __version__
+from songprint.config import Settings
+from songprint.library import Library
+from songprint.server import problems, rest, rest_recordings
+from songprint.server.guard import Guard, is_loopback
+from songprint.server.metrics import Metrics
+from songprint.server.service import Service
+
+DESCRIPTION = """Names the recordings and covers in audio, with a library of your own.
+
+Send a short clip to `POST /v1/identify` and get its name at once; send a long recording to `POST /v1/jobs` and get all
+songs in it. Errors are `application/problem+json` and say what to do. Lists are `{"items": [...], "next": ...}`:
+give `next` as `after` to go on."""
+
+
+def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
+    """The application around an open library, which stays the caller's to close.
+
+    Its processes run from the start of the application (its lifespan) to the end.
+    """
+    settings = settings or library.store.settings
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = Service.open(library, settings, metrics)
+        app.state.service = service
+        service.uploads.tidy()
+        try:
+            yield
+        finally:
+            service.close()
+
+    app = FastAPI(title="Songprint", version=__version__, description=DESCRIPTION, lifespan=lifespan,
+                  openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+    problems.install(app)
+    server = settings.server
+    app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
+    for module in (rest, rest_recordings):
+        app.include_router(module.router)
+    return app

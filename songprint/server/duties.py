@@ -1,0 +1,175 @@
+"""What the processes of the service do: each function gets the open library and gives what JSON can hold.
+
+They run in a crew's process (see `crew`), so arguments and results are plain values.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+import wave
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from songprint import audio, identify, renditions
+from songprint.errors import AudioError
+from songprint.export import Object, match_object, recording_object, report_object
+from songprint.library import Library
+from songprint.types import Kind
+
+PEAKS_RATE = 8000           # Hz: what is loud is heard there too
+EXCERPT_RATE = 44100
+
+
+class ClipTooLong(AudioError):
+    """It takes a job."""
+
+
+def warm(library: Library) -> None:
+    """Load what the first clip would have to wait for."""
+    library.store.refresh()
+    for level in library.store.levels.values():
+        _ = level.encoder, level.index
+
+
+def name_clip(library: Library, path: str, name: str, top: int, longest: float) -> Object:
+    """The report of a clip of at most `longest` seconds, which the client calls `name`."""
+    warnings: list[str] = []
+    rate = library.store.sample_rate
+    try:
+        with closing(audio.blocks(path, rate, on_warning=warnings.append)) as blocks:
+            report = identify.identify(_at_most(blocks, rate, longest), library.store, top=top, source=name)
+    except AudioError as error:
+        raise type(error)(str(error).replace(path, name)) from error
+    warnings = [warning.replace(path, name) for warning in warnings]
+    return report_object(replace(report, warnings=(*warnings, *report.warnings)))
+
+
+def _at_most(blocks: Iterator[np.ndarray], rate: int, longest: float) -> Iterator[np.ndarray]:
+    heard = 0
+    for block in blocks:
+        heard += len(block)
+        if heard > longest * rate:
+            raise ClipTooLong(f"it is longer than {longest:g} s. Send POST /v1/jobs, which finds all songs in it")
+        yield block
+
+
+def add_recording(library: Library, path: str, keep: str, tags: Mapping[str, object], replaces: int | None,
+                  original: bool) -> Object:
+    """Move an uploaded file into the folder `keep` and add it, in the place of another recording if it `replaces` one.
+
+    What is said of neither in `tags` is taken from the recording that is replaced, or from the file.
+    """
+    store = library.store
+    replaced = library.recording(replaces) if replaces is not None else None
+    if replaced is not None:
+        known = {name: value for name, value in vars(replaced.tags).items() if value}
+        tags, original = known | dict(tags), original or replaced.original
+    kept = Path(keep) / Path(path).parent.name / Path(path).name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, kept)
+    report = None
+    try:
+        report = library.add(kept, workers=1, tags=dict(tags))
+    finally:
+        if report is None or not report.added:
+            shutil.rmtree(kept.parent, ignore_errors=True)
+    if report.skipped:
+        raise AudioError(report.skipped[0].reason.replace(str(kept), kept.name))
+    if report.known:
+        return {"outcome": "known", "recording": recording_object(library.recording(report.known[0].recording_id))}
+    added = report.added[0]
+    if original and added.tags.work:
+        library.link([added.id], added.tags.work, original=added.id)
+    if replaced is not None:
+        remove_recording(library, replaced.id, keep)
+    warnings = [warning.replace(str(kept), kept.name) for warning in report.warnings]
+    return {"outcome": "added", "recording": recording_object(store.catalog.recording(added.id)), "warnings": warnings}
+
+
+def remove_recording(library: Library, recording_id: int, keep: str) -> None:
+    """Forget a recording, and delete its file if it was uploaded; files that were added from elsewhere stay."""
+    source = Path(library.recording(recording_id).source)
+    library.remove(recording_id)
+    if Path(keep) in source.parents:
+        shutil.rmtree(source.parent, ignore_errors=True)
+
+
+def covers_of(library: Library, recording_id: int) -> list[Object]:
+    """The other renditions of a recording, and its duplicates."""
+    return [match_object(match) for match in library.covers(recording_id)]
+
+
+def duplicates(library: Library, after: int, limit: int, seconds: float) -> tuple[list[Object], int | None]:
+    """Pairs of recordings that sound like the very same one; the first of each has an id beyond `after`.
+
+    Looks until there are `limit` pairs or so many `seconds` went by; the second value is where to go on, None at the
+    end.
+    """
+    store = library.store
+    store.refresh()
+    began, pairs = time.monotonic(), []
+    for recording_id in sorted(each for each in store.catalog.searched(Kind.RECORDING) if each > after):
+        for other in renditions.duplicates(store, recording_id):
+            if other > recording_id or recording_id not in renditions.duplicates(store, other):
+                both = store.catalog.recordings_with([recording_id, other])
+                if len(both) == 2:          # not removed meanwhile
+                    pairs.append({"recordings": [recording_object(both[each]) for each in (recording_id, other)]})
+        if len(pairs) >= limit or time.monotonic() - began > seconds:
+            return pairs, recording_id
+    return pairs, None
+
+
+def peaks(library: Library, path: str, points: int, start: float, end: float | None) -> Object:
+    """How loud a stretch of a file is, in `points` equal parts: the largest sample of each, 0 to 1, as a waveform."""
+    loudest: list[np.ndarray] = []
+    step = PEAKS_RATE // 50                                     # looked at in pieces of 20 ms
+    rest, skip = np.zeros(0, np.float32), round(start * PEAKS_RATE)
+    left = None if end is None else max(0, round((end - start) * PEAKS_RATE))
+    with closing(audio.blocks(path, PEAKS_RATE, on_warning=_ignored)) as blocks:
+        for block in blocks:
+            block, skip = block[skip:], max(0, skip - len(block))
+            if left is not None:
+                block, left = block[:left], max(0, left - len(block))
+            rest = np.concatenate([rest, block])
+            whole = len(rest) // step * step
+            loudest.append(np.abs(rest[:whole].reshape(-1, step)).max(axis=1, initial=0))
+            rest = rest[whole:]
+            if left == 0:
+                break
+    pieces = np.concatenate([*loudest, np.abs(rest).max(initial=0, keepdims=True)[:len(rest)]])
+    duration = len(pieces) * step / PEAKS_RATE
+    edges = np.linspace(0, len(pieces), min(points, max(1, len(pieces))) + 1).astype(int)
+    drawn = [float(min(1.0, pieces[first:last].max(initial=0))) for first, last in pairwise(edges)]
+    return {"start": start, "end": round(start + duration, 3), "peaks": [round(each, 3) for each in drawn]}
+
+
+def excerpt(library: Library, path: str, start: float, duration: float) -> bytes:
+    """A stretch of any file as WAV, mono at 44.1 kHz: what every browser plays."""
+    samples = audio.load(path, EXCERPT_RATE, start=start, duration=duration, on_warning=_ignored)
+    return _wave(samples)
+
+
+def cut(library: Library, path: str, start: float, end: float, target: str) -> None:
+    """Write a stretch of any file as a WAV file of its own."""
+    Path(target).write_bytes(excerpt(library, path, start, end - start))
+
+
+def _wave(samples: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    with wave.open(written, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(EXCERPT_RATE)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return written.getvalue()
+
+
+def _ignored(warning: str) -> None:
+    """Who wants to hear or to see it was told by the job."""
