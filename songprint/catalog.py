@@ -10,10 +10,9 @@ the other in every database, recordings get their ids in the order in which they
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from songprint import __version__, disk, schema
 from songprint.database import Result, open_database
 from songprint.errors import LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
 from songprint.packing import StoredRows, pack_evidence, quantise, restore, unpack_evidence
+from songprint.rows import storable, to_recording, to_row
 from songprint.schema import embeddings, encoders, library, recordings
 from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
@@ -97,7 +97,7 @@ class Catalog:
 
         A content that is there already is left as it is, and comes back as `Known`.
         """
-        row = _to_row(tags) | {"duration": duration, "source": _storable(source),
+        row = to_row(tags) | {"duration": duration, "source": storable(source),
                                "content_hash": content_hash, "added_at": schema.now()}
         packed = [_packed(kind, made) for kind, made in embeddings.items()]
 
@@ -106,7 +106,7 @@ class Catalog:
             for each in packed:
                 self._claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
                 connection.execute(insert(schema.embeddings).values(each | {"recording_id": recording_id}))
-            return _to_recording(connection.execute(select(recordings).where(recordings.c.id == recording_id)).one())
+            return to_recording(connection.execute(select(recordings).where(recordings.c.id == recording_id)).one())
 
         try:
             return self.change(write)
@@ -145,7 +145,7 @@ class Catalog:
     def recordings_with(self, recording_ids: Iterable[int]) -> dict[int, Recording]:
         """The recordings with these ids; those that were removed meanwhile are left out."""
         with self._reading() as connection:
-            return {row.id: _to_recording(row) for ids in _batches(sorted(set(recording_ids)))
+            return {row.id: to_recording(row) for ids in _batches(sorted(set(recording_ids)))
                     for row in connection.execute(select(recordings).where(recordings.c.id.in_(ids)))}
 
     def recordings(self, query: str = "", *, order: str = "id", offset: int = 0, limit: int | None = None
@@ -159,7 +159,7 @@ class Catalog:
         wanted = select(recordings).where(self._holding(query)).order_by(
             *([column.desc(), recordings.c.id.desc()] if order.startswith("-") else [column, recordings.c.id]))
         with self._reading() as connection:
-            return [_to_recording(row) for row in connection.execute(wanted.offset(offset).limit(limit))]
+            return [to_recording(row) for row in connection.execute(wanted.offset(offset).limit(limit))]
 
     def count(self, query: str = "") -> int:
         """How many recordings `recordings` would give without a limit."""
@@ -172,23 +172,23 @@ class Catalog:
             row = connection.execute(select(recordings).where(recordings.c.id == recording_id)).first()
             if row is None:
                 raise _not_found(recording_id)
-            values = _to_row(replace(_to_recording(row).tags, **changes))
+            values = to_row(replace(to_recording(row).tags, **changes))
             if values["work"] != row.work:
                 values["original"] = False
             connection.execute(update(recordings).where(recordings.c.id == recording_id).values(values))
-            return _to_recording(connection.execute(
+            return to_recording(connection.execute(
                 select(recordings).where(recordings.c.id == recording_id)).one())
 
     def recordings_of(self, works: Iterable[str]) -> list[Recording]:
         """All recordings of these works, in the order they were added."""
         with self._reading() as connection:
-            return [_to_recording(row) for names in _batches(sorted(set(filter(None, works))))
+            return [to_recording(row) for names in _batches(sorted(set(filter(None, works))))
                     for row in connection.execute(select(recordings).where(
                         recordings.c.work.in_(names)).order_by(recordings.c.id))]
 
     def assign(self, recording_ids: Sequence[int], work: str, original: int | None = None) -> str:
         """Say of which work recordings are, and which is the original; the name of the work as it is kept."""
-        work = _storable(work, recordings.c.work.type.length)
+        work = storable(work, recordings.c.work.type.length)
 
         def write(connection: Connection) -> None:
             chosen = recordings.c.id.in_(recording_ids)
@@ -264,7 +264,7 @@ class Catalog:
         with self._reading() as connection:
             rows = connection.execute(
                 select(recordings).where(recordings.c.id.not_in(read)).order_by(recordings.c.id))
-            return [_to_recording(row) for row in rows]
+            return [to_recording(row) for row in rows]
 
     def check_encoder(self, present: str, wanted: str) -> None:
         """The first recording decides with which encoder a library is made; another is refused."""
@@ -382,25 +382,6 @@ def _packed(kind: Kind, made: Embeddings) -> dict[str, object]:
     return {"kind": kind.value, "encoder_id": made.encoder_id,
             "hop": made.hop, "count": len(made), "dim": made.vectors.shape[1],
             "vectors": quantise(made.vectors).tobytes(), "evidence": pack_evidence(kind, made.evidence)}
-
-
-def _to_row(tags: Tags) -> dict[str, object]:
-    row = {field.name: getattr(tags, field.name) for field in fields(Tags)}
-    row["artists"] = json.dumps([_storable(name) for name in tags.artists], ensure_ascii=False)
-    return {name: _storable(value, recordings.c[name].type.length) if isinstance(value, str) else value
-            for name, value in row.items()}
-
-
-def _to_recording(row: Row) -> Recording:
-    tags = {field.name: getattr(row, field.name) for field in fields(Tags)}
-    tags["artists"] = tuple(json.loads(row.artists))
-    return Recording(id=row.id, tags=Tags(**tags), duration=row.duration, source=row.source,
-                     content_hash=row.content_hash, added_at=row.added_at, original=bool(row.original))
-
-
-def _storable(value: str, length: int | None = None) -> str:
-    """Text that every database takes: file names and broken tags may hold NUL, or bytes that are no UTF-8."""
-    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]
 
 
 def _batches(ids: Sequence) -> Iterator[Sequence]:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from songprint.errors import JobNotFound
-from songprint.service_schema import attempts, clock, deliveries, iso, storable
+from songprint.service_schema import attempts, clock, deliveries, iso, jobs, storable
 
 if TYPE_CHECKING:
     from songprint.database import Database
@@ -104,6 +104,27 @@ class Deliveries:
         with self._database.reading() as connection:
             rows = connection.execute(select(deliveries).where(deliveries.c.job_id == job_id).order_by(
                 deliveries.c.created_at, deliveries.c.id)).all()
+            log = connection.execute(select(attempts).where(
+                attempts.c.delivery_id.in_([row.id for row in rows])).order_by(attempts.c.number)).all()
+        return [_to_delivery(row, [each for each in log if each.delivery_id == row.id]) for row in rows]
+
+    def find(self, *, state: str | None = None, key_id: str | Collection[str] | None = None, limit: int = 100,
+             before: str = "") -> list[Delivery]:
+        """The callbacks in this state, of jobs of these keys, the latest first; `before` is the id of the last seen."""
+        wanted = select(deliveries).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
+        if state is not None:
+            wanted = wanted.where(deliveries.c.state == state)
+        if key_id is not None:
+            wanted = wanted.join(jobs, jobs.c.id == deliveries.c.job_id).where(
+                jobs.c.key_id.in_([key_id] if isinstance(key_id, str) else list(key_id)))
+        with self._database.reading() as connection:
+            if before:
+                last = connection.execute(select(deliveries).where(deliveries.c.id == before)).first()
+                if last is None:
+                    raise JobNotFound(f"no callback {before}")
+                wanted = wanted.where(or_(deliveries.c.created_at < last.created_at, and_(
+                    deliveries.c.created_at == last.created_at, deliveries.c.id < last.id)))
+            rows = connection.execute(wanted).all()
             log = connection.execute(select(attempts).where(
                 attempts.c.delivery_id.in_([row.id for row in rows])).order_by(attempts.c.number)).all()
         return [_to_delivery(row, [each for each in log if each.delivery_id == row.id]) for row in rows]

@@ -148,12 +148,18 @@ def _step_7(connection: Connection, songprint_version: str) -> None:
     connection.execute(library.update().where(library.c.identity == "").values(identity=secrets.token_hex(8)))
 
 
+def _step_8(connection: Connection, songprint_version: str) -> None:
+    """What people say of what was recognised."""
+    service_schema.create(connection)
+
+
 def _columns(connection: Connection, table: str) -> set[str]:
     return {column["name"] for column in inspect(connection).get_columns(table)}
 
 
 # STEPS[n] leads from version n to n + 1
-STEPS: list[Callable[[Connection, str], None]] = [_step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7]
+STEPS: list[Callable[[Connection, str], None]] = [
+    _step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8]
 
 
 def version(connection: Connection) -> int:

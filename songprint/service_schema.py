@@ -126,6 +126,19 @@ audit = Table(
     sqlite_autoincrement=True, **_EXACT,
 )
 
+verdicts = Table(
+    "verdicts", metadata,                                       # what people say of what was recognised
+    Column("job_id", String(64), primary_key=True),
+    Column("part", String(10), primary_key=True),               # of the result: "segment" or "gap"
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("verdict", String(12), nullable=False),
+    Column("recording_id", BigInteger),                         # of a correction
+    Column("note", Text, nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    **_EXACT,
+)
+
 _CLOCKS = {
     "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",

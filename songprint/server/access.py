@@ -45,6 +45,11 @@ class Caller:
     def scope(self) -> str:
         return self.key.scope if self.key else SCOPES[-1]
 
+    @property
+    def key_above(self) -> str:
+        """The parent of keys that the caller makes: an administrator of a part makes keys of that part."""
+        return self.key.id if self.key and self.key.parent else ""
+
     def may(self, scope: str) -> bool:
         return self.key is None or self.key.may(scope)
 
@@ -75,7 +80,7 @@ class _Needs:
 def who(request: Request, service: Service, token: str) -> Caller:
     """Whom a request comes from; Problem if that is nobody."""
     if token:
-        return Caller(_by_token(request, service, token))
+        return Caller(who_by_token(request, service, token))
     session = service.sessions.read(request.cookies.get(COOKIE, ""))
     if session is not None:
         if request.method in UNSAFE and not hmac.compare_digest(
@@ -110,7 +115,8 @@ def from_own_page(request: Request) -> bool:
         return False
 
 
-def _by_token(request: Request, service: Service, token: str) -> Key:
+def who_by_token(request: Request, service: Service, token: str) -> Key:
+    """The key of a token; Problem if there is none, and 429 for whoever guesses."""
     try:
         return service.keys.by_token(token)
     except KeyRefused as error:

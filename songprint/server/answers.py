@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
+from starlette.responses import Response
 
+from songprint.export import to_json
 from songprint.server import shapes
 from songprint.server.access import Caller
 from songprint.server.problems import Problem
@@ -57,3 +60,23 @@ def offset_of(after: str) -> int:
     if not (after.isascii() and after.isdecimal() and len(after) < 16):
         raise Problem(422, "invalid_request", f"after={after[:50]!r} must be what `next` of the page before said")
     return int(after)
+
+
+def family_of(service: Service, caller: Caller) -> list[str] | None:
+    """The keys whose jobs and usage a caller may see: its own and those made under it; None: everybody's.
+
+    An administrator's key that was not made under another sees everything.
+    """
+    if caller.key is None or (caller.may("admin") and not caller.key.parent):
+        return None
+    return service.keys.family(caller.id)
+
+
+def cached(request: Request, value: Any) -> Response:
+    """An answer with a tag of its content: who has it already is told so in few bytes."""
+    body = to_json(value).encode("utf-8")
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if tag in (each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from songprint import __version__
 from songprint.config import Settings
 from songprint.library import Library
-from songprint.server import problems, rest, rest_recordings
+from songprint.server import problems, rest, rest_admin, rest_jobs, rest_recordings, rest_review, rest_session
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
 from songprint.server.service import Service
@@ -45,6 +45,6 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     server = settings.server
     app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
-    for module in (rest, rest_recordings):
+    for module in (rest, rest_jobs, rest_review, rest_recordings, rest_admin, rest_session):
         app.include_router(module.router)
     return app

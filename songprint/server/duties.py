@@ -6,6 +6,8 @@ They run in a crew's process (see `crew`), so arguments and results are plain va
 from __future__ import annotations
 
 import io
+import os
+import secrets
 import shutil
 import time
 import wave
@@ -24,6 +26,7 @@ from songprint.library import Library
 from songprint.types import Kind
 
 PEAKS_RATE = 8000           # Hz: what is loud is heard there too
+PIECE = 0.02                # seconds: a waveform is not told more closely
 EXCERPT_RATE = 44100
 
 
@@ -126,28 +129,39 @@ def duplicates(library: Library, after: int, limit: int, seconds: float) -> tupl
     return pairs, None
 
 
-def peaks(library: Library, path: str, points: int, start: float, end: float | None) -> Object:
-    """How loud a stretch of a file is, in `points` equal parts: the largest sample of each, 0 to 1, as a waveform."""
-    loudest: list[np.ndarray] = []
-    step = PEAKS_RATE // 50                                     # looked at in pieces of 20 ms
-    rest, skip = np.zeros(0, np.float32), round(start * PEAKS_RATE)
-    left = None if end is None else max(0, round((end - start) * PEAKS_RATE))
-    with closing(audio.blocks(path, PEAKS_RATE, on_warning=_ignored)) as blocks:
-        for block in blocks:
-            block, skip = block[skip:], max(0, skip - len(block))
-            if left is not None:
-                block, left = block[:left], max(0, left - len(block))
-            rest = np.concatenate([rest, block])
-            whole = len(rest) // step * step
-            loudest.append(np.abs(rest[:whole].reshape(-1, step)).max(axis=1, initial=0))
-            rest = rest[whole:]
-            if left == 0:
-                break
-    pieces = np.concatenate([*loudest, np.abs(rest).max(initial=0, keepdims=True)[:len(rest)]])
-    duration = len(pieces) * step / PEAKS_RATE
-    edges = np.linspace(0, len(pieces), min(points, max(1, len(pieces))) + 1).astype(int)
-    drawn = [float(min(1.0, pieces[first:last].max(initial=0))) for first, last in pairwise(edges)]
-    return {"start": start, "end": round(start + duration, 3), "peaks": [round(each, 3) for each in drawn]}
+def peaks(library: Library, path: str, points: int, start: float, end: float | None, keep: bool) -> Object:
+    """How loud a stretch of a file is, in `points` equal parts: the largest sample of each, 0 to 1, as a waveform.
+
+    With `keep` what was found of the whole file lies beside it from then on.
+    """
+    kept = Path(path).with_name("peaks.npy")
+    if keep and kept.exists():
+        loudest = np.load(kept)
+    else:
+        loudest = _loudest(path)
+        if keep:
+            part = kept.with_name(f".{secrets.token_hex(4)}.npy")
+            np.save(part, loudest)
+            os.replace(part, kept)
+    first = min(len(loudest), round(start / PIECE))
+    last = len(loudest) if end is None else max(first, min(len(loudest), round(end / PIECE)))
+    chosen = loudest[first:last]                                                # (n,) uint8
+    edges = np.linspace(0, len(chosen), min(points, len(chosen)) + 1).astype(int)
+    drawn = [round(int(chosen[a:b].max()) / 255, 3) for a, b in pairwise(edges) if b > a]
+    return {"start": round(first * PIECE, 3), "end": round(last * PIECE, 3), "peaks": drawn}
+
+
+def _loudest(path: str) -> np.ndarray:
+    """(n,) uint8: the largest sample of every PIECE of a file."""
+    size, found, rest = round(PIECE * PEAKS_RATE), [], np.zeros(0, np.float32)
+    for block in audio.blocks(path, PEAKS_RATE, on_warning=_ignored):
+        rest = np.concatenate([rest, block])
+        whole = len(rest) // size * size
+        found.append(np.abs(rest[:whole].reshape(-1, size)).max(axis=1, initial=0))
+        rest = rest[whole:]
+    if len(rest):
+        found.append(np.abs(rest).max(keepdims=True))
+    return np.round(255 * np.minimum(np.concatenate(found), 1)).astype(np.uint8)
 
 
 def excerpt(library: Library, path: str, start: float, duration: float) -> bytes:

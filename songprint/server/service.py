@@ -11,17 +11,20 @@ from typing import TypeVar
 from songprint.audit import Audit
 from songprint.config import Settings, usable_cores
 from songprint.deliveries import Deliveries
+from songprint.inputs import Inputs
 from songprint.jobs import Jobs
 from songprint.keys import Keys
 from songprint.library import Library
 from songprint.limiter import Limiter
 from songprint.server import duties
+from songprint.server.background import Background
 from songprint.server.crew import Crew, Opening
 from songprint.server.meter import Meter
 from songprint.server.metrics import Metrics
 from songprint.server.sessions import Sessions
 from songprint.server.uploads import Uploads
 from songprint.usage import Usage
+from songprint.verdicts import Verdicts
 
 Result = TypeVar("Result")
 
@@ -47,8 +50,11 @@ class Service:
     meter: Meter
     metrics: Metrics
     uploads: Uploads
+    inputs: Inputs
+    verdicts: Verdicts
     clips: Crew             # names clips; nothing slower is done there
     workshop: Crew          # adds recordings, compares them, draws waveforms
+    background: Background  # scans
 
     @classmethod
     def open(cls, library: Library, settings: Settings, metrics: Metrics) -> Service:
@@ -63,9 +69,10 @@ class Service:
             deliveries=Deliveries(database), audit=Audit(database), limiter=Limiter(),
             sessions=Sessions(lambda: keys.derived("sessions of the page")), metrics=metrics,
             meter=Meter(usage),
-            uploads=Uploads(library.path / UPLOADS),
+            uploads=Uploads(library.path / UPLOADS), inputs=Inputs(library.path), verdicts=Verdicts(database),
             clips=Crew(opening, size=size, room=settings.server.max_clips_waiting, name="clips", first=duties.warm),
             workshop=Crew(opening, size=1, room=WORK_ROOM, name="workshop"),
+            background=Background(opening, settings.server.job_processes),
         )
 
     @property
@@ -86,3 +93,4 @@ class Service:
         self.meter.close()
         self.clips.close()
         self.workshop.close()
+        self.background.close()

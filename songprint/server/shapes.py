@@ -47,6 +47,76 @@ class TagsChange(Shape):
                 for name, value in self.model_dump(exclude_unset=True).items()}
 
 
+Url = Annotated[str, StringConstraints(min_length=8, max_length=4000, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/]"),
+                AfterValidator(_no_nul)]
+
+
+class UrlInput(Shape):
+    """A file that the server downloads; playlists and streams are refused."""
+
+    type: Literal["url"]
+    url: Url = Field(examples=["https://media.example.org/night-mix.mp4"])
+
+
+class ObjectInput(Shape):
+    """An object in a store that the server's settings know."""
+
+    type: Literal["s3", "cos"]
+    bucket: _text(255, 1)
+    region: _text(100) = ""
+    object: _text(1024, 1)
+
+
+class Callback(Shape):
+    """Where the end of the job is told, with the headers of Standard Webhooks."""
+
+    url: Url
+    secret: Annotated[str, StringConstraints(max_length=500), AfterValidator(_no_nul)] | None = Field(
+        None, description="Signs the callback; without it the server's own callback_key does.")
+
+
+class Output(Shape):
+    """Where the result is written as JSON besides."""
+
+    type: Literal["s3", "cos"]
+    bucket: _text(255, 1)
+    region: _text(100) = ""
+    dir: _text(1024) = ""
+
+
+class JobOptions(Shape):
+    """How a recording is scanned, and who is told."""
+
+    kinds: Annotated[list[Literal["recording", "cover"]], Field(min_length=1, max_length=2)] | None = None
+    find_unknown: bool = Field(True, description="Also look for the same unknown music again.")
+    callback: Callback | None = None
+    output: Output | None = None
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
+    session_id: _text(50) = Field("", description="The same one within three days does not make a second job.")
+    session_context: _text(1000) = Field("", description="Comes back with the job and its callback.")
+
+
+class JobWish(JobOptions):
+    """A job: what to scan, and how."""
+
+    input: Annotated[UrlInput | ObjectInput, Field(discriminator="type")]
+
+
+class Opinion(Shape):
+    """What somebody says of a segment."""
+
+    verdict: Literal["accept", "reject", "correct"]
+    recording: Annotated[int, Field(ge=1, le=MOST_ID)] | None = Field(None, description="Of `correct`: what it is.")
+    note: _text(2000) = ""
+
+
+class GapName(TagsChange):
+    """Which stretch of unknown music is added to the library, and what it is. Or which recording it is."""
+
+    start: Annotated[float, Field(ge=0, le=1e6)] | None = Field(None, description="Seconds; left out: the whole gap.")
+    end: Annotated[float, Field(ge=0, le=1e6)] | None = None
+
+
 class Problem(BaseModel):
     """An error: what happened and what to do (RFC 9457)."""
 
@@ -156,3 +226,148 @@ class WorkChange(Shape):
 class Work(BaseModel):
     work: str
     recordings: list[Recording]
+
+
+class SignIn(Shape):
+    token: _text(500, 1)
+
+
+class Session(BaseModel):
+    key: str | None
+    name: str
+    scope: str
+    csrf: str | None = Field(description="For the header X-CSRF-Token; null where none is needed.")
+
+
+class KeyWish(Shape):
+    """A key that is to be made."""
+
+    name: _text(200, 1)
+    scope: Literal["identify", "write", "admin"]
+    parent: _text(100) | None = Field(None, description="The key it is made under: it ends with it, and has no more"
+                                                        " rights.")
+    rate: Annotated[float, Field(gt=0, le=1e6)] | None = Field(None, description="Requests a second.")
+
+
+class Key(BaseModel):
+    id: str
+    name: str
+    scope: str
+    parent: str | None
+    rate: float | None
+    created_at: str
+    revoked_at: str | None
+
+
+class NewKey(Key):
+    secret_key: str
+    token: str
+
+
+class Keys(BaseModel):
+    items: list[Key]
+
+
+class Used(BaseModel):
+    day: str
+    key: str
+    jobs: int
+    seconds: float
+    minutes: int
+
+
+class Usage(BaseModel):
+    items: list[Used]
+
+
+class Attempt(BaseModel):
+    at: str
+    elapsed: float
+    status: int | None
+    error: str | None
+
+
+class Delivery(BaseModel):
+    id: str
+    job_id: str
+    event: str
+    url: str
+    style: str
+    state: str
+    created_at: str
+    due_at: str | None
+    delivered_at: str | None
+    attempts: list[Attempt]
+
+
+class Deliveries(BaseModel):
+    items: list[Delivery]
+    next: str | None
+
+
+class Entry(BaseModel):
+    number: int
+    at: str
+    key_id: str
+    action: str
+    subject: str
+
+
+class Audit(BaseModel):
+    items: list[Entry]
+    next: str | None
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+
+
+class Verdict(BaseModel):
+    job_id: str
+    part: Literal["segment", "gap"]
+    position: int
+    verdict: Literal["accept", "reject", "correct"]
+    recording_id: int | None
+    note: str
+    key_id: str | None
+    at: str
+
+
+class ListedJob(BaseModel):
+    id: str
+    state: Literal["waiting", "running", "finished", "failed", "cancelled"]
+    priority: int
+    input: dict[str, Any]
+    options: dict[str, Any]
+    progress: float = Field(description="0 to 1")
+    key_id: str
+    session_id: str
+    session_context: str
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    changed_at: str
+    attempts: int
+    seconds: float = Field(description="Of the input.")
+    error: JobError | None
+
+
+class Job(ListedJob):
+    result: dict[str, Any] | None = Field(description="The timeline: `segments`, `songs`, `gaps` ...")
+    verdicts: list[Verdict]
+
+
+class Jobs(BaseModel):
+    items: list[ListedJob]
+    next: str | None
+
+
+class JobDeliveries(BaseModel):
+    items: list[Delivery]
+
+
+class Peaks(BaseModel):
+    start: float
+    end: float
+    peaks: list[float] = Field(description="The loudest of each part, 0 to 1.")

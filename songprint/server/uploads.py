@@ -89,7 +89,12 @@ class Uploads:
 
     def discard(self, upload: Upload) -> None:
         if upload.path is not None:
-            shutil.rmtree(upload.path.parent, ignore_errors=True)
+            self.remove(upload.path)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file in a folder of its own here, if it is still there."""
+        if path.parent.parent == self.folder:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
     def tidy(self) -> None:
         """Delete what a process that died has left."""
