@@ -116,7 +116,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Alignment:
-    """A query laid along a recording: one line, `reference = speed * query + offset`; or several sections of a cover."""
+    """A query laid along a recording: a line, `reference = speed * query + offset`, or several sections of a cover."""
 
     recording_id: int
     query: Interval

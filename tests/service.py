@@ -14,9 +14,9 @@ from types import SimpleNamespace
 
 from sqlalchemy import update
 
+from songprint.database import Database
 from songprint.errors import FetchError
 from songprint.service_schema import metadata
-from songprint.database import Database
 from songprint.store import Store
 from songprint.types import Timeline
 
