@@ -17,6 +17,14 @@ from songprint.store import Store
 from songprint.types import Embeddings, Kind, Recording, Tags
 
 
+@pytest.fixture
+def store(tmp_path, database_url):
+    """An empty store on each kind of database."""
+    settings = Settings(database=database_url)
+    with Store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
+        yield store
+
+
 def add(store: Store, seed: int, duration: float = 5.0) -> Recording:
     vectors = toy.ToyEncoder(store.levels[Kind.RECORDING].spec.id).encode(toy.song(seed, duration))
     return store.catalog.add(tags=Tags(title=f"Song {seed}"), duration=duration, source=f"/{seed}.wav",
@@ -31,7 +39,7 @@ def nearest(store: Store, seed: int) -> int:
 
 
 def another(store: Store, **settings) -> Store:
-    return Store(store.path, encoder=toy.ToyEncoder(), settings=Settings(**settings))
+    return Store(store.path, encoder=toy.ToyEncoder(), settings=store.settings.with_(**settings))
 
 
 def test_what_one_process_adds_and_removes_another_finds_and_forgets(store):
@@ -132,7 +140,7 @@ def test_one_process_at_a_time_rebuilds(store):
 
 def test_a_library_of_another_encoder_is_not_searched_but_shown(store):
     recording = add(store, 1)
-    with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
+    with Store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
         assert newer.catalog.recordings() == [recording]
         assert newer.stats().levels[0].encoder_id == "toy-1"
         for act in (newer.check_encoders, newer.refresh):
@@ -143,7 +151,7 @@ def test_a_library_of_another_encoder_is_not_searched_but_shown(store):
 def test_vectors_of_the_old_encoder_are_not_searched_after_a_change(store):
     recording = add(store, 1)
     store.refresh()
-    with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
+    with Store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
         vectors = np.zeros((4, toy.DIM), np.float32)
         vectors[:, 3] = 1
         newer.catalog.add_embeddings(recording.id, {Kind.RECORDING: Embeddings(vectors, 0.5, "toy-2")})
@@ -195,12 +203,13 @@ def test_threads_may_refresh_together(store):
     assert not errors and len(store.levels[Kind.RECORDING].index.recording_ids()) == 10
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
     for seed in range(3):
         add(store, seed)
     log = store.path / "catalogue.sqlite-wal"
     assert log.stat().st_size > 0
-    with another(store) as reader, reader.catalog._reading() as connection:     # somebody is just reading
+    with another(store) as reader, reader.catalog.database.reading() as connection:     # somebody is just reading
         connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar()
         add(store, 3)
         store.tidy()                                                            # waits for no one, loses nothing

@@ -52,13 +52,16 @@ class MariaDatabase(ServerDatabase):
     def _connect(self) -> object:
         address = self.address
         seconds = max(1, round(self._busy_timeout))
-        return self._driver.connect(
+        connection = self._driver.connect(
             host=address.host, port=address.port, unix_socket=address.socket or None, user=address.user,
             password=address.password, database=address.name, charset="utf8mb4", autocommit=True, ssl=self._tls(),
             ssl_disabled=address.tls == "off", connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=CONNECT_TIMEOUT,
             init_command="SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
                          f" innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, wait_timeout = {IDLE},"
                          " collation_connection = 'utf8mb4_bin'")
+        connection._read_timeout = None     # it was for connecting, where the driver has no other: a statement may last
+        return connection
 
     def _look(self) -> None:
         with self.reading() as connection:

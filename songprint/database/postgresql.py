@@ -27,7 +27,7 @@ class PostgresDatabase(ServerDatabase):
 
     driver, extra, dialect = "pg8000", "postgresql", "postgresql+pg8000://"
     reading_begins = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
-    writing_begins = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",)
+    writing_begins = ("BEGIN ISOLATION LEVEL READ COMMITTED",)
 
     def folded(self, text: ColumnElement[str]) -> ColumnElement[str]:
         # The database's own rules may know English letters alone.
@@ -47,7 +47,7 @@ class PostgresDatabase(ServerDatabase):
             user=address.user, password=address.password or None, database=address.name,
             **({"unix_sock": address.socket} if address.socket else {"host": address.host, "port": address.port}),
             ssl_context=self._tls() or False, timeout=CONNECT_TIMEOUT, application_name="songprint")
-        connection._usock.settimeout(None)          # the time-out was for connecting: a statement may take longer
+        connection._usock.settimeout(None)          # it was for connecting, where the driver has no other
         connection.autocommit = True                # `_begin` says how a transaction begins
         cursor = connection.cursor()
         cursor.execute(f"SET lock_timeout = {round(1000 * self._busy_timeout)}")
