@@ -135,16 +135,8 @@ class Deliveries:
             due = connection.scalars(select(deliveries.c.id).where(
                 _due(clock(connection)), deliveries.c.host.not_in(list(not_to))).order_by(
                     deliveries.c.due_at, deliveries.c.id).limit(_LOOKED_AT)).all()
-        for delivery_id in due:
-            with self._database.writing() as connection:
-                now, token = clock(connection), secrets.token_hex(16)
-                row = connection.execute(select(deliveries).where(
-                    deliveries.c.id == delivery_id, _due(now)).with_for_update(skip_locked=True)).first()
-                if row is not None:
-                    connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(
-                        state=SENDING, lease=token, lease_until=now + round(1000 * lease), attempts=row.attempts + 1))
-                    return _to_delivery(row, [], lease=token)
-        return None
+        claimed = (self._claimed(delivery_id, lease) for delivery_id in due)
+        return next(filter(None, claimed), None)
 
     def attempted(self, delivery: Delivery, *, status: int | None, error: str = "", elapsed: float = 0.0,
                   again: bool = True) -> str:
@@ -153,9 +145,8 @@ class Deliveries:
         With `again` it is tried once more after the next wait, if there is any left. A sender that lost its lease
         logs its attempt all the same; only an arrival changes the state then.
         """
-        with self._database.writing() as connection:
-            now = clock(connection)
-            this = deliveries.c.id == delivery.id
+        def log(connection: Connection) -> str:
+            now, this = clock(connection), deliveries.c.id == delivery.id
             row = connection.execute(select(deliveries).where(this).with_for_update()).one()
             connection.execute(insert(attempts).values(delivery_id=delivery.id, at=now, elapsed=round(elapsed, 3),
                                                        status=status, error=storable(error, 2000)))
@@ -171,15 +162,35 @@ class Deliveries:
             connection.execute(update(deliveries).where(this).values(lease="", lease_until=None, **values))
             return values["state"]
 
+        return self._database.write(log)
+
     def resend(self, job_id: str) -> list[Delivery]:
-        """Send the callbacks of a job again, now and with all attempts before them, arrived or not."""
-        with self._database.writing() as connection:
-            now = clock(connection)
-            found = connection.execute(update(deliveries).where(deliveries.c.job_id == job_id).values(
-                state=WAITING, due_at=now, waits=0, lease="", lease_until=None, delivered_at=None)).rowcount
-        if not found:
+        """Send the latest callback of a job again, whether it arrived or not, with all attempts before it."""
+        def owe(connection: Connection) -> int:
+            latest = connection.scalar(select(deliveries.c.id).where(deliveries.c.job_id == job_id).order_by(
+                deliveries.c.created_at.desc(), deliveries.c.id).limit(1))
+            return connection.execute(update(deliveries).where(deliveries.c.id == latest).values(
+                state=WAITING, due_at=clock(connection), waits=0, lease="", lease_until=None,
+                delivered_at=None)).rowcount
+
+        if not self._database.write(owe):
             raise JobNotFound(f"no callback of job {job_id}: it has not ended, or none was asked for")
         return self.of_job(job_id)
+
+    def _claimed(self, delivery_id: str, seconds: float) -> Delivery | None:
+        token, this = secrets.token_hex(16), deliveries.c.id == delivery_id
+
+        def claim(connection: Connection) -> Delivery | None:
+            now = clock(connection)
+            row = connection.execute(select(deliveries).where(this, _due(now)).with_for_update(
+                skip_locked=True)).first()
+            if row is None:
+                return None
+            connection.execute(update(deliveries).where(this).values(
+                state=SENDING, lease=token, lease_until=now + round(1000 * seconds), attempts=row.attempts + 1))
+            return _to_delivery(row, [], lease=token)
+
+        return self._database.write(claim)
 
 
 def _due(now: int):

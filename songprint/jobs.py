@@ -183,14 +183,16 @@ class Jobs:
 
     def heartbeat(self, job: Job, progress: float) -> bool:
         """Say that a claimed job is still worked on. False: it was cancelled or went to another; stop."""
-        with self._database.writing() as connection:
+        def prolong(connection: Connection) -> bool:
             now = clock(connection)
             return _changed(connection, _held(job), now, progress=min(1.0, max(0.0, progress)),
                             lease_until=now + round(1000 * job.lease.seconds))
 
+        return self._database.write(prolong)
+
     def finish(self, job: Job, result: Mapping, seconds: float) -> bool:
         """The end of a claimed job, with its usage and its callback. False: it was no longer this worker's."""
-        with self._database.writing() as connection:
+        def end(connection: Connection) -> bool:
             now = clock(connection)
             held = _changed(connection, _held(job), now, result=_text(result), seconds=seconds, progress=1.0,
                             error_code="", error="", **_end(FINISHED, now))
@@ -199,13 +201,16 @@ class Jobs:
                 deliveries.queue(connection, now, job.id, job.options, FINISHED)
             return held
 
+        return self._database.write(end)
+
     def fail(self, job: Job, code: str, message: str, retry: bool) -> Job:
         """A claimed job could not be done. With `retry` it waits for another attempt, if it has any left.
 
         Returns the job as it is now; one that was no longer this worker's is left alone.
         """
         told = {"error_code": code, "error": storable(message)}
-        with self._database.writing() as connection:
+
+        def end(connection: Connection) -> Job:
             now = clock(connection)
             if retry and job.attempts < MOST_ATTEMPTS:
                 pause = min(FIRST_WAIT * 2 ** (job.attempts - 1), LONGEST_WAIT)
@@ -215,17 +220,22 @@ class Jobs:
                 _failed(connection, now, job)
             return _to_job(_row(connection, job.id))
 
+        return self._database.write(end)
+
     def release(self, job: Job) -> bool:
         """Give a claimed job back undone: another worker may take it at once, and no attempt was made."""
-        with self._database.writing() as connection:
+        def give_back(connection: Connection) -> bool:
             now = clock(connection)
             return _changed(connection, _held(job), now, state=WAITING, lease="", lease_until=None, due_at=now,
                             attempts=jobs.c.attempts - 1)
 
+        return self._database.write(give_back)
+
     def cancel(self, job_id: str, *, running: bool = True) -> Job:
         """End a job that waits or (with `running`) runs; its worker notices at its next heartbeat."""
         wanted = (WAITING, RUNNING) if running else (WAITING,)
-        with self._database.writing() as connection:
+
+        def end(connection: Connection) -> Job:
             now = clock(connection)
             changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_(wanted)), now,
                                error_code="cancelled", error="it was cancelled", **_end(CANCELLED, now))
@@ -236,9 +246,11 @@ class Jobs:
             deliveries.queue(connection, now, job.id, job.options, CANCELLED)
             return job
 
+        return self._database.write(end)
+
     def retry(self, job_id: str) -> Job:
         """Queue a job again that failed or was cancelled."""
-        with self._database.writing() as connection:
+        def begin(connection: Connection) -> Job:
             now = clock(connection)
             changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_((FAILED, CANCELLED))), now,
                                state=WAITING, due_at=now, attempts=0, progress=0.0, error_code="", error="",
@@ -248,6 +260,8 @@ class Jobs:
                 raise JobStateError(f"job {job_id} is {job.state}: only one that failed or was cancelled can be"
                                     " tried again")
             return job
+
+        return self._database.write(begin)
 
     def uploads(self, kept: float) -> list[tuple[str, str]]:
         """(job, path) of the uploads that nobody needs any more; those of failed jobs are `kept` some seconds.
@@ -268,7 +282,7 @@ class Jobs:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(upload=None))
 
     def _submitted(self, row: dict[str, object], most_waiting: int | None) -> Job:
-        with self._database.writing() as connection:
+        def submit(connection: Connection) -> Job:
             now = clock(connection)
             if row["session_id"]:
                 _register_session(connection, now, row)
@@ -280,16 +294,17 @@ class Jobs:
             connection.execute(insert(jobs).values(row | {"created_at": now, "changed_at": now, "due_at": now}))
             return _to_job(_row(connection, row["id"]))
 
+        return self._database.write(submit)
+
     def _claimed(self, number: int, worker: str, seconds: float) -> Job | None:
-        lease = Lease(secrets.token_hex(16), seconds)
-        with self._database.writing() as connection:
+        lease, this = Lease(secrets.token_hex(16), seconds), jobs.c.number == number
+
+        def claim(connection: Connection) -> Job | None:
             now = clock(connection)
             # By its number, so that a server locks this row alone; SQLite has one writer anyway.
-            row = connection.execute(select(jobs).where(jobs.c.number == number, _due(now)).with_for_update(
-                skip_locked=True)).first()
+            row = connection.execute(select(jobs).where(this, _due(now)).with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
-            this = jobs.c.number == number
             if row.state == RUNNING and row.attempts >= MOST_LOST:
                 _changed(connection, this, now, error_code="internal", **_end(FAILED, now), error=(
                     f"{row.attempts} workers ended while they ran it. Is their memory too small for this input?"))
@@ -301,6 +316,8 @@ class Jobs:
             if row.attempts == 0:
                 deliveries.queue(connection, now, job.id, job.options, RUNNING)
             return job
+
+        return self._database.write(claim)
 
 
 _LISTED = [column for column in jobs.c if column.name != "result"]

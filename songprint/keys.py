@@ -187,7 +187,7 @@ class Keys:
 
     def _make_master_key(self) -> None:
         """Only where there are no keys yet; whole or not at all, and the first of two processes wins."""
-        if self.list():
+        if self.list() and not self._file.exists():
             raise KeyRefused(f"the master key {self._file} is missing, and there are keys already. Put it back, or give"
                              f" it as ${MASTER_KEY_VARIABLE}; otherwise revoke all keys and start with a new library")
         part = self._file.with_name(f".{MASTER_KEY_FILE}-{secrets.token_hex(4)}")

@@ -10,27 +10,21 @@ from datetime import UTC, datetime
 
 from sqlalchemy import BigInteger, Column, Connection, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy import text as sql
-from sqlalchemy.dialects.mysql import LONGTEXT
+
+from songprint.database.columns import EXACT, Identifier, LongText
 
 metadata = MetaData()
 
-# SQLite numbers rows by itself only in a column that it calls INTEGER.
-_Number = BigInteger().with_variant(Integer(), "sqlite")
-_LongText = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
-# Ids differ in capitals, which MariaDB's usual order does not see.
-_EXACT = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin",
-          "mariadb_charset": "utf8mb4", "mariadb_collate": "utf8mb4_bin"}
-
 jobs = Table(
     "jobs", metadata,
-    Column("number", _Number, primary_key=True),                # in the order of submission
+    Column("number", Identifier, primary_key=True),                # in the order of submission
     Column("id", String(64), nullable=False, unique=True),
     Column("state", String(12), nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("input", _LongText, nullable=False),                 # JSON
-    Column("options", _LongText, nullable=False),               # JSON
+    Column("input", LongText, nullable=False),                 # JSON
+    Column("options", LongText, nullable=False),               # JSON
     Column("progress", Float(53), nullable=False),              # 0 to 1
-    Column("result", _LongText),                                # JSON: a timeline
+    Column("result", LongText),                                # JSON: a timeline
     Column("error_code", String(40), nullable=False),
     Column("error", Text, nullable=False),
     Column("key_id", String(64), nullable=False),               # whose job it is; empty: nobody's
@@ -47,7 +41,7 @@ jobs = Table(
     Column("lease", String(40), nullable=False),                # a word that only the present claim knows
     Column("lease_until", BigInteger),
     Column("upload", Text),                                     # a file to be removed when nobody needs it any more
-    sqlite_autoincrement=True, **_EXACT,
+    sqlite_autoincrement=True, **EXACT,
 )
 Index("jobs_by_turn", jobs.c.state, jobs.c.priority, jobs.c.number)
 Index("jobs_by_key", jobs.c.key_id, jobs.c.number)
@@ -59,7 +53,7 @@ sessions = Table(
     Column("session_id", String(200), primary_key=True),
     Column("job_id", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    **_EXACT,
+    **EXACT,
 )
 
 deliveries = Table(
@@ -78,19 +72,19 @@ deliveries = Table(
     Column("lease", String(40), nullable=False),
     Column("lease_until", BigInteger),
     Column("delivered_at", BigInteger),
-    **_EXACT,
+    **EXACT,
 )
 Index("deliveries_by_turn", deliveries.c.state, deliveries.c.due_at)
 
 attempts = Table(
     "delivery_attempts", metadata,
-    Column("number", _Number, primary_key=True),
+    Column("number", Identifier, primary_key=True),
     Column("delivery_id", String(64), nullable=False, index=True),
     Column("at", BigInteger, nullable=False),
     Column("elapsed", Float(53), nullable=False),               # seconds
     Column("status", Integer),                                  # of the answer; none: there was no answer
     Column("error", Text, nullable=False),
-    sqlite_autoincrement=True, **_EXACT,
+    sqlite_autoincrement=True, **EXACT,
 )
 
 keys = Table(
@@ -104,7 +98,7 @@ keys = Table(
     Column("token_hash", String(64), nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
-    **_EXACT,
+    **EXACT,
 )
 
 usage = Table(
@@ -113,17 +107,17 @@ usage = Table(
     Column("key_id", String(64), nullable=False),
     Column("day", String(10), nullable=False, index=True),      # UTC
     Column("seconds", Float(53), nullable=False),               # of input
-    **_EXACT,
+    **EXACT,
 )
 
 audit = Table(
     "audit", metadata,
-    Column("number", _Number, primary_key=True),
+    Column("number", Identifier, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("key_id", String(64), nullable=False, index=True),   # who did it; empty: somebody at the machine itself
     Column("action", String(60), nullable=False),
     Column("subject", Text, nullable=False),                    # to what
-    sqlite_autoincrement=True, **_EXACT,
+    sqlite_autoincrement=True, **EXACT,
 )
 
 verdicts = Table(

@@ -53,8 +53,7 @@ class Usage:
 
         Jobs are counted when they end, by `Jobs` itself.
         """
-        with self._database.writing() as connection:
-            count(connection, clock(connection), key_id, job_id, seconds)
+        self._database.write(lambda connection: count(connection, clock(connection), key_id, job_id, seconds))
 
     def by_day(self, key_id: str | Collection[str] | None = None, since: str = "", until: str = "") -> list[Used]:
         """What was used from the day `since` to the day `until`, both included: one value for each day and key."""

@@ -16,6 +16,7 @@ from commandline import use_toy_encoder
 
 import songprint
 from songprint.catalog import Catalog
+from songprint.database import Database
 from songprint.library import Library
 from songprint.store import Store
 
@@ -95,9 +96,9 @@ def noise(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(store: Store):
-    """That of a library, with the tables of the service in it."""
-    return store.catalog.database
+def database(catalog: Catalog) -> Database:
+    """That of an empty catalogue, of each kind, with the tables of the service in it."""
+    return catalog.database
 
 
 class Disk:

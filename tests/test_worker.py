@@ -70,6 +70,11 @@ def world(monkeypatch) -> World:
 
 
 @pytest.fixture
+def database(store):
+    return store.catalog.database
+
+
+@pytest.fixture
 def jobs(database) -> Jobs:
     return Jobs(database)
 

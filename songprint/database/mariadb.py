@@ -14,6 +14,7 @@ from songprint.errors import LibraryError
 OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}      # FOR UPDATE SKIP LOCKED
 LONGEST = 7 * 24 * 3600                             # seconds that somebody may hold a lock without a word
 MEGABYTE = 1 << 20
+_FOUND_ROWS = 2         # count the rows that an update found, as elsewhere, and not those that it made different
 
 _TROUBLES = {
     1045: Trouble.REFUSED, 1698: Trouble.REFUSED, 1049: Trouble.MISSING, 1044: Trouble.FORBIDDEN,
@@ -57,6 +58,7 @@ class MariaDatabase(ServerDatabase):
             password=address.password, database=address.name, charset="utf8mb4", autocommit=True, ssl=self._tls(),
             ssl_disabled=address.tls == "off", connect_timeout=CONNECT_TIMEOUT,
             read_timeout=CONNECT_TIMEOUT,
+            client_flag=_FOUND_ROWS,
             init_command="SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
                          f" innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, wait_timeout = {IDLE},"
                          " collation_connection = 'utf8mb4_bin'")
