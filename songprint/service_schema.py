@@ -130,7 +130,7 @@ verdicts = Table(
     Column("note", Text, nullable=False),
     Column("key_id", String(64), nullable=False),
     Column("at", BigInteger, nullable=False),
-    **_EXACT,
+    **EXACT,
 )
 
 _CLOCKS = {
