@@ -16,6 +16,8 @@ import numpy as np
 from songprint import audio
 from songprint.config import Settings
 from songprint.identify import incomplete, threshold_of
+from songprint.matching.aside import Aside
+from songprint.matching.cover_ear import CoverEar, without_recordings
 from songprint.matching.ears import RecordingEar
 from songprint.resuming import Past, Saved
 from songprint.store import Store
@@ -90,7 +92,11 @@ def _after(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
 
 
 class Scanner:
-    """Hears something long and tells which songs are in it. Seconds count from the first sample."""
+    """Hears something long and tells which songs are in it. Seconds count from the first sample.
+
+    Recordings and covers are heard side by side, the covers in a thread of their own; what they tell of a moment comes
+    a minute or more later.
+    """
 
     def __init__(self, store: Store, settings: Settings | None = None) -> None:
         self.settings = settings or store.settings
@@ -98,58 +104,105 @@ class Scanner:
         self._began = time.perf_counter()
         store.refresh()
         self._thresholds = {kind: threshold_of(level, self.settings) for kind, level in store.levels.items()}
-        self._ear = RecordingEar(store.levels[Kind.RECORDING])
+        self._recordings = RecordingEar(store.levels[Kind.RECORDING])
+        covers = store.levels.get(Kind.COVER)
+        self._covers = Aside(CoverEar(covers)) if covers else None
         self._loudness = _Loudness(store.sample_rate)
         self.found: list[Segment] = []              # settled
-        self.settled_until = 0.0                    # seconds
+        self._recordings_until = self._covers_until = 0.0       # seconds
 
     @property
     def duration(self) -> float:
         """Seconds heard."""
-        return self._ear.duration
+        return self._recordings.duration
 
     @property
     def sounds(self) -> list[tuple[Interval, Sound]]:
         """What kind of sound is heard when."""
         return self._loudness.sounds()
 
+    @property
+    def settled_until(self) -> float:
+        """Seconds up to which all is settled; no segment goes on there."""
+        until = self._covers_until if self._covers else self._recordings_until
+        for each in sorted(self.found, key=lambda each: -each.heard.end):
+            if each.heard.start < until < each.heard.end:
+                until = each.heard.start
+        return until
+
     def hear(self, block: np.ndarray) -> None:
         """(n,) float32 mono samples at `store.sample_rate` that come next."""
-        self._ear.hear(block)
+        if self._covers:
+            self._covers.hear(block)
+        self._recordings.hear(block)
         self._loudness.hear(block)
 
     def settled(self) -> list[Segment]:
         """The segments that will not change any more and were not told yet."""
-        present = self._present()
-        horizon = max(self.settled_until, self.duration - SETTLES)
+        present = self._heard_recordings()
+        horizon = max(self._recordings_until, self.duration - SETTLES)
         until = min([horizon, *(each.heard.start - MARGIN for each in present if each.heard.end > horizon)])
-        return self._settle(until, present) if until > self.settled_until else []
+        new = self._settle_recordings(until, present) if until > self._recordings_until else []
+        return new + (self._settle_covers(present) if self._covers else [])
 
     def current(self) -> list[Segment]:
         """The segments of which more may still be heard, as they look now."""
-        return self._present()
+        recordings = self._heard_recordings()
+        return self._in_order(recordings + self._heard_covers(recordings))
 
     def finish(self) -> Timeline:
         """Nothing comes any more: all that was found."""
-        self._ear.finish()
-        self._settle(self.duration, self._present())
+        self._recordings.finish()
+        present = self._heard_recordings()
+        self._settle_recordings(self.duration, present)
+        if self._covers:
+            self._covers.finish()
+            self._settle_covers((), last=True)
+        self.found = self._in_order(self.found)
         return Timeline(
             segments=self.found, gaps=gaps(self.duration, self.found, self.sounds), duration=self.duration,
             thresholds=self._thresholds, searched=self._store.levels[Kind.RECORDING].searched,
             elapsed=time.perf_counter() - self._began, warnings=tuple(incomplete(self._store)))
 
-    def _settle(self, until: float, present: Iterable[Segment]) -> list[Segment]:
+    def _settle_recordings(self, until: float, present: Iterable[Segment]) -> list[Segment]:
         new = [each for each in present if each.heard.start < until]
         self.found += new
-        self._ear.forget(until)
-        self.settled_until = until
+        self._recordings.forget(until)
+        self._recordings_until = until
         return new
 
-    def _present(self) -> list[Segment]:
-        """What is heard in what has not settled, in the order of time."""
-        shortest = self.settings.shortest_segment
-        found = [each for each in self._ear.segments()
-                 if each.confidence >= self._thresholds[each.kind] and each.heard.duration >= shortest]
+    def _settle_covers(self, present: Iterable[Segment], last: bool = False) -> list[Segment]:
+        """Covers of which nothing more can come, where it is settled which recordings are heard."""
+        with self._covers.ear() as ear:
+            until = self.duration if last else ear.settled_until(self._known(present), self._recordings_until)
+            if until <= self._covers_until:
+                return []
+            new = [each for each in self._heard_covers(present) if each.heard.start < until]
+            self.found += new
+            ear.forget(until)
+        self._covers_until = until
+        return new
+
+    def _known(self, present: Iterable[Segment]) -> list[Segment]:
+        """The recordings where covers are not settled."""
+        return [each for each in (*self.found, *present)
+                if each.kind is Kind.RECORDING and each.heard.end > self._covers_until]
+
+    def _heard_recordings(self) -> list[Segment]:
+        return self._in_order(self._recordings.segments())
+
+    def _heard_covers(self, present: Iterable[Segment]) -> list[Segment]:
+        if not self._covers:
+            return []
+        recordings = self._known(present)
+        with self._covers.ear() as ear:
+            found = ear.segments(recordings, self._recordings_until)
+        return self._in_order(without_recordings(found, recordings, self._store))
+
+    def _in_order(self, segments: Iterable[Segment]) -> list[Segment]:
+        """Those that are sure and long enough, by their beginning, each with the original of its work."""
+        found = [each for each in segments if each.confidence >= self._thresholds[each.kind]
+                 and each.heard.duration >= self.settings.shortest_segment]
         of_work = originals(self._store.catalog, {each.work for each in found})
         return sorted((replace(each, original=of_work.get(each.work)) for each in found),
                       key=lambda each: (each.heard.start, each.heard.end))

@@ -88,14 +88,23 @@ def between(duration: float, intervals: Iterable[Interval], shortest: float = SH
     >>> between(20, [Interval(2, 6), Interval(5, 12)])
     [Interval(start=0.0, end=2), Interval(start=12, end=20)]
     """
-    free, reached = [], 0.0
+    return [free for free in without(Interval(0.0, duration), intervals) if free.duration >= shortest]
+
+
+def without(whole: Interval, intervals: Iterable[Interval]) -> list[Interval]:
+    """What of `whole` lies in none of the intervals.
+
+    >>> without(Interval(10, 20), [Interval(5, 12), Interval(15, 16)])
+    [Interval(start=12, end=15), Interval(start=16, end=20)]
+    """
+    free, reached = [], whole.start
     for interval in sorted(intervals, key=lambda each: each.start):
-        if interval.start - reached >= shortest:
-            free.append(Interval(reached, interval.start))
+        if interval.start > reached:
+            free.append(Interval(reached, min(interval.start, whole.end)))
         reached = max(reached, interval.end)
-    if duration - reached >= shortest:
-        free.append(Interval(reached, duration))
-    return free
+    if whole.end > reached:
+        free.append(Interval(reached, whole.end))
+    return [each for each in free if each.duration > 0]
 
 
 def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[Interval, Sound]]) -> list[Gap]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection, Mapping
-
 import numpy as np
 
 from songprint import confidence
@@ -15,33 +12,16 @@ from songprint.matching import courses, presence
 from songprint.matching.courses import EVERY, HOP, NEIGHBOURS, WINDOW, Hit
 from songprint.matching.presence import Stretch
 from songprint.matching.recordings import Query
+from songprint.matching.references import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
 REACH = 60.0                # seconds that a course is followed beyond its hits
-REMEMBERED = 64             # recordings whose embeddings are kept at hand
 PLAUSIBLE = 0.0             # log-odds of the best hit of a course that is worth reading
 LOOKS = 60                  # windows in which a wrong name may have come up by chance, for each hit that is right
+SURE = 4.0                  # log-odds of a hit that may simply go on,
+SEARCHED_EVERY = 3          # for so many windows at most without another search
+UNASKED = -2                # in the place of ids that were not searched for
 SNAP = 1.0                  # seconds: a recording heard from so near its beginning is heard from its beginning
-
-
-class References:
-    """What is stored of recordings, the last ones asked for at hand."""
-
-    def __init__(self, level: Level):
-        self._level = level
-        self._kept: OrderedDict[int, Embeddings] = OrderedDict()
-
-    def __call__(self, recording_ids: Collection[int]) -> Mapping[int, Embeddings]:
-        lacking = [each for each in recording_ids if each not in self._kept]
-        if lacking:
-            self._kept.update(self._level.embeddings_of(lacking))
-        for each in recording_ids:
-            if each in self._kept:
-                self._kept.move_to_end(each)
-        found = {each: self._kept[each] for each in recording_ids if each in self._kept}
-        while len(self._kept) > max(REMEMBERED, len(recording_ids)):
-            self._kept.popitem(last=False)
-        return found
 
 
 class RecordingEar:
@@ -58,6 +38,8 @@ class RecordingEar:
         self._base = 0                              # number of the first of them
         self._ids = np.zeros((0, NEIGHBOURS), np.int64)
         self._cosines = np.zeros((0, NEIGHBOURS), np.float32)
+        self._leading: Hit | None = None            # what was heard in the last window, beyond doubt,
+        self._unsearched = 0                        # and windows since it was searched for
         self._next = 0                              # row with which the next window begins
         self.heard = 0                              # samples
         self.hits: list[Hit] = []
@@ -108,9 +90,18 @@ class RecordingEar:
 
     def _take(self, vectors: np.ndarray) -> None:
         if len(vectors):
-            ids, cosines = self.level.index.search(vectors, NEIGHBOURS)
             self._vectors = np.concatenate([self._vectors, vectors])
-            self._ids, self._cosines = np.concatenate([self._ids, ids]), np.concatenate([self._cosines, cosines])
+            # not searched for yet
+            self._ids = np.concatenate([self._ids, np.full((len(vectors), NEIGHBOURS), UNASKED)])
+            self._cosines = np.concatenate([self._cosines, np.zeros((len(vectors), NEIGHBOURS), np.float32)])
+
+    def _neighbours(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """(m, k) ids and cosines of the segments nearest to these vectors; each is searched for once."""
+        ids, cosines = self._ids[rows], self._cosines[rows]         # views
+        lacking = np.flatnonzero(ids[:, 0] == UNASKED)
+        if len(lacking):
+            ids[lacking], cosines[lacking] = self.level.index.search(self._vectors[rows][lacking], NEIGHBOURS)
+        return ids, cosines
 
     def _search(self, last: int) -> None:
         """The window from the next row to `last`."""
@@ -118,9 +109,19 @@ class RecordingEar:
         begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
         samples = self._samples[begin - self._samples_from:end - self._samples_from]
         rows = slice(first - self._base, last - self._base)
-        window = Query(Embeddings(self._vectors[rows], HOP, self.spec.id), samples, 0.0, len(samples) / rate)
-        self.hits += courses.hits(window, first * HOP, self.level, self._calibration,
-                                  (self._ids[rows], self._cosines[rows]), self._references)
+        heard = Embeddings(self._vectors[rows], HOP, self.spec.id)
+        known = None
+        if self._leading and self._unsearched < SEARCHED_EVERY:
+            known = courses.going_on(self._leading, heard, first * HOP, self.level, self._references)
+        if known:
+            self.hits.append(known)
+            self._leading, self._unsearched = known, self._unsearched + 1
+        else:
+            found = courses.hits(Query(heard, samples, 0.0, len(samples) / rate), first * HOP, self.level,
+                                 self._calibration, self._neighbours(rows), self._references)
+            self.hits += found
+            best = max(found, key=lambda hit: hit.logit, default=None)
+            self._leading, self._unsearched = best if best and best.logit > SURE else None, 0
         self._next = first + round(EVERY / HOP)
         kept = round(max(0, self._next * HOP - WINDOW) * rate)
         self._samples, self._samples_from = self._samples[kept - self._samples_from:], kept

@@ -157,13 +157,14 @@ def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndar
     # a recording that the search did not bring up is no more like a segment than the last one it did
     others = np.where(ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
     begin = max(0.0, float(times[0]))
-    scene = query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
+    scene: Scene | None = None          # made when a line is worth it
     fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(window)))
     found: dict[int, Hypothesis] = {}
     needed = 0.0                    # summed cosines with which a line is still of interest
     for line, passage in zip(lines, passages, strict=True):
         if line.last - line.first < fewest or line.cosines.sum() < needed:
             continue
+        scene = scene or query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
         testimony = scene.testimony(references[line.recording_id].evidence, line.speed,
                                     line.speed * begin + line.offset).later(begin)
         rivals = _rivals(line, passage, lines, passages) or [others]
