@@ -132,7 +132,7 @@ class LightScan:
     def __init__(self, catalog: Catalog) -> None:
         self.store = SimpleNamespace(catalog=catalog, settings=Settings())
 
-    def scan(self, source: Path, *, on_progress: Callable, find_unknown: bool) -> Timeline:
+    def scan(self, source: Path, *, on_progress: Callable) -> Timeline:
         assert Path(source).stat().st_size > 0
         for step in range(STEPS):
             time.sleep(STEP)

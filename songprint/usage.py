@@ -41,6 +41,17 @@ class Used:
         """
         return math.ceil(round(self.seconds, 3) / 60)
 
+    def cost(self, price: float) -> float:
+        """At a price per minute."""
+        return round(self.minutes * price, 2)
+
+
+def used_object(used: Used, price: float | None = None) -> dict[str, object]:
+    """Usage as JSON; with a price per minute also what it costs."""
+    told = {"day": used.day, "key": used.key or None, "jobs": used.jobs, "seconds": round(used.seconds, 3),
+            "minutes": used.minutes}
+    return told if price is None else told | {"cost": used.cost(price)}
+
 
 class Usage:
     """What was used of a service."""
@@ -89,7 +100,7 @@ def to_csv(rows: Iterable[Used], price: float | None = None) -> str:
     table.writerow(["day", "key", "jobs", "seconds", "minutes"] + ["cost"] * (price is not None))
     for row in rows:
         table.writerow([row.day, row.key, row.jobs, f"{row.seconds:.3f}", row.minutes]
-                       + ([f"{row.minutes * price:.2f}"] if price is not None else []))
+                       + ([f"{row.cost(price):.2f}"] if price is not None else []))
     return written.getvalue()
 
 

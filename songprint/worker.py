@@ -130,8 +130,8 @@ class Worker:
         path, name = folder / "input", world.name_of(job.input)
         try:
             path = self._outside.read(job.input, path, heart.fetched, heart.broken_off)
-            timeline = self._library(job).scan(path, on_progress=heart.scanned,
-                                               find_unknown=bool(job.options.get("find_unknown")))
+            wishes = {} if job.options.get("find_unknown", True) else {"find_unknown": False}
+            timeline = self._library(job).scan(path, on_progress=heart.scanned, **wishes)
             result = self._told(job, replace(timeline, source=name), heart)
         except BrokenOff:
             raise

@@ -107,7 +107,7 @@ class FakeScan:
     pace: float = 0.01
     scanned: list[str] = field(default_factory=list)
 
-    def scan(self, source: Path, *, on_progress, find_unknown: bool) -> Timeline:
+    def scan(self, source: Path, *, on_progress, find_unknown: bool = True) -> Timeline:
         self.scanned.append(Path(source).read_text())
         for number, step in enumerate(self.steps, 1):
             if isinstance(step, BaseException):
