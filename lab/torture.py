@@ -141,7 +141,7 @@ class LightScan:
         return Timeline([], [], duration=SECONDS, thresholds={}, searched=0, elapsed=0.1, warnings=(attempt,))
 
 
-def work(folder: Path) -> None:
+def work(folder: Path, database: str) -> None:
     """A worker process."""
     deliveries.WAITS = WAITS
     settings = Settings(server=ServerSettings(allow_private=True, callback_timeout=LEASE / 2))
@@ -149,12 +149,13 @@ def work(folder: Path) -> None:
     outside = Outside(
         lambda location, target, on_bytes, stop: fetch.download(location["url"], target, inputs, stop=stop).path,
         lambda *arguments: None, partial(fetch.post, rules=fetch.Rules.of_callbacks(settings.server)))
-    worker.run(LightScan(Catalog(folder)), settings, stop=threading.Event(), outside=outside, lease=LEASE)
+    worker.run(LightScan(Catalog(folder, database=database)), settings, stop=threading.Event(), outside=outside,
+               lease=LEASE)
 
 
-def submit(folder: Path, url: str, count: int) -> None:
+def submit(folder: Path, database: str, url: str, count: int) -> None:
     """The process that submits: when it is killed, its successor begins anew, and session ids prevent doubles."""
-    queue = jobs.Jobs(Catalog(folder).database)
+    queue = jobs.Jobs(Catalog(folder, database=database).database)
     for number in range(count):
         callback = {"url": f"{url}//callback", "style": "standard", "secret": "k3y"}
         try:
@@ -165,18 +166,18 @@ def submit(folder: Path, url: str, count: int) -> None:
         time.sleep(0.01)
 
 
-def torture(folder: Path, *, jobs_count: int, kills: int, workers: int = 3, seed: int = 1,
+def torture(folder: Path, *, jobs_count: int, kills: int, database: str = "", workers: int = 3, seed: int = 1,
             say: Callable[[str], None] = lambda line: None) -> Outcome:
-    """Run it all in an empty folder, which becomes a library."""
+    """Run it all in an empty folder, which becomes a library; `database` is the URL of an empty one on a server."""
     began, dice = time.monotonic(), random.Random(seed)
-    catalog = Catalog(folder, create=True)
+    catalog = Catalog(folder, create=True, database=database)
     queue = jobs.Jobs(catalog.database)
     receiver = Receiver(random.Random(seed + 1))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(          # so that a successor is there in a moment
         ["songprint.worker", "songprint.fetch", "songprint.export", "sqlalchemy.dialects.sqlite"])
-    tasks = {f"worker {number}": (work, (folder,)) for number in range(workers)}
-    tasks["submitter"] = (submit, (folder, receiver.url, jobs_count))
+    tasks = {f"worker {number}": (work, (folder, database)) for number in range(workers)}
+    tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count))
     running: dict[str, BaseProcess] = {}
 
     def start(name: str) -> None:
@@ -261,11 +262,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--database", default="", help="URL of an empty database on a server. Default: SQLite.")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outcome = torture(Path(folder) / "library", jobs_count=given.jobs, kills=given.kills, workers=given.workers,
-                          seed=given.seed, say=lambda line: print(line, file=sys.stderr, flush=True))
+                          database=given.database, seed=given.seed,
+                          say=lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(asdict(outcome), indent=1))
     for problem in outcome.problems():
         print(f"PROBLEM: {problem}", file=sys.stderr)

@@ -291,7 +291,7 @@ def doctor(common: Common) -> int:
     """
     from songprint import doctor as checks
 
-    _log(common)
+    log_as_asked(common)
     settings = common.settings()
     asked_for = common.library is not None or settings.library.exists()
     passed = True
@@ -305,11 +305,11 @@ def doctor(common: Common) -> int:
 
 
 def open_library(common: Common, *, create: bool = False) -> Library:
-    _log(common)
+    log_as_asked(common)
     return common.open(create=create)
 
 
-def _log(common: Common) -> None:
+def log_as_asked(common: Common) -> None:
     level = "DEBUG" if common.verbose else common.settings().log_level.upper()
     logging.basicConfig(level="WARNING", format="songprint: %(message)s")
     logging.getLogger("songprint").setLevel(level)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from songprint.cli import output
-from songprint.cli.commands import command, main, open_library, print_json
+from songprint.cli.commands import command, log_as_asked, main, print_json
 from songprint.cli.following import stopped_by_signals
 from songprint.cli.output import printable
 from songprint.cli.program import DONE, FAILED, Common, Program, common_options
 from songprint.errors import JobError
 
 if TYPE_CHECKING:
-    from songprint import Library
+    from songprint.catalog import Catalog
     from songprint.deliveries import Delivery
-    from songprint.jobs import Job
-    from songprint.keys import Key
+    from songprint.jobs import Job, Jobs
+    from songprint.keys import Key, Keys
 
 STATES = ("waiting", "running", "finished", "failed", "cancelled")
 SCOPES = ("identify", "write", "admin")
@@ -52,8 +53,8 @@ def worker(common: Common, processes: int) -> int:
     from songprint.server.background import Background
     from songprint.server.crew import Opening
 
-    with open_library(common) as library:
-        opening = Opening(library.path, (), library.store.settings)
+    with _catalog(common):              # there is one: the processes need not say that there is none
+        opening = Opening(common.settings().library, (), common.settings())
     with stopped_by_signals() as stop:
         background = Background(opening, processes)
         if not common.quiet:
@@ -70,8 +71,8 @@ def worker(common: Common, processes: int) -> int:
               help="How many, the latest first.")
 def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
     """List jobs, the latest first: id, state, when it was submitted, and what is scanned."""
-    with open_library(common) as library:
-        found = _jobs(library).find(state=state or STATES, limit=limit)
+    with _catalog(common) as catalog:
+        found = _jobs(catalog).find(state=state or STATES, limit=limit)
     if common.json:
         from songprint.jobs import job_object
 
@@ -90,9 +91,9 @@ def show_job(common: Common, job_id: str) -> None:
     from songprint.deliveries import Deliveries, delivery_object
     from songprint.jobs import job_object
 
-    with open_library(common) as library:
-        job = _jobs(library).get(job_id)
-        deliveries = Deliveries(library.store.catalog.database).of_job(job_id)
+    with _catalog(common) as catalog:
+        job = _jobs(catalog).get(job_id)
+        deliveries = Deliveries(catalog.database).of_job(job_id)
     if common.json:
         print_json([job_object(job) | {"deliveries": [delivery_object(each) for each in deliveries]}])
         return
@@ -117,7 +118,7 @@ def cancel_jobs(common: Common, job_ids: Sequence[str]) -> int:
 
     Exit status: 0 if all were ended, 2 if one could not be; the others are all the same.
     """
-    return _each(common, job_ids, lambda library, job_id: _jobs(library).cancel(job_id))
+    return _each(common, job_ids, lambda catalog, job_id: _jobs(catalog).cancel(job_id))
 
 
 @jobs("retry")
@@ -127,7 +128,7 @@ def retry_jobs(common: Common, job_ids: Sequence[str]) -> int:
 
     Exit status: 0 if all were queued, 2 if one could not be; the others are all the same.
     """
-    return _each(common, job_ids, lambda library, job_id: _jobs(library).retry(job_id))
+    return _each(common, job_ids, lambda catalog, job_id: _jobs(catalog).retry(job_id))
 
 
 @jobs("resend")
@@ -139,9 +140,9 @@ def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
     """
     from songprint.deliveries import Deliveries
 
-    def resend(library: Library, job_id: str) -> Job:
-        Deliveries(library.store.catalog.database).resend(job_id)
-        return _jobs(library).get(job_id)
+    def resend(catalog: Catalog, job_id: str) -> Job:
+        Deliveries(catalog.database).resend(job_id)
+        return _jobs(catalog).get(job_id)
 
     return _each(common, job_ids, resend)
 
@@ -162,9 +163,9 @@ def create_key(common: Common, name: str, scope: str, parent: str | None, rate: 
     """
     from songprint.keys import key_object
 
-    with open_library(common, create=True) as library:
-        made = _keys(library).create(name, scope, parent, rate)
-        _note(library, "keys.create", f"{made.key.id} {name} ({scope})")
+    with _catalog(common, create=True) as catalog:
+        made = _keys(catalog).create(name, scope, parent, rate)
+        _note(catalog, "keys.create", f"{made.key.id} {name} ({scope})")
     if common.json:
         print_json([key_object(made.key) | {"secret_key": made.secret_key, "token": made.token}])
         return
@@ -177,8 +178,8 @@ def create_key(common: Common, name: str, scope: str, parent: str | None, rate: 
 @click.option("--all", "revoked", is_flag=True, help="Also those that were revoked.")
 def list_keys(common: Common, revoked: bool) -> None:
     """List the keys in use: id, scope, rate, when it was made, name."""
-    with open_library(common) as library:
-        found = _keys(library).list(revoked=revoked)
+    with _catalog(common) as catalog:
+        found = _keys(catalog).list(revoked=revoked)
     if common.json:
         from songprint.keys import key_object
 
@@ -192,9 +193,9 @@ def list_keys(common: Common, revoked: bool) -> None:
 @click.argument("key_ids", nargs=-1, required=True, metavar="KEY...")
 def revoke_keys(common: Common, key_ids: Sequence[str]) -> None:
     """End keys, and all that were made under them. What they asked for and used stays on record."""
-    with open_library(common) as library:
-        ended = [key for key_id in dict.fromkeys(key_ids) for key in _keys(library).revoke(key_id)]
-        _note(library, "keys.revoke", " ".join(key.id for key in ended))
+    with _catalog(common) as catalog:
+        ended = [key for key_id in dict.fromkeys(key_ids) for key in _keys(catalog).revoke(key_id)]
+        _note(catalog, "keys.revoke", " ".join(key.id for key in ended))
     if common.json:
         from songprint.keys import key_object
 
@@ -217,9 +218,9 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
     """
     from songprint.usage import Usage, to_csv, used_object
 
-    with open_library(common) as library:
-        found = Usage(library.store.catalog.database).by_day(
-            _keys(library).family(key_id) if key_id else None, since, until)
+    with _catalog(common) as catalog:
+        found = Usage(catalog.database).by_day(
+            _keys(catalog).family(key_id) if key_id else None, since, until)
     if common.json:
         print_json([used_object(used, price) for used in found])
     elif as_csv:
@@ -231,13 +232,13 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
                   f"{used.minutes:>7,} min{cost}  {used.key or 'without a key'}")
 
 
-def _each(common: Common, job_ids: Sequence[str], change: Callable[[Library, str], Job]) -> int:
+def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str], Job]) -> int:
     """Change one job after the other; what cannot be done with one does not keep the others from it."""
     status = DONE
-    with open_library(common) as library:
+    with _catalog(common) as catalog:
         for job_id in dict.fromkeys(job_ids):
             try:
-                job = change(library, job_id)
+                job = change(catalog, job_id)
             except JobError as error:
                 output.say(f"songprint: {error}")
                 status = FAILED
@@ -251,22 +252,34 @@ def _each(common: Common, job_ids: Sequence[str], change: Callable[[Library, str
     return status
 
 
-def _jobs(library: Library):
+@contextmanager
+def _catalog(common: Common, *, create: bool = False) -> Iterator[Catalog]:
+    """The catalogue alone, which is opened in a moment: nothing here needs what searches."""
+    from songprint.catalog import Catalog
+
+    log_as_asked(common)
+    settings = common.settings()
+    with closing(Catalog(settings.library, create=create, busy_timeout=settings.busy_timeout,
+                         database=settings.database)) as catalog:
+        yield catalog
+
+
+def _jobs(catalog: Catalog) -> Jobs:
     from songprint.jobs import Jobs
 
-    return Jobs(library.store.catalog.database)
+    return Jobs(catalog.database)
 
 
-def _keys(library: Library):
+def _keys(catalog: Catalog) -> Keys:
     from songprint.keys import Keys
 
-    return Keys(library.store.catalog.database, library.path)
+    return Keys(catalog.database, catalog.folder)
 
 
-def _note(library: Library, action: str, subject: str) -> None:
+def _note(catalog: Catalog, action: str, subject: str) -> None:
     from songprint.audit import Audit
 
-    Audit(library.store.catalog.database).note("", action, subject)
+    Audit(catalog.database).note("", action, subject)
 
 
 def _called(job: Job) -> str:
