@@ -157,6 +157,14 @@ class _Opened:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[_Opened]:
+    with container(source) as (opened, cut_off):
+        name = _name(source)
+        yield _Opened(name, opened, decode.audio_stream(opened, name), cut_off)
+
+
+@contextmanager
+def container(source: Source) -> Iterator[tuple[av.container.InputContainer, bool]]:
+    """A file as FFmpeg understands it, sound or not, and whether its last bytes tell that the end is missing."""
     import av
 
     name = _name(source)
@@ -166,7 +174,7 @@ def _opened(source: Source) -> Iterator[_Opened]:
             # FFmpeg reads through our file object, and still its demuxers of playlists would open by name
             # what a line in the file asks for: hls and concat did so when tried. With no protocol
             # allowed FFmpeg can open neither a path nor a URL.
-            container = av.open(
+            opened = av.open(
                 file,
                 "r",                        # a temporary file could be written as well
                 container_options={"protocol_whitelist": "none"},
@@ -177,8 +185,8 @@ def _opened(source: Source) -> Iterator[_Opened]:
             raise AudioError(f"cannot read {name}: {_unknown(file, error)}") from error
         except (OSError, ValueError) as error:
             raise AudioError(f"cannot read {name}: {_reason(error)}") from error
-        with container:
-            yield _Opened(name, container, decode.audio_stream(container, name), cut_off)
+        with opened:
+            yield opened, cut_off
 
 
 @contextmanager

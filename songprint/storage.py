@@ -52,7 +52,7 @@ class Storage:
     def read(self, location: Location, target: Path, *, on_progress: OnProgress | None = None,
              stop: threading.Event | None = None) -> None:
         """Bring an object into the file `target`; FetchError says why that cannot be, and leaves no file behind."""
-        store, name = self._found(location), _name(str(location["object"]))
+        store, name = self._found(location), object_name(str(location["object"]))
         if store.folder is not None:
             path = _inside(store.folder, str(location["bucket"]), name)
             _copy(path, target, self._rules.max_bytes, on_progress, stop)
@@ -63,7 +63,7 @@ class Storage:
 
     def write(self, location: Location, key: str, content: bytes) -> None:
         """Put an object of this name into the bucket of a location, over one that is there."""
-        store, name = self._found(location), _name(key)
+        store, name = self._found(location), object_name(key)
         if store.folder is not None:
             _put(_inside(store.folder, str(location["bucket"]), name), content)
             return
@@ -122,8 +122,12 @@ def is_bucket(name: str) -> bool:
     return bool(_BUCKET.fullmatch(name)) and ".." not in name
 
 
-def _name(text: str) -> str:
-    """The name of an object; a slash before it does not count. One that leads elsewhere is refused."""
+def object_name(text: str) -> str:
+    """The name of an object, without a slash before it; FetchError for one that leads elsewhere.
+
+    >>> object_name("/a/song.mp3")
+    'a/song.mp3'
+    """
     name = text.lstrip("/")
     parts = name.split("/")
     if not name or len(name.encode("utf-8", "replace")) > _LONGEST_NAME:

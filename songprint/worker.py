@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from songprint import media, scratch
 from songprint import outside as world
-from songprint import scratch
 from songprint.callbacks import Builder, Sender, standard_body
 from songprint.deliveries import Deliveries
 from songprint.errors import AudioError, FetchError, SongprintError
@@ -130,9 +130,9 @@ class Worker:
         path, name = folder / "input", world.name_of(job.input)
         try:
             path = self._outside.read(job.input, path, heart.fetched, heart.broken_off)
-            wishes = {} if job.options.get("find_unknown", True) else {"find_unknown": False}
-            timeline = self._library(job).scan(path, on_progress=heart.scanned, **wishes)
-            result = self._told(job, replace(timeline, source=name), heart)
+            timeline = self._library(job).scan(path, on_progress=heart.scanned,
+                                                find_unknown=bool(job.options.get("find_unknown", True)))
+            result = self._told(job, replace(timeline, source=name), _described(path), heart)
         except BrokenOff:
             raise
         except Exception as error:
@@ -157,17 +157,20 @@ class Worker:
             self._libraries[kinds] = songprint.open(self._own.path, settings=replace(self._settings, kinds=kinds))
         return self._libraries[kinds]
 
-    def _told(self, job: Job, timeline: Timeline, heart: Heart) -> dict:
-        """The result; written to where the job wants it as well."""
+    def _told(self, job: Job, timeline: Timeline, described: dict | None, heart: Heart) -> dict:
+        """The result, with what the file is made of; written to where the job wants it as well."""
         from songprint.export import timeline_object
 
         result = timeline_object(timeline)
+        if described:
+            result["media"] = described
         place = job.options.get("output")
         if place:
             done = replace(job, state=FINISHED, result=result, progress=1.0, seconds=timeline.duration,
                            finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
             body = self._builders[place.get("style", "standard")](done)
-            failure = self._written(place, place.get("name") or f"{job.id}.json", body, heart)
+            name = place.get("name", "{id}.json").replace("{id}", job.id)
+            failure = self._written(place, name, body, heart)
             if failure:
                 result["warnings"] = [*result.get("warnings", ()), failure]
         return result
@@ -258,6 +261,14 @@ class Heart:
                 if time.monotonic() - kept > self._job.lease.seconds:
                     break
         self.broken_off.set()
+
+
+def _described(path: Path) -> dict | None:
+    """What a file is made of; None if its header cannot be read, though its sound could."""
+    try:
+        return media.describe(path)
+    except AudioError:
+        return None
 
 
 def _judged(error: Exception, path: str, name: str) -> tuple[str, str, bool]:

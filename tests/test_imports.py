@@ -13,7 +13,7 @@ LAYERS = [                                              # each may import what s
     {"types", "errors", "events", "child"},
     {"export"},
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "hosts"},
-    {"tags", "samples", "index", "fetch", "streams", "s3", "storage", "rows"},
+    {"tags", "samples", "index", "fetch", "streams", "s3", "storage", "rows", "media"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers", "timeline"},
     {"store", "works"},

@@ -14,6 +14,7 @@ from songprint.server import problems, rest, rest_admin, rest_jobs, rest_recordi
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
 from songprint.server.service import Service
+from songprint.server.tencent.endpoint import TencentRoute
 
 DESCRIPTION = """Names the recordings and covers in audio, with a library of your own.
 
@@ -45,6 +46,7 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     server = settings.server
     app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
+    app.router.routes.append(TencentRoute())
     for module in (rest, rest_jobs, rest_review, rest_recordings, rest_admin, rest_session):
         app.include_router(module.router)
     return app

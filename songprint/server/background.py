@@ -70,6 +70,7 @@ def _end(process: BaseProcess, pipe: Connection) -> None:
 def _work(pipe: Connection, opening: Opening) -> None:
     from songprint import worker
     from songprint.library import Library
+    from songprint.server.tencent import results
 
     stop = threading.Event()
 
@@ -80,4 +81,5 @@ def _work(pipe: Connection, opening: Opening) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     with Library(opening.path, encoder=opening.encoders or None, settings=opening.settings) as library:
-        worker.run(library, opening.settings, stop=stop)
+        builders = results.builders(opening.settings.server.app_id)
+        worker.run(library, opening.settings, stop=stop, builders=builders)

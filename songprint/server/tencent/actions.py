@@ -1,0 +1,281 @@
+"""The actions of Tencent's API that are offered here: each takes a call apart and says what to answer."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from songprint import fetch, media
+from songprint.errors import AudioError, FetchError, JobNotFound, JobStateError, SongprintError
+from songprint.fetch import Rules
+from songprint.server.signatures import Refused
+from songprint.server.tencent import known, process, results
+from songprint.server.tencent.parameters import Parameters
+from songprint.server.tencent.results import Object
+from songprint.storage import Storage
+
+if TYPE_CHECKING:
+    from songprint.jobs import Job
+    from songprint.keys import Key
+    from songprint.library import Library
+    from songprint.server.service import Service
+
+STATES = {"WAITING": ("waiting",), "PROCESSING": ("running",), "FINISH": ("finished", "failed", "cancelled")}
+FAILED = ("failed", "cancelled")
+PROBE_SECONDS = 50.0            # for DescribeMediaMetaData: the SDKs wait for 60
+_PROBES = threading.BoundedSemaphore(2)
+_MOST_DAYS = 366
+_EVENT_FIELDS = frozenset({"EventType", "WorkflowTaskEvent", "ScheduleTaskEvent", "LiveScheduleTaskEvent",
+                           "EditMediaTaskEvent", "GetMediaAttributesTaskEvent", "LiveStreamProcessTaskEvent",
+                           "ExtractBlindWatermarkTask", "SessionId", "SessionContext", "ExtInfo", "Timestamp", "Sign"})
+_TEMPLATE = {
+    "Definition": process.PRESET, "Name": "Music identification", "Comment": "The songs in a recording, covers too",
+    "ClassificationConfigure": None, "TagConfigure": {"Switch": "ON"}, "CoverConfigure": None,
+    "FrameTagConfigure": None, "CreateTime": "2025-01-01T00:00:00Z", "UpdateTime": "2025-01-01T00:00:00Z",
+    "Type": "Preset",
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that was found to be from who it says."""
+
+    service: Service
+    key: Key
+    parameters: Parameters
+
+    @property
+    def app_id(self) -> int:
+        return self.service.settings.server.app_id
+
+    @property
+    def family(self) -> list[str] | None:
+        """The keys whose tasks the caller may see: its own and those made under it; None: everybody's.
+
+        An administrator's key that was not made under another sees everything.
+        """
+        if self.key.may("admin") and not self.key.parent:
+            return None
+        return self.service.keys.family(self.key.id)
+
+    def job(self, task_id: str) -> Job | None:
+        """The caller's job with this task's id; None if there is none."""
+        job_id = results.job_id(task_id)
+        try:
+            job = self.service.jobs.get(job_id) if job_id else None
+        except JobNotFound:
+            return None
+        family = self.family
+        return job if job is not None and (family is None or job.key_id in family) else None
+
+
+def process_media(call: Call) -> Object:
+    job = process.submit(call.service.jobs, call.key.id, call.parameters, call.service.settings.server)
+    return {"TaskId": results.task_id(job.id, call.app_id)}
+
+
+def describe_task_detail(call: Call) -> Object:
+    call.parameters.only({"TaskId"})
+    task_id = call.parameters.text("TaskId", required=True)
+    job = call.job(task_id)
+    if job is None:
+        raise Refused("ResourceNotFound", "There is no task with this TaskId.")
+    return results.task_detail(job, call.app_id)
+
+
+def describe_tasks(call: Call) -> Object:
+    """The latest first. The token is the id of the last task that was shown."""
+    given = call.parameters
+    given.only({"Status", "SubTaskHasFailed", "Limit", "ScrollToken", "StartTime", "EndTime"})
+    status = given.text("Status", required=True)
+    if status not in STATES:
+        raise Refused("InvalidParameterValue", "`Status` must be WAITING, PROCESSING or FINISH.")
+    states, failed = STATES[status], given.truth("SubTaskHasFailed")
+    if failed is not None:
+        states = tuple(state for state in states if (state in FAILED) == failed)
+    limit = given.number("Limit", 10, least=1, most=100, code="InvalidParameterValue.Limit")
+    chosen = {"state": states, "key_id": call.family, "since": _moment(given, "StartTime"),
+              "until": _moment(given, "EndTime")}
+    token = given.text("ScrollToken")
+    last = call.job(token) if token else None
+    if token and last is None:
+        raise Refused("InvalidParameterValue", "`ScrollToken` must be one that DescribeTasks gave.")
+    found = call.service.jobs.find(**chosen, limit=limit + 1, before=last.id if last else "") if states else []
+    shown = found[:limit]
+    return {"TaskSet": [results.task_item(job, call.app_id) for job in shown],
+            "ScrollToken": results.task_id(shown[-1].id, call.app_id) if len(found) > limit else "",
+            "TotalCount": call.service.jobs.count(**chosen) if states else 0}
+
+
+def manage_task(call: Call) -> Object:
+    """Abort a task that waits; one that runs is cancelled over the REST API."""
+    call.parameters.only({"OperationType", "TaskId"})
+    operation = call.parameters.text("OperationType", required=True)
+    task_id = call.parameters.text("TaskId", required=True)
+    if operation != "Abort":
+        raise Refused("InvalidParameterValue.InvalidOperationType", "`OperationType` must be Abort.")
+    job = call.job(task_id)
+    if job is None:
+        raise Refused("InvalidParameterValue.TaskId", "There is no task with this TaskId.")
+    try:
+        call.service.jobs.cancel(job.id, running=False)
+    except JobStateError as error:
+        raise Refused("InvalidParameterValue.NotProcessingTask", "The task waits no more: it cannot be aborted."
+                      ) from error
+    call.service.audit.note(call.key.id, "jobs.cancel", job.id)
+    return {}
+
+
+def parse_notification(call: Call) -> Object:
+    call.parameters.only({"Content"})
+    content = call.parameters.text("Content", required=True)
+    try:
+        event = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Refused("InvalidParameterValue.InvalidContent", "`Content` must be the JSON of a notification."
+                      ) from error
+    if not isinstance(event, dict) or not event.get("EventType"):
+        raise Refused("InvalidParameterValue.InvalidContent", "`Content` has no `EventType`.")
+    return {name: value for name, value in event.items() if name in _EVENT_FIELDS}
+
+
+def describe_templates(call: Call) -> Object:
+    given = call.parameters
+    given.only({"Definitions", "Offset", "Limit", "Type", "Name"})
+    wanted = given.numbers("Definitions", most=100)
+    offset = given.number("Offset", 0, least=0, most=10**9)
+    limit = given.number("Limit", 10, least=1, most=100, code="InvalidParameterValue.Limit")
+    kind, name = given.text("Type"), given.text("Name", longest=64, code="InvalidParameterValue.Name")
+    if kind not in ("", "Preset", "Custom"):
+        raise Refused("InvalidParameterValue.Type", "`Type` must be Preset or Custom.")
+    fits = (not wanted or process.PRESET in wanted) and kind != "Custom" and name in ("", _TEMPLATE["Name"])
+    found = [_TEMPLATE] if fits else []
+    return {"TotalCount": len(found), "AIAnalysisTemplateSet": found[offset:offset + limit]}
+
+
+def change_template(call: Call) -> Object:
+    """Templates cannot be made here, so there is nothing to change but the preset, which stays."""
+    if call.parameters.number("Definition", 0) != process.PRESET:
+        raise Refused("ResourceNotFound.TemplateNotExist", "There is no such template.")
+    raise Refused("InvalidParameterValue.ModifyDefaultTemplate", "The preset template cannot be changed.")
+
+
+def delete_template(call: Call) -> Object:
+    if call.parameters.number("Definition", 0) != process.PRESET:
+        raise Refused("ResourceNotFound.TemplateNotExist", "There is no such template.")
+    raise Refused("InvalidParameterValue.DeleteDefaultTemplate", "The preset template cannot be deleted.")
+
+
+def describe_metadata(call: Call) -> Object:
+    """What a file is made of, found at once: so it is fetched while the client waits."""
+    call.parameters.only({"InputInfo", "Mode"})
+    settings = call.service.settings.server
+    rules = replace(Rules.of_inputs(settings), timeout=min(PROBE_SECONDS, settings.fetch_timeout))
+    storage = Storage(settings, rules)
+    location = process.read_input(call.parameters.needed("InputInfo"), storage, rules)
+    if not _PROBES.acquire(blocking=False):
+        raise Refused("RequestLimitExceeded", "Too many files are being looked at. Try again in a moment.")
+    try:
+        with tempfile.TemporaryDirectory(prefix="songprint-probe-") as folder:
+            path = Path(folder) / "input"
+            if location["type"] == "url":
+                fetch.download(location["url"], path, rules)
+            else:
+                storage.read(location, path)
+            found = call.service.clips.submit(described, at_most=PROBE_SECONDS, path=str(path)).result()
+    except FetchError as error:
+        code = "InvalidParameter.InvalidUrl" if error.code == "input_refused" else "ResourceNotFound.DownloadError"
+        raise Refused(code, f"The input cannot be fetched: {error}.") from error
+    except AudioError as error:
+        raise Refused("InvalidParameterValue.SrcFile", "The input is no audio or video that can be read.") from error
+    except SongprintError as error:         # a crew that is busy, or whose process died of the file
+        raise Refused("FailedOperation", f"The input cannot be looked at now: {error}.") from error
+    finally:
+        _PROBES.release()
+    return {"MetaData": results.metadata(found)}
+
+
+def described(library: Library, path: str) -> Object:
+    """`media.describe` in a process of the crew, which a hostile file may take down."""
+    return media.describe(path)
+
+
+def describe_usage(call: Call) -> Object:
+    """Seconds of input for each day in UTC; days without any are there too."""
+    given = call.parameters
+    given.only({"StartTime", "EndTime", "Types", "ProcessRegions"})
+    first, last = _day(given, "StartTime"), _day(given, "EndTime")
+    if not 0 <= (last - first).days < _MOST_DAYS:
+        raise Refused("InvalidParameterValue", f"`EndTime` must lie 0 to {_MOST_DAYS} days after `StartTime`.")
+    types = given.texts("Types", most=100)
+    given.texts("ProcessRegions", most=100)
+    if types and "AIAnalysis" not in types:
+        return {"Data": []}
+    used = call.service.usage.by_day(call.family, first.isoformat(), last.isoformat())
+    rows = []
+    for number in range((last - first).days + 1):
+        day = (first + timedelta(days=number)).isoformat()
+        of_day = [each for each in used if each.day == day]
+        rows.append({"Time": f"{day}T00:00:00Z", "Count": sum(each.jobs for each in of_day),
+                     "Usage": round(sum(each.seconds for each in of_day))})
+    return {"Data": [{"TaskType": "AIAnalysis", "Summary": rows,
+                      "Details": [{"Specification": "VideoTag", "Data": rows}]}]}
+
+
+def _moment(given: Parameters, name: str) -> str:
+    """A moment in ISO 8601 as it was given; "" if there is none."""
+    text = given.text(name)
+    if text:
+        try:
+            datetime.fromisoformat(text)
+        except ValueError as error:
+            raise Refused("InvalidParameterValue", f"`{name}` must be a time as 2025-06-13T12:08:18Z.") from error
+    return text
+
+
+def _day(given: Parameters, name: str) -> date:
+    given.text(name, required=True)
+    moment = datetime.fromisoformat(_moment(given, name))
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).date()
+    except OverflowError as error:
+        raise Refused("InvalidParameterValue", f"`{name}` is no time that can be counted.") from error
+
+
+@dataclass(frozen=True)
+class Action:
+    """What is done, and how often a second one key may ask for it unless the settings say otherwise."""
+
+    answer: Callable[[Call], Object]
+    rate: float
+
+
+ACTIONS = {
+    "ProcessMedia": Action(process_media, 100),
+    "DescribeTaskDetail": Action(describe_task_detail, 100),
+    "DescribeTasks": Action(describe_tasks, 100),
+    "ManageTask": Action(manage_task, 20),
+    "ParseNotification": Action(parse_notification, 20),
+    "DescribeAIAnalysisTemplates": Action(describe_templates, 10),
+    "ModifyAIAnalysisTemplate": Action(change_template, 10),
+    "DeleteAIAnalysisTemplate": Action(delete_template, 10),
+    "DescribeMediaMetaData": Action(describe_metadata, 10),
+    "DescribeUsageData": Action(describe_usage, 10),
+}
+
+
+def named(name: str, version: str) -> Action:
+    """The action of this name; Refused if there is none, here or anywhere."""
+    if version != known.VERSION:
+        raise Refused("NoSuchVersion", f"There is no version `{version[:40]}` of this API: it is {known.VERSION}.")
+    if name in ACTIONS:
+        return ACTIONS[name]
+    if name in known.ACTIONS:
+        raise Refused("UnsupportedOperation", f"`{name}` is not offered here: only music identification is.")
+    raise Refused("InvalidAction", f"There is no action `{name[:80]}`.")

@@ -1,0 +1,154 @@
+"""Parameters of a request, as JSON or flattened to `A.B.0=text`, taken out one by one with their types.
+
+Flattened parameters are all text, so a number may come as "21" and a truth value as "True"; in JSON that is taken too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+
+from songprint.server.signatures import Refused
+
+COMMON = frozenset({"Action", "Version", "Timestamp", "Nonce", "SecretId", "SignatureMethod", "Signature", "Region",
+                    "Token", "Language", "RequestClient"})
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+_DEEPEST = 20       # names in a flattened parameter
+
+
+class Parameters:
+    """One object of a request. What is null is as good as absent."""
+
+    def __init__(self, values: Mapping[str, object], path: str = "") -> None:
+        self._values = {name: value for name, value in values.items() if value is not None}
+        self._path = path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def only(self, names: Collection[str]) -> None:
+        """Refuse names that nobody knows."""
+        unknown = sorted(set(self._values) - set(names))
+        if unknown:
+            raise Refused("UnknownParameter", f"The parameter `{self._full(unknown[0][:100])}` is not known.")
+
+    def text(self, name: str, *, required: bool = False, longest: int | None = None, code: str = "InvalidParameterValue"
+             ) -> str:
+        """Text, "" if it is absent; `code` is for what is longer than `longest` characters."""
+        value = self._values.get(name, "")
+        if not isinstance(value, str):
+            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be text.")
+        if required and not value:
+            raise self._missing(name)
+        if longest is not None and len(value) > longest:
+            raise Refused(code, f"The parameter `{self._full(name)}` must have at most {longest} characters.")
+        return value
+
+    def number(self, name: str, default: int, *, least: int | None = None, most: int | None = None,
+               code: str = "InvalidParameterValue") -> int:
+        """A whole number; `code` is for one that is out of range."""
+        value = self._values.get(name, default)
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be a whole number.")
+        if (least is not None and value < least) or (most is not None and value > most):
+            raise Refused(code, f"The parameter `{self._full(name)}` must lie between {least} and {most}.")
+        return value
+
+    def truth(self, name: str) -> bool | None:
+        """True, False, or None if it is absent."""
+        value = self._values.get(name)
+        if isinstance(value, str | int) and str(value).lower() in _TRUTH:
+            value = _TRUTH[str(value).lower()]
+        if value is not None and not isinstance(value, bool):
+            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be true or false.")
+        return value
+
+    def numbers(self, name: str, *, most: int) -> list[int]:
+        """A list of whole numbers, empty if it is absent."""
+        values = self._list(name, most)
+        return [Parameters({"item": value}, self._full(name)).number("item", 0) for value in values]
+
+    def texts(self, name: str, *, most: int) -> list[str]:
+        """A list of texts, empty if it is absent."""
+        return [Parameters({"item": value}, self._full(name)).text("item") for value in self._list(name, most)]
+
+    def object(self, name: str) -> Parameters | None:
+        """An object in this one; None if it is absent."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be an object.")
+        return Parameters(value, self._full(name))
+
+    def needed(self, name: str) -> Parameters:
+        """An object that has to be there."""
+        found = self.object(name)
+        if found is None:
+            raise self._missing(name)
+        return found
+
+    def either(self, name: str) -> object:
+        """A value of whatever form, None if it is absent."""
+        return self._values.get(name)
+
+    def _list(self, name: str, most: int) -> list[object]:
+        value = self._values.get(name, [])
+        if not isinstance(value, list):
+            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be a list.")
+        if len(value) > most:
+            raise Refused("InvalidParameterValue", f"The parameter `{self._full(name)}` may have {most} items at most.")
+        return value
+
+    def _missing(self, name: str) -> Refused:
+        return Refused("MissingParameter", f"The request is missing a required parameter: `{self._full(name)}`.")
+
+    def _full(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+
+def of_json(body: bytes) -> Parameters:
+    """The parameters in a body; an empty one has none."""
+    try:
+        values = json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise Refused("InvalidParameter", "The body of the request is not valid JSON.") from error
+    if not isinstance(values, dict):
+        raise Refused("InvalidParameter", "The body of the request must be a JSON object.")
+    return Parameters(values)
+
+
+def of_flat(flat: Mapping[str, str]) -> Parameters:
+    """Flattened parameters as the objects and lists that they were.
+
+    >>> of_flat({"A.B.1": "y", "A.B.0": "x", "Action": "Test"}).object("A").texts("B", most=9)
+    ['x', 'y']
+    """
+    tree: dict[str, object] = {}
+    for name, value in flat.items():
+        if name in COMMON:
+            continue
+        *above, last = name.split(".")
+        if len(above) > _DEEPEST:
+            raise Refused("InvalidParameter", "A parameter of the request has too many parts.")
+        place: object = tree
+        for part in above:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or isinstance(place.get(last), dict):
+            raise Refused("InvalidParameter", f"The parameter `{name[:100]}` is an object and a value at once.")
+        place[last] = value
+    return Parameters({name: _listed(value) for name, value in tree.items()})
+
+
+def _listed(value: object) -> object:
+    """Objects whose names are all numbers are lists."""
+    if not isinstance(value, dict):
+        return value
+    inner = {name: _listed(each) for name, each in value.items()}
+    if inner and all(re.fullmatch("[0-9]{1,6}", name, re.ASCII) for name in inner):
+        return [inner[name] for name in sorted(inner, key=int)]
+    return inner
