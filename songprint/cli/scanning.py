@@ -30,8 +30,11 @@ FORMATS = ("json", "jsonl", "csv", "audacity", "cue", "srt", "vtt", "tracklist")
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Write timelines in this format.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Write it there, not to standard output.")
+@click.option("--plot", metavar="FILE", type=click.Path(path_type=str),
+              help="Draw the timeline: how loud it is, what is heard, how sure that is. A PNG, PDF or SVG.")
 @click.option("--no-resume", is_flag=True, help="Begin anew even if a scan of the same file was interrupted.")
-def scan(common: Common, files: Sequence[str], format_name: str | None, output: Path | None, no_resume: bool) -> int:
+def scan(common: Common, files: Sequence[str], format_name: str | None, output: Path | None, plot: str | None,
+         no_resume: bool) -> int:
     """List the songs in long recordings, and when they are heard; `-` reads one from standard input.
 
     Each line tells when a song starts and ends, how sure that is and which part of the song it is; and where there is
@@ -41,8 +44,8 @@ def scan(common: Common, files: Sequence[str], format_name: str | None, output: 
     """
     if output and not format_name:
         raise click.UsageError("--output needs --format, which says what to write")
-    if output and len(files) > 1:
-        raise click.UsageError("--output takes the timeline of one FILE")
+    if (output or plot) and len(files) > 1:
+        raise click.UsageError("--output and --plot take the timeline of one FILE")
     statuses = []
     with open_library(common) as library:
         for file in files:
@@ -53,6 +56,8 @@ def scan(common: Common, files: Sequence[str], format_name: str | None, output: 
                 statuses.append(FAILED)
                 continue
             show(common, file, timeline, format_name, output)
+            if plot:
+                _draw(file, timeline, plot)
             if not timeline.complete:
                 again = "" if file == "-" else "; give the same command again for the rest"
                 say(f"songprint: interrupted: {file} was heard until {position(timeline.duration)}{again}")
@@ -71,6 +76,15 @@ def _scanned(common: Common, library: Library, file: str, no_resume: bool) -> Ti
         kept.unlink(missing_ok=True)
     with progress.scanning(file, quiet=common.quiet) as show:
         return library.scan(file, resume=kept, on_progress=show)
+
+
+def _draw(file: str, timeline: Timeline, path: str) -> None:
+    from songprint import draw
+
+    levels = None
+    if file != "-":                 # what came through a pipe is gone
+        levels = draw.levels_of(file)[:round(timeline.duration * draw.LEVELS_A_SECOND)]
+    draw.timeline(timeline, path, levels)
 
 
 def show(common: Common, file: str, timeline: Timeline, format_name: str | None, output: Path | None) -> None:
