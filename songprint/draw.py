@@ -281,7 +281,7 @@ class _Sheet:
 
         ground, hatch = PATTERNS[sound]
         self.axes.add_artist(Rectangle((left, bottom), max(right - left, 0.008), height, facecolor=ground,
-                                         edgecolor="#c3ccd6", hatch=hatch or None, linewidth=0.6))
+                                       edgecolor="#c3ccd6", hatch=hatch or None, linewidth=0.6))
 
     def _ticks(self, row: _Row, y: float) -> None:
         end = row.x(row.end)
