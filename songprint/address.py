@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from songprint.errors import SettingsError
@@ -62,6 +63,46 @@ class DatabaseAddress:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.user}@{self.server}/{self.name}"
+
+
+@dataclass(frozen=True)
+class MilvusAddress:
+    """Where Milvus is: a server, or a path of Milvus Lite. As text it has no password.
+
+    >>> print(MilvusAddress.parse("milvus:http://root:secret@vectors.local:19530"))
+    milvus:http://vectors.local:19530
+    """
+
+    uri: str                            # http://HOST:PORT, or a path that ends in .db
+    token: str = field(repr=False)      # USER:PASSWORD, or an API key; empty: none is needed
+    lite: bool
+
+    @classmethod
+    def parse(cls, text: str) -> MilvusAddress:
+        """Raises SettingsError, which does not repeat the text: it may hold a password."""
+        kind, _, uri = text.partition(":")
+        if kind != "milvus" or not uri:
+            raise _no_index("leave it empty for the index in the library folder")
+        if uri.endswith(".db") and "://" not in uri:
+            return cls(str(Path(uri).expanduser().absolute()), "", True)
+        try:
+            parts = urlsplit(uri)
+            port = parts.port or 19530
+        except ValueError as error:
+            raise _no_index("its port or brackets cannot be read") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise _no_index("what follows milvus: is neither a web address nor a path that ends in .db")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        token = ":".join(unquote(each) for each in (parts.username, parts.password) if each)
+        return cls(f"{parts.scheme}://{host}:{port}{parts.path}", token, False)
+
+    def __str__(self) -> str:
+        return f"milvus:{self.uri}"
+
+
+def _no_index(why: str) -> SettingsError:
+    return SettingsError("the setting `index` must be milvus:http://HOST:19530, milvus:http://USER:PASSWORD@HOST:19530"
+                         f" or milvus:FOLDER/FILE.db: {why}")
 
 
 def _refused(why: str) -> SettingsError:

@@ -20,12 +20,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from songprint.address import DatabaseAddress
+from songprint.address import DatabaseAddress, MilvusAddress
 from songprint.errors import SettingsError
 from songprint.types import Kind
 
 KINDS = tuple(str(kind) for kind in Kind)
-SECRET = ("database", "secret_key", "callback_key")     # never shown
+SECRET = ("database", "index", "secret_key", "callback_key")    # may hold passwords: never shown
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESSING = ("virtual", "path")
 GIB = 1 << 30
@@ -149,6 +149,7 @@ class Settings:
     # Where the catalogue is kept: empty for a SQLite file in the library folder. It may hold a password.
     database: str = field(default="", repr=False)
     server: ServerSettings = field(default_factory=ServerSettings)
+    index: str = field(default="", repr=False)      # empty: in the library folder; else where Milvus is
 
     def __post_init__(self) -> None:
         _expand(self, "library")
@@ -166,6 +167,8 @@ class Settings:
         _check(self, self.busy_timeout > 0, "busy_timeout", "must be positive (seconds)")
         if self.database:
             DatabaseAddress.parse(self.database)        # says what is wrong with it
+        if self.index:
+            MilvusAddress.parse(self.index)
         _check(self, self.log_level in LOG_LEVELS, "log_level", f"must be one of {', '.join(LOG_LEVELS)}")
 
     def with_(self, **changes: object) -> Settings:

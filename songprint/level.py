@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from songprint import disk, encoders
+from songprint.address import MilvusAddress
 from songprint.catalog import AT_ONCE, Catalog, State
 from songprint.config import Settings
 from songprint.encoders import SHIPPED, Encoder, EncoderSpec
@@ -26,6 +28,9 @@ from songprint.index import Index, open_index, segment_ids
 from songprint.types import Embeddings, Kind, LevelStats
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 2.0          # seconds to wait while another process fills an index that is shared
+PATIENCE_AGAIN = 30.0   # seconds in which it is not waited for again
 
 
 class Level:
@@ -40,6 +45,7 @@ class Level:
         self._encoder = given           # None: not loaded yet
         self._index: Index | None = None
         self._in_step_with: State | None = None
+        self._impatient_until = 0.0
         self._lock = threading.RLock()
 
     @cached_property
@@ -75,17 +81,37 @@ class Level:
             replaced = self._index.reload_if_changed()
             if not replaced and state == self._in_step_with:
                 return
-            searched = self.catalog.searched(self.kind)
-            indexed = self._index.recording_ids()
-            self._index.remove(indexed - searched.keys())
-            lacking = sorted(searched.keys() - indexed)
-            # More than memory should bear, as when the index was deleted: better on the disk at once.
-            if sum(searched[id] for id in lacking) > self.settings.exact_limit and self._write_index():
-                lacking = sorted(searched.keys() - self._index.recording_ids())
-            for ids, vectors in self._segments(lacking):
-                self._index.add(ids, vectors)
-            self.searched = len(searched)
-            self._in_step_with = state
+            impatient = time.monotonic() < self._impatient_until
+            with self._turn(0 if impatient else PATIENCE) as mine:
+                if mine:
+                    self._bring_into_step(state)
+                elif not impatient:     # another fills what both search: what is there by now is searched meanwhile
+                    log.info("another process fills the index %s", self._index.kind)
+                    self.searched = len(self._index.recording_ids())
+                    self._impatient_until = time.monotonic() + PATIENCE_AGAIN
+
+    def _bring_into_step(self, state: State) -> None:
+        searched = self.catalog.searched(self.kind)
+        indexed = self._index.recording_ids()
+        if surplus := indexed - searched.keys():
+            self._index.remove(surplus)
+        lacking = sorted(searched.keys() - indexed)
+        # More than memory should bear, as when the index was deleted: better on the disk at once.
+        if (not self._index.shared and sum(searched[id] for id in lacking) > self.settings.exact_limit
+                and self._write_index()):
+            lacking = sorted(searched.keys() - self._index.recording_ids())
+        for ids, vectors in self._segments(lacking):
+            self._index.add(ids, vectors)
+        self.searched = len(searched)
+        self._in_step_with = state
+
+    def _turn(self, wait: float = 0.0) -> AbstractContextManager[bool]:
+        """True inside for the one who may change the index now: all may, unless they share it."""
+        return self._alone(wait) if self._index.shared else nullcontext(True)
+
+    def _alone(self, wait: float = 0.0) -> AbstractContextManager[bool]:
+        """True inside for one process at a time: of all that share the index, or of this machine."""
+        return self.catalog.database.alone(f"index-{self.kind}", wait) if self._index.shared else alone(self.catalog)
 
     def embeddings_of(self, recording_ids: Iterable[int]) -> dict[int, Embeddings]:
         """The embeddings of these recordings as `StoredRows`; those removed meanwhile are left out."""
@@ -94,7 +120,7 @@ class Level:
     def tidy(self, state: State, segments: int) -> None:
         """Move vectors from memory to the disk when there are many: `segments` of this kind in the library."""
         few = segments <= self.settings.exact_limit
-        if few and not self._folder(state).exists():
+        if few and not self.settings.index and not self._folder(state).exists():
             return
         with self._lock:
             try:
@@ -138,12 +164,18 @@ class Level:
         if self._index is not None:
             self._index.close()
         dim = self.catalog.dim(self.kind) or self.spec.dim
-        self._index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
+        if self.settings.index and state.encoder_id(self.kind):
+            from songprint.index.milvus import MilvusIndex, collection_name
+
+            self._index = MilvusIndex(MilvusAddress.parse(self.settings.index),
+                                      collection_name(state.identity, state.encoder_id(self.kind)), dim)
+        else:       # an empty library needs no server
+            self._index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
         self._in_step_with = replace(state, revision=-1)
 
     def _write_index(self) -> bool:
         """False where this process may not write it, or another is doing so."""
-        with alone(self.catalog) as mine:
+        with self._alone() as mine:
             if mine:
                 log.info("writing the index of %s", self.catalog.folder)
                 with disk.in_plain_words(self.catalog.folder):
@@ -171,8 +203,14 @@ def alone(catalog: Catalog) -> AbstractContextManager[bool]:
     return disk.alone(catalog.folder / "index")
 
 
-def delete_other_indexes(catalog: Catalog, state: State) -> None:
+def delete_other_indexes(catalog: Catalog, state: State, settings: Settings) -> None:
     """Delete the indexes of encoders that are no longer used."""
+    if settings.index:
+        from songprint.index import milvus
+
+        milvus.drop_others(MilvusAddress.parse(settings.index), state.identity, state.encoders.values())
+    if not _indexes(catalog, state).is_dir():
+        return
     for folder in _indexes(catalog, state).iterdir():
         if folder.is_dir() and folder.name not in state.encoders.values():
             shutil.rmtree(folder, ignore_errors=True)

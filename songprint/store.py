@@ -79,7 +79,7 @@ class Store:
             if not each.rebuild(state):
                 raise LibraryError(f"cannot rebuild the index of {self.path}: the library is read-only, or"
                                    " another process is rebuilding it now")
-        level.delete_other_indexes(self.catalog, state)
+        level.delete_other_indexes(self.catalog, state, self.settings)
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import milvusserver
 import numpy as np
 import pytest
 import servers
@@ -20,7 +21,7 @@ from songprint.database import Database
 from songprint.library import Library
 from songprint.store import Store
 
-FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_ACCEPTANCE")
+FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_TEST_MILVUS", "SONGPRINT_ACCEPTANCE")
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,13 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     else:
         with servers.new_database(request.param) as url:
             yield url
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The setting `index` of a Milvus server; for heavy tests."""
+    with milvusserver.running(tmp_path_factory.mktemp("milvus")) as address:
+        yield address
 
 
 @pytest.fixture

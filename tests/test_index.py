@@ -1,11 +1,15 @@
 """The contract of an index, for every engine; and what is special about FAISS on the disk."""
 
+import secrets
+
 import numpy as np
 import pytest
 
+from songprint.address import MilvusAddress
 from songprint.index import NOTHING, open_index, segment_ids, split_ids
 from songprint.index.exact import ExactIndex
 from songprint.index.faiss import FaissIndex
+from songprint.index.milvus import MilvusIndex, collection_name
 
 DIM = 128
 
@@ -30,9 +34,15 @@ def as_source(recordings):
     return lambda: ((segment_ids(n, np.arange(len(v))), v) for n, v in sorted(recordings.items()))
 
 
-@pytest.fixture(params=["exact", "memory", "disk"])
+@pytest.fixture(params=["exact", "memory", "disk", pytest.param("milvus lite", marks=pytest.mark.heavy),
+                        pytest.param("milvus server", marks=pytest.mark.heavy)])
 def index(request, tmp_path, recordings):
-    if request.param == "exact":
+    if request.param.startswith("milvus"):
+        lite = request.param == "milvus lite"
+        address = f"milvus:{tmp_path}/vectors.db" if lite else request.getfixturevalue("milvus_server")
+        index = MilvusIndex(MilvusAddress.parse(address), collection_name(secrets.token_hex(4), "toy-1"), DIM)
+        fill(index, recordings)
+    elif request.param == "exact":
         index = ExactIndex(DIM)
         fill(index, recordings)
     elif request.param == "memory":

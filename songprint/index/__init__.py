@@ -8,7 +8,7 @@ A segment id carries its meaning: `recording_id << 20 | position`. There is no t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,9 +37,13 @@ class Index(Protocol):
     """What a vector engine has to do. Vectors are float32 of unit length; scores are cosines."""
 
     kind: str
+    shared: bool        # by several processes or machines: one of them fills it, by `alone` of the database
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
-        """Keep `vectors (n, dim)` under `ids (n,)` int64; they are found from now on."""
+        """Keep `vectors (n, dim)` under `ids (n,)` int64; they are found from now on.
+
+        All segments of a recording come at once.
+        """
 
     def remove(self, recording_ids: Iterable[int]) -> None:
         """Forget every segment of these recordings. Unknown ids are no error."""
@@ -50,15 +54,31 @@ class Index(Protocol):
         Where there are fewer than `k`, the rest is `NOTHING` with cosine -1.
         """
 
+    def recording_ids(self) -> set[int]:
+        """The recordings that can be found."""
+
     def __len__(self) -> int:
         """How many vectors can be found."""
+
+    def reload_if_changed(self) -> bool:
+        """See whether others have replaced what is kept; True if so, and `recording_ids` may be others."""
+
+    def wants_rebuild(self) -> bool:
+        """Whether it would now be better made anew."""
+
+    def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
+        """Make it anew of what `source` yields, (ids, vectors), which can be called again."""
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What it takes on this machine's disk."""
 
     def close(self) -> None:
         """Let go of files and connections."""
 
 
 def open_index(folder: Path, dim: int, *, exact_limit: int) -> FaissIndex:
-    """The index of a library: exact in memory up to `exact_limit` vectors, FAISS on the disk above."""
+    """The index in a library's folder: exact in memory up to `exact_limit` vectors, FAISS on the disk above."""
     from songprint.index.faiss import FaissIndex
 
     return FaissIndex(folder, dim, exact_limit)

@@ -42,6 +42,8 @@ class _Written:
 class FaissIndex:
     """The vectors of one library under `folder`, exact as long as they are few."""
 
+    shared = False
+
     def __init__(self, folder: Path, dim: int, exact_limit: int):
         self.folder, self.dim, self.exact_limit = Path(folder), dim, exact_limit
         self._recent = ExactIndex(dim)
