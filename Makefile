@@ -22,8 +22,9 @@ test: $(VENV)/ready-to-test  ## style and tests
 test-databases: $(VENV)/ready-to-test  ## all tests, with a MariaDB and a PostgreSQL server (Debian: installs them)
 	.ci/with-databases $(MAKE) test
 
-test-heavy: $(VENV)/ready-to-test  ## the tests that take minutes
-	$(BIN)/python -m pytest -m heavy
+test-heavy: $(VENV)/ready-to-test  ## the tests that take minutes, with servers of databases and of Milvus
+	$(BIN)/pip install --quiet --no-deps milvus==2.3.5 || echo "no Milvus server for this machine: its tests are skipped"
+	.ci/with-databases $(BIN)/python -m pytest -m heavy
 
 lab: $(VENV)/ready-to-test  ## what training and measuring need besides (PyTorch)
 	$(BIN)/pip install --quiet -r lab/requirements.txt

@@ -148,8 +148,8 @@ class Settings:
     log_level: str = "warning"
     # Where the catalogue is kept: empty for a SQLite file in the library folder. It may hold a password.
     database: str = field(default="", repr=False)
-    server: ServerSettings = field(default_factory=ServerSettings)
     index: str = field(default="", repr=False)      # empty: in the library folder; else where Milvus is
+    server: ServerSettings = field(default_factory=ServerSettings)
 
     def __post_init__(self) -> None:
         _expand(self, "library")

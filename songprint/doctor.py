@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from songprint import audio, encoders
+from songprint.address import DatabaseAddress, MilvusAddress
 from songprint.config import Settings
 from songprint.encoders import SHIPPED
 from songprint.library import Library
@@ -37,13 +38,13 @@ class Check:
 
 def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
     """Check the installation, then the library at `library` if one is given. Writes only a temporary one."""
-    for name in ("onnxruntime", "faiss-cpu", "av"):
+    for name in ("onnxruntime", "faiss-cpu", "av", *_of_servers(settings)):
         yield _check(name, lambda name=name: _import(name))
     for kind, name in SHIPPED.items():
         if encoders.ships(name) or kind is Kind.RECORDING:
             yield _check("encoder" if kind is Kind.RECORDING else f"encoder of {kind}s",
                          lambda name=name: _load_encoder(name))
-    alone = settings.with_(database="")         # the temporary library is no business of a server
+    alone = settings.with_(database="", index="")       # the temporary library is no business of a server
     with tempfile.TemporaryDirectory(prefix="songprint-doctor-") as folder:
         yield _check("new library", lambda: _write_and_read(Path(folder), alone))
         yield _check("known recording", lambda: _identify_known(Path(folder), alone))
@@ -60,8 +61,16 @@ def _check(name: str, question: Callable[[], str]) -> Check:
 
 
 def _import(name: str) -> str:
-    __import__({"faiss-cpu": "faiss"}.get(name, name))
+    __import__({"faiss-cpu": "faiss", "PyMySQL": "pymysql"}.get(name, name))
     return f"version {version(name)}"
+
+
+def _of_servers(settings: Settings) -> Iterator[str]:
+    """The packages that the settings ask for."""
+    if settings.database:
+        yield {"mysql": "PyMySQL", "postgresql": "pg8000"}[DatabaseAddress.parse(settings.database).scheme]
+    if settings.index:
+        yield "pymilvus"
 
 
 def _load_encoder(name: str) -> str:
@@ -95,7 +104,8 @@ def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
         return
     with library:
         recordings = library.recordings()
-        yield Check("library", True, f"{path} holds {len(recordings):,} recordings")
+        where = library.store.catalog.database.name if settings.database else path
+        yield Check("library", True, f"{where} holds {len(recordings):,} recordings")
         yield _check("database", lambda: _no_problems(library))
         yield _check("embeddings", lambda: _embeddings_complete(library))
         yield _check("index", lambda: _index_complete(library))
@@ -108,8 +118,8 @@ def _no_problems(library: Library) -> str:
     problems = library.store.catalog.problems()
     if problems:
         raise RuntimeError(f"{'; '.join(problems[:3])}."
-                           " Restore the folder from a copy, or add the music to a new library")
-    return "undamaged"
+                           " Restore it from a copy, or add the music to a new library")
+    return f"undamaged ({library.store.catalog.database.product})"
 
 
 def _embeddings_complete(library: Library) -> str:
@@ -129,7 +139,8 @@ def _index_complete(library: Library) -> str:
         if len(level.index) != expected:
             raise RuntimeError(f"that of kind {kind} holds {len(level.index):,} of {expected:,} segments."
                                " `songprint rebuild` makes it again")
-        told.append(f"{kind}: {level.index.kind}, {expected:,} segments")
+        where = f" at {MilvusAddress.parse(level.settings.index)}" if level.settings.index else ""
+        told.append(f"{kind}: {level.index.kind}{where}, {expected:,} segments")
     return "; ".join(told)
 
 

@@ -145,7 +145,7 @@ class Level:
         with self._lock:
             if self._index is None and state.encoder_id(self.kind):
                 self._open_index(state)
-            index, index_bytes = (self._index.kind, self._index.bytes_on_disk) if self._index else ("exact", 0)
+            index, index_bytes = ("exact", 0) if self._index is None else (self._index.kind, self._index.bytes_on_disk)
         held, catalogue_bytes = self.catalog.held(self.kind)
         return LevelStats(kind=self.kind, recordings=held, segments=segments, catalogue_bytes=catalogue_bytes,
                           index_bytes=index_bytes, index=index, encoder_id=state.encoder_id(self.kind))

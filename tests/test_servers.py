@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import servers
 import toy
+from commandline import run
 from recordings import add
 from sqlalchemy import text
 
@@ -472,6 +473,31 @@ def test_a_library_on_a_server_is_used_like_any_other(tmp_path, songs, clip, dat
         stats = library.stats()
         assert stats.recordings == 4 and stats.catalogue_bytes > 4096 and "for tests" not in str(stats)
     assert not list((tmp_path / "library").glob("*.sqlite"))
+
+
+@ON_SERVERS
+@pytest.mark.usefixtures("toy_command")
+def test_the_command_line_uses_a_server_and_never_shows_the_password(songs, clip, database_url, monkeypatch, caplog,
+                                                                     tmp_path):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("SONGPRINT_DATABASE", database_url)
+    monkeypatch.setenv("SONGPRINT_INDEX", f"milvus:{tmp_path}/vectors.db")
+    results = [run("doctor"), run("add", *songs[:4]), run("--verbose", "identify", clip), run("stats"),
+               run("stats", "--json"), run("doctor", "--json"), run("doctor")]
+    assert "✗ library: no library in" in results[0].stdout     # but a temporary one was made
+    assert "✓ known recording" in results[0].stdout
+    assert [result.exit_code for result in results[1:]] == [0] * 6, [result.output for result in results]
+    assert "Song 03" in results[2].stdout and "Milvus Lite" in results[3].stdout
+    server = str(DatabaseAddress.parse(database_url))
+    assert f" at {server}" in results[3].stdout
+    for told in (f"✓ library: {server} holds 4", "✓ database: undamaged (", f"Milvus Lite at milvus:{tmp_path}"):
+        assert told in results[6].stdout
+    assert "✓ pymilvus: version" in results[6].stdout
+    monkeypatch.setenv("SONGPRINT_DATABASE", changed(database_url, password="s3cret"))
+    results.append(run("list"))
+    assert results[-1].exit_code == 2
+    shown = "".join(result.output for result in results) + caplog.text
+    assert "for tests" not in shown and "for%20tests" not in shown and "s3cret" not in shown
 
 
 def test_connections_are_not_used_up(tmp_path, monkeypatch):

@@ -293,7 +293,7 @@ def doctor(common: Common) -> int:
 
     log_as_asked(common)
     settings = common.settings()
-    asked_for = common.library is not None or settings.library.exists()
+    asked_for = common.library is not None or settings.library.exists() or bool(settings.database)
     passed = True
     for check in checks.examine(settings, library=settings.library if asked_for else None):
         passed &= check.passed

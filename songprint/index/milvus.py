@@ -183,7 +183,7 @@ class MilvusIndex:
                     index.add_index("vector", index_type="FLAT", metric_type="IP")
                 else:
                     index.add_index("vector", index_type="IVF_SQ8", metric_type="IP", params={"nlist": CELLS})
-                client.create_index(name, index, timeout=LONG_TIMEOUT)
+                client.create_index(name, index, timeout=LONG_TIMEOUT, sync=False)
             client.load_collection(name, timeout=LONG_TIMEOUT)
             return missing
 
