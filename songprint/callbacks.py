@@ -23,6 +23,7 @@ from typing import Protocol
 
 from songprint.deliveries import LEASE, Deliveries, Delivery
 from songprint.errors import FetchError, JobNotFound, SongprintError
+from songprint.export import without_places
 from songprint.jobs import RUNNING, Job, Jobs, job_object
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,8 @@ Post = Callable[[str, bytes, Mapping[str, str]], Answer]    # url, body, headers
 
 
 def standard_body(job: Job) -> bytes:
-    """The job as the REST API tells it."""
-    return json.dumps(job_object(job)).encode()
+    """The job as the REST API tells it to strangers."""
+    return json.dumps(without_places(job_object(job))).encode()
 
 
 def headers(delivery_id: str, moment: int, body: bytes, secret: str) -> dict[str, str]:

@@ -168,16 +168,19 @@ class Catalog:
 
     def edit(self, recording_id: int, changes: Mapping[str, object]) -> Recording:
         """Change tags of a recording, by the names of the fields of `Tags`; returns it as it is now."""
-        with self.database.writing() as connection:
-            row = connection.execute(select(recordings).where(recordings.c.id == recording_id)).first()
+        this = select(recordings).where(recordings.c.id == recording_id)
+
+        def write(connection: Connection) -> Recording:
+            row = connection.execute(this).first()
             if row is None:
                 raise _not_found(recording_id)
             values = to_row(replace(to_recording(row).tags, **changes))
             if values["work"] != row.work:
                 values["original"] = False
             connection.execute(update(recordings).where(recordings.c.id == recording_id).values(values))
-            return to_recording(connection.execute(
-                select(recordings).where(recordings.c.id == recording_id)).one())
+            return to_recording(connection.execute(this).one())
+
+        return self.change(write, of_searched=False)
 
     def recordings_of(self, works: Iterable[str]) -> list[Recording]:
         """All recordings of these works, in the order they were added."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from songprint.events import Event, Happening
@@ -224,6 +225,18 @@ def rebuild_objects(report: RebuildReport) -> Iterator[Object]:
     for skipped in report.skipped:
         yield {"outcome": "skipped", **asdict(skipped)}
     yield {"outcome": "finished", "reencoded": report.reencoded, "skipped": len(report.skipped)}
+
+
+def without_places(value: object) -> object:
+    """The same for strangers: of where a recording was added from, the name of the file alone.
+
+    >>> without_places({"recording": {"id": 1, "source": "/srv/music/a.mp3"}})
+    {'recording': {'id': 1, 'source': 'a.mp3'}}
+    """
+    if isinstance(value, dict):
+        return {key: PurePath(inner).name if key == "source" and isinstance(inner, str) else without_places(inner)
+                for key, inner in value.items()}
+    return [without_places(each) for each in value] if isinstance(value, list) else value
 
 
 def to_json(value: Object) -> str:

@@ -42,7 +42,6 @@ MOST_ATTEMPTS = 5           # at a job that fails in a way that may pass
 MOST_LOST = 20              # attempts, of workers that died: the job itself may be what kills them
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0       # seconds before the second attempt, doubled for each further one
 _LOOKED_AT = 16             # jobs that a worker tries to claim before it says that there is none
-_LOOKED_FOR = 7 * 86400     # seconds after the end of a job
 _POLLS = (0.1, 1.0)         # seconds between two looks at a job that is waited for: first, at most
 
 
@@ -263,23 +262,10 @@ class Jobs:
 
         return self._database.write(begin)
 
-    def uploads(self, kept: float) -> list[tuple[str, str]]:
-        """(job, path) of the uploads that nobody needs any more; those of failed jobs are `kept` some seconds.
-
-        After a week nobody looks for them any more: the machine that held them is gone.
-        """
-        with self._database.reading() as connection:
-            now = clock(connection)
-            rows = connection.execute(select(jobs.c.id, jobs.c.upload).where(
-                jobs.c.upload.is_not(None), jobs.c.finished_at > now - 1000 * _LOOKED_FOR,
-                or_(jobs.c.state.in_((FINISHED, CANCELLED)),
-                    and_(jobs.c.state == FAILED, jobs.c.finished_at < now - round(1000 * kept)))))
-            return [(row.id, row.upload) for row in rows]
-
-    def upload_removed(self, job_id: str) -> None:
-        """Remember that there is nothing left to remove."""
-        with self._database.writing() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(upload=None))
+    def keep(self, job: Job, path: str) -> bool:
+        """Remember where the input of a claimed job is kept for listening. False: it is no longer this worker's."""
+        return self._database.write(lambda connection: _changed(
+            connection, _held(job), clock(connection), upload=path))
 
     def _submitted(self, row: dict[str, object], most_waiting: int | None) -> Job:
         def submit(connection: Connection) -> Job:

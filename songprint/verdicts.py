@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, insert, select
+from sqlalchemy import Connection, and_, delete, insert, select
 
 from songprint.service_schema import clock, iso, storable, verdicts
 from songprint.types import Interval, Kind, Recording, Segment, Timeline
 
 if TYPE_CHECKING:
-    from songprint.sqlite import Database
+    from songprint.database import Database
 
 ACCEPT, REJECT, CORRECT = VERDICTS = ("accept", "reject", "correct")
 SEGMENT, GAP = PARTS = ("segment", "gap")
@@ -52,17 +52,20 @@ class Verdicts:
             note: str = "", key_id: str = "") -> Verdict:
         """Keep a verdict, in the place of an earlier one."""
         this = _this(job_id, part, position)
-        with self._database.writing() as connection:
+
+        def write(connection: Connection) -> Verdict:
             connection.execute(delete(verdicts).where(this))
             connection.execute(insert(verdicts).values(
                 job_id=job_id, part=part, position=position, verdict=verdict, recording_id=recording_id,
                 note=storable(note, 2000), key_id=key_id, at=clock(connection)))
             return _to_verdict(connection.execute(select(verdicts).where(this)).one())
 
+        return self._database.write(write)
+
     def take_back(self, job_id: str, part: str, position: int) -> bool:
         """Forget a verdict; False if there was none."""
-        with self._database.writing() as connection:
-            return connection.execute(delete(verdicts).where(_this(job_id, part, position))).rowcount > 0
+        this = _this(job_id, part, position)
+        return self._database.write(lambda connection: connection.execute(delete(verdicts).where(this)).rowcount > 0)
 
     def of_job(self, job_id: str) -> list[Verdict]:
         """All verdicts on a job's result, segments first."""

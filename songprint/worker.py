@@ -25,6 +25,7 @@ from songprint import outside as world
 from songprint.callbacks import Builder, Sender, standard_body
 from songprint.deliveries import Deliveries
 from songprint.errors import AudioError, FetchError, SongprintError
+from songprint.inputs import Inputs
 from songprint.jobs import FINISHED, LEASE, Job, Jobs
 from songprint.outside import Outside
 
@@ -41,7 +42,6 @@ _NOTICED = 0.1              # seconds until a worker that is told to stop tells 
 _AFTER_TROUBLE = 2.0        # seconds of rest when the database does not answer
 _FETCHING = 0.1             # of the progress is the input on its way
 _CLEANING = 60.0            # seconds between two looks for uploads that nobody needs
-_UPLOADS_KEPT = 86400.0     # seconds, those of failed jobs, so that they can be tried again
 _WRITE_WAITS = (1.0, 3.0)   # seconds between attempts at writing a result to an object store
 
 
@@ -71,6 +71,7 @@ class Worker:
         self._settings, self._lease = settings, lease
         self._outside = outside or world.real(settings)
         self._builders = {"standard": standard_body, **(builders or {})}
+        self._inputs = Inputs(library.store.path, database)
         self._cleaned = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
@@ -109,7 +110,7 @@ class Worker:
         """Do the job whose turn it is; False if there is none."""
         if time.monotonic() - self._cleaned > _CLEANING:
             self._cleaned = time.monotonic()
-            self._remove_uploads()
+            self._inputs.remove_old(self._settings.server.keep_inputs)
         job = self.jobs.claim(self.name, self._lease)
         if job is None:
             return False
@@ -123,16 +124,17 @@ class Worker:
         finally:
             scratch.clear(folder)
         if job.input["type"] == "file":
-            self._remove_uploads()
+            self._inputs.remove_old(self._settings.server.keep_inputs)
         return True
 
     def _do(self, job: Job, folder: Path, heart: Heart) -> None:
         path, name = folder / "input", world.name_of(job.input)
         try:
             path = self._outside.read(job.input, path, heart.fetched, heart.broken_off)
-            timeline = self._library(job).scan(path, on_progress=heart.scanned,
-                                                find_unknown=bool(job.options.get("find_unknown", True)))
+            wishes = {} if job.options.get("find_unknown", True) else {"find_unknown": False}
+            timeline = self._library(job).scan(path, on_progress=heart.scanned, **wishes)
             result = self._told(job, replace(timeline, source=name), _described(path), heart)
+            self._keep(job, path, name)
         except BrokenOff:
             raise
         except Exception as error:
@@ -145,6 +147,18 @@ class Worker:
         else:
             ended = self.jobs.finish(job, result, timeline.duration)
             log.info("job %s %s", job.id, "is finished" if ended else "was cancelled or went to another worker")
+
+    def _keep(self, job: Job, path: Path, name: str) -> None:
+        """Keep a fetched input for a while: people want to hear what was found in it."""
+        if job.input["type"] == "file" or not self._settings.server.keep_inputs:
+            return
+        try:
+            kept = self._inputs.take(path, name=name, within=job.id)
+        except OSError as error:                        # as when the disk is full: the result is what counts
+            log.warning("the input of job %s is not kept: %s", job.id, error)
+            return
+        if not self.jobs.keep(job, str(kept)):
+            self._inputs.remove(kept)
 
     def _library(self, job: Job) -> Library:
         """The library, opened so that it looks only for the kinds of match that the job asks for."""
@@ -189,17 +203,6 @@ class Worker:
                 return f"the result could not be written to {key}: {told}"
             heart.broken_off.wait(wait)
             heart.check()
-
-    def _remove_uploads(self) -> None:
-        for job_id, path in self.jobs.uploads(_UPLOADS_KEPT):
-            try:
-                Path(path).unlink()
-            except FileNotFoundError:
-                continue                    # it is on another machine, and the worker there removes it
-            except OSError as error:
-                log.warning("cannot remove the upload %s: %s", path, error)
-                continue
-            self.jobs.upload_removed(job_id)
 
     @contextmanager
     def _heart(self, job: Job, stop: threading.Event) -> Iterator[Heart]:

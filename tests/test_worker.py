@@ -21,6 +21,7 @@ from songprint import export, scratch, worker
 from songprint.config import ServerSettings, Settings
 from songprint.deliveries import Deliveries
 from songprint.errors import AudioError, FetchError
+from songprint.inputs import Inputs
 from songprint.jobs import MOST_ATTEMPTS, Job, Jobs
 from songprint.outside import Outside
 from songprint.usage import Usage
@@ -240,7 +241,8 @@ def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, job
 
     finished, cancelled = upload("finished"), upload("cancelled")
     jobs.cancel(cancelled[1])
-    with working(FakeScan(store), world):
+    forgetful = Settings(server=ServerSettings(keep_inputs=0))
+    with working(FakeScan(store), world, forgetful):
         assert jobs.wait(finished[1], 10).result["source"] == "my.mp3"
         until(lambda: not finished[0].exists() and not cancelled[0].exists())
 
@@ -251,9 +253,23 @@ def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, job
             let_pass(database, 3600)
         assert jobs.get(failed).ended and path.exists()                            # it may be tried again
     let_pass(database, 86400)
-    with working(FakeScan(store), world):
+    with working(FakeScan(store), world, forgetful):
         until(lambda: not path.exists())
-    assert jobs.uploads(0) == []
+    assert Inputs(store.path, database).of_job(failed) is None
+
+
+def test_an_input_is_kept_for_listening_for_a_while_after_its_job(store, database, jobs, world):
+    job_id = jobs.submit({"type": "url", "url": "https://example.org/../Night%20mix.mp3"}).id
+    inputs = Inputs(store.path, database)
+    with working(FakeScan(store), world):
+        jobs.wait(job_id, 10)
+    kept = inputs.of_job(job_id)
+    assert kept.name == "Night mix.mp3" and kept.read_text() == "https://example.org/../Night%20mix.mp3"
+    assert store.path in kept.parents
+    let_pass(database, 86400)
+    with working(FakeScan(store), world):
+        until(lambda: not kept.exists())
+    assert inputs.of_job(job_id) is None and not kept.parent.exists()
 
 
 def test_trouble_with_the_database_does_not_end_a_worker(store, database, jobs, world, monkeypatch, caplog):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
 from starlette.responses import Response
 
-from songprint.export import to_json
+from songprint import export
 from songprint.server import shapes
 from songprint.server.access import Caller
 from songprint.server.problems import Problem
@@ -47,12 +46,7 @@ def sent_file(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_places(value: Any, caller: Caller) -> Any:
     """The same with the last part of every path alone, unless the caller runs the server."""
-    if caller.may("admin"):
-        return value
-    if isinstance(value, Mapping):
-        return {key: PurePath(inner).name if key == "source" and isinstance(inner, str)
-                else without_places(inner, caller) for key, inner in value.items()}
-    return [without_places(each, caller) for each in value] if isinstance(value, list) else value
+    return value if caller.may("admin") else export.without_places(value)
 
 
 def offset_of(after: str) -> int:
@@ -74,7 +68,7 @@ def family_of(service: Service, caller: Caller) -> list[str] | None:
 
 def cached(request: Request, value: Any) -> Response:
     """An answer with a tag of its content: who has it already is told so in few bytes."""
-    body = to_json(value).encode("utf-8")
+    body = export.to_json(value).encode("utf-8")
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if tag in (each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")):

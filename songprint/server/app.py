@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 
 from songprint import __version__
 from songprint.config import Settings
 from songprint.library import Library
-from songprint.server import problems, rest, rest_admin, rest_jobs, rest_recordings, rest_review, rest_session
+from songprint.server import (
+    pages,
+    problems,
+    rest,
+    rest_admin,
+    rest_jobs,
+    rest_recordings,
+    rest_review,
+    rest_session,
+    shapes,
+)
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
 from songprint.server.service import Service
@@ -47,6 +60,18 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
     server = settings.server
     app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
     app.router.routes.append(TencentRoute())
-    for module in (rest, rest_jobs, rest_review, rest_recordings, rest_admin, rest_session):
+    for module in (pages, rest, rest_jobs, rest_review, rest_recordings, rest_admin, rest_session):
         app.include_router(module.router)
+    app.openapi = lambda: _described(app)
     return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The description of the API, with the shapes of bodies that endpoints read by themselves."""
+    if app.openapi_schema is None:
+        described = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        read = models_json_schema([(shapes.JobWish, "validation")],
+                                  ref_template="#/components/schemas/{model}")[1]["$defs"]
+        described["components"]["schemas"] |= read
+        app.openapi_schema = described
+    return app.openapi_schema

@@ -72,6 +72,8 @@ def _work(pipe: Connection, opening: Opening) -> None:
     from songprint.library import Library
     from songprint.server.tencent import results
 
+    logging.basicConfig(level="WARNING", format="songprint: %(message)s")
+    logging.getLogger("songprint").setLevel(opening.settings.log_level.upper())
     stop = threading.Event()
 
     def listen() -> None:

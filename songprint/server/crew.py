@@ -151,7 +151,7 @@ class _Member(threading.Thread):
             errand.future.set_result(self._asked(errand))
         except Exception as error:      # whatever it is, it belongs to who asked
             errand.future.set_exception(error)
-            if errand.function is self._first:
+            if errand.function is self._first and not self._ended:
                 log.error("a process of the service cannot start: %s", error)
 
     def _asked(self, errand: _Errand) -> object:

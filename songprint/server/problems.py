@@ -49,6 +49,8 @@ _OF_ERROR: list[tuple[type[Exception], int, str]] = [
     (crew.Crashed, 422, "unreadable_audio"),
     (errors.AudioError, 422, "unreadable_audio"),
     (errors.RecordingNotFound, 404, "recording_not_found"),
+    (errors.JobNotFound, 404, "job_not_found"),
+    (errors.JobStateError, 409, "wrong_state"),
     (errors.LibraryFull, 507, "disk_full"),
     (errors.LibraryError, 409, "library_refuses"),
     (errors.SongprintError, 400, "refused"),

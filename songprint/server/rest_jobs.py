@@ -166,7 +166,7 @@ async def job_of(service: Service, caller: Caller, job_id: str) -> Job:
 
 
 def _submitted(service: Service, caller: Caller, place: Mapping[str, Any], wish: shapes.JobOptions) -> Job:
-    options = {"kinds": wish.kinds, "find_unknown": wish.find_unknown,
+    options = {"kinds": wish.kinds, "find_unknown": None if wish.find_unknown else False,
                "callback": wish.callback and {**wish.callback.model_dump(exclude_none=True), "style": "standard"},
                "output": wish.output and wish.output.model_dump()}
     try:

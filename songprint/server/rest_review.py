@@ -137,9 +137,9 @@ def _part(job: Job, part: str, position: int) -> dict:
 
 
 async def _input_of(service: Service, job: Job) -> FilePath:
-    kept = await run_in_threadpool(service.jobs.upload_of, job.id)
-    if kept is None or not await run_in_threadpool(FilePath(kept).is_file):
+    kept = await run_in_threadpool(service.inputs.of_job, job.id)
+    if kept is None or not await run_in_threadpool(kept.is_file):
         hours = service.settings.server.keep_inputs / 3600
         raise Problem(404, "no_audio", f"the input of this job is not on this server: it is kept for {hours:g} hours"
                                        " after the end of the job")
-    return FilePath(kept)
+    return kept

@@ -69,7 +69,7 @@ class Service:
             deliveries=Deliveries(database), audit=Audit(database), limiter=Limiter(),
             sessions=Sessions(lambda: keys.derived("sessions of the page")), metrics=metrics,
             meter=Meter(usage),
-            uploads=Uploads(library.path / UPLOADS), inputs=Inputs(library.path), verdicts=Verdicts(database),
+            uploads=Uploads(library.path / UPLOADS), inputs=Inputs(library.path, database), verdicts=Verdicts(database),
             clips=Crew(opening, size=size, room=settings.server.max_clips_waiting, name="clips", first=duties.warm),
             workshop=Crew(opening, size=1, room=WORK_ROOM, name="workshop"),
             background=Background(opening, settings.server.job_processes),

@@ -6,12 +6,9 @@ A file may be the body itself, or a part of a form (multipart/form-data) among f
 from __future__ import annotations
 
 import errno
-import os
-import re
 import secrets
 import shutil
 import time
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from songprint.inputs import safe_name
 from songprint.server.problems import Problem
 
 AT_ONCE = 1 << 20           # bytes gathered in memory before they are written
@@ -101,21 +99,6 @@ class Uploads:
         for folder in self.folder.iterdir():
             if folder.is_dir() and time.time() - folder.stat().st_mtime > LEFT_OVER:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def safe_name(name: str) -> str:
-    """The last part of what a client calls its file, as a name that every file system takes.
-
-    >>> safe_name("C:\\\\Music\\\\..\\\\a\\x00b.mp3")
-    'a b.mp3'
-    >>> safe_name("../..")
-    'upload'
-    """
-    last = re.split(r"[/\\]", name)[-1]
-    kept = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in last).strip(" .")
-    stem, suffix = os.path.splitext(kept)
-    suffix = suffix.encode()[:20].decode(errors="ignore")
-    return (stem.encode()[:180].decode(errors="ignore") + suffix) or "upload"
 
 
 def too_large(most: int) -> Problem:
