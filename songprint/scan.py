@@ -147,6 +147,7 @@ class Scanner:
 
     def current(self) -> list[Segment]:
         """The segments of which more may still be heard, as they look now."""
+        self._recordings.peek()
         recordings = self._heard_recordings()
         return self._in_order(recordings + self._heard_covers(recordings))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from songprint import Library
     from songprint.types import Timeline
 
-
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")    # read when NumPy is imported
 # The names of `songprint.formats`, which need not be loaded to show the help; a test says that they are the same
 FORMATS = ("json", "jsonl", "csv", "audacity", "cue", "srt", "vtt", "tracklist")
 
@@ -46,6 +47,8 @@ def scan(common: Common, files: Sequence[str], format_name: str | None, output: 
         raise click.UsageError("--output needs --format, which says what to write")
     if (output or plot) and len(files) > 1:
         raise click.UsageError("--output and --plot take the timeline of one FILE")
+    for threads in THREADS:             # two ears compute at once; more threads than that get into each other's way
+        os.environ.setdefault(threads, "1")
     statuses = []
     with open_library(common) as library:
         for file in files:

@@ -9,7 +9,7 @@ from songprint.confidence import Calibration
 from songprint.encoders.streams import VectorStream
 from songprint.level import Level
 from songprint.matching import courses, presence
-from songprint.matching.courses import EVERY, HOP, NEIGHBOURS, WINDOW, Hit
+from songprint.matching.courses import EVERY, HOP, NEIGHBOURS, WINDOW, Course, Hit
 from songprint.matching.presence import Stretch
 from songprint.matching.recordings import Query
 from songprint.matching.references import References
@@ -17,11 +17,11 @@ from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
 REACH = 60.0                # seconds that a course is followed beyond its hits
 PLAUSIBLE = 0.0             # log-odds of the best hit of a course that is worth reading
-LOOKS = 60                  # windows in which a wrong name may have come up by chance, for each hit that is right
+LOOKS = 720                 # windows, an hour, in which a wrong name may have come up by chance for one that is right
 SURE = 4.0                  # log-odds of a hit that may simply go on,
 SEARCHED_EVERY = 3          # for so many windows at most without another search
 UNASKED = -2                # in the place of ids that were not searched for
-SNAP = 1.0                  # seconds: a recording heard from so near its beginning is heard from its beginning
+SNAP = 1.5                  # seconds before the middle of the first vector in which a song may have begun
 
 
 class RecordingEar:
@@ -38,6 +38,8 @@ class RecordingEar:
         self._base = 0                              # number of the first of them
         self._ids = np.zeros((0, NEIGHBOURS), np.int64)
         self._cosines = np.zeros((0, NEIGHBOURS), np.float32)
+        self._peeked: list[Hit] = []                # in seconds of which no window was searched yet
+        self._peeked_until = 0
         self._leading: Hit | None = None            # what was heard in the last window, beyond doubt,
         self._unsearched = 0                        # and windows since it was searched for
         self._next = 0                              # row with which the next window begins
@@ -63,12 +65,19 @@ class RecordingEar:
             self._next = max(self._base, self._count - round(WINDOW / HOP))
             self._search(self._count)
 
+    def peek(self) -> None:
+        """Search the last seconds at once, for those who wait for an answer."""
+        first = max(self._base, self._count - round(WINDOW / HOP))
+        if self._count > self._peeked_until and self._count > self._next:
+            self._peeked = self._found_in(first, self._count)
+            self._peeked_until = self._count
+
     def forget(self, until: float) -> None:
         """What was heard before `until` seconds, to which nothing will be added."""
         gone = min(max(0, int(until / HOP) - self._base), self._next - self._base)
         self._vectors, self._ids, self._cosines = (each[gone:] for each in (self._vectors, self._ids, self._cosines))
         self._base += gone
-        self.hits = [hit for hit in self.hits if hit.middle > until]
+        self.hits, self._peeked = ([hit for hit in hits if hit.middle > until] for hits in (self.hits, self._peeked))
 
     @property
     def _count(self) -> int:
@@ -77,7 +86,8 @@ class RecordingEar:
 
     def segments(self) -> list[Segment]:
         """What is heard in all that was heard and not forgotten."""
-        found = [course for course in courses.courses(self.hits) if max(hit.logit for hit in course.hits) > PLAUSIBLE]
+        found = [course for course in courses.courses(self.hits + self._peeked)
+                 if max(hit.logit for hit in course.hits) > PLAUSIBLE]
         readings = []
         for course in found:
             reference = self._references([course.recording_id]).get(course.recording_id)
@@ -105,11 +115,8 @@ class RecordingEar:
 
     def _search(self, last: int) -> None:
         """The window from the next row to `last`."""
-        first, rate = self._next, self.spec.sample_rate
-        begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
-        samples = self._samples[begin - self._samples_from:end - self._samples_from]
-        rows = slice(first - self._base, last - self._base)
-        heard = Embeddings(self._vectors[rows], HOP, self.spec.id)
+        first, self._peeked = self._next, []
+        heard = self._embeddings(first, last)
         known = None
         if self._leading and self._unsearched < SEARCHED_EVERY:
             known = courses.going_on(self._leading, heard, first * HOP, self.level, self._references)
@@ -117,26 +124,43 @@ class RecordingEar:
             self.hits.append(known)
             self._leading, self._unsearched = known, self._unsearched + 1
         else:
-            found = courses.hits(Query(heard, samples, 0.0, len(samples) / rate), first * HOP, self.level,
-                                 self._calibration, self._neighbours(rows), self._references)
+            found = self._found_in(first, last)
             self.hits += found
             best = max(found, key=lambda hit: hit.logit, default=None)
             self._leading, self._unsearched = best if best and best.logit > SURE else None, 0
         self._next = first + round(EVERY / HOP)
-        kept = round(max(0, self._next * HOP - WINDOW) * rate)
+        kept = round(max(0, self._next * HOP - WINDOW) * self.spec.sample_rate)
         self._samples, self._samples_from = self._samples[kept - self._samples_from:], kept
 
+    def _embeddings(self, first: int, last: int) -> Embeddings:
+        return Embeddings(self._vectors[first - self._base:last - self._base], HOP, self.spec.id)
+
+    def _found_in(self, first: int, last: int) -> list[Hit]:
+        """What the vectors [first, last) hold."""
+        rate = self.spec.sample_rate
+        begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
+        samples = self._samples[max(0, begin - self._samples_from):end - self._samples_from]
+        window = Query(self._embeddings(first, last), samples, 0.0, len(samples) / rate)
+        return courses.hits(window, first * HOP, self.level, self._calibration,
+                            self._neighbours(slice(first - self._base, last - self._base)), self._references)
+
     def _segment(self, stretch: Stretch, recording: Recording) -> Segment:
-        course = stretch.reading.course
+        course, reading = stretch.reading.course, stretch.reading
         start, end = presence.exact(stretch, self.spec.window)
-        first, last = course.places(np.array([start, end]))
-        if first < SNAP * course.speed:
-            start -= first / course.speed
-        if recording.duration - last < SNAP * course.speed:
-            end += (recording.duration - last) / course.speed
-        start, end = max(0.0, start) if stretch.first else 0.0, min(self.duration, end)
+        # what begins with the recording, or with what was heard, has nothing before it to tell where
+        if start < (reading.first + 0.5) * HOP + self.spec.window / 2:
+            start = min(start, max(0.0, self._when(course, 0.0, start)))
+        if end > (reading.last - 1.5) * HOP + self.spec.window / 2:
+            end = max(end, min(self.duration, self._when(course, recording.duration, end)))
+        start, end = max(0.0, start), min(self.duration, end)
         first, last = course.places(np.array([start, end])).clip(0, recording.duration)
-        within = [hit.logit for hit in course.hits if start - 1 < hit.middle < end + 1]
+        within = [hit.logit for hit in self.hits + self._peeked if hit.recording_id == recording.id
+                  and start - 1 < hit.middle < end + 1]
         logit = confidence.combine(within, LOOKS) if within else -10.0
         return Segment(recording, Kind.RECORDING, confidence.to_confidence(logit), Interval(start, end),
                        Interval(float(first), float(last)), course.speed, course.key_shift)
+
+    def _when(self, course: Course, place: float, near: float) -> float:
+        """When a place of the recording is heard: that which is reached at the ends of what can be read, or near it."""
+        seconds = near + (place - float(course.places(np.array([near]))[0])) / course.speed
+        return seconds if abs(seconds - near) < SNAP else near

@@ -16,8 +16,12 @@ AGAINST = -1.0              # no vector says more than so much against a course
 LANES = 2                   # songs that are heard at once
 AT_ONCE = round(600 / HOP)  # vectors through which the best sequence is sought
 SEARCHED = round(4 / HOP)   # vectors around an end at which the exact place is sought
+LOWEST_HALF = 0.2           # cosine that no end is sought below
 UNRELATED = 0.12            # cosine of a vector with that of another song, on average
-BRIDGED = 3.0               # seconds without agreement inside a stretch: a pause, a jingle
+FAINT, ABOVE = 0.3, 0.12    # cosine of a song that fades: at least, and above that of what is outside
+SMOOTH = 4                  # vectors of a fade whose mean is looked at
+LONGEST_FADE = round(8 / HOP)   # vectors
+CUT = 0.75 / HOP            # vectors from half the agreement to none, at most, where a song is cut
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,40 @@ def _unexplained(cosines: np.ndarray, rows: list[tuple[int, np.ndarray]], chosen
 
 
 def exact(stretch: Stretch, window: float) -> tuple[float, float]:
-    """Seconds at which the recording begins and ends to be heard.
-
-    A vector hears `window` seconds. Half of that at an end the agreement is half of what it is inside.
-    """
-    reading, cosines = stretch.reading, stretch.cosines
-    heard = cosines[reading.heard[stretch.first - reading.first:stretch.last - reading.first]]
+    """Seconds at which the recording begins and ends to be heard; a vector hears `window` seconds."""
+    reading = stretch.reading
+    heard = stretch.cosines[reading.heard[stretch.first - reading.first:stretch.last - reading.first]]
     level = float(np.median(heard)) if len(heard) else EVIDENT
-    half = max(0.2, (level + UNRELATED) / 2)
-    middle = (stretch.first + stretch.last) // 2
-    low = max(reading.first, stretch.first - SEARCHED)
-    high = min(reading.last, stretch.last + SEARCHED)
-    before = reading.cosines[low - reading.first:middle + 1 - reading.first] - half
-    after = reading.cosines[middle - reading.first:high - reading.first] - half
-    first = low + timeline.change(before)
-    last = high - timeline.change(after[::-1])
-    centre = window / 2 - HOP / 2
-    return first * HOP + centre, last * HOP + centre
+    middle = (stretch.first + stretch.last) // 2 - reading.first
+    first = _outwards(reading.cosines[:middle + 1][::-1], middle - (stretch.first - reading.first), level)
+    last = _outwards(reading.cosines[middle:], stretch.last - 1 - reading.first - middle, level)
+    return (reading.first + middle - first) * HOP + window / 2, (reading.first + middle + last) * HOP + window / 2
+
+
+def _outwards(cosines: np.ndarray, about: int, level: float) -> float:
+    """(n,) agreement from the middle of a stretch on, which ends at `about` -> the position of the end.
+
+    Where it is cut, the agreement of the vectors around falls within their length, and halfway at the end. In a fade
+    it falls slowly and the song goes on to be heard: there its end is where the agreement is what it is outside.
+    """
+    half = max(LOWEST_HALF, (level + UNRELATED) / 2)
+    end = _falls(cosines[:about + 1 + SEARCHED], half)
+    beyond = round(end) + 1
+    outside = cosines[beyond + SEARCHED:beyond + 2 * SEARCHED]
+    faint = max(FAINT, (float(np.median(outside)) if len(outside) else UNRELATED) + ABOVE)
+    if faint >= half or beyond >= len(cosines):
+        return end
+    around = np.convolve(cosines[beyond:beyond + LONGEST_FADE], np.ones(SMOOTH) / SMOOTH, "valid")
+    gone = np.flatnonzero(around < faint)
+    tail = beyond + (float(gone[0]) + SMOOTH / 2 - 1 if len(gone) else 0.0)
+    return tail if tail - end > CUT else end
+
+
+def _falls(cosines: np.ndarray, threshold: float) -> float:
+    """The position, between two of the values, at which they fall below a threshold and stay there."""
+    below = threshold - cosines
+    first = timeline.change(below)
+    if not 0 < first < len(below):
+        return first - 0.5
+    before, after = below[first - 1], below[first]
+    return first - 1 + float(np.clip(before / (before - after), 0, 1)) if before < after else first - 0.5
