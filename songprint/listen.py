@@ -14,7 +14,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -51,8 +51,8 @@ def listen(store: Store, source: str | BinaryIO, *, stop: threading.Event | None
     """
     listener = Listener(lambda: Scanner(store), store.sample_rate)
     if isinstance(source, str):
-        return follow(lambda: http.connect(source, timeout=stall), listener, store.sample_rate, name=http.shown(source),
-                      stop=stop, stall=stall, give_up=give_up, raw=raw)
+        return follow(lambda: http.connect(source, timeout=stall + 5), listener, store.sample_rate,
+                      name=http.shown(source), stop=stop, stall=stall, give_up=give_up, raw=raw)
     return follow(lambda: Pipe(source), listener, store.sample_rate, name="the input", stop=stop, stall=None,
                   reconnect=False, raw=raw)
 
@@ -79,6 +79,7 @@ class Listener:
         self._began: tuple[float, datetime] | None = None   # the clock and the time of day at position 0
         self._reached = 0.0                                 # position up to which there was sound
         self._ears: Ears | None = None
+        self._spare: Ears | None = new_ears()               # what they need is loaded before the sound comes
         self._samples = 0                                   # that the scanner has heard
         self._places: list[tuple[float, float]] = []        # (second of the scanner, what to add for the position)
         self._open: list[_Open] = []
@@ -94,8 +95,9 @@ class Listener:
         """Seconds of sound since it last came."""
         return self._samples / self._sample_rate
 
-    def event(self, what: Happening, **more: object) -> Event:
-        position = self.position
+    def event(self, what: Happening, clock: float | None = None, **more: object) -> Event:
+        """Something that happens now, or at a time of the clock while there is no sound."""
+        position = self.position if clock is None else max(self._reached, self._at(clock))
         return Event(what, self._began[1], round(position, 3), **more)
 
     def hear(self, block: np.ndarray, arrived: float | None = None) -> Iterator[Event]:
@@ -123,7 +125,8 @@ class Listener:
             yield from self._finish_ears()
 
     def _take_fresh_ears(self, position: float) -> None:
-        self._ears, self._samples, self._settled = self._new_ears(), 0, []
+        self._ears, self._spare = self._spare or self._new_ears(), None
+        self._samples, self._settled = 0, []
         self._places = [(0.0, position)]
 
     def _finish_ears(self) -> Iterator[Event]:
@@ -173,7 +176,7 @@ class Listener:
     def _at(self, clock: float) -> float:
         """The position at a time of the clock; the first that is asked for is 0."""
         if self._began is None:
-            self._began = clock, self._now()
+            self._began = clock, self._now() - timedelta(seconds=self._clock() - clock)
         return clock - self._began[0]
 
 
@@ -208,7 +211,7 @@ def follow(open_source: Callable[[], Source], listener: Listener, sample_rate: i
                 source = ahead.opened()
                 for block in live.blocks(ahead, sample_rate, round(BLOCK_SECONDS * sample_rate), name=name, raw=raw):
                     if gap_since is not None or not ever:
-                        yield _arrived(listener, source, gap_since)
+                        yield _arrived(listener, source, gap_since, ahead.arrived, len(block) / sample_rate)
                         gap_since, ever = None, True
                     yield from (listener.event(Happening.ANNOUNCED, text=title) for title in ahead.take_titles())
                     yield from listener.hear(block, ahead.arrived)
@@ -239,10 +242,12 @@ def follow(open_source: Callable[[], Source], listener: Listener, sample_rate: i
     yield listener.event(Happening.FINISHED)
 
 
-def _arrived(listener: Listener, source: Source, gap_since: float | None) -> Event:
+def _arrived(listener: Listener, source: Source, gap_since: float | None, arrived: float, seconds: float) -> Event:
+    """So many seconds of sound arrived, the first ever or the first after a gap."""
+    begin = arrived - seconds
     if gap_since is None:
-        return listener.event(Happening.CONNECTED, text=source.name)
-    return listener.event(Happening.RECONNECTED, text=source.name, seconds=round(time.monotonic() - gap_since, 3))
+        return listener.event(Happening.CONNECTED, begin, text=source.name)
+    return listener.event(Happening.RECONNECTED, begin, text=source.name, seconds=round(arrived - gap_since, 3))
 
 
 class DailyLog:
