@@ -21,7 +21,8 @@ from songprint.database import Database
 from songprint.library import Library
 from songprint.store import Store
 
-FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_TEST_MILVUS", "SONGPRINT_ACCEPTANCE")
+FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_TEST_MILVUS", "SONGPRINT_TEST_CERTIFICATE",
+             "SONGPRINT_ACCEPTANCE")
 
 
 @pytest.fixture(autouse=True)

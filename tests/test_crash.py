@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import servers
 import toy
 from conftest import environment
 
@@ -43,6 +44,16 @@ with songprint.open(path, encoder=toy.ToyEncoder()) as library:
         recordings = level.embeddings_of(set((found[found >= 0] >> 20).tolist()))
     print(len(level.index.recording_ids()))
 """
+
+
+HEAVY_ON_SERVERS = pytest.mark.parametrize("database_url", [
+    "sqlite", *(pytest.param(kind, marks=pytest.mark.heavy) for kind in servers.KINDS[1:])], indirect=True)
+
+
+@pytest.fixture
+def database(database_url, monkeypatch):
+    """Every library of the test, in this process and in others, is kept in a database of this kind."""
+    monkeypatch.setenv("SONGPRINT_DATABASE", database_url)
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -98,7 +109,8 @@ def wait_until_gone(session: int) -> list[int]:
     return left
 
 
-def test_kills_at_random_moments_lose_nothing_and_leave_nothing_behind(tmp_path):
+@HEAVY_ON_SERVERS
+def test_kills_at_random_moments_lose_nothing_and_leave_nothing_behind(tmp_path, database):
     random = np.random.default_rng(15)
     toy.write_songs(tmp_path / "music", 100, duration=3.0)
     added: set[str] = set()
@@ -108,7 +120,7 @@ def test_kills_at_random_moments_lose_nothing_and_leave_nothing_behind(tmp_path)
         added |= set(said) - {"ready", "finished"}
         if sys.platform == "linux":
             assert wait_until_gone(child.pid) == []
-        if (tmp_path / "library" / "catalogue.sqlite").exists():
+        if (tmp_path / "library").exists():
             with songprint.open(tmp_path / "library", create=True, encoder=toy.ToyEncoder()) as library:
                 check_whole(library, added)
     assert added
@@ -150,7 +162,8 @@ def test_ctrl_c_ends_workers_without_a_word_from_them(tmp_path):
             assert wait_until_gone(child.pid) == []
 
 
-def test_two_processes_search_while_one_adds(tmp_path):
+@HEAVY_ON_SERVERS
+def test_two_processes_search_while_one_adds(tmp_path, database):
     toy.write_songs(tmp_path / "music", 40, duration=3.0)
     songprint.open(tmp_path / "library", create=True, encoder=toy.ToyEncoder()).close()
     readers = [start(SEARCH, tmp_path / "library", 40) for _ in range(2)]
@@ -160,7 +173,8 @@ def test_two_processes_search_while_one_adds(tmp_path):
     assert outputs[0].endswith("finished\n") and outputs[1:] == ["40\n", "40\n"]
 
 
-def test_two_processes_add_the_same_music(tmp_path):
+@HEAVY_ON_SERVERS
+def test_two_processes_add_the_same_music(tmp_path, database):
     toy.write_songs(tmp_path / "music", 20, duration=3.0)
     writers = [start(ADD, tmp_path / "library", tmp_path / "music", 1) for _ in range(2)]
     outputs = [child.communicate(timeout=90)[0].splitlines() for child in writers]

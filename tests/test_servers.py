@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import socket
 import sys
@@ -73,6 +74,25 @@ def test_an_address_that_will_not_do_is_refused_without_showing_it(url, why):
     with pytest.raises(SettingsError, match=why) as caught:
         Settings(database=url)
     assert "s3cret" not in str(caught.value) and "USER:PASSWORD@HOST/NAME" in str(caught.value)
+
+
+# Encryption
+
+@ON_SERVERS
+def test_a_connection_is_encrypted_and_the_certificate_checked_as_wanted(tmp_path, database_url):
+    certificate = os.environ.get("SONGPRINT_TEST_CERTIFICATE")
+    if not certificate:
+        pytest.skip("the servers have no certificate: `make test-databases` makes one")
+    ask = "SHOW SESSION STATUS LIKE 'Ssl_cipher'" if database_url.startswith("mysql") else \
+        "SELECT 'cipher', coalesce(cipher, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    for options, encrypted in (("tls=off", False), ("tls=on", True), (f"tls=verify&tls_ca={certificate}", True)):
+        with opened(tmp_path, f"{database_url}?{options}", create=True) as catalog, \
+                catalog.database.reading() as connection:
+            assert bool(connection.exec_driver_sql(ask).one()[1]) == encrypted
+    with pytest.raises(LibraryError, match=r"(?i)certificate"):
+        Catalog(tmp_path, database=f"{database_url}?tls=verify")             # nobody vouches for it
+    with pytest.raises(LibraryError, match=r"cannot read the certificates in /nowhere"):
+        Catalog(tmp_path, database=f"{database_url}?tls=verify&tls_ca=/nowhere")
 
 
 # What goes wrong
