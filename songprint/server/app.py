@@ -14,6 +14,7 @@ from songprint import __version__
 from songprint.config import Settings
 from songprint.library import Library
 from songprint.server import (
+    inbox,
     pages,
     problems,
     rest,
@@ -26,6 +27,7 @@ from songprint.server import (
 )
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
+from songprint.server.page_api import with_page
 from songprint.server.service import Service
 from songprint.server.tencent.endpoint import TencentRoute
 
@@ -41,7 +43,7 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
 
     Its processes run from the start of the application (its lifespan) to the end.
     """
-    settings = settings or library.store.settings
+    settings = inbox.allowed(settings or library.store.settings)
     metrics = Metrics()
 
     @asynccontextmanager
@@ -62,6 +64,7 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
     app.router.routes.append(TencentRoute())
     for module in (pages, rest, rest_jobs, rest_review, rest_recordings, rest_admin, rest_session):
         app.include_router(module.router)
+    with_page(app)
     app.openapi = lambda: _described(app)
     return app
 

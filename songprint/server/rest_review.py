@@ -41,7 +41,7 @@ async def job_audio(
     as WAV, which every browser plays whatever the file is."""
     service = service_of(request)
     job = await job_of(service, caller, job_id)
-    return await audio_of(service, await _input_of(service, job), start, duration)
+    return await audio_of(service, await input_of(service, job), start, duration)
 
 
 @router.get("/jobs/{job_id}/peaks", response_model=shapes.Peaks, responses=answers.problems(404, 503))
@@ -50,7 +50,7 @@ async def job_peaks(request: Request, caller: needs("identify"), job_id: JobId, 
     """The waveform of a job's input, as long as the server keeps it."""
     service = service_of(request)
     job = await job_of(service, caller, job_id)
-    path = await _input_of(service, job)
+    path = await input_of(service, job)
     drawn = await service.work(duties.peaks, path=str(path), points=points, start=start, end=end, keep=True)
     return answers.cached(request, drawn)
 
@@ -109,7 +109,7 @@ async def name_gap(request: Request, caller: needs("write"), job_id: JobId, posi
         raise Problem(422, "invalid_request", f"start and end must lie in the gap, {gap['start']} to {gap['end']} s")
     if end - start > LONGEST_CUT:
         raise Problem(413, "too_long", f"at most {LONGEST_CUT:g} s become a recording. Say where it starts and ends")
-    path = await _input_of(service, job)
+    path = await input_of(service, job)
     target = service.uploads.folder / secrets.token_hex(12) / f"{path.stem[:100]} {start:.0f}-{end:.0f} s.wav"
     try:
         await run_in_threadpool(target.parent.mkdir)
@@ -136,7 +136,8 @@ def _part(job: Job, part: str, position: int) -> dict:
     return found[position]
 
 
-async def _input_of(service: Service, job: Job) -> FilePath:
+async def input_of(service: Service, job: Job) -> FilePath:
+    """Where the input of a job lies; Problem once it was deleted."""
     kept = await run_in_threadpool(service.inputs.of_job, job.id)
     if kept is None or not await run_in_threadpool(kept.is_file):
         hours = service.settings.server.keep_inputs / 3600

@@ -1,0 +1,135 @@
+"""One server and one browser for all tests of the page: Debian's Chromium, with a WAV file for a microphone."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import world
+
+import songprint
+from songprint.config import ServerSettings, Settings
+from songprint.server.app import create_app
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 60_000           # milliseconds: a machine of the continuous integration is slow
+LATELY = 20.0               # seconds in which a server that is told to stop has stopped
+
+# What a page that breaks the policy, or that does something else than it says, is caught at.
+WATCH = """
+window.violations = [];
+document.addEventListener('securitypolicyviolation', (event) => window.violations.push(event.violatedDirective + ' ' + event.blockedURI));
+window.starts = [];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (when, offset, ...more) {
+  window.starts.push({ when, offset, samples: Array.from(this.buffer.getChannelData(0)).filter((_, at) => at % 40 === 0), rate: this.buffer.sampleRate / 40 });
+  return start.call(this, when, offset, ...more);
+};
+"""
+
+
+@dataclass
+class Site:
+    """The server, the browser and the files of whoever sits before it."""
+
+    address: str
+    files: world.Files
+    library: songprint.Library
+    browser: object
+    microphone: Path            # what this file holds is heard
+
+    def hears(self, wav: Path) -> None:
+        """From now on the microphone hears this."""
+        shutil.copy(wav, self.microphone)
+
+
+@dataclass
+class Seen:
+    """What a page did besides what it showed."""
+
+    origin: str
+    foreign: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Iterator[Site]:
+    """A server with four tunes in its library."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
+    folder = tmp_path_factory.mktemp("page")
+    files = world.make(folder)
+    microphone = shutil.copy(files.heard, folder / "microphone.wav")
+    with _served(folder, files) as (address, library), sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
+            "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={microphone}", "--autoplay-policy=no-user-gesture-required"])
+        yield Site(address, files, library, browser, Path(microphone))
+        browser.close()
+
+
+@contextmanager
+def _served(folder: Path, files: world.Files) -> Iterator[tuple[str, songprint.Library]]:
+    import uvicorn
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    settings = Settings(server=ServerSettings(port=port, clip_processes=1, job_processes=1, allow_private=True))
+    with songprint.open(folder / "library", create=True, settings=settings) as library:
+        library.add(files.music, workers=1)
+        server = uvicorn.Server(uvicorn.Config(create_app(library, settings), log_level="warning", lifespan="on",
+                                               timeout_graceful_shutdown=2))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.05)
+        try:
+            yield f"http://localhost:{port}", library
+        finally:
+            server.should_exit = True
+            thread.join(LATELY)
+
+
+@pytest.fixture
+def visit(site):
+    """Open the page at a view, in a window of some size; whatever was opened is checked at the end.
+
+    The page asks nobody but its server, keeps the policy that it was sent with, and has no errors but those that
+    a test names in `seen.errors`.
+    """
+    opened = []
+
+    def open_view(view: str, *, width: int = 1280, height: int = 860, theme: str = "light", **more: object):
+        context = site.browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme,
+                                           permissions=["microphone"], accept_downloads=True, **more)
+        context.set_default_timeout(PATIENCE)
+        context.add_init_script(WATCH)
+        page, seen = context.new_page(), Seen(urlsplit(site.address).netloc)
+        page.on("request", lambda request: _asked(seen, request.url))
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        opened.append((context, page, seen))
+        page.goto(f"{site.address}/#/{view}")
+        page.wait_for_selector("h1", state="attached")
+        page.seen = seen
+        return page
+
+    yield open_view
+    for context, page, seen in opened:
+        violations = page.evaluate("window.violations")
+        context.close()
+        assert (seen.foreign, violations, seen.errors) == ([], [], [])
+
+
+def _asked(seen: Seen, url: str) -> None:
+    parsed = urlsplit(url)
+    if parsed.scheme in ("http", "https", "ws", "wss") and parsed.netloc != seen.origin:
+        seen.foreign.append(url)

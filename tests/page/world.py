@@ -1,0 +1,89 @@
+"""What the page is tried on: a library of tunes, a broadcast made of some of them, and what a microphone hears."""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lab import degrade, synth
+from lab.tunes import TUNES, Tune, invent
+
+RATE = synth.SAMPLE_RATE
+KNOWN = TUNES[:4]
+COVERED, HIGHER = TUNES[1], 3       # a tune that other players play, so many semitones higher
+LENGTH = 46.0                       # seconds of a recording
+PART = 30.0                         # seconds of each piece of the broadcast
+CUT = 8.0                           # seconds into a recording at which its piece begins
+HEARD = 12.0                        # seconds into a recording at which the microphone begins to hear it
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that people have."""
+
+    music: list[Path]               # of the library
+    broadcast: Path                 # mp4: a recording, unknown music, another recording, a cover
+    heard: Path                     # WAV, noisy: a part of a recording
+    unheard: Path                   # WAV: music that the library does not know
+    new: Path                       # a recording that the library does not have yet
+    text: Path                      # no audio
+
+
+def make(folder: Path) -> Files:
+    rng = np.random.default_rng(20240607)
+    recordings = [synth.render(tune, seed=1)[:_at(LENGTH)] for tune in KNOWN]
+    music = [_written(folder / f"{number}.flac", samples, tune)
+             for number, (tune, samples) in enumerate(zip(KNOWN, recordings, strict=True))]
+    other_take = degrade.stretch(synth.render(COVERED, seed=40), RATE, pitch=2 ** (HIGHER / 12))
+    pieces = [recordings[0][_at(CUT):_at(CUT + PART)], synth.render(invent(101), seed=2)[:_at(PART)],
+              recordings[3][_at(CUT):_at(CUT + PART)], other_take[:_at(40)]]
+    heard = recordings[2][_at(HEARD):_at(HEARD + 25)]
+    heard = degrade.add_noise(heard, 10.0, rng)          # dB above it
+    text = folder / "letter.txt"
+    text.write_text("no music at all, but quite a few words " * 20)
+    return Files(
+        music=music, broadcast=_film(folder / "Evening show.mp4", np.concatenate(pieces)),
+        heard=_wav(folder / "heard.wav", heard), unheard=_wav(folder / "unheard.wav", synth.render(invent(102), seed=2)[:_at(25)]),
+        new=_written(folder / "new.flac", synth.render(TUNES[5], seed=1)[:_at(LENGTH)], TUNES[5]), text=text)
+
+
+def _at(seconds: float) -> int:
+    return round(seconds * RATE)
+
+
+def _written(path: Path, samples: np.ndarray, tune: Tune) -> Path:
+    synth.write(path, samples, title=tune.title, artist=tune.artist)
+    return path
+
+
+def _wav(path: Path, samples: np.ndarray) -> Path:
+    peak = np.abs(samples).max()
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((samples / peak * 0.7 * 32767).astype("<i2").tobytes())
+    return path
+
+
+def _film(path: Path, samples: np.ndarray) -> Path:
+    """A video with this sound: AAC beside a small picture."""
+    import av
+
+    with av.open(str(path), "w") as film:
+        picture, sound = film.add_stream("mpeg4", rate=2), film.add_stream("aac", rate=RATE)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound.layout = "mono"
+        for number in range(int(2 * len(samples) / RATE)):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number % 250, np.uint8), format="rgb24")
+            film.mux(picture.encode(frame))
+        film.mux(picture.encode())
+        for start in range(0, len(samples), 1024):
+            block = av.AudioFrame.from_ndarray(samples[None, start:start + 1024].astype(np.float32), "fltp", "mono")
+            block.sample_rate, block.pts = RATE, start
+            film.mux(sound.encode(block))
+        film.mux(sound.encode())
+    return path
