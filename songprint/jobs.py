@@ -13,27 +13,39 @@ transaction: it happens once, or the job has not ended.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from songprint import deliveries, usage
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
-from songprint.service_schema import clock, iso, jobs, milliseconds, sessions, storable
+from songprint.inputs import LOOKED_FOR
+from songprint.job import (
+    CANCELLED,
+    ENDED,
+    ERROR_CODES,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STATES,
+    WAITING,
+    Job,
+    Lease,
+    job_object,
+    to_job,
+    to_text,
+)
+from songprint.service_schema import attempts, clock, jobs, milliseconds, sessions, storable, verdicts
+from songprint.service_schema import deliveries as owed
 
 if TYPE_CHECKING:
     from songprint.database import Database
 
-WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
-ENDED = (FINISHED, FAILED, CANCELLED)
-ERROR_CODES = ("input_refused", "input_not_found", "input_too_large", "input_unreadable", "input_timeout",
-               "cancelled", "internal")
+__all__ = ["ENDED", "ERROR_CODES", "STATES", "Job", "Jobs", "Lease", "job_object"]
 
 LEASE = 30.0                # seconds after which a silent worker is taken for dead
 SESSION_WINDOW = 3 * 86400  # seconds in which a session id may not come twice
@@ -42,54 +54,8 @@ MOST_ATTEMPTS = 5           # at a job that fails in a way that may pass
 MOST_LOST = 20              # attempts, of workers that died: the job itself may be what kills them
 FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0       # seconds before the second attempt, doubled for each further one
 _LOOKED_AT = 16             # jobs that a worker tries to claim before it says that there is none
+_FORGOTTEN_AT_ONCE = 200
 _POLLS = (0.1, 1.0)         # seconds between two looks at a job that is waited for: first, at most
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to change a job, for as long as heartbeats prolong it."""
-
-    token: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """One queued piece of work. Moments are UTC in ISO 8601, and empty for what has not happened."""
-
-    id: str
-    state: str
-    priority: int               # -10 to 10; higher goes first
-    input: dict
-    options: dict
-    progress: float             # 0 to 1
-    result: dict | None         # a timeline as `export.timeline_object` makes it
-    error_code: str             # one of ERROR_CODES; of a waiting job: why the last attempt failed
-    error: str
-    key_id: str                 # whose job it is; empty: nobody's
-    session_id: str
-    session_context: str
-    created_at: str
-    started_at: str             # of the latest attempt
-    finished_at: str
-    changed_at: str
-    attempts: int               # that were begun
-    seconds: float              # of the input, for usage
-    worker: str                 # who runs it, or ran it last
-    lease: Lease | None = field(default=None, repr=False, compare=False)    # of a job that was just claimed
-
-    @property
-    def ended(self) -> bool:
-        return self.state in ENDED
-
-
-def job_object(job: Job) -> dict[str, object]:
-    """A job as JSON, without the secrets that came with it and without places on this machine."""
-    kept = {each.name: getattr(job, each.name) for each in fields(Job)
-            if each.name not in ("error_code", "error", "lease", "worker")}
-    return kept | {"input": _public(job.input), "options": _public(job.options),
-                   "started_at": job.started_at or None, "finished_at": job.finished_at or None,
-                   "error": {"code": job.error_code, "message": job.error} if job.error_code else None}
 
 
 class Jobs:
@@ -107,8 +73,8 @@ class Jobs:
         """
         if priority not in PRIORITIES:
             raise ValueError(f"priority={priority} must lie between -10 and 10")
-        row = {"id": secrets.token_hex(16), "state": WAITING, "priority": priority, "input": _text(input),
-               "options": _text(options or {}), "progress": 0.0, "error_code": "", "error": "", "key_id": key_id,
+        row = {"id": secrets.token_hex(16), "state": WAITING, "priority": priority, "input": to_text(input),
+               "options": to_text(options or {}), "progress": 0.0, "error_code": "", "error": "", "key_id": key_id,
                "session_id": storable(session_id, 200), "session_context": storable(session_context),
                "attempts": 0, "seconds": 0.0, "worker": "", "lease": "",
                "upload": input["path"] if input["type"] == "file" else None}
@@ -120,7 +86,7 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         """The job with this id; JobNotFound when there is none."""
         with self._database.reading() as connection:
-            return _to_job(_row(connection, job_id))
+            return to_job(_row(connection, job_id))
 
     def find(self, *, state: str | Collection[str] = STATES, key_id: str | Collection[str] | None = None,
              limit: int = 100, before: str = "", since: str = "", until: str = "") -> list[Job]:
@@ -133,7 +99,7 @@ class Jobs:
         with self._database.reading() as connection:
             if before:
                 wanted = wanted.where(jobs.c.number < _row(connection, before).number)
-            return [_to_job(row) for row in connection.execute(wanted)]
+            return [to_job(row) for row in connection.execute(wanted)]
 
     def count(self, *, state: str | Collection[str] = STATES, key_id: str | Collection[str] | None = None,
               since: str = "", until: str = "") -> int:
@@ -153,7 +119,7 @@ class Jobs:
         wanted = select(*_LISTED).where(jobs.c.changed_at >= milliseconds(moment)).order_by(
             jobs.c.changed_at, jobs.c.number).limit(limit)
         with self._database.reading() as connection:
-            return [_to_job(row) for row in connection.execute(wanted)]
+            return [to_job(row) for row in connection.execute(wanted)]
 
     def wait(self, job_id: str, timeout: float, *, seen: Job | None = None) -> Job:
         """The job as soon as it has ended or, with `seen`, is no more as it was; as it is after `timeout` seconds."""
@@ -193,7 +159,7 @@ class Jobs:
         """The end of a claimed job, with its usage and its callback. False: it was no longer this worker's."""
         def end(connection: Connection) -> bool:
             now = clock(connection)
-            held = _changed(connection, _held(job), now, result=_text(result), seconds=seconds, progress=1.0,
+            held = _changed(connection, _held(job), now, result=to_text(result), seconds=seconds, progress=1.0,
                             error_code="", error="", **_end(FINISHED, now))
             if held:
                 usage.count(connection, now, job.key_id, job.id, seconds)
@@ -217,7 +183,7 @@ class Jobs:
                          due_at=now + round(1000 * pause), **told)
             elif _changed(connection, _held(job), now, **told, **_end(FAILED, now)):
                 _failed(connection, now, job)
-            return _to_job(_row(connection, job.id))
+            return to_job(_row(connection, job.id))
 
         return self._database.write(end)
 
@@ -238,7 +204,7 @@ class Jobs:
             now = clock(connection)
             changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_(wanted)), now,
                                error_code="cancelled", error="it was cancelled", **_end(CANCELLED, now))
-            job = _to_job(_row(connection, job_id))
+            job = to_job(_row(connection, job_id))
             if not changed:
                 raise JobStateError(f"job {job_id} is {job.state}: only a job that is {' or '.join(wanted)}"
                                     " can be cancelled")
@@ -254,7 +220,7 @@ class Jobs:
             changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_((FAILED, CANCELLED))), now,
                                state=WAITING, due_at=now, attempts=0, progress=0.0, error_code="", error="",
                                started_at=None, finished_at=None)
-            job = _to_job(_row(connection, job_id))
+            job = to_job(_row(connection, job_id))
             if not changed:
                 raise JobStateError(f"job {job_id} is {job.state}: only one that failed or was cancelled can be"
                                     " tried again")
@@ -267,6 +233,16 @@ class Jobs:
         return self._database.write(lambda connection: _changed(
             connection, _held(job), clock(connection), upload=path))
 
+    def forget(self, days: float) -> int:
+        """Delete what is known of jobs that ended so many days ago, but for their usage; how many they were.
+
+        One whose input is still kept somewhere (see `inputs`) is left until that is removed, for a week at most.
+        """
+        forgotten = 0
+        while number := self._database.write(lambda connection: _forget(connection, 86_400_000 * days)):
+            forgotten += number
+        return forgotten
+
     def _submitted(self, row: dict[str, object], most_waiting: int | None) -> Job:
         def submit(connection: Connection) -> Job:
             now = clock(connection)
@@ -278,7 +254,7 @@ class Jobs:
                     raise QueueFull(f"{waiting:,} jobs wait already, and {most_waiting:,} may."
                                     " Submit this one again when some have finished")
             connection.execute(insert(jobs).values(row | {"created_at": now, "changed_at": now, "due_at": now}))
-            return _to_job(_row(connection, row["id"]))
+            return to_job(_row(connection, row["id"]))
 
         return self._database.write(submit)
 
@@ -294,11 +270,11 @@ class Jobs:
             if row.state == RUNNING and row.attempts >= MOST_LOST:
                 _changed(connection, this, now, error_code="internal", **_end(FAILED, now), error=(
                     f"{row.attempts} workers ended while they ran it. Is their memory too small for this input?"))
-                _failed(connection, now, _to_job(row))
+                _failed(connection, now, to_job(row))
                 return None
             _changed(connection, this, now, state=RUNNING, worker=storable(worker, 200), lease=lease.token,
                      lease_until=now + round(1000 * seconds), started_at=now, attempts=row.attempts + 1, progress=0.0)
-            job = _to_job(_row(connection, row.id), lease)
+            job = to_job(_row(connection, row.id), lease)
             if row.attempts == 0:
                 deliveries.queue(connection, now, job.id, job.options, RUNNING)
             return job
@@ -332,6 +308,20 @@ def _failed(connection: Connection, now: int, job: Job) -> None:
     deliveries.queue(connection, now, job.id, job.options, FAILED)
 
 
+def _forget(connection: Connection, age: float) -> int:
+    """Delete some of the jobs that ended so many milliseconds ago."""
+    now = clock(connection)
+    kept = and_(jobs.c.upload.is_not(None), jobs.c.finished_at > now - age - 1000 * LOOKED_FOR)
+    old = list(connection.scalars(select(jobs.c.id).where(
+        jobs.c.state.in_(ENDED), jobs.c.finished_at < now - age, not_(kept)).limit(_FORGOTTEN_AT_ONCE)))
+    told = list(connection.scalars(select(owed.c.id).where(owed.c.job_id.in_(old))))
+    connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(told)))
+    for table in (owed, verdicts):
+        connection.execute(delete(table).where(table.c.job_id.in_(old)))
+    connection.execute(delete(sessions).where(sessions.c.created_at < now - 1000 * SESSION_WINDOW))
+    return connection.execute(delete(jobs).where(jobs.c.id.in_(old))).rowcount
+
+
 def _register_session(connection: Connection, now: int, row: Mapping) -> None:
     this = and_(sessions.c.key_id == row["key_id"], sessions.c.session_id == row["session_id"])
     found = connection.execute(select(sessions).where(this).with_for_update()).first()
@@ -360,22 +350,3 @@ def _row(connection: Connection, job_id: str) -> Row:
     if row is None:
         raise JobNotFound(f"no job {job_id}. `songprint jobs list` shows what there is")
     return row
-
-
-def _to_job(row: Row, lease: Lease | None = None) -> Job:
-    named = {each.name for each in fields(Job)} - {"lease", "result"}
-    values = {name: getattr(row, name) for name in named}
-    result = getattr(row, "result", None)
-    moments = {name: iso(values[name]) for name in named if name.endswith("_at")}
-    return Job(**values | moments | {"input": json.loads(row.input), "options": json.loads(row.options),
-                                     "result": json.loads(result) if result else None, "lease": lease})
-
-
-def _text(value: Mapping) -> str:
-    return json.dumps(value)        # escaped, so that whatever a stranger wrote can be stored
-
-
-def _public(value: object, name: str = "") -> object:
-    if isinstance(value, Mapping):
-        return {key: _public(inner, key) for key, inner in value.items() if "secret" not in key and key != "path"}
-    return value

@@ -135,6 +135,7 @@ class Worker:
             timeline = self._library(job).scan(path, on_progress=heart.scanned, **wishes)
             result = self._told(job, replace(timeline, source=name), _described(path), heart)
             self._keep(job, path, name)
+            ended = self.jobs.finish(job, result, timeline.duration)
         except BrokenOff:
             raise
         except Exception as error:
@@ -145,7 +146,6 @@ class Worker:
             state = self.jobs.fail(job, code, message, retry).state
             log.info("job %s: %s, now it is %s", job.id, message, state)
         else:
-            ended = self.jobs.finish(job, result, timeline.duration)
             log.info("job %s %s", job.id, "is finished" if ended else "was cancelled or went to another worker")
 
     def _keep(self, job: Job, path: Path, name: str) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -82,6 +81,15 @@ def test_jobs_are_cancelled_tried_again_and_told_again(catalog, jobs):
     assert "is waiting: only one that failed or was cancelled can be tried again" in again.stderr
 
 
+def test_old_jobs_are_forgotten(jobs):
+    job = jobs.submit(URL)
+    jobs.cancel(job.id)
+    assert run("jobs", "forget", "--days", 1).stdout == "0 jobs forgotten\n"
+    assert json_lines(run("jobs", "forget", "--days", 0, "--json")) == [{"forgotten": 1}]
+    assert run("jobs", "list").stdout == ""
+    assert run("jobs", "forget").exit_code == 2         # of how many days has to be said
+
+
 def test_a_key_is_made_listed_and_revoked(catalog):
     [label] = json_lines(run("keys", "create", "--name", "the label", "--scope", "write", "--rate", 5, "--json"))
     shown = run("keys", "create", "--name", "a player", "--parent", label["id"])
@@ -146,8 +154,9 @@ def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(t
             job = jobs.wait(jobs.submit({"type": "file", "path": str(upload), "name": "notes.mp3"}).id, 60)
             return f"{job.state}: {job.error_code}"
 
-        with subprocess.Popen([sys.executable, "-m", "songprint", "--library", library, "worker"], text=True,
-                              env=environment() | {"HOME": str(tmp_path)}, stderr=subprocess.PIPE) as process:
+        process = subprocess.Popen([sys.executable, "-m", "songprint", "--library", library, "worker"], text=True,
+                                   env=environment() | {"HOME": str(tmp_path)}, stderr=subprocess.PIPE)
+        try:
             assert process.stderr.readline() == (
                 f"songprint: 1 worker for the library at {library}; Ctrl-C or SIGTERM ends\n")
             assert failed() == "failed: input_unreadable"
@@ -155,11 +164,13 @@ def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(t
             os.kill(int(first.split("-")[-2]), signal.SIGKILL)
             assert failed() == "failed: input_unreadable"
             assert len({job.worker for job in jobs.find()}) == 2
-            began = time.monotonic()
             process.terminate()
-            assert process.wait(30) == 0
-            assert time.monotonic() - began < 15
+            assert process.wait(60) == 0
             assert "a worker ended by itself (status -9)" in process.stderr.read()
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
 
 
 def test_a_worker_needs_a_library(toy_command):

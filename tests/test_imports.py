@@ -26,6 +26,7 @@ LAYERS = [                                              # each may import what s
     {"library"},
     {"formats", "draw"},
     {"deliveries", "usage", "keys", "limiter", "audit", "verdicts", "inputs"},
+    {"job"},
     {"jobs"},
     {"callbacks", "scratch"},
     {"outside"},

@@ -222,6 +222,28 @@ def test_waiting_for_a_job_ends_with_it_or_with_the_time(jobs):
     assert jobs.wait(job.id, timeout=30).state == "finished"
 
 
+def test_old_jobs_are_forgotten_and_what_was_used_is_not(database, jobs):
+    waiting = jobs.submit(URL, priority=-1)
+    for _ in range(3):
+        jobs.submit(URL, {"callback": CALLBACK}, session_id="")
+        jobs.finish(jobs.claim("worker"), RESULT, 60.0)
+    deliveries = Deliveries(database)
+    deliveries.attempted(deliveries.claim(), status=200)
+    kept = jobs.submit({"type": "file", "path": "/library/inputs/1/mix.mp3"})
+    jobs.finish(jobs.claim("worker"), RESULT, 60.0)
+    let_pass(database, 5 * 86400)
+    recent = jobs.submit(URL)
+    jobs.cancel(recent.id)
+
+    assert jobs.forget(days=4) == 3
+    assert [job.id for job in jobs.find()] == [recent.id, kept.id, waiting.id]
+    assert sum(deliveries.counts().values()) == 0
+    assert [used.jobs for used in Usage(database).by_day()] == [4]
+    let_pass(database, 7 * 86400)                       # the machine that holds its input is gone
+    assert jobs.forget(days=4) == 2
+    assert jobs.forget(days=4) == 0
+
+
 def test_a_job_that_is_not_there_is_said_to_be(jobs):
     for ask in (jobs.get, jobs.cancel, jobs.retry):
         with pytest.raises(JobNotFound, match="no job abc"):

@@ -288,6 +288,19 @@ def test_trouble_with_the_database_does_not_end_a_worker(store, database, jobs, 
     assert "the database is away" in caplog.text and "a bug" in caplog.text
 
 
+def test_a_result_that_cannot_be_stored_is_said_and_does_not_keep_the_worker(store, database, jobs, world, monkeypatch):
+    def full(self, *arguments):
+        raise songprint.LibraryError("the database takes no more than 16 MB at once")
+
+    monkeypatch.setattr(Jobs, "finish", full)
+    with working(FakeScan(store), world):
+        job_id = jobs.submit(URL).id
+        until(lambda: jobs.get(job_id).error_code)
+    job = jobs.get(job_id)
+    assert (job.state, job.error_code, job.error) == (
+        "waiting", "internal", "the database takes no more than 16 MB at once")
+
+
 def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
     opened = []
 

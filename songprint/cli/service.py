@@ -147,6 +147,23 @@ def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
     return _each(common, job_ids, resend)
 
 
+@jobs("forget")
+@click.option("--days", type=click.FloatRange(min=0), required=True, metavar="N",
+              help="Those that ended so many days ago.")
+def forget_jobs(common: Common, days: float) -> None:
+    """Delete old jobs with their inputs, results, callbacks and verdicts. Usage is kept."""
+    from songprint.inputs import Inputs
+
+    with _catalog(common) as catalog:
+        Inputs(catalog.folder, catalog.database).remove_old(86_400 * days)
+        number = _jobs(catalog).forget(days)
+        _note(catalog, "jobs.forget", f"{number} that ended {days:g} days ago")
+    if common.json:
+        print_json([{"forgotten": number}])
+    elif not common.quiet:
+        print(f"{output.counted(number, 'job')} forgotten")
+
+
 @keys("create")
 @click.option("--name", required=True, help="Whose key it is, for you to know later.")
 @click.option("--scope", type=click.Choice(SCOPES), default="identify", show_default=True,
