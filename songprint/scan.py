@@ -6,10 +6,13 @@ with it, once; a scan that was stopped goes on where it had settled everything (
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 
 import numpy as np
 
@@ -48,12 +51,14 @@ def scan(store: Store, source: audio.Source, *, name: str = "", settings: Settin
     saved = Saved.of(resume, source, store, scanner.settings) if resume else None
     past = saved.load() if saved else Past()
     total, complete, last_saved = _length(source), True, began
+    looked = 0.0
     blocks = audio.blocks(source, store.sample_rate, block_seconds=BLOCK, on_warning=warnings.append)
-    try:
+    with closing(scanner), closing(blocks), _ctrl_c() as stop:
         for block in _after(blocks, round(past.until * store.sample_rate)):
             scanner.hear(block)
-            if scanner.duration - scanner.settled_until > SETTLES + EVERY:
+            if scanner.duration - looked >= EVERY:
                 scanner.settled()
+                looked = scanner.duration
             now = time.perf_counter()
             if saved and now - last_saved > SAVED_EVERY:
                 saved.keep(past.then(scanner.settled_until, scanner.found, scanner.sounds))
@@ -62,18 +67,41 @@ def scan(store: Store, source: audio.Source, *, name: str = "", settings: Settin
                 done = past.until + scanner.duration
                 on_progress(ScanProgress(done, total and max(total, done), len(past.segments) + len(scanner.found),
                                          now - began))
-    except KeyboardInterrupt:
-        complete = False
-        if saved:
+            if stop.is_set():
+                complete = False
+                break
+        if saved and not complete:
             scanner.settled()
             saved.keep(past.then(scanner.settled_until, scanner.found, scanner.sounds))
-    timeline = scanner.finish()
+        timeline = scanner.finish()
     if complete and saved:
         saved.delete()
     whole = past.then(timeline.duration, timeline.segments, scanner.sounds)
     return replace(timeline, segments=list(whole.segments), gaps=gaps(whole.until, whole.segments, whole.sounds),
                    duration=whole.until, source=name, elapsed=time.perf_counter() - began, complete=complete,
                    warnings=(*warnings, *timeline.warnings))
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Event]:
+    """What is set by Ctrl-C, which would else come in the middle of anything. Another Ctrl-C does what it always does.
+
+    Only the main thread of a program is told of Ctrl-C.
+    """
+    stop = Event()
+    if current_thread() is not main_thread():
+        yield stop
+        return
+
+    def note(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _length(source: audio.Source) -> float | None:
@@ -137,6 +165,12 @@ class Scanner:
         self._recordings.hear(block)
         self._loudness.hear(block)
 
+    def __enter__(self) -> Scanner:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def settled(self) -> list[Segment]:
         """The segments that will not change any more and were not told yet."""
         present = self._heard_recordings()
@@ -164,6 +198,11 @@ class Scanner:
             segments=self.found, gaps=gaps(self.duration, self.found, self.sounds), duration=self.duration,
             thresholds=self._thresholds, searched=self._store.levels[Kind.RECORDING].searched,
             elapsed=time.perf_counter() - self._began, warnings=tuple(incomplete(self._store)))
+
+    def close(self) -> None:
+        """Stop listening; what was found may still be looked at."""
+        if self._covers:
+            self._covers.close()
 
     def _settle_recordings(self, until: float, present: Iterable[Segment]) -> list[Segment]:
         new = [each for each in present if each.heard.start < until]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
 
     def interrupted(self, block):
         if self.duration >= 120:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         hear(self, block)
 
     monkeypatch.setattr(scan.Scanner, "hear", interrupted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import toy
@@ -78,3 +80,12 @@ def test_what_the_ear_of_covers_raises_ends_the_scan(library, tmp_path, monkeypa
     monkeypatch.setattr(toy.ToyCoverEncoder, "frames", broken)
     with pytest.raises(RuntimeError, match="no memory"):
         library.scan(toy.write(tmp_path / "programme.wav", np.concatenate([cover(1)] * 3)))
+
+
+def test_a_scan_that_fails_leaves_no_thread_behind(library, tmp_path):
+    def failing(step):
+        raise RuntimeError("cancelled")
+
+    with pytest.raises(RuntimeError, match="cancelled"):
+        library.scan(toy.write(tmp_path / "programme.wav", cover(1)), on_progress=failing)
+    assert threading.active_count() == 1

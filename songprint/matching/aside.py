@@ -22,6 +22,7 @@ class Aside:
         self._lock = threading.RLock()
         self._blocks: Queue[np.ndarray | None] = Queue(AHEAD)
         self._error: BaseException | None = None
+        self._stopped = False
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -30,10 +31,19 @@ class Aside:
             raise self._error
         self._blocks.put(block)
 
+    def close(self) -> None:
+        """Stop, whatever was not heard yet."""
+        self._stopped = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._thread.is_alive():
+            self._blocks.put(None)
+            self._thread.join()
+
     def finish(self) -> None:
         """Wait until all blocks are heard."""
-        self._blocks.put(None)
-        self._thread.join()
+        self._end()
         if self._error:
             raise self._error
 
@@ -45,14 +55,14 @@ class Aside:
 
     def _listen(self) -> None:
         while (block := self._blocks.get()) is not None:
-            if self._error:         # whoever tells the blocks must not wait for one who has stopped
+            if self._error or self._stopped:        # whoever tells the blocks must not wait for one who has stopped
                 continue
             try:
                 with self._lock:
                     self._ear.hear(block)
             except BaseException as error:
                 self._error = error
-        if not self._error:
+        if not self._error and not self._stopped:
             try:
                 self._ear.finish()
             except BaseException as error:

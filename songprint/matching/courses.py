@@ -27,6 +27,8 @@ WINDOW = 8.0            # seconds searched as one,
 EVERY = 5.0             # one beginning every so many
 NEIGHBOURS = recordings.NEIGHBOURS
 VERIFIED = 12           # candidates of a window whose line is fitted
+REFINED = 4             # and of these lines, those that are looked at closely
+ALIKE = 0.45            # mean cosine of a hit: in programmes, with talk and in fades, those that were right had 0.57
 LEAST = -4.0            # log-odds of a hit; with less it is not kept
 NEAR, DRIFT = 0.6, 0.02         # seconds by which a hit may be off a course, and for each second that it is away
 APART = 60.0            # seconds without a hit that a course may bridge
@@ -66,7 +68,7 @@ def hits(window: Query, at: float, level: Level, calibration: Calibration, found
         return []
     hits = []
     for hypothesis in recordings.from_neighbours(window, level, rows, found[0][rows], found[1][rows], references,
-                                                 verified=VERIFIED):
+                                                 verified=VERIFIED, refined=REFINED, alike=ALIKE):
         line, logit = hypothesis.line, calibration.logit(hypothesis.features)
         if logit < LEAST:
             continue

@@ -138,11 +138,12 @@ def hypotheses(query: Query, level: Level, window: np.ndarray, leave_out: Collec
 
 
 def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndarray, cosines: np.ndarray,
-                    embeddings_of: Callable[[Collection[int]], Mapping[int, Embeddings]], *, verified: int = VERIFIED
-                    ) -> list[Hypothesis]:
+                    embeddings_of: Callable[[Collection[int]], Mapping[int, Embeddings]], *, verified: int = VERIFIED,
+                    refined: int = REFINED, alike: float = 0.0) -> list[Hypothesis]:
     """The same from the nearest segments `ids, cosines (m, k)` of each segment of the window.
 
-    `embeddings_of` gives what is stored of recordings, `verified` is the number of candidates that are looked at.
+    `embeddings_of` gives what is stored of recordings. `verified` is the number of candidates that are looked at, and
+    `refined` that of lines that are looked at closely; a line of which the mean cosine is not `alike` is left out.
     """
     spec, hop = level.spec, query.embeddings.hop
     times, vectors = query.times(window), query.embeddings.vectors[window]
@@ -152,7 +153,7 @@ def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndar
     lines = [align.verify(vectors, layout, references[candidate.recording_id], candidate)
              for candidate in candidates if candidate.recording_id in references]     # not removed since the search
     lines = [align.refine(line, vectors, layout, references[line.recording_id])
-             for line in _closest([line for line in lines if line])]
+             for line in _closest([line for line in lines if line], refined)]
     passages = [Passage(line, references[line.recording_id].vectors) for line in lines]
     # a recording that the search did not bring up is no more like a segment than the last one it did
     others = np.where(ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
@@ -162,7 +163,7 @@ def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndar
     found: dict[int, Hypothesis] = {}
     needed = 0.0                    # summed cosines with which a line is still of interest
     for line, passage in zip(lines, passages, strict=True):
-        if line.last - line.first < fewest or line.cosines.sum() < needed:
+        if line.last - line.first < fewest or line.cosines.sum() < needed or line.score < alike:
             continue
         scene = scene or query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
         testimony = scene.testimony(references[line.recording_id].evidence, line.speed,
@@ -180,14 +181,14 @@ def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndar
     return sorted(found.values(), key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony))
 
 
-def _closest(lines: list[Line]) -> list[Line]:
-    """The lines with most agreement: REFINED of them, PLACES of one recording, none twice."""
+def _closest(lines: list[Line], most: int) -> list[Line]:
+    """The `most` lines with most agreement: PLACES of one recording, none twice."""
     chosen: list[Line] = []
     for line in sorted(lines, key=lambda line: -line.cosines.sum()):
         same = [other for other in chosen if other.recording_id == line.recording_id]
         if len(same) < PLACES and all(abs(other.offset - line.offset) > align.BIN for other in same):
             chosen.append(line)
-        if len(chosen) == REFINED:
+        if len(chosen) == most:
             break
     return chosen
 
