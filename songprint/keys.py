@@ -90,8 +90,8 @@ class Keys:
             raise KeyRefused(f"rate={rate} must be positive (requests per second)")
         if not name.strip():
             raise KeyRefused("a key needs a name, so that you know later whose it is")
-        key_id = "SP" + "".join(secrets.choice(_LETTERS) for _ in range(32))
-        secret_key, token = secrets.token_urlsafe(30), f"sp_{secrets.token_urlsafe(32)}"
+        key_id, secret_key = f"SP{_random(32)}", _random(40)
+        token = f"sp_{secrets.token_urlsafe(32)}"
         cipher = self._opened()
         with self._database.writing() as connection:
             if parent:
@@ -234,6 +234,11 @@ def _family(connection: Connection, key_id: str) -> list[str]:
 
 def _to_key(row: Row) -> Key:
     return Key(row.id, row.name, row.scope, row.parent, row.rate, iso(row.created_at), iso(row.revoked_at))
+
+
+def _random(length: int) -> str:
+    """Letters and digits alone: a secret that begins with a dash is taken for an option where it is an argument."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(length))
 
 
 def _hash(token: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -12,11 +13,16 @@ import soundfiles
 import tencent
 import timelines
 import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from serving import serving
 from tencent import CALLBACK, URL, Client, request_of
+from test_fetch import FORMS, INSIDE, LOOPBACK, METADATA
 
-from songprint.config import StorageSettings
-from songprint.server.tencent import results
+from songprint.config import ServerSettings, StorageSettings
+from songprint.server.signatures import Refused
+from songprint.server.tencent import process, results
+from songprint.server.tencent.parameters import Parameters
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +277,38 @@ ANALYSIS = {"Definition": 21, "ExtendedParameter": json.dumps(tencent.DETAILS)}
 def test_what_makes_no_sense_is_refused_with_its_code(client, world, wanted, code):
     assert client.refusal("ProcessMedia", wanted) == code
     assert world.service.jobs.count(state="waiting") == 0
+
+
+def test_no_hostile_url_makes_a_task(tmp_path):
+    """None of those that `fetch` would refuse to a worker gets so far."""
+    with serving(tmp_path, songs=1, rates={"ProcessMedia": 10_000}) as world:
+        client = Client.of(world, world.service.keys.create("player", "identify"))
+        hostile = [url for url in LOOPBACK + INSIDE + METADATA + FORMS if url]
+        for url in hostile:
+            assert client.refusal("ProcessMedia", request_of(url)) == "InvalidParameter.InvalidUrl", url
+            if not url.startswith("http://files.example:6379"):         # a port that callbacks may use
+                wanted = request_of(TaskNotifyConfig=CALLBACK | {"NotifyUrl": url})
+                assert client.refusal("ProcessMedia", wanted) == "InvalidParameter.InvalidUrl", url
+        assert len(hostile) > 90 and world.service.jobs.count() == 0
+
+
+NAMES = [*sorted(process.NAMES), "Type", "UrlInputInfo", "Url", "CosInputInfo", "Bucket", "Region", "Object",
+         "S3InputInfo", "Definition", "ExtendedParameter", "tag", "process_type", "songprint", "NotifyUrl",
+         "NotifyType", "CosOutputStorage", "0", "1", ""]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(
+        ["URL", "COS", "AWS-S3", "21", "1102", "True", URL, "music-125", "/a/", '{"tag":{}}', '{"tag":[]}', "\udc80"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=12)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
+def test_whatever_is_sent_is_a_wish_or_refused(sent):
+    """Over a request that would be fine."""
+    for values in (sent, request_of() | sent):
+        with contextlib.suppress(Refused):
+            assert process.read(Parameters(values), ServerSettings()).input["type"] in ("url", "cos", "s3")
 
 
 @pytest.mark.parametrize("details", [

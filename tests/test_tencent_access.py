@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 
@@ -117,6 +118,26 @@ def test_a_body_without_an_announced_length_is_measured_too(client):
     headers = client.signed("DescribeTaskDetail", b"")
     endless = (b" " * (1 << 20) for _ in range(80))
     assert refusal(client.opened("POST", "/", endless, headers)) == "RequestSizeLimitExceeded"
+
+
+def test_a_length_that_is_announced_is_believed(client):
+    headers = client.signed("DescribeTaskDetail", b"{}") | {"content-length": "999999999999"}
+    assert refusal(client.opened("POST", "/", b"{}", headers)) == "RequestSizeLimitExceeded"
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(endpoint, "BODY_SECONDS", 0.05)
+    sent = []
+
+    async def nothing() -> None:
+        await asyncio.sleep(60)
+
+    async def keep(message: dict) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    asyncio.run(endpoint.Endpoint()(scope, nothing, keep))
+    assert refusal(json.loads(sent[1]["body"])["Response"]) == "FailedOperation.NetWorkError"
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])

@@ -7,6 +7,7 @@ The Python SDK understands no error with another status, with a charset in its c
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import time
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 10 << 20           # of a body
 MOST_FORM_BYTES = 1 << 20       # of one signed by v1
 MOST_QUERY_BYTES = 32 << 10
+BODY_SECONDS = 60.0             # in which a body has to be here
 _DRAINED_BYTES = 64 << 20       # read of a body that is too large, so that the client hears why
 GUESSES = 20.0                 # requests a second and address whose key or signature is wrong
 _GUESSED = ("AuthFailure.SecretIdNotFound", "AuthFailure.SignatureFailure")
@@ -96,17 +98,28 @@ async def _received(request: Request) -> signatures.Request:
     if len(query) > MOST_QUERY_BYTES:
         raise _too_large(MOST_QUERY_BYTES)
     is_form = request.headers.get("content-type", "").lower().startswith(FORM)
-    most = MOST_FORM_BYTES if is_form else MOST_BYTES
+    body = await _body(request, MOST_FORM_BYTES if is_form else MOST_BYTES)
+    return signatures.Request(request.method, query.decode("latin-1"), dict(request.headers), body)
+
+
+async def _body(request: Request, most: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > _DRAINED_BYTES:
+        raise _too_large(most)
     pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= most:
-            pieces.append(piece)
-        elif size > _DRAINED_BYTES:
-            break
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                size += len(piece)
+                if size <= most:
+                    pieces.append(piece)
+                elif size > _DRAINED_BYTES:
+                    break
+    except TimeoutError as error:
+        raise Refused("FailedOperation.NetWorkError", "The body of the request did not arrive in time.") from error
     if size > most:
         raise _too_large(most)
-    return signatures.Request(request.method, query.decode("latin-1"), dict(request.headers), b"".join(pieces))
+    return b"".join(pieces)
 
 
 def _done(service: Service, received: signatures.Request, forwarded_host: str, address: str) -> dict[str, object]:

@@ -27,8 +27,8 @@ OWN = "songprint"           # our own wishes within ExtendedParameter, where Ten
 
 _NOT_HERE = ("MediaProcessTask", "AiContentReviewTask", "AiRecognitionTask", "AiQualityControlTask",
              "SmartSubtitlesTask", "SmartEraseTask", "AIDubbingTask", "Activities", "ScheduleId")
-_NAMES = frozenset({"InputInfo", "OutputStorage", "OutputDir", "AiAnalysisTask", "TaskNotifyConfig", "TasksPriority",
-                    "SessionId", "SessionContext", "TaskType", "ResourceId", "SkipMateData", *_NOT_HERE})
+NAMES = frozenset({"InputInfo", "OutputStorage", "OutputDir", "AiAnalysisTask", "TaskNotifyConfig", "TasksPriority",
+                   "SessionId", "SessionContext", "TaskType", "ResourceId", "SkipMateData", *_NOT_HERE})
 _NOTIFY_TYPES_NOT_HERE = ("TDMQ-CMQ", "CMQ", "SCF", "AWS-SQS")
 _OFFLINE_PRIORITY = -10     # when there is nothing else to do
 _MOST_RESULTS = 1000
@@ -60,7 +60,7 @@ def submit(jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSett
 
 def read(parameters: Parameters, settings: ServerSettings) -> Wish:
     """The wish in a request; Refused for what makes no sense or is not offered here."""
-    parameters.only(_NAMES)
+    parameters.only(NAMES)
     storage = Storage(settings)
     input = read_input(parameters.needed("InputInfo"), storage, Rules.of_inputs(settings))
     for name in _NOT_HERE:
