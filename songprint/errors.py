@@ -17,6 +17,7 @@
     ├── StreamError         a web radio or pipe that cannot be opened, or has broken
     ├── MissingExtra        a part of Songprint that is installed on demand
     ├── RecordingNotFound   no recording with that id
+    ├── UnknownMusicNotFound    no unknown music of that number, or its sound is gone
     └── SettingsError       a setting with a value that makes no sense
 """
 
@@ -100,6 +101,10 @@ class MissingExtra(SongprintError):
 
 class RecordingNotFound(SongprintError):
     """No recording has this id."""
+
+
+class UnknownMusicNotFound(SongprintError):
+    """No unknown music has this number, or the files in which it was heard are gone."""
 
 
 class SettingsError(SongprintError):

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from songprint.events import Event, Happening
+from songprint.occurrences import UnknownMusic
 from songprint.types import (
     AddReport,
     Gap,
@@ -115,6 +116,13 @@ def played_object(song: Played, segments: list[Segment]) -> Object:
 
 def gap_object(gap: Gap) -> Object:
     return {**interval_object(gap.heard), "sound": str(gap.sound), "unknown": gap.unknown}
+
+
+def unknown_object(music: UnknownMusic) -> Object:
+    """Music that nobody knows, and where it was heard."""
+    return {"id": music.id, "duration": _round(music.duration), "occurrences": [
+        {"source": each.source, **interval_object(each.heard), "heard_at": each.heard_at}
+        for each in music.occurrences]}
 
 
 def timeline_from_object(value: Object) -> Timeline:

@@ -11,12 +11,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from songprint import audio, explain, identify, ingest, listen, renditions, samples, scan, works
+from songprint import adoption, audio, explain, identify, ingest, listen, renditions, samples, scan, unknown, works
 from songprint.config import Settings
 from songprint.encoders import Encoder
 from songprint.events import Event
 from songprint.explain import Explanation
 from songprint.ingest import OnProgress
+from songprint.occurrences import UnknownMusic
 from songprint.scan import OnProgress as OnScan
 from songprint.store import Store
 from songprint.streams.live import Raw
@@ -59,18 +60,32 @@ class Library:
         report = identify.identify(clip, self.store, top=top, source=name, settings=self.store.settings)
         return replace(report, warnings=(*warnings, *report.warnings))
 
-    def scan(self, source: str | Path | BinaryIO, *, on_progress: OnScan | None = None, resume: Path | None = None
-             ) -> Timeline:
+    def scan(self, source: str | Path | BinaryIO, *, on_progress: OnScan | None = None, resume: Path | None = None,
+             find_unknown: bool = True) -> Timeline:
         """The songs in a recording of any length, when they are heard and which part of them; see `scan.scan`.
 
-        `resume` is a file in which is kept what was found so far: a scan that was stopped goes on there.
+        `resume` is a file in which is kept what was found so far: a scan that was stopped goes on there. With
+        `find_unknown` music that nobody knows is remembered: it has the same number where it comes again.
         """
-        return scan.scan(self.store, source, name=_name(source), on_progress=on_progress, resume=resume)
+        return scan.scan(self.store, source, name=_name(source), on_progress=on_progress, resume=resume,
+                         find_unknown=find_unknown)
 
     def listen(self, source: str | BinaryIO, *, stop: threading.Event | None = None, raw: Raw | None = None,
                stall: float = listen.STALL, give_up: float | None = None) -> Iterator[Event]:
         """What is heard at a URL, or in an open file that has no end, as it happens; see `listen.listen`."""
         return listen.listen(self.store, source, stop=stop, raw=raw, stall=stall, give_up=give_up)
+
+    def unknown(self) -> list[UnknownMusic]:
+        """The music that scans have heard and that nobody knows, that which occurs oftenest first."""
+        return unknown.listing(self.store)
+
+    def forget_unknown(self, ids: int | Iterable[int]) -> None:
+        """Forget unknown music: all of it, or none when an id is unknown. When it comes again, it is new."""
+        unknown.forget(self.store, [ids] if isinstance(ids, int) else ids)
+
+    def add_unknown(self, id: int, *, title: str, artists: Iterable[str] = ()) -> Recording:
+        """Name unknown music: it is cut out of a file in which it was heard, and added; see `adoption.add`."""
+        return adoption.add(self.store, id, title=title, artists=tuple(artists))
 
     def recordings(self, query: str = "") -> list[Recording]:
         """All recordings, or those with every word of `query` in title, artists or album."""

@@ -16,13 +16,16 @@ from threading import Event, current_thread, main_thread
 
 import numpy as np
 
-from songprint import audio
+from songprint import audio, unknown
 from songprint.config import Settings
 from songprint.identify import incomplete, threshold_of
+from songprint.matching import courses
 from songprint.matching.aside import Aside
 from songprint.matching.cover_ear import CoverEar, without_recordings
 from songprint.matching.ears import RecordingEar
+from songprint.matching.trail import Trail
 from songprint.resuming import Past, Saved
+from songprint.sounds import SoundMeter
 from songprint.store import Store
 from songprint.timeline import gaps
 from songprint.types import Interval, Kind, ScanProgress, Segment, Sound, Timeline
@@ -33,21 +36,21 @@ SAVED_EVERY = 10.0          # seconds of work that may be lost
 SETTLES = 30.0              # seconds after which what was heard is not seen in another light any more
 MARGIN = 2.0                # seconds before a song that are needed to tell where it begins
 EVERY = 60.0                # seconds of a file between two looks at what has settled
-QUIET = 10 ** (-60 / 20)    # root mean square of samples: below it is silence
 
 OnProgress = Callable[[ScanProgress], None]
 
 
 def scan(store: Store, source: audio.Source, *, name: str = "", settings: Settings | None = None,
-         on_progress: OnProgress | None = None, resume: Path | None = None) -> Timeline:
+         on_progress: OnProgress | None = None, resume: Path | None = None, find_unknown: bool = True) -> Timeline:
     """The songs in a file, which is read once.
 
     Ctrl-C ends the scan where it is: the timeline until there is given, as not `complete`. With `resume`, a file in
     which is kept what has settled, a scan of the same source goes on there; it is deleted when the end is reached.
+    With `find_unknown` music that nobody knows is remembered, and numbered where it comes again.
     """
     began = time.perf_counter()
     warnings: list[str] = []
-    scanner = Scanner(store, settings)
+    scanner = Scanner(store, settings, remember=find_unknown)
     saved = Saved.of(resume, source, store, scanner.settings) if resume else None
     past = saved.load() if saved else Past()
     total, complete, last_saved = _length(source), True, began
@@ -77,8 +80,11 @@ def scan(store: Store, source: audio.Source, *, name: str = "", settings: Settin
     if complete and saved:
         saved.delete()
     whole = past.then(timeline.duration, timeline.segments, scanner.sounds)
-    return replace(timeline, segments=list(whole.segments), gaps=gaps(whole.until, whole.segments, whole.sounds),
-                   duration=whole.until, source=name, elapsed=time.perf_counter() - began, complete=complete,
+    free = gaps(whole.until, whole.segments, whole.sounds)
+    if scanner.trail:
+        free = unknown.numbered(store, name, free, scanner.trail, past.until)
+    return replace(timeline, segments=list(whole.segments), gaps=free, duration=whole.until, source=name,
+                   elapsed=time.perf_counter() - began, complete=complete,
                    warnings=(*warnings, *timeline.warnings))
 
 
@@ -126,16 +132,19 @@ class Scanner:
     a minute or more later.
     """
 
-    def __init__(self, store: Store, settings: Settings | None = None) -> None:
+    def __init__(self, store: Store, settings: Settings | None = None, *, remember: bool = False) -> None:
+        """With `remember` the vectors of all that is heard are kept in `trail`."""
         self.settings = settings or store.settings
         self._store = store
         self._began = time.perf_counter()
         store.refresh()
         self._thresholds = {kind: threshold_of(level, self.settings) for kind, level in store.levels.items()}
-        self._recordings = RecordingEar(store.levels[Kind.RECORDING])
+        level = store.levels[Kind.RECORDING]
+        self.trail = Trail(courses.HOP, level.spec.window, level.spec.id) if remember else None
+        self._recordings = RecordingEar(level, self.trail)
         covers = store.levels.get(Kind.COVER)
         self._covers = Aside(CoverEar(covers)) if covers else None
-        self._loudness = _Loudness(store.sample_rate)
+        self._meter = SoundMeter()
         self.found: list[Segment] = []              # settled
         self._recordings_until = self._covers_until = 0.0       # seconds
 
@@ -147,7 +156,7 @@ class Scanner:
     @property
     def sounds(self) -> list[tuple[Interval, Sound]]:
         """What kind of sound is heard when."""
-        return self._loudness.sounds()
+        return self._meter.sounds()
 
     @property
     def settled_until(self) -> float:
@@ -163,7 +172,7 @@ class Scanner:
         if self._covers:
             self._covers.hear(block)
         self._recordings.hear(block)
-        self._loudness.hear(block)
+        self._meter.hear(block)
 
     def __enter__(self) -> Scanner:
         return self
@@ -246,27 +255,3 @@ class Scanner:
         of_work = originals(self._store.catalog, {each.work for each in found})
         return sorted((replace(each, original=of_work.get(each.work)) for each in found),
                       key=lambda each: (each.heard.start, each.heard.end))
-
-
-class _Loudness:
-    """Silence or not, second by second."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self._rate = sample_rate
-        self._waiting = np.zeros(0, np.float32)
-        self._levels: list[float] = []
-
-    def hear(self, block: np.ndarray) -> None:
-        self._waiting = np.concatenate([self._waiting, block])
-        count = len(self._waiting) // self._rate
-        seconds = self._waiting[:count * self._rate].reshape(count, self._rate)
-        self._levels.extend(np.sqrt(np.mean(seconds * seconds, axis=1)).tolist())
-        self._waiting = self._waiting[count * self._rate:]
-
-    def sounds(self) -> list[tuple[Interval, Sound]]:
-        found = [(Interval(float(at), at + 1.0), Sound.OTHER if level > QUIET else Sound.SILENCE)
-                 for at, level in enumerate(self._levels)]
-        if len(self._waiting) and found:
-            last, sound = found[-1]
-            found[-1] = Interval(last.start, last.end + len(self._waiting) / self._rate), sound
-        return found

@@ -87,6 +87,22 @@ embeddings = Table(
     **EXACT,
 )
 
+unknown_music = Table(
+    "unknown_music", metadata,                                  # one row for each occurrence, see songprint.unknown
+    Column("id", Identifier, primary_key=True),                 # never used again
+    Column("number", BigInteger, nullable=False),               # of the music: the id of its first occurrence
+    Column("source", LongText, nullable=False),
+    Column("start", Float(53), nullable=False),                 # seconds in the source
+    Column("end", Float(53), nullable=False),
+    Column("heard_at", String(40), nullable=False),             # UTC, ISO 8601
+    Column("encoder_id", String(200), nullable=False),
+    Column("count", Integer, nullable=False),                   # rows of vectors; 0 where other occurrences have them
+    Column("dim", Integer, nullable=False),
+    Column("vectors", Blob, nullable=False),                    # (count, dim) int8: unit vectors times 127
+    sqlite_autoincrement=True, **EXACT,
+)
+
+Index("unknown_music_by_number", unknown_music.c.number)
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
 _by_work = Index("recordings_by_work", recordings.c.work)
 # Which recordings are searched is asked at every change: answered without touching the vectors.
@@ -153,13 +169,18 @@ def _step_8(connection: Connection, songprint_version: str) -> None:
     service_schema.create(connection)
 
 
+def _step_9(connection: Connection, songprint_version: str) -> None:
+    """Music that nobody knows is remembered."""
+    unknown_music.create(connection, checkfirst=True)
+
+
 def _columns(connection: Connection, table: str) -> set[str]:
     return {column["name"] for column in inspect(connection).get_columns(table)}
 
 
 # STEPS[n] leads from version n to n + 1
 STEPS: list[Callable[[Connection, str], None]] = [
-    _step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8]
+    _step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8, _step_9]
 
 
 def version(connection: Connection) -> int:

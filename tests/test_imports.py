@@ -10,15 +10,16 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
-    {"types", "errors", "events", "child"},
+    {"types", "errors", "events", "occurrences", "child"},
     {"export"},
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "hosts"},
     {"tags", "samples", "index", "fetch", "streams", "s3", "storage", "rows", "media"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
-    {"level", "workers", "timeline"},
+    {"level", "workers", "timeline", "sounds"},
     {"store", "works"},
     {"matching"},
-    {"ingest", "identify", "resuming"},
+    {"ingest", "identify", "resuming", "unknown"},
+    {"adoption"},
     {"scan"},
     {"listen", "watch"},
     {"renditions"},

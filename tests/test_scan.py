@@ -73,7 +73,7 @@ def test_songs_are_told_with_when_they_are_heard_and_which_part_of_them(library,
     assert timeline.complete and timeline.duration == 74 and timeline.searched == SONGS
     assert timeline.source == str(file) and timeline.thresholds == {Kind.RECORDING: 50.0}
     assert [(gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in timeline.gaps] == [
-        (Sound.SILENCE, 0, 7), (Sound.SILENCE, 27, 32), (Sound.OTHER, 32, 44)]
+        (Sound.SILENCE, 0, 7), (Sound.SILENCE, 27, 32), (Sound.MUSIC, 32, 44)]
 
 
 def test_a_repeated_song_gives_segments_and_one_song(library, tmp_path):

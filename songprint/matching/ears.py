@@ -13,6 +13,7 @@ from songprint.matching.courses import EVERY, HOP, NEIGHBOURS, WINDOW, Course, H
 from songprint.matching.presence import Stretch
 from songprint.matching.recordings import Query
 from songprint.matching.references import References
+from songprint.matching.trail import Trail
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
 REACH = 60.0                # seconds that a course is followed beyond its hits
@@ -27,9 +28,11 @@ SNAP = 1.5                  # seconds before the middle of the first vector in w
 class RecordingEar:
     """What is kept of a second: 16 kB of samples until its window was searched, then 0.5 kB of vectors."""
 
-    def __init__(self, level: Level):
+    def __init__(self, level: Level, trail: Trail | None = None):
+        """All vectors are told to the `trail`, if there is one."""
         self.level, self.spec = level, level.spec
         self._calibration = Calibration.from_spec(self.spec.calibration)
+        self._trail = trail
         self._stream = VectorStream(level.encoder, HOP)
         self._references = References(level)
         self._samples = np.zeros(0, np.int16)
@@ -100,6 +103,8 @@ class RecordingEar:
 
     def _take(self, vectors: np.ndarray) -> None:
         if len(vectors):
+            if self._trail:
+                self._trail.add(vectors)
             self._vectors = np.concatenate([self._vectors, vectors])
             # not searched for yet
             self._ids = np.concatenate([self._ids, np.full((len(vectors), NEIGHBOURS), UNASKED)])
