@@ -233,7 +233,7 @@ def follow(open_source: Callable[[], Source], listener: Listener, sample_rate: i
             yield from listener.pause()
             gap_since = ahead.arrived
             yield listener.event(Happening.GAP, text=str(failure))
-        if give_up is not None and time.monotonic() - gap_since >= give_up:
+        elif give_up is not None and time.monotonic() - gap_since >= give_up:
             raise StreamError(f"{name} did not come back for {give_up:g} s: {failure}") from failure
         logger.info("%s: again in %.0f s", failure, delay)
         stop.wait(delay * random.uniform(0.8, 1.2))         # not all listeners of a station at once
