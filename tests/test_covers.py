@@ -118,7 +118,7 @@ def test_a_file_is_read_once_for_all_kinds_that_it_lacks(both, tunes, monkeypatc
         assert ingest.reencode(store, workers=1).reencoded == 4
         assert sorted(read) == sorted((str(path), {Kind.RECORDING, Kind.COVER}) for path in tunes)
         store.rebuild()
-        assert {folder.name for folder in (both.path / "index").iterdir() if folder.is_dir()} == {
+        assert {folder.name for folder in (both.path / "index").glob("*/*") if folder.is_dir()} == {
             "toy-2", "toy-cover-2"}
 
 
