@@ -43,6 +43,8 @@ _SNIFFED_BYTES = 4096
 _OGG_PAGE_BYTES = 65_307             # the longest page that the format allows
 _SPOOLED_BYTES = 64 << 20           # a pipe is kept in memory up to here, then in a temporary file
 _LENGTH_IS_A_GUESS = ("mp3", "aac", "ac3", "eac3", "dts", "amr")       # FFmpeg's, from the first bit rate
+_SEEKS_EXACTLY = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})   # by time stamps of samples
+_WORTH_SEEKING, _BEFORE = 30.0, 0.5     # seconds: from which on, and how much earlier, for codecs that have to settle
 _TEXT_BYTES = frozenset(range(32, 256)) | frozenset(b"\t\n\v\f\r\x1b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -84,6 +86,52 @@ def load(
         ends = position / sample_rate
         raise AudioError(f"cannot read {_name(source)} from start={start:g} s: it ends at {ends:.2f} s")
     return np.concatenate(kept)
+
+
+def stretch(source: Source, sample_rate: int, start: float, duration: float) -> np.ndarray:
+    """A stretch of any file for people to hear, as mono float32 samples, (n,); none behind the end.
+
+    Where a format says exactly which sample lies where, it goes there at once; else all before it is decoded too. So
+    it may be off by some milliseconds, which nobody hears, but is there soon in a file of hours.
+    """
+    with _opened(source) as opened:
+        frames = _from(start, opened)
+        wanted = round(duration * sample_rate)
+        kept, count = [], 0
+        for block in decode.blocks(frames, sample_rate, sample_rate):
+            kept.append(block[:wanted - count])
+            count += len(kept[-1])
+            if count >= wanted:
+                break
+    return np.concatenate(kept) if kept else np.zeros(0, np.float32)
+
+
+def _from(start: float, opened: _Opened) -> Iterator[av.AudioFrame]:
+    """The frames of a file from `start` seconds on; the first one is cut."""
+    stream, failures = opened.stream, []
+    begins = float((stream.start_time or 0) * stream.time_base)
+    exact = not set(opened.container.format.name.split(",")).isdisjoint(_SEEKS_EXACTLY)
+    if exact and start > _WORTH_SEEKING:
+        opened.container.seek(round((start + begins - _BEFORE) / stream.time_base), stream=stream)
+    position = None if exact else 0.0
+    for frame in decode.frames(opened.container, stream, failures.append):
+        if position is None:                    # behind a seek: the frame says where it is
+            position = float((frame.pts or 0) * stream.time_base) - begins
+        ends = position + frame.samples / frame.sample_rate
+        if ends > start:
+            yield frame if position >= start else _without(frame, round((start - position) * frame.sample_rate))
+        position = ends
+
+
+def _without(frame: av.AudioFrame, count: int) -> av.AudioFrame:
+    """A frame without its first samples."""
+    import av
+
+    fifo = av.AudioFifo()
+    frame.pts = None
+    fifo.write(frame)
+    fifo.read(min(count, frame.samples - 1))
+    return fifo.read()
 
 
 def blocks(

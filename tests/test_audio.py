@@ -418,3 +418,30 @@ def test_audio_is_recognised_by_its_name():
 def test_importing_audio_does_not_load_ffmpeg():
     program = "import sys, songprint.audio, songprint.tags; assert not {'av', 'tinytag'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "mp4", "mkv"])
+def test_a_stretch_for_listening_is_where_it_should_be(tmp_path, random, suffix):
+    """In formats in which it is gone to at once, and in those that are decoded until there."""
+    rate = 16000
+    song = np.convolve(random.normal(0, 0.3, 50 * rate), np.ones(8) / 8, "same").astype(np.float32)
+    path = tmp_path / f"song.{suffix}"
+    codecs = {"wav": "pcm_s16le", "flac": "flac", "ogg": "libopus", "mp3": "libmp3lame", "mp4": "aac", "mkv": "libopus"}
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codecs[suffix], rate=rate, layout="mono")
+        fifo = av.AudioFifo()
+        block = av.AudioFrame.from_ndarray(song[None], "flt", "mono")
+        block.sample_rate = rate
+        fifo.write(block)
+        for frame in fifo.read_many(1024, partial=True):
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    whole = audio.load(path, rate)
+    for start in (3.217, 41.5):
+        stretch = audio.stretch(path, rate, start, 2.0)
+        assert len(stretch) == 2 * rate
+        near = whole[round((start - 0.1) * rate):round((start + 2.1) * rate)]
+        found = np.argmax(np.correlate(near, stretch[1000:-1000], "valid")) - 1000
+        assert found / rate == pytest.approx(0.1, abs=0.03)
+    assert len(audio.stretch(path, rate, 49.0, 10.0)) == pytest.approx(rate, abs=0.15 * rate)
+    assert len(audio.stretch(path, rate, 60.0, 1.0)) <= 1

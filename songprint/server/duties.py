@@ -166,8 +166,7 @@ def _loudest(path: str) -> np.ndarray:
 
 def excerpt(library: Library, path: str, start: float, duration: float) -> bytes:
     """A stretch of any file as WAV, mono at 44.1 kHz: what every browser plays."""
-    samples = audio.load(path, EXCERPT_RATE, start=start, duration=duration, on_warning=_ignored)
-    return _wave(samples)
+    return _wave(audio.stretch(path, EXCERPT_RATE, start, duration))
 
 
 def cut(library: Library, path: str, start: float, end: float, target: str) -> None:

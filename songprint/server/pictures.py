@@ -32,7 +32,7 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
     library.store.check_encoders()
     reference = stored(level, recording_id).evidence
     length = min(end - start, LONGEST)
-    samples = audio.load(path, library.store.sample_rate, start=start, duration=length, on_warning=_ignored)
+    samples = audio.stretch(path, library.store.sample_rate, start, length)
     query = level.encoder.encode_stream([samples])[0].evidence
     for frames, what in ((query, "this stretch"), (reference, "the recording")):
         if len(frames) < tonal_align.SHORTEST * tonal_align.FRAMES_PER_SECOND or not frames.any():
@@ -69,7 +69,3 @@ def _lines(found: TonalAlignment | None, start: float) -> list[list[list[float]]
         inside = (found.path[:, 0] >= section.query.start) & (found.path[:, 0] <= section.query.end)
         lines.append([[round(start + float(along), 2), round(float(up), 2)] for along, up in found.path[inside]])
     return lines
-
-
-def _ignored(warning: str) -> None:
-    """Who wants to see it was told by the job."""

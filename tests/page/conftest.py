@@ -17,7 +17,10 @@ import world
 
 import songprint
 from songprint.config import ServerSettings, Settings
+from songprint.jobs import Jobs
+from songprint.keys import Keys
 from songprint.server.app import create_app
+from songprint.usage import Usage
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 60_000           # milliseconds: a machine of the continuous integration is slow
@@ -45,6 +48,9 @@ class Site:
     library: songprint.Library
     browser: object
     microphone: Path            # what this file holds is heard
+    keys: Keys
+    jobs: Jobs
+    usage: Usage
 
     def hears(self, wav: Path) -> None:
         """From now on the microphone hears this."""
@@ -73,7 +79,9 @@ def site(tmp_path_factory) -> Iterator[Site]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
             "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
             f"--use-file-for-fake-audio-capture={microphone}", "--autoplay-policy=no-user-gesture-required"])
-        yield Site(address, files, library, browser, Path(microphone))
+        database = library.store.catalog.database
+        yield Site(address, files, library, browser, Path(microphone), Keys(database, library.path), Jobs(database),
+                   Usage(database))
         browser.close()
 
 

@@ -60,7 +60,9 @@ def test_where_a_browser_gives_no_microphone_the_page_says_why(site, visit):
 
 def test_a_refused_microphone_is_explained(site, visit):
     page = visit("listen")
-    page.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))")
+    page.evaluate("""() => {
+      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
+    }""")
     page.get_by_role("button", name="Listen").click()
     assert "Allow it in the browser" in page.get_by_role("alert").inner_text()
 

@@ -11,7 +11,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from world import COVERED, CUT, HIGHER, KNOWN, PART
+from world import COVERED, CUT, HIGHER, KNOWN, PART, until
 
 from songprint import audio
 
@@ -78,10 +78,10 @@ def test_both_sides_are_played_from_the_place_that_corresponds(site, visit, job)
     page = visit(f"jobs/{job}")
     lane(page, "Recordings").first.click()
     page.get_by_role("button", name="Play this file").click()
-    page.wait_for_function("window.starts.length >= 1")
+    until(page, "window.starts.length >= 1")
     page.wait_for_timeout(2500)
     page.get_by_role("button", name="The recording").click()
-    page.wait_for_function("window.starts.length >= 2")
+    until(page, "window.starts.length >= 2")
     one, other = page.evaluate("window.starts.slice(0, 2)")
     shown = page.locator(".listening .number").inner_text()
     page.get_by_role("button", name="Pause").click()
@@ -137,9 +137,9 @@ def test_zoom_and_keyboard(visit, job):
     page.keyboard.press("ArrowLeft")
     assert page.locator(".segment[aria-pressed='true']").inner_text() == THIRD.title
     page.keyboard.press("Space")
-    page.wait_for_function("window.starts.length >= 1")
+    until(page, "window.starts.length >= 1")
     page.keyboard.press("b")
-    page.wait_for_function("window.starts.length >= 2")
+    until(page, "window.starts.length >= 2")
     assert page.locator(".side[aria-pressed='true']").inner_text().endswith("The recording")
     page.keyboard.press("Space")
 
@@ -152,7 +152,7 @@ def test_rejecting_and_correcting_survive_a_reload_and_reach_the_exports(site, v
     lane(page, "Covers").first.click()
     page.get_by_role("button", name="Correct").click()
     page.get_by_role("searchbox", name="Search the library").fill(KNOWN[2].title)
-    page.wait_for_function("document.querySelectorAll('.choose li').length === 1")
+    until(page, "document.querySelectorAll('.choose li').length === 1")
     page.locator(".choose input").check()
     page.get_by_role("button", name="This one").click()
     page.locator(".segment.corrected").wait_for()

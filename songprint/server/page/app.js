@@ -45,7 +45,16 @@ async function show({ focus = true } = {}) {
     await module.show(main, { path, query, signal: stop.signal, refresh: start });
   } catch (error) {
     if (error.name === "AbortError") return;
-    if (mine === turn) fill(main, note(error.message, "bad"), h("p", {}, button("Try again", () => show(), { sign: "again" })));
+    if (mine === turn)
+      fill(
+        main,
+        note(error.message, "bad"),
+        h(
+          "p",
+          {},
+          button("Try again", () => show(), { sign: "again" }),
+        ),
+      );
   }
   const title = main.querySelector("h1")?.textContent ?? VIEWS[name].label;
   if (mine === turn) document.title = `${title} · Songprint`;
@@ -55,18 +64,41 @@ async function show({ focus = true } = {}) {
 function frame(current) {
   const nav = document.getElementById("nav");
   nav.hidden = !session.signedIn;
-  fill(nav, Object.entries(VIEWS).filter(([, view]) => may(view.scope)).map(([name, view]) =>
-    h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, icon(name), view.label)));
+  fill(
+    nav,
+    Object.entries(VIEWS)
+      .filter(([, view]) => may(view.scope))
+      .map(([name, view]) =>
+        h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, icon(name), view.label),
+      ),
+  );
   const theme = document.documentElement.dataset.theme;
-  fill(document.getElementById("account"),
+  fill(
+    document.getElementById("account"),
     session.key && h("span", { class: "who", title: `Signed in with the key ${session.key.name}` }, session.key.name),
-    signButton(THEME_SIGNS[theme], `Colours: ${theme}. Change them`, () => {
-      const next = THEMES[theme];
-      document.documentElement.dataset.theme = next;
-      localStorage.setItem("songprint.theme", next);
-      frame(current);
-    }, { kind: "quiet compact" }),
-    session.key && signButton("out", "Sign out", () => trying(async () => { await signOut(); start(); }), { kind: "quiet compact" }));
+    signButton(
+      THEME_SIGNS[theme],
+      `Colours: ${theme}. Change them`,
+      () => {
+        const next = THEMES[theme];
+        document.documentElement.dataset.theme = next;
+        localStorage.setItem("songprint.theme", next);
+        frame(current);
+      },
+      { kind: "quiet compact" },
+    ),
+    session.key &&
+      signButton(
+        "out",
+        "Sign out",
+        () =>
+          trying(async () => {
+            await signOut();
+            start();
+          }),
+        { kind: "quiet compact" },
+      ),
+  );
 }
 
 async function start() {
@@ -80,6 +112,14 @@ async function start() {
 }
 
 window.addEventListener("hashchange", () => show());
-window.addEventListener("signed-out", () => { if (session.signedIn) { session.signedIn = false; start(); } });
-document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+window.addEventListener("signed-out", () => {
+  if (session.signedIn) {
+    session.signedIn = false;
+    start();
+  }
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 start();

@@ -6,7 +6,8 @@ const SVG = "http://www.w3.org/2000/svg";
  * An element with properties and children.
  *
  * `class`, `for` and everything with a dash are attributes; `on` holds listeners, `style` CSS properties, `data` the
- * data attributes; the rest are properties of the element. Children may be nested lists; null, false and "" are left out.
+ * data attributes; the rest are properties of the element. Children may be nested lists; null, false and "" are
+ * left out.
  */
 export function h(name, properties = {}, ...children) {
   const element = document.createElement(name);
@@ -30,7 +31,9 @@ export function fill(element, ...children) {
 }
 
 function nodes(children) {
-  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== "");
+  return children
+    .flat(Infinity)
+    .filter((child) => child !== null && child !== undefined && child !== false && child !== "");
 }
 
 export function svg(name, attributes = {}, ...children) {
@@ -48,22 +51,51 @@ const PATHS = {
   usage: ["M4 20h16M7 20v-6M12 20V5M17 20v-9"],
   keys: ["M8 12a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM11 13l9-9M17 7l2.5 2.5M14.5 9.5l2 2"],
   explorer: ["M8 7l-5 5 5 5M16 7l5 5-5 5M13.5 4l-3 16"],
-  play: ["M7 4.5v15l12-7.5z"], stop: ["M6 6h12v12H6z"], pause: ["M8 5v14M16 5v14"],
-  check: ["M4.5 12.5l5 5 10-11"], cross: ["M6 6l12 12M18 6L6 18"], edit: ["M4 20h4L19 9l-4-4L4 16zM13 7l4 4"],
-  trash: ["M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13"], search: ["M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l4.5 4.5"],
-  plus: ["M12 5v14M5 12h14"], minus: ["M5 12h14"], link: ["M10 14a4 4 0 0 0 6 .5l3-3a4 4 0 0 0-6-6l-1 1", "M14 10a4 4 0 0 0-6-.5l-3 3a4 4 0 0 0 6 6l1-1"],
-  download: ["M12 4v11M7.5 11 12 15.5 16.5 11M5 20h14"], warn: ["M12 4 2.5 20h19zM12 10v4.5M12 17.5v.1"],
-  none: ["M4 4l16 16", "M9 5.2A3 3 0 0 1 15 6v5M9 9v2a3 3 0 0 0 4.5 2.6M5.5 11a6.5 6.5 0 0 0 10.6 5M18.5 11a6.6 6.6 0 0 1-.4 2.3M12 17.5V21"],
-  again: ["M20 11a8 8 0 1 0-2.3 6.3M20 5v6h-6"], send: ["M4 12 20 4l-5 16-3.5-6.5z"], copy: ["M9 9h11v11H9z", "M5 15H4V4h11v1"],
-  music: ["M9 18V6l11-2v12", "M6.5 15.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM17.5 13.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z"],
-  sun: ["M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8z", "M12 2v2M12 20v2M4 12H2M22 12h-2M5 5l1.4 1.4M17.6 17.6 19 19M19 5l-1.4 1.4M6.4 17.6 5 19"],
-  moon: ["M20 14A8.5 8.5 0 0 1 10 4a8.5 8.5 0 1 0 10 10z"], system: ["M3 5h18v11H3zM9 20h6M12 16v4"], out: ["M14 4h5v16h-5M10 8l-4 4 4 4M6 12h9"],
-  clock: ["M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 8v4.5l3 1.8"], fit: ["M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5"],
-  more: ["M12 5.5v.1M12 12v.1M12 18.5v.1"], versions: ["M4 8h11v11H4z", "M9 8V4h11v11h-5"], question: ["M9 9a3 3 0 1 1 4.2 2.8c-.8.4-1.2 1-1.2 2V14M12 17.5v.1"],
+  play: ["M7 4.5v15l12-7.5z"],
+  stop: ["M6 6h12v12H6z"],
+  pause: ["M8 5v14M16 5v14"],
+  check: ["M4.5 12.5l5 5 10-11"],
+  cross: ["M6 6l12 12M18 6L6 18"],
+  edit: ["M4 20h4L19 9l-4-4L4 16zM13 7l4 4"],
+  trash: ["M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13"],
+  search: ["M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l4.5 4.5"],
+  plus: ["M12 5v14M5 12h14"],
+  minus: ["M5 12h14"],
+  link: ["M10 14a4 4 0 0 0 6 .5l3-3a4 4 0 0 0-6-6l-1 1", "M14 10a4 4 0 0 0-6-.5l-3 3a4 4 0 0 0 6 6l1-1"],
+  download: ["M12 4v11M7.5 11 12 15.5 16.5 11M5 20h14"],
+  warn: ["M12 4 2.5 20h19zM12 10v4.5M12 17.5v.1"],
+  none: [
+    "M4 4l16 16",
+    "M9 5.2A3 3 0 0 1 15 6v5M9 9v2a3 3 0 0 0 4.5 2.6",
+    "M5.5 11a6.5 6.5 0 0 0 10.6 5M18.5 11a6.6 6.6 0 0 1-.4 2.3M12 17.5V21",
+  ],
+  again: ["M20 11a8 8 0 1 0-2.3 6.3M20 5v6h-6"],
+  send: ["M4 12 20 4l-5 16-3.5-6.5z"],
+  copy: ["M9 9h11v11H9z", "M5 15H4V4h11v1"],
+  music: [
+    "M9 18V6l11-2v12",
+    "M6.5 15.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM17.5 13.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z",
+  ],
+  sun: [
+    "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8z",
+    "M12 2v2M12 20v2M4 12H2M22 12h-2M5 5l1.4 1.4M17.6 17.6 19 19M19 5l-1.4 1.4M6.4 17.6 5 19",
+  ],
+  moon: ["M20 14A8.5 8.5 0 0 1 10 4a8.5 8.5 0 1 0 10 10z"],
+  system: ["M3 5h18v11H3zM9 20h6M12 16v4"],
+  out: ["M14 4h5v16h-5M10 8l-4 4 4 4M6 12h9"],
+  clock: ["M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 8v4.5l3 1.8"],
+  fit: ["M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5"],
+  more: ["M12 5.5v.1M12 12v.1M12 18.5v.1"],
+  versions: ["M4 8h11v11H4z", "M9 8V4h11v11h-5"],
+  question: ["M9 9a3 3 0 1 1 4.2 2.8c-.8.4-1.2 1-1.2 2V14M12 17.5v.1"],
 };
 
 export function icon(name, label = "") {
-  const drawn = svg("svg", { viewBox: "0 0 24 24", class: "icon", ...(label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" }) });
+  const drawn = svg("svg", {
+    viewBox: "0 0 24 24",
+    class: "icon",
+    ...(label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" }),
+  });
   drawn.append(...PATHS[name].map((d) => svg("path", { d })));
   return drawn;
 }

@@ -1,15 +1,31 @@
 // Parts that several views are made of.
 
 import { fill, h, icon } from "./dom.js";
-import { KINDS, STATES, sureness } from "./words.js";
+import { KINDS, percent, STATES, sureness } from "./words.js";
 
 export function button(label, onClick, { sign, kind = "", title, ...more } = {}) {
-  return h("button", { type: "button", class: `button ${kind}`, title, on: { click: onClick }, ...more }, sign && icon(sign), label);
+  return h(
+    "button",
+    { type: "button", class: `button ${kind}`, title, on: { click: onClick }, ...more },
+    sign && icon(sign),
+    label,
+  );
 }
 
 /** A button with a sign alone; the label is for those who cannot see it. */
 export function signButton(sign, label, onClick, { kind = "quiet", ...more } = {}) {
-  return h("button", { type: "button", class: `button round ${kind}`, "aria-label": label, title: label, on: { click: onClick }, ...more }, icon(sign));
+  return h(
+    "button",
+    {
+      type: "button",
+      class: `button round ${kind}`,
+      "aria-label": label,
+      title: label,
+      on: { click: onClick },
+      ...more,
+    },
+    icon(sign),
+  );
 }
 
 export function chip(text, kind = "", sign = "") {
@@ -25,12 +41,22 @@ export function stateChip(state) {
   return chip(STATES[state] ?? state, kinds[state] ?? "");
 }
 
-export function confidence(value) {
-  return h("span", { class: "confidence" }, h("strong", {}, sureness(value)), " ", h("span", { class: "soft number" }, `${Math.round(value)} %`));
+export function sure(confidence) {
+  return h(
+    "span",
+    {},
+    h("strong", {}, sureness(confidence)),
+    h("span", { class: "soft number" }, ` ${percent(confidence)}`),
+  );
 }
 
 export function note(text, kind = "", sign = "warn") {
-  return h("div", { class: `note ${kind}`, role: kind === "bad" ? "alert" : null }, icon(sign), h("div", { class: "grow wrap" }, text));
+  return h(
+    "div",
+    { class: `note ${kind}`, role: kind === "bad" ? "alert" : null },
+    icon(sign),
+    h("div", { class: "grow wrap" }, text),
+  );
 }
 
 export function empty(sign, title, ...text) {
@@ -38,10 +64,18 @@ export function empty(sign, title, ...text) {
 }
 
 export function progress(share, label) {
-  const bar = h("div", { class: "progress", role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" }, h("i"));
+  const bar = h(
+    "div",
+    { class: "progress", role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" },
+    h("i"),
+  );
   bar.set = (value) => {
     bar.classList.toggle("unsure", value === null);
-    if (value === null) { bar.removeAttribute("aria-valuenow"); bar.firstChild.style.width = ""; return; }
+    if (value === null) {
+      bar.removeAttribute("aria-valuenow");
+      bar.firstChild.style.width = "";
+      return;
+    }
     bar.setAttribute("aria-valuenow", String(Math.round(100 * value)));
     bar.firstChild.style.width = `${100 * value}%`;
   };
@@ -54,8 +88,11 @@ export function field(label, input, hint = "") {
 }
 
 export function select(options, value, onChange, more = {}) {
-  const made = h("select", { on: { change: () => onChange?.(made.value) }, ...more },
-    Object.entries(options).map(([key, text]) => h("option", { value: key }, text)));
+  const made = h(
+    "select",
+    { on: { change: () => onChange?.(made.value) }, ...more },
+    Object.entries(options).map(([key, text]) => h("option", { value: key }, text)),
+  );
   made.value = value;
   return made;
 }
@@ -63,21 +100,47 @@ export function select(options, value, onChange, more = {}) {
 /** A row of buttons of which one is down. */
 export function choice(label, options, value, onChange) {
   const made = h("div", { class: "tabs", role: "group", "aria-label": label });
-  const show = (chosen) => [...made.children].forEach((each) => each.setAttribute("aria-pressed", String(each.value === chosen)));
-  made.append(...Object.entries(options).map(([key, text]) =>
-    h("button", { type: "button", value: key, on: { click: () => { show(key); onChange(key); } } }, text)));
+  const show = (chosen) =>
+    [...made.children].forEach((each) => each.setAttribute("aria-pressed", String(each.value === chosen)));
+  made.append(
+    ...Object.entries(options).map(([key, text]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          value: key,
+          on: {
+            click: () => {
+              show(key);
+              onChange(key);
+            },
+          },
+        },
+        text,
+      ),
+    ),
+  );
   show(value);
   return made;
 }
 
 export function head(title, text, ...actions) {
-  return h("div", { class: "head" }, h("div", { class: "grow" }, h("h1", {}, title), text && h("p", {}, text)),
-    actions.length > 0 && h("div", { class: "row" }, actions));
+  return h(
+    "div",
+    { class: "head" },
+    h("div", { class: "grow" }, h("h1", {}, title), text && h("p", {}, text)),
+    actions.length > 0 && h("div", { class: "row" }, actions),
+  );
 }
 
 /** Say something in the corner, for some seconds. */
 export function tell(text, seconds = 5) {
-  const said = h("div", {}, h("span", {}, text), h("button", { type: "button", "aria-label": "Close this note", on: { click: () => said.remove() } }, icon("cross")));
+  const said = h(
+    "div",
+    {},
+    h("span", {}, text),
+    h("button", { type: "button", "aria-label": "Close this note", on: { click: () => said.remove() } }, icon("cross")),
+  );
   document.getElementById("notes").append(said);
   setTimeout(() => said.remove(), 1000 * seconds);
 }
@@ -101,8 +164,13 @@ export function asked(title, content, { yes = "OK", kind = "main", onYes = async
   return new Promise((resolve) => {
     const trouble = h("div");
     const confirm = h("button", { type: "submit", class: `button ${kind}` }, yes);
-    const form = h("form", { class: "form", method: "dialog" }, content, trouble,
-      h("div", { class: "actions" }, no && button(no, () => dialog.close(), { kind: "quiet" }), confirm));
+    const form = h(
+      "form",
+      { class: "form", method: "dialog" },
+      content,
+      trouble,
+      h("div", { class: "actions" }, no && button(no, () => dialog.close(), { kind: "quiet" }), confirm),
+    );
     const heading = h("h2", { id: "dialog-title" }, title);
     const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, heading, form);
     let done = false;
@@ -118,7 +186,10 @@ export function asked(title, content, { yes = "OK", kind = "main", onYes = async
       }
       confirm.disabled = false;
     });
-    dialog.addEventListener("close", () => { dialog.remove(); resolve(done); });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(done);
+    });
     document.body.append(dialog);
     dialog.showModal();
   });
@@ -127,7 +198,8 @@ export function asked(title, content, { yes = "OK", kind = "main", onYes = async
 export async function copy(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
-  } else {                                    // http on another host: browsers have no clipboard there
+  } else {
+    // http on another host: browsers have no clipboard there
     const area = h("textarea", { value: text });
     document.body.append(area);
     area.select();
@@ -138,13 +210,21 @@ export async function copy(text) {
 }
 
 export function code(text, label) {
-  return h("div", { class: "code" }, h("pre", { tabIndex: 0, role: "region", "aria-label": label }, text), signButton("copy", `Copy ${label}`, () => copy(text), { kind: "quiet compact" }));
+  return h(
+    "div",
+    { class: "code" },
+    h("pre", { tabIndex: 0, role: "region", "aria-label": label }, text),
+    signButton("copy", `Copy ${label}`, () => copy(text), { kind: "quiet compact" }),
+  );
 }
 
 /** Calls that come in a hurry are answered once, when they pause. */
 export function unhurried(action, milliseconds = 250) {
   let timer = 0;
-  return (...given) => { clearTimeout(timer); timer = setTimeout(() => action(...given), milliseconds); };
+  return (...given) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => action(...given), milliseconds);
+  };
 }
 
 /** The same song has the same colour everywhere. */

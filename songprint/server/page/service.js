@@ -21,7 +21,10 @@ export function may(scope) {
 
 export async function ask(method, path, { json, body, headers = {}, signal } = {}) {
   const sent = { ...headers };
-  if (json !== undefined) { sent["content-type"] = "application/json"; body = JSON.stringify(json); }
+  if (json !== undefined) {
+    sent["content-type"] = "application/json";
+    body = JSON.stringify(json);
+  }
   if (method !== "GET" && session.csrf) sent["x-csrf-token"] = session.csrf;
   let answer;
   try {
@@ -35,7 +38,9 @@ export async function ask(method, path, { json, body, headers = {}, signal } = {
   return answer;
 }
 
-export async function read(path, options) { return (await ask("GET", path, options)).json(); }
+export async function read(path, options) {
+  return (await ask("GET", path, options)).json();
+}
 
 export async function send(method, path, json, options) {
   const answer = await ask(method, path, { json, ...options });
@@ -54,9 +59,14 @@ export function upload(path, file, { onProgress, signal, headers = {} } = {}) {
     request.upload.onprogress = (event) => onProgress?.(event.lengthComputable ? event.loaded / event.total : 0);
     request.onload = () => {
       let answer = null;
-      try { answer = JSON.parse(request.responseText); } catch { /* no JSON: the status says it all */ }
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {
+        /* no JSON: the status says it all */
+      }
       if (request.status === 401) window.dispatchEvent(new Event("signed-out"));
-      if (request.status < 300) resolve(answer); else reject(new Problem(request.status, answer));
+      if (request.status < 300) resolve(answer);
+      else reject(new Problem(request.status, answer));
     };
     request.onerror = () => reject(new Problem(0, UNREACHED));
     request.onabort = () => reject(new DOMException("stopped", "AbortError"));
@@ -76,7 +86,13 @@ export async function whoAmI() {
   Object.assign(session, nobody);
   try {
     const said = await read("v1/session");
-    Object.assign(session, { signedIn: true, key: said.key ? { id: said.key, name: said.name } : null, scope: said.scope, csrf: said.csrf ?? "", open: !said.key });
+    Object.assign(session, {
+      signedIn: true,
+      key: said.key ? { id: said.key, name: said.name } : null,
+      scope: said.scope,
+      csrf: said.csrf ?? "",
+      open: !said.key,
+    });
   } catch (error) {
     if (error.status !== 401) throw error;
   }
@@ -99,7 +115,10 @@ export function follow(jobId, onJob, onEnd = () => {}) {
   const hear = (event) => {
     const job = JSON.parse(event.data);
     onJob(job);
-    if (["finished", "failed", "cancelled"].includes(job.state)) { source.close(); onEnd(job); }
+    if (["finished", "failed", "cancelled"].includes(job.state)) {
+      source.close();
+      onEnd(job);
+    }
   };
   source.addEventListener("job", hear);
   source.onmessage = hear;

@@ -5,7 +5,8 @@ export function clock(seconds, tenths = false) {
   const scale = tenths ? 10 : 1;
   const whole = Math.max(0, tenths ? Math.round(seconds * 10) : Math.floor(seconds + 1e-6));
   const total = Math.floor(whole / scale);
-  const hours = Math.floor(total / 3600), minutes = Math.floor(total / 60) % 60;
+  const hours = Math.floor(total / 3600),
+    minutes = Math.floor(total / 60) % 60;
   const rest = String(total % 60).padStart(2, "0") + (tenths ? `.${whole % 10}` : "");
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
@@ -13,7 +14,11 @@ export function clock(seconds, tenths = false) {
 /** The same for those who listen to the page. */
 export function spoken(seconds) {
   const total = Math.round(seconds);
-  const parts = [[Math.floor(total / 3600), "hour"], [Math.floor(total / 60) % 60, "minute"], [total % 60, "second"]];
+  const parts = [
+    [Math.floor(total / 3600), "hour"],
+    [Math.floor(total / 60) % 60, "minute"],
+    [total % 60, "second"],
+  ];
   const said = parts.filter(([count]) => count).map(([count, unit]) => many(count, unit));
   return said.join(" ") || "0 seconds";
 }
@@ -31,7 +36,10 @@ export function duration(seconds) {
 export function bytes(count) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let unit = 0;
-  while (count >= 1000 && unit < units.length - 1) { count /= 1000; unit += 1; }
+  while (count >= 1000 && unit < units.length - 1) {
+    count /= 1000;
+    unit += 1;
+  }
   return `${count < 10 && unit ? count.toFixed(1) : Math.round(count)} ${units[unit]}`;
 }
 
@@ -41,6 +49,11 @@ export function sureness(confidence) {
   if (confidence >= 95) return "Very sure";
   if (confidence >= 80) return "Sure";
   return confidence >= 50 ? "Likely" : "Unsure";
+}
+
+/** A probability is never told as 100 %. */
+export function percent(confidence) {
+  return `${confidence >= 99 ? Math.min(99.9, confidence).toFixed(1) : Math.round(confidence)} %`;
 }
 
 export function speed(ratio) {
@@ -60,11 +73,15 @@ export function moment(iso) {
   const then = new Date(iso);
   const sameDay = then.toDateString() === new Date().toDateString();
   const time = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return sameDay ? `Today, ${time}` : `${then.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" })}, ${time}`;
+  return sameDay
+    ? `Today, ${time}`
+    : `${then.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" })}, ${time}`;
 }
 
 export function fileName(path) {
-  return String(path ?? "").split(/[/\\]/).pop();
+  return String(path ?? "")
+    .split(/[/\\]/)
+    .pop();
 }
 
 /** "Artist, Artist", or what stands for nothing. */
@@ -74,4 +91,10 @@ export function artists(recording, otherwise = "Unknown artist") {
 
 export const KINDS = { recording: "Same recording", cover: "Cover" };
 export const SOUNDS = { music: "Unknown music", speech: "Speech", silence: "Silence", other: "Other sounds" };
-export const STATES = { waiting: "Waiting", running: "Running", finished: "Finished", failed: "Failed", cancelled: "Cancelled" };
+export const STATES = {
+  waiting: "Waiting",
+  running: "Running",
+  finished: "Finished",
+  failed: "Failed",
+  cancelled: "Cancelled",
+};

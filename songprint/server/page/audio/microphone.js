@@ -6,21 +6,28 @@ import { Resampler, wav } from "./wav.js";
 export function forbidden() {
   if (navigator.mediaDevices?.getUserMedia) return "";
   if (!window.isSecureContext) {
-    return "Browsers give the microphone to secure pages only: those at https:// and at localhost. Open this page at"
-      + " http://localhost on the server itself, or put a proxy with a certificate before it. Until then, Identify takes a file.";
+    return (
+      "Browsers give the microphone to secure pages only: those at https:// and at localhost. Open this page at" +
+      " http://localhost on the server itself, or put a proxy with a certificate before it. Identify takes a file instead."
+    );
   }
   return "This browser has no microphone for pages. Identify takes a file instead.";
 }
 
 /** What a failure to open the microphone means. */
 export function refusal(error) {
-  if (error.name === "NotAllowedError") return "The microphone is blocked for this page. Allow it in the browser's address bar, then try again.";
+  if (error.name === "NotAllowedError")
+    return "The microphone is blocked for this page. Allow it in the browser's address bar, then try again.";
   if (error.name === "NotFoundError") return "No microphone was found. Connect one, then try again.";
   return `The microphone cannot be used: ${error.message}`;
 }
 
 export class Microphone {
-  constructor() { this.blocks = []; this.samples = 0; this.level = 0; }
+  constructor() {
+    this.blocks = [];
+    this.samples = 0;
+    this.level = 0;
+  }
 
   async open() {
     // What makes a voice clear makes music unclear.
@@ -41,13 +48,18 @@ export class Microphone {
   }
 
   /** Seconds heard so far. */
-  get seconds() { return this.samples / 16000; }
+  get seconds() {
+    return this.samples / 16000;
+  }
 
   /** Everything heard so far, as a file. */
   heard() {
     const all = new Float32Array(this.samples);
     let at = 0;
-    for (const block of this.blocks) { all.set(block, at); at += block.length; }
+    for (const block of this.blocks) {
+      all.set(block, at);
+      at += block.length;
+    }
     return wav(all);
   }
 

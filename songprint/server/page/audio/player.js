@@ -1,14 +1,24 @@
 // Plays one of several sounds that run along each other, and goes from one to another at the place that corresponds.
 //
-// A side is { address(start, seconds), start, rate, end }: at `t` seconds along the first side, it is at `start + rate * t`.
+// A side is { address(start, seconds), start, rate, end }: at `t` seconds along the first side it is at
+// `start + rate * t`.
 // The server decodes: what a browser cannot play it can.
 
-const CHUNK = 8;                    // seconds that are fetched at once; a side's chunks begin at multiples of it
-const AHEAD = 3;                    // seconds before the end of a chunk at which the next one is put behind it
-const RATE = 44100;                 // Hz of what the server sends: so no chunk is resampled by itself
+const CHUNK = 8; // seconds that are fetched at once; a side's chunks begin at multiples of it
+const AHEAD = 3; // seconds before the end of a chunk at which the next one is put behind it
+const RATE = 44100; // Hz of what the server sends: so no chunk is resampled by itself
 
 export class Player extends EventTarget {
-  constructor() { super(); this.sides = []; this.side = 0; this.turn = 0; this.chunks = new Map(); this.sources = []; this.at = 0; this.began = null; }
+  constructor() {
+    super();
+    this.sides = [];
+    this.side = 0;
+    this.turn = 0;
+    this.chunks = new Map();
+    this.sources = [];
+    this.at = 0;
+    this.began = null;
+  }
 
   /** What is played from now on; `length` is in seconds along the first side. */
   load(sides, length) {
@@ -18,7 +28,9 @@ export class Player extends EventTarget {
     this.changed();
   }
 
-  get playing() { return this.began !== null || this.loading; }
+  get playing() {
+    return this.began !== null || this.loading;
+  }
 
   /** Where it is, in seconds along the first side. */
   get position() {
@@ -66,7 +78,10 @@ export class Player extends EventTarget {
     if (goesOn && this.position < this.length) {
       const next = await this.chunk(this.side, number + 1).catch(() => null);
       if (mine !== this.turn) return;
-      if (next) { this.follow(mine, number + 1, next, Math.max(ends, this.context.currentTime), 0); return; }
+      if (next) {
+        this.follow(mine, number + 1, next, Math.max(ends, this.context.currentTime), 0);
+        return;
+      }
     }
     await this.until(mine, ends);
     if (mine === this.turn) this.stop();
@@ -75,19 +90,32 @@ export class Player extends EventTarget {
   /** Until the clock of the sound says so, this is no longer wanted, or all has been played. */
   async until(mine, when) {
     while (mine === this.turn && this.context.currentTime < when) {
-      if (this.position >= this.length) { this.stop(); return; }
-      await new Promise((resolve) => { setTimeout(resolve, 60); });
+      if (this.position >= this.length) {
+        this.stop();
+        return;
+      }
+      await new Promise((resolve) => {
+        setTimeout(resolve, 60);
+      });
     }
   }
 
   /** Go over to another side, at the place that corresponds. */
   switchTo(side) {
-    if (this.playing) this.play(this.position, side); else { this.side = side; this.changed(); }
+    if (this.playing) this.play(this.position, side);
+    else {
+      this.side = side;
+      this.changed();
+    }
   }
 
   seek(at) {
     const bounded = Math.min(Math.max(0, at), this.length);
-    if (!this.playing) { this.at = bounded; this.changed(); return; }
+    if (!this.playing) {
+      this.at = bounded;
+      this.changed();
+      return;
+    }
     this.silence();
     this.began = null;
     this.play(bounded);
@@ -112,14 +140,24 @@ export class Player extends EventTarget {
     this.began = null;
   }
 
-  close() { this.halt(); this.context?.close(); this.context = null; }
+  close() {
+    this.halt();
+    this.context?.close();
+    this.context = null;
+  }
 
   silence() {
-    for (const source of this.sources) { source.onended = null; source.stop(); source.disconnect(); }
+    for (const source of this.sources) {
+      source.onended = null;
+      source.stop();
+      source.disconnect();
+    }
     this.sources = [];
   }
 
-  local(side, at) { return Math.max(0, this.sides[side].start + at * this.sides[side].rate); }
+  local(side, at) {
+    return Math.max(0, this.sides[side].start + at * this.sides[side].rate);
+  }
 
   chunk(side, number) {
     const key = `${side}:${number}`;
@@ -138,5 +176,7 @@ export class Player extends EventTarget {
     return this.context.decodeAudioData(await answer.arrayBuffer());
   }
 
-  changed() { this.dispatchEvent(new Event("change")); }
+  changed() {
+    this.dispatchEvent(new Event("change"));
+  }
 }

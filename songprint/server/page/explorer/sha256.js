@@ -12,12 +12,17 @@ export function sha256(message) {
   const view = new DataView(padded.buffer);
   view.setUint32(length - 8, Math.floor(bytes.length / 2 ** 29));
   view.setUint32(length - 4, bytes.length * 8);
-  const state = [...START], words = new Uint32Array(64);
+  const state = [...START],
+    words = new Uint32Array(64);
   for (let block = 0; block < length; block += 64) {
     for (let at = 0; at < 16; at += 1) words[at] = view.getUint32(block + 4 * at);
     for (let at = 16; at < 64; at += 1) {
       const [early, late] = [words[at - 15], words[at - 2]];
-      words[at] = words[at - 16] + (turn(early, 7) ^ turn(early, 18) ^ (early >>> 3)) + words[at - 7] + (turn(late, 17) ^ turn(late, 19) ^ (late >>> 10));
+      words[at] =
+        words[at - 16] +
+        (turn(early, 7) ^ turn(early, 18) ^ (early >>> 3)) +
+        words[at - 7] +
+        (turn(late, 17) ^ turn(late, 19) ^ (late >>> 10));
     }
     round(state, words);
   }
@@ -33,7 +38,9 @@ function round(state, words) {
     const two = ((turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) >>> 0;
     [h, g, f, e, d, c, b, a] = [g, f, e, (d + one) >>> 0, c, b, a, (one + two) >>> 0];
   }
-  [a, b, c, d, e, f, g, h].forEach((value, at) => { state[at] = (state[at] + value) >>> 0; });
+  [a, b, c, d, e, f, g, h].forEach((value, at) => {
+    state[at] = (state[at] + value) >>> 0;
+  });
 }
 
 export function hmac(key, message) {
@@ -55,12 +62,17 @@ function join(one, other) {
   return both;
 }
 
-function turn(word, by) { return (word >>> by) | (word << (32 - by)); }
+function turn(word, by) {
+  return (word >>> by) | (word << (32 - by));
+}
 
-function fraction(number) { return Math.floor((number % 1) * 2 ** 32); }
+function fraction(number) {
+  return Math.floor((number % 1) * 2 ** 32);
+}
 
 function primes(count) {
   const found = [];
-  for (let number = 2; found.length < count; number += 1) if (found.every((prime) => number % prime)) found.push(number);
+  for (let number = 2; found.length < count; number += 1)
+    if (found.every((prime) => number % prime)) found.push(number);
   return found;
 }

@@ -2,19 +2,31 @@
 
 import { hex, hmac, sha256 } from "./sha256.js";
 
-export const VERSION = "2019-06-12";
+const VERSION = "2019-06-12";
 const TYPE = "application/json";
 
 /** The headers of a signed POST to `/` of this host; `now` is seconds since 1970. */
 export function signed({ action, body, host, secretId, secretKey, now }) {
   const date = new Date(1000 * now).toISOString().slice(0, 10);
   const scope = `${date}/mps/tc3_request`;
-  const canonical = ["POST", "/", "", `content-type:${TYPE}\nhost:${host}\n`, "content-type;host", hex(sha256(body))].join("\n");
+  const canonical = [
+    "POST",
+    "/",
+    "",
+    `content-type:${TYPE}\nhost:${host}\n`,
+    "content-type;host",
+    hex(sha256(body)),
+  ].join("\n");
   const toSign = ["TC3-HMAC-SHA256", now, scope, hex(sha256(canonical))].join("\n");
   const key = ["mps", "tc3_request"].reduce((secret, part) => hmac(secret, part), hmac(`TC3${secretKey}`, date));
   return {
-    Authorization: `TC3-HMAC-SHA256 Credential=${secretId}/${scope}, SignedHeaders=content-type;host, Signature=${hex(hmac(key, toSign))}`,
-    "Content-Type": TYPE, "X-TC-Action": action, "X-TC-Version": VERSION, "X-TC-Timestamp": String(now),
+    Authorization:
+      `TC3-HMAC-SHA256 Credential=${secretId}/${scope}, ` +
+      `SignedHeaders=content-type;host, Signature=${hex(hmac(key, toSign))}`,
+    "Content-Type": TYPE,
+    "X-TC-Action": action,
+    "X-TC-Version": VERSION,
+    "X-TC-Timestamp": String(now),
   };
 }
 

@@ -2,7 +2,11 @@
 
 import { artists, clock, KINDS, SOUNDS, sureness } from "../words.js";
 
-export const LANES = [["recording", "Recordings"], ["cover", "Covers"], ["gap", "Not in the library"]];
+export const LANES = [
+  ["recording", "Recordings"],
+  ["cover", "Covers"],
+  ["gap", "Not in the library"],
+];
 
 const DECIDED = { accept: "accepted", reject: "rejected", correct: "corrected" };
 
@@ -12,13 +16,24 @@ const DECIDED = { accept: "accepted", reject: "rejected", correct: "corrected" }
  */
 export function items(timeline, verdicts, recordings) {
   const said = new Map(verdicts.map((verdict) => [`${verdict.part} ${verdict.position}`, verdict]));
-  const segments = timeline.segments.map((segment, position) => ({ ...segment, part: "segment", position, lane: segment.kind }));
+  const segments = timeline.segments.map((segment, position) => ({
+    ...segment,
+    part: "segment",
+    position,
+    lane: segment.kind,
+  }));
   const gaps = timeline.gaps.map((gap, position) => ({ ...gap, part: "gap", position, lane: "gap", recording: null }));
   const all = [...segments, ...gaps].sort((one, other) => one.start - other.start || one.end - other.end);
   return all.map((item, number) => {
     const verdict = said.get(`${item.part} ${item.position}`) ?? null;
     const correct = (verdict?.recording_id && recordings.get(verdict.recording_id)) || null;
-    return { ...item, number, verdict, correct, decided: verdict ? (item.part === "gap" ? "named" : DECIDED[verdict.verdict]) : "" };
+    return {
+      ...item,
+      number,
+      verdict,
+      correct,
+      decided: verdict ? (item.part === "gap" ? "named" : DECIDED[verdict.verdict]) : "",
+    };
   });
 }
 

@@ -8,7 +8,12 @@ const TABS = { tencent: "Like Tencent Cloud", rest: "REST" };
 export async function show(main, { path: [tab], signal }) {
   const place = h("div", { class: "section" });
   const start = TABS[tab] ? tab : "tencent";
-  fill(main, head("API explorer", "Fill in a request, see it as a program would send it, send it, and see what comes back."), choice("Which API", TABS, start, open), place);
+  fill(
+    main,
+    head("API explorer", "Fill in a request, see it as a program would send it, send it, and see what comes back."),
+    choice("Which API", TABS, start, open),
+    place,
+  );
   await open(start);
 
   async function open(chosen) {

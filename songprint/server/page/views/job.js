@@ -7,11 +7,20 @@ import { address, follow, may, read, send } from "../service.js";
 import { Chart } from "../timeline/chart.js";
 import { Detail } from "../timeline/detail.js";
 import { items, named, titleOf } from "../timeline/plan.js";
-import { artists, clock, duration, KINDS, many, moment } from "../words.js";
+import { artists, clock, duration, KINDS, many, moment, percent } from "../words.js";
 import { inputName } from "./jobs.js";
 
-const FORMATS = { json: "JSON, everything", jsonl: "JSON lines", csv: "Table (CSV)", audacity: "Labels for Audacity", cue: "CUE sheet", srt: "Subtitles (SRT)", vtt: "Subtitles (WebVTT)", tracklist: "Tracklist, text" };
-const POINTS = 2000;                // of a waveform
+const FORMATS = {
+  json: "JSON, everything",
+  jsonl: "JSON lines",
+  csv: "Table (CSV)",
+  audacity: "Labels for Audacity",
+  cue: "CUE sheet",
+  srt: "Subtitles (SRT)",
+  vtt: "Subtitles (WebVTT)",
+  tracklist: "Tracklist, text",
+};
+const POINTS = 2000; // of a waveform
 
 export async function show(main, { path: [id], signal }) {
   const path = `v1/jobs/${encodeURIComponent(id)}`;
@@ -32,7 +41,14 @@ export async function show(main, { path: [id], signal }) {
   }
 
   function listen() {
-    const stop = follow(id, (now) => { job = now; if (!ended(now)) pending(now, body); }, () => again());
+    const stop = follow(
+      id,
+      (now) => {
+        job = now;
+        if (!ended(now)) pending(now, body);
+      },
+      () => again(),
+    );
     signal.addEventListener("abort", stop, { once: true });
   }
 }
@@ -40,35 +56,92 @@ export async function show(main, { path: [id], signal }) {
 const ended = (job) => ["finished", "failed", "cancelled"].includes(job.state);
 
 function heading(job, path, again) {
-  const act = (what) => trying(async () => { await send("POST", `${path}/${what}`); await again(); });
-  const facts = [job.seconds ? clock(job.seconds) : "", job.result && many(job.result.songs.length, "song"), moment(job.created_at)].filter(Boolean);
-  return h("div", { class: "head" },
-    h("div", { class: "grow" }, h("a", { href: "#/jobs", class: "small back" }, "All jobs"), h("h1", {}, inputName(job)),
-      h("div", { class: "row small soft" }, stateChip(job.state), facts.join(" · "))),
-    h("div", { class: "row" },
+  const act = (what) =>
+    trying(async () => {
+      await send("POST", `${path}/${what}`);
+      await again();
+    });
+  const facts = [
+    job.seconds ? clock(job.seconds) : "",
+    job.result && many(job.result.songs.length, "song"),
+    moment(job.created_at),
+  ].filter(Boolean);
+  return h(
+    "div",
+    { class: "head" },
+    h(
+      "div",
+      { class: "grow" },
+      h("a", { href: "#/jobs", class: "small back" }, "All jobs"),
+      h("h1", {}, inputName(job)),
+      h("div", { class: "row small soft" }, stateChip(job.state), facts.join(" · ")),
+    ),
+    h(
+      "div",
+      { class: "row" },
       !ended(job) && button("Cancel", () => act("cancel"), { sign: "cross" }),
-      (job.state === "failed" || job.state === "cancelled") && button("Try again", () => act("retry"), { sign: "again", kind: "main" }),
-      job.state === "finished" && downloads(path)));
+      (job.state === "failed" || job.state === "cancelled") &&
+        button("Try again", () => act("retry"), { sign: "again", kind: "main" }),
+      job.state === "finished" && downloads(path),
+    ),
+  );
 }
 
 function downloads(path) {
   const corrected = h("input", { type: "checkbox", checked: true });
   const links = Object.entries(FORMATS).map(([format, label]) => {
-    const link = h("a", { href: "", download: "", on: { click: () => { link.href = address(`${path}/export`, { format, corrected: corrected.checked || undefined }); } } }, label, h("span", { class: "soft small" }, format));
+    const link = h(
+      "a",
+      {
+        href: "",
+        download: "",
+        on: {
+          click: () => {
+            link.href = address(`${path}/export`, { format, corrected: corrected.checked || undefined });
+          },
+        },
+      },
+      label,
+      h("span", { class: "soft small" }, format),
+    );
     return h("li", {}, link);
   });
-  return h("details", { class: "menu" }, h("summary", { class: "button" }, icon("download"), "Download"),
-    h("ul", {}, links, h("li", {}, h("hr")), h("li", {}, h("label", { class: "check menu-check" }, corrected, "With corrections"))));
+  return h(
+    "details",
+    { class: "menu" },
+    h("summary", { class: "button" }, icon("download"), "Download"),
+    h(
+      "ul",
+      {},
+      links,
+      h("li", {}, h("hr")),
+      h("li", {}, h("label", { class: "check menu-check" }, corrected, "With corrections")),
+    ),
+  );
 }
 
 function pending(job, body) {
-  if (job.state === "failed") { fill(body, note(job.error?.message ?? "It failed.", "bad")); return; }
-  if (job.state === "cancelled") { fill(body, note("It was cancelled.", "", "cross")); return; }
+  if (job.state === "failed") {
+    fill(body, note(job.error?.message ?? "It failed.", "bad"));
+    return;
+  }
+  if (job.state === "cancelled") {
+    fill(body, note("It was cancelled.", "", "cross"));
+    return;
+  }
   let bar = body.querySelector(".pending .progress");
   if (!bar) {
     bar = progress(null, "Progress of the job");
-    fill(body, h("div", { class: "card pending stack" }, h("div", { class: "row between" }, h("strong"), h("span", { class: "number soft" })), bar,
-      h("p", { class: "small soft" }, "You may leave this page. The job goes on, and is listed under Jobs.")));
+    fill(
+      body,
+      h(
+        "div",
+        { class: "card pending stack" },
+        h("div", { class: "row between" }, h("strong"), h("span", { class: "number soft" })),
+        bar,
+        h("p", { class: "small soft" }, "You may leave this page. The job goes on, and is listed under Jobs."),
+      ),
+    );
   }
   bar.set(job.state === "running" ? job.progress : null);
   body.querySelector("strong").textContent = job.state === "running" ? "Listening to it" : "Waiting for its turn";
@@ -84,16 +157,44 @@ async function finished(job, path, body, signal) {
   const list = h("div", { class: "card table list" });
   const below = h("div", { class: "stack" });
   const summary = h("p", { class: "soft" }, said(timeline));
-  fill(body, timeline.warnings.map((text) => note(text, "warn")), !timeline.complete && note("The recording was not read to its end.", "warn"),
-    chart.element, h("div", { class: "beside" }, h("div", { class: "stack" }, h("div", { class: "row between" }, h("h2", {}, "What is heard"), summary), list), detail.element), below);
-  signal.addEventListener("abort", () => { player.close(); cancelAnimationFrame(frame); });
-  chart.addEventListener("select", ({ detail: item }) => { detail.show(item); markRow(item); });
-  chart.addEventListener("toggle", () => { if (chart.selected) detail.toggle(); });
-  chart.addEventListener("switch", () => { if (player.sides.length > 1) player.switchTo(1 - player.side); });
+  fill(
+    body,
+    timeline.warnings.map((text) => note(text, "warn")),
+    !timeline.complete && note("The recording was not read to its end.", "warn"),
+    chart.element,
+    h(
+      "div",
+      { class: "beside" },
+      h("div", { class: "stack" }, h("div", { class: "row between" }, h("h2", {}, "What is heard"), summary), list),
+      detail.element,
+    ),
+    below,
+  );
+  signal.addEventListener("abort", () => {
+    player.close();
+    cancelAnimationFrame(frame);
+  });
+  chart.addEventListener("select", ({ detail: item }) => {
+    detail.show(item);
+    markRow(item);
+  });
+  chart.addEventListener("toggle", () => {
+    if (chart.selected) detail.toggle();
+  });
+  chart.addEventListener("switch", () => {
+    if (player.sides.length > 1) player.switchTo(1 - player.side);
+  });
   chart.addEventListener("seek", ({ detail: at }) => seek(at));
   let frame = 0;
-  const follow = () => { detail.tick(); chart.setPlayhead(chart.selected.start + player.position); if (player.playing) frame = requestAnimationFrame(follow); };
-  player.addEventListener("change", () => { cancelAnimationFrame(frame); if (chart.selected) follow(); });
+  const follow = () => {
+    detail.tick();
+    chart.setPlayhead(chart.selected.start + player.position);
+    if (player.playing) frame = requestAnimationFrame(follow);
+  };
+  player.addEventListener("change", () => {
+    cancelAnimationFrame(frame);
+    if (chart.selected) follow();
+  });
   rows();
   waveform(chart, path, timeline.duration, signal);
   deliveries(path, below, signal);
@@ -104,38 +205,96 @@ async function finished(job, path, body, signal) {
     all = items(timeline, verdicts, await recordingsOf(verdicts, signal));
     chart.replace(all);
     rows();
-    if (chart.selected) { detail.show(chart.selected); markRow(chart.selected); }
+    if (chart.selected) {
+      detail.show(chart.selected);
+      markRow(chart.selected);
+    }
   }
 
   function seek(at) {
-    const item = all.find((each) => each.start <= at && at < each.end && each.recording) ?? all.find((each) => each.start <= at && at < each.end);
+    const item =
+      all.find((each) => each.start <= at && at < each.end && each.recording) ??
+      all.find((each) => each.start <= at && at < each.end);
     if (!item) return;
     if (chart.selected?.number !== item.number) chart.select(item);
     player.seek(at - item.start);
   }
 
   function rows() {
-    fill(list, all.length ? h("table", {},
-      h("thead", { class: "sr-only" }, h("tr", {}, ["From", "What", "Kind", "Decision"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, all.map((item) => row(item, () => chart.select(item))))) : empty("none", "Nothing was heard"));
+    fill(
+      list,
+      all.length
+        ? h(
+            "table",
+            {},
+            h(
+              "thead",
+              { class: "sr-only" },
+              h(
+                "tr",
+                {},
+                ["From", "What", "Kind", "Decision"].map((name) => h("th", { scope: "col" }, name)),
+              ),
+            ),
+            h(
+              "tbody",
+              {},
+              all.map((item) => row(item, () => chart.select(item))),
+            ),
+          )
+        : empty("none", "Nothing was heard"),
+    );
   }
 
   function markRow(item) {
-    for (const each of list.querySelectorAll("tr[data-number]")) each.classList.toggle("selected", Number(each.dataset.number) === item.number);
+    for (const each of list.querySelectorAll("tr[data-number]"))
+      each.classList.toggle("selected", Number(each.dataset.number) === item.number);
   }
 }
 
 function row(item, choose) {
   const recording = named(item);
-  const signs = { accepted: ["good", "check"], rejected: ["bad", "cross"], corrected: ["good", "edit"], named: ["good", "edit"] };
+  const signs = {
+    accepted: ["good", "check"],
+    rejected: ["bad", "cross"],
+    corrected: ["good", "edit"],
+    named: ["good", "edit"],
+  };
   const [kind, sign] = signs[item.decided] ?? [];
-  return h("tr", { class: `${item.lane} ${item.decided}`, data: { number: item.number } },
+  return h(
+    "tr",
+    { class: `${item.lane} ${item.decided}`, data: { number: item.number } },
     h("td", { class: "number soft when" }, clock(item.start)),
-    h("td", { class: "lead" }, h("button", { type: "button", class: "pick", on: { click: choose } },
-      h("i", { class: `swatch ${item.lane} ${item.sound ?? ""}`, style: { "--hue": recording ? hue(recording) : 0 } }),
-      h("span", { class: "grow" }, h("span", { class: "clip block name" }, titleOf(item)), recording && h("span", { class: "small soft clip block" }, artists(recording))))),
-    h("td", { class: "small soft right" }, item.recording ? (item.kind === "cover" ? KINDS.cover : `${Math.round(item.confidence)} %`) : clock(item.end - item.start)),
-    h("td", { class: "right verdict" }, sign && chip("", kind, sign), item.decided && h("span", { class: "sr-only" }, item.decided)));
+    h(
+      "td",
+      { class: "lead" },
+      h(
+        "button",
+        { type: "button", class: "pick", on: { click: choose } },
+        h("i", {
+          class: `swatch ${item.lane} ${item.sound ?? ""}`,
+          style: { "--hue": recording ? hue(recording) : 0 },
+        }),
+        h(
+          "span",
+          { class: "grow" },
+          h("span", { class: "clip block name" }, titleOf(item)),
+          recording && h("span", { class: "small soft clip block" }, artists(recording)),
+        ),
+      ),
+    ),
+    h(
+      "td",
+      { class: "small soft right" },
+      item.recording ? (item.kind === "cover" ? KINDS.cover : percent(item.confidence)) : clock(item.end - item.start),
+    ),
+    h(
+      "td",
+      { class: "right verdict" },
+      sign && chip("", kind, sign),
+      item.decided && h("span", { class: "sr-only" }, item.decided),
+    ),
+  );
 }
 
 /** The recordings that corrections name; one that was removed since is left out. */
@@ -148,7 +307,8 @@ async function recordingsOf(verdicts, signal) {
 function said(timeline) {
   const known = timeline.songs.reduce((sum, song) => sum + song.share, 0);
   if (!timeline.songs.length) return "No song of the library";
-  return `${many(timeline.songs.length, "song")}, ${Math.round(100 * Math.min(1, known))} % of ${duration(timeline.duration)}`;
+  const share = Math.round(100 * Math.min(1, known));
+  return `${many(timeline.songs.length, "song")}, ${share} % of ${duration(timeline.duration)}`;
 }
 
 /** The whole waveform, and a finer one of what is looked at closely. */
@@ -158,13 +318,19 @@ async function waveform(chart, path, length, signal) {
     chart.setPeaks(await get({}));
   } catch (error) {
     if (error.name !== "AbortError" && error.code !== "no_audio") tell(error.message);
-    return;                             // without the audio there are lanes all the same
+    return; // without the audio there are lanes all the same
   }
   let timer = 0;
   chart.addEventListener("view", ({ detail: { from, to } }) => {
     clearTimeout(timer);
-    if ((to - from) * 8 > length) { chart.setDetail(null); return; }
-    timer = setTimeout(async () => chart.setDetail(await get({ start: from.toFixed(2), end: to.toFixed(2) }).catch(() => null)), 350);
+    if ((to - from) * 8 > length) {
+      chart.setDetail(null);
+      return;
+    }
+    timer = setTimeout(
+      async () => chart.setDetail(await get({ start: from.toFixed(2), end: to.toFixed(2) }).catch(() => null)),
+      350,
+    );
   });
 }
 
@@ -172,15 +338,52 @@ async function deliveries(path, below, signal) {
   const { items: owed } = await read(`${path}/deliveries`, { signal });
   if (!owed.length) return;
   const states = { delivered: "good", waiting: "warn", sending: "accent", "given up": "bad" };
-  const resend = () => asked("Send the callbacks again?", h("p", {}, "They are sent now, and again until they arrive."), { yes: "Send", onYes: async () => {
-    await send("POST", `${path}/deliveries`);
-    await deliveries(path, below, signal);
-  } });
-  fill(below, h("div", { class: "row between" }, h("h2", {}, "Callbacks"), may("write") && button("Send again", resend, { sign: "send", kind: "compact" })),
-    owed.map((delivery) => h("div", { class: "card stack" },
-      h("div", { class: "row between" }, h("span", { class: "mono wrap grow" }, delivery.url), chip(delivery.state, states[delivery.state])),
-      delivery.attempts.length ? h("ol", { class: "attempts small" }, delivery.attempts.map((attempt) => h("li", { class: "row" },
-        h("span", { class: "soft number" }, moment(attempt.at)), attempt.error ? chip(attempt.status ?? "No answer", "bad") : chip(attempt.status ?? "OK", "good"),
-        h("span", { class: "soft wrap grow" }, attempt.error ?? `answered after ${attempt.elapsed.toFixed(2)} s`))))
-        : h("p", { class: "small soft" }, "Not sent yet"))));
+  const resend = () =>
+    asked("Send the callbacks again?", h("p", {}, "They are sent now, and again until they arrive."), {
+      yes: "Send",
+      onYes: async () => {
+        await send("POST", `${path}/deliveries`);
+        await deliveries(path, below, signal);
+      },
+    });
+  fill(
+    below,
+    h(
+      "div",
+      { class: "row between" },
+      h("h2", {}, "Callbacks"),
+      may("write") && button("Send again", resend, { sign: "send", kind: "compact" }),
+    ),
+    owed.map((delivery) =>
+      h(
+        "div",
+        { class: "card stack" },
+        h(
+          "div",
+          { class: "row between" },
+          h("span", { class: "mono wrap grow" }, delivery.url),
+          chip(delivery.state, states[delivery.state]),
+        ),
+        delivery.attempts.length
+          ? h(
+              "ol",
+              { class: "attempts small" },
+              delivery.attempts.map((attempt) =>
+                h(
+                  "li",
+                  { class: "row" },
+                  h("span", { class: "soft number" }, moment(attempt.at)),
+                  attempt.error ? chip(attempt.status ?? "No answer", "bad") : chip(attempt.status ?? "OK", "good"),
+                  h(
+                    "span",
+                    { class: "soft wrap grow" },
+                    attempt.error ?? `answered after ${attempt.elapsed.toFixed(2)} s`,
+                  ),
+                ),
+              ),
+            )
+          : h("p", { class: "small soft" }, "Not sent yet"),
+      ),
+    ),
+  );
 }

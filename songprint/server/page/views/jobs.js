@@ -5,16 +5,33 @@ import { button, choice, empty, head, note, progress, stateChip } from "../parts
 import { address, read } from "../service.js";
 import { clock, fileName, many, moment, STATES } from "../words.js";
 
-const SEEN_AGAIN = 2500;            // milliseconds between two looks while something runs
+const SEEN_AGAIN = 2500; // milliseconds between two looks while something runs
 
 export async function show(main, { query, signal }) {
   let state = query.get("state") ?? "";
   const list = h("div", { class: "card table" });
   const more = h("div", { class: "row", style: { "justify-content": "center" } });
-  let jobs = [], next = null, timer = 0;
-  fill(main, head("Jobs", "Long recordings, and the songs in them.", h("a", { class: "button main", href: "#/file" }, "New job")),
-    h("div", { class: "section row" }, choice("Which jobs", { "": "All", ...STATES }, state, (chosen) => { state = chosen; history.replaceState(null, "", chosen ? `#/jobs?state=${chosen}` : "#/jobs"); load(); })),
-    h("div", { class: "section stack" }, list, more));
+  let jobs = [],
+    next = null,
+    timer = 0;
+  fill(
+    main,
+    head(
+      "Jobs",
+      "Long recordings, and the songs in them.",
+      h("a", { class: "button main", href: "#/file" }, "New job"),
+    ),
+    h(
+      "div",
+      { class: "section row" },
+      choice("Which jobs", { "": "All", ...STATES }, state, (chosen) => {
+        state = chosen;
+        history.replaceState(null, "", chosen ? `#/jobs?state=${chosen}` : "#/jobs");
+        load();
+      }),
+    ),
+    h("div", { class: "section stack" }, list, more),
+  );
   signal.addEventListener("abort", () => clearTimeout(timer));
   await load();
 
@@ -24,31 +41,85 @@ export async function show(main, { query, signal }) {
     draw();
   }
 
-  function page(after) { return read(address("v1/jobs", { state, limit: 50, after }), { signal }); }
+  function page(after) {
+    return read(address("v1/jobs", { state, limit: 50, after }), { signal });
+  }
 
   function draw() {
-    fill(list, jobs.length ? table(jobs) : empty("jobs", state ? `No job is ${STATES[state].toLowerCase()}` : "No jobs yet",
-      h("p", {}, "Drop a long recording under Identify, or send one to the API.")));
-    fill(more, next && button("Show more", async () => { const added = await page(next); jobs = [...jobs, ...added.items]; next = added.next; draw(); }));
+    fill(
+      list,
+      jobs.length
+        ? table(jobs)
+        : empty(
+            "jobs",
+            state ? `No job is ${STATES[state].toLowerCase()}` : "No jobs yet",
+            h("p", {}, "Drop a long recording under Identify, or send one to the API."),
+          ),
+    );
+    fill(
+      more,
+      next &&
+        button("Show more", async () => {
+          const added = await page(next);
+          jobs = [...jobs, ...added.items];
+          next = added.next;
+          draw();
+        }),
+    );
     clearTimeout(timer);
     if (jobs.some((job) => job.state === "running" || job.state === "waiting")) timer = setTimeout(again, SEEN_AGAIN);
   }
 
   async function again() {
-    if (jobs.length > 50) return;           // whoever has gone far down does not want it to jump
-    await load().catch((error) => { if (error.name !== "AbortError") fill(list, note(error.message, "bad")); });
+    if (jobs.length > 50) return; // whoever has gone far down does not want it to jump
+    await load().catch((error) => {
+      if (error.name !== "AbortError") fill(list, note(error.message, "bad"));
+    });
   }
 }
 
 function table(jobs) {
-  return h("table", { class: "rows" },
-    h("thead", {}, h("tr", {}, ["Recording", "State", "Length", "Submitted"].map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, jobs.map((job) => h("tr", {},
-      h("td", { class: "lead" }, h("a", { href: `#/jobs/${job.id}`, class: "title clip" }, inputName(job)),
-        h("div", { class: "small soft clip" }, job.error ? job.error.message : where(job))),
-      h("td", { "data-label": "State" }, h("div", { class: "stack state" }, stateChip(job.state), job.state === "running" && progress(job.progress, "Progress"))),
-      h("td", { class: "number", "data-label": "Length" }, job.seconds ? clock(job.seconds) : "–"),
-      h("td", { class: "soft", "data-label": "Submitted" }, moment(job.created_at))))));
+  return h(
+    "table",
+    { class: "rows" },
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        ["Recording", "State", "Length", "Submitted"].map((name) => h("th", { scope: "col" }, name)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      jobs.map((job) =>
+        h(
+          "tr",
+          {},
+          h(
+            "td",
+            { class: "lead" },
+            h("a", { href: `#/jobs/${job.id}`, class: "title clip" }, inputName(job)),
+            h("div", { class: "small soft clip" }, job.error ? job.error.message : where(job)),
+          ),
+          h(
+            "td",
+            { "data-label": "State" },
+            h(
+              "div",
+              { class: "stack state" },
+              stateChip(job.state),
+              job.state === "running" && progress(job.progress, "Progress"),
+            ),
+          ),
+          h("td", { class: "number", "data-label": "Length" }, job.seconds ? clock(job.seconds) : "–"),
+          h("td", { class: "soft", "data-label": "Submitted" }, moment(job.created_at)),
+        ),
+      ),
+    ),
+  );
 }
 
 /** What a job listens to, in a word. */

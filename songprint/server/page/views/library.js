@@ -9,21 +9,47 @@ import { address, may, read } from "../service.js";
 import { artists, clock, duration, many, moment } from "../words.js";
 import { catchDrops } from "./file.js";
 
-const SORTS = { "-added_at": "Latest first", title: "Title", artists: "Artist", album: "Album", "-year": "Year", "-duration": "Length" };
+const SORTS = {
+  "-added_at": "Latest first",
+  title: "Title",
+  artists: "Artist",
+  album: "Album",
+  "-year": "Year",
+  "-duration": "Length",
+};
 const PAGE = 100;
 
 export async function show(main, { query, path: [tab], signal }) {
   const totals = h("p", { class: "number" });
   const below = h("div", { class: "stack" });
   const changes = may("write");
-  const uploads = uploadPanel({ signal, onAdded: () => { count(); reload(); } });
+  const uploads = uploadPanel({
+    signal,
+    onAdded: () => {
+      count();
+      reload();
+    },
+  });
   let reload = () => {};
-  fill(main, h("div", { class: "head" }, h("div", { class: "grow" }, h("h1", {}, "Library"), totals), changes && uploads.button),
+  fill(
+    main,
+    h("div", { class: "head" }, h("div", { class: "grow" }, h("h1", {}, "Library"), totals), changes && uploads.button),
     uploads.element,
-    h("div", { class: "section row between" }, choice("What is shown", { all: "Recordings", review: "To review" }, tab === "review" ? "review" : "all", (chosen) => {
-      history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
-      open(chosen);
-    })), h("div", { class: "section" }, below));
+    h(
+      "div",
+      { class: "section row between" },
+      choice(
+        "What is shown",
+        { all: "Recordings", review: "To review" },
+        tab === "review" ? "review" : "all",
+        (chosen) => {
+          history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
+          open(chosen);
+        },
+      ),
+    ),
+    h("div", { class: "section" }, below),
+  );
   if (changes) catchDrops(uploads.element, uploads.take, signal);
   await Promise.all([count(), open(tab === "review" ? "review" : "all")]);
 
@@ -41,14 +67,47 @@ export async function show(main, { query, path: [tab], signal }) {
 
 async function recordings(place, { words, changes, changed, signal }) {
   const chosen = new Map();
-  let sort = "-added_at", shown = [], next = null, total = 0;
-  const search = h("input", { type: "search", value: words, "aria-label": "Search the library", placeholder: "Title, artist or album", on: { input: unhurried(() => load(), 200) } });
+  let sort = "-added_at",
+    shown = [],
+    next = null,
+    total = 0;
+  const search = h("input", {
+    type: "search",
+    value: words,
+    "aria-label": "Search the library",
+    placeholder: "Title, artist or album",
+    on: { input: unhurried(() => load(), 200) },
+  });
   const list = h("div", { class: "card table" });
   const more = h("div", { class: "row", style: { "justify-content": "center" } });
-  const bar = h("div", { class: "selection card row between", hidden: true, role: "region", "aria-label": "What is chosen" });
+  const bar = h("div", {
+    class: "selection card row between",
+    hidden: true,
+    role: "region",
+    "aria-label": "What is chosen",
+  });
   const found = h("span", { class: "small soft number", role: "status" });
-  fill(place, h("div", { class: "toolbar" }, h("div", { class: "search grow" }, icon("search"), search),
-    select(SORTS, sort, (value) => { sort = value; load(); }, { "aria-label": "Order" })), bar, found, list, more);
+  fill(
+    place,
+    h(
+      "div",
+      { class: "toolbar" },
+      h("div", { class: "search grow" }, icon("search"), search),
+      select(
+        SORTS,
+        sort,
+        (value) => {
+          sort = value;
+          load();
+        },
+        { "aria-label": "Order" },
+      ),
+    ),
+    bar,
+    found,
+    list,
+    more,
+  );
   await load();
   return load;
 
@@ -58,44 +117,156 @@ async function recordings(place, { words, changes, changed, signal }) {
     draw();
   }
 
-  function get(after) { return read(address("v1/recordings", { q: search.value.trim(), sort, limit: PAGE, after }), { signal }); }
+  function get(after) {
+    return read(address("v1/recordings", { q: search.value.trim(), sort, limit: PAGE, after }), { signal });
+  }
 
   function draw() {
     found.textContent = search.value.trim() ? `${many(total, "recording")} found` : "";
-    fill(list, shown.length ? table() : search.value.trim() ? empty("search", "Nothing has all these words")
-      : empty("library", "The library is empty", h("p", {}, changes ? "Add music: drop files anywhere on this page." : "Somebody with a key for changes has to add music.")));
-    fill(more, next && button(`Show more of ${total.toLocaleString("en")}`, async () => { const page = await get(next); shown = [...shown, ...page.items]; next = page.next; draw(); }));
+    fill(
+      list,
+      shown.length
+        ? table()
+        : search.value.trim()
+          ? empty("search", "Nothing has all these words")
+          : empty(
+              "library",
+              "The library is empty",
+              h(
+                "p",
+                {},
+                changes
+                  ? "Add music: drop files anywhere on this page."
+                  : "Somebody with a key for changes has to add music.",
+              ),
+            ),
+    );
+    fill(
+      more,
+      next &&
+        button(`Show more of ${total.toLocaleString("en")}`, async () => {
+          const page = await get(next);
+          shown = [...shown, ...page.items];
+          next = page.next;
+          draw();
+        }),
+    );
     selection();
   }
 
   function table() {
-    const all = h("input", { type: "checkbox", "aria-label": "Choose all that are shown", on: { change: () => { shown.forEach((each) => (all.checked ? chosen.set(each.id, each) : chosen.delete(each.id))); draw(); } } });
+    const all = h("input", {
+      type: "checkbox",
+      "aria-label": "Choose all that are shown",
+      on: {
+        change: () => {
+          shown.forEach((each) => (all.checked ? chosen.set(each.id, each) : chosen.delete(each.id)));
+          draw();
+        },
+      },
+    });
     all.checked = shown.every((each) => chosen.has(each.id));
-    return h("table", { class: "rows recordings" },
-      h("thead", {}, h("tr", {}, changes && h("th", { scope: "col" }, all), ["Title", "Album", "Length", "Added"].map((name) => h("th", { scope: "col" }, name)), h("th", { scope: "col" }, h("span", { class: "sr-only" }, "Actions")))),
-      h("tbody", {}, shown.map(row)));
+    return h(
+      "table",
+      { class: "rows recordings" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          changes && h("th", { scope: "col" }, all),
+          ["Title", "Album", "Length", "Added"].map((name) => h("th", { scope: "col" }, name)),
+          h("th", { scope: "col" }, h("span", { class: "sr-only" }, "Actions")),
+        ),
+      ),
+      h("tbody", {}, shown.map(row)),
+    );
   }
 
   function row(recording) {
-    const pick = h("input", { type: "checkbox", checked: chosen.has(recording.id), "aria-label": `Choose ${recording.title}`, on: { change: () => { if (pick.checked) chosen.set(recording.id, recording); else chosen.delete(recording.id); selection(); } } });
-    return h("tr", { data: { recording: recording.id } }, changes && h("td", { class: "pick-cell" }, pick),
-      h("td", { class: "lead" }, h("div", { class: "clip title" }, recording.title || "Untitled"),
-        h("div", { class: "small soft clip" }, artists(recording), recording.work && h("span", { class: "work", title: `Work: ${recording.work}` }, icon("link", "Linked to a work")))),
-      h("td", { class: "soft clip", "data-label": "Album" }, [recording.album, recording.year].filter(Boolean).join(", ") || "–"),
+    const pick = h("input", {
+      type: "checkbox",
+      checked: chosen.has(recording.id),
+      "aria-label": `Choose ${recording.title}`,
+      on: {
+        change: () => {
+          if (pick.checked) chosen.set(recording.id, recording);
+          else chosen.delete(recording.id);
+          selection();
+        },
+      },
+    });
+    return h(
+      "tr",
+      { data: { recording: recording.id } },
+      changes && h("td", { class: "pick-cell" }, pick),
+      h(
+        "td",
+        { class: "lead" },
+        h("div", { class: "clip title" }, recording.title || "Untitled"),
+        h(
+          "div",
+          { class: "small soft clip" },
+          artists(recording),
+          recording.work &&
+            h("span", { class: "work", title: `Work: ${recording.work}` }, icon("link", "Linked to a work")),
+        ),
+      ),
+      h(
+        "td",
+        { class: "soft clip", "data-label": "Album" },
+        [recording.album, recording.year].filter(Boolean).join(", ") || "–",
+      ),
       h("td", { class: "number", "data-label": "Length" }, clock(recording.duration)),
       h("td", { class: "soft", "data-label": "Added" }, moment(recording.added_at)),
-      h("td", { class: "right actions" }, changes && signButton("edit", `Edit ${recording.title}`, () => editRecording(recording, load), { kind: "quiet compact" }),
-        changes && signButton("trash", `Remove ${recording.title}`, () => gone([recording]), { kind: "quiet compact" })));
+      h(
+        "td",
+        { class: "right actions" },
+        changes &&
+          signButton("edit", `Edit ${recording.title}`, () => editRecording(recording, load), {
+            kind: "quiet compact",
+          }),
+        changes && signButton("trash", `Remove ${recording.title}`, () => gone([recording]), { kind: "quiet compact" }),
+      ),
+    );
   }
 
   function selection() {
     bar.hidden = !chosen.size;
-    fill(bar, h("span", {}, h("strong", { class: "number" }, chosen.size), " chosen"), h("div", { class: "row" },
-      button("Link to one work", () => linkRecordings([...chosen.values()], forget), { sign: "link", kind: "compact", disabled: chosen.size < 2 }),
-      button("Remove", () => gone([...chosen.values()]), { sign: "trash", kind: "compact danger" }), button("None", () => { chosen.clear(); draw(); }, { kind: "quiet compact" })));
+    fill(
+      bar,
+      h("span", {}, h("strong", { class: "number" }, chosen.size), " chosen"),
+      h(
+        "div",
+        { class: "row" },
+        button("Link to one work", () => linkRecordings([...chosen.values()], forget), {
+          sign: "link",
+          kind: "compact",
+          disabled: chosen.size < 2,
+        }),
+        button("Remove", () => gone([...chosen.values()]), { sign: "trash", kind: "compact danger" }),
+        button(
+          "None",
+          () => {
+            chosen.clear();
+            draw();
+          },
+          { kind: "quiet compact" },
+        ),
+      ),
+    );
   }
 
-  async function forget() { chosen.clear(); await load(); }
+  async function forget() {
+    chosen.clear();
+    await load();
+  }
 
-  async function gone(which) { await removeRecordings(which, async () => { which.forEach((each) => chosen.delete(each.id)); await Promise.all([load(), changed()]); }); }
+  async function gone(which) {
+    await removeRecordings(which, async () => {
+      which.forEach((each) => chosen.delete(each.id));
+      await Promise.all([load(), changed()]);
+    });
+  }
 }

@@ -6,11 +6,23 @@ import { signIn } from "../service.js";
 
 export function show(main, { refresh }) {
   const trouble = h("div");
-  const token = h("input", { type: "password", name: "token", autocomplete: "current-password", required: true, spellcheck: false, placeholder: "sp_…" });
+  const token = h("input", {
+    type: "password",
+    name: "token",
+    autocomplete: "current-password",
+    required: true,
+    spellcheck: false,
+    placeholder: "sp_…",
+  });
   const enter = h("button", { type: "submit", class: "button main" }, "Sign in");
-  const form = h("form", { class: "card form sign-in" },
+  const form = h(
+    "form",
+    { class: "card form sign-in" },
     h("div", {}, h("h1", {}, "Sign in"), h("p", { class: "soft" }, "This server knows people by their keys.")),
-    field("Token of your key", token, "Whoever runs the server makes one with: songprint keys create"), trouble, enter);
+    field("Token of your key", token, "Whoever runs the server makes one with: songprint keys create"),
+    trouble,
+    enter,
+  );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     enter.disabled = true;
@@ -18,7 +30,10 @@ export function show(main, { refresh }) {
       await signIn(token.value.trim());
       refresh();
     } catch (error) {
-      fill(trouble, note(error.status === 401 ? "This token is not known, or its key was revoked." : error.message, "bad"));
+      fill(
+        trouble,
+        note(error.status === 401 ? "This token is not known, or its key was revoked." : error.message, "bad"),
+      );
       token.select();
     }
     enter.disabled = false;

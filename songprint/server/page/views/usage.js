@@ -6,16 +6,27 @@ import { address, may, read, session } from "../service.js";
 import { many } from "../words.js";
 
 const SPANS = { 7: "7 days", 30: "30 days", 90: "90 days" };
-const HEIGHT = 190, WIDTH = 1000;
+const HEIGHT = 190,
+  WIDTH = 1000;
 
 export async function show(main, { signal }) {
   const chart = h("figure", { class: "card usage-chart" });
   const table = h("div", { class: "card table" });
   const csv = h("a", { class: "button", download: "usage.csv" }, "Download CSV");
   let days = 30;
-  fill(main, head("Usage", "Minutes of audio that jobs and clips had, whether songs were found in it or not.", csv),
-    h("div", { class: "section" }, choice("How long back", SPANS, "30", (chosen) => { days = Number(chosen); load(); })),
-    h("div", { class: "section stack" }, chart, table));
+  fill(
+    main,
+    head("Usage", "Minutes of audio that jobs and clips had, whether songs were found in it or not.", csv),
+    h(
+      "div",
+      { class: "section" },
+      choice("How long back", SPANS, "30", (chosen) => {
+        days = Number(chosen);
+        load();
+      }),
+    ),
+    h("div", { class: "section stack" }, chart, table),
+  );
   await load();
 
   async function load() {
@@ -23,7 +34,9 @@ export async function show(main, { signal }) {
     csv.href = address("v1/usage.csv", { since });
     const { items } = await read(address("v1/usage", { since }), { signal });
     const keys = [...new Set(items.map((row) => row.key))];
-    const names = may("admin") ? new Map((await read("v1/keys", { signal })).items.map((key) => [key.id, key.name])) : new Map([[session.key?.id, session.key?.name]]);
+    const names = may("admin")
+      ? new Map((await read("v1/keys", { signal })).items.map((key) => [key.id, key.name]))
+      : new Map([[session.key?.id, session.key?.name]]);
     const name = (key) => names.get(key) ?? (key ? `${key.slice(0, 8)}…` : "This machine");
     draw(chart, items, keys, name, days);
     fill(table, items.length ? totals(items, keys, name) : empty("usage", "Nothing was used in this time"));
@@ -36,8 +49,13 @@ function isoDay(back) {
 
 function draw(figure, items, keys, name, days) {
   const each = Array.from({ length: days }, (_, at) => isoDay(days - 1 - at));
-  const most = Math.max(1, ...each.map((day) => items.filter((row) => row.day === day).reduce((sum, row) => sum + row.minutes, 0)));
-  const top = nice(most), step = WIDTH / days, thick = Math.min(34, 0.68 * step);
+  const most = Math.max(
+    1,
+    ...each.map((day) => items.filter((row) => row.day === day).reduce((sum, row) => sum + row.minutes, 0)),
+  );
+  const top = nice(most),
+    step = WIDTH / days,
+    thick = Math.min(34, 0.68 * step);
   const bars = each.flatMap((day, at) => {
     let from = HEIGHT;
     return keys.flatMap((key, number) => {
@@ -45,19 +63,62 @@ function draw(figure, items, keys, name, days) {
       if (!minutes) return [];
       const high = Math.max(1.5, (minutes / top) * HEIGHT);
       from -= high;
-      return svg("rect", { x: at * step + (step - thick) / 2, y: from, width: thick, height: high, rx: 3, class: `shade-${number % 6}` },
-        svg("title", {}, `${day}, ${name(key)}: ${many(minutes, "minute")}`));
+      return svg(
+        "rect",
+        { x: at * step + (step - thick) / 2, y: from, width: thick, height: high, rx: 3, class: `shade-${number % 6}` },
+        svg("title", {}, `${day}, ${name(key)}: ${many(minutes, "minute")}`),
+      );
     });
   });
-  const lines = [0, 0.5, 1].map((share) => svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT * (1 - share), y2: HEIGHT * (1 - share), class: "grid" }));
+  const lines = [0, 0.5, 1].map((share) =>
+    svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT * (1 - share), y2: HEIGHT * (1 - share), class: "grid" }),
+  );
   const total = items.reduce((sum, row) => sum + row.minutes, 0);
-  fill(figure,
-    h("figcaption", { class: "row between" }, h("div", {}, h("strong", { class: "big number" }, total.toLocaleString("en")), h("span", { class: "soft" }, ` ${total === 1 ? "minute" : "minutes"} in ${days} days`)),
-      h("ul", { class: "row legend-list" }, keys.map((key, number) => h("li", { class: "small" }, h("i", { class: `swatch shade-${number % 6}` }), name(key))))),
-    h("div", { class: "plot" },
-      h("div", { class: "scale tiny soft number", "aria-hidden": "true" }, [top, top / 2, 0].map((value) => h("span", {}, value.toLocaleString("en")))),
-      svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `Minutes of each day; ${many(total, "minute")} in all, at most ${many(most, "minute")} a day` }, lines, bars)),
-    h("div", { class: "row between tiny soft days" }, [each[0], each[Math.floor(days / 2)], each.at(-1)].map((day) => h("span", {}, shortDay(day)))));
+  fill(
+    figure,
+    h(
+      "figcaption",
+      { class: "row between" },
+      h(
+        "div",
+        {},
+        h("strong", { class: "big number" }, total.toLocaleString("en")),
+        h("span", { class: "soft" }, ` ${total === 1 ? "minute" : "minutes"} in ${days} days`),
+      ),
+      h(
+        "ul",
+        { class: "row legend-list" },
+        keys.map((key, number) =>
+          h("li", { class: "small" }, h("i", { class: `swatch shade-${number % 6}` }), name(key)),
+        ),
+      ),
+    ),
+    h(
+      "div",
+      { class: "plot" },
+      h(
+        "div",
+        { class: "scale tiny soft number", "aria-hidden": "true" },
+        [top, top / 2, 0].map((value) => h("span", {}, value.toLocaleString("en"))),
+      ),
+      svg(
+        "svg",
+        {
+          viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+          preserveAspectRatio: "none",
+          role: "img",
+          "aria-label": `Minutes of each day; ${many(total, "minute")} in all, at most ${many(most, "minute")} a day`,
+        },
+        lines,
+        bars,
+      ),
+    ),
+    h(
+      "div",
+      { class: "row between tiny soft days" },
+      [each[0], each[Math.floor(days / 2)], each.at(-1)].map((day) => h("span", {}, shortDay(day))),
+    ),
+  );
 }
 
 function shortDay(day) {
@@ -71,11 +132,41 @@ function nice(value) {
 }
 
 function totals(items, keys, name) {
-  const rows = keys.map((key) => items.filter((row) => row.key === key).reduce(
-    (sum, row) => ({ ...sum, jobs: sum.jobs + row.jobs, minutes: sum.minutes + row.minutes, days: sum.days + 1 }), { key, jobs: 0, minutes: 0, days: 0 }));
+  const rows = keys.map((key) =>
+    items
+      .filter((row) => row.key === key)
+      .reduce(
+        (sum, row) => ({ ...sum, jobs: sum.jobs + row.jobs, minutes: sum.minutes + row.minutes, days: sum.days + 1 }),
+        { key, jobs: 0, minutes: 0, days: 0 },
+      ),
+  );
   rows.sort((one, other) => other.minutes - one.minutes);
-  return h("table", {},
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Key"), ["Days", "Jobs and clips", "Minutes"].map((label) => h("th", { scope: "col", class: "right" }, label)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, h("td", { class: "clip" }, name(row.key)),
-      [row.days, row.jobs, row.minutes].map((value) => h("td", { class: "right number" }, value.toLocaleString("en")))))));
+  return h(
+    "table",
+    {},
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col" }, "Key"),
+        ["Days", "Jobs and clips", "Minutes"].map((label) => h("th", { scope: "col", class: "right" }, label)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      rows.map((row) =>
+        h(
+          "tr",
+          {},
+          h("td", { class: "clip" }, name(row.key)),
+          [row.days, row.jobs, row.minutes].map((value) =>
+            h("td", { class: "right number" }, value.toLocaleString("en")),
+          ),
+        ),
+      ),
+    ),
+  );
 }

@@ -1,0 +1,116 @@
+"""Everybody: on a phone, in the dark, with a keyboard or a screen reader, over a slow line."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+import urllib.request
+
+import pytest
+
+VIEWS = ("listen", "file", "jobs", "library", "library/review", "usage", "keys", "explorer/tencent", "explorer/rest")
+AXE = "axe-core@4.10.3"             # MPL-2.0: for tests only, never shipped
+MOST_BYTES = 150_000                # of the first view, compressed
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory) -> str:
+    """The script that looks for what keeps people out."""
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        subprocess.run(["npm", "pack", AXE, "--silent"], cwd=folder, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"axe-core could not be fetched: {error}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nobody_is_kept_out(visit, axe, theme):
+    page = visit("listen", theme=theme)
+    page.evaluate(f"() => {{ {axe} }}")
+    found = []
+    for view in VIEWS:
+        page.evaluate("(view) => { location.hash = `#/${view}`; }", view)
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(400)
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        found += [(view, each["id"], each["nodes"][0]["html"]) for each in result["violations"]
+                  if each["impact"] in ("serious", "critical")]
+    assert found == []
+
+
+def test_every_view_fits_a_phone(visit):
+    page = visit("listen", width=360, height=740)
+    for view in VIEWS:
+        page.evaluate("(view) => { location.hash = `#/${view}`; }", view)
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(200)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 360, f"{view} is {wide} pixels wide"
+    # All views can be reached with a thumb.
+    for link in page.locator("#nav a").all():
+        box = link.bounding_box()
+        assert box["y"] > 600 and box["height"] >= 44 and box["width"] >= 44
+
+
+def test_the_first_view_is_light(site, visit):
+    sizes = []
+
+    def count(response) -> None:
+        sizes.append(response.request.sizes()["responseBodySize"])
+
+    page = visit("file")
+    page.on("response", count)
+    page.reload()
+    page.wait_for_load_state("networkidle")
+    page.goto("about:blank")
+    fresh = site.browser.new_context()
+    first = fresh.new_page()
+    sizes.clear()
+    first.on("response", count)
+    first.goto(site.address)
+    first.wait_for_selector(".listen-button")
+    fresh.close()
+    assert 10_000 < sum(sizes) < MOST_BYTES
+    page.goto(f"{site.address}/#/file")
+    page.wait_for_selector("h1", state="attached")
+
+
+def test_colours_follow_the_system_until_they_are_chosen(visit):
+    def dark(page) -> bool:
+        red = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+        return int(red) < 60
+
+    page = visit("listen", theme="dark")
+    assert dark(page)
+    page.get_by_role("button", name="Colours").click()
+    assert not dark(page)
+    page.reload()
+    assert not dark(page)
+
+
+def test_the_keyboard_reaches_the_content(visit):
+    page = visit("library")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.get_by_role("link", name="To the content").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_the_page_is_fetched_once_and_asked_for_again_cheaply(site):
+    def get(path: str, **headers: str):
+        return urllib.request.urlopen(urllib.request.Request(f"{site.address}{path}", headers=headers))
+
+    with get("/page/app.js", **{"Accept-Encoding": "gzip"}) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["Cache-Control"] == "no-cache"
+        assert "script" in answer.headers["Content-Type"] and "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        tag = answer.headers["ETag"]
+    with pytest.raises(urllib.error.HTTPError) as unchanged:
+        get("/page/app.js", **{"Accept-Encoding": "gzip", "If-None-Match": tag})
+    assert unchanged.value.code == 304
+    for path in ("/page/", "/page/../page.py", "/page/nothing.js", "/page/%2e%2e/app.py"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(path)
+        assert refused.value.code == 404

@@ -1,0 +1,165 @@
+"""Who runs the server, or writes programs for it: keys and signing in, usage, jobs, the API explorer."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from contextlib import contextmanager
+
+from world import KNOWN, until
+
+
+@contextmanager
+def with_a_key(site, visit):
+    """A page that has made the first key and is signed in with it; (page, token). All keys end with it."""
+    page = visit("keys")
+    page.get_by_role("button", name="New key").click()
+    page.get_by_label("Name").fill("Head of music")
+    page.get_by_role("button", name="Make the key").click()
+    token = page.locator("dialog pre").first.inner_text()
+    page.get_by_role("button", name="I have copied them").click()
+    page.locator(".who").wait_for()
+    try:
+        yield page, token
+    finally:
+        keys = site.keys
+        for key in keys.list(revoked=False):
+            keys.revoke(key.id)
+
+
+def test_once_there_is_a_key_people_sign_in_with_it(site, visit):
+    with with_a_key(site, visit) as (page, token):
+        assert token.startswith("sp_") and page.locator(".who").inner_text() == "Head of music"
+        # The cookie is out of the reach of scripts, and alone it changes nothing.
+        assert page.evaluate("document.cookie") == "" and token not in page.evaluate("JSON.stringify(localStorage)")
+        refused = page.evaluate("fetch('v1/keys', {method: 'POST', headers: {'content-type': 'application/json'},"
+                                " body: '{\"name\": \"x\", \"scope\": \"admin\"}'}).then((answer) => answer.status)")
+        assert refused == 403
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("heading", name="Sign in").wait_for()
+        assert not page.locator("#nav").is_visible()
+        page.get_by_label("Token of your key").fill("sp_wrong")
+        page.get_by_role("button", name="Sign in").click()
+        assert "not known" in page.get_by_role("alert").inner_text()
+        page.get_by_label("Token of your key").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        page.locator(".who").wait_for()
+        # Keys for others, and their end.
+        page.get_by_role("link", name="Keys").click()
+        page.get_by_role("button", name="New key").click()
+        page.get_by_label("Name").fill("Player in the lobby")
+        page.get_by_role("button", name="Make the key").click()
+        page.get_by_role("button", name="I have copied them").click()
+        page.get_by_role("button", name="Revoke Player in the lobby").click()
+        page.get_by_role("button", name="Revoke", exact=True).click()
+        page.locator("tr.past", has_text="Player in the lobby").wait_for()
+
+
+def test_a_key_for_asking_alone_sees_no_buttons_that_change_something(site, visit):
+    with with_a_key(site, visit) as (page, _):
+        token = site.keys.create("Asker", "identify").token
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("Token of your key").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Library").click()
+        page.locator(".recordings tbody tr").first.wait_for()
+        assert page.get_by_role("link", name="Keys").count() == 0
+        assert page.get_by_role("button", name="Edit").count() == 0 and page.locator("#add-music").count() == 0
+
+
+def test_usage_is_shown_by_day_and_key(visit, site):
+    site.usage.note("", "a job of an hour", 3599.0)
+    page = visit("usage")
+    page.locator(".usage-chart svg rect").first.wait_for()
+    minutes = int(page.locator(".usage-chart .big").inner_text().replace(",", ""))
+    assert minutes >= 60
+    assert "This machine" in page.locator("table").inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    assert download.value.path().read_text().startswith("day,key,jobs,seconds,minutes")
+
+
+def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
+    job = site.jobs.submit({"type": "url", "url": "http://127.0.0.1:9/nothing-here.mp4"})
+    page = visit(f"jobs/{job.id}")
+    page.get_by_role("button", name="Cancel").or_(page.get_by_role("button", name="Try again")).wait_for()
+    if page.get_by_role("button", name="Cancel").count():
+        page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Try again").wait_for()
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    page.get_by_role("button", name="Cancelled").or_(page.get_by_role("button", name="Failed")).first.wait_for()
+    state = site.jobs.get(job.id).state
+    page.get_by_role("button", name=state.capitalize()).click()
+    page.get_by_role("link", name="nothing-here.mp4").first.wait_for()
+
+
+def test_a_request_like_tencents_is_signed_sent_and_called_back(site, visit, tmp_path):
+    with serving(site.files.broadcast.parent) as address, with_a_key(site, visit) as (page, _):
+        page.get_by_role("link", name="API", exact=True).click()
+        page.get_by_role("button", name="Make a key for trying").click()
+        until(page, "document.querySelector('input[name=secretKey]').value.length > 20")
+        page.get_by_label("Address of the audio or video").fill(f"{address}/heard.wav")
+        page.get_by_label("SessionContext").evaluate("(field) => { field.value = 'from the page'; }")
+        assert "curl" in page.get_by_role("region", name="the request").inner_text()
+        page.get_by_role("button", name="Python SDK").click()
+        code = page.get_by_role("region", name="the request").inner_text()
+        compile(code, "shown", "exec")
+        assert "ProcessMediaRequest" in code and "mps_client" in code
+        page.get_by_role("button", name="Sign and send").click()
+        assert "WorkflowTask" in page.get_by_role("region", name="the response").inner_text()
+        callback = page.get_by_role("region", name="the callback", exact=True)
+        callback.wait_for()
+        assert KNOWN[2].title in callback.inner_text() and '"Sign"' in callback.inner_text()
+        assert "from the page" in callback.inner_text()
+        page.get_by_role("button", name="Ask for its details").click()
+        page.get_by_text('"Status": "FINISH"').first.wait_for()
+        # The job's own page tells of the delivery, and sends it again.
+        page.get_by_role("link", name="Jobs", exact=True).click()
+        page.get_by_role("link", name="heard.wav").first.click()
+        page.locator(".attempts li").first.wait_for()
+        page.get_by_role("button", name="Send again").click()
+        page.get_by_role("button", name="Send", exact=True).click()
+        page.locator(".chip", has_text="waiting").or_(page.locator(".attempts li").nth(1)).first.wait_for()
+
+
+def test_any_request_of_the_rest_api_can_be_tried(site, visit):
+    page = visit("explorer/rest")
+    page.get_by_label("Request").select_option("GET /v1/recordings")
+    page.get_by_label("q (optional)").fill(KNOWN[1].title)
+    page.get_by_role("button", name="Python").click()
+    code = page.get_by_role("region", name="the request").inner_text()
+    compile(code, "shown", "exec")
+    assert "/v1/recordings?q=" in code
+    page.get_by_role("button", name="Send").click()
+    assert KNOWN[1].artist in page.get_by_role("region", name="the response").inner_text()
+
+
+def test_signatures_are_those_of_the_specification(visit):
+    page = visit("explorer/tencent")
+    signed = page.evaluate("""async () => {
+      const { signed } = await import('/page/explorer/tc3.js');
+      return signed({ action: 'DescribeTaskDetail', body: '{"TaskId": "1-WorkflowTask-abc"}', host: '127.0.0.1:8080',
+                      secretId: 'AKIDlocal', secretKey: 'localsecret', now: 1700000000 });
+    }""")
+    assert signed["Authorization"].endswith("Signature=751e0af3feb563a95e2903c28ff30dbd9e2a5d9e255119eb5f9ab974e2013d05")
+
+
+@contextmanager
+def serving(folder):
+    """A file server of somebody's."""
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, directory=str(folder), **kwargs)
+
+        def log_message(self, *args) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
