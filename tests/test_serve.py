@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from commandline import assert_one_line, really_run
+from conftest import environment
 from service import Receiver
 
 from lab import synth
@@ -44,7 +44,7 @@ def serve(library: Path, *arguments: str, **environ: str) -> Iterator[Server]:
     with log.open("ab") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "songprint", "--json", "--library", str(library), "serve", "--port", "0",
-             *arguments], stdout=subprocess.PIPE, stderr=said, env=os.environ | environ)
+             *arguments], stdout=subprocess.PIPE, stderr=said, env=environment() | environ)
     try:
         line = process.stdout.readline()
         assert line, log.read_text()

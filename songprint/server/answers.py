@@ -18,7 +18,8 @@ from songprint.server.service import Service
 RecordingId = Annotated[int, Path(ge=1, le=shapes.MOST_ID, description="The recording's id.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 
-_TOLD = {401: "No key, or one that is not known.", 403: "The key has not the right to do this.",
+_TOLD = {400: "It is not complete, or not what its Content-Type says.",
+         401: "No key, or one that is not known.", 403: "The key has not the right to do this.",
          404: "There is no such thing.", 409: "It cannot be done as things are.", 413: "Too large, or too long.",
          415: "The body is not of the type that is expected.", 422: "It cannot be understood.",
          429: "Too often; `Retry-After` says when to come again.",
