@@ -130,7 +130,7 @@ class LightScan:
     """In the place of a library: the catalogue is real, a scan is a number of short rests."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self.store = SimpleNamespace(catalog=catalog, settings=Settings())
+        self.store = SimpleNamespace(catalog=catalog, path=catalog.folder, settings=Settings())
 
     def scan(self, source: Path, *, on_progress: Callable) -> Timeline:
         assert Path(source).stat().st_size > 0
@@ -197,6 +197,7 @@ def torture(folder: Path, *, jobs_count: int, kills: int, database: str = "", wo
         while killed.total() < kills:
             # As many kills as jobs ended, so that they meet the work wherever it stands.
             while killed.total() > kills * (ended() + 5) / jobs_count:
+                _check_alive(running)
                 time.sleep(0.02)
             time.sleep(dice.uniform(0, 0.2))
             name = dice.choice(list(tasks))
@@ -225,6 +226,13 @@ def torture(folder: Path, *, jobs_count: int, kills: int, database: str = "", wo
             process.join()
         receiver.close()
         catalog.close()
+
+
+def _check_alive(running: dict[str, BaseProcess]) -> None:
+    """RuntimeError if a process ended by itself with an error: then there is nothing to wait for."""
+    for name, process in running.items():
+        if process.exitcode:
+            raise RuntimeError(f"{name} ended by itself, with status {process.exitcode}")
 
 
 def _freeze(process: BaseProcess) -> threading.Timer:
