@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -23,9 +23,11 @@ from songprint.server.service import Service
 router = APIRouter(prefix="/v1", tags=["review"])
 
 Position = Annotated[int, Path(ge=0, le=1_000_000, description="Its place in the list, from 0.")]
+Part = Annotated[Literal["segments", "gaps"], Path(description="Of which list.")]
 Points = Annotated[int, Query(ge=1, le=20_000, description="Parts into which the stretch is divided.")]
 Start = Annotated[float, Query(ge=0, le=1e6, description="Seconds.")]
 End = Annotated[float | None, Query(gt=0, le=1e6, description="Seconds; left out: the end.")]
+_NAMES = {"segments": verdicts.SEGMENT, "gaps": verdicts.GAP}
 LONGEST_CUT = 1200.0        # seconds of a gap that are added as one recording
 
 
@@ -68,30 +70,34 @@ async def recording_peaks(request: Request, caller: needs("identify"), recording
     return answers.cached(request, drawn)
 
 
-@router.post("/jobs/{job_id}/segments/{position}/verdict", response_model=shapes.Verdict,
+@router.post("/jobs/{job_id}/{part}/{position}/verdict", response_model=shapes.Verdict,
              responses=answers.problems(404, 409))
-async def judge_segment(request: Request, caller: needs("write"), job_id: JobId, position: Position,
-                        opinion: shapes.Opinion) -> Response:
-    """Accept a segment, reject it, or say which recording it is. A later verdict replaces an earlier one."""
+async def judge(request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position,
+                opinion: shapes.Opinion) -> Response:
+    """Accept a segment, reject it, or say which recording it is; of a gap only that can be said. A later verdict
+    replaces an earlier one."""
     service = service_of(request)
-    _part(await job_of(service, caller, job_id), "segments", position)
+    _part(await job_of(service, caller, job_id), part, position)
+    if part == "gaps" and opinion.verdict != verdicts.CORRECT:
+        raise Problem(422, "invalid_request", "verdict: of a gap it can only be said which recording it is (correct)")
     if (opinion.verdict == verdicts.CORRECT) != (opinion.recording is not None):
         raise Problem(422, "invalid_request", "recording: needed with the verdict correct, and with no other")
     if opinion.recording is not None:
         await run_in_threadpool(service.library.recording, opinion.recording)
     said = await run_in_threadpool(
-        service.verdicts.say, job_id, verdicts.SEGMENT, position, opinion.verdict, recording_id=opinion.recording,
+        service.verdicts.say, job_id, _NAMES[part], position, opinion.verdict, recording_id=opinion.recording,
         note=opinion.note, key_id=caller.id)
     return Json(verdicts.verdict_object(said))
 
 
-@router.delete("/jobs/{job_id}/segments/{position}/verdict", status_code=204, responses=answers.problems(404))
-async def take_back(request: Request, caller: needs("write"), job_id: JobId, position: Position) -> Response:
+@router.delete("/jobs/{job_id}/{part}/{position}/verdict", status_code=204, responses=answers.problems(404))
+async def take_back(request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position
+                    ) -> Response:
     """Take a verdict back."""
     service = service_of(request)
     await job_of(service, caller, job_id)
-    if not await run_in_threadpool(service.verdicts.take_back, job_id, verdicts.SEGMENT, position):
-        raise Problem(404, "no_verdict", "nobody has said anything of this segment")
+    if not await run_in_threadpool(service.verdicts.take_back, job_id, _NAMES[part], position):
+        raise Problem(404, "no_verdict", "nobody has said anything of it")
     return Response(status_code=204)
 
 

@@ -23,7 +23,7 @@ from songprint.server.app import create_app
 from songprint.usage import Usage
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 60_000           # milliseconds: a machine of the continuous integration is slow
+PATIENCE = 120_000          # milliseconds: machines of a continuous integration may be busy
 LATELY = 20.0               # seconds in which a server that is told to stop has stopped
 
 # What a page that breaks the policy, or that does something else than it says, is caught at.

@@ -76,7 +76,7 @@ def test_recordings_are_linked_to_one_work(site, visit, added):
     for title in (added.title, other.title):
         page.get_by_role("checkbox", name=f"Choose {title}").check()
     page.get_by_role("button", name="Link to one work").click()
-    page.get_by_label("Work").fill("T0123456789")
+    page.get_by_role("textbox", name="Work").fill("T0123456789")
     page.get_by_role("button", name="Link", exact=True).click()
     row(page, added.title).locator(".work").wait_for()
     assert {site.library.recording(each.id).tags.work for each in (added, other)} == {"T0123456789"}

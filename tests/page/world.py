@@ -33,7 +33,7 @@ class Files:
     text: Path                      # no audio
 
 
-def until(page, expression: str, patience: float = 60.0) -> None:
+def until(page, expression: str, patience: float = 120.0) -> None:
     """Wait for an expression of JavaScript to be true. (Playwright's own way to wait needs what our policy forbids.)"""
     end = time.monotonic() + patience
     while not page.evaluate(f"() => Boolean({expression})"):

@@ -28,11 +28,17 @@ function place() {
   return { name: VIEWS[name] ? name : "listen", path: rest.filter(Boolean), query: new URLSearchParams(query) };
 }
 
+/** A job has a view of its own; its callbacks are all that stands beside it. */
+function moduleOf(shown, path) {
+  if (shown !== "jobs" || !path.length) return shown;
+  return path[0] === "callbacks" ? "callbacks" : "job";
+}
+
 async function show({ focus = true } = {}) {
   const mine = ++turn;
   const { name, path, query } = place();
   const shown = session.signedIn ? name : "sign-in";
-  const module = await import(shown === "jobs" && path.length ? "./views/job.js" : `./views/${shown}.js`);
+  const module = await import(`./views/${moduleOf(shown, path)}.js`);
   if (mine !== turn) return;
   leave();
   leave = () => {};

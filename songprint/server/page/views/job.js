@@ -2,12 +2,13 @@
 
 import { Player } from "../audio/player.js";
 import { fill, h, icon } from "../dom.js";
-import { asked, button, chip, empty, hue, note, progress, stateChip, tell, trying } from "../parts.js";
+import { button, chip, empty, hue, note, progress, stateChip, tell, trying } from "../parts.js";
 import { address, follow, may, read, send } from "../service.js";
 import { Chart } from "../timeline/chart.js";
 import { Detail } from "../timeline/detail.js";
 import { items, named, titleOf } from "../timeline/plan.js";
 import { artists, clock, duration, KINDS, many, moment, percent } from "../words.js";
+import { deliveryCard, resend } from "./callbacks.js";
 import { inputName } from "./jobs.js";
 
 const FORMATS = {
@@ -337,53 +338,15 @@ async function waveform(chart, path, length, signal) {
 async function deliveries(path, below, signal) {
   const { items: owed } = await read(`${path}/deliveries`, { signal });
   if (!owed.length) return;
-  const states = { delivered: "good", waiting: "warn", sending: "accent", "given up": "bad" };
-  const resend = () =>
-    asked("Send the callbacks again?", h("p", {}, "They are sent now, and again until they arrive."), {
-      yes: "Send",
-      onYes: async () => {
-        await send("POST", `${path}/deliveries`);
-        await deliveries(path, below, signal);
-      },
-    });
+  const again = () => resend(path, () => deliveries(path, below, signal));
   fill(
     below,
     h(
       "div",
       { class: "row between" },
       h("h2", {}, "Callbacks"),
-      may("write") && button("Send again", resend, { sign: "send", kind: "compact" }),
+      may("write") && button("Send again", again, { sign: "send", kind: "compact" }),
     ),
-    owed.map((delivery) =>
-      h(
-        "div",
-        { class: "card stack" },
-        h(
-          "div",
-          { class: "row between" },
-          h("span", { class: "mono wrap grow" }, delivery.url),
-          chip(delivery.state, states[delivery.state]),
-        ),
-        delivery.attempts.length
-          ? h(
-              "ol",
-              { class: "attempts small" },
-              delivery.attempts.map((attempt) =>
-                h(
-                  "li",
-                  { class: "row" },
-                  h("span", { class: "soft number" }, moment(attempt.at)),
-                  attempt.error ? chip(attempt.status ?? "No answer", "bad") : chip(attempt.status ?? "OK", "good"),
-                  h(
-                    "span",
-                    { class: "soft wrap grow" },
-                    attempt.error ?? `answered after ${attempt.elapsed.toFixed(2)} s`,
-                  ),
-                ),
-              ),
-            )
-          : h("p", { class: "small soft" }, "Not sent yet"),
-      ),
-    ),
+    owed.map((delivery) => deliveryCard(delivery)),
   );
 }

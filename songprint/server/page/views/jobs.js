@@ -19,6 +19,7 @@ export async function show(main, { query, signal }) {
     head(
       "Jobs",
       "Long recordings, and the songs in them.",
+      h("a", { class: "button", href: "#/jobs/callbacks" }, "Callbacks"),
       h("a", { class: "button main", href: "#/file" }, "New job"),
     ),
     h(
