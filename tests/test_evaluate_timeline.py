@@ -40,7 +40,7 @@ def figures(text, row):
 
 
 def told(programme, timeline):
-    return evaluate_timeline.text("command", 4, [Outcome(programme, Scanned(timeline, 250.0, 24.0))])
+    return evaluate_timeline.text("command", 4, [Outcome(programme, Scanned(timeline, 250.0, timeline.duration / 50))])
 
 
 def test_a_perfect_timeline_has_perfect_figures(programme):

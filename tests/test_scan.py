@@ -221,3 +221,29 @@ def test_a_scan_in_a_thread_is_a_scan(library, tmp_path):
     thread.start()
     thread.join()
     assert near(told(found[0]), [("Song 01", 0, 20)])
+
+
+def test_unknown_music_has_the_same_number_wherever_it_comes_again(library, tmp_path):
+    monday = programme(tmp_path, cut(99, 0, 20), silence(5), cut(1, 0, 20), silence(5), cut(98, 0, 20), silence(5),
+                       cut(99, 0, 20))
+    music = [gap for gap in library.scan(monday).gaps if gap.sound is Sound.MUSIC]
+    first, other, again = [gap.unknown for gap in music]
+    assert first == again != other
+    tuesday = toy.write(tmp_path / "tuesday.wav", np.concatenate([silence(5), cut(98, 0, 20)]))
+    assert library.scan(tuesday).gaps[-1].unknown == other
+    assert [(each.id, len(each.occurrences)) for each in library.unknown()] == [(first, 2), (other, 2)]
+    assert [gap.unknown for gap in library.scan(tuesday, find_unknown=False).gaps] == [None, None]
+
+
+def test_scanning_the_same_file_again_is_no_other_occurrence(library, tmp_path):
+    file = programme(tmp_path, cut(99, 0, 20), silence(5))
+    assert library.scan(file).gaps[0].unknown == library.scan(file).gaps[0].unknown
+    assert [len(each.occurrences) for each in library.unknown()] == [1]
+
+
+def test_unknown_music_that_was_named_is_found_from_then_on(library, tmp_path):
+    file = programme(tmp_path, silence(5), cut(99, 0, 20), silence(5))
+    number = library.scan(file).gaps[1].unknown
+    library.add_unknown(number, title="Found")
+    assert near(told(library.scan(file)), [("Found", 5, 25)])
+    assert library.unknown() == []

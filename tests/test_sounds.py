@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import toy
 
-from lab import degrade, synth
+from lab import degrade, synth, train_sounds
 from songprint import sounds
 from songprint.sounds import SAMPLE_RATE, SoundMeter, classify
 from songprint.types import Sound
@@ -86,9 +86,7 @@ def test_a_single_odd_second_changes_nothing():
     assert sounds.likeliest(odd[3:4]).tolist() == [1]
 
 
-def test_speech_and_what_is_louder_decide(random):
-    """Voices are made of pulses that glide and pause; music under them counts when it is near."""
-    train_sounds = pytest.importorskip("lab.train_sounds")
+def test_clips_to_learn_from_are_what_their_names_say(random):
     assert train_sounds.label("music, under speech 5 to 10 dB louder") is MUSIC
     assert train_sounds.label("speech, over faint music") is SPEECH
     material = train_sounds.Material([toy.song(seed, 20.0) for seed in range(3)],
@@ -104,8 +102,6 @@ def test_speech_and_what_is_louder_decide(random):
 def test_training_learns_to_tell_them_apart(random):
     """On a small scale: tones against noise."""
     pytest.importorskip("torch", reason="training needs PyTorch: make lab")
-    from lab import train_sounds
-
     pulses = [np.repeat(random.random(40) > 0.5, 400).astype(np.float32) * random.standard_normal(16_000)
               for _ in range(3)]
     material = train_sounds.Material([toy.song(seed, 20.0) for seed in range(4)],
