@@ -29,11 +29,14 @@ LATELY = 20.0               # seconds in which a server that is told to stop has
 # What a page that breaks the policy, or that does something else than it says, is caught at.
 WATCH = """
 window.violations = [];
-document.addEventListener('securitypolicyviolation', (event) => window.violations.push(event.violatedDirective + ' ' + event.blockedURI));
+document.addEventListener('securitypolicyviolation', (event) => {
+  window.violations.push(`${event.violatedDirective} ${event.blockedURI}`);
+});
 window.starts = [];
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (when, offset, ...more) {
-  window.starts.push({ when, offset, samples: Array.from(this.buffer.getChannelData(0)).filter((_, at) => at % 40 === 0), rate: this.buffer.sampleRate / 40 });
+  const samples = Array.from(this.buffer.getChannelData(0)).filter((_, at) => at % 40 === 0);
+  window.starts.push({ when, offset, samples, rate: this.buffer.sampleRate / 40 });
   return start.call(this, when, offset, ...more);
 };
 """

@@ -22,7 +22,8 @@ DROP = """([name, type, bytes]) => {
   const data = new DataTransfer();
   data.items.add(new File([Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0))], name, { type }));
   for (const kind of ['dragenter', 'dragover', 'drop'])
-    document.querySelector('main').dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+    document.querySelector('main').dispatchEvent(
+      new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
 }"""
 
 
@@ -112,9 +113,13 @@ def test_a_cover_shows_how_it_corresponds(visit, job):
     assert f"{HIGHER} semitones higher" in detail.inner_text()
     page.wait_for_selector(".similarity[aria-label^='Along the path']")
     drawn = page.evaluate("""() => {
-      const canvas = document.querySelector('.similarity'), { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const canvas = document.querySelector('.similarity');
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
       let reds = 0, shades = new Set();
-      for (let at = 0; at < data.length; at += 4) { if (data[at] > data[at + 1] + 60) reds += 1; shades.add(data[at + 1] >> 5); }
+      for (let at = 0; at < data.length; at += 4) {
+        if (data[at] > data[at + 1] + 60) reds += 1;
+        shades.add(data[at + 1] >> 5);
+      }
       return { reds, shades: shades.size };
     }""")
     assert drawn["reds"] > 40 and drawn["shades"] >= 6

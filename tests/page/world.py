@@ -55,7 +55,8 @@ def make(folder: Path) -> Files:
     text.write_text("no music at all, but quite a few words " * 20)
     return Files(
         music=music, broadcast=_film(folder / "Evening show.mp4", np.concatenate(pieces)),
-        heard=_wav(folder / "heard.wav", heard), unheard=_wav(folder / "unheard.wav", synth.render(invent(102), seed=2)[:_at(25)]),
+        heard=_wav(folder / "heard.wav", heard),
+        unheard=_wav(folder / "unheard.wav", synth.render(invent(102), seed=2)[:_at(25)]),
         new=_written(folder / "new.flac", synth.render(TUNES[5], seed=1)[:_at(LENGTH)], TUNES[5]), text=text)
 
 
