@@ -16,6 +16,7 @@ from songprint import resuming
 from songprint.config import Settings
 from songprint.errors import AudioError
 from songprint.library import Library
+from songprint.matching.courses import Course, Hit
 from songprint.scan import Scanner
 from songprint.types import Kind, Sound
 
@@ -247,3 +248,12 @@ def test_unknown_music_that_was_named_is_found_from_then_on(library, tmp_path):
     library.add_unknown(number, title="Found")
     assert near(told(library.scan(file)), [("Found", 5, 25)])
     assert library.unknown() == []
+
+
+def test_hits_at_the_very_same_moment_make_a_course():
+    """As when the last seconds are looked at out of turn: no straight line goes through them, and the best one counts."""
+    sure, unsure = (Hit(7, 10.0, 18.0, place, speed, 0.0, 0.9, logit)
+                    for place, speed, logit in ((30.0, 1.04, 5.0), (30.2, 1.0, 1.0)))
+    course = Course((unsure, sure, unsure, unsure))
+    assert course.speed == 1.04
+    assert course.places(np.array([14.0, 15.0])) == pytest.approx([30.0, 31.04], abs=0.3)

@@ -150,18 +150,15 @@ class Course:
     @cached_property
     def _line(self) -> np.ndarray:
         """Slope and level of the straight line through the hits; those far off weigh nothing."""
-        if len(self.hits) == 1:
-            hit = self.hits[0]
-            return np.array([hit.speed, hit.place - hit.speed * hit.middle])
         middles, places, weights = self._points
+        if middles[-1] - middles[0] < WINDOW:          # too near each other to tell the speed better than one does
+            best = max(self.hits, key=lambda hit: hit.logit)
+            return np.array([best.speed, best.place - best.speed * best.middle])
         origin = middles.mean()
         for _ in range(3):
             slope, level = np.polyfit(middles - origin, places, 1, w=np.sqrt(weights))
             off = np.abs(places - slope * (middles - origin) - level)
             weights = self._points[2] / (1 + (off / max(STRAIGHT, float(np.median(off)))) ** 2)
-        if middles[-1] - middles[0] < WINDOW:          # too near each other to tell the speed better than one does
-            best = max(self.hits, key=lambda hit: hit.logit)
-            return np.array([best.speed, best.place - best.speed * best.middle])
         return np.array([slope, level - slope * origin])
 
     @cached_property
