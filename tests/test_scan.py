@@ -251,7 +251,7 @@ def test_unknown_music_that_was_named_is_found_from_then_on(library, tmp_path):
 
 
 def test_hits_at_the_very_same_moment_make_a_course():
-    """As when the last seconds are looked at out of turn: no straight line goes through them, and the best one counts."""
+    """As when the last seconds are looked at out of turn: no line goes through them, and the best one counts."""
     sure, unsure = (Hit(7, 10.0, 18.0, place, speed, 0.0, 0.9, logit)
                     for place, speed, logit in ((30.0, 1.04, 5.0), (30.2, 1.0, 1.0)))
     course = Course((unsure, sure, unsure, unsure))
