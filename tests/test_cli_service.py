@@ -151,7 +151,7 @@ def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(t
 
         def failed() -> str:
             upload.write_text("no music")
-            job = jobs.wait(jobs.submit({"type": "file", "path": str(upload), "name": "notes.mp3"}).id, 60)
+            job = jobs.wait(jobs.submit({"type": "file", "path": str(upload), "name": "notes.mp3"}).id, 180)
             return f"{job.state}: {job.error_code}"
 
         process = subprocess.Popen([sys.executable, "-m", "songprint", "--library", library, "worker"], text=True,
