@@ -190,6 +190,18 @@ def test_an_unknown_stretch_is_named_added_and_recognised_from_then_on(world):
     assert "lie in the gap" in problem(wrong, 422, "invalid_request")
 
 
+def test_a_gap_may_be_said_to_be_a_recording_that_is_known_and_that_can_be_taken_back(world):
+    job_id = world.finished(timeline_of(world))
+    address = f"/v1/jobs/{job_id}/gaps/0/verdict"
+    problem(world.client.post(address, json={"verdict": "reject"}), 422, "invalid_request")
+    said = world.client.post(address, json={"verdict": "correct", "recording": 3}).json()
+    assert (said["part"], said["position"], said["recording_id"]) == ("gap", 0, 3)
+    corrected = world.client.get(f"/v1/jobs/{job_id}/export?corrected=true").json()
+    assert [each["recording"]["id"] for each in corrected["segments"]][1] == 3 and corrected["gaps"] == []
+    assert world.client.delete(address).status_code == 204
+    assert world.client.get(f"/v1/jobs/{job_id}").json()["verdicts"] == []
+
+
 def test_what_is_no_longer_kept_cannot_be_heard(world):
     job_id = world.finished(timeline_of(world))
     for what in ("audio", "peaks"):
