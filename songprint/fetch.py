@@ -99,7 +99,7 @@ def check(url: str, rules: Rules) -> Place:
         raise FetchError(f"the URL is refused: {error}", "input_refused") from error
     if place.address is not None:
         _check_address(place, place.address, rules)
-    elif not (_fits_port(place, rules) or HostList(rules.allow_hosts).entries):    # its address may be on the list
+    elif not (_fits_port(place, rules) or HostList(rules.allow_hosts).may_name(place.host, place.port)):
         raise _wrong_port(place)
     return place
 

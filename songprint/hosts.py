@@ -135,6 +135,10 @@ class HostList:
         """Whether an entry names the host, or the address that it has."""
         return any(self._fits(entry, host, address) for entry in self._at(port))
 
+    def may_name(self, host: str, port: int) -> bool:
+        """Whether `names` may be true of a host whose address is not known yet."""
+        return any(_network(entry) is not None or fnmatchcase(host, entry) for entry in self._at(port))
+
     def names_exactly(self, port: int, address: Address) -> bool:
         """Whether an entry is this address itself, no network around it."""
         return any(network is not None and network.num_addresses == 1 and unwrapped(address) in network

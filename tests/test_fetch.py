@@ -152,6 +152,16 @@ def test_inputs_and_callbacks_have_lists_of_their_own():
     assert refused(lambda: fetch.check(f"http://{PUBLIC}:25/", callbacks))
 
 
+@pytest.mark.parametrize(("entry", "deferred"), [
+    ("10.0.0.0/8", True), ("*.lan", True), ("10.0.0.1:25", True), ("10.0.0.1:8080", False), ("*.home", False)])
+def test_an_unusual_port_is_refused_at_once_unless_the_address_may_be_on_the_list(entry, deferred):
+    rules = Rules(allow_hosts=(entry,))
+    if deferred:
+        assert fetch.check("http://nas.lan:25/", rules).port == 25
+    else:
+        assert "port 25" in str(refused(lambda: fetch.check("http://nas.lan:25/", rules)))
+
+
 LOOPBACK = [
     "http://127.0.0.1/", "http://127.0.0.1:22/", "http://127.1/", "http://127.0.1/", "http://2130706433/",
     "http://0x7f000001/", "http://0x7f.0.0.1/", "http://0177.0.0.1/", "http://017700000001/", "http://127.0.0.1./",
