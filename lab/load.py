@@ -35,7 +35,8 @@ from songprint import audio
 from songprint.ingest import find
 
 CLIP = 10.0             # seconds
-CLIPS = 100             # different ones
+CLIPS = 100             # different ones,
+OF_A_FILE = 5           # so many of each file, at least
 RATE = synth.SAMPLE_RATE
 
 
@@ -118,16 +119,18 @@ def post(connection: http.client.HTTPConnection, token: str, clip: bytes) -> tup
 
 
 def cut(music: Path, count: int, folder: Path) -> list[bytes]:
-    """Clips of CLIP seconds from anywhere in the music, as FLAC."""
+    """Clips of CLIP seconds from anywhere in the music, as FLAC: several of each of a few files."""
     chosen = random.Random(1)
     files = sorted(find([music])[0])
+    files = chosen.sample(files, min(len(files), count // OF_A_FILE))
     clips = []
-    while len(clips) < count:
-        samples = audio.load(chosen.choice(files), RATE)
-        start = chosen.uniform(0, max(0.0, len(samples) / RATE - CLIP))
-        path = folder / "clip.flac"
-        synth.write(path, samples[round(start * RATE):round((start + CLIP) * RATE)])
-        clips.append(path.read_bytes())
+    for file in files:
+        samples = audio.load(file, RATE)
+        for _ in range(count // len(files)):
+            start = chosen.uniform(0, max(0.0, len(samples) / RATE - CLIP))
+            path = folder / "clip.flac"
+            synth.write(path, samples[round(start * RATE):round((start + CLIP) * RATE)])
+            clips.append(path.read_bytes())
     return clips
 
 
