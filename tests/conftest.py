@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import servers
 import toy
+from children import environment
 from commandline import use_toy_encoder
 
 import songprint
@@ -146,10 +147,3 @@ def run_python() -> Callable[..., str]:
                               env=environment(), timeout=60).stdout
 
     return run
-
-
-def environment() -> dict[str, str]:
-    """The environment for a child that imports the package and the toys."""
-    tests = Path(__file__).parent
-    paths = [str(tests.parent), str(tests), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

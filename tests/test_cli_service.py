@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from children import environment
 from commandline import assert_one_line, json_lines, run
-from conftest import environment
 from service import CALLBACK, URL
 
 from songprint.audit import Audit

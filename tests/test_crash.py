@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import servers
 import toy
-from conftest import environment
+from children import environment
 
 import songprint
 from songprint.library import Library

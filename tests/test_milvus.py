@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import toy
-from conftest import environment
+from children import environment
 
 from songprint.address import MilvusAddress
 from songprint.config import Settings

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from children import environment
 from commandline import assert_one_line, really_run
-from conftest import environment
 from service import Receiver
 
 from lab import synth

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfiles
-from conftest import environment
+from children import environment
 
 from lab import degrade, synth
 from lab.tunes import TUNES, invent

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import environment
+from children import environment
 from service import URL, FakeScan, Receiver, let_pass, post
 
 import songprint
