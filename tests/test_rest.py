@@ -204,7 +204,7 @@ def test_a_recording_is_played_whole_in_parts_and_as_a_stretch(world):
     assert (part.status_code, part.content) == (206, sent[100:200])
     stretch = world.client.get(f"{address}?start=1.5&duration=2")
     assert stretch.headers["content-type"] == "audio/wav" and len(stretch.content) == 44 + 2 * 2 * 44100
-    assert "ends at" in problem(world.client.get(f"{address}?start=100"), 422, "unreadable_audio")
+    assert len(world.client.get(f"{address}?start=100").content) < 50       # behind the end nothing is heard
     (world.library.path / RECORDINGS / added["source"]).unlink()
     problem(world.client.get(address), 404, "no_audio")
 
