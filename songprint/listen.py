@@ -31,6 +31,7 @@ from songprint.streams.pipe import Pipe
 from songprint.types import Interval, Segment, Timeline
 
 BLOCK_SECONDS = 1.0
+LOOK_SECONDS = 2.0              # between two looks at what the ears have found: each searches the last seconds anew
 STALL = 10.0                    # seconds without a byte after which a stream is connected again
 SAME_PLACE = 10.0               # seconds by which the start of a song may move while more of it is heard
 DOUBT_SECONDS = 60.0            # after which a song that is no longer heard and never settled was none
@@ -80,10 +81,11 @@ class Listener:
         self._reached = 0.0                                 # position up to which there was sound
         self._ears: Ears | None = None
         self._spare: Ears | None = new_ears()               # what they need is loaded before the sound comes
-        self._samples = 0                                   # that the scanner has heard
-        self._places: list[tuple[float, float]] = []        # (second of the scanner, what to add for the position)
+        self._samples = 0                                   # that the ears have heard
+        self._looked = 0.0                                  # second of the ears up to which news were asked for
+        self._places: list[tuple[float, float]] = []        # (second of the ears, what to add for the position)
         self._open: list[_Open] = []
-        self._settled: list[Segment] = []                   # by this scanner, at positions
+        self._settled: list[Segment] = []                   # by these ears, at positions
 
     @property
     def position(self) -> float:
@@ -114,6 +116,9 @@ class Listener:
         if behind > BEHIND_SECONDS:                         # the stream paused without breaking
             self._places.append((self.heard, self._places[-1][1] + behind))
         self._reached = self._position(self.heard)
+        if self.heard - self._looked < LOOK_SECONDS:
+            return
+        self._looked = self.heard
         yield from self._news(self._ears.settled(), self._ears.current())
         if self.heard > (EARS_SECONDS_AT_MOST if self._open else EARS_SECONDS):
             yield from self._finish_ears()
@@ -126,7 +131,7 @@ class Listener:
 
     def _take_fresh_ears(self, position: float) -> None:
         self._ears, self._spare = self._spare or self._new_ears(), None
-        self._samples, self._settled = 0, []
+        self._samples, self._looked, self._settled = 0, 0.0, []
         self._places = [(0.0, position)]
 
     def _finish_ears(self) -> Iterator[Event]:
@@ -166,7 +171,7 @@ class Listener:
         return any(_same(segment, settled, -1.0) for settled in self._settled)
 
     def _placed(self, segment: Segment) -> Segment:
-        """The scanner's seconds become positions."""
+        """The ears' seconds become positions."""
         heard = Interval(self._position(segment.heard.start), self._position(segment.heard.end))
         return replace(segment, heard=heard)
 

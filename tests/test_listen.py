@@ -86,6 +86,7 @@ def tuned_in(url: str, *, until: int, **more: object) -> list[Event]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr("songprint.listen.FIRST_DELAY", 0.05)
+    monkeypatch.setattr("songprint.listen.LOOK_SECONDS", 1.0)
 
 
 # What a listener tells
