@@ -211,7 +211,7 @@ def test_a_recording_too_large_for_the_server_is_refused_with_what_to_set(tmp_pa
 
 
 @ON_SERVERS
-def test_a_connection_that_broke_is_replaced(tmp_path, database_url, random):
+def test_a_connection_that_broke_is_replaced(tmp_path, database_url, random, caplog):
     with opened(tmp_path, database_url, create=True) as catalog:
         recording = add(catalog, random)
         hang_up(database_url)
@@ -221,6 +221,7 @@ def test_a_connection_that_broke_is_replaced(tmp_path, database_url, random):
             hang_up(database_url)
             connection.execute(text("SELECT 1"))
         assert catalog.recordings() == [recording]
+    assert "Traceback" not in caplog.text
 
 
 def hang_up(url: str) -> None:

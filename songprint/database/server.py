@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import ClassVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from songprint.address import DatabaseAddress
@@ -69,9 +69,12 @@ class ServerDatabase(ABC):
             raise MissingExtra(f"the database {self.name} needs the package {self.driver}:"
                                f" pip install 'songprint[{self.extra}]'") from error
         self._engine = create_engine(
-            self.dialect, creator=self._connect, poolclass=QueuePool, pool_pre_ping=True, pool_size=KEPT,
-            max_overflow=MOST - KEPT, pool_timeout=busy_timeout)
+            self.dialect, creator=self._connect, poolclass=QueuePool, pool_size=KEPT, max_overflow=MOST - KEPT,
+            pool_timeout=busy_timeout, pool_logging_name="songprint")
+        event.listen(self._engine, "checkout", self._check)
         event.listen(self._engine, "begin", self._begin)
+        # A connection that broke cannot be closed in form, which nobody has to know.
+        logging.getLogger("sqlalchemy.pool.impl.QueuePool.songprint").setLevel(logging.CRITICAL)
         self._writer: Engine = self._engine.execution_options(writes=True)
         try:
             self._look()
@@ -169,6 +172,18 @@ class ServerDatabase(ABC):
     @abstractmethod
     def _remedy(self, trouble: Trouble, error: BaseException) -> str:
         """What to do about a MISSING database, and about what was TOO_LARGE."""
+
+    def _check(self, connection: object, *_: object) -> None:
+        """One that broke while nobody used it is replaced, and all that were opened before with it.
+
+        SQLAlchemy's own check does not know the bare errors of sockets that pg8000 lets through.
+        """
+        try:
+            cursor = connection.cursor()
+            cursor.execute("SELECT 1")
+            cursor.close()
+        except (self._driver.Error, OSError) as error:
+            raise InvalidatePoolError from error
 
     def _begin(self, connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
