@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,6 +57,11 @@ class Site:
     jobs: Jobs
     usage: Usage
 
+    def asks(self, path: str) -> dict:
+        """What the server says, without the page."""
+        with urllib.request.urlopen(f"{self.address}{path}") as answer:
+            return json.load(answer)
+
     def hears(self, wav: Path) -> None:
         """From now on the microphone hears this."""
         shutil.copy(wav, self.microphone)
@@ -88,6 +95,19 @@ def site(tmp_path_factory) -> Iterator[Site]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def job(site) -> str:
+    """The id of a job that has scanned the broadcast."""
+    sent = urllib.request.Request(f"{site.address}/v1/jobs", site.files.broadcast.read_bytes(), {
+        "content-type": "video/mp4", "x-file-name": "Evening%20show.mp4"})
+    with urllib.request.urlopen(sent) as answer:
+        made = json.load(answer)["id"]
+    for _ in range(10):
+        if site.asks(f"/v1/jobs/{made}?wait=30")["state"] == "finished":
+            return made
+    raise AssertionError(site.asks(f"/v1/jobs/{made}"))
+
+
 @contextmanager
 def _served(folder: Path, files: world.Files) -> Iterator[tuple[str, songprint.Library]]:
     import uvicorn
@@ -108,6 +128,7 @@ def _served(folder: Path, files: world.Files) -> Iterator[tuple[str, songprint.L
         finally:
             server.should_exit = True
             thread.join(LATELY)
+            listener.close()
 
 
 @pytest.fixture

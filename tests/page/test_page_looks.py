@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-VIEWS = ("listen", "file", "jobs", "library", "library/review", "usage", "keys", "explorer/tencent", "explorer/rest")
+VIEWS = ("listen", "file", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys", "explorer/tencent", "explorer/rest")
 AXE = "axe-core@4.10.3"             # MPL-2.0: for tests only, never shipped
 MOST_BYTES = 150_000                # of the first view, compressed
 
@@ -26,23 +26,25 @@ def axe(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nobody_is_kept_out(visit, axe, theme):
+def test_nobody_is_kept_out(visit, job, axe, theme):
     page = visit("listen", theme=theme)
     page.evaluate(f"() => {{ {axe} }}")
     found = []
-    for view in VIEWS:
+    for view in (*VIEWS, f"jobs/{job}"):
         page.evaluate("(view) => { location.hash = `#/${view}`; }", view)
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(400)
+        if page.locator(".segment").count():
+            page.locator(".segment.cover").first.click()
         result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         found += [(view, each["id"], each["nodes"][0]["html"]) for each in result["violations"]
                   if each["impact"] in ("serious", "critical")]
     assert found == []
 
 
-def test_every_view_fits_a_phone(visit):
+def test_every_view_fits_a_phone(visit, job):
     page = visit("listen", width=360, height=740)
-    for view in VIEWS:
+    for view in (*VIEWS, f"jobs/{job}"):
         page.evaluate("(view) => { location.hash = `#/${view}`; }", view)
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(200)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import mimetypes
 import re
 import time
-import urllib.request
 
 import numpy as np
 import pytest
@@ -33,24 +31,6 @@ def drop(page, path) -> None:
     page.evaluate(DROP, [path.name, kind, base64.b64encode(path.read_bytes()).decode()])
 
 
-def of_server(site, path: str) -> dict:
-    with urllib.request.urlopen(f"{site.address}{path}") as answer:
-        return json.load(answer)
-
-
-@pytest.fixture(scope="module")
-def job(site) -> str:
-    """The id of a job that has scanned the broadcast."""
-    sent = urllib.request.Request(f"{site.address}/v1/jobs", site.files.broadcast.read_bytes(), {
-        "content-type": "video/mp4", "x-file-name": "Evening%20show.mp4"})
-    with urllib.request.urlopen(sent) as answer:
-        made = json.load(answer)["id"]
-    for _ in range(6):
-        if of_server(site, f"/v1/jobs/{made}?wait=30")["state"] == "finished":
-            return made
-    raise AssertionError(of_server(site, f"/v1/jobs/{made}"))
-
-
 def lane(page, name: str):
     return page.locator(".tl-lane").filter(has=page.locator(f".tl-name:text-is('{name}')")).locator(".segment")
 
@@ -61,7 +41,7 @@ def test_a_dropped_film_shows_its_songs_in_the_right_lanes_soon_after_it_was_sca
     page.get_by_role("link", name="Open the timeline").wait_for()
     page.wait_for_selector(".segment")
     seen = time.time()
-    job = of_server(site, f"/v1/jobs/{page.url.rpartition('/')[2]}")
+    job = site.asks(f"/v1/jobs/{page.url.rpartition('/')[2]}")
     ended = np.datetime64(job["finished_at"].removesuffix("+00:00"), "ms").astype(float) / 1000
     assert seen - ended < 2
     assert page.get_by_role("heading", level=1).inner_text() == FILE
@@ -173,7 +153,7 @@ def test_rejecting_and_correcting_survive_a_reload_and_reach_the_exports(site, v
         page.locator(f".segment.{undone}").click()
         page.get_by_role("button", name="Undo").click()
         page.locator(f".segment.{undone}").wait_for(state="detached")
-    assert of_server(site, f"/v1/jobs/{job}")["verdicts"] == []
+    assert site.asks(f"/v1/jobs/{job}")["verdicts"] == []
 
 
 def test_every_format_can_be_downloaded(visit, job):

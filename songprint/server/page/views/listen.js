@@ -40,7 +40,7 @@ export function show(main, { signal }) {
   );
   const state = h("p", { class: "listen-state", role: "status" }, "Hold this device near the music");
   const result = h("div", { class: "listen-result", "aria-live": "polite" });
-  const past = h("section", { class: "stack", "aria-labelledby": "heard" });
+  const past = h("section", { class: "stack" });
   fill(main, h("h1", { class: "sr-only" }, "Listen"), h("div", { class: "listen" }, press, state, result), past);
   showPast(past);
 
