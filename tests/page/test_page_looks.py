@@ -8,7 +8,8 @@ import urllib.request
 
 import pytest
 
-VIEWS = ("listen", "file", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys", "explorer/tencent", "explorer/rest")
+VIEWS = ("listen", "file", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys",
+         "explorer/tencent", "explorer/rest")
 AXE = "axe-core@4.10.3"             # MPL-2.0: for tests only, never shipped
 MOST_BYTES = 150_000                # of the first view, compressed
 
