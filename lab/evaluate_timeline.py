@@ -63,7 +63,8 @@ class Outcome:
 
     @property
     def claims(self) -> list[Claim]:
-        return [Claim(segment.recording.source, segment.kind, segment.heard)
+        """By the file itself: the library names it as it was given, which may be by a link."""
+        return [Claim(str(Path(segment.recording.source).resolve()), segment.kind, segment.heard)
                 for segment in self.scanned.timeline.segments]
 
 

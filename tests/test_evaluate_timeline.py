@@ -91,6 +91,15 @@ def test_programmes_are_made_scanned_and_kept_with_their_timelines(tmp_path, son
     assert "| mp3 48k | recordings |" in text
 
 
+def test_a_song_that_the_library_knows_by_a_link_is_the_same(tmp_path, programme):
+    right = perfect(programme)
+    links = {path: tmp_path / f"{number}.wav" for number, path in enumerate({part.song for part in programme.songs})}
+    for path, link in links.items():
+        link.symlink_to(path)
+    by_link = [replace(each, recording=recording(str(links[each.recording.source]))) for each in right.segments]
+    assert told(programme, replace(right, segments=by_link)) == told(programme, right)
+
+
 def test_of_covers_the_library_gets_one_rendition_and_of_some_songs_none(tmp_path):
     names = [f"{work}-{number}.flac" for work in range(6) for number in range(3)]
     for name in names:
