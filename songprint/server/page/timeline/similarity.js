@@ -10,6 +10,7 @@ export class Similarity {
   constructor(job, item, player) {
     this.canvas = h("canvas", { class: "similarity", width: 10, height: 10, role: "img", tabIndex: 0 });
     this.caption = h("figcaption", { class: "small soft" }, "Comparing…");
+    this.canvas.setAttribute("aria-label", "Comparing…");
     this.player = player;
     this.element = h("figure", { class: "similarity-figure" }, this.canvas, this.caption);
     this.load(job, item);
