@@ -195,6 +195,21 @@ export function asked(title, content, { yes = "OK", kind = "main", onYes = async
   });
 }
 
+/** A button that opens a list, until something else is pressed. */
+export function menu(label, entries) {
+  const made = h("details", { class: "menu" }, h("summary", { class: "button" }, label), h("ul", {}, entries));
+  const close = (event) => {
+    if (event.type === "keydown" ? event.key === "Escape" : !made.contains(event.target)) made.open = false;
+  };
+  made.addEventListener("toggle", () => {
+    for (const event of ["pointerdown", "keydown"]) {
+      if (made.open) document.addEventListener(event, close);
+      else document.removeEventListener(event, close);
+    }
+  });
+  return made;
+}
+
 export async function copy(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);

@@ -8,7 +8,14 @@ import { keyShift, speed } from "../words.js";
 
 export class Similarity {
   constructor(job, item, player) {
-    this.canvas = h("canvas", { class: "similarity", width: 10, height: 10, role: "img", tabIndex: 0 });
+    this.canvas = h("canvas", {
+      class: "similarity",
+      width: 10,
+      height: 10,
+      role: "img",
+      tabIndex: 0,
+      "aria-label": "It is being compared",
+    });
     this.caption = h("figcaption", { class: "small soft" }, "Comparing…");
     this.canvas.setAttribute("aria-label", "Comparing…");
     this.player = player;

@@ -2,7 +2,7 @@
 
 import { Player } from "../audio/player.js";
 import { fill, h, icon } from "../dom.js";
-import { button, chip, empty, hue, note, progress, stateChip, tell, trying } from "../parts.js";
+import { button, chip, empty, hue, menu, note, progress, stateChip, tell, trying } from "../parts.js";
 import { address, follow, may, read, send } from "../service.js";
 import { Chart } from "../timeline/chart.js";
 import { Detail } from "../timeline/detail.js";
@@ -99,6 +99,7 @@ function downloads(path) {
         on: {
           click: () => {
             link.href = address(`${path}/export`, { format, corrected: corrected.checked || undefined });
+            setTimeout(() => link.closest("details").removeAttribute("open"));
           },
         },
       },
@@ -107,17 +108,13 @@ function downloads(path) {
     );
     return h("li", {}, link);
   });
-  return h(
-    "details",
-    { class: "menu" },
-    h("summary", { class: "button" }, icon("download"), "Download"),
-    h(
-      "ul",
-      {},
+  return menu(
+    [icon("download"), "Download"],
+    [
       links,
       h("li", {}, h("hr")),
       h("li", {}, h("label", { class: "check menu-check" }, corrected, "With corrections")),
-    ),
+    ],
   );
 }
 
