@@ -297,7 +297,7 @@ def _filled(cuts: Sequence[tuple[Interval, int]], duration: float, new_number) -
 def _make_room(connection: Connection) -> None:
     """Forget the oldest music that came only once, then the oldest of all, where too much is kept."""
     columns = unknown_music.c
-    excess = (connection.scalar(select(func.sum(columns.count))) or 0) * HOP - MOST
+    excess = int(connection.scalar(select(func.sum(columns.count))) or 0) * HOP - MOST
     if excess <= 0:
         return
     rows = connection.execute(select(columns.id, columns.number, columns.count).order_by(columns.id)).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 
 import pytest
 from serving import serving
@@ -136,7 +137,10 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-    asyncio.run(endpoint.Endpoint()(scope, nothing, keep))
+    # in a thread: the browser's tests leave a loop running in this one
+    thread = threading.Thread(target=lambda: asyncio.run(endpoint.Endpoint()(scope, nothing, keep)))
+    thread.start()
+    thread.join()
     assert refusal(json.loads(sent[1]["body"])["Response"]) == "FailedOperation.NetWorkError"
 
 
