@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from songprint.cli.output import console, counted, duration, printable, say
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from songprint.types import Progress, ScanProgress
 
 SECONDS_BETWEEN_LINES = 10.0
+Step = TypeVar("Step")      # Progress or ScanProgress
 
 
 @contextmanager
@@ -24,37 +25,16 @@ def shown(verb: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     The speed is seconds of music per second; the remaining time follows from the bytes still to read,
     because the files have not been opened yet and bytes are all that is known of them.
     """
-    if quiet:
-        yield lambda progress: None
-    elif sys.stderr.isatty():
-        with _bar(verb) as show:
-            yield show
-    else:
-        yield _lines(verb)
+    with _told(verb, verb, status, lambda progress: (progress.bytes_done, max(1, progress.bytes_total)),
+               quiet=quiet) as show:
+        yield show
 
 
 @contextmanager
 def scanning(name: str, *, quiet: bool) -> Iterator[Callable[[ScanProgress], None]]:
     """The same for a scan: the bar is the length of the recording, where its file says that."""
-    if quiet:
-        yield lambda progress: None
-    elif sys.stderr.isatty():
-        from rich import progress as rich
-
-        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TextColumn("{task.fields[status]}"))
-        with rich.Progress(*columns, console=console(sys.stderr), transient=True) as bar:
-            task = bar.add_task(printable(Path(name).name), total=None, status="")
-            yield lambda progress: bar.update(task, total=progress.seconds_total, completed=progress.seconds_done,
-                                              status=scan_status(progress))
-    else:
-        last = time.monotonic()
-
-        def show(progress: ScanProgress) -> None:
-            nonlocal last
-            if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-                last = time.monotonic()
-                say(f"scanning {name}: {scan_status(progress)}")
-
+    with _told(printable(Path(name).name), f"scanning {name}", scan_status,
+               lambda progress: (progress.seconds_done, progress.seconds_total), quiet=quiet) as show:
         yield show
 
 
@@ -72,30 +52,35 @@ def scan_status(progress: ScanProgress) -> str:
 
 
 @contextmanager
-def _bar(verb: str) -> Iterator[Callable[[Progress], None]]:
-    from rich import progress as rich
+def _told(label: str, subject: str, said: Callable[[Step], str],
+          reached: Callable[[Step], tuple[float, float | None]], *, quiet: bool) -> Iterator[Callable[[Step], None]]:
+    """A bar with this label, or lines that begin with the subject. `reached` gives what is done, and of how much."""
+    if quiet:
+        yield lambda progress: None
+    elif sys.stderr.isatty():
+        from rich import progress as rich
 
-    columns = (
-        rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TextColumn("{task.fields[status]}"),
-    )
-    with rich.Progress(*columns, console=console(sys.stderr), transient=True) as bar:
-        task = bar.add_task(verb, total=None, status="")
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TextColumn("{task.fields[status]}"))
+        with rich.Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+            task = bar.add_task(label, total=None, status="")
 
-        def show(progress: Progress) -> None:
-            bar.update(task, total=max(1, progress.bytes_total), completed=progress.bytes_done,
-                       status=status(progress))
+            def move(progress: Step) -> None:
+                done, total = reached(progress)
+                bar.update(task, total=total, completed=done, status=said(progress))
 
-        yield show
+            yield move
+    else:
+        yield _lines(subject, said)
 
 
-def _lines(verb: str) -> Callable[[Progress], None]:
+def _lines(subject: str, said: Callable[[Step], str]) -> Callable[[Step], None]:
     last = time.monotonic()
 
-    def show(progress: Progress) -> None:
+    def show(progress: Step) -> None:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"{verb}: {status(progress)}")
+            say(f"{subject}: {said(progress)}")
 
     return show
 

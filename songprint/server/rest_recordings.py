@@ -29,6 +29,10 @@ FIELDS = {**{name: {"type": "string"} for name in shapes.TagsChange.model_fields
           "original": {"type": "boolean", "description": "It is the original of its work."},
           "replaces": {"type": "integer", "description": "The recording in whose place it comes."}}
 EXCERPT = 120.0             # seconds of audio that are sent at a time
+StretchStart = Annotated[float | None, Query(ge=0, le=1e6, description="Seconds; with it, a stretch as WAV.")]
+StretchDuration = Annotated[float, Query(gt=0, le=EXCERPT, description="Seconds of that stretch.")]
+AUDIO_ANSWERS = {200: {"content": {"audio/*": {}}}, 206: {"description": "A part of it."},
+                 **answers.problems(404, 503)}
 
 
 @router.get("/recordings", response_model=shapes.Recordings, responses=answers.problems())
@@ -107,12 +111,10 @@ async def list_covers(request: Request, caller: needs("identify"), recording_id:
 
 
 @router.get("/recordings/{recording_id}/audio", response_class=FileResponse,
-            responses={200: {"content": {"audio/*": {}}}, 206: {"description": "A part of it."},
-                       **answers.problems(404, 503)})
+            responses=AUDIO_ANSWERS)
 async def recording_audio(
     request: Request, caller: needs("identify"), recording_id: RecordingId,
-    start: Annotated[float | None, Query(ge=0, le=1e6, description="Seconds; with it, a stretch as WAV.")] = None,
-    duration: Annotated[float, Query(gt=0, le=EXCERPT, description="Seconds of that stretch.")] = 30.0,
+    start: StretchStart = None, duration: StretchDuration = 30.0,
 ) -> Response:
     """The file that was added, if it is still there; parts of it by range requests. With `start` a stretch of it as
     WAV, which every browser plays whatever the file is."""

@@ -17,7 +17,7 @@ from songprint.server.access import needs
 from songprint.server.answers import RecordingId, service_of
 from songprint.server.problems import Json, Problem
 from songprint.server.rest_jobs import JobId, job_of
-from songprint.server.rest_recordings import EXCERPT, audio_of
+from songprint.server.rest_recordings import AUDIO_ANSWERS, StretchDuration, StretchStart, audio_of
 from songprint.server.service import Service
 
 router = APIRouter(prefix="/v1", tags=["review"])
@@ -32,12 +32,10 @@ LONGEST_CUT = 1200.0        # seconds of a gap that are added as one recording
 
 
 @router.get("/jobs/{job_id}/audio", response_class=FileResponse,
-            responses={200: {"content": {"audio/*": {}}}, 206: {"description": "A part of it."},
-                       **answers.problems(404, 503)})
+            responses=AUDIO_ANSWERS)
 async def job_audio(
     request: Request, caller: needs("identify"), job_id: JobId,
-    start: Annotated[float | None, Query(ge=0, le=1e6, description="Seconds; with it, a stretch as WAV.")] = None,
-    duration: Annotated[float, Query(gt=0, le=EXCERPT, description="Seconds of that stretch.")] = 30.0,
+    start: StretchStart = None, duration: StretchDuration = 30.0,
 ) -> Response:
     """The input of a job, as long as the server keeps it; parts of it by range requests. With `start` a stretch of it
     as WAV, which every browser plays whatever the file is."""
