@@ -118,7 +118,7 @@ class Sender:
         """Send one claimed delivery and log what became of it; returns its state."""
         began, status, error, again = time.monotonic(), None, "", True
         try:
-            job = self._told(delivery)
+            job = self._jobs.opened(self._told(delivery))
             if delivery.style not in self._builders:
                 raise SongprintError(f"there are no callbacks of style {delivery.style!r}")
             body = self._builders[delivery.style](job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 
 from sqlalchemy import Row
@@ -11,6 +11,7 @@ from sqlalchemy import Row
 from songprint.service_schema import iso
 
 WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
+SECRETS = ("secret", "secret_id", "secret_key")     # what is so named, at any depth of a job, is kept sealed
 ENDED = (FINISHED, FAILED, CANCELLED)
 ERROR_CODES = ("input_refused", "input_not_found", "input_too_large", "input_unreadable", "input_timeout",
                "cancelled", "internal")
@@ -73,6 +74,18 @@ def to_job(row: Row, lease: Lease | None = None) -> Job:
                                      "result": json.loads(result) if result else None, "lease": lease})
 
 
+def with_secrets(value: object, change: Callable[[str], str]) -> object:
+    """The input or the options of a job with its secrets changed; empty ones stay as they are.
+
+    >>> with_secrets({"type": "s3", "secret_key": "k3y", "secret_id": ""}, str.upper)
+    {'type': 's3', 'secret_key': 'K3Y', 'secret_id': ''}
+    """
+    if not isinstance(value, Mapping):
+        return value
+    return {name: change(inner) if name in SECRETS and inner else with_secrets(inner, change)
+            for name, inner in value.items()}
+
+
 def to_text(value: Mapping) -> str:
     """What a job was given, or gives, as it is stored."""
     return json.dumps(value)        # escaped, so that whatever a stranger wrote can be stored
@@ -80,5 +93,5 @@ def to_text(value: Mapping) -> str:
 
 def _public(value: object) -> object:
     if isinstance(value, Mapping):
-        return {name: _public(inner) for name, inner in value.items() if "secret" not in name and name != "path"}
+        return {name: _public(inner) for name, inner in value.items() if name not in (*SECRETS, "path")}
     return value

@@ -13,9 +13,11 @@ transaction: it happens once, or the job has not ended.
 
 from __future__ import annotations
 
+import base64
 import secrets
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, not_, or_, select, update
@@ -38,12 +40,14 @@ from songprint.job import (
     job_object,
     to_job,
     to_text,
+    with_secrets,
 )
 from songprint.service_schema import attempts, clock, jobs, milliseconds, sessions, storable, verdicts
 from songprint.service_schema import deliveries as owed
 
 if TYPE_CHECKING:
     from songprint.database import Database
+    from songprint.vault import Vault
 
 __all__ = ["ENDED", "ERROR_CODES", "STATES", "Job", "Jobs", "Lease", "job_object"]
 
@@ -59,10 +63,15 @@ _POLLS = (0.1, 1.0)         # seconds between two looks at a job that is waited 
 
 
 class Jobs:
-    """The queue of a database. All methods may be called by any process, thread and machine."""
+    """The queue of a database. All methods may be called by any process, thread and machine.
 
-    def __init__(self, database: Database) -> None:
+    The secrets that come with a job, of a callback or of an object store, lie sealed in its row. `vault` seals them;
+    who never sees such a job needs none.
+    """
+
+    def __init__(self, database: Database, vault: Vault | None = None) -> None:
         self._database = database
+        self._vault = vault
 
     def submit(self, input: Mapping, options: Mapping | None = None, *, priority: int = 0, key_id: str = "",
                session_id: str = "", session_context: str = "", most_waiting: int | None = None) -> Job:
@@ -73,15 +82,29 @@ class Jobs:
         """
         if priority not in PRIORITIES:
             raise ValueError(f"priority={priority} must lie between -10 and 10")
-        row = {"id": secrets.token_hex(16), "state": WAITING, "priority": priority, "input": to_text(input),
-               "options": to_text(options or {}), "progress": 0.0, "error_code": "", "error": "", "key_id": key_id,
-               "session_id": storable(session_id, 200), "session_context": storable(session_context),
+        job_id = secrets.token_hex(16)
+        row = {"id": job_id, "state": WAITING, "priority": priority, "input": self._sealed(input, job_id),
+               "options": self._sealed(options or {}, job_id), "progress": 0.0, "error_code": "", "error": "",
+               "key_id": key_id, "session_id": storable(session_id, 200), "session_context": storable(session_context),
                "attempts": 0, "seconds": 0.0, "worker": "", "lease": "",
                "upload": input["path"] if input["type"] == "file" else None}
         try:
             return self._submitted(row, most_waiting)
         except IntegrityError:              # another process used the session id at this very moment
             return self._submitted(row, most_waiting)
+
+    def opened(self, job: Job) -> Job:
+        """The job with its secrets readable, for whoever sends or fetches; KeyRefused without the right master key."""
+        def opened(sealed: str) -> str:
+            return self._vault.open(base64.b64decode(sealed), job.id)
+
+        return replace(job, input=with_secrets(job.input, opened), options=with_secrets(job.options, opened))
+
+    def _sealed(self, value: Mapping, job_id: str) -> str:
+        def sealed(secret: str) -> str:
+            return base64.b64encode(self._vault.seal(secret, job_id)).decode()
+
+        return to_text(with_secrets(value, sealed))
 
     def get(self, job_id: str) -> Job:
         """The job with this id; JobNotFound when there is none."""

@@ -28,6 +28,7 @@ from songprint.errors import AudioError, FetchError, SongprintError
 from songprint.inputs import Inputs
 from songprint.jobs import FINISHED, LEASE, Job, Jobs
 from songprint.outside import Outside
+from songprint.vault import Vault
 
 if TYPE_CHECKING:
     from songprint.config import Settings
@@ -64,7 +65,8 @@ class Worker:
     def __init__(self, library: Library, settings: Settings, *, builders: Mapping[str, Builder] | None = None,
                  outside: Outside | None = None, lease: float = LEASE, name: str = "") -> None:
         database = library.store.catalog.database
-        self.jobs, self.deliveries = Jobs(database), Deliveries(database)
+        self.jobs = Jobs(database, Vault(database, library.store.path))
+        self.deliveries = Deliveries(database)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._libraries = {library.store.settings.kinds: library}       # by the kinds of match they look for
         self._own = library
@@ -130,6 +132,7 @@ class Worker:
     def _do(self, job: Job, folder: Path, heart: Heart) -> None:
         path, name = folder / "input", world.name_of(job.input)
         try:
+            job = self.jobs.opened(job)
             path = self._outside.read(job.input, path, heart.fetched, heart.broken_off)
             wishes = {} if job.options.get("find_unknown", True) else {"find_unknown": False}
             timeline = self._library(job).scan(path, on_progress=heart.scanned, **wishes)

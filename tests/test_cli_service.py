@@ -24,6 +24,7 @@ from songprint.jobs import Jobs
 from songprint.keys import Keys
 from songprint.types import Timeline
 from songprint.usage import Usage
+from songprint.vault import Vault
 
 TIMELINE = timeline_object(Timeline([], [], duration=90.5, thresholds={}, searched=5, elapsed=1.0, source="mix.mp3"))
 
@@ -38,7 +39,7 @@ def catalog(toy_command, tmp_path: Path) -> Iterator[Catalog]:
 
 @pytest.fixture
 def jobs(catalog) -> Jobs:
-    return Jobs(catalog.database)
+    return Jobs(catalog.database, Vault(catalog.database, catalog.folder))
 
 
 def test_jobs_are_listed_the_latest_first(jobs):
@@ -94,7 +95,7 @@ def test_a_key_is_made_listed_and_revoked(catalog):
     [label] = json_lines(run("keys", "create", "--name", "the label", "--scope", "write", "--rate", 5, "--json"))
     shown = run("keys", "create", "--name", "a player", "--parent", label["id"])
     fields = dict(line.split(None, 1) for line in shown.stdout.splitlines())
-    keys = Keys(catalog.database, catalog.folder)
+    keys = Keys(catalog.database, Vault(catalog.database, catalog.folder))
     player = keys.by_token(fields["token:"])
     assert keys.by_secret_id(fields["SecretId:"]) == (player, fields["SecretKey:"])
     assert (player.scope, player.rate, player.parent) == ("identify", 5.0, label["id"])
@@ -147,7 +148,7 @@ def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(t
     library = tmp_path / "library"
     upload = tmp_path / "notes.mp3"
     with closing(Catalog(library, create=True)) as catalog:
-        jobs = Jobs(catalog.database)
+        jobs = Jobs(catalog.database, Vault(catalog.database, catalog.folder))
 
         def failed() -> str:
             upload.write_text("no music")

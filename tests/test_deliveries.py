@@ -18,11 +18,12 @@ from songprint.callbacks import Sender, headers
 from songprint.deliveries import JITTER, LEASE, WAITS, Deliveries, delivery_object
 from songprint.errors import FetchError, JobNotFound
 from songprint.jobs import Jobs
+from songprint.vault import Vault
 
 
 @pytest.fixture
-def jobs(database) -> Jobs:
-    return Jobs(database)
+def jobs(database, tmp_path) -> Jobs:
+    return Jobs(database, Vault(database, tmp_path))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import songprint
 from lab import synth
 from songprint import audio
 from songprint.keys import Keys
+from songprint.vault import Vault
 
 PAGE = Path(__file__).parents[1] / "docs" / "rest.md"
 
@@ -25,7 +26,8 @@ def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
     tunes = synth.write_pieces(tmp_path / "tunes", 3)
     with songprint.open(tmp_path / "library", create=True) as library:
         library.add(tunes[:2])
-        token = Keys(library.store.catalog.database, library.path).create("docs", "admin").token
+        database = library.store.catalog.database
+        token = Keys(database, Vault(database, library.path)).create("docs", "admin").token
     write_files(tmp_path, tunes)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOKEN", token)

@@ -15,6 +15,7 @@ import songprint
 from lab import synth
 from songprint.jobs import Jobs
 from songprint.keys import Keys
+from songprint.vault import Vault
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 CONFIG = """
@@ -30,7 +31,7 @@ def test_no_request_makes_the_server_fail(tmp_path):
     with songprint.open(tmp_path / "library", create=True) as library:
         library.add(synth.write_pieces(tmp_path / "tunes", 2))
         database = library.store.catalog.database
-        token = Keys(database, library.path).create("fuzz", "admin", rate=1e6).token
+        token = Keys(database, Vault(database, library.path)).create("fuzz", "admin", rate=1e6).token
         jobs = Jobs(database)
         job = jobs.submit({"type": "url", "url": "https://example.org/mix.mp3"})
         timeline = test_rest_jobs.timeline_of(World(None, library, None, tmp_path))

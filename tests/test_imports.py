@@ -26,6 +26,7 @@ LAYERS = [                                              # each may import what s
     {"explain"},
     {"library"},
     {"formats", "draw"},
+    {"vault"},
     {"deliveries", "usage", "keys", "limiter", "audit", "verdicts", "inputs"},
     {"job"},
     {"jobs"},

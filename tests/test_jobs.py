@@ -7,17 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from service import CALLBACK, RESULT, URL, let_pass
+from sqlalchemy import text
 
 from songprint.deliveries import Deliveries
-from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
+from songprint.errors import DuplicateSession, JobNotFound, JobStateError, KeyRefused, QueueFull
 from songprint.jobs import FIRST_WAIT, MOST_ATTEMPTS, MOST_LOST, SESSION_WINDOW, Jobs, job_object
 from songprint.service_schema import milliseconds
 from songprint.usage import Usage
+from songprint.vault import MASTER_KEY_FILE, Vault
 
 
 @pytest.fixture
-def jobs(database) -> Jobs:
-    return Jobs(database)
+def jobs(database, tmp_path) -> Jobs:
+    return Jobs(database, Vault(database, tmp_path))
 
 
 def test_a_job_is_submitted_claimed_and_finished(jobs):
@@ -248,6 +250,22 @@ def test_a_job_that_is_not_there_is_said_to_be(jobs):
     for ask in (jobs.get, jobs.cancel, jobs.retry):
         with pytest.raises(JobNotFound, match="no job abc"):
             ask("abc")
+
+
+def test_the_secrets_of_a_job_lie_sealed_in_its_row(jobs, database, tmp_path):
+    place = {"type": "s3", "bucket": "b", "object": "x.mp3", "secret_id": "AKID", "secret_key": "hidden \ud800"}
+    given = {"callback": CALLBACK, "output": place}
+    job = jobs.get(jobs.submit(place, given).id)
+    with database.reading() as connection:
+        [row] = connection.execute(text("SELECT input, options FROM jobs")).all()
+    assert not any(secret in " ".join(row) for secret in ("AKID", "hidden", "k3y"))
+    assert jobs.opened(job).input == place and jobs.opened(job).options == given
+
+    (tmp_path / MASTER_KEY_FILE).unlink()
+    elsewhere = Jobs(database, Vault(database, tmp_path, {}))
+    with pytest.raises(KeyRefused, match="cannot read the master key"):
+        elsewhere.opened(job)
+    assert elsewhere.opened(elsewhere.submit(URL)).input == URL         # has none: no key is missed
 
 
 def test_what_is_shown_of_a_job_holds_no_secret_and_no_place(jobs):

@@ -13,8 +13,9 @@ from sqlalchemy import text
 
 from songprint.audit import Audit
 from songprint.errors import KeyRefused
-from songprint.keys import MASTER_KEY_FILE, MASTER_KEY_VARIABLE, Keys, key_object
+from songprint.keys import Keys, key_object
 from songprint.limiter import Limiter
+from songprint.vault import MASTER_KEY_FILE, MASTER_KEY_VARIABLE, Vault
 
 
 @pytest.fixture
@@ -24,9 +25,13 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def keys_of(database, folder: Path, environ: dict[str, str]) -> Keys:
+    return Keys(database, Vault(database, folder, environ))
+
+
 @pytest.fixture
 def keys(database, folder) -> Keys:
-    return Keys(database, folder, {})
+    return keys_of(database, folder, {})
 
 
 def test_one_key_signs_and_bears(keys):
@@ -51,20 +56,20 @@ def test_no_secret_lies_in_the_database_or_beside_it_for_others_to_read(database
 
 def test_the_master_key_may_come_from_outside(database, folder):
     given = {MASTER_KEY_VARIABLE: base64.urlsafe_b64encode(bytes(range(32))).decode()}
-    made = Keys(database, folder, given).create("player", "identify")
+    made = keys_of(database, folder, given).create("player", "identify")
     assert os.listdir(folder) == []
-    assert Keys(database, folder / "on another machine", given).by_secret_id(made.key.id)[1] == made.secret_key
+    assert keys_of(database, folder / "on another machine", given).by_secret_id(made.key.id)[1] == made.secret_key
     wrong = {MASTER_KEY_VARIABLE: base64.urlsafe_b64encode(bytes(32)).decode()}
     with pytest.raises(KeyRefused, match="the master key is not the one with which"):
-        Keys(database, folder, wrong).by_secret_id(made.key.id)
+        keys_of(database, folder, wrong).by_secret_id(made.key.id)
     with pytest.raises(KeyRefused, match=r"in \$SONGPRINT_MASTER_KEY must be 32 bytes in base64"):
-        Keys(database, folder, {MASTER_KEY_VARIABLE: "secret"}).create("other", "identify")
+        keys_of(database, folder, {MASTER_KEY_VARIABLE: "secret"}).create("other", "identify")
 
 
 def test_a_lost_master_key_is_not_replaced_in_silence(database, keys, folder):
     made = keys.create("player", "identify")
     (folder / MASTER_KEY_FILE).unlink()
-    again = Keys(database, folder, {})
+    again = keys_of(database, folder, {})
     with pytest.raises(KeyRefused, match=r"master\.key is missing, and there are keys already"):
         again.create("other", "identify")
     with pytest.raises(KeyRefused, match="cannot read the master key"):
@@ -74,9 +79,9 @@ def test_a_lost_master_key_is_not_replaced_in_silence(database, keys, folder):
 
 def test_two_processes_make_one_master_key(database, folder):
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda number: Keys(database, folder, {}).create(f"key {number}", "identify"), range(4)))
+        made = list(pool.map(lambda name: keys_of(database, folder, {}).create(name, "identify"), "abcd"))
     for each in made:
-        assert Keys(database, folder, {}).by_secret_id(each.key.id)[1] == each.secret_key
+        assert keys_of(database, folder, {}).by_secret_id(each.key.id)[1] == each.secret_key
 
 
 def test_a_key_under_another_has_no_more_rights_than_that(keys):

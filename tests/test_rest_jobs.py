@@ -42,7 +42,8 @@ def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
                      kinds=["recording"], session_context="mine")
     job = world.service.jobs.get(told["id"])
     assert (job.state, job.priority, job.options["kinds"]) == ("waiting", 3, ["recording"])
-    assert job.options["callback"] == {"url": "https://me.example.org/hook", "secret": "s3cret", "style": "standard"}
+    assert world.service.jobs.opened(job).options["callback"] == {
+        "url": "https://me.example.org/hook", "secret": "s3cret", "style": "standard"}
     assert "s3cret" not in json.dumps(told)
     shown = world.client.get(f"/v1/jobs/{told['id']}").json()
     assert shown == told and shown.keys() == shapes.Job.model_fields.keys()

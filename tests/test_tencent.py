@@ -140,7 +140,7 @@ def test_a_failure_is_told_with_its_code(client, world, code, message, number, n
 
 def test_the_callback_is_signed_and_not_in_an_envelope(client, world):
     client.call("ProcessMedia", request_of(SessionContext="mine", TaskNotifyConfig=CALLBACK))
-    job = tencent.finished(world, timelines.programme())
+    job = world.service.jobs.opened(tencent.finished(world, timelines.programme()))
     event = json.loads(results.builders(1300000000)["tencent"](job))
     assert (event["EventType"], event["SessionContext"]) == ("WorkflowTask", "mine")
     assert event["WorkflowTaskEvent"]["Message"] == "SUCCESS"

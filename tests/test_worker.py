@@ -25,6 +25,7 @@ from songprint.inputs import Inputs
 from songprint.jobs import MOST_ATTEMPTS, Job, Jobs
 from songprint.outside import Outside
 from songprint.usage import Usage
+from songprint.vault import Vault
 
 PLACE = {"type": "cos", "bucket": "results-125", "region": "ap-nanjing", "dir": "/common/test/"}
 
@@ -76,8 +77,8 @@ def database(store):
 
 
 @pytest.fixture
-def jobs(database) -> Jobs:
-    return Jobs(database)
+def jobs(database, store) -> Jobs:
+    return Jobs(database, Vault(database, store.path))
 
 
 @contextmanager

@@ -289,8 +289,9 @@ def _jobs(catalog: Catalog) -> Jobs:
 
 def _keys(catalog: Catalog) -> Keys:
     from songprint.keys import Keys
+    from songprint.vault import Vault
 
-    return Keys(catalog.database, catalog.folder)
+    return Keys(catalog.database, Vault(catalog.database, catalog.folder))
 
 
 def _note(catalog: Catalog, action: str, subject: str) -> None:

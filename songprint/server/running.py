@@ -14,6 +14,7 @@ from songprint.keys import Keys
 from songprint.library import Library
 from songprint.server import create_app
 from songprint.server.guard import is_loopback
+from songprint.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def serve(library: Library, settings: Settings, *, on_start: Callable[[Started],
     server = settings.server
     if library.store.catalog.readonly:
         raise LibraryError(f"the library at {library.path} is read-only: a server keeps its jobs in it")
-    keys = Keys(library.store.catalog.database, library.path)
+    database = library.store.catalog.database
+    keys = Keys(database, Vault(database, library.path))
     if not is_loopback(server.host) and not keys.any():
         raise SettingsError(f"host={server.host} lets other machines connect, and there are no keys: anybody could do"
                             " everything. Make one with `songprint keys create`, or listen on 127.0.0.1")

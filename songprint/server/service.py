@@ -24,6 +24,7 @@ from songprint.server.metrics import Metrics
 from songprint.server.sessions import Sessions
 from songprint.server.uploads import Uploads
 from songprint.usage import Usage
+from songprint.vault import Vault
 from songprint.verdicts import Verdicts
 
 Result = TypeVar("Result")
@@ -60,14 +61,14 @@ class Service:
     def open(cls, library: Library, settings: Settings, metrics: Metrics) -> Service:
         """Around an open library; starts the processes."""
         database = library.store.catalog.database
-        keys, usage = Keys(database, library.path), Usage(database)
+        vault, usage = Vault(database, library.path), Usage(database)
         given = tuple(level.given for level in library.store.levels.values() if level.given is not None)
         opening = Opening(library.path, given, settings)
         size = settings.server.clip_processes or min(usable_cores(), MOST_CLIP_PROCESSES)
         return cls(
-            library=library, settings=settings, keys=keys, jobs=Jobs(database), usage=usage,
+            library=library, settings=settings, keys=Keys(database, vault), jobs=Jobs(database, vault), usage=usage,
             deliveries=Deliveries(database), audit=Audit(database), limiter=Limiter(),
-            sessions=Sessions(lambda: keys.derived("sessions of the page")), metrics=metrics,
+            sessions=Sessions(lambda: vault.derived("sessions of the page")), metrics=metrics,
             meter=Meter(usage),
             uploads=Uploads(library.path / UPLOADS), inputs=Inputs(library.path, database), verdicts=Verdicts(database),
             clips=Crew(opening, size=size, room=settings.server.max_clips_waiting, name="clips", first=duties.warm),

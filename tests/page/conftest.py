@@ -23,6 +23,7 @@ from songprint.jobs import Jobs
 from songprint.keys import Keys
 from songprint.server.app import create_app
 from songprint.usage import Usage
+from songprint.vault import Vault
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120_000          # milliseconds: machines of a continuous integration may be busy
@@ -90,8 +91,8 @@ def site(tmp_path_factory) -> Iterator[Site]:
             "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
             f"--use-file-for-fake-audio-capture={microphone}", "--autoplay-policy=no-user-gesture-required"])
         database = library.store.catalog.database
-        yield Site(address, files, library, browser, Path(microphone), Keys(database, library.path), Jobs(database),
-                   Usage(database))
+        keys = Keys(database, Vault(database, library.path))
+        yield Site(address, files, library, browser, Path(microphone), keys, Jobs(database), Usage(database))
         browser.close()
 
 
