@@ -17,7 +17,7 @@ demo: $(VENV)/installed  ## name a damaged clip from a small library (your own: 
 
 test: $(VENV)/ready-to-test  ## style and tests
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -m "not heavy"
+	$(BIN)/python -m pytest -m "not heavy" -n auto --dist loadfile --no-loadscope-reorder
 
 test-databases: $(VENV)/ready-to-test  ## all tests, with a MariaDB and a PostgreSQL server (Debian: installs them)
 	.ci/with-databases $(MAKE) test
