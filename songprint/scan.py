@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 
@@ -125,6 +127,25 @@ def _after(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
         samples = max(0, samples - len(block))
 
 
+@dataclass(frozen=True)
+class CoverNews:
+    """What a look at the covers gives. Seconds."""
+
+    exact: Sequence[Segment]        # the recordings that were known
+    until: float                    # up to there all covers are settled:
+    settled: list[Segment]          # these, and
+    current: list[Segment]          # these may go on
+
+
+def look_for_covers(ear: CoverEar, exact: Sequence[Segment], until: float, last: bool = False) -> CoverNews:
+    """The covers beside these recordings, which are settled `until` there; the ear forgets those that are settled."""
+    edge = until if last else max(ear.settled_until(exact, until), ear.forgotten)
+    found = ear.segments(exact, until)
+    ear.forget(edge)
+    return CoverNews(exact, edge, [each for each in found if each.heard.start < edge or last],
+                     [each for each in found if each.heard.start >= edge and not last])
+
+
 class Scanner:
     """Hears something long and tells which songs are in it. Seconds count from the first sample.
 
@@ -147,6 +168,8 @@ class Scanner:
         self._meter = SoundMeter()
         self.found: list[Segment] = []              # settled
         self._recordings_until = self._covers_until = 0.0       # seconds
+        self._look: Future[CoverNews] | None = None             # at the covers, under way
+        self._covers_now: list[Segment] = []                    # of which more may be heard, at the last look
 
     @property
     def duration(self) -> float:
@@ -181,18 +204,24 @@ class Scanner:
         self.close()
 
     def settled(self) -> list[Segment]:
-        """The segments that will not change any more and were not told yet."""
+        """The segments that will not change any more and were not told yet; covers, as far as the call before this
+        one had them looked for."""
+        new = self._take_covers() if self._covers else []
         present = self._heard_recordings()
         horizon = max(self._recordings_until, self.duration - SETTLES)
         until = min([horizon, *(each.heard.start - MARGIN for each in present if each.heard.end > horizon)])
-        new = self._settle_recordings(until, present) if until > self._recordings_until else []
-        return new + (self._settle_covers(present) if self._covers else [])
+        if until > self._recordings_until:
+            new += self._settle_recordings(until, present)
+        if self._covers:
+            self._look = self._covers.later(
+                partial(look_for_covers, exact=self._known(present), until=self._recordings_until))
+        return new
 
     def current(self) -> list[Segment]:
         """The segments of which more may still be heard, as they look now."""
         self._recordings.peek()
         recordings = self._heard_recordings()
-        return self._in_order(recordings + self._heard_covers(recordings))
+        return self._in_order(recordings + without_recordings(self._covers_now, self._known(recordings), self._store))
 
     def finish(self) -> Timeline:
         """Nothing comes any more: all that was found."""
@@ -200,8 +229,11 @@ class Scanner:
         present = self._heard_recordings()
         self._settle_recordings(self.duration, present)
         if self._covers:
+            self._take_covers()
             self._covers.finish()
-            self._settle_covers((), last=True)
+            self._look = self._covers.later(
+                partial(look_for_covers, exact=self._known(()), until=self.duration, last=True))
+            self._take_covers()
         self.found = self._in_order(self.found)
         return Timeline(
             segments=self.found, gaps=gaps(self.duration, self.found, self.sounds), duration=self.duration,
@@ -220,16 +252,14 @@ class Scanner:
         self._recordings_until = until
         return new
 
-    def _settle_covers(self, present: Iterable[Segment], last: bool = False) -> list[Segment]:
-        """Covers of which nothing more can come, where it is settled which recordings are heard."""
-        with self._covers.ear() as ear:
-            until = self.duration if last else ear.settled_until(self._known(present), self._recordings_until)
-            if until <= self._covers_until:
-                return []
-            new = [each for each in self._heard_covers(present) if each.heard.start < until]
-            self.found += new
-            ear.forget(until)
-        self._covers_until = until
+    def _take_covers(self) -> list[Segment]:
+        """Those that are settled by the last look, once that is done."""
+        if self._look is None:
+            return []
+        news, self._look = self._look.result(), None
+        new = self._in_order(without_recordings(news.settled, news.exact, self._store))
+        self.found += new
+        self._covers_until, self._covers_now = news.until, news.current
         return new
 
     def _known(self, present: Iterable[Segment]) -> list[Segment]:
@@ -239,14 +269,6 @@ class Scanner:
 
     def _heard_recordings(self) -> list[Segment]:
         return self._in_order(self._recordings.segments())
-
-    def _heard_covers(self, present: Iterable[Segment]) -> list[Segment]:
-        if not self._covers:
-            return []
-        recordings = self._known(present)
-        with self._covers.ear() as ear:
-            found = ear.segments(recordings, self._recordings_until)
-        return self._in_order(without_recordings(found, recordings, self._store))
 
     def _in_order(self, segments: Iterable[Segment]) -> list[Segment]:
         """Those that are sure and long enough, by their beginning, each with the original of its work."""

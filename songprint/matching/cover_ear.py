@@ -80,6 +80,11 @@ class CoverEar:
         """Seconds of which the frames are there."""
         return (self._base + len(self._frames)) / FRAMES_PER_SECOND
 
+    @property
+    def forgotten(self) -> float:
+        """Seconds of which the frames are there no more."""
+        return self._base / FRAMES_PER_SECOND
+
     def hear(self, block: np.ndarray) -> None:
         """(n,) float32 samples that come next."""
         self._take(self._stream.hear(block))
@@ -140,7 +145,7 @@ class CoverEar:
     def _stretches(self, exact: Sequence[Segment], until: float) -> list[_Stretch]:
         """Where a recording was guessed again and again."""
         found: list[_Stretch] = []
-        for free in timeline.without(Interval(self._base / FRAMES_PER_SECOND, until), [each.heard for each in exact]):
+        for free in timeline.without(Interval(self.forgotten, until), [each.heard for each in exact]):
             guesses: dict[int, list[Guess]] = defaultdict(list)
             for window in _windows(free):
                 for guess in self._ask(window.start, window.end)[:GUESSES]:
