@@ -37,6 +37,7 @@ from songprint.config import ServerSettings, Settings
 from songprint.errors import DuplicateSession
 from songprint.outside import Outside
 from songprint.types import Timeline
+from songprint.vault import Vault
 
 LEASE = 2.0                         # seconds
 WAITS = (0.3, 0.5, 0.8) * 10        # seconds between attempts at a callback
@@ -155,7 +156,8 @@ def work(folder: Path, database: str) -> None:
 
 def submit(folder: Path, database: str, url: str, count: int) -> None:
     """The process that submits: when it is killed, its successor begins anew, and session ids prevent doubles."""
-    queue = jobs.Jobs(Catalog(folder, database=database).database)
+    catalogue = Catalog(folder, database=database).database
+    queue = jobs.Jobs(catalogue, Vault(catalogue, folder))
     for number in range(count):
         callback = {"url": f"{url}//callback", "style": "standard", "secret": "k3y"}
         try:

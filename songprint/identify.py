@@ -16,10 +16,12 @@ from songprint.matching import covers, recordings
 from songprint.matching.duplicates import same_recording
 from songprint.matching.recordings import Query
 from songprint.store import Store
+from songprint.threads import one_thread
 from songprint.types import Embeddings, Kind, Match, Report, songs_of
 from songprint.works import originals
 
 
+@one_thread()
 def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source: str = "",
              settings: Settings | None = None) -> Report:
     """Name what a clip is, given as blocks of float32 mono samples at the store's sample rate.

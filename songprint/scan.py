@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from songprint.matching.trail import Trail
 from songprint.resuming import Past, Saved
 from songprint.sounds import SoundMeter
 from songprint.store import Store
+from songprint.threads import one_thread
 from songprint.timeline import gaps
 from songprint.types import Interval, Kind, ScanProgress, Segment, Sound, Timeline
 from songprint.works import originals
@@ -157,6 +158,8 @@ class Scanner:
         """With `remember` the vectors of all that is heard are kept in `trail`."""
         self.settings = settings or store.settings
         self._store = store
+        self._held = ExitStack()
+        self._held.enter_context(one_thread())
         self._began = time.perf_counter()
         store.refresh()
         self._thresholds = {kind: threshold_of(level, self.settings) for kind, level in store.levels.items()}
@@ -234,6 +237,7 @@ class Scanner:
             self._look = self._covers.later(
                 partial(look_for_covers, exact=self._known(()), until=self.duration, last=True))
             self._take_covers()
+        self.close()
         self.found = self._in_order(self.found)
         return Timeline(
             segments=self.found, gaps=gaps(self.duration, self.found, self.sounds), duration=self.duration,
@@ -244,6 +248,7 @@ class Scanner:
         """Stop listening; what was found may still be looked at."""
         if self._covers:
             self._covers.close()
+        self._held.close()
 
     def _settle_recordings(self, until: float, present: Iterable[Segment]) -> list[Segment]:
         new = [each for each in present if each.heard.start < until]
