@@ -31,13 +31,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 
-from songprint import deliveries, fetch, jobs, usage, worker
 from songprint.catalog import Catalog
 from songprint.config import ServerSettings, Settings
 from songprint.errors import DuplicateSession
-from songprint.outside import Outside
+from songprint.service import deliveries, fetch, jobs, usage, worker
+from songprint.service.outside import Outside
+from songprint.service.vault import Vault
 from songprint.types import Timeline
-from songprint.vault import Vault
 
 LEASE = 2.0                         # seconds
 WAITS = (0.3, 0.5, 0.8) * 10        # seconds between attempts at a callback
@@ -177,7 +177,7 @@ def torture(folder: Path, *, jobs_count: int, kills: int, database: str = "", wo
     receiver = Receiver(random.Random(seed + 1))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(          # so that a successor is there in a moment
-        ["songprint.worker", "songprint.fetch", "songprint.export", "sqlalchemy.dialects.sqlite"])
+        ["songprint.service.worker", "songprint.service.fetch", "songprint.export", "sqlalchemy.dialects.sqlite"])
     tasks = {f"worker {number}": (work, (folder, database)) for number in range(workers)}
     tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count))
     running: dict[str, BaseProcess] = {}

@@ -21,9 +21,10 @@ from sqlalchemy.exc import IntegrityError
 
 from songprint import __version__, disk, schema
 from songprint.database import Result, open_database
+from songprint.database.columns import storable
 from songprint.errors import LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
 from songprint.packing import StoredRows, pack_evidence, quantise, restore, unpack_evidence
-from songprint.rows import storable, to_recording, to_row
+from songprint.rows import to_recording, to_row
 from songprint.schema import embeddings, encoders, library, recordings
 from songprint.types import Embeddings, Kind, Known, Recording, Tags
 

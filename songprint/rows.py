@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from sqlalchemy import Row
 
+from songprint.database.columns import storable
 from songprint.schema import recordings
 from songprint.types import Recording, Tags
 
@@ -25,8 +26,3 @@ def to_recording(row: Row) -> Recording:
     tags["artists"] = tuple(json.loads(row.artists))
     return Recording(id=row.id, tags=Tags(**tags), duration=row.duration, source=row.source,
                      content_hash=row.content_hash, added_at=row.added_at, original=bool(row.original))
-
-
-def storable(value: str, length: int | None = None) -> str:
-    """Text that every database takes: file names and broken tags may hold NUL, or bytes that are no UTF-8."""
-    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]

@@ -151,11 +151,6 @@ def clock(connection: Connection) -> int:
     return int(connection.scalar(sql(_CLOCKS[connection.dialect.name])))
 
 
-def storable(value: str, length: int | None = None) -> str:
-    """Text that every database takes: NUL, and what is no UTF-8, comes from file names and from strangers."""
-    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]
-
-
 def iso(moment: int | None) -> str:
     """A moment as people and programs write it, in UTC; empty for none.
 

@@ -20,6 +20,7 @@ import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from songprint import schema
+from songprint.database.columns import storable
 from songprint.errors import UnknownMusicNotFound
 from songprint.index import segment_ids
 from songprint.index.exact import ExactIndex
@@ -29,7 +30,6 @@ from songprint.matching.trail import Trail
 from songprint.occurrences import Occurrence, UnknownMusic
 from songprint.packing import quantise, restore
 from songprint.schema import unknown_music
-from songprint.service_schema import storable
 from songprint.store import Store
 from songprint.types import Embeddings, Gap, Interval, Kind, Sound
 

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from serving import World
 
 from songprint import export
-from songprint.jobs import Job
-from songprint.keys import NewKey
 from songprint.server import signatures
+from songprint.service.jobs import Job
+from songprint.service.keys import NewKey
 from songprint.types import Timeline
 
 URL = "http://files.example.org/song.mp3"

@@ -16,15 +16,15 @@ from children import environment
 from commandline import assert_one_line, json_lines, run
 from service import CALLBACK, URL
 
-from songprint.audit import Audit
 from songprint.catalog import Catalog
-from songprint.deliveries import Deliveries
 from songprint.export import timeline_object
-from songprint.jobs import Jobs
-from songprint.keys import Keys
+from songprint.service.audit import Audit
+from songprint.service.deliveries import Deliveries
+from songprint.service.jobs import Jobs
+from songprint.service.keys import Keys
+from songprint.service.usage import Usage
+from songprint.service.vault import Vault
 from songprint.types import Timeline
-from songprint.usage import Usage
-from songprint.vault import Vault
 
 TIMELINE = timeline_object(Timeline([], [], duration=90.5, thresholds={}, searched=5, elapsed=1.0, source="mix.mp3"))
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from service import CALLBACK, RESULT, URL, Receiver, let_pass, post
 
-from songprint.callbacks import Sender, headers
-from songprint.deliveries import JITTER, LEASE, WAITS, Deliveries, delivery_object
 from songprint.errors import FetchError, JobNotFound
-from songprint.jobs import Jobs
-from songprint.vault import Vault
+from songprint.service.callbacks import Sender, headers
+from songprint.service.deliveries import JITTER, LEASE, WAITS, Deliveries, delivery_object
+from songprint.service.jobs import Jobs
+from songprint.service.vault import Vault
 
 
 @pytest.fixture

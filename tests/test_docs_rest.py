@@ -15,8 +15,8 @@ from test_serve import serve
 import songprint
 from lab import synth
 from songprint import audio
-from songprint.keys import Keys
-from songprint.vault import Vault
+from songprint.service.keys import Keys
+from songprint.service.vault import Vault
 
 PAGE = Path(__file__).parents[1] / "docs" / "rest.md"
 

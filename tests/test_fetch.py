@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web import PUBLIC, PUBLIC6, Web
 
-from songprint import fetch, hosts
 from songprint.config import ServerSettings
 from songprint.errors import FetchError
-from songprint.fetch import Rules
+from songprint.service import fetch, hosts
+from songprint.service.fetch import Rules
 
 SONG = b"\xff\xfb\x90\x64" + bytes(range(256)) * 40
 

@@ -13,9 +13,9 @@ from test_serve import serve
 
 import songprint
 from lab import synth
-from songprint.jobs import Jobs
-from songprint.keys import Keys
-from songprint.vault import Vault
+from songprint.service.jobs import Jobs
+from songprint.service.keys import Keys
+from songprint.service.vault import Vault
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 CONFIG = """

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "songprint"
 LAYERS = [                                              # each may import what stands above it, and itself
     {"types", "errors", "events", "occurrences", "child", "threads"},
     {"export"},
-    {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema", "hosts"},
-    {"tags", "samples", "index", "fetch", "streams", "s3", "storage", "rows", "media"},
+    {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema"},
+    {"tags", "samples", "index", "streams", "rows"},
     {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
     {"level", "workers", "timeline", "sounds"},
     {"store", "works"},
@@ -26,13 +26,15 @@ LAYERS = [                                              # each may import what s
     {"explain"},
     {"library"},
     {"formats", "draw"},
-    {"vault"},
-    {"deliveries", "usage", "keys", "limiter", "audit", "verdicts", "inputs"},
-    {"job"},
-    {"jobs"},
-    {"callbacks", "scratch"},
-    {"outside"},
-    {"worker"},
+    {"service", "service.hosts", "service.s3", "service.media", "service.vault"},
+    {"service.fetch"},
+    {"service.storage", "service.deliveries", "service.usage", "service.keys", "service.limiter", "service.audit",
+     "service.verdicts", "service.inputs"},
+    {"service.job"},
+    {"service.jobs"},
+    {"service.callbacks", "service.scratch"},
+    {"service.outside"},
+    {"service.worker"},
     {"doctor", "server", "cli", "__main__"},
 ]
 HEAVY = ("numpy", "scipy", "av", "onnxruntime", "faiss", "sqlalchemy", "tinytag", "click", "rich", "fastapi",
@@ -48,8 +50,9 @@ def modules() -> list[Path]:
 
 
 def name(path: Path) -> str:
-    """`encoders/logmel.py` belongs to `encoders`."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    """`encoders/logmel.py` belongs to `encoders`; the modules of `service` stand for themselves."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:2]) if parts[0] == "service" and parts[1] != "__init__" else parts[0]
 
 
 def imported(path: Path) -> set[str]:
@@ -68,7 +71,8 @@ def imported(path: Path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        found |= {full.split(".")[1] for full in names if full.startswith("songprint.")}
+        parts = [full.split(".")[1:] for full in names if full.startswith("songprint.")]
+        found |= {each[0] for each in parts if each[0] != "service"} | {".".join(each[:2]) for each in parts}
     return found & {name(module) for module in modules()}
 
 

@@ -9,12 +9,12 @@ import pytest
 from service import CALLBACK, RESULT, URL, let_pass
 from sqlalchemy import text
 
-from songprint.deliveries import Deliveries
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, KeyRefused, QueueFull
-from songprint.jobs import FIRST_WAIT, MOST_ATTEMPTS, MOST_LOST, SESSION_WINDOW, Jobs, job_object
+from songprint.service.deliveries import Deliveries
+from songprint.service.jobs import FIRST_WAIT, MOST_ATTEMPTS, MOST_LOST, SESSION_WINDOW, Jobs, job_object
+from songprint.service.usage import Usage
+from songprint.service.vault import MASTER_KEY_FILE, Vault
 from songprint.service_schema import milliseconds
-from songprint.usage import Usage
-from songprint.vault import MASTER_KEY_FILE, Vault
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from songprint.audit import Audit
 from songprint.errors import KeyRefused
-from songprint.keys import Keys, key_object
-from songprint.limiter import Limiter
-from songprint.vault import MASTER_KEY_FILE, MASTER_KEY_VARIABLE, Vault
+from songprint.service.audit import Audit
+from songprint.service.keys import Keys, key_object
+from songprint.service.limiter import Limiter
+from songprint.service.vault import MASTER_KEY_FILE, MASTER_KEY_VARIABLE, Vault
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import pytest
 import web
 from web import PUBLIC, Web
 
-from songprint import s3
 from songprint.config import ServerSettings, StorageSettings
 from songprint.errors import FetchError
-from songprint.fetch import Rules
-from songprint.s3 import Credentials
-from songprint.storage import Storage, is_bucket
+from songprint.service import s3
+from songprint.service.fetch import Rules
+from songprint.service.s3 import Credentials
+from songprint.service.storage import Storage, is_bucket
 
 SONG = bytes(range(256)) * 20
 OF_AWS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")

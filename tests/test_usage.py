@@ -6,8 +6,8 @@ import pytest
 from service import RESULT, URL
 
 from songprint.errors import SongprintError
-from songprint.jobs import Jobs
-from songprint.usage import Usage, to_csv
+from songprint.service.jobs import Jobs
+from songprint.service.usage import Usage, to_csv
 
 
 def finish(jobs: Jobs, key_id: str, seconds: float) -> None:

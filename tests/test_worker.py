@@ -17,15 +17,16 @@ from children import environment
 from service import URL, FakeScan, Receiver, let_pass, post
 
 import songprint
-from songprint import export, scratch, worker
+from songprint import export
 from songprint.config import ServerSettings, Settings
-from songprint.deliveries import Deliveries
 from songprint.errors import AudioError, FetchError
-from songprint.inputs import Inputs
-from songprint.jobs import MOST_ATTEMPTS, Job, Jobs
-from songprint.outside import Outside
-from songprint.usage import Usage
-from songprint.vault import Vault
+from songprint.service import scratch, worker
+from songprint.service.deliveries import Deliveries
+from songprint.service.inputs import Inputs
+from songprint.service.jobs import MOST_ATTEMPTS, Job, Jobs
+from songprint.service.outside import Outside
+from songprint.service.usage import Usage
+from songprint.service.vault import Vault
 
 PLACE = {"type": "cos", "bucket": "results-125", "region": "ap-nanjing", "dir": "/common/test/"}
 
@@ -320,7 +321,7 @@ def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
 
 
 def test_scratch_folders_of_processes_that_were_killed_are_removed(tmp_path):
-    program = ("import sys, time; from pathlib import Path; from songprint import scratch\n"
+    program = ("import sys, time; from pathlib import Path; from songprint.service import scratch\n"
                "with scratch.folder(Path(sys.argv[1])) as path:\n"
                "    (path / 'input').write_text('music'); print(path, flush=True); time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", program, tmp_path], env=environment(), text=True,

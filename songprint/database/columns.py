@@ -13,3 +13,8 @@ Blob = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
 # For `Table(..., **EXACT)`: text is equal only if every letter is, capitals and accents too, as elsewhere.
 EXACT = {f"{name}_{option}": value for name in ("mysql", "mariadb")
          for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))}
+
+
+def storable(value: str, length: int | None = None) -> str:
+    """Text that every database takes: NUL, and what is no UTF-8, comes from file names and from strangers."""
+    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]

@@ -18,10 +18,10 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from songprint.errors import KeyRefused
-from songprint.keys import SCOPES, Key
 from songprint.server.problems import Problem
 from songprint.server.service import Service
 from songprint.server.sessions import COOKIE, CSRF_HEADER
+from songprint.service.keys import SCOPES, Key
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 GUESSES = 5.0           # wrong tokens a second that an address may send

@@ -9,15 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from songprint import usage
-from songprint.deliveries import delivery_object
 from songprint.errors import JobNotFound, KeyRefused
-from songprint.keys import NewKey, key_object
 from songprint.server import answers, shapes
 from songprint.server.access import Caller, needs
 from songprint.server.answers import Limit, service_of
 from songprint.server.problems import Json, Problem
 from songprint.server.service import Service
+from songprint.service import usage
+from songprint.service.deliveries import delivery_object
+from songprint.service.keys import NewKey, key_object
 
 router = APIRouter(prefix="/v1")
 

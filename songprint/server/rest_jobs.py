@@ -13,16 +13,17 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from songprint import export, formats, verdicts
-from songprint.deliveries import delivery_object
+from songprint import export, formats
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
-from songprint.jobs import STATES, Job, job_object
 from songprint.server import answers, shapes
 from songprint.server.access import Caller, needs
 from songprint.server.answers import Limit, service_of
 from songprint.server.problems import Json, Problem
 from songprint.server.service import Service
 from songprint.server.uploads import Upload
+from songprint.service import verdicts
+from songprint.service.deliveries import delivery_object
+from songprint.service.jobs import STATES, Job, job_object
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 

@@ -10,8 +10,6 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
-from songprint import verdicts
-from songprint.jobs import Job
 from songprint.server import answers, duties, shapes
 from songprint.server.access import needs
 from songprint.server.answers import RecordingId, service_of
@@ -19,6 +17,8 @@ from songprint.server.problems import Json, Problem
 from songprint.server.rest_jobs import JobId, job_of
 from songprint.server.rest_recordings import AUDIO_ANSWERS, StretchDuration, StretchStart, audio_of
 from songprint.server.service import Service
+from songprint.service import verdicts
+from songprint.service.jobs import Job
 
 router = APIRouter(prefix="/v1", tags=["review"])
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from songprint.config import Settings
 from songprint.errors import LibraryError, SettingsError
-from songprint.keys import Keys
 from songprint.library import Library
 from songprint.server import create_app
 from songprint.server.guard import is_loopback
-from songprint.vault import Vault
+from songprint.service.keys import Keys
+from songprint.service.vault import Vault
 
 log = logging.getLogger(__name__)
 

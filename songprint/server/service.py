@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from songprint.audit import Audit
 from songprint.config import Settings, usable_cores
-from songprint.deliveries import Deliveries
-from songprint.inputs import Inputs
-from songprint.jobs import Jobs
-from songprint.keys import Keys
 from songprint.library import Library
-from songprint.limiter import Limiter
 from songprint.server import duties
 from songprint.server.background import Background
 from songprint.server.crew import Crew, Opening
@@ -23,9 +17,15 @@ from songprint.server.meter import Meter
 from songprint.server.metrics import Metrics
 from songprint.server.sessions import Sessions
 from songprint.server.uploads import Uploads
-from songprint.usage import Usage
-from songprint.vault import Vault
-from songprint.verdicts import Verdicts
+from songprint.service.audit import Audit
+from songprint.service.deliveries import Deliveries
+from songprint.service.inputs import Inputs
+from songprint.service.jobs import Jobs
+from songprint.service.keys import Keys
+from songprint.service.limiter import Limiter
+from songprint.service.usage import Usage
+from songprint.service.vault import Vault
+from songprint.service.verdicts import Verdicts
 
 Result = TypeVar("Result")
 

@@ -22,8 +22,8 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from songprint.inputs import safe_name
 from songprint.server.problems import Problem
+from songprint.service.inputs import safe_name
 
 AT_ONCE = 1 << 20           # bytes gathered in memory before they are written
 MOST_FIELD_BYTES = 1 << 16  # of all text fields of a form

@@ -19,11 +19,11 @@ import world
 
 import songprint
 from songprint.config import ServerSettings, Settings
-from songprint.jobs import Jobs
-from songprint.keys import Keys
 from songprint.server.app import create_app
-from songprint.usage import Usage
-from songprint.vault import Vault
+from songprint.service.jobs import Jobs
+from songprint.service.keys import Keys
+from songprint.service.usage import Usage
+from songprint.service.vault import Vault
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120_000          # milliseconds: machines of a continuous integration may be busy

@@ -11,20 +11,20 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from songprint import fetch, media
 from songprint.errors import AudioError, FetchError, JobNotFound, JobStateError, SongprintError
-from songprint.fetch import Rules
 from songprint.server.signatures import Refused
 from songprint.server.tencent import known, process, results
 from songprint.server.tencent.parameters import Parameters
 from songprint.server.tencent.results import Object
-from songprint.storage import Storage
+from songprint.service import fetch, media
+from songprint.service.fetch import Rules
+from songprint.service.storage import Storage
 
 if TYPE_CHECKING:
-    from songprint.jobs import Job
-    from songprint.keys import Key
     from songprint.library import Library
     from songprint.server.service import Service
+    from songprint.service.jobs import Job
+    from songprint.service.keys import Key
 
 STATES = {"WAITING": ("waiting",), "PROCESSING": ("running",), "FINISH": ("finished", "failed", "cancelled")}
 FAILED = ("failed", "cancelled")

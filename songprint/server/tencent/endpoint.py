@@ -27,8 +27,8 @@ from songprint.server.tencent import parameters
 from songprint.server.tencent.actions import Call, named
 
 if TYPE_CHECKING:
-    from songprint.keys import Key
     from songprint.server.service import Service
+    from songprint.service.keys import Key
 
 log = logging.getLogger(__name__)
 

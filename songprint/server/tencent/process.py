@@ -9,17 +9,17 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from songprint import fetch
 from songprint.config import ServerSettings
 from songprint.errors import DuplicateSession, FetchError, QueueFull
-from songprint.fetch import Rules
 from songprint.server.signatures import Refused
 from songprint.server.tencent import results
 from songprint.server.tencent.parameters import Parameters
-from songprint.storage import Storage, is_bucket, object_name
+from songprint.service import fetch
+from songprint.service.fetch import Rules
+from songprint.service.storage import Storage, is_bucket, object_name
 
 if TYPE_CHECKING:
-    from songprint.jobs import Job, Jobs
+    from songprint.service.jobs import Job, Jobs
 
 PRESET = 21                 # the template of music identification
 PROCESS_TYPE = "1102"       # music identification among what the template can do

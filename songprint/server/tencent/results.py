@@ -20,7 +20,7 @@ from songprint import timeline
 from songprint.types import Interval
 
 if TYPE_CHECKING:
-    from songprint.jobs import Job
+    from songprint.service.jobs import Job
 
 Object = dict[str, object]
 

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from songprint.callbacks import Post
 from songprint.errors import FetchError
+from songprint.service.callbacks import Post
 
 if TYPE_CHECKING:
     from songprint.config import Settings
@@ -30,8 +30,8 @@ class Outside:
 
 def real(settings: Settings) -> Outside:
     """The network and the object stores, within the rules of the settings."""
-    from songprint import fetch
-    from songprint.storage import Storage
+    from songprint.service import fetch
+    from songprint.service.storage import Storage
 
     storage = Storage(settings.server)
     rules = fetch.Rules.of_inputs(settings.server)

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin
 
-from songprint import hosts
 from songprint.config import ServerSettings
 from songprint.errors import FetchError
-from songprint.hosts import HostList, Place, RefusedURL
+from songprint.service import hosts
+from songprint.service.hosts import HostList, Place, RefusedURL
 
 OnProgress = Callable[[int, int | None], None]      # bytes so far, bytes in all if they are known
 

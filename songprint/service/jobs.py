@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from songprint import deliveries, usage
+from songprint.database.columns import storable
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
-from songprint.inputs import LOOKED_FOR
-from songprint.job import (
+from songprint.service import deliveries, usage
+from songprint.service.inputs import LOOKED_FOR
+from songprint.service.job import (
     CANCELLED,
     ENDED,
     ERROR_CODES,
@@ -42,12 +43,12 @@ from songprint.job import (
     to_text,
     with_secrets,
 )
-from songprint.service_schema import attempts, clock, jobs, milliseconds, sessions, storable, verdicts
+from songprint.service_schema import attempts, clock, jobs, milliseconds, sessions, verdicts
 from songprint.service_schema import deliveries as owed
 
 if TYPE_CHECKING:
     from songprint.database import Database
-    from songprint.vault import Vault
+    from songprint.service.vault import Vault
 
 __all__ = ["ENDED", "ERROR_CODES", "STATES", "Job", "Jobs", "Lease", "job_object"]
 

@@ -20,15 +20,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from songprint import media, scratch
-from songprint import outside as world
-from songprint.callbacks import Builder, Sender, standard_body
-from songprint.deliveries import Deliveries
 from songprint.errors import AudioError, FetchError, SongprintError
-from songprint.inputs import Inputs
-from songprint.jobs import FINISHED, LEASE, Job, Jobs
-from songprint.outside import Outside
-from songprint.vault import Vault
+from songprint.service import media, scratch
+from songprint.service import outside as world
+from songprint.service.callbacks import Builder, Sender, standard_body
+from songprint.service.deliveries import Deliveries
+from songprint.service.inputs import Inputs
+from songprint.service.jobs import FINISHED, LEASE, Job, Jobs
+from songprint.service.outside import Outside
+from songprint.service.vault import Vault
 
 if TYPE_CHECKING:
     from songprint.config import Settings

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
-from songprint.service_schema import clock, iso, storable, verdicts
+from songprint.database.columns import storable
+from songprint.service_schema import clock, iso, verdicts
 from songprint.types import Interval, Kind, Recording, Segment, Timeline
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def read(url: str) -> Place:
     '/a%20b?c'
     >>> read("http://0x7f.1/")
     Traceback (most recent call last):
-    songprint.hosts.RefusedURL: an address must be written as four decimal numbers, as 192.0.2.1
+    songprint.service.hosts.RefusedURL: an address must be written as four decimal numbers, as 192.0.2.1
     """
     if not isinstance(url, str) or not url:
         raise RefusedURL("it is empty")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select
 
-from songprint.service_schema import audit, clock, iso, storable
+from songprint.database.columns import storable
+from songprint.service_schema import audit, clock, iso
 
 if TYPE_CHECKING:
     from songprint.database import Database

@@ -21,10 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
-from songprint.deliveries import LEASE, Deliveries, Delivery
 from songprint.errors import FetchError, JobNotFound, SongprintError
 from songprint.export import without_places
-from songprint.jobs import RUNNING, Job, Jobs, job_object
+from songprint.service.deliveries import LEASE, Deliveries, Delivery
+from songprint.service.jobs import RUNNING, Job, Jobs, job_object
 
 log = logging.getLogger(__name__)
 

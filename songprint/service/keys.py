@@ -1,8 +1,9 @@
 """Keys: who may ask a service, for what and how often.
 
 One key is a SecretId and SecretKey, for requests that are signed as Tencent's are, and a bearer token for the rest.
-A signature can be checked only with the secret itself, so that is kept, sealed (`songprint.vault`); of the token a
-hash is enough. A key made under another one (a sub-account) never has more rights than that, and ends with it.
+A signature can be checked only with the secret itself, so that is kept, sealed (`songprint.service.vault`); of the
+token a hash is enough. A key made under another one (a sub-account) never has more rights than that, and ends with
+it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from songprint.database.columns import storable
 from songprint.errors import KeyRefused
-from songprint.service_schema import clock, iso, keys, storable
+from songprint.service_schema import clock, iso, keys
 
 if TYPE_CHECKING:
     from songprint.database import Database
-    from songprint.vault import Vault
+    from songprint.service.vault import Vault
 
 SCOPES = ("identify", "write", "admin")         # each includes those before it
 _LETTERS = string.ascii_letters + string.digits

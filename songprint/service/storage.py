@@ -18,11 +18,11 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from urllib.parse import urlsplit
 
-from songprint import fetch, s3
 from songprint.config import ServerSettings, StorageSettings
 from songprint.errors import FetchError
-from songprint.fetch import OnProgress, Rules
-from songprint.s3 import Credentials
+from songprint.service import fetch, s3
+from songprint.service.fetch import OnProgress, Rules
+from songprint.service.s3 import Credentials
 
 Location = Mapping[str, object]
 

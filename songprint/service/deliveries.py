@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
+from songprint.database.columns import storable
 from songprint.errors import JobNotFound
-from songprint.service_schema import attempts, clock, deliveries, iso, jobs, storable
+from songprint.service_schema import attempts, clock, deliveries, iso, jobs
 
 if TYPE_CHECKING:
     from songprint.database import Database
