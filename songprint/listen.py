@@ -31,7 +31,7 @@ from songprint.streams.pipe import Pipe
 from songprint.types import Interval, Segment, Timeline
 
 BLOCK_SECONDS = 1.0
-LOOK_SECONDS = 2.0              # between two looks at what the ears have found: each searches the last seconds anew
+LOOK_SECONDS = 1.0              # between two looks at what the ears have found: each searches the last seconds anew
 STALL = 10.0                    # seconds without a byte after which a stream is connected again
 SAME_PLACE = 10.0               # seconds by which the start of a song may move while more of it is heard
 DOUBT_SECONDS = 60.0            # after which a song that is no longer heard and never settled was none

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from songprint.encoders import Encoder
     from songprint.encoders.cover import CoverEncoder
 
-AT_ONCE = 8                 # vectors that are worth a run of the network
+AT_ONCE = 4                 # vectors that are worth a run of the network
 CONTEXT_FRAMES = tonal.CONTEXT
 PORTION_FRAMES = tonal.STRETCH - tonal.CONTEXT - 1      # tonal frames: with context either side one run of the network
 
