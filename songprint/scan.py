@@ -140,8 +140,12 @@ class CoverNews:
 
 def look_for_covers(ear: CoverEar, exact: Sequence[Segment], until: float, last: bool = False) -> CoverNews:
     """The covers beside these recordings, which are settled `until` there; the ear forgets those that are settled."""
-    edge = until if last else max(ear.settled_until(exact, until), ear.forgotten)
     found = ear.segments(exact, until)
+    edge = until if last else ear.settled_until(exact, until)
+    for each in sorted(found, key=lambda each: -each.heard.end):
+        if not last and each.heard.start < edge < each.heard.end:       # what goes on is not told in two
+            edge = each.heard.start
+    edge = max(edge, ear.forgotten)
     ear.forget(edge)
     return CoverNews(exact, edge, [each for each in found if each.heard.start < edge or last],
                      [each for each in found if each.heard.start >= edge and not last])

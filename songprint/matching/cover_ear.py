@@ -2,7 +2,8 @@
 
 Where no recording is known, windows of a minute are asked for as clips are. What a window finds is a guess: a minute
 of a cover resembles strangers too. Guesses of one recording that follow each other make a stretch, and that is asked
-for again as a whole, against the other recordings that were guessed in it.
+for again as a whole, against the other recordings that were guessed in it. It is looked for where it fits best, so what
+it then says counts for no more than what its windows say together.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Stretch:
     start: float
     end: float
     free: Interval              # around it, in which no recording is known
-    recordings: tuple[int, ...]     # the one that was guessed, and its rivals
+    support: Mapping[int, float]    # log-odds by the windows alone: of the recording guessed, and of its rivals
 
 
 class CoverEar:
@@ -129,7 +130,7 @@ class CoverEar:
             start, end, free = stretch.start, stretch.end, stretch.free
             best: Guess | None = None
             for _ in range(FURTHER):
-                guesses = self._ask(start, min(end, start + LONGEST), stretch.recordings)
+                guesses = self._ask(start, min(end, start + LONGEST), tuple(stretch.support))
                 if not guesses:
                     break
                 best = guesses[0]
@@ -139,7 +140,7 @@ class CoverEar:
                     break
                 start, end = wider
             if best:
-                found.append(best)
+                found.append(replace(best, logit=min(best.logit, stretch.support[best.recording_id])))
         return found
 
     def _stretches(self, exact: Sequence[Segment], until: float) -> list[_Stretch]:
@@ -182,11 +183,12 @@ def _stretch(run: Sequence[Guess], free: Interval, guesses: Mapping[int, Sequenc
     recording = run[0].recording_id
     start = max(free.start, min(guess.heard.start for guess in run) - MARGIN)
     end = min(free.end, max(guess.heard.end for guess in run) + MARGIN)
-    likely = {other: sum(np.exp(guess.logit) for guess in theirs
-                         if guess.window.start < end and guess.window.end > start)
-              for other, theirs in guesses.items() if other != recording}
-    rivals = sorted((other for other in likely if likely[other]), key=lambda other: -likely[other])
-    return _Stretch(start, end, free, (recording, *rivals[:RIVALS]))
+    said = {other: [guess.logit for guess in theirs if guess.window.start < end and guess.window.end > start]
+            for other, theirs in guesses.items()}
+    rivals = sorted((other for other in said if said[other] and other != recording),
+                    key=lambda other: -np.exp(said[other]).sum())
+    return _Stretch(start, end, free, {each: confidence.combine(said[each], 1)
+                                       for each in (recording, *rivals[:RIVALS])})
 
 
 def _windows(free: Interval) -> list[Interval]:
