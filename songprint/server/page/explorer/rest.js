@@ -2,8 +2,9 @@
 // answered.
 
 import { fill, h } from "../dom.js";
-import { chip, choice, code, field, note, select, trying, unhurried } from "../parts.js";
+import { code, field, note, select, trying, unhurried } from "../parts.js";
 import { ask, read } from "../service.js";
+import { requestHead, responseHead } from "./exchange.js";
 import { quoted } from "./tc3.js";
 
 const SHOWN = 200_000; // characters of an answer
@@ -16,7 +17,7 @@ export async function showRest(place, { signal }) {
     asCode = "curl";
   const form = h("form", { class: "card form" }),
     fields = h("div", { class: "stack" }),
-    shown = h("div", { class: "stack" });
+    shown = h("div");
   const outcome = h("div", { class: "stack", "aria-live": "polite" });
   const menu = h(
     "select",
@@ -32,7 +33,11 @@ export async function showRest(place, { signal }) {
   );
   menu.value = chosen;
   const about = h("p", { class: "small soft" });
-  fill(place, h("div", { class: "explore" }, form, h("div", { class: "stack" }, shown, outcome)));
+  const ways = requestHead({ curl: "curl", python: "Python" }, asCode, (way) => {
+    asCode = way;
+    preview();
+  });
+  fill(place, h("div", { class: "explore" }, form, h("div", { class: "stack" }, ways, shown, outcome)));
   fill(
     form,
     field("Request", menu),
@@ -50,12 +55,12 @@ export async function showRest(place, { signal }) {
 
   function draw() {
     const operation = operations.get(chosen);
-    about.textContent = operation.description || operation.summary || "";
+    fill(about, marked(operation.description || operation.summary || ""));
     fill(outcome);
     fill(
       fields,
       operation.parameters.map((each) =>
-        field(`${each.name}${each.required ? "" : " (optional)"}`, input(each), each.description ?? ""),
+        field(`${each.name}${each.required ? "" : " (optional)"}`, input(each), marked(each.description ?? "")),
       ),
       operation.file && field("File", h("input", { type: "file", name: "file", accept: "audio/*,video/*" })),
       operation.json &&
@@ -95,19 +100,7 @@ export async function showRest(place, { signal }) {
   function preview() {
     const request = made(),
       address = new URL(request.path, document.baseURI).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
-    fill(
-      shown,
-      h(
-        "div",
-        { class: "row between" },
-        h("h2", {}, "Request"),
-        choice("How the request is written", { curl: "curl", python: "Python" }, asCode, (value) => {
-          asCode = value;
-          preview();
-        }),
-      ),
-      code(asCode === "curl" ? asCurl(request, address) : asPython(request, address), "the request"),
-    );
+    fill(shown, code(asCode === "curl" ? asCurl(request, address) : asPython(request, address), "the request"));
   }
 
   async function go() {
@@ -126,11 +119,9 @@ export async function showRest(place, { signal }) {
       if (error.name === "AbortError") throw error;
       problem = error;
     }
-    const took = chip(`${Math.round(performance.now() - began)} ms`);
-    const title = (status, kind) =>
-      h("div", { class: "row between" }, h("h2", {}, "Response"), h("div", { class: "row" }, chip(status, kind), took));
     if (problem) {
-      fill(outcome, title(`${problem.status} ${problem.code}`, "bad"), note(problem.message, "bad"));
+      const status = problem.status ? `${problem.status} ${problem.code}` : "No answer";
+      fill(outcome, responseHead(status, "bad", began), note(problem.message, "bad"));
       return;
     }
     const type = answer.headers.get("content-type") ?? "";
@@ -138,8 +129,16 @@ export async function showRest(place, { signal }) {
       /json|text|xml/.test(type) && !type.includes("event-stream")
         ? await answer.text()
         : `${type || "Nothing"}: not shown here`;
-    fill(outcome, title(`${answer.status}`, "good"), text && code(pretty(text, type), "the response"));
+    fill(outcome, responseHead(answer.status, "good", began), text && code(pretty(text, type), "the response"));
   }
+}
+
+/** What stands between backticks is code. */
+function marked(text) {
+  return text
+    .split("`")
+    .map((part, at) => (at % 2 ? h("code", {}, part) : part))
+    .filter(Boolean);
 }
 
 function listed(description) {

@@ -1,9 +1,10 @@
 // The request of Tencent Cloud's music identification as a form: signed, shown, sent; its answer and its callback.
 
 import { fill, h } from "../dom.js";
-import { button, chip, choice, code, field, note, select, tell, trying, unhurried } from "../parts.js";
+import { button, code, field, note, select, tell, trying, unhurried } from "../parts.js";
 import { may, read, send, session } from "../service.js";
 import { moment } from "../words.js";
+import { requestHead, responseHead } from "./exchange.js";
 import { asCurl, asSdk, signed } from "./tc3.js";
 
 const ACTIONS = {
@@ -26,7 +27,11 @@ export function showTencent(place, { signal }) {
   const shown = h("div", { class: "stack" });
   const outcome = h("div", { class: "stack", "aria-live": "polite" });
   let asCode = "curl";
-  fill(place, h("div", { class: "explore" }, form, h("div", { class: "stack" }, shown, outcome)));
+  const ways = requestHead({ curl: "curl", python: "Python SDK" }, asCode, (way) => {
+    asCode = way;
+    preview();
+  });
+  fill(place, h("div", { class: "explore" }, form, h("div", { class: "stack" }, ways, shown, outcome)));
 
   const secretId = h("input", {
     name: "secretId",
@@ -222,15 +227,6 @@ export function showTencent(place, { signal }) {
         : asSdk(kept.action, request(), location.host, location.protocol.slice(0, -1), kept.secretId);
     fill(
       shown,
-      h(
-        "div",
-        { class: "row between" },
-        h("h2", {}, "Request"),
-        choice("How the request is written", { curl: "curl", python: "Python SDK" }, asCode, (chosen) => {
-          asCode = chosen;
-          preview();
-        }),
-      ),
       code(text, "the request"),
       asCode === "curl" && h("p", { class: "tiny soft" }, "A signature holds for five minutes."),
     );
@@ -261,17 +257,7 @@ export function showTencent(place, { signal }) {
     const received = h("div", { class: "stack" });
     fill(
       outcome,
-      h(
-        "div",
-        { class: "row between" },
-        h("h2", {}, "Response"),
-        h(
-          "div",
-          { class: "row" },
-          trouble ? chip(trouble.Code, "bad") : chip(`${answer.status}`, "good"),
-          chip(`${Math.round(performance.now() - began)} ms`),
-        ),
-      ),
+      responseHead(trouble?.Code ?? answer.status, trouble ? "bad" : "good", began),
       code(unfolded(said), "the response"),
       task &&
         h(
@@ -303,7 +289,7 @@ export function showTencent(place, { signal }) {
           received,
           h("h2", {}, "Callback"),
           items.map((each) => [
-            h("p", { class: "small soft" }, `Received ${moment(each.at)}`),
+            h("p", { class: "small soft" }, moment(each.at)),
             code(unfolded(parsed(each.body)), "the callback"),
             code(
               Object.entries(each.headers)
