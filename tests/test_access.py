@@ -91,6 +91,22 @@ def test_keys_are_made_and_revoked(world, tokens):
     assert [entry["action"] for entry in noted[:2]] == ["keys.revoke", "keys.create"]
 
 
+def test_the_audit_log_names_recordings_even_those_that_are_gone(world, tokens):
+    mine, client = tokens["write"], world.client
+    sent = {"file": ("new.wav", world.wav(toy.song(50)))}
+    new = client.post("/v1/recordings", files=sent, data={"title": "New: one"}, headers=mine).json()["recording"]["id"]
+    client.patch(f"/v1/recordings/{new}", json={"title": "Renamed", "year": 1999}, headers=mine)
+    client.put("/v1/works", json={"recordings": [1, new], "work": "W"}, headers=mine)
+    for recording in (1, new):
+        client.delete(f"/v1/recordings/{recording}/work", headers=mine)
+    client.delete(f"/v1/recordings/{new}", headers=mine)
+    noted = client.get("/v1/audit?limit=6", headers=tokens["admin"]).json()["items"]
+    assert [(entry["action"], entry["subject"]) for entry in reversed(noted)] == [
+        ("recordings.add", f"{new} New: one"), ("recordings.edit", f"{new} Renamed: title, year"),
+        ("works.link", f"W: [1, {new}]"), ("works.unlink", "1 Song 00"), ("works.unlink", f"{new} Renamed"),
+        ("recordings.remove", f"{new} Renamed")]
+
+
 def test_an_administrator_of_a_part_rules_that_part_alone(world, tokens):
     keys = world.service.keys
     company = keys.create("company", "admin")

@@ -70,9 +70,10 @@ async def add_recording(request: Request, caller: needs("write")) -> Response:
         outcome = await service.work(duties.add_recording, path=str(upload.path), keep=str(service.recordings_folder),
                                      tags=_tags(fields), replaces=replaces, original=original)
     added = outcome["outcome"] == "added"
+    recording = outcome["recording"]
     if added:
-        await _noted(service, caller, "recordings.add", outcome["recording"]["id"])
-    where = {"Location": f"/v1/recordings/{outcome['recording']['id']}"}
+        await _noted(service, caller, "recordings.add", _named(recording["id"], recording["title"]))
+    where = {"Location": f"/v1/recordings/{recording['id']}"}
     return Json(answers.without_places(outcome, caller), 201 if added else 200, where)
 
 
@@ -88,7 +89,7 @@ def edit_recording(request: Request, caller: needs("write"), recording_id: Recor
     """Change what is known of a recording. Answers bear the new name from now on."""
     service = service_of(request)
     edited = service.library.edit(recording_id, **change.given())
-    service.audit.note(caller.id, "recordings.edit", f"{recording_id}: {', '.join(change.given())}")
+    service.audit.note(caller.id, "recordings.edit", f"{_named(edited.id, edited.title)}: {', '.join(change.given())}")
     return Json(_shown(edited, caller))
 
 
@@ -96,8 +97,9 @@ def edit_recording(request: Request, caller: needs("write"), recording_id: Recor
 async def remove_recording(request: Request, caller: needs("write"), recording_id: RecordingId) -> Response:
     """Forget a recording. Its file is deleted if it was uploaded here, and stays if it was added from elsewhere."""
     service = service_of(request)
+    title = (await run_in_threadpool(service.library.recording, recording_id)).title
     await run_in_threadpool(duties.remove_recording, service.library, recording_id, str(service.recordings_folder))
-    await _noted(service, caller, "recordings.remove", recording_id)
+    await _noted(service, caller, "recordings.remove", _named(recording_id, title))
     return Response(status_code=204)
 
 
@@ -150,7 +152,8 @@ def unlink_recording(request: Request, caller: needs("write"), recording_id: Rec
     """Forget of which song a recording is."""
     service = service_of(request)
     service.library.unlink(recording_id)
-    service.audit.note(caller.id, "works.unlink", str(recording_id))
+    title = service.library.recording(recording_id).title
+    service.audit.note(caller.id, "works.unlink", _named(recording_id, title))
     return Response(status_code=204)
 
 
@@ -192,5 +195,10 @@ def _number(values: list[str]) -> int | None:
     return int(values[-1])
 
 
-async def _noted(service: Service, caller: Caller, action: str, subject: object) -> None:
-    await run_in_threadpool(service.audit.note, caller.id, action, str(subject))
+async def _noted(service: Service, caller: Caller, action: str, subject: str) -> None:
+    await run_in_threadpool(service.audit.note, caller.id, action, subject)
+
+
+def _named(recording_id: int, title: str) -> str:
+    """A recording in the audit log: the id, and the title that it had then."""
+    return f"{recording_id} {title}".rstrip()

@@ -126,7 +126,8 @@ async def name_gap(request: Request, caller: needs("write"), job_id: JobId, posi
     recording_id = outcome["recording"]["id"]
     await run_in_threadpool(service.verdicts.say, job_id, verdicts.GAP, position, verdicts.CORRECT,
                             recording_id=recording_id, key_id=caller.id)
-    await run_in_threadpool(service.audit.note, caller.id, "recordings.add", f"{recording_id} from job {job_id}")
+    await run_in_threadpool(service.audit.note, caller.id, "recordings.add",
+                            f"{recording_id} {outcome['recording']['title']} from job {job_id}")
     return Json(answers.without_places(outcome, caller), 201 if outcome["outcome"] == "added" else 200,
                 {"Location": f"/v1/recordings/{recording_id}"})
 

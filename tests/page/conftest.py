@@ -20,6 +20,7 @@ import world
 import songprint
 from songprint.config import ServerSettings, Settings
 from songprint.server.app import create_app
+from songprint.service.audit import Audit
 from songprint.service.jobs import Jobs
 from songprint.service.keys import Keys
 from songprint.service.usage import Usage
@@ -57,6 +58,7 @@ class Site:
     keys: Keys
     jobs: Jobs
     usage: Usage
+    audit: Audit
 
     def asks(self, path: str) -> dict:
         """What the server says, without the page."""
@@ -92,7 +94,8 @@ def site(tmp_path_factory) -> Iterator[Site]:
             f"--use-file-for-fake-audio-capture={microphone}", "--autoplay-policy=no-user-gesture-required"])
         database = library.store.catalog.database
         keys = Keys(database, Vault(database, library.path))
-        yield Site(address, files, library, browser, Path(microphone), keys, Jobs(database), Usage(database))
+        yield Site(address, files, library, browser, Path(microphone), keys, Jobs(database), Usage(database),
+                   Audit(database))
         browser.close()
 
 

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from world import until
 
-VIEWS = ("listen", "file", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys",
+VIEWS = ("listen", "file", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys", "keys/audit",
          "explorer/tencent", "explorer/rest")
 AXE = "axe-core@4.10.3"             # MPL-2.0: for tests only, never shipped
 MOST_BYTES = 150_000                # of the first view, compressed

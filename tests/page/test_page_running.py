@@ -67,6 +67,35 @@ def test_a_key_for_asking_alone_sees_no_buttons_that_change_something(site, visi
         assert page.get_by_role("button", name="Edit").count() == 0 and page.locator("#add-music").count() == 0
 
 
+def test_the_audit_log_says_who_changed_what(site, visit):
+    for number in range(60):
+        site.audit.note("", "jobs.forget", f"{number} that ended 30 days ago")
+    with with_a_key(site, visit) as (page, _):
+        key = site.keys.list(revoked=False)[0]
+        guest, job = site.keys.create("Guest", "identify").key, 32 * "a"
+        for action, subject in [
+            ("keys.create", f"{guest.id} Guest (identify)"), ("keys.revoke", f"{guest.id} {key.id}"),
+            ("recordings.add", f"5 <i>Hymn</i> from job {job}"), ("recordings.edit", "5 Hymn: to joy: title, year"),
+            ("recordings.remove", "5"), ("works.link", "W 7: [5, 6]"), ("works.unlink", "5 Hymn"),
+            ("jobs.cancel", job), ("a.new.one", "of tomorrow"),
+        ]:
+            site.audit.note(key.id, action, subject)
+        page.get_by_role("link", name="Keys").click()
+        page.get_by_role("link", name="Audit log").click()
+        page.get_by_role("heading", name="Today").wait_for()
+        said = page.locator(".entry > span")
+        assert said.all_inner_texts()[:11] == [f"Head of music {did}" for did in (
+            "a.new.one of tomorrow", "cancelled a job", "unlinked Hymn from its work",
+            "linked 2 recordings to the work W 7", "removed recording 5", "changed title and year of Hymn: to joy",
+            "added <i>Hymn</i>, heard in a job", "revoked the keys Guest and Head of music",
+            "made the key Guest, with the right to identify", "signed in")] + [
+            "Somebody at the server made the key Head of music, with the right to do everything"]
+        assert page.get_by_role("link", name="a job").first.get_attribute("href") == f"#/jobs/{job}"
+        assert said.count() == 50
+        page.get_by_role("button", name="Earlier").click()
+        page.get_by_text("deleted 1 job that ended more than 30 days ago").wait_for()
+
+
 def test_usage_is_shown_by_day_and_key(visit, site):
     site.usage.note("", "a job of an hour", 3599.0)
     page = visit("usage")

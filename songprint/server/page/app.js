@@ -28,10 +28,10 @@ function place() {
   return { name: VIEWS[name] ? name : "listen", path: rest.filter(Boolean), query: new URLSearchParams(query) };
 }
 
-/** A job has a view of its own; its callbacks are all that stands beside it. */
-function moduleOf(shown, path) {
-  if (shown !== "jobs" || !path.length) return shown;
-  return path[0] === "callbacks" ? "callbacks" : "job";
+/** Some views lead to others: jobs to a job and to the callbacks, keys to the audit log. */
+function moduleOf(shown, [inner]) {
+  if (shown === "jobs" && inner) return inner === "callbacks" ? inner : "job";
+  return shown === "keys" && inner === "audit" ? inner : shown;
 }
 
 async function show({ focus = true } = {}) {

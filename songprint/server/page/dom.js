@@ -30,6 +30,18 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** The same for a list that is drawn anew: the keyboard stays where it was in it. */
+export function refill(element, ...children) {
+  const at = stops(element).indexOf(document.activeElement);
+  fill(element, ...children);
+  if (at >= 0) stops(element)[Math.min(at, stops(element).length - 1)]?.focus({ preventScroll: true });
+  return element;
+}
+
+function stops(element) {
+  return [...element.querySelectorAll("a, button, input, select, [tabindex='0']")].filter((each) => !each.disabled);
+}
+
 function nodes(children) {
   return children
     .flat(Infinity)

@@ -68,14 +68,18 @@ export function keyShift(semitones) {
   return `${many(Math.abs(rounded), "semitone")} ${rounded > 0 ? "higher" : "lower"}`;
 }
 
-export function moment(iso) {
-  if (!iso) return "";
+export function time(iso) {
+  return new Date(iso).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}
+
+export function day(iso) {
   const then = new Date(iso);
-  const sameDay = then.toDateString() === new Date().toDateString();
-  const time = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return sameDay
-    ? `Today, ${time}`
-    : `${then.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" })}, ${time}`;
+  if (then.toDateString() === new Date().toDateString()) return "Today";
+  return then.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
+}
+
+export function moment(iso) {
+  return iso ? `${day(iso)}, ${time(iso)}` : "";
 }
 
 export function fileName(path) {

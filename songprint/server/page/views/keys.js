@@ -1,6 +1,6 @@
 // Who may ask this server, and for what.
 
-import { fill, h } from "../dom.js";
+import { fill, h, refill } from "../dom.js";
 import { asked, button, chip, code, empty, field, head, note, select, signButton, tell, trying } from "../parts.js";
 import { read, send, session, signIn } from "../service.js";
 import { moment } from "../words.js";
@@ -13,11 +13,13 @@ const SCOPES = {
 
 export async function show(main, { refresh }) {
   const list = h("div", { class: "card table" });
+  const audit = h("a", { class: "button", href: "#/keys/audit" }, "Audit log");
   fill(
     main,
     head(
       "Keys",
       "A key for each program and each person: so you see who used how much, and can end one without the others.",
+      audit,
       button("New key", make, { kind: "main", sign: "plus" }),
     ),
     session.open &&
@@ -38,13 +40,15 @@ export async function show(main, { refresh }) {
   async function load() {
     const { items } = await read("v1/keys");
     const names = new Map(items.map((key) => [key.id, key.name]));
+    // Whoever rules a part alone does not see what others did.
+    audit.hidden = Boolean(items.find((key) => key.id === session.key?.id)?.parent);
     const ordered = [...items].sort((one, other) => Boolean(one.revoked_at) - Boolean(other.revoked_at));
-    fill(
+    refill(
       list,
       items.length
         ? h(
             "table",
-            { class: "rows" },
+            { class: "rows keys" },
             h(
               "thead",
               {},
@@ -72,7 +76,7 @@ export async function show(main, { refresh }) {
                       h("div", { class: "small soft clip" }, `under ${names.get(key.parent) ?? key.parent}`),
                   ),
                   h("td", { "data-label": "Rights" }, chip(key.scope, key.scope === "admin" ? "warn" : "")),
-                  h("td", { class: "number", "data-label": "Limit" }, key.rate ? `${key.rate} a second` : "–"),
+                  h("td", { class: "number", "data-label": "Limit" }, key.rate ? `${key.rate} a second` : "None"),
                   h("td", { class: "soft", "data-label": "Made" }, moment(key.created_at)),
                   h(
                     "td",
