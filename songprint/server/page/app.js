@@ -1,6 +1,6 @@
 // The frame around the views: which one is shown, who is signed in, light or dark.
 
-import { fill, h, icon } from "./dom.js";
+import { fill, h, icon, refill } from "./dom.js";
 import { button, note, signButton, trying } from "./parts.js";
 import { may, session, signOut, whoAmI } from "./service.js";
 
@@ -79,7 +79,7 @@ function frame(current) {
       ),
   );
   const theme = document.documentElement.dataset.theme;
-  fill(
+  refill(
     document.getElementById("account"),
     session.key && h("span", { class: "who", title: `Signed in with the key ${session.key.name}` }, session.key.name),
     signButton(

@@ -84,7 +84,7 @@ export function progress(share, label) {
 }
 
 export function field(label, input, hint = "") {
-  return h("label", { class: "field" }, h("span", {}, label), input, hint && h("small", {}, hint));
+  return h("label", { class: "field" }, h("span", {}, label), input, hint.length > 0 && h("small", {}, hint));
 }
 
 export function select(options, value, onChange, more = {}) {
@@ -128,7 +128,7 @@ export function head(title, text, ...actions) {
   return h(
     "div",
     { class: "head" },
-    h("div", { class: "grow" }, h("h1", {}, title), text && h("p", {}, text)),
+    h("div", { class: "room" }, h("h1", {}, title), text && h("p", {}, text)),
     actions.length > 0 && h("div", { class: "row" }, actions),
   );
 }
@@ -195,16 +195,22 @@ export function asked(title, content, { yes = "OK", kind = "main", onYes = async
   });
 }
 
-/** A button that opens a list, until something else is pressed. */
+/** A button that opens a list, until something else is pressed or the keyboard goes elsewhere. */
 export function menu(label, entries) {
-  const made = h("details", { class: "menu" }, h("summary", { class: "button" }, label), h("ul", {}, entries));
-  const close = (event) => {
-    if (event.type === "keydown" ? event.key === "Escape" : !made.contains(event.target)) made.open = false;
+  const summary = h("summary", { class: "button" }, label);
+  const made = h("details", { class: "menu" }, summary, h("ul", {}, entries));
+  const elsewhere = (event) => {
+    if (!made.contains(event.target)) made.open = false;
   };
+  made.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !made.open) return;
+    summary.focus();
+    made.open = false;
+  });
   made.addEventListener("toggle", () => {
-    for (const event of ["pointerdown", "keydown"]) {
-      if (made.open) document.addEventListener(event, close);
-      else document.removeEventListener(event, close);
+    for (const event of ["pointerdown", "focusin"]) {
+      if (made.open) document.addEventListener(event, elsewhere);
+      else document.removeEventListener(event, elsewhere);
     }
   });
   return made;

@@ -55,7 +55,7 @@ export function uploadPanel({ signal, onAdded }) {
         h(
           "div",
           { class: "row between" },
-          h("div", { class: "grow" }, h("div", { class: "clip" }, file.name), told),
+          h("div", { class: "room" }, h("div", { class: "clip" }, file.name), told),
           fate,
         ),
         bar,
@@ -134,7 +134,7 @@ export function uploadPanel({ signal, onAdded }) {
       .map(([many, what]) => `${many} ${what}`)
       .join(", ");
     close.hidden = number("waiting") + number("running") > 0;
-    title.textContent = close.hidden ? "Adding" : "Added";
+    title.textContent = close.hidden ? "Adding" : "Uploads";
   }
 
   return { element, take, button: h("div", { class: "add-music" }, input, label) };

@@ -264,7 +264,7 @@ export class Chart extends EventTarget {
       style.width = `max(3px, ${(100 * (item.end - item.start)) / length}% - 1.5px)`;
       const button = this.buttons.get(item.number);
       const pixels = ((Math.min(item.end, to) - Math.max(item.start, from)) / length) * width;
-      button.classList.toggle("narrow", pixels < 26);
+      button.classList.toggle("narrow", pixels < 44);
       // The name stays in sight.
       button.firstChild.style.left = `${Math.max(0, ((from - item.start) / length) * width)}px`;
     }

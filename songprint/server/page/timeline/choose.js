@@ -12,7 +12,7 @@ export async function chooseRecording(title, { not = null } = {}) {
   const search = h("input", {
     type: "search",
     "aria-label": "Search the library",
-    placeholder: "Title, artist or album",
+    placeholder: "Title, artist, album",
     on: { input: unhurried(() => look(search.value), 200) },
   });
   const found = new Map();

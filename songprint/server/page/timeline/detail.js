@@ -47,6 +47,7 @@ export class Detail {
     this.item = item;
     const recording = named(item);
     if (!same) this.load(item, recording);
+    const deciding = Boolean(document.activeElement.closest(".decide, .decided"));
     fill(
       this.element,
       h(
@@ -64,6 +65,7 @@ export class Detail {
           h("h2", { class: "match-title wrap" }, titleOf(item)),
           recording && h("p", { class: "wrap" }, artists(recording)),
           recording?.album && h("p", { class: "small soft wrap" }, recording.album),
+          item.unknown && !recording && h("p", { class: "small soft" }, "It has this number wherever it is heard."),
           item.original &&
             recording &&
             item.original.id !== recording.id &&
@@ -76,6 +78,8 @@ export class Detail {
       this.decisions(item),
     );
     this.showPlaying();
+    // Whoever has pressed Accept can press Undo next.
+    if (deciding) this.element.querySelector(".decide > button, .decided > button")?.focus({ preventScroll: true });
   }
 
   load(item, recording) {
@@ -168,7 +172,6 @@ export class Detail {
         ["Key", keyShift(item.key_shift)],
       );
     } else rows.push(["Length", spoken(item.end - item.start)]);
-    if (item.unknown) rows.push(["Heard before", `As unknown music ${item.unknown}`]);
     if (recording?.isrc) rows.push(["ISRC", recording.isrc]);
     return h(
       "dl",

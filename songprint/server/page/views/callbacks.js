@@ -11,7 +11,7 @@ const KINDS = { delivered: "good", waiting: "warn", sending: "accent", "given up
 export async function show(main, { query, signal }) {
   let state = query.get("state") ?? "";
   const list = h("div", { class: "stack" });
-  const more = h("div", { class: "row", style: { "justify-content": "center" } });
+  const more = h("div", { class: "row centred" });
   fill(
     main,
     head(
@@ -55,7 +55,7 @@ export function deliveryCard(delivery, changed = null) {
     h(
       "div",
       { class: "row between" },
-      h("span", { class: "mono wrap grow" }, delivery.url),
+      h("span", { class: "mono wrap room" }, delivery.url),
       h("div", { class: "row" }, chip(STATES[delivery.state], KINDS[delivery.state]), tools),
     ),
     delivery.attempts.length
@@ -70,7 +70,7 @@ function attemptLine(attempt) {
     { class: "row" },
     h("span", { class: "soft number" }, moment(attempt.at)),
     chip(attempt.status ?? (attempt.error ? "No answer" : "OK"), attempt.error ? "bad" : "good"),
-    h("span", { class: "soft wrap grow" }, attempt.error ?? `answered after ${attempt.elapsed.toFixed(2)} s`),
+    h("span", { class: "soft wrap told" }, attempt.error ?? `answered after ${attempt.elapsed.toFixed(2)} s`),
   );
 }
 

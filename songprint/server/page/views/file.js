@@ -125,7 +125,7 @@ async function work(file, item, signal, alone) {
   } catch (error) {
     if (error.name === "AbortError") return;
     bar.hidden = true;
-    state.textContent = "";
+    state.hidden = true;
     fill(
       below,
       note(error.message, "bad"),

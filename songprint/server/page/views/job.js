@@ -1,7 +1,7 @@
 // One job: how far it is, then its timeline.
 
 import { Player } from "../audio/player.js";
-import { fill, h, icon } from "../dom.js";
+import { fill, h, icon, refill } from "../dom.js";
 import { button, chip, empty, hue, menu, note, progress, stateChip, tell, trying } from "../parts.js";
 import { address, follow, may, read, send } from "../service.js";
 import { Chart } from "../timeline/chart.js";
@@ -72,10 +72,10 @@ function heading(job, path, again) {
     { class: "head" },
     h(
       "div",
-      { class: "grow" },
+      { class: "room" },
       h("a", { href: "#/jobs", class: "small back" }, "All jobs"),
       h("h1", {}, inputName(job)),
-      h("div", { class: "row small soft" }, stateChip(job.state), facts.join(" · ")),
+      h("p", { class: "small about" }, stateChip(job.state), ` ${facts.join(" · ")}`),
     ),
     h(
       "div",
@@ -219,7 +219,7 @@ async function finished(job, path, body, signal) {
   }
 
   function rows() {
-    fill(
+    refill(
       list,
       all.length
         ? h(
@@ -284,7 +284,10 @@ function row(item, choose) {
     h(
       "td",
       { class: "small soft right" },
-      item.recording ? (item.kind === "cover" ? KINDS.cover : percent(item.confidence)) : clock(item.end - item.start),
+      item.recording && [
+        item.kind === "cover" && h("span", { class: "roomy" }, `${KINDS.cover}, `),
+        percent(item.confidence),
+      ],
     ),
     h(
       "td",

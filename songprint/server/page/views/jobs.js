@@ -1,6 +1,6 @@
 // All jobs, the latest first, as they are now.
 
-import { fill, h } from "../dom.js";
+import { fill, h, refill } from "../dom.js";
 import { button, choice, empty, head, note, progress, stateChip } from "../parts.js";
 import { address, read } from "../service.js";
 import { clock, fileName, many, moment, STATES } from "../words.js";
@@ -10,7 +10,7 @@ const SEEN_AGAIN = 2500; // milliseconds between two looks while something runs
 export async function show(main, { query, signal }) {
   let state = query.get("state") ?? "";
   const list = h("div", { class: "card table" });
-  const more = h("div", { class: "row", style: { "justify-content": "center" } });
+  const more = h("div", { class: "row centred" });
   let jobs = [],
     next = null,
     timer = 0;
@@ -47,7 +47,7 @@ export async function show(main, { query, signal }) {
   }
 
   function draw() {
-    fill(
+    refill(
       list,
       jobs.length
         ? table(jobs)
@@ -82,7 +82,7 @@ export async function show(main, { query, signal }) {
 function table(jobs) {
   return h(
     "table",
-    { class: "rows" },
+    { class: "rows jobs" },
     h(
       "thead",
       {},
@@ -138,5 +138,5 @@ function where(job) {
   const { input } = job;
   if (input.type === "url") return input.url;
   if (input.bucket) return `${input.type.toUpperCase()} ${input.bucket}`;
-  return job.attempts > 1 ? many(job.attempts, "attempt") : "Sent from here";
+  return job.attempts > 1 ? many(job.attempts, "attempt") : "Uploaded";
 }

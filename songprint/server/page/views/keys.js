@@ -111,7 +111,7 @@ export async function show(main, { refresh }) {
           { class: "two" },
           field(
             "Requests a second",
-            h("input", { name: "rate", type: "number", min: "0.01", step: "any", placeholder: "No limit of its own" }),
+            h("input", { name: "rate", type: "number", min: "0.01", step: "any", placeholder: "No limit" }),
           ),
           field(
             "Under another key",

@@ -1,6 +1,6 @@
 // The recordings that the server knows: search, add, edit, link, remove; and what should be looked at.
 
-import { fill, h, icon } from "../dom.js";
+import { fill, h, icon, refill } from "../dom.js";
 import { editRecording, linkRecordings, removeRecordings } from "../library/changes.js";
 import { showReview } from "../library/review.js";
 import { uploadPanel } from "../library/uploads.js";
@@ -55,7 +55,9 @@ export async function show(main, { query, path: [tab], signal }) {
 
   async function count() {
     const stats = await read("v1/stats", { signal });
-    totals.textContent = `${many(stats.recordings, "recording")}, ${duration(stats.duration)} of music`;
+    totals.textContent = stats.recordings
+      ? `${many(stats.recordings, "recording")}, ${duration(stats.duration)} of music`
+      : "No music yet";
   }
 
   async function open(chosen) {
@@ -75,39 +77,33 @@ async function recordings(place, { words, changes, changed, signal }) {
     type: "search",
     value: words,
     "aria-label": "Search the library",
-    placeholder: "Title, artist or album",
+    placeholder: "Title, artist, album",
     on: { input: unhurried(() => load(), 200) },
   });
   const list = h("div", { class: "card table" });
-  const more = h("div", { class: "row", style: { "justify-content": "center" } });
+  const more = h("div", { class: "row centred" });
   const bar = h("div", {
     class: "selection card row between",
     hidden: true,
     role: "region",
     "aria-label": "What is chosen",
   });
-  const found = h("span", { class: "small soft number", role: "status" });
-  fill(
-    place,
-    h(
-      "div",
-      { class: "toolbar" },
-      h("div", { class: "search grow" }, icon("search"), search),
-      select(
-        SORTS,
-        sort,
-        (value) => {
-          sort = value;
-          load();
-        },
-        { "aria-label": "Order" },
-      ),
+  const found = h("span", { class: "small soft number found", role: "status" });
+  const toolbar = h(
+    "div",
+    { class: "toolbar" },
+    h("div", { class: "search grow" }, icon("search"), search),
+    select(
+      SORTS,
+      sort,
+      (value) => {
+        sort = value;
+        load();
+      },
+      { "aria-label": "Order" },
     ),
-    bar,
-    found,
-    list,
-    more,
   );
+  fill(place, toolbar, bar, found, list, more);
   await load();
   return load;
 
@@ -122,8 +118,9 @@ async function recordings(place, { words, changes, changed, signal }) {
   }
 
   function draw() {
+    toolbar.hidden = !shown.length && !search.value.trim();
     found.textContent = search.value.trim() ? `${many(total, "recording")} found` : "";
-    fill(
+    refill(
       list,
       shown.length
         ? table()
@@ -136,7 +133,7 @@ async function recordings(place, { words, changes, changed, signal }) {
                 "p",
                 {},
                 changes
-                  ? "Add music: drop files anywhere on this page."
+                  ? "Add music, or drop files anywhere on this page."
                   : "Somebody with a key for changes has to add music.",
               ),
             ),
@@ -234,9 +231,21 @@ async function recordings(place, { words, changes, changed, signal }) {
 
   function selection() {
     bar.hidden = !chosen.size;
-    fill(
+    refill(
       bar,
-      h("span", {}, h("strong", { class: "number" }, chosen.size), " chosen"),
+      h(
+        "div",
+        { class: "row tight" },
+        h("span", {}, h("strong", { class: "number" }, chosen.size), " chosen"),
+        button(
+          "Clear",
+          () => {
+            chosen.clear();
+            draw();
+          },
+          { kind: "quiet compact" },
+        ),
+      ),
       h(
         "div",
         { class: "row" },
@@ -246,14 +255,6 @@ async function recordings(place, { words, changes, changed, signal }) {
           disabled: chosen.size < 2,
         }),
         button("Remove", () => gone([...chosen.values()]), { sign: "trash", kind: "compact danger" }),
-        button(
-          "None",
-          () => {
-            chosen.clear();
-            draw();
-          },
-          { kind: "quiet compact" },
-        ),
       ),
     );
   }

@@ -189,7 +189,7 @@ function showPast(past) {
     ),
     h(
       "ul",
-      { class: "card heard" },
+      { class: "card lines heard" },
       heard.map((each) =>
         h(
           "li",
@@ -205,7 +205,7 @@ function showPast(past) {
             h("div", { class: "clip" }, each.found ? each.title : "No match"),
             h(
               "div",
-              { class: "small soft clip" },
+              { class: "small soft wrap" },
               each.found ? `${artists(each)} · at ${clock(each.place)}` : "Nothing in the library sounded like it",
             ),
           ),

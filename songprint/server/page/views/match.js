@@ -62,7 +62,7 @@ export function noMatchCard(report) {
   return h(
     "article",
     { class: "card match none", "aria-label": "No match" },
-    h("div", { class: "none-sign" }, icon("none")),
+    h("div", { class: "dot large" }, icon("none")),
     h(
       "div",
       {},

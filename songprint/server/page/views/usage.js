@@ -38,6 +38,7 @@ export async function show(main, { signal }) {
       ? new Map((await read("v1/keys", { signal })).items.map((key) => [key.id, key.name]))
       : new Map([[session.key?.id, session.key?.name]]);
     const name = (key) => names.get(key) ?? (key ? `${key.slice(0, 8)}…` : "This machine");
+    chart.hidden = !items.length;
     draw(chart, items, keys, name, days);
     fill(table, items.length ? totals(items, keys, name) : empty("usage", "Nothing was used in this time"));
   }
@@ -89,7 +90,7 @@ function draw(figure, items, keys, name, days) {
         "ul",
         { class: "row legend-list" },
         keys.map((key, number) =>
-          h("li", { class: "small" }, h("i", { class: `swatch shade-${number % 6}` }), name(key)),
+          h("li", { class: "small" }, h("i", { class: `shade-${number % 6}` }), name(key)),
         ),
       ),
     ),
@@ -143,7 +144,7 @@ function totals(items, keys, name) {
   rows.sort((one, other) => other.minutes - one.minutes);
   return h(
     "table",
-    {},
+    { class: "totals" },
     h(
       "thead",
       {},
@@ -161,7 +162,7 @@ function totals(items, keys, name) {
         h(
           "tr",
           {},
-          h("td", { class: "clip" }, name(row.key)),
+          h("td", { class: "wrap" }, name(row.key)),
           [row.days, row.jobs, row.minutes].map((value) =>
             h("td", { class: "right number" }, value.toLocaleString("en")),
           ),
