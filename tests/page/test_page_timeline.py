@@ -142,6 +142,9 @@ def test_rejecting_and_correcting_survive_a_reload_and_reach_the_exports(site, v
     page.locator(".choose input").check()
     page.get_by_role("button", name="This one").click()
     page.locator(".segment.corrected").wait_for()
+    # How sure the program was says nothing of what somebody else said.
+    page.locator(".detail .chip", has_text="Corrected").wait_for()
+    assert "%" not in page.locator(".detail").inner_text()
     page.reload()
     assert page.locator(".segment.rejected").inner_text() == FIRST.title
     assert page.locator(".segment.corrected").inner_text() == KNOWN[2].title

@@ -56,8 +56,8 @@ export class Detail {
         h(
           "div",
           { class: "row between" },
-          item.recording ? kindChip(item.kind) : chip(SOUNDS[item.sound], "", item.sound === "music" ? "question" : ""),
-          item.recording && sure(item.confidence),
+          whatItIs(item),
+          item.recording && !item.correct && sure(item.confidence),
         ),
         h(
           "div",
@@ -257,8 +257,18 @@ export class Detail {
   }
 }
 
-function said(item) {
-  const { decided, verdict } = item;
-  const told = `${decided[0].toUpperCase()}${decided.slice(1)}, ${moment(verdict.at)}`;
-  return decided === "corrected" ? `${told}. It was found as ${item.recording.title}` : told;
+/** What was found, or that somebody knew better: how sure it was then no longer matters. */
+function whatItIs(item) {
+  if (item.correct) return chip(capital(item.decided), "good", "edit");
+  if (item.recording) return kindChip(item.kind);
+  return chip(SOUNDS[item.sound], "", item.sound === "music" ? "question" : "");
+}
+
+function said({ decided, verdict, recording }) {
+  const told = `${capital(decided)} · ${moment(verdict.at)}`;
+  return decided === "corrected" ? `${told}. It was found as ${recording.title || "Untitled"}` : told;
+}
+
+function capital(word) {
+  return word[0].toUpperCase() + word.slice(1);
 }

@@ -54,7 +54,7 @@ export function described(item) {
   const said = [titleOf(item)];
   if (recording) said.push(`by ${artists(recording)}`);
   said.push(`${clock(item.start)} to ${clock(item.end)}`);
-  if (item.recording) said.push(KINDS[item.kind], sureness(item.confidence));
+  if (item.recording && !item.correct) said.push(KINDS[item.kind], sureness(item.confidence));
   if (item.decided) said.push(item.decided);
   return said.join(", ");
 }

@@ -284,7 +284,7 @@ function row(item, choose) {
     h(
       "td",
       { class: "small soft right" },
-      item.recording && [
+      item.recording && !item.correct && [
         item.kind === "cover" && h("span", { class: "roomy" }, `${KINDS.cover}, `),
         percent(item.confidence),
       ],
