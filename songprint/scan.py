@@ -38,7 +38,7 @@ BLOCK = 10.0                # seconds of a file that are heard at a time
 SAVED_EVERY = 10.0          # seconds of work that may be lost
 SETTLES = 30.0              # seconds after which what was heard is not seen in another light any more
 MARGIN = 2.0                # seconds before a song that are needed to tell where it begins
-EVERY = 60.0                # seconds of a file between two looks at what has settled
+EVERY = 180.0               # seconds of a file between two looks at what has settled
 
 OnProgress = Callable[[ScanProgress], None]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from songprint.index import NOTHING, POSITION_BITS
 
-BLOCK = 1 << 16         # vectors compared at a time: the similarities of a clip stay within some 10 MB
+BLOCK = 1 << 13         # vectors compared at a time: what a clip has in common with them stays near the processor
 
 
 class ExactIndex:

@@ -11,7 +11,7 @@ import numpy as np
 
 from songprint.matching.cover_ear import CoverEar
 
-AHEAD = 12                  # blocks that may wait: the ear works off a minute at once, and is then asked about it
+AHEAD = 36                  # blocks that may wait: music that this ear soon works off makes up for other music
 Answer = TypeVar("Answer")
 
 

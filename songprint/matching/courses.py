@@ -30,6 +30,7 @@ VERIFIED = 12           # candidates of a window whose line is fitted
 REFINED = 4             # and of these lines, those that are looked at closely
 ALIKE = 0.45            # mean cosine of a hit: in programmes, with talk and in fades, those that were right had 0.57
 LEAST = -4.0            # log-odds of a hit; with less it is not kept
+HOPELESS = -9.0         # log-odds without the second witness, who was never worth more than 11 more, seldom than 7
 NEAR, DRIFT = 0.6, 0.02         # seconds by which a hit may be off a course, and for each second that it is away
 APART = 60.0            # seconds without a hit that a course may bridge
 STRAIGHT = 0.15         # seconds off a straight line that are taken for the error of measurement
@@ -68,7 +69,8 @@ def hits(window: Query, at: float, level: Level, calibration: Calibration, found
         return []
     hits = []
     for hypothesis in recordings.from_neighbours(window, level, rows, found[0][rows], found[1][rows], references,
-                                                 verified=VERIFIED, refined=REFINED, alike=ALIKE):
+                                                 verified=VERIFIED, refined=REFINED, alike=ALIKE,
+                                                 hopeful=lambda said: calibration.logit(said) > HOPELESS):
         line, logit = hypothesis.line, calibration.logit(hypothesis.features)
         if logit < LEAST:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, pairwise
 
 import numpy as np
@@ -16,6 +17,8 @@ from songprint.encoders.landmarks import Scene, Testimony
 from songprint.index import NOTHING, split_ids
 from songprint.level import Level
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording
+
+Features = dict[str, float]
 
 NEIGHBOURS = 50             # nearest vectors looked at for each segment of the clip
 MANY = 400                  # looked at when some recordings are to be left out of them
@@ -90,7 +93,7 @@ class Hypothesis:
     line: Line
     times: np.ndarray           # (m,) seconds in the clip of the segments that the line was fitted to
     testimony: Testimony
-    features: dict[str, float]
+    features: Features
 
 
 def judge(query: Query, level: Level) -> list[Match]:
@@ -139,11 +142,13 @@ def hypotheses(query: Query, level: Level, window: np.ndarray, leave_out: Collec
 
 def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndarray, cosines: np.ndarray,
                     embeddings_of: Callable[[Collection[int]], Mapping[int, Embeddings]], *, verified: int = VERIFIED,
-                    refined: int = REFINED, alike: float = 0.0) -> list[Hypothesis]:
+                    refined: int = REFINED, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None
+                    ) -> list[Hypothesis]:
     """The same from the nearest segments `ids, cosines (m, k)` of each segment of the window.
 
     `embeddings_of` gives what is stored of recordings. `verified` is the number of candidates that are looked at, and
     `refined` that of lines that are looked at closely; a line of which the mean cosine is not `alike` is left out.
+    With `hopeful` the second witness is heard only of lines whose features without it are.
     """
     spec, hop = level.spec, query.embeddings.hop
     times, vectors = query.times(window), query.embeddings.vectors[window]
@@ -165,19 +170,23 @@ def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndar
     for line, passage in zip(lines, passages, strict=True):
         if line.last - line.first < fewest or line.cosines.sum() < needed or line.score < alike:
             continue
+        rivals = _rivals(line, passage, lines, passages) or [others]
+        hits = align.hits(line, ids, times, spec.hop)
+        features = partial(confidence.features, rivals=rivals, vectors=vectors, hits=hits, hop=hop,
+                           library_segments=len(level.index))
+        if hopeful and not hopeful(features(line, Testimony())):
+            continue
         scene = scene or query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
         testimony = scene.testimony(references[line.recording_id].evidence, line.speed,
                                     line.speed * begin + line.offset).later(begin)
-        rivals = _rivals(line, passage, lines, passages) or [others]
-        hits = align.hits(line, ids, times, spec.hop)
-        features = confidence.features(line, testimony, rivals, vectors, hits, hop, len(level.index))
+        said = features(line, testimony)
         if testimony.beyond_doubt:
             needed = max(needed, MUCH_WORSE * float(line.cosines.sum()))
         if testimony.sure:          # of the two it knows better
             line = replace(line, speed=testimony.speed, offset=testimony.offset)
         known = found.get(line.recording_id)
         if known is None or _agreement(line, testimony) > _agreement(known.line, known.testimony):
-            found[line.recording_id] = Hypothesis(line, times, testimony, features)
+            found[line.recording_id] = Hypothesis(line, times, testimony, said)
     return sorted(found.values(), key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony))
 
 
