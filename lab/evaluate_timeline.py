@@ -16,7 +16,6 @@ sixth song it gets none. Each scan has a process of its own, whose memory is tol
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -81,8 +80,7 @@ def _scan(library: Path, kinds: Sequence[str], path: Path) -> Scanned:
     import resource
 
     began = time.process_time()
-    settings = Settings(kinds=tuple(kinds), threads=os.cpu_count() or 1)
-    with Library(library, settings=settings) as opened:
+    with Library(library, settings=Settings(kinds=tuple(kinds))) as opened:
         timeline = opened.scan(path, resume=None)
     return Scanned(timeline, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time() - began)
 
