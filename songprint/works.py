@@ -23,9 +23,10 @@ def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None
             of_each = "; ".join(f"{recording.id} is of {recording.tags.work!r}" for recording in linked
                                 if recording.tags.work)
             raise LibraryError(f"these recordings are of different works: {of_each}."
-                               f" Say which with --work, for instance --work {present[0]!r}")
+                               f" Name the work, for instance {present[0]!r} (--work on the command line)")
         if len(linked) < 2 and not (present and original):
-            raise LibraryError("two recordings or more are needed to link them, or a name with --work")
+            raise LibraryError("two recordings or more are needed to link them, or the name of a work (--work on the"
+                               " command line)")
         work = present[0] if present else _new_name(catalog, original_of(linked))
     if not work.strip():
         raise LibraryError("a work needs a name that is not empty")

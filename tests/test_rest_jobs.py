@@ -118,6 +118,8 @@ def test_a_job_is_cancelled_and_tried_again(world):
     assert world.client.post(f"/v1/jobs/{job_id}/retry").json()["state"] == "waiting"
     problem(world.client.post(f"/v1/jobs/{job_id}/retry"), 409, "wrong_state")
     problem(world.client.get(f"/v1/jobs/{job_id}/export"), 409, "not_finished")
+    assert [(each.action, each.subject) for each in world.service.audit.entries(limit=2)] == [
+        ("jobs.retry", job_id), ("jobs.cancel", job_id)]
     world.client.post(f"/v1/jobs/{job_id}/cancel")
 
 

@@ -218,6 +218,7 @@ async def _changed(request: Request, caller: Caller, job_id: str, verb: str) -> 
         job = await run_in_threadpool(getattr(service.jobs, verb), job_id)
     except JobStateError as error:
         raise Problem(409, "wrong_state", str(error)) from error
+    await run_in_threadpool(service.audit.note, caller.id, f"jobs.{verb}", job_id)
     return Json(await run_in_threadpool(_shown, service, caller, job))
 
 

@@ -79,6 +79,7 @@ function told({ action, subject }, names) {
     },
     "works.unlink": () => ["unlinked ", ofSubject(subject), " from its work"],
     "jobs.cancel": () => ["cancelled ", jobLink(subject)],
+    "jobs.retry": () => ["queued ", jobLink(subject), " again"],
     "jobs.forget": () => {
       const [, count, age] = subject.match(/^(\d+) that ended (\S+) days ago$/);
       return `deleted ${many(Number(count), "job")} that ended more than ${many(Number(age), "day")} ago`;
