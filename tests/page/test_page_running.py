@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from world import KNOWN, until
 
@@ -120,6 +120,21 @@ def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
     state = site.jobs.get(job.id).state
     page.get_by_role("button", name=state.capitalize()).click()
     page.get_by_role("link", name="nothing-here.mp4").first.wait_for()
+
+
+def test_a_late_answer_does_not_take_the_place_of_a_later_one(site, visit, job):
+    from playwright.sync_api import Error
+
+    page, held = visit("jobs"), []
+    page.get_by_role("link", name="Evening show").first.wait_for()
+    page.route("**/v1/jobs?state=finished**", lambda route: held.append(route))
+    page.get_by_role("button", name="Finished").click()
+    page.get_by_role("button", name="Running").click()
+    page.get_by_text("No job is running").wait_for()
+    with suppress(Error):           # the page has given it up
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert page.get_by_text("No job is running").is_visible()
 
 
 def test_a_request_like_tencents_is_signed_sent_and_called_back(site, visit, tmp_path):

@@ -90,7 +90,7 @@ export function field(label, input, hint = "") {
 export function select(options, value, onChange, more = {}) {
   const made = h(
     "select",
-    { on: { change: () => onChange?.(made.value) }, ...more },
+    { on: { change: () => trying(() => onChange?.(made.value)) }, ...more },
     Object.entries(options).map(([key, text]) => h("option", { value: key }, text)),
   );
   made.value = value;
@@ -112,7 +112,7 @@ export function choice(label, options, value, onChange) {
           on: {
             click: () => {
               show(key);
-              onChange(key);
+              trying(() => onChange(key));
             },
           },
         },

@@ -42,6 +42,16 @@ export async function read(path, options) {
   return (await ask("GET", path, options)).json();
 }
 
+/** Reads of which only the latest is of interest: each ends the one before it, so that no late answer takes its place. */
+export function latest(signal) {
+  let mine = new AbortController();
+  return (path) => {
+    mine.abort();
+    mine = new AbortController();
+    return read(path, { signal: AbortSignal.any([signal, mine.signal]) });
+  };
+}
+
 export async function send(method, path, json, options) {
   const answer = await ask(method, path, { json, ...options });
   return answer.status === 204 ? null : answer.json();

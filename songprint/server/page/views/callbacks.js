@@ -2,7 +2,7 @@
 
 import { fill, h } from "../dom.js";
 import { asked, button, chip, choice, empty, head } from "../parts.js";
-import { address, may, read, send } from "../service.js";
+import { address, latest, may, send } from "../service.js";
 import { moment } from "../words.js";
 
 const STATES = { waiting: "Waiting", sending: "Being sent", delivered: "Delivered", "given up": "Given up" };
@@ -10,6 +10,7 @@ const KINDS = { delivered: "good", waiting: "warn", sending: "accent", "given up
 
 export async function show(main, { query, signal }) {
   let state = query.get("state") ?? "";
+  const reading = latest(signal);
   const list = h("div", { class: "stack" });
   const more = h("div", { class: "row centred" });
   fill(
@@ -24,7 +25,7 @@ export async function show(main, { query, signal }) {
       { class: "section" },
       choice("Which callbacks", { "": "All", ...STATES }, state, (chosen) => {
         state = chosen;
-        load();
+        return load();
       }),
     ),
     h("div", { class: "section stack" }, list, more),
@@ -32,7 +33,7 @@ export async function show(main, { query, signal }) {
   await load();
 
   async function load(after = "") {
-    const { items, next } = await read(address("v1/deliveries", { state, limit: 50, after }), { signal });
+    const { items, next } = await reading(address("v1/deliveries", { state, limit: 50, after }));
     if (!after) fill(list, !items.length && h("div", { class: "card" }, empty("send", "No callbacks")));
     list.append(...items.map((delivery) => deliveryCard(delivery, load)));
     fill(more, next && button("Show more", () => load(next)));

@@ -2,13 +2,14 @@
 
 import { fill, h, refill } from "../dom.js";
 import { button, choice, empty, head, note, progress, stateChip } from "../parts.js";
-import { address, read } from "../service.js";
+import { address, latest } from "../service.js";
 import { clock, fileName, many, moment, STATES } from "../words.js";
 
 const SEEN_AGAIN = 2500; // milliseconds between two looks while something runs
 
 export async function show(main, { query, signal }) {
   let state = query.get("state") ?? "";
+  const reading = latest(signal);
   const list = h("div", { class: "card table" });
   const more = h("div", { class: "row centred" });
   let jobs = [],
@@ -28,7 +29,7 @@ export async function show(main, { query, signal }) {
       choice("Which jobs", { "": "All", ...STATES }, state, (chosen) => {
         state = chosen;
         history.replaceState(null, "", chosen ? `#/jobs?state=${chosen}` : "#/jobs");
-        load();
+        return load();
       }),
     ),
     h("div", { class: "section stack" }, list, more),
@@ -43,7 +44,7 @@ export async function show(main, { query, signal }) {
   }
 
   function page(after) {
-    return read(address("v1/jobs", { state, limit: 50, after }), { signal });
+    return reading(address("v1/jobs", { state, limit: 50, after }));
   }
 
   function draw() {

@@ -4,8 +4,8 @@ import { fill, h, icon, refill } from "../dom.js";
 import { editRecording, linkRecordings, removeRecordings } from "../library/changes.js";
 import { showReview } from "../library/review.js";
 import { uploadPanel } from "../library/uploads.js";
-import { button, choice, empty, head, select, signButton, unhurried } from "../parts.js";
-import { address, may, read } from "../service.js";
+import { button, choice, empty, head, select, signButton, trying, unhurried } from "../parts.js";
+import { address, latest, may, read } from "../service.js";
 import { artists, clock, duration, many, moment } from "../words.js";
 import { catchDrops } from "./file.js";
 
@@ -25,10 +25,7 @@ export async function show(main, { query, path: [tab], signal }) {
   const changes = may("write");
   const uploads = uploadPanel({
     signal,
-    onAdded: () => {
-      count();
-      reload();
-    },
+    onAdded: () => trying(() => Promise.all([count(), reload()])),
   });
   let reload = () => {};
   fill(
@@ -44,7 +41,7 @@ export async function show(main, { query, path: [tab], signal }) {
         tab === "review" ? "review" : "all",
         (chosen) => {
           history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
-          open(chosen);
+          return open(chosen);
         },
       ),
     ),
@@ -69,6 +66,7 @@ export async function show(main, { query, path: [tab], signal }) {
 
 async function recordings(place, { words, changes, changed, signal }) {
   const chosen = new Map();
+  const reading = latest(signal);
   let sort = "-added_at",
     shown = [],
     next = null,
@@ -78,7 +76,7 @@ async function recordings(place, { words, changes, changed, signal }) {
     value: words,
     "aria-label": "Search the library",
     placeholder: "Title, artist, album",
-    on: { input: unhurried(() => load(), 200) },
+    on: { input: unhurried(() => trying(load), 200) },
   });
   const list = h("div", { class: "card table" });
   const more = h("div", { class: "row centred" });
@@ -98,7 +96,7 @@ async function recordings(place, { words, changes, changed, signal }) {
       sort,
       (value) => {
         sort = value;
-        load();
+        return load();
       },
       { "aria-label": "Order" },
     ),
@@ -114,7 +112,7 @@ async function recordings(place, { words, changes, changed, signal }) {
   }
 
   function get(after) {
-    return read(address("v1/recordings", { q: search.value.trim(), sort, limit: PAGE, after }), { signal });
+    return reading(address("v1/recordings", { q: search.value.trim(), sort, limit: PAGE, after }));
   }
 
   function draw() {

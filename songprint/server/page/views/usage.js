@@ -2,7 +2,7 @@
 
 import { fill, h, svg } from "../dom.js";
 import { choice, empty, head } from "../parts.js";
-import { address, may, read, session } from "../service.js";
+import { address, latest, may, read, session } from "../service.js";
 import { many } from "../words.js";
 
 const SPANS = { 7: "7 days", 30: "30 days", 90: "90 days" };
@@ -10,6 +10,7 @@ const HEIGHT = 190,
   WIDTH = 1000;
 
 export async function show(main, { signal }) {
+  const reading = latest(signal);
   const chart = h("figure", { class: "card usage-chart" });
   const table = h("div", { class: "card table" });
   const csv = h("a", { class: "button", download: "usage.csv" }, "Download CSV");
@@ -22,7 +23,7 @@ export async function show(main, { signal }) {
       { class: "section" },
       choice("How long back", SPANS, "30", (chosen) => {
         days = Number(chosen);
-        load();
+        return load();
       }),
     ),
     h("div", { class: "section stack" }, chart, table),
@@ -32,7 +33,7 @@ export async function show(main, { signal }) {
   async function load() {
     const since = isoDay(days - 1);
     csv.href = address("v1/usage.csv", { since });
-    const { items } = await read(address("v1/usage", { since }), { signal });
+    const { items } = await reading(address("v1/usage", { since }));
     const keys = [...new Set(items.map((row) => row.key))];
     const names = may("admin")
       ? new Map((await read("v1/keys", { signal })).items.map((key) => [key.id, key.name]))
