@@ -162,8 +162,6 @@ class Scanner:
         """With `remember` the vectors of all that is heard are kept in `trail`."""
         self.settings = settings or store.settings
         self._store = store
-        self._held = ExitStack()
-        self._held.enter_context(one_thread())
         self._began = time.perf_counter()
         store.refresh()
         self._thresholds = {kind: threshold_of(level, self.settings) for kind, level in store.levels.items()}
@@ -177,6 +175,8 @@ class Scanner:
         self._recordings_until = self._covers_until = 0.0       # seconds
         self._look: Future[CoverNews] | None = None             # at the covers, under way
         self._covers_now: list[Segment] = []                    # of which more may be heard, at the last look
+        self._held = ExitStack()
+        self._held.enter_context(one_thread())      # last: nothing in here can fail any more
 
     @property
     def duration(self) -> float:
