@@ -3,10 +3,13 @@
 import { fill, h, icon } from "./dom.js";
 import { KINDS, percent, STATES, sureness } from "./words.js";
 
+/** Whatever goes wrong in what a click does, is told. */
+const guarded = (onClick) => onClick && ((event) => trying(() => onClick(event)));
+
 export function button(label, onClick, { sign, kind = "", title, ...more } = {}) {
   return h(
     "button",
-    { type: "button", class: `button ${kind}`, title, on: { click: onClick }, ...more },
+    { type: "button", class: `button ${kind}`, title, on: { click: guarded(onClick) }, ...more },
     sign && icon(sign),
     label,
   );
@@ -21,7 +24,7 @@ export function signButton(sign, label, onClick, { kind = "quiet", ...more } = {
       class: `button round ${kind}`,
       "aria-label": label,
       title: label,
-      on: { click: onClick },
+      on: { click: guarded(onClick) },
       ...more,
     },
     icon(sign),
@@ -244,7 +247,7 @@ export function unhurried(action, milliseconds = 250) {
   let timer = 0;
   return (...given) => {
     clearTimeout(timer);
-    timer = setTimeout(() => action(...given), milliseconds);
+    timer = setTimeout(() => trying(() => action(...given)), milliseconds);
   };
 }
 

@@ -76,7 +76,7 @@ async function recordings(place, { words, changes, changed, signal }) {
     value: words,
     "aria-label": "Search the library",
     placeholder: "Title, artist, album",
-    on: { input: unhurried(() => trying(load), 200) },
+    on: { input: unhurried(() => load(), 200) },
   });
   const list = h("div", { class: "card table" });
   const more = h("div", { class: "row centred" });
