@@ -37,7 +37,7 @@ def _write(occurrence: Occurrence, path: Path, title: str, artists: tuple[str, .
     import av
 
     hertz = min(MOST_HERTZ, audio.probe(occurrence.source).sample_rate)
-    samples = audio.load(occurrence.source, hertz, start=occurrence.heard.start, duration=occurrence.heard.duration)
+    samples = audio.stretch(occurrence.source, hertz, occurrence.heard.start, occurrence.heard.duration)
     path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w", format="flac") as container:
         container.metadata.update({"title": title, "artist": "; ".join(artists)})

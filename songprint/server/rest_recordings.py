@@ -72,7 +72,7 @@ async def add_recording(request: Request, caller: needs("write")) -> Response:
     added = outcome["outcome"] == "added"
     recording = outcome["recording"]
     if added:
-        await _noted(service, caller, "recordings.add", _named(recording["id"], recording["title"]))
+        await _noted(service, caller, "recordings.add", named(recording["id"], recording["title"]))
     where = {"Location": f"/v1/recordings/{recording['id']}"}
     return Json(answers.without_places(outcome, caller), 201 if added else 200, where)
 
@@ -89,7 +89,7 @@ def edit_recording(request: Request, caller: needs("write"), recording_id: Recor
     """Change what is known of a recording. Answers bear the new name from now on."""
     service = service_of(request)
     edited = service.library.edit(recording_id, **change.given())
-    service.audit.note(caller.id, "recordings.edit", f"{_named(edited.id, edited.title)}: {', '.join(change.given())}")
+    service.audit.note(caller.id, "recordings.edit", f"{named(edited.id, edited.title)}: {', '.join(change.given())}")
     return Json(_shown(edited, caller))
 
 
@@ -99,7 +99,7 @@ async def remove_recording(request: Request, caller: needs("write"), recording_i
     service = service_of(request)
     title = (await run_in_threadpool(service.library.recording, recording_id)).title
     await run_in_threadpool(duties.remove_recording, service.library, recording_id, str(service.recordings_folder))
-    await _noted(service, caller, "recordings.remove", _named(recording_id, title))
+    await _noted(service, caller, "recordings.remove", named(recording_id, title))
     return Response(status_code=204)
 
 
@@ -153,7 +153,7 @@ def unlink_recording(request: Request, caller: needs("write"), recording_id: Rec
     service = service_of(request)
     service.library.unlink(recording_id)
     title = service.library.recording(recording_id).title
-    service.audit.note(caller.id, "works.unlink", _named(recording_id, title))
+    service.audit.note(caller.id, "works.unlink", named(recording_id, title))
     return Response(status_code=204)
 
 
@@ -199,6 +199,6 @@ async def _noted(service: Service, caller: Caller, action: str, subject: str) ->
     await run_in_threadpool(service.audit.note, caller.id, action, subject)
 
 
-def _named(recording_id: int, title: str) -> str:
+def named(recording_id: int, title: str) -> str:
     """A recording in the audit log: the id, and the title that it had then."""
     return f"{recording_id} {title}".rstrip()

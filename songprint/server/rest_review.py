@@ -15,7 +15,7 @@ from songprint.server.access import needs
 from songprint.server.answers import RecordingId, service_of
 from songprint.server.problems import Json, Problem
 from songprint.server.rest_jobs import JobId, job_of
-from songprint.server.rest_recordings import AUDIO_ANSWERS, StretchDuration, StretchStart, audio_of
+from songprint.server.rest_recordings import AUDIO_ANSWERS, StretchDuration, StretchStart, audio_of, named
 from songprint.server.service import Service
 from songprint.service import verdicts
 from songprint.service.jobs import Job
@@ -123,11 +123,12 @@ async def name_gap(request: Request, caller: needs("write"), job_id: JobId, posi
                                      tags=tags, replaces=None, original=False)
     finally:
         await run_in_threadpool(service.uploads.remove, target)
-    recording_id = outcome["recording"]["id"]
+    recording = outcome["recording"]
+    recording_id = recording["id"]
     await run_in_threadpool(service.verdicts.say, job_id, verdicts.GAP, position, verdicts.CORRECT,
                             recording_id=recording_id, key_id=caller.id)
     await run_in_threadpool(service.audit.note, caller.id, "recordings.add",
-                            f"{recording_id} {outcome['recording']['title']} from job {job_id}")
+                            f"{named(recording_id, recording['title'])} from job {job_id}")
     return Json(answers.without_places(outcome, caller), 201 if outcome["outcome"] == "added" else 200,
                 {"Location": f"/v1/recordings/{recording_id}"})
 

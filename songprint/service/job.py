@@ -11,7 +11,6 @@ from sqlalchemy import Row
 from songprint.service_schema import iso
 
 WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
-SECRETS = ("secret", "secret_id", "secret_key")     # what is so named, at any depth of a job, is kept sealed
 ENDED = (FINISHED, FAILED, CANCELLED)
 ERROR_CODES = ("input_refused", "input_not_found", "input_too_large", "input_unreadable", "input_timeout",
                "cancelled", "internal")
@@ -75,14 +74,14 @@ def to_job(row: Row, lease: Lease | None = None) -> Job:
 
 
 def with_secrets(value: object, change: Callable[[str], str]) -> object:
-    """The input or the options of a job with its secrets changed; empty ones stay as they are.
+    """The input or the options of a job with its secrets, at any depth, changed; empty ones stay as they are.
 
     >>> with_secrets({"type": "s3", "secret_key": "k3y", "secret_id": ""}, str.upper)
     {'type': 's3', 'secret_key': 'K3Y', 'secret_id': ''}
     """
     if not isinstance(value, Mapping):
         return value
-    return {name: change(inner) if name in SECRETS and inner else with_secrets(inner, change)
+    return {name: change(inner) if _is_secret(name) and inner else with_secrets(inner, change)
             for name, inner in value.items()}
 
 
@@ -93,5 +92,9 @@ def to_text(value: Mapping) -> str:
 
 def _public(value: object) -> object:
     if isinstance(value, Mapping):
-        return {name: _public(inner) for name, inner in value.items() if name not in (*SECRETS, "path")}
+        return {name: _public(inner) for name, inner in value.items() if not _is_secret(name) and name != "path"}
     return value
+
+
+def _is_secret(name: str) -> bool:
+    return "secret" in name

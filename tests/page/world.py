@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfiles
 
 from lab import degrade, synth
 from lab.tunes import TUNES, Tune, invent
@@ -54,7 +54,7 @@ def make(folder: Path) -> Files:
     text = folder / "letter.txt"
     text.write_text("no music at all, but quite a few words " * 20)
     return Files(
-        music=music, broadcast=_film(folder / "Evening show.mp4", np.concatenate(pieces)),
+        music=music, broadcast=soundfiles.write(folder / "Evening show.mp4", np.concatenate(pieces), RATE),
         heard=_wav(folder / "heard.wav", heard),
         unheard=_wav(folder / "unheard.wav", synth.render(invent(102), seed=2)[:_at(25)]),
         new=_written(folder / "new.flac", synth.render(TUNES[5], seed=1)[:_at(LENGTH)], TUNES[5]), text=text)
@@ -70,31 +70,5 @@ def _written(path: Path, samples: np.ndarray, tune: Tune) -> Path:
 
 
 def _wav(path: Path, samples: np.ndarray) -> Path:
-    peak = np.abs(samples).max()
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((samples / peak * 0.7 * 32767).astype("<i2").tobytes())
-    return path
-
-
-def _film(path: Path, samples: np.ndarray) -> Path:
-    """A video with this sound: AAC beside a small picture."""
-    import av
-
-    with av.open(str(path), "w") as film:
-        picture = film.add_stream("mpeg4", rate=2)
-        sound = film.add_stream("aac", rate=RATE, options={"aac_coder": "fast"})
-        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        sound.layout = "mono"
-        for number in range(int(2 * len(samples) / RATE)):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number % 250, np.uint8), format="rgb24")
-            film.mux(picture.encode(frame))
-        film.mux(picture.encode())
-        for start in range(0, len(samples), 1024):
-            block = av.AudioFrame.from_ndarray(samples[None, start:start + 1024].astype(np.float32), "fltp", "mono")
-            block.sample_rate, block.pts = RATE, start
-            film.mux(sound.encode(block))
-        film.mux(sound.encode())
+    synth.write(path, samples / np.abs(samples).max() * 0.7)
     return path
