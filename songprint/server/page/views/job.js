@@ -3,7 +3,7 @@
 import { Player } from "../audio/player.js";
 import { fill, h, icon, refill } from "../dom.js";
 import { button, chip, empty, hue, menu, note, progress, stateChip, tell, trying } from "../parts.js";
-import { address, follow, may, read, send } from "../service.js";
+import { address, follow, latest, may, read, send } from "../service.js";
 import { Chart } from "../timeline/chart.js";
 import { Detail } from "../timeline/detail.js";
 import { items, named, titleOf } from "../timeline/plan.js";
@@ -22,6 +22,8 @@ const FORMATS = {
   tracklist: "Tracklist, text",
 };
 const POINTS = 2000; // of a waveform
+const FOLLOWED = 1000; // milliseconds between two looks at callbacks that are on their way
+const SOON = 60_000; // milliseconds until the next attempt for which the page keeps looking
 
 export async function show(main, { path: [id], signal }) {
   const path = `v1/jobs/${encodeURIComponent(id)}`;
@@ -335,18 +337,30 @@ async function waveform(chart, path, length, signal) {
   });
 }
 
+/** The callbacks, followed for as long as one of them is on its way: whoever sends one again sees what became of it. */
 async function deliveries(path, below, signal) {
-  const { items: owed } = await read(`${path}/deliveries`, { signal });
-  if (!owed.length) return;
-  const again = () => resend(path, () => deliveries(path, below, signal));
-  fill(
-    below,
-    h(
-      "div",
-      { class: "row between" },
-      h("h2", {}, "Callbacks"),
-      may("write") && button("Send again", again, { sign: "send", kind: "compact" }),
-    ),
-    owed.map((delivery) => deliveryCard(delivery)),
-  );
+  const reading = latest(signal);
+  let timer = 0;
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  await load();
+
+  async function load() {
+    clearTimeout(timer);
+    const { items: owed } = await reading(`${path}/deliveries`);
+    if (!owed.length) return;
+    refill(
+      below,
+      h(
+        "div",
+        { class: "row between" },
+        h("h2", {}, "Callbacks"),
+        may("write") && button("Send again", () => resend(path, load), { sign: "send", kind: "compact" }),
+      ),
+      owed.map((delivery) => deliveryCard(delivery)),
+    );
+    if (!signal.aborted && owed.some(onItsWay)) timer = setTimeout(() => load().catch(() => {}), FOLLOWED);
+  }
 }
+
+const onItsWay = ({ state, due_at: due }) =>
+  state === "sending" || (state === "waiting" && Date.parse(due) < Date.now() + SOON);
