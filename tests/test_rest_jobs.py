@@ -166,6 +166,9 @@ def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
     problem(world.client.delete(f"{address}/0/verdict"), 404, "no_verdict")
     problem(world.client.post(f"{address}/2/verdict", json={"verdict": "accept"}), 404, "not_found")
     problem(world.client.post(f"{address}/0/verdict", json={"verdict": "correct"}), 422, "invalid_request")
+    assert [(each.action, each.subject.partition(" ")[2]) for each in world.service.audit.entries(limit=4)] == [
+        ("verdicts.take_back", "segment 0"), ("verdicts.correct", "segment 1: 4"), ("verdicts.reject", "segment 0"),
+        ("verdicts.accept", "segment 0")]
     unknown = world.client.post(f"{address}/0/verdict", json={"verdict": "correct", "recording": 99999})
     problem(unknown, 404, "recording_not_found")
 

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from songprint.server import answers, duties, shapes
-from songprint.server.access import needs
+from songprint.server.access import Caller, needs
 from songprint.server.answers import RecordingId, service_of
 from songprint.server.problems import Json, Problem
 from songprint.server.rest_jobs import JobId, job_of
@@ -85,6 +85,7 @@ async def judge(request: Request, caller: needs("write"), job_id: JobId, part: P
     said = await run_in_threadpool(
         service.verdicts.say, job_id, _NAMES[part], position, opinion.verdict, recording_id=opinion.recording,
         note=opinion.note, key_id=caller.id)
+    await _note(service, caller, f"verdicts.{opinion.verdict}", job_id, part, position, opinion.recording)
     return Json(verdicts.verdict_object(said))
 
 
@@ -96,6 +97,7 @@ async def take_back(request: Request, caller: needs("write"), job_id: JobId, par
     await job_of(service, caller, job_id)
     if not await run_in_threadpool(service.verdicts.take_back, job_id, _NAMES[part], position):
         raise Problem(404, "no_verdict", "nobody has said anything of it")
+    await _note(service, caller, "verdicts.take_back", job_id, part, position)
     return Response(status_code=204)
 
 
@@ -131,6 +133,13 @@ async def name_gap(request: Request, caller: needs("write"), job_id: JobId, posi
                             f"{named(recording_id, recording['title'])} from job {job_id}")
     return Json(answers.without_places(outcome, caller), 201 if outcome["outcome"] == "added" else 200,
                 {"Location": f"/v1/recordings/{recording_id}"})
+
+
+async def _note(service: Service, caller: Caller, action: str, job_id: str, part: str, position: int,
+                recording_id: int | None = None) -> None:
+    """Into the audit log, as `JOB segment 3`, or `JOB gap 0: RECORDING`."""
+    said = f": {recording_id}" if recording_id is not None else ""
+    await run_in_threadpool(service.audit.note, caller.id, action, f"{job_id} {_NAMES[part]} {position}{said}")
 
 
 def _part(job: Job, part: str, position: int) -> dict:

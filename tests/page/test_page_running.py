@@ -77,15 +77,17 @@ def test_the_audit_log_says_who_changed_what(site, visit):
             ("keys.create", f"{guest.id} Guest (identify)"), ("keys.revoke", f"{guest.id} {key.id}"),
             ("recordings.add", f"5 <i>Hymn</i> from job {job}"), ("recordings.edit", "5 Hymn: to joy: title, year"),
             ("recordings.remove", "5"), ("works.link", "W 7: [5, 6]"), ("works.unlink", "5 Hymn"),
-            ("jobs.cancel", job), ("a.new.one", "of tomorrow"),
+            ("jobs.cancel", job), ("verdicts.reject", f"{job} segment 3"), ("verdicts.correct", f"{job} gap 0: 5"),
+            ("a.new.one", "of tomorrow"),
         ]:
             site.audit.note(key.id, action, subject)
         page.get_by_role("link", name="Keys").click()
         page.get_by_role("link", name="Audit log").click()
         page.get_by_role("heading", name="Today").wait_for()
         said = page.locator(".entry > span")
-        assert said.all_inner_texts()[:11] == [f"Head of music {did}" for did in (
-            "a.new.one of tomorrow", "cancelled a job", "unlinked Hymn from its work",
+        assert said.all_inner_texts()[:13] == [f"Head of music {did}" for did in (
+            "a.new.one of tomorrow", "named unknown music in a job: recording 5", "rejected what is heard in a job",
+            "cancelled a job", "unlinked Hymn from its work",
             "linked 2 recordings to the work W 7", "removed recording 5", "changed title and year of Hymn: to joy",
             "added <i>Hymn</i>, heard in a job", "revoked the keys Guest and Head of music",
             "made the key Guest, with the right to identify", "signed in")] + [
@@ -106,6 +108,18 @@ def test_usage_is_shown_by_day_and_key(visit, site):
     with page.expect_download() as download:
         page.get_by_role("link", name="Download CSV").click()
     assert download.value.path().read_text().startswith("day,key,jobs,seconds,minutes")
+
+
+def test_keys_beyond_the_shades_of_the_chart_share_one(visit, site):
+    for number in range(1, 9):
+        site.usage.note(f"KEY-{number}-of-a-customer", f"its job {number}", 600_000.0 * number)
+    page = visit("usage")
+    legend = page.locator(".legend-list li")
+    legend.nth(5).wait_for()
+    assert legend.all_inner_texts() == [*(f"KEY-{number}-of…" for number in (8, 7, 6, 5, 4)), "All others"]
+    assert page.locator("table tbody tr").count() >= 8
+    others = page.locator("rect.shade-5 title").text_content()
+    assert int("".join(filter(str.isdigit, others.split("others: ")[1]))) >= 60_000     # 1, 2, 3 and others
 
 
 def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):

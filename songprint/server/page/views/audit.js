@@ -78,6 +78,10 @@ function told({ action, subject }, names) {
       return [`linked ${many(ids.split(",").length, "recording")} to the work `, quoted(work)];
     },
     "works.unlink": () => ["unlinked ", ofSubject(subject), " from its work"],
+    "verdicts.accept": () => ["accepted ", ofJob(subject)],
+    "verdicts.reject": () => ["rejected ", ofJob(subject)],
+    "verdicts.correct": () => ["named ", ofJob(subject)],
+    "verdicts.take_back": () => ["took back what was said of ", ofJob(subject)],
     "jobs.cancel": () => ["cancelled ", jobLink(subject)],
     "jobs.retry": () => ["queued ", jobLink(subject), " again"],
     "jobs.forget": () => {
@@ -100,6 +104,13 @@ function nameOf(id, names) {
 
 function jobLink(id) {
   return h("a", { href: `#/jobs/${id}`, class: "unbroken" }, "a job");
+}
+
+/** "JOB segment 3: 17" -> "what is heard in a job: recording 17", with a way to the job. */
+function ofJob(subject) {
+  const [, job, part, , id] = subject.match(/^(\S+) (segment|gap) (\d+)(?:: (\d+))?$/);
+  const what = part === "gap" ? "unknown music in " : "what is heard in ";
+  return [what, jobLink(job), id && [": ", recording(id, "")]];
 }
 
 function quoted(text) {

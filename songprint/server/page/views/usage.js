@@ -6,6 +6,8 @@ import { address, latest, may, read, session } from "../service.js";
 import { many } from "../words.js";
 
 const SPANS = { 7: "7 days", 30: "30 days", 90: "90 days" };
+const REST = Symbol("all other keys");
+const SHADES = 6; // of bars: keys beyond them share the last one
 const HEIGHT = 190,
   WIDTH = 1000;
 
@@ -38,11 +40,26 @@ export async function show(main, { signal }) {
     const names = may("admin")
       ? new Map((await read("v1/keys", { signal })).items.map((key) => [key.id, key.name]))
       : new Map([[session.key?.id, session.key?.name]]);
-    const name = (key) => names.get(key) ?? (key ? `${key.slice(0, 8)}…` : "This machine");
+    const name = (key) =>
+      key === REST ? "All others" : (names.get(key) ?? (key ? `${key.slice(0, 8)}…` : "This machine"));
     chart.hidden = !items.length;
-    draw(chart, items, keys, name, days);
+    draw(chart, ...gathered(items, keys), name, days);
     fill(table, items.length ? totals(items, keys, name) : empty("usage", "Nothing was used in this time"));
   }
+}
+
+/** The rows and keys of a chart that has a shade for each: most are of their own, the others are one. */
+function gathered(items, keys) {
+  if (keys.length <= SHADES) return [items, keys];
+  const of = (key) => items.filter((row) => row.key === key).reduce((sum, row) => sum + row.minutes, 0);
+  const sorted = [...keys].sort((one, other) => of(other) - of(one));
+  const kept = sorted.slice(0, SHADES - 1);
+  const days = new Map();
+  const rows = items.filter((row) => {
+    if (!kept.includes(row.key)) days.set(row.day, (days.get(row.day) ?? 0) + row.minutes);
+    return kept.includes(row.key);
+  });
+  return [[...rows, ...[...days].map(([day, minutes]) => ({ day, key: REST, minutes }))], [...kept, REST]];
 }
 
 function isoDay(back) {
@@ -67,7 +84,7 @@ function draw(figure, items, keys, name, days) {
       from -= high;
       return svg(
         "rect",
-        { x: at * step + (step - thick) / 2, y: from, width: thick, height: high, rx: 3, class: `shade-${number % 6}` },
+        { x: at * step + (step - thick) / 2, y: from, width: thick, height: high, rx: 3, class: `shade-${number}` },
         svg("title", {}, `${day}, ${name(key)}: ${many(minutes, "minute")}`),
       );
     });
@@ -91,7 +108,7 @@ function draw(figure, items, keys, name, days) {
         "ul",
         { class: "row legend-list" },
         keys.map((key, number) =>
-          h("li", { class: "small" }, h("i", { class: `shade-${number % 6}` }), name(key)),
+          h("li", { class: "small" }, h("i", { class: `shade-${number}` }), name(key)),
         ),
       ),
     ),
