@@ -29,7 +29,8 @@ from songprint.types import Kind, Tags
 
 SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not raise the threshold
 WITNESSES = {                           # what is left out to see what it is good for
-    "the second witness": ("prominence", "excess", "excess_length", "contrast", "background", "plain"),
+    "the second witness": ("prominence", "excess", "excess_length", "contrast", "background", "plain",
+                           "unchanged"),
     "the lead over rivals": ("lead", "lead_length"),
     "hits, length, sameness, library": ("hits", "length", "sameness", "library"),
     "similarity": ("score", "score_length"),

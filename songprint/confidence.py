@@ -18,7 +18,7 @@ from songprint.encoders.landmarks import Testimony
 from songprint.errors import EncoderError, SettingsError
 
 FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library",
-            "prominence", "excess", "excess_length", "contrast", "background", "plain")
+            "prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged")
 HIGHEST_CONTRAST = 12.0     # more says no more
 EVEN = 50.0
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
@@ -87,6 +87,7 @@ def features(line: Line, testimony: Testimony, rivals: list[np.ndarray], vectors
         "contrast": min(testimony.contrast, HIGHEST_CONTRAST),
         "background": testimony.background,
         "plain": float(testimony.plain),
+        "unchanged": min(testimony.unchanged, HIGHEST_CONTRAST),
     }
 
 

@@ -48,10 +48,11 @@ def test_a_drone_is_the_same_throughout():
 
 
 def test_the_second_witness_is_heard():
-    testimony = landmarks.Testimony(prominence=0.6, excess=0.5, contrast=40.0, speed=1.04)
+    testimony = landmarks.Testimony(prominence=0.6, excess=0.5, contrast=40.0, unchanged=3.0, speed=1.04)
     convinced = features([0.8] * 16, testimony=testimony)
     assert convinced["excess_length"] == pytest.approx(1.0)         # 4 s
     assert convinced["contrast"] == confidence.HIGHEST_CONTRAST     # beyond that it says no more
+    assert convinced["unchanged"] == 3
     assert convinced["plain"] == 1                                  # faster, at the same pitch
     assert features([0.8] * 16, testimony=landmarks.Testimony(speed=1.04, pitch=0.93))["plain"] == 0
 

@@ -80,6 +80,10 @@ def test_speed_pitch_and_place_are_found(music, random, tempo, pitch):
     assert found.speed == pytest.approx(tempo, abs=0.005)
     assert found.pitch == pytest.approx(pitch, abs=0.005)
     assert found.offset == pytest.approx(start, abs=0.06)
+    if (tempo, pitch) == (1.0, 1.0):
+        assert found.unchanged == pytest.approx(found.contrast, rel=0.15)
+    elif pitch != 1.0:
+        assert found.unchanged < 0.7 * found.contrast
 
 
 def test_other_music_is_told_from_it(music, other, random):
@@ -94,7 +98,8 @@ def test_other_music_is_told_from_it(music, other, random):
 def test_a_witness_of_nothing_says_nothing(music):
     scene = landmarks.Scene(music[:3 * RATE])
     silent = scene.testimony(landmarks.NONE, 1.02, 4.0)
-    assert (silent.prominence, silent.excess, silent.contrast, silent.speed, silent.offset) == (0, 0, 0, 1.02, 4.0)
+    assert (silent.prominence, silent.excess, silent.contrast, silent.unchanged) == (0, 0, 0, 0)
+    assert (silent.speed, silent.offset) == (1.02, 4.0)
     assert not silent.sure
     assert scene.testimony(peaks(music), 1.0, 1e4).prominence == 0          # beyond the end
     assert landmarks.Scene(np.zeros(50, np.float32)).testimony(peaks(music), 1.0, 0.0).prominence == 0

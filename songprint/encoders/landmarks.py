@@ -59,6 +59,7 @@ class Testimony:
     excess: float = 0.0         # mean over the peaks less that under other moments of the recording
     contrast: float = 0.0       # the same in standard deviations of those moments
     background: float = 0.0     # mean over the clip: how busy it is
+    unchanged: float = 0.0      # the contrast if the clip has the speed and the pitch of the recording
     speed: float = 1.0
     pitch: float = 1.0          # frequency ratio
     offset: float = 0.0         # reference = speed * query + offset, seconds
@@ -211,13 +212,14 @@ class Scene:
             best = max(best, peaks.best(best.speed * (1 + step * np.arange(-3, 4)[:, None]),
                                         best.pitch * (1 + step * np.arange(-2, 3)),
                                         best.shift + np.arange(-3, 4) / CLIP_RATE))
-        elsewhere = peaks.values(np.array(best.speed), np.array(best.pitch), ELSEWHERE)
-        elsewhere = elsewhere[~np.isnan(elsewhere)]
+        usual, spread = peaks.usual(best.speed, best.pitch, self.background)
+        still = peaks.best(np.ones(1), np.ones(1), np.arange(-16, 17) / CLIP_RATE)
+        usually_still, spread_still = peaks.usual(1.0, 1.0, self.background)
         speed, pitch = _plain(peaks.smooth_speed(best), best.pitch, self.duration)
-        usual, spread = (elsewhere.mean(), elsewhere.std()) if len(elsewhere) > FEWEST else (self.background, 0.05)
         return Testimony(
-            prominence=best.value - self.background, excess=best.value - float(usual),
-            contrast=(best.value - float(usual)) / max(float(spread), 0.01), background=self.background,
+            prominence=best.value - self.background, excess=best.value - usual,
+            contrast=(best.value - usual) / spread, background=self.background,
+            unchanged=max(0.0, still.value - usually_still) / spread_still,
             speed=speed, pitch=pitch, offset=peaks.place + best.shift - speed * middle)
 
 
@@ -281,6 +283,14 @@ class _Peaks:
         *change, shift = np.unravel_index(values.argmax(), values.shape)
         speed, pitch = (np.broadcast_to(of, values.shape[:-1])[tuple(change)] for of in (speeds, pitches))
         return _Fit(float(values.max()), float(speed), float(pitch), float(shifts[shift]))
+
+    def usual(self, speed: float, pitch: float, otherwise: float) -> tuple[float, float]:
+        """Mean and deviation of `values` at other moments; `otherwise` is the mean if there are too few of them."""
+        elsewhere = self.values(np.array(speed), np.array(pitch), ELSEWHERE)
+        elsewhere = elsewhere[~np.isnan(elsewhere)]
+        if len(elsewhere) <= FEWEST:
+            return otherwise, 0.05
+        return float(elsewhere.mean()), max(float(elsewhere.std()), 0.01)
 
     def smooth_speed(self, best: _Fit) -> float:
         """The top of a parabola over the values around the best speed, which is a flat and uneven hill."""
