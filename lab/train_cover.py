@@ -16,6 +16,7 @@ import argparse
 import copy
 import json
 import multiprocessing
+import shutil
 import sys
 import time
 from collections import defaultdict
@@ -33,6 +34,7 @@ from lab.render_covers import split_of
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
 WINDOW = 20.0                           # seconds
+PASSAGES = 6                            # of each held-out work
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,9 @@ def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
                   + [rendered[i] for i in rng.permutation(len(rendered))[:recipe.works - count]])
         drawn = [passage(takes, recipe.renditions, recipe, rng) for takes in chosen]
         kept = [windows for windows in drawn if windows is not None]
+        while len(kept) < recipe.works:     # a try may fail; batches of one size are learned from faster
+            windows = passage(rendered[rng.integers(len(rendered))], recipe.renditions, recipe, rng)
+            kept += [] if windows is None else [windows]
         labels = np.repeat(np.arange(len(kept)), recipe.renditions)
         queue.put((damage(np.concatenate(kept), rng), labels))
 
@@ -177,7 +182,7 @@ def contrast(vectors: Tensor, labels: Tensor, temperature: float) -> tuple[Tenso
 def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> dict[str, float]:
     """How well the passages of held-out works are told apart: the nearest window of another take is the right one."""
     rng = np.random.default_rng(1)
-    drawn = [passage(takes, 2, recipe, rng) for takes in works for _ in range(2)]
+    drawn = [passage(takes, 2, recipe, rng) for takes in works for _ in range(PASSAGES)]
     kept = [windows for windows in drawn if windows is not None]
     network.eval()
     with torch.no_grad():
@@ -210,6 +215,8 @@ def main() -> None:
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")[0]
+    network.turning.to(memory_format=torch.channels_last)
+    compiled = torch.compile(network) if shutil.which("g++") else network       # a third faster, once it is compiled
     began, step, log = None, 0, []
     while True:
         windows, labels = queue.get()
@@ -218,7 +225,7 @@ def main() -> None:
         if passed > total:
             break
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            vectors = network(torch.from_numpy(windows))
+            vectors = compiled(torch.from_numpy(windows))
         loss, nearest = contrast(vectors.float(), torch.from_numpy(labels), recipe.temperature)
         rate = training.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
         training.learn(optimiser, network, loss, rate, 5.0)
