@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from songprint.encoders.cover import CoverEncoder
 
 from songprint.encoders import landmarks, logmel
+from songprint.encoders.runtime import open_network
 from songprint.errors import EncoderError
 from songprint.types import Embeddings, Kind
 
@@ -51,14 +52,8 @@ class Encoder:
     """An ONNX network with its front end. Holds a session of onnxruntime; safe to use from threads."""
 
     def __init__(self, spec: EncoderSpec, network: bytes, threads: int = 1):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         self.spec = spec
-        self.session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        self.session = open_network(network, threads)
 
     def encode(self, samples: np.ndarray, hop: float | None = None) -> Embeddings:
         """(n,) float32 mono at `spec.sample_rate` -> one row per window, every `hop` seconds.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from songprint.encoders import tonal
+from songprint.encoders.runtime import open_network
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.errors import EncoderError
 from songprint.types import Embeddings
@@ -32,16 +33,9 @@ class CoverEncoder:
 
     def __init__(self, spec: EncoderSpec, tonal_network: bytes, cover_network: bytes, threads: int = 1,
                  cohort_file: Path | None = None):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         self.spec = spec
         self._cohort_file = cohort_file
-        self._tonal, self._cover = (onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-                                    for network in (tonal_network, cover_network))
+        self._tonal, self._cover = (open_network(network, threads) for network in (tonal_network, cover_network))
 
     @cached_property
     def cohort(self) -> Cohort:
