@@ -39,9 +39,12 @@ COHORT_SECONDS = 45.0                   # so long
 COHORT_WINDOWS = 8                      # vectors kept of each track
 NOTHINGS = 40                           # clips of speech and of noise
 ABLATIONS = {
-    "alignment": ("alignment", "aligned", "density", "agreement", "crookedness", "consistent"),
+    "alignment": ("alignment", "aligned", "density", "agreement", "crookedness", "key_lead", "order_lead",
+                  "consistent"),
     "the embedding": ("embedding", "consistent"),
     "the lead over rivals": ("lead",),
+    "the lead of its key": ("key_lead",),
+    "the lead of its order": ("order_lead",),
     "length, entropy, library": ("length", "entropy", "library"),
 }
 

@@ -30,6 +30,7 @@ from lab import chroma, ranking, report
 from lab.evaluate_recordings import machine
 from lab.ranking import Figures
 from songprint import audio, versions
+from songprint.confidence import Calibration
 from songprint.encoders import load_encoder
 from songprint.encoders.cover import CoverEncoder
 from songprint.errors import SongprintError
@@ -46,6 +47,8 @@ SYSTEMS: dict[str, Callable[[Version], float]] = {
     "alignment alone": lambda version: version.features["alignment"] if version.alignment else -np.inf,
     "both": lambda version: version.score,
 }
+JUDGED = "both, by confidence"
+NEVER = -1000.0                     # log-odds of what is not answered
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,18 @@ def _encoder(plain: bool) -> CoverEncoder:
     return chroma.load_chroma_encoder() if plain else load_encoder("cover")
 
 
-def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1) -> Measured:
-    """Every rendition's query of one length against all other renditions, leaving itself out."""
+def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1,
+            judge: Calibration | None = None) -> Measured:
+    """Every rendition's query of one length against all other renditions, leaving itself out.
+
+    With a `judge` its log-odds are a system too: of the few that it is asked about, the others come after them.
+    """
     works = np.array([rendition.work for rendition in renditions])
     others = ~np.eye(len(works), dtype=bool)
-    with _pool(workers, _hold, renditions, length, cohort) as each:
+    with _pool(workers, _hold, renditions, length, cohort, judge) as each:
         rows = list(_told(name_of(length), each(_ask, range(len(renditions))), len(renditions)))
         search = list(each(_time, range(min(TIMED, len(renditions)))))
-    scores = {system: np.array([row[system] for row in rows]) for system in SYSTEMS}
+    scores = {system: np.array([row[system] for row in rows]) for system in rows[0]}
     return Measured(length, {system: ranking.evaluate(score, works[:, None] == works, others, RATE)
                              for system, score in scores.items()}, search)
 
@@ -136,11 +143,12 @@ class _Held:
     renditions: Sequence[Rendition]
     length: int
     cohort: Cohort
+    judge: Calibration | None
     index: ExactIndex
 
 
-def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort) -> None:
-    _Held.renditions, _Held.length, _Held.cohort = renditions, length, cohort
+def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: Calibration | None) -> None:
+    _Held.renditions, _Held.length, _Held.cohort, _Held.judge = renditions, length, cohort, judge
     _Held.index = ExactIndex(renditions[0].whole.vectors.shape[1])
     for number, rendition in enumerate(renditions):
         _Held.index.add(*heard_segments(number, rendition.whole))
@@ -150,11 +158,20 @@ def _ask(number: int) -> dict[str, np.ndarray]:
     """(renditions,) scores of each system for one query; -inf where it says nothing."""
     wholes = {other: rendition.whole for other, rendition in enumerate(_Held.renditions) if other != number}
     found = versions.compare(_Held.renditions[number].queries[_Held.length], wholes, _Held.cohort)
-    scores = {system: np.full(len(_Held.renditions), -np.inf) for system in SYSTEMS}
-    for version in found:
+    scores = {system: np.full(len(_Held.renditions), -np.inf) for system in (*SYSTEMS, *[JUDGED] * bool(_Held.judge))}
+    for place, version in enumerate(found):
         for system, score in SYSTEMS.items():
             scores[system][version.recording_id] = score(version)
+        if _Held.judge:
+            scores[JUDGED][version.recording_id] = _log_odds(version) if place < versions.LIKELY else NEVER - place
     return scores
+
+
+def _log_odds(version: Version) -> float:
+    """What the judge says of a version, as of an answer of `versions.find`."""
+    if not version.alignment or version.features["aligned"] < versions.SHORTEST:
+        return NEVER
+    return _Held.judge.logit(version.features | {"library": float(np.log10(len(_Held.index) + 1))})
 
 
 def _time(number: int) -> float:
@@ -234,7 +251,9 @@ def main() -> None:
         files = read_works(options.music, options.works)
         renditions = listen(files, lengths, options.seed, options.workers, options.chroma)
         cohort = _encoder(options.chroma).cohort        # here: processes that are forked shall not inherit a session
-        measured = [measure(renditions, length, cohort, options.workers) for length in (WHOLE, *lengths)]
+        calibration = _encoder(options.chroma).spec.calibration
+        judge = Calibration.from_spec(calibration) if calibration and not options.chroma else None
+        measured = [measure(renditions, length, cohort, options.workers, judge) for length in (WHOLE, *lengths)]
         command = (f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
                    + (" --chroma" if options.chroma else ""))
         words = text(command, renditions, measured)

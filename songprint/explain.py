@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from songprint import audio, tonal_align
+from songprint.encoders.tonal import PITCH_CLASSES
 from songprint.errors import AudioError, MissingExtra, SongprintError
 from songprint.renditions import cover_level, stored
 from songprint.store import Store
@@ -63,7 +64,7 @@ def explain(store: Store, query: str | Path | int, recording_id: int) -> Explana
         name, frames = store.catalog.recording(query).name, stored(level, query).evidence
     else:
         name, frames = str(query), level.encoder.encode_stream(audio.blocks(query, store.sample_rate))[0].evidence
-    [alignment] = tonal_align.align(frames, [reference.evidence])
+    [alignment] = tonal_align.align(frames, [reference.evidence], [PITCH_CLASSES])
     return Explanation(name, store.catalog.recording(recording_id).name, frames, reference.evidence, alignment)
 
 

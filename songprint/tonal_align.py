@@ -51,9 +51,11 @@ class TonalAlignment:
     features: dict[str, float] = field(default_factory=dict)
 
 
-def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None]) -> list[TonalAlignment | None]:
+def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None], keys: Sequence[int] | None = None
+          ) -> list[TonalAlignment | None]:
     """Lay tonal frames `query (n, 48) uint8` along each of the references, frames too or made ready already.
 
+    `keys` says in how many transpositions each is tried, the most likely ones first; KEYS if it is not given.
     None for a reference that is too short or silent, or has nothing in common with the query; all None if
     the query is too short or silent.
 
@@ -65,12 +67,15 @@ def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None]
     if rendition is None:
         return found
     best: dict[int, _Fit] = {}
+    others: dict[int, float] = {}
     ready = [Rendition.of(frames) if isinstance(frames, np.ndarray) else frames for frames in references]
-    for fit in _fits(rendition, ready):
-        if fit.number not in best or fit.total > best[fit.number].total:
-            best[fit.number] = fit
-    for fit in best.values():
-        found[fit.number] = fit.alignment()
+    for fit in _fits(rendition, ready, [KEYS] * len(ready) if keys is None else keys):
+        known = best.setdefault(fit.number, fit)
+        if known is not fit:
+            best[fit.number], less = (fit, known) if fit.total > known.total else (known, fit)
+            others[fit.number] = max(others.get(fit.number, 0.0), less.total)
+    for number, fit in best.items():
+        found[number] = fit.alignment(others.get(number, fit.total))
     return found
 
 
@@ -120,7 +125,7 @@ class Rendition:
 
 
 def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray:
-    """(references, KEYS) by how many semitones to raise each for it to sound like the query, the most likely first.
+    """(references, 12) by how many semitones to raise each for it to sound like the query, the most likely first.
 
     In the right key every moment of the query has one in the reference that is like it; what the moments of
     the query have in common does not count.
@@ -133,7 +138,7 @@ def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray
     for number, reference in enumerate(references):
         similarity = reference.broad.reshape(-1, lowered.shape[1]) @ lowered.T        # (moments, 12 * moments)
         fit[:, number] = similarity.max(axis=0).reshape(PITCH_CLASSES, -1).mean(axis=1)
-    return np.argsort(-fit, axis=0, kind="stable")[:KEYS].T
+    return np.argsort(-fit, axis=0, kind="stable").T
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,8 @@ class _Fit:
     evidence: np.ndarray        # (n, m)
     totals: np.ndarray          # (n, m)
 
-    def alignment(self) -> TonalAlignment | None:
-        """None where not one stretch agrees for SHORTEST_SECTION."""
+    def alignment(self, other: float) -> TonalAlignment | None:
+        """None where not one stretch agrees for SHORTEST_SECTION. `other` is the total in the next best key."""
         pieces = _trace(self.totals)
         sections = tuple(section for piece in pieces
                          if (section := _section(piece)).query.duration >= SHORTEST_SECTION)
@@ -174,8 +179,9 @@ class _Fit:
         cells = np.concatenate(pieces)
         said = self.evidence[cells[:, 0], cells[:, 1]]
         longest = max(pieces, key=len)
+        usual = float(np.sqrt(len(self.evidence)))
         return TonalAlignment(
-            score=self.total / float(np.sqrt(len(self.evidence))),
+            score=self.total / usual,
             key_shift=(self.key + 5) % PITCH_CLASSES - 5,
             tempo=_tempo(longest),
             sections=sections,
@@ -186,15 +192,16 @@ class _Fit:
                 "density": float((said > 0).mean()),
                 "agreement": float(said.mean()),
                 "crookedness": _crookedness(longest),
+                "key_lead": (self.total - other) / usual,
             })
 
 
-def _fits(query: Rendition, references: Sequence[Rendition | None]) -> Iterator[_Fit]:
-    """Every reference in its most likely keys."""
+def _fits(query: Rendition, references: Sequence[Rendition | None], counts: Sequence[int]) -> Iterator[_Fit]:
+    """Every reference in so many of its most likely keys."""
     known = [number for number, reference in enumerate(references) if reference]
     keys = likely_keys(query, [references[number] for number in known])
     wanted = [(number, int(key), references[number])
-              for number, those in zip(known, keys, strict=True) for key in those]
+              for number, those in zip(known, keys, strict=True) for key in those[:counts[number]]]
     for places in _groups(query, wanted):
         matrix = np.full((query.moments, places[-1].end), NEVER, np.float32)
         rows = np.zeros((places[-1].end, COLUMNS), np.float32)

@@ -30,13 +30,15 @@ WINDOW = 20.0               # seconds that a vector describes
 NEAR = 7.5                  # seconds off the path at which a window still agrees with it
 CROWD = 10                  # nearest windows of the cohort that tell how common a window is
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
+LIKELY = 5                  # references that are looked at more closely:
+LIKELY_KEYS = 6             # those most similar by their windows in so many keys, the best of all also backwards
 RIVALS = 10                 # versions, the best ones, that are rivals of each other
 FEWEST = 4                  # songs of a cohort without which there is nothing to normalise by
 USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
 USUAL_ALIGNMENT = (2.0, 0.6)
 
 FEATURES = ("score", "lead", "embedding", "alignment", "aligned", "density", "agreement", "consistent",
-            "crookedness", "length", "entropy", "library")
+            "crookedness", "key_lead", "order_lead", "length", "entropy", "library")
 
 
 @dataclass(frozen=True)
@@ -150,18 +152,22 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
         return []
     windows = _Windows(query.vectors[heard], [references[name] for name in names], cohort)
     frames = [references[name].evidence for name in names]
-    alignments = tonal_align.align(query.evidence, [*frames, *cohort.renditions])
+    keys = np.full(len(names) + len(cohort.renditions), tonal_align.KEYS)
+    keys[np.argsort(-windows.scores, kind="stable")[:LIKELY]] = LIKELY_KEYS
+    alignments = tonal_align.align(query.evidence, [*frames, *cohort.renditions], keys)
     heights = [alignment.score if alignment else 0.0 for alignment in alignments]
     by_alignment = _normalised(heights[:len(names)], heights[len(names):], USUAL_ALIGNMENT)
     scores = EMBEDDING * windows.scores + ALIGNMENT * by_alignment
     best = np.argsort(-scores, kind="stable")
     leads = windows.leads(scores, best[:RIVALS])
+    backwards = _backwards(query.evidence, frames, best[:LIKELY])
     times = np.flatnonzero(heard) * query.hop
     about = {"length": float(np.log(max(1.0, len(query.evidence) / FRAMES_PER_SECOND))),
              "entropy": entropy(query.evidence), "library": float(np.log10(len(references) + 1))}
     return [Version(names[number], alignments[number], about | {
         "score": float(scores[number]), "lead": float(leads[number]), "embedding": float(windows.scores[number]),
         "alignment": float(by_alignment[number]),
+        "order_lead": heights[number] - backwards[number] if number in backwards else 0.0,
         "consistent": windows.consistent(number, times, alignments[number]),
         **_along(alignments[number]),
     }, float(scores[number])) for number in best]
@@ -181,8 +187,18 @@ def _middle(frames: np.ndarray, length: int) -> np.ndarray:
     return frames[start:start + length]
 
 
+def _backwards(query: np.ndarray, references: Sequence[np.ndarray], chosen: np.ndarray) -> dict[int, float]:
+    """What the query reaches in the chosen references when it is played backwards.
+
+    Songs of the same few chords, in the same key, agree as well then; renditions of one song do not.
+    """
+    found = tonal_align.align(query[::-1], [references[number] for number in chosen])
+    return {int(number): alignment.score if alignment else 0.0
+            for number, alignment in zip(chosen, found, strict=True)}
+
+
 def _along(alignment: TonalAlignment | None) -> dict[str, float]:
-    names = ("aligned", "density", "agreement", "crookedness")
+    names = ("aligned", "density", "agreement", "crookedness", "key_lead")
     return {name: alignment.features[name] if alignment else 0.0 for name in names}
 
 

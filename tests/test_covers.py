@@ -7,7 +7,7 @@ import pytest
 import toy
 
 import songprint
-from songprint import ingest
+from songprint import ingest, versions
 from songprint.config import Settings
 from songprint.encoders import together
 from songprint.errors import EncoderError
@@ -166,6 +166,14 @@ def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
     report = hear(library, toy.tune(0)[5 * toy.SAMPLE_RATE:35 * toy.SAMPLE_RATE])
     assert titles(report.matches) == [("Tune 0", "recording"), ("Tune 0 again", "cover")]
     assert report.matches[1].key_shift == -4
+
+
+def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
+    for number in range(versions.LIKELY + 1):
+        library.add(toy.write(tmp_path / f"Band {number} - Tune 2.wav",
+                              toy.tune(2, key=number - 3, tempo=0.9 + 0.04 * number, sound=number)))
+    report = hear(library, toy.tune(2, 40, key=5, tempo=1.1, sound=7))
+    assert titles(report.matches) == [("Tune 2", "cover")] * versions.LIKELY
 
 
 def test_the_same_sound_twice_is_no_cover_of_itself(library, tmp_path):

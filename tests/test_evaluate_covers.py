@@ -7,7 +7,9 @@ import tonal
 import toy
 
 from lab import evaluate_covers, report
-from lab.evaluate_covers import WHOLE, Rendition, measure, read_works, text
+from lab.evaluate_covers import JUDGED, WHOLE, Rendition, measure, read_works, text
+from songprint import versions
+from songprint.confidence import Calibration
 from songprint.versions import Cohort
 
 
@@ -29,6 +31,22 @@ def test_renditions_that_are_alike_are_found_by_every_means(length):
         assert figures.mean_average_precision == 1
         assert figures.recall == 1
     assert len(measured.search) == 8
+
+
+def test_a_judge_is_a_system_of_its_own():
+    judge = Calibration(("alignment",), (1.0,), 0.0, {})
+    measured = measure(renditions(), WHOLE, Cohort.none(), judge=judge)
+    assert measured.figures[JUDGED].recall == 1
+    backwards = Calibration(("alignment",), (-1.0,), 0.0, {})
+    assert measure(renditions(), WHOLE, Cohort.none(), judge=backwards).figures[JUDGED].recall < 1
+
+
+def test_the_judge_is_asked_about_the_best_few_alone():
+    held = renditions(works=8)
+    trusts = Calibration(("score",), (-1.0,), 0.0, {})              # the worst of those that it is asked about
+    figures = measure(held, WHOLE, Cohort.none(), judge=trusts).figures
+    assert figures[JUDGED].mean_rank == versions.LIKELY
+    assert figures["both"].mean_rank == 1
 
 
 def test_several_processes_say_the_same():

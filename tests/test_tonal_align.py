@@ -34,6 +34,28 @@ def test_a_song_in_another_tempo_is_found_and_the_tempo_told(strangers, tempo):
     assert found[-1].score > max(other.score for other in found[:-1] if other)
 
 
+def test_more_keys_may_be_tried_of_some(strangers):
+    song = tonal.Song(1)
+    query, reference = song.frames(key=4, seed=1), song.frames(seed=2)
+    ready = tonal_align.Rendition.of(query), tonal_align.Rendition.of(reference)
+    (ranked,) = tonal_align.likely_keys(ready[0], [ready[1]])
+    assert sorted(ranked) == list(range(12))
+    assert ranked[0] == 4
+    few, many = (align(query, [*strangers, reference], [2] * 30 + [count]) for count in (1, 12))
+    assert few[-1].key_shift == many[-1].key_shift == 4
+    assert [one.score for one in few[:-1] if one] == [one.score for one in many[:-1] if one]
+
+
+def test_a_right_key_leads_over_the_others(strangers):
+    song = tonal.Song(3)
+    found = align(song.frames(key=5, seed=1), [*strangers, song.frames(seed=2)])
+    leads = [alignment.features["key_lead"] for alignment in found if alignment]
+    assert leads[-1] > 2 * max(leads[:-1])
+    assert min(leads) >= 0
+    (alone,) = align(song.frames(seed=1), [song.frames(seed=2)], [1])
+    assert alone.features["key_lead"] == 0                  # there is no other to lead over
+
+
 def test_an_excerpt_is_laid_where_it_was_cut(strangers):
     song = tonal.Song(3)
     clip = song.frames(key=2, seed=5)[100:250]          # seconds 20 to 50

@@ -67,6 +67,12 @@ def test_an_unknown_song_stands_out_from_nothing(world, cohort):
     assert world.find(world.songs[3].rendition(seed=9), cohort)[0].score > 8
 
 
+def test_a_rendition_leads_over_itself_backwards(world, cohort):
+    first, *others = world.find(world.songs[3].rendition(seed=9), cohort)
+    assert first.features["order_lead"] > 2 * max(abs(other.features["order_lead"]) for other in others)
+    assert all(other.features["order_lead"] == 0 for other in others[versions.LIKELY:])
+
+
 def test_best_first_and_no_more_than_asked(world, cohort):
     found = world.find(world.songs[0].rendition(seed=3), cohort, most=5)
     assert len(found) <= 5

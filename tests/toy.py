@@ -117,7 +117,7 @@ class JudgingToyCoverEncoder(ToyCoverEncoder):
 
     @property
     def spec(self) -> EncoderSpec:
-        calibration = {"features": ["alignment"], "weights": [2.0], "bias": -7.0, "thresholds": {"0.01": 50.0}}
+        calibration = {"features": ["alignment"], "weights": [2.0], "bias": -9.0, "thresholds": {"0.01": 50.0}}
         return replace(super().spec, calibration=calibration)
 
 

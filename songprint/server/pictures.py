@@ -10,6 +10,7 @@ import base64
 import numpy as np
 
 from songprint import audio, tonal_align
+from songprint.encoders.tonal import PITCH_CLASSES
 from songprint.errors import AudioError
 from songprint.explain import cover_level, stored
 from songprint.export import Object, interval_object
@@ -37,7 +38,7 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
     for frames, what in ((query, "this stretch"), (reference, "the recording")):
         if len(frames) < tonal_align.SHORTEST * tonal_align.FRAMES_PER_SECOND or not frames.any():
             raise AudioError(f"{what} is too short to be compared, or silent: {tonal_align.SHORTEST:g} s are needed")
-    [found] = tonal_align.align(query, [reference])
+    [found] = tonal_align.align(query, [reference], [PITCH_CLASSES])
     alike = tonal_align.similarity(query, reference, found.key_shift if found else 0)         # (n, m)
     picture = _reduced(alike.T)                                                               # (up, across)
     seconds = np.array(alike.shape) * STEP
