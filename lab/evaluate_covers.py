@@ -169,9 +169,7 @@ def _ask(number: int) -> dict[str, np.ndarray]:
 
 def _log_odds(version: Version) -> float:
     """What the judge says of a version, as of an answer of `versions.find`."""
-    if not version.alignment or version.features["aligned"] < versions.SHORTEST:
-        return NEVER
-    return _Held.judge.logit(version.features | {"library": float(np.log10(len(_Held.index) + 1))})
+    return _Held.judge.logit(version.features_in(len(_Held.index))) if version.claimable else NEVER
 
 
 def _time(number: int) -> float:

@@ -50,6 +50,15 @@ class Version:
     features: dict[str, float]              # what a judge looks at: FEATURES
     score: float                            # standard deviations above unrelated music
 
+    @property
+    def claimable(self) -> bool:
+        """Whether as much of it is aligned as a cover needs."""
+        return self.alignment is not None and self.features["aligned"] >= SHORTEST
+
+    def features_in(self, segments: int) -> dict[str, float]:
+        """The features when it is the answer of a library of so many segments, whatever it was compared with."""
+        return self.features | {"library": float(np.log10(segments + 1))}
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -122,9 +131,7 @@ def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]
     """
     candidates = suggested(query, index, leave_out=leave_out, most=most)
     versions = compare(query, embeddings_of(candidates), cohort)
-    library = float(np.log10(len(index) + 1))
-    return [replace(version, features=version.features | {"library": library}) for version in versions
-            if version.alignment and version.features["aligned"] >= SHORTEST]
+    return [replace(version, features=version.features_in(len(index))) for version in versions if version.claimable]
 
 
 def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = 50) -> list[int]:
@@ -151,16 +158,16 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     if not heard.any() or not names:
         return []
     windows = _Windows(query.vectors[heard], [references[name] for name in names], cohort)
-    frames = [references[name].evidence for name in names]
+    ready = [Rendition.of(references[name].evidence) for name in names]
     keys = np.full(len(names) + len(cohort.renditions), tonal_align.KEYS)
     keys[np.argsort(-windows.scores, kind="stable")[:LIKELY]] = LIKELY_KEYS
-    alignments = tonal_align.align(query.evidence, [*frames, *cohort.renditions], keys)
+    alignments = tonal_align.align(query.evidence, [*ready, *cohort.renditions], keys)
     heights = [alignment.score if alignment else 0.0 for alignment in alignments]
     by_alignment = _normalised(heights[:len(names)], heights[len(names):], USUAL_ALIGNMENT)
     scores = EMBEDDING * windows.scores + ALIGNMENT * by_alignment
     best = np.argsort(-scores, kind="stable")
     leads = windows.leads(scores, best[:RIVALS])
-    backwards = _backwards(query.evidence, frames, best[:LIKELY])
+    backwards = _backwards(query.evidence, ready, best[:LIKELY])
     times = np.flatnonzero(heard) * query.hop
     about = {"length": float(np.log(max(1.0, len(query.evidence) / FRAMES_PER_SECOND))),
              "entropy": entropy(query.evidence), "library": float(np.log10(len(references) + 1))}
@@ -187,7 +194,7 @@ def _middle(frames: np.ndarray, length: int) -> np.ndarray:
     return frames[start:start + length]
 
 
-def _backwards(query: np.ndarray, references: Sequence[np.ndarray], chosen: np.ndarray) -> dict[int, float]:
+def _backwards(query: np.ndarray, references: Sequence[Rendition | None], chosen: np.ndarray) -> dict[int, float]:
     """What the query reaches in the chosen references when it is played backwards.
 
     Songs of the same few chords, in the same key, agree as well then; renditions of one song do not.

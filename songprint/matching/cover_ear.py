@@ -170,10 +170,9 @@ class CoverEar:
                     found = versions.compare(query, self._references(recordings), cohort)
                 else:
                     found = versions.find(query, level.index, self._references, cohort, most=CANDIDATES)
-            library = float(np.log10(len(level.index) + 1))
             guesses = [_guess(version, Interval(first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND),
-                              self._calibration.logit(version.features | {"library": library}))
-                       for version in found if version.alignment and version.features["aligned"] >= SHORTEST]
+                              self._calibration.logit(version.features_in(len(level.index))))
+                       for version in found if version.claimable]
             self._asked[key] = sorted(guesses, key=lambda guess: -guess.logit)
         return self._asked[key]
 
