@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from songprint import audio, tonal_align
-from songprint.encoders.tonal import PITCH_CLASSES
+from songprint.encoders.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.errors import AudioError, MissingExtra, SongprintError
 from songprint.renditions import cover_level, stored
 from songprint.store import Store
@@ -25,29 +25,45 @@ class Explanation:
     reference_frames: np.ndarray        # (m, columns) uint8
     alignment: TonalAlignment | None    # None if no part corresponds
 
+    @classmethod
+    def of(cls, query: str, query_frames: np.ndarray, reference: str, reference_frames: np.ndarray) -> Explanation:
+        """Lay tonal frames along others, in every key."""
+        [alignment] = tonal_align.align(query_frames, [reference_frames], [PITCH_CLASSES])
+        return cls(query, reference, query_frames, reference_frames, alignment)
+
+    def similarity(self) -> np.ndarray:
+        """(n, m) how alike the moments of both are, STEP seconds apart; AudioError where there is too little."""
+        shortest = tonal_align.SHORTEST
+        for name, frames in ((self.query, self.query_frames), (self.reference, self.reference_frames)):
+            if len(frames) < shortest * FRAMES_PER_SECOND or not frames.any():
+                raise AudioError(f"{name} is too short to be compared, or silent: {shortest:g} s are needed")
+        key = self.alignment.key_shift if self.alignment else 0
+        return tonal_align.similarity(self.query_frames, self.reference_frames, key)
+
+    def paths(self) -> list[np.ndarray]:
+        """(k, 2) seconds in the query and in the reference along each part that corresponds."""
+        if self.alignment is None:
+            return []
+        path = self.alignment.path
+        return [path[(path[:, 0] >= section.query.start) & (path[:, 0] <= section.query.end)]
+                for section in self.alignment.sections]
+
     def draw(self, path: str | Path) -> None:
         """Write the cross-similarity as a picture, with the path along which they correspond."""
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise MissingExtra("drawing needs matplotlib: pip install 'songprint[plot]'") from error
-        shortest = tonal_align.SHORTEST
-        for name, frames in ((self.query, self.query_frames), (self.reference, self.reference_frames)):
-            if len(frames) < shortest * tonal_align.FRAMES_PER_SECOND or not frames.any():
-                raise AudioError(f"cannot draw {name}: {shortest:g} s in which something sounds are needed")
-        key = self.alignment.key_shift if self.alignment else 0
-        alike = tonal_align.similarity(self.query_frames, self.reference_frames, key)         # (n, m)
+        alike = self.similarity()
         figure = Figure(figsize=(8, 8 * min(2, max(0.4, alike.shape[0] / alike.shape[1])) + 1), layout="constrained")
         axes = figure.add_subplot()
         axes.imshow(alike, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest",
                     extent=(0, alike.shape[1] * STEP, 0, alike.shape[0] * STEP))
-        title = "no part corresponds"
-        if self.alignment:
-            found = self.alignment
-            for section in found.sections:
-                inside = (found.path[:, 0] >= section.query.start) & (found.path[:, 0] <= section.query.end)
-                axes.plot(found.path[inside, 1], found.path[inside, 0], color="tab:red", linewidth=1.5)
-            title = (f"{found.key_shift:+} semitones, tempo {100 * (found.tempo - 1):+.0f} %, score {found.score:.2f}")
+        for part in self.paths():
+            axes.plot(part[:, 1], part[:, 0], color="tab:red", linewidth=1.5)
+        found = self.alignment
+        title = (f"{found.key_shift:+} semitones, tempo {100 * (found.tempo - 1):+.0f} %, score {found.score:.2f}"
+                 if found else "no part corresponds")
         axes.set(title=title, xlabel=f"{_shown(self.reference)} (s)", ylabel=f"{_shown(self.query)} (s)")
         try:
             figure.savefig(path, dpi=150)
@@ -64,8 +80,7 @@ def explain(store: Store, query: str | Path | int, recording_id: int) -> Explana
         name, frames = store.catalog.recording(query).name, stored(level, query).evidence
     else:
         name, frames = str(query), level.encoder.encode_stream(audio.blocks(query, store.sample_rate))[0].evidence
-    [alignment] = tonal_align.align(frames, [reference.evidence], [PITCH_CLASSES])
-    return Explanation(name, store.catalog.recording(recording_id).name, frames, reference.evidence, alignment)
+    return Explanation.of(name, frames, store.catalog.recording(recording_id).name, reference.evidence)
 
 
 def _shown(name: str) -> str:

@@ -9,13 +9,12 @@ import base64
 
 import numpy as np
 
-from songprint import audio, tonal_align
-from songprint.encoders.tonal import PITCH_CLASSES
-from songprint.errors import AudioError
-from songprint.explain import cover_level, stored
+from songprint import audio
+from songprint.explain import Explanation
 from songprint.export import Object, interval_object
 from songprint.library import Library
-from songprint.tonal_align import STEP, TonalAlignment
+from songprint.renditions import cover_level, stored
+from songprint.tonal_align import STEP
 from songprint.types import Interval
 
 MOST_POINTS = 320           # of a picture, on its longer side
@@ -35,11 +34,8 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
     length = min(end - start, LONGEST)
     samples = audio.stretch(path, library.store.sample_rate, start, length)
     query = level.encoder.encode_stream([samples])[0].evidence
-    for frames, what in ((query, "this stretch"), (reference, "the recording")):
-        if len(frames) < tonal_align.SHORTEST * tonal_align.FRAMES_PER_SECOND or not frames.any():
-            raise AudioError(f"{what} is too short to be compared, or silent: {tonal_align.SHORTEST:g} s are needed")
-    [found] = tonal_align.align(query, [reference], [PITCH_CLASSES])
-    alike = tonal_align.similarity(query, reference, found.key_shift if found else 0)         # (n, m)
+    shown = Explanation.of("this stretch", query, "the recording", reference)
+    alike, found = shown.similarity(), shown.alignment                                        # (n, m)
     picture = _reduced(alike.T)                                                               # (up, across)
     seconds = np.array(alike.shape) * STEP
     return {
@@ -47,7 +43,8 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
         "reference": interval_object(Interval(0.0, seconds[1])),
         "width": picture.shape[1], "height": picture.shape[0],
         "pixels": base64.b64encode(picture.tobytes()).decode(),
-        "path": _lines(found, start), "key_shift": found.key_shift if found else None,
+        "path": [[[round(start + along, 2), round(up, 2)] for along, up in part.tolist()] for part in shown.paths()],
+        "key_shift": found.key_shift if found else None,
         "speed": round(found.tempo, 4) if found else None,
     }
 
@@ -62,11 +59,3 @@ def _reduced(alike: np.ndarray) -> np.ndarray:
     low, high = np.percentile(largest[np.isfinite(largest)], [25, 99.8])     # half of all is alike by chance
     shares = np.clip((largest - low) / max(high - low, 1e-6), 0, 1)
     return (255 * shares).astype(np.uint8)
-
-
-def _lines(found: TonalAlignment | None, start: float) -> list[list[list[float]]]:
-    lines = []
-    for section in found.sections if found else ():
-        inside = (found.path[:, 0] >= section.query.start) & (found.path[:, 0] <= section.query.end)
-        lines.append([[round(start + float(along), 2), round(float(up), 2)] for along, up in found.path[inside]])
-    return lines
