@@ -16,8 +16,10 @@ from urllib.parse import quote
 import pytest
 
 from songprint.address import DatabaseAddress
+from songprint.catalog import Catalog
 
 KINDS = ("sqlite", "mariadb", "postgresql")
+ON_SERVERS = pytest.mark.parametrize("database_url", KINDS[1:], indirect=True)
 
 
 def address_of(kind: str) -> DatabaseAddress:
@@ -63,3 +65,16 @@ def command(server: DatabaseAddress, statement: str) -> list[tuple]:
         return list(cursor.fetchall()) if cursor.description else []
     finally:
         connection.close()
+
+
+@contextmanager
+def opened(folder, url, **more) -> Iterator[Catalog]:
+    catalog = Catalog(folder, database=url, **more)
+    try:
+        yield catalog
+    finally:
+        catalog.close()
+
+
+def changed(url: str, **parts: object) -> str:
+    return url_of(replace(DatabaseAddress.parse(url), **parts))
