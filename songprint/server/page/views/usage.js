@@ -43,17 +43,29 @@ export async function show(main, { signal }) {
     const name = (key) =>
       key === REST ? "All others" : (names.get(key) ?? (key ? `${key.slice(0, 8)}…` : "This machine"));
     chart.hidden = !items.length;
-    draw(chart, ...gathered(items, keys), name, days);
-    fill(table, items.length ? totals(items, keys, name) : empty("usage", "Nothing was used in this time"));
+    const sums = byKey(items, keys);
+    draw(chart, ...gathered(items, keys, sums), name, days);
+    fill(table, items.length ? totals(sums, name) : empty("usage", "Nothing was used in this time"));
   }
 }
 
+/** What each key had in all these days, the most minutes first. */
+function byKey(items, keys) {
+  const sums = keys.map((key) =>
+    items
+      .filter((row) => row.key === key)
+      .reduce(
+        (sum, row) => ({ ...sum, jobs: sum.jobs + row.jobs, minutes: sum.minutes + row.minutes, days: sum.days + 1 }),
+        { key, jobs: 0, minutes: 0, days: 0 },
+      ),
+  );
+  return sums.sort((one, other) => other.minutes - one.minutes);
+}
+
 /** The rows and keys of a chart that has a shade for each: most are of their own, the others are one. */
-function gathered(items, keys) {
+function gathered(items, keys, sums) {
   if (keys.length <= SHADES) return [items, keys];
-  const of = (key) => items.filter((row) => row.key === key).reduce((sum, row) => sum + row.minutes, 0);
-  const sorted = [...keys].sort((one, other) => of(other) - of(one));
-  const kept = sorted.slice(0, SHADES - 1);
+  const kept = sums.slice(0, SHADES - 1).map((sum) => sum.key);
   const days = new Map();
   const rows = items.filter((row) => {
     if (!kept.includes(row.key)) days.set(row.day, (days.get(row.day) ?? 0) + row.minutes);
@@ -150,16 +162,7 @@ function nice(value) {
   return [1, 2, 4, 6, 10].map((step) => step * power).find((round) => round >= value);
 }
 
-function totals(items, keys, name) {
-  const rows = keys.map((key) =>
-    items
-      .filter((row) => row.key === key)
-      .reduce(
-        (sum, row) => ({ ...sum, jobs: sum.jobs + row.jobs, minutes: sum.minutes + row.minutes, days: sum.days + 1 }),
-        { key, jobs: 0, minutes: 0, days: 0 },
-      ),
-  );
-  rows.sort((one, other) => other.minutes - one.minutes);
+function totals(sums, name) {
   return h(
     "table",
     { class: "totals" },
@@ -176,7 +179,7 @@ function totals(items, keys, name) {
     h(
       "tbody",
       {},
-      rows.map((row) =>
+      sums.map((row) =>
         h(
           "tr",
           {},
