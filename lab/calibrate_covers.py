@@ -39,12 +39,13 @@ COHORT_SECONDS = 45.0                   # so long
 COHORT_WINDOWS = 8                      # vectors kept of each track
 NOTHINGS = 40                           # clips of speech and of noise
 ABLATIONS = {
-    "alignment": ("alignment", "aligned", "density", "agreement", "crookedness", "key_lead", "order_lead",
+    "alignment": ("log_alignment", "aligned", "density", "agreement", "crookedness", "key_lead", *versions.CLOSELY,
                   "consistent"),
-    "the embedding": ("embedding", "consistent"),
-    "the lead over rivals": ("lead",),
+    "the embedding": ("log_embedding", "consistent"),
+    "the lead over rivals": ("log_lead",),
     "the lead of its key": ("key_lead",),
     "the lead of its order": ("order_lead",),
+    "the tune and the lead of its place": ("tune", "place_lead"),
     "length, entropy, library": ("length", "entropy", "library"),
 }
 

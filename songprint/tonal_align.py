@@ -23,6 +23,8 @@ from songprint.types import Interval, Section
 POOLED = 2                      # frames are averaged in pairs
 STEP = POOLED / FRAMES_PER_SECOND               # seconds between rows of a rendition: 0.4
 WEIGHTS = np.array([1.0, 0.3, 0.7, 1.0], np.float32)    # of harmony, bass, melody and all notes
+MELODY, NOTES = 2, 3
+ELSEWHERE = np.concatenate([np.arange(-150, -7), np.arange(8, 151)])    # rows: 3.2 s to a minute
 FAINTEST = 0.15                 # length of a row below which it is not made longer
 CONTEXT = 7                     # rows that make a moment: 2.8 s. Rendered covers like 2 s, real ones 4 (Serrà et al.)
 SHORTEST = 8.0                  # seconds: less is not aligned
@@ -88,6 +90,23 @@ def similarity(query: np.ndarray, reference: np.ndarray, key: int) -> np.ndarray
     return _along(one.raised(0) @ other.raised(key).T, CONTEXT) / CONTEXT
 
 
+def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> dict[str, float]:
+    """What single channels say of an alignment. Songs of the same few chords can be laid along each other as a whole.
+
+    `tune`: by how many standard deviations the melodies alone agree more along it than elsewhere.
+    `place_lead`: how much more all notes agree along it than along the same path up to a minute earlier or later.
+    """
+    i, j = np.rint(alignment.path.T / STEP - CONTEXT / 2).astype(np.intp)       # back from `_seconds`
+    melody, notes = (_outstanding(_along(query.channel(number, 0) @ reference.channel(number, alignment.key_shift).T,
+                                         CONTEXT)) for number in (MELODY, NOTES))
+    columns = j + ELSEWHERE[:, None]                                            # (displaced paths, cells)
+    inside = (columns >= 0) & (columns < notes.shape[1])
+    shares = inside.mean(axis=1)
+    displaced = (notes[i, columns.clip(0, notes.shape[1] - 1)] * inside).mean(axis=1)[shares > 0.5]
+    elsewhere = float((displaced / shares[shares > 0.5]).max(initial=0.0))
+    return {"tune": float(melody[i, j].mean()), "place_lead": float(notes[i, j].mean()) - elsewhere}
+
+
 class Rendition:
     """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds."""
 
@@ -112,6 +131,10 @@ class Rendition:
     def raised(self, key: int) -> np.ndarray:
         """(n, 48) the rows `key` semitones higher."""
         return np.roll(self.rows, key, axis=2).reshape(-1, COLUMNS)
+
+    def channel(self, number: int, key: int) -> np.ndarray:
+        """(n, 12) one of the channels, `key` semitones higher."""
+        return np.roll(self.rows[:, number], key, axis=1)
 
     @cached_property
     def broad(self) -> np.ndarray:
@@ -245,6 +268,13 @@ def evidence(similarity: np.ndarray) -> np.ndarray:
     It speaks for one if it is far above the others of its row and above those of its column: a chord that is
     everywhere in one of the two says nothing.
     """
+    outstanding = _outstanding(similarity)
+    outstanding -= STANDS_OUT
+    return np.clip(outstanding, -GAP, MOST, out=outstanding)
+
+
+def _outstanding(similarity: np.ndarray) -> np.ndarray:
+    """(n, m) -> (n, m) by how many standard deviations each cell is above its row and its column, the less of both."""
     n, m = similarity.shape
     over_rows, over_columns = np.full(n, 1 / n, np.float32), np.full((m, 1), 1 / m, np.float32)
     centred = similarity - over_rows @ similarity
@@ -252,8 +282,7 @@ def evidence(similarity: np.ndarray) -> np.ndarray:
     square = centred * centred
     rows, columns = np.sqrt(square @ over_columns), np.sqrt(over_rows @ square)
     centred *= np.minimum(1 / np.maximum(rows, FLAT), 1 / np.maximum(columns, FLAT), out=square)
-    centred -= STANDS_OUT
-    return np.clip(centred, -GAP, MOST, out=centred)
+    return centred
 
 
 def accumulate(evidence: np.ndarray, firsts: Sequence[int]) -> np.ndarray:

@@ -31,14 +31,16 @@ NEAR = 7.5                  # seconds off the path at which a window still agree
 CROWD = 10                  # nearest windows of the cohort that tell how common a window is
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
 LIKELY = 5                  # references that are looked at more closely:
-LIKELY_KEYS = 6             # those most similar by their windows in so many keys, the best of all also backwards
+LIKELY_KEYS = 6             # those most similar by their windows in so many keys,
+CLOSELY = ("order_lead", "tune", "place_lead")          # the best of all in these ways
 RIVALS = 10                 # versions, the best ones, that are rivals of each other
 FEWEST = 4                  # songs of a cohort without which there is nothing to normalise by
 USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
 USUAL_ALIGNMENT = (2.0, 0.6)
 
-FEATURES = ("score", "lead", "embedding", "alignment", "aligned", "density", "agreement", "consistent",
-            "crookedness", "key_lead", "order_lead", "length", "entropy", "library")
+UNBOUNDED = ("score", "lead", "embedding", "alignment")        # a judge weighs the logarithms of these
+FEATURES = (*(f"log_{name}" for name in UNBOUNDED), "aligned", "density", "agreement", "consistent", "crookedness",
+            "key_lead", *CLOSELY, "length", "entropy", "library")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Version:
 
     recording_id: int
     alignment: TonalAlignment | None        # None only if it was not asked to be `find`'s answer
-    features: dict[str, float]              # what a judge looks at: FEATURES
+    features: dict[str, float]              # what a judge looks at, FEATURES, and what is UNBOUNDED as it is
     score: float                            # standard deviations above unrelated music
 
     @property
@@ -162,22 +164,31 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     keys = np.full(len(names) + len(cohort.renditions), tonal_align.KEYS)
     keys[np.argsort(-windows.scores, kind="stable")[:LIKELY]] = LIKELY_KEYS
     alignments = tonal_align.align(query.evidence, [*ready, *cohort.renditions], keys)
-    heights = [alignment.score if alignment else 0.0 for alignment in alignments]
+    heights = [_height(alignment) for alignment in alignments]
     by_alignment = _normalised(heights[:len(names)], heights[len(names):], USUAL_ALIGNMENT)
     scores = EMBEDDING * windows.scores + ALIGNMENT * by_alignment
     best = np.argsort(-scores, kind="stable")
     leads = windows.leads(scores, best[:RIVALS])
-    backwards = _backwards(query.evidence, ready, best[:LIKELY])
+    closely = _closely(query.evidence, ready, alignments, best[:LIKELY])
     times = np.flatnonzero(heard) * query.hop
     about = {"length": float(np.log(max(1.0, len(query.evidence) / FRAMES_PER_SECOND))),
              "entropy": entropy(query.evidence), "library": float(np.log10(len(references) + 1))}
-    return [Version(names[number], alignments[number], about | {
+    return [Version(names[number], alignments[number], about | _with_logarithms({
         "score": float(scores[number]), "lead": float(leads[number]), "embedding": float(windows.scores[number]),
-        "alignment": float(by_alignment[number]),
-        "order_lead": heights[number] - backwards[number] if number in backwards else 0.0,
+        "alignment": float(by_alignment[number])}) | {
+        **closely.get(number, dict.fromkeys(CLOSELY, 0.0)),
         "consistent": windows.consistent(number, times, alignments[number]),
         **_along(alignments[number]),
     }, float(scores[number])) for number in best]
+
+
+def _with_logarithms(deviations: dict[str, float]) -> dict[str, float]:
+    """Beside each its logarithm, with its sign: forty standard deviations are no more certain than twenty.
+
+    One song of the same four chords as the query, from end to end, may be that far above the cohort.
+    """
+    return deviations | {f"log_{name}": float(np.copysign(np.log1p(abs(value)), value))
+                         for name, value in deviations.items()}
 
 
 def entropy(frames: np.ndarray) -> float:
@@ -194,14 +205,26 @@ def _middle(frames: np.ndarray, length: int) -> np.ndarray:
     return frames[start:start + length]
 
 
-def _backwards(query: np.ndarray, references: Sequence[Rendition | None], chosen: np.ndarray) -> dict[int, float]:
-    """What the query reaches in the chosen references when it is played backwards.
+def _height(alignment: TonalAlignment | None) -> float:
+    return alignment.score if alignment else 0.0
 
-    Songs of the same few chords, in the same key, agree as well then; renditions of one song do not.
+
+def _closely(query: np.ndarray, references: Sequence[Rendition | None],
+             alignments: Sequence[TonalAlignment | None], chosen: np.ndarray) -> dict[int, dict[str, float]]:
+    """What is asked of the `chosen` references alone: CLOSELY.
+
+    Songs of the same few chords, in the same key, agree as well with the query played backwards, and a bar later;
+    renditions of one song do not. And they have other tunes.
     """
-    found = tonal_align.align(query[::-1], [references[number] for number in chosen])
-    return {int(number): alignment.score if alignment else 0.0
-            for number, alignment in zip(chosen, found, strict=True)}
+    own = Rendition.of(query)
+    backwards = tonal_align.align(query[::-1], [references[number] for number in chosen])
+    said = {}
+    for number, other in zip(chosen, backwards, strict=True):
+        alignment = alignments[number]
+        said[int(number)] = {"order_lead": _height(alignment) - _height(other)} | (
+            tonal_align.channels_along(own, references[number], alignment) if alignment
+            else {"tune": 0.0, "place_lead": 0.0})
+    return said
 
 
 def _along(alignment: TonalAlignment | None) -> dict[str, float]:

@@ -56,6 +56,27 @@ def test_a_right_key_leads_over_the_others(strangers):
     assert alone.features["key_lead"] == 0                  # there is no other to lead over
 
 
+def channels(query, reference):
+    ready = [tonal_align.Rendition.of(frames) for frames in (query, reference)]
+    return tonal_align.channels_along(*ready, lay(query, reference))
+
+
+def test_another_tune_over_the_same_chords_is_told():
+    one, other = tonal.Song(1), tonal.Song(2)
+    query = one.frames(key=3, seed=1, channels=(0, 1, 2))
+    same, strange = one.frames(seed=2), one.frames(seed=2)
+    strange[:, 24:36] = other.frames(seed=2)[:len(strange), 24:36]          # the melody
+    assert lay(query, strange).key_shift == 3
+    assert channels(query, same)["tune"] > 2 * channels(query, strange)["tune"]
+
+
+def test_a_loop_of_chords_agrees_elsewhere_as_well():
+    song = tonal.Song(4)
+    loop = np.tile(song.frames(parts="A")[:40], (6, 1))                     # eight seconds, again and again
+    assert channels(song.frames(seed=1), song.frames(seed=2))["place_lead"] > 0.8
+    assert abs(channels(loop, loop)["place_lead"]) < 0.2
+
+
 def test_an_excerpt_is_laid_where_it_was_cut(strangers):
     song = tonal.Song(3)
     clip = song.frames(key=2, seed=5)[100:250]          # seconds 20 to 50

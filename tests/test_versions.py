@@ -73,6 +73,15 @@ def test_a_rendition_leads_over_itself_backwards(world, cohort):
     assert all(other.features["order_lead"] == 0 for other in others[versions.LIKELY:])
 
 
+def test_forty_deviations_are_little_more_than_twenty(world, cohort):
+    best = world.find(world.songs[3].rendition(seed=9), cohort)[0]
+    for name in versions.UNBOUNDED:
+        assert best.features[f"log_{name}"] == pytest.approx(np.log1p(best.features[name]))
+    everything = versions.compare(world.songs[3].rendition(seed=9), world.stored, cohort)
+    assert min(version.features["lead"] for version in everything) < 0
+    assert all(np.sign(version.features["log_lead"]) == np.sign(version.features["lead"]) for version in everything)
+
+
 def test_best_first_and_no_more_than_asked(world, cohort):
     found = world.find(world.songs[0].rendition(seed=3), cohort, most=5)
     assert len(found) <= 5
@@ -122,7 +131,7 @@ def test_a_short_clip_has_one_window(world, cohort):
 def test_without_a_cohort_what_is_usual_is_guessed(world):
     best = world.find(world.songs[7].rendition(key=4, seed=1), Cohort.none())[0]
     assert best.recording_id == 7
-    assert set(FEATURES) == set(best.features)
+    assert set(FEATURES) | set(versions.UNBOUNDED) == set(best.features)
 
 
 def test_a_recording_that_resembles_everything_is_lowered(world, cohort):
