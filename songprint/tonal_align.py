@@ -96,14 +96,15 @@ def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlign
     `tune`: by how many standard deviations the melodies alone agree more along it than elsewhere.
     `place_lead`: how much more all notes agree along it than along the same path up to a minute earlier or later.
     """
-    i, j = np.rint(alignment.path.T / STEP - CONTEXT / 2).astype(np.intp)       # back from `_seconds`
+    i, j = _cells(alignment.path).T
     melody, notes = (_outstanding(_along(query.channel(number, 0) @ reference.channel(number, alignment.key_shift).T,
                                          CONTEXT)) for number in (MELODY, NOTES))
     columns = j + ELSEWHERE[:, None]                                            # (displaced paths, cells)
     inside = (columns >= 0) & (columns < notes.shape[1])
-    shares = inside.mean(axis=1)
-    displaced = (notes[i, columns.clip(0, notes.shape[1] - 1)] * inside).mean(axis=1)[shares > 0.5]
-    elsewhere = float((displaced / shares[shares > 0.5]).max(initial=0.0))
+    enough = inside.mean(axis=1) > 0.5
+    columns, inside = columns[enough], inside[enough]
+    displaced = np.where(inside, notes[i, columns.clip(0, notes.shape[1] - 1)], 0).sum(axis=1) / inside.sum(axis=1)
+    elsewhere = float(displaced.max(initial=0.0))
     return {"tune": float(melody[i, j].mean()), "place_lead": float(notes[i, j].mean()) - elsewhere}
 
 
@@ -333,6 +334,11 @@ def _trace(totals: np.ndarray) -> list[np.ndarray]:
 def _seconds(cells: np.ndarray) -> np.ndarray:
     """Cells (k, 2) -> the middle of their moments, in seconds."""
     return (cells + CONTEXT / 2) * STEP
+
+
+def _cells(seconds: np.ndarray) -> np.ndarray:
+    """Back from `_seconds`."""
+    return np.rint(seconds / STEP - CONTEXT / 2).astype(np.intp)
 
 
 def _section(path: np.ndarray) -> Section:

@@ -221,9 +221,9 @@ def _closely(query: np.ndarray, references: Sequence[Rendition | None],
     said = {}
     for number, other in zip(chosen, backwards, strict=True):
         alignment = alignments[number]
-        said[int(number)] = {"order_lead": _height(alignment) - _height(other)} | (
-            tonal_align.channels_along(own, references[number], alignment) if alignment
-            else {"tune": 0.0, "place_lead": 0.0})
+        said[int(number)] = dict.fromkeys(CLOSELY, 0.0) | {"order_lead": _height(alignment) - _height(other)}
+        if alignment:
+            said[int(number)] |= tonal_align.channels_along(own, references[number], alignment)
     return said
 
 
