@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfiles
 
+from songprint.events import Event, Happening
 from songprint.types import Interval, Kind, Recording, Segment, Tags, Timeline
 
 SAMPLE_RATE = 8000
@@ -148,3 +149,9 @@ def _segment(song: int, first: int, last: int) -> Segment:
     recording = Recording(song, Tags(title=f"Song {song}", artists=("Band",)), 100.0, f"{song}.mp3", f"hash {song}")
     heard = Interval(float(first), float(last))
     return Segment(recording, Kind.RECORDING, 99.0, heard, Interval(0.0, heard.duration))
+
+
+def told(events: list[Event]) -> list[str]:
+    """`started 1`, `gap`, ... without what the station announces."""
+    return [f"{event.what} {event.segment.recording.id}" if event.segment else str(event.what)
+            for event in events if event.what != Happening.ANNOUNCED]
