@@ -12,6 +12,7 @@ import milvusserver
 import numpy as np
 import pytest
 import servers
+import soundfiles
 import toy
 from children import environment
 from commandline import use_toy_encoder
@@ -147,3 +148,20 @@ def run_python() -> Callable[..., str]:
                               env=environment(), timeout=60).stdout
 
     return run
+
+
+@pytest.fixture
+def song(tmp_path):
+    """Three seconds of noise, so that every moment is unlike the others."""
+    noise = np.random.default_rng(7).normal(0, 0.1, 3 * 44100)
+    return soundfiles.write(tmp_path / "song.flac", noise)
+
+
+@pytest.fixture
+def write_bytes(tmp_path):
+    def write(name, data):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return write
