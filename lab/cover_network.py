@@ -19,7 +19,7 @@ class CoverShape:
     channels: int = 4                   # of the tonal frames
     convolutions: tuple[int, ...] = (32, 48, 80)
     width: int = 192                    # of the transformer
-    layers: int = 3
+    layers: int = 5
     heads: int = 4
     dim: int = 256
     frames: int = 100                   # 20 s

@@ -23,7 +23,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from lab import graph, quantise
+from lab import axes, graph, quantise
 from lab.network import FingerprintNetwork
 from songprint.encoders import WEIGHTS, Encoder, EncoderSpec, logmel, weights_hash
 from songprint.types import Kind
@@ -61,21 +61,12 @@ def export(checkpoint: Path, windows: np.ndarray, folder: Path = WEIGHTS, name: 
 
 
 def cut_axes(network: FingerprintNetwork, windows: np.ndarray) -> int:
-    """Turn the last product to the principal axes of the vectors of `windows` and keep the first -> how many.
-
-    The axes go through the origin, so cosines stay what they were but for the energy that is left out.
-    """
+    """Turn the last product to the axes in which the vectors of `windows` lie -> how many."""
     with torch.no_grad():
         vectors = torch.cat([network(part) for part in torch.from_numpy(windows).split(256)])
-        _, lengths, axes = torch.linalg.svd(vectors, full_matrices=False)
-        held = torch.cumsum(lengths**2, 0) / (lengths**2).sum()
-        dim = min(len(axes), -(-int((held < ENERGY).sum() + 1) // 8) * 8)
-        last = network.head[-1]
-        cut = torch.nn.Linear(last.in_features, dim)
-        cut.weight.copy_(axes[:dim] @ last.weight)
-        cut.bias.copy_(axes[:dim] @ last.bias)
-        network.head[-1] = cut
-    return dim
+    kept = axes.principal(vectors, ENERGY)
+    network.head[-1] = axes.turned(network.head[-1], kept)
+    return len(kept)
 
 
 def halve_weights(model: onnx.ModelProto) -> None:

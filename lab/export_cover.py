@@ -1,8 +1,9 @@
 """Checkpoints of the cover kind -> `songprint/encoders/weights/`.
 
-    python -m lab.export_cover tonal runs/tonal.pt          # tonal.onnx
-    python -m lab.export_cover cover runs/cover.pt          # cover.onnx and the spec of both, cover.json
+    python -m lab.export_cover tonal runs/tonal.pt                          # tonal.onnx
+    python -m lab.export_cover cover runs/cover.pt --tonal data/tonal       # cover.onnx; cover.json, the spec of both
 
+Of the 256 numbers that the cover network learns to give, the axes in which the vectors of music lie are kept.
 A new tonal network makes the cover network stale: it learned to read the other one's mistakes.
 """
 
@@ -19,12 +20,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from lab import axes
 from lab.cover_network import CoverNetwork, CoverShape
+from lab.render_covers import split_of
 from lab.tonal_network import Exported, TonalNetwork
 from songprint.encoders import WEIGHTS, EncoderSpec, tonal, weights_hash
 from songprint.types import Kind
 
 WINDOW, HOP = 20.0, 5.0                 # seconds
+ENERGY = 0.998          # of the vectors that the axes which are kept must hold
+TAKES = 400             # whose vectors tell the axes
 EXACT = 1e-3                            # most that an output of the runtime may differ from PyTorch's
 
 
@@ -56,18 +61,43 @@ def export_tonal(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     print(f"tonal.onnx: {weights_hash(content)}, {len(content) / 1e6:.1f} MB")
 
 
-def export_cover(checkpoint: Path, folder: Path = WEIGHTS) -> None:
+def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
+    """Windows (n, frames, 48) of real tracks and of rendered takes of the training."""
+    paths = [path for path in sorted([*folder.glob("real-*.npz"), *folder.glob("rendered-*.npz")])
+             if path.stem.startswith("real") or split_of(int(path.stem.split("-")[1])) == "train"]
+    if not paths:
+        raise SystemExit(f"{folder} has no takes: lab.cover_features makes them")
+    windows = []
+    for path in paths[::max(1, len(paths) // TAKES)]:
+        with np.load(path) as file:
+            frames = file["frames"]
+        starts = range(0, len(frames) - shape.frames + 1, shape.frames)
+        windows += [frames[start:start + shape.frames] for start in starts]
+    return torch.from_numpy(np.stack(windows).astype(np.float32) / 255)
+
+
+def cut_axes(network: CoverNetwork, windows: torch.Tensor) -> int:
+    """Turn the last product to the axes in which the vectors of `windows` lie -> how many."""
+    with torch.no_grad():
+        vectors = torch.cat([network(part) for part in windows.split(256)])
+    kept = axes.principal(vectors, ENERGY)
+    network.leave = axes.turned(network.leave, kept)
+    return len(kept)
+
+
+def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     """Write the network and the spec; an older calibration is dropped, because it belongs to other weights."""
     state = torch.load(checkpoint)
     shape = CoverShape(**{**state["shape"], "convolutions": tuple(state["shape"]["convolutions"])})
     network = CoverNetwork(shape)
     network.load_state_dict(state["weights"])
+    dim = cut_axes(network.eval(), heard_windows(takes, shape))
     content = to_onnx(network, torch.rand(2, shape.frames, tonal.COLUMNS), "frames", "vectors",
                       {"frames": {0: "windows"}, "vectors": {0: "windows"}})
     both = (folder / "tonal.onnx").read_bytes() + content
     log = checkpoint.with_suffix(".json")
     spec = EncoderSpec(name="cover", id=f"cover-{weights_hash(both)}", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE,
-                       window=WINDOW, hop=HOP, query_hop=HOP, dim=shape.dim,
+                       window=WINDOW, hop=HOP, query_hop=HOP, dim=dim,
                        training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]})
     (folder / "cover.onnx").write_bytes(content)
     (folder / "cover.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
@@ -78,8 +108,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["tonal", "cover"])
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--tonal", type=Path, default=Path("data/tonal"),
+                        help="what lab.cover_features wrote (for the cover network)")
     options = parser.parse_args()
-    {"tonal": export_tonal, "cover": export_cover}[options.network](options.checkpoint)
+    if options.network == "tonal":
+        export_tonal(options.checkpoint)
+    else:
+        export_cover(options.checkpoint, options.tonal)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
 Rendering a whole song and hearing it takes seconds, deciding what is played in it a tenth of one. So a small
 network, the listener, learns from the takes that were rendered what the tonal network makes of notes that are
 known. Its errors, cut from the same takes, are laid over what it says of other takes: `imagined-WWWWW-KK.npz`,
-of whole works, in the form of `lab.cover_features`.
+of whole works, in the form of `lab.cover_features`. What was learned is kept in `listener.pt`, also for works of which
+no take was rendered (`--kind`); delete it when the tonal network is another one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from songprint.encoders.tonal import CHANNELS, COLUMNS
 
 TAUGHT = 300            # takes that the listener learns from
 LONGEST = 400           # frames of a take in one batch
+UNSOUNDED = ("tune", "recomposed")      # kinds of works of which no take was rendered: all are for the training
 FAINTEST = 0.01         # activation that is told from nothing: an error is measured between the log-odds of two
 
 
@@ -139,10 +141,10 @@ def _model(file: Path) -> tuple[Listener, list[np.ndarray]]:
     return listener.eval(), kept["errors"]
 
 
-def imagine(job: tuple[Path, Score, int, int, Path, int]) -> float:
+def imagine(job: tuple[Path, str, Score, int, int, Path, int]) -> float:
     """One take of one work -> its seconds; what is there already is left."""
-    out, score, work, number, model, seed = job
-    path = out / f"imagined-{work:05d}-{number:02d}.npz"
+    out, kind, score, work, number, model, seed = job
+    path = out / f"{kind}-{work:05d}-{number:02d}.npz"
     if path.exists():
         return 0.0
     rng = np.random.default_rng([seed, work, number, 1])
@@ -158,16 +160,21 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--covers", type=Path, required=True, help="what lab.render_covers wrote")
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features wrote; takes are put there")
+    parser.add_argument("--kind", choices=("imagined", *UNSOUNDED), default="imagined",
+                        help="whether the works are those that were rendered (only those of the training are taken), "
+                             "or of tune books or recomposed, of which no take was")
     parser.add_argument("--takes", type=int, default=8, help="of each work")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    heard = load_heard(options.covers, options.tonal)
-    listener = teach(heard)
     model = options.tonal / "listener.pt"
-    torch.save({"weights": listener.state_dict(), "errors": errors(listener, heard)}, model)
-    jobs = [(options.tonal, score, work, number, model, options.seed) for number in range(options.takes)
-            for work, score in enumerate(scores.load(options.scores)) if split_of(work) == "train"]
+    if not model.exists():
+        heard = load_heard(options.covers, options.tonal)
+        listener = teach(heard)
+        torch.save({"weights": listener.state_dict(), "errors": errors(listener, heard)}, model)
+    jobs = [(options.tonal, options.kind, score, work, number, model, options.seed) for number in range(options.takes)
+            for work, score in enumerate(scores.load(options.scores))
+            if options.kind in UNSOUNDED or split_of(work) == "train"]
     work_off(imagine, jobs, options.processes)
 
 

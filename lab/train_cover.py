@@ -2,6 +2,8 @@
 
     python -m lab.cover_features --data data --covers data/covers --out data/tonal
     python -m lab.imagine --scores data/pop909.pkl --covers data/covers --tonal data/tonal
+    python -m lab.imagine --scores data/tunes.pkl --kind tune --takes 2 ...
+    python -m lab.imagine --scores data/recomposed.pkl --kind recomposed --takes 3 ...
     python -m lab.train_cover --tonal data/tonal --minutes 40 --out runs/cover.pt
 
 Each batch has some renditions of the same passage of many works. Passages correspond exactly, because the beats
@@ -42,6 +44,9 @@ class Recipe:
     works: int = 96                     # in a batch
     renditions: int = 3                 # of each
     real: float = 0.25                  # share of works that are real tracks
+    tune: float = 0.17                  # of works out of tune books
+    recomposed: float = 0.25            # of works that were recomposed; the others are songs that were rendered
+    mirrored: float = 0.15              # of works that are played backwards, and of those turned upside down
     temperature: float = 0.07
     jitter: float = 2.5                 # seconds by which two windows of a passage may be apart
     learning_rate: float = 1.5e-3
@@ -75,19 +80,18 @@ class Take:
         return float(self.beats[i] + share * (self.beats[i + 1] - self.beats[i]))
 
 
-def load_works(folder: Path, split: str) -> tuple[list[list[Take]], list[list[Take]]]:
-    """The takes of each work of the split, rendered or imagined, and of each real track (training only)."""
-    works: dict[tuple[bool, int], list[Take]] = defaultdict(list)
+def load_works(folder: Path, split: str) -> dict[str, list[list[Take]]]:
+    """The takes of each work of the split, by kind: `song` (rendered and imagined), and for training `real` tracks,
+    `tune` and `recomposed`. The recomposed ones are in their order: each has its chords from the one beside it."""
+    works: dict[str, dict[int, list[Take]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("*-*-??.npz")):
-        kind, number, _ = path.stem.split("-")
-        real = kind == "real"
-        if (real and split == "train") or (not real and split_of(int(number)) == split):
+        name, number, _ = path.stem.split("-")
+        kind = "song" if name in ("rendered", "imagined") else name
+        if (split_of(int(number)) if kind == "song" else "train") == split:
             with np.load(path) as file:
                 if len(file["frames"]) > WINDOW * FRAMES_PER_SECOND:
-                    works[real, int(number)].append(Take(file["frames"], file["seconds"], file["beats"]))
-    full = {key: takes for key, takes in works.items() if len(takes) > 1}
-    return ([takes for (real, _), takes in full.items() if not real],
-            [takes for (real, _), takes in full.items() if real])
+                    works[kind][int(number)].append(Take(file["frames"], file["seconds"], file["beats"]))
+    return {kind: [takes for takes in found.values() if len(takes) > 1] for kind, found in works.items()}
 
 
 def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Generator) -> np.ndarray | None:
@@ -115,6 +119,16 @@ def window(frames: np.ndarray, second: float, rng: np.random.Generator) -> np.nd
     low = at.astype(int)
     share = (at - low)[:, None].astype(np.float32)
     return (frames[low] * (1 - share) + frames[low + 1] * share) / np.float32(255)
+
+
+def mirrored(windows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """All renditions of a passage (n, frames, 48) backwards, or upside down, at times: the tune of another work."""
+    planes = windows.reshape(*windows.shape[:2], CHANNELS, 12)
+    if rng.random() < share:
+        planes = planes[:, ::-1]
+    if rng.random() < share:
+        planes = planes[:, :, :, ::-1]
+    return planes.reshape(windows.shape)
 
 
 def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -147,24 +161,36 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return planes.clip(0, 1).reshape(count, length, COLUMNS).astype(np.float32)
 
 
+def chosen(works: dict[str, list[list[Take]]], recipe: Recipe, rng: np.random.Generator) -> list[list[Take]]:
+    """The works of a batch; of those recomposed always two that have their chords in common."""
+    drawn = []
+    for kind, share in (("real", recipe.real), ("tune", recipe.tune), ("recomposed", recipe.recomposed)):
+        pool, count = works.get(kind, []), round(recipe.works * share)
+        if kind == "recomposed":
+            pairs = rng.permutation(len(pool) // 2)[:count // 2]
+            drawn += [pool[2 * i + twin] for i in pairs for twin in (0, 1)]
+        else:
+            drawn += [pool[i] for i in rng.permutation(len(pool))[:count]]
+    songs = works["song"]
+    return drawn + [songs[i] for i in rng.permutation(len(songs))[:recipe.works - len(drawn)]]
+
+
 def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
     """The other process: batches as fast as they are taken."""
-    rendered, real = load_works(tonal, "train")
-    print(f"{len(rendered)} works, {len(real)} real tracks, "
-          f"{sum(len(take.frames) for takes in rendered + real for take in takes) / FRAMES_PER_SECOND / 3600:.0f} h",
-          file=sys.stderr, flush=True)
+    works = load_works(tonal, "train")
+    frames = sum(len(take.frames) for pool in works.values() for takes in pool for take in takes)
+    print(", ".join(f"{len(pool)} {kind}" for kind, pool in works.items()),
+          f"{frames / FRAMES_PER_SECOND / 3600:.0f} h", sep=": ", file=sys.stderr, flush=True)
     rng = np.random.default_rng(recipe.seed)
     while True:
-        count = min(round(recipe.works * recipe.real), len(real))
-        chosen = ([real[i] for i in rng.permutation(len(real))[:count]]
-                  + [rendered[i] for i in rng.permutation(len(rendered))[:recipe.works - count]])
-        drawn = [passage(takes, recipe.renditions, recipe, rng) for takes in chosen]
+        drawn = [passage(takes, recipe.renditions, recipe, rng) for takes in chosen(works, recipe, rng)]
         kept = [windows for windows in drawn if windows is not None]
         while len(kept) < recipe.works:     # a try may fail; batches of one size are learned from faster
-            windows = passage(rendered[rng.integers(len(rendered))], recipe.renditions, recipe, rng)
+            songs = works["song"]
+            windows = passage(songs[rng.integers(len(songs))], recipe.renditions, recipe, rng)
             kept += [] if windows is None else [windows]
         labels = np.repeat(np.arange(len(kept)), recipe.renditions)
-        queue.put((damage(np.concatenate(kept), rng), labels))
+        queue.put((damage(np.concatenate([mirrored(windows, recipe.mirrored, rng) for windows in kept]), rng), labels))
 
 
 def contrast(vectors: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -194,6 +220,17 @@ def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> d
             "reciprocal rank": round(float((1 / ranks).mean()), 4)}
 
 
+def begin_with(network: CoverNetwork, weights: dict[str, Tensor]) -> None:
+    """Take over the weights of a network of as many layers or fewer: those that it lacks do nothing at first."""
+    missing, unknown = network.load_state_dict(weights, strict=False)
+    if others := unknown + [name for name in missing if not name.startswith("blocks.")]:
+        raise ValueError(f"the weights to begin with are of a network of another shape: {', '.join(others)}")
+    for layer in {int(name.split(".")[1]) for name in missing}:
+        for last in (network.blocks[layer].join, network.blocks[layer].feed[-1]):
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.zeros_(last.bias)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features wrote")
@@ -211,10 +248,10 @@ def main() -> None:
     maker.start()
     network = CoverNetwork(shape)
     if options.start:
-        network.load_state_dict(torch.load(options.start)["weights"])
+        begin_with(network, torch.load(options.start)["weights"])
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    exam = load_works(options.tonal, "calibration")[0]
+    exam = load_works(options.tonal, "calibration")["song"]
     network.turning.to(memory_format=torch.channels_last)
     compiled = torch.compile(network) if shutil.which("g++") else network       # a third faster, once it is compiled
     began, step, log = None, 0, []

@@ -113,3 +113,14 @@ def test_a_scale_is_in_its_key():
     assert scores.key_of(melody) == (0, False)
     chords = scores.guess_chords(melody, 4, 0, False)
     assert chords[0].root == 0
+
+
+@pytest.mark.parametrize(("bar", "taken"), [(4.0, 4), (3.0, 3), (1.5, 2), (6.0, 3), (0.25, 2), (116.0, 4), (5.0, 4)])
+def test_a_tune_alone_gets_a_chord_a_bar_and_lasts(bar, taken):
+    melody = np.array([(i, i + 1, 60 + i % 5, 90) for i in range(10)], scores.NOTE)
+    work = scores.harmonised("x", melody, bar, tempo=60.0, shortest=50.0)
+    assert work.bar == taken
+    assert work.beats * 60 / work.tempo >= 50
+    assert {chord.end - chord.start for chord in work.chords} == {1.5 if bar == 1.5 else float(taken)}
+    assert np.array_equal(work.melody["pitch"], np.tile(melody["pitch"], len(work.melody) // 10))
+    assert work.melody["start"][10] == (work.chords[0].end * np.ceil(10 / work.chords[0].end))

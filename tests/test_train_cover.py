@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
-from lab import imagine, scores, train_cover, train_tonal, training, tunes  # noqa: E402
+from lab import export_cover, imagine, scores, train_cover, train_tonal, training, tunes  # noqa: E402
 from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
 from lab.tonal_network import TonalNetwork  # noqa: E402
 from lab.train_cover import Take  # noqa: E402
@@ -125,8 +125,80 @@ def test_what_is_imagined_is_a_take_like_those_that_were_rendered(tmp_path, rand
     heard = imaginary(random, 4)
     listener = imagine.teach(heard, passes=1)
     torch.save({"weights": listener.state_dict(), "errors": imagine.errors(listener, heard)}, tmp_path / "listener.pt")
-    seconds = [imagine.imagine((tmp_path, score, 1, number, tmp_path / "listener.pt", 0)) for number in (0, 1)]
-    assert imagine.imagine((tmp_path, score, 1, 1, tmp_path / "listener.pt", 0)) == 0, "it is there already"
-    (takes,), _ = train_cover.load_works(tmp_path, "train")
+    def take(number: int) -> float:
+        return imagine.imagine((tmp_path, "imagined", score, 1, number, tmp_path / "listener.pt", 0))
+
+    seconds = [take(0), take(1)]
+    assert take(1) == 0, "it is there already"
+    (takes,) = train_cover.load_works(tmp_path, "train")["song"]
     assert [len(take.frames) / 5 for take in takes] == pytest.approx(seconds, abs=0.2)
     assert all(take.when(take.beats[2] + 0.5, random) == pytest.approx(take.seconds[2:4].mean()) for take in takes)
+
+
+def write_take(folder, name: str, frames: int = 150) -> None:
+    np.savez(folder / f"{name}.npz", frames=np.zeros((frames, 48), np.uint8), seconds=np.array([0, frames / 5]),
+             beats=np.array([0, frames / 5]))
+
+
+def test_works_of_which_no_take_was_rendered_are_for_the_training_alone(tmp_path):
+    for name in ("rendered-00000", "imagined-00001", "tune-00000", "tune-00009", "real-00003", "recomposed-00002"):
+        write_take(tmp_path, f"{name}-00")
+        write_take(tmp_path, f"{name}-01")
+    write_take(tmp_path, "tune-00002-00")               # has no other take
+    write_take(tmp_path, "tune-00003-00", 60)           # 12 s
+    write_take(tmp_path, "tune-00003-01", 60)
+    training_works = train_cover.load_works(tmp_path, "train")
+    assert {kind: len(pool) for kind, pool in training_works.items() if pool} == {
+        "song": 1, "tune": 2, "real": 1, "recomposed": 1}
+    assert {kind: len(pool) for kind, pool in train_cover.load_works(tmp_path, "test").items()} == {"song": 1}
+
+
+def test_a_batch_has_both_of_two_works_that_share_their_chords(random):
+    works = {kind: [[f"{kind} {number}"] for number in range(40)] for kind in ("song", "real", "tune", "recomposed")}
+    recipe = train_cover.Recipe(works=20, real=0.25, tune=0.2, recomposed=0.3)
+    drawn = [takes[0].split() for takes in train_cover.chosen(works, recipe, random)]
+    assert [sum(kind == name for name, _ in drawn) for kind in works] == [5, 5, 4, 6]
+    pairs = [int(number) // 2 for name, number in drawn if name == "recomposed"]
+    assert len(set(pairs)) == 3 and all(pairs.count(pair) == 2 for pair in pairs)
+    assert len({tuple(row) for row in drawn}) == 20
+    few = train_cover.chosen({"song": works["song"]}, recipe, random)
+    assert len(few) == 20, "songs alone will do"
+
+
+def test_a_work_is_turned_round_in_all_its_renditions_alike(random):
+    windows = random.random((3, 100, 48)).astype(np.float32)
+    assert np.array_equal(train_cover.mirrored(windows, 0.0, random), windows)
+    planes, turned = (each.reshape(3, 100, 4, 12) for each in (windows, train_cover.mirrored(windows, 1.0, random)))
+    assert np.array_equal(turned[:, 3, :, 4], planes[:, 96, :, 7])
+
+
+def test_more_layers_begin_where_fewer_ended():
+    shape = {"convolutions": (4, 4, 4), "width": 16, "dim": 8}
+    small, large = (CoverNetwork(CoverShape(layers=layers, **shape)).eval() for layers in (1, 3))
+    train_cover.begin_with(large, small.state_dict())
+    frames = torch.rand(2, 100, 48)
+    with torch.no_grad():
+        assert torch.allclose(small(frames), large(frames), atol=1e-6)
+    with pytest.raises(ValueError, match="of another shape: blocks"):
+        train_cover.begin_with(small, large.state_dict())
+
+
+def test_the_axes_that_are_kept_keep_what_is_alike(tmp_path, random):
+    for number in range(4):
+        frames = (255 * random.random((400, 48))).astype(np.uint8)
+        np.savez(tmp_path / f"real-{number:05d}-00.npz", frames=frames)
+    windows = export_cover.heard_windows(tmp_path, CoverShape())
+    assert windows.shape == (16, 100, 48)
+    network = CoverNetwork(CoverShape(convolutions=(4, 4, 4), width=16, layers=1, dim=64)).eval()
+    with torch.no_grad():
+        before = network(windows)
+        dim = export_cover.cut_axes(network, windows)
+        after = network(windows)
+    assert after.shape == (16, dim)
+    assert dim <= 16, "sixteen vectors have no more axes"
+    assert torch.allclose(before @ before.T, after @ after.T, atol=5e-3)
+
+
+def test_without_takes_nothing_can_be_exported(tmp_path):
+    with pytest.raises(SystemExit, match="has no takes"):
+        export_cover.heard_windows(tmp_path, CoverShape())

@@ -63,7 +63,7 @@ class CoverEncoder:
         return tonal.frames(blocks, self._activations)[0]
 
     def embed(self, frames: np.ndarray) -> np.ndarray:
-        """Tonal frames (n, 48) uint8 -> (m, 256) float32 unit rows, one for each window.
+        """Tonal frames (n, 48) uint8 -> (m, dim) float32 unit rows, one for each window.
 
         Row i is of the `spec.window` seconds from `i * spec.hop` on; the last window is moved so that it ends with
         the frames. Fewer than 5 s give no row, less than a window is repeated to fill one.
