@@ -136,6 +136,27 @@ def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
     page.get_by_role("link", name="nothing-here.mp4").first.wait_for()
 
 
+def test_a_job_that_is_left_while_it_is_being_read_is_no_error(site, visit, job):
+    def leave(page) -> None:
+        with page.expect_event("requestfailed"):            # the page gives up what it was reading
+            page.get_by_role("link", name="Jobs", exact=True).click()
+        page.get_by_role("heading", name="Jobs").wait_for()
+        page.wait_for_timeout(100)
+
+    waiting, held = site.jobs.submit({"type": "url", "url": "http://127.0.0.1:9/left.mp4"}), []
+    page = visit(f"jobs/{waiting.id}")
+    page.get_by_role("heading", name="left.mp4").wait_for()
+    with page.expect_request(f"**/v1/jobs/{waiting.id}"):   # it has ended, says the stream of events
+        page.route(f"**/v1/jobs/{waiting.id}", lambda route: held.append(route))
+        site.jobs.cancel(waiting.id)
+    leave(page)
+    page.route("**/deliveries", lambda route: held.append(route))
+    with page.expect_request("**/deliveries"):
+        page.goto(f"{site.address}/#/jobs/{job}")
+    leave(page)
+    assert len(held) == 2
+
+
 def test_a_late_answer_does_not_take_the_place_of_a_later_one(site, visit, job):
     from playwright.sync_api import Error
 

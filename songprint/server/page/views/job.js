@@ -33,7 +33,7 @@ export async function show(main, { path: [id], signal }) {
 
   function draw() {
     fill(main, heading(job, path, again), body);
-    if (job.state === "finished") finished(job, path, body, signal);
+    if (job.state === "finished") trying(() => finished(job, path, body, signal));
     else pending(job, body);
     if (job.state === "waiting" || job.state === "running") listen();
   }
@@ -50,7 +50,7 @@ export async function show(main, { path: [id], signal }) {
         job = now;
         if (!ended(now)) pending(now, body);
       },
-      () => again(),
+      () => trying(again), // nobody waits for it, and the view may be left meanwhile
     );
     signal.addEventListener("abort", stop, { once: true });
   }
@@ -197,7 +197,7 @@ async function finished(job, path, body, signal) {
   });
   rows();
   waveform(chart, path, timeline.duration, signal);
-  deliveries(path, below, signal);
+  trying(() => deliveries(path, below, signal));
   await refresh();
 
   async function refresh() {
