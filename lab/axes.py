@@ -9,20 +9,18 @@ import torch
 from torch import Tensor, nn
 
 
-def principal(vectors: Tensor, energy: float) -> Tensor:
-    """The axes (dim, inputs) in which unit vectors (n, inputs) of music lie, dim a multiple of 8.
+def cut(network: nn.Module, last: nn.Linear, windows: Tensor, energy: float) -> nn.Linear:
+    """`last`, the product with which the network ends, along the axes in which the vectors of `windows` lie.
 
-    They go through the origin and hold `energy` of the squared length, so cosines stay what they were but for the rest.
+    The axes go through the origin and hold `energy` of the squared length, so cosines stay what they were but for the
+    rest. There is a multiple of 8 of them.
     """
-    _, lengths, axes = torch.linalg.svd(vectors, full_matrices=False)
-    held = torch.cumsum(lengths**2, 0) / (lengths**2).sum()
-    return axes[:min(len(axes), -(-int((held < energy).sum() + 1) // 8) * 8)]
-
-
-def turned(last: nn.Linear, axes: Tensor) -> nn.Linear:
-    """The last product of a network, giving its numbers along these axes."""
-    cut = nn.Linear(last.in_features, len(axes))
     with torch.no_grad():
-        cut.weight.copy_(axes @ last.weight)
-        cut.bias.copy_(axes @ last.bias)
-    return cut
+        vectors = torch.cat([network(part) for part in windows.split(256)])
+        _, lengths, axes = torch.linalg.svd(vectors, full_matrices=False)
+        held = torch.cumsum(lengths**2, 0) / (lengths**2).sum()
+        dim = min(len(axes), -(-int((held < energy).sum() + 1) // 8) * 8)
+        kept = nn.Linear(last.in_features, dim)
+        kept.weight.copy_(axes[:dim] @ last.weight)
+        kept.bias.copy_(axes[:dim] @ last.bias)
+    return kept

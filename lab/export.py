@@ -43,7 +43,7 @@ def export(checkpoint: Path, windows: np.ndarray, folder: Path = WEIGHTS, name: 
     state = torch.load(checkpoint, weights_only=True)
     network = FingerprintNetwork().eval()
     network.load_state_dict(state["weights"])
-    dim = cut_axes(network, windows)
+    network.head[-1] = axes.cut(network, network.head[-1], torch.from_numpy(windows), ENERGY)
     model = graph.build(network)
     if int8:
         model = quantise.quantised(model, windows)
@@ -53,20 +53,12 @@ def export(checkpoint: Path, windows: np.ndarray, folder: Path = WEIGHTS, name: 
     log = json.loads(checkpoint.with_suffix(".json").read_text())
     spec = EncoderSpec(name=name, id=f"{name}-{weights_hash(content)}", kind=Kind.RECORDING,
                        sample_rate=logmel.SAMPLE_RATE, window=logmel.WINDOW_SAMPLES / logmel.SAMPLE_RATE,
-                       hop=0.5, query_hop=0.125, dim=dim, training={**log, "recipe": state["recipe"]})
+                       hop=0.5, query_hop=0.125, dim=network.head[-1].out_features,
+                       training={**log, "recipe": state["recipe"]})
     check(network, Encoder(spec, content), windows, ROUNDED if int8 else EXACT)
     (folder / f"{name}.onnx").write_bytes(content)
     (folder / f"{name}.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
     return spec
-
-
-def cut_axes(network: FingerprintNetwork, windows: np.ndarray) -> int:
-    """Turn the last product to the axes in which the vectors of `windows` lie -> how many."""
-    with torch.no_grad():
-        vectors = torch.cat([network(part) for part in torch.from_numpy(windows).split(256)])
-    kept = axes.principal(vectors, ENERGY)
-    network.head[-1] = axes.turned(network.head[-1], kept)
-    return len(kept)
 
 
 def halve_weights(model: onnx.ModelProto) -> None:

@@ -76,28 +76,19 @@ def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
     return torch.from_numpy(np.stack(windows).astype(np.float32) / 255)
 
 
-def cut_axes(network: CoverNetwork, windows: torch.Tensor) -> int:
-    """Turn the last product to the axes in which the vectors of `windows` lie -> how many."""
-    with torch.no_grad():
-        vectors = torch.cat([network(part) for part in windows.split(256)])
-    kept = axes.principal(vectors, ENERGY)
-    network.leave = axes.turned(network.leave, kept)
-    return len(kept)
-
-
 def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     """Write the network and the spec; an older calibration is dropped, because it belongs to other weights."""
     state = torch.load(checkpoint)
     shape = CoverShape(**{**state["shape"], "convolutions": tuple(state["shape"]["convolutions"])})
     network = CoverNetwork(shape)
     network.load_state_dict(state["weights"])
-    dim = cut_axes(network.eval(), heard_windows(takes, shape))
+    network.leave = axes.cut(network.eval(), network.leave, heard_windows(takes, shape), ENERGY)
     content = to_onnx(network, torch.rand(2, shape.frames, tonal.COLUMNS), "frames", "vectors",
                       {"frames": {0: "windows"}, "vectors": {0: "windows"}})
     both = (folder / "tonal.onnx").read_bytes() + content
     log = checkpoint.with_suffix(".json")
     spec = EncoderSpec(name="cover", id=f"cover-{weights_hash(both)}", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE,
-                       window=WINDOW, hop=HOP, query_hop=HOP, dim=dim,
+                       window=WINDOW, hop=HOP, query_hop=HOP, dim=network.leave.out_features,
                        training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]})
     (folder / "cover.onnx").write_bytes(content)
     (folder / "cover.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")

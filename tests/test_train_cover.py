@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
-from lab import export_cover, imagine, scores, train_cover, train_tonal, training, tunes  # noqa: E402
+from lab import axes, export_cover, imagine, scores, train_cover, train_tonal, training, tunes  # noqa: E402
 from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
 from lab.tonal_network import TonalNetwork  # noqa: E402
 from lab.train_cover import Take  # noqa: E402
@@ -192,10 +192,10 @@ def test_the_axes_that_are_kept_keep_what_is_alike(tmp_path, random):
     network = CoverNetwork(CoverShape(convolutions=(4, 4, 4), width=16, layers=1, dim=64)).eval()
     with torch.no_grad():
         before = network(windows)
-        dim = export_cover.cut_axes(network, windows)
+        network.leave = axes.cut(network, network.leave, windows, export_cover.ENERGY)
         after = network(windows)
-    assert after.shape == (16, dim)
-    assert dim <= 16, "sixteen vectors have no more axes"
+    assert after.shape == (16, network.leave.out_features)
+    assert network.leave.out_features <= 16, "sixteen vectors have no more axes"
     assert torch.allclose(before @ before.T, after @ after.T, atol=5e-3)
 
 
