@@ -50,6 +50,7 @@ PACKAGES = {
 }
 SPEECH = {"train": "fillets-ng-data-cs", "acceptance": "fillets-ng-data-nl"}    # acted dialogue
 SOUNDFONTS = ["timgm6mb-soundfont", "fluidr3mono-gm-soundfont", "fluid-soundfont-gs", "csound-soundfont"]
+UNSEEN_FONTS = ["fluid-soundfont-gm", "musescore-general-soundfont"]        # play what is held out of the training
 
 # Versions of one another among the real tracks: kept from the training of covers, for a look at real pairs
 VERSIONS = [
@@ -97,7 +98,7 @@ def fetch(out: Path) -> None:
     """Download and unpack what is missing; nothing is installed."""
     folder = out / "packages"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [name for names in PACKAGES.values() for name in names] + list(SPEECH.values()) + SOUNDFONTS
+    wanted = [name for names in PACKAGES.values() for name in names] + list(SPEECH.values()) + SOUNDFONTS + UNSEEN_FONTS
     for number, package in enumerate(wanted, 1):
         target = folder / package
         if target.exists():

@@ -33,10 +33,12 @@ from torch import Tensor
 from lab import training
 from lab.cover_network import CoverNetwork, CoverShape
 from lab.render_covers import split_of
+from lab.restore import restored, settled
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
 WINDOW = 20.0                           # seconds
 PASSAGES = 6                            # of each held-out work
+SETTLING = 10                           # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ def main() -> None:
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features wrote")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path)
+    parser.add_argument("--start", type=Path, help="a checkpoint, or cover.onnx as it ships")
     parser.add_argument("--rate", type=float, default=Recipe.learning_rate)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -247,7 +249,10 @@ def main() -> None:
     maker = multiprocessing.Process(target=make_batches, args=(options.tonal, recipe, queue), daemon=True)
     maker.start()
     network = CoverNetwork(shape)
-    if options.start:
+    if options.start and options.start.suffix == ".onnx":
+        restored(network, options.start)
+        settled(network, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)))
+    elif options.start:
         begin_with(network, torch.load(options.start)["weights"])
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -261,7 +266,7 @@ def main() -> None:
         passed, total = time.monotonic() - began, options.minutes * 60
         if passed > total:
             break
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with training.precision():
             vectors = compiled(torch.from_numpy(windows))
         loss, nearest = contrast(vectors.float(), torch.from_numpy(labels), recipe.temperature)
         rate = training.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)

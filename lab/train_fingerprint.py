@@ -126,7 +126,7 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
         if elapsed > minutes:
             break
         rate = min(1, (step + 1) / recipe.warm_up) * (0.5 + 0.5 * math.cos(math.pi * elapsed / minutes))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with training.precision():
             vectors = network(torch.from_numpy(np.concatenate([clean, damaged])))
         loss, hit = contrast(*vectors.float().chunk(2), tracks, recipe.temperature)
         training.learn(optimizer, network, loss, recipe.learning_rate * max(rate, 0.005), 2.0)

@@ -2,7 +2,8 @@
 
     python -m lab.render_covers ...         (see there)
     python -m lab.teacher --data data --out data/crema
-    python -m lab.train_tonal --data data --covers data/covers --crema data/crema --minutes 30 --out runs/tonal.pt
+    python -m lab.train_tonal --data data --covers data/covers data/sung --crema data/crema --minutes 30 \\
+        --start songprint/encoders/weights/tonal.onnx --out runs/tonal.pt
 
 Rendered music has exact labels: the notes, the lowest, the tune, the chord. Real music has what a teacher hears in it
 (`lab.teacher`). Half of each batch is rendered. Spectrograms are mixed with other sounds, transposed and
@@ -28,12 +29,14 @@ from torch import Tensor
 from lab import perform, training
 from lab.corpus import load_pcm, load_tracks
 from lab.render_covers import split_of
+from lab.restore import restored, settled
 from lab.teacher import HOP_SAMPLES, SAMPLE_RATE
 from lab.tonal_network import TonalNetwork
 from songprint.encoders import tonal
 
 STEPS_A_DB = 2                          # of stored spectrograms: half a decibel
 LABELS = tonal.SEMITONES
+SETTLING = 20                           # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,19 @@ def real_piece(job: tuple[Path, object, Path]) -> Piece | None:
     return Piece(spectrogram, None, None, None, taught[at])
 
 
-def load_pieces(data: Path, covers: Path, crema: Path, renditions: int) -> tuple[list[Piece], list[Piece], list[Piece]]:
-    """Rendered pieces to train on, real ones, and rendered ones of works and soundfonts never trained on."""
-    paths = sorted(covers.glob("?????-??.npz"))
+def load_pieces(data: Path, folders: list[Path], crema: Path, renditions: int
+                ) -> tuple[list[Piece], list[Piece], dict[str, list[Piece]]]:
+    """Rendered pieces to train on, real ones, and by folder rendered ones of works and soundfonts never trained on."""
+    paths = [path for covers in folders for path in sorted(covers.glob("?????-??.npz"))]
     train = [path for path in paths if split_of(int(path.stem[:5])) == "train" and int(path.stem[-2:]) < renditions]
     held = [path for path in paths if split_of(int(path.stem[:5])) == "calibration" and path.stem.endswith("-01")]
     tracks = [track for track in load_tracks(data, "train") if track.path]
     with ProcessPoolExecutor(2) as pool:
         real = list(pool.map(real_piece, [(data, track, crema) for track in tracks], chunksize=4))
-        return (list(pool.map(rendered_piece, train, chunksize=8)), [piece for piece in real if piece],
-                list(pool.map(rendered_piece, held, chunksize=4)))
+        exam: dict[str, list[Piece]] = {}
+        for path, piece in zip(held, pool.map(rendered_piece, held, chunksize=4), strict=True):
+            exam.setdefault(path.parent.name, []).append(piece)
+        return list(pool.map(rendered_piece, train, chunksize=8)), [piece for piece in real if piece], exam
 
 
 def excerpt(piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Generator
@@ -187,34 +193,44 @@ WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--covers", type=Path, required=True, help="what lab.render_covers wrote")
+    parser.add_argument("--covers", type=Path, nargs="+", required=True, help="what lab.render_covers wrote")
     parser.add_argument("--crema", type=Path, required=True, help="what lab.teacher wrote")
     parser.add_argument("--renditions", type=int, default=2, help="of each work, to learn from")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path)
+    parser.add_argument("--start", type=Path, help="a checkpoint, or tonal.onnx as it ships")
+    parser.add_argument("--rate", type=float, default=Recipe.learning_rate)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    recipe = Recipe()
+    recipe = Recipe(learning_rate=options.rate)
     torch.set_num_threads(options.threads)
     torch.manual_seed(recipe.seed)
     began = time.monotonic()
     rendered, real, held = load_pieces(options.data, options.covers, options.crema, options.renditions)
-    print(f"{len(rendered)} rendered, {len(real)} real, {len(held)} held out; {time.monotonic() - began:.0f} s",
-          file=sys.stderr)
+    print(f"{len(rendered)} rendered, {len(real)} real, {sum(map(len, held.values()))} held out; "
+          f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    rng = np.random.default_rng(recipe.seed)
     network = TonalNetwork(recipe.width).to(memory_format=torch.channels_last)
-    if options.start:
+    if options.start and options.start.suffix == ".onnx":
+        restored(network, options.start, "network.")
+        settled(network, (torch.from_numpy(batch(rendered, real, recipe, rng)[0]) for _ in range(SETTLING)))
+    elif options.start:
         network.load_state_dict(torch.load(options.start))
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    rng = np.random.default_rng(recipe.seed)
-    exam = [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(held)]
+    exams = {name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]
+             for name, pieces in held.items()}
+
+    def marks() -> dict[str, dict[str, float]]:
+        return {name: examine(averaged, exam) for name, exam in exams.items()}
+
+    print(f"held out, before: {marks()}", file=sys.stderr, flush=True)
     began, step, log = time.monotonic(), 0, []
     total = options.minutes * 60
     while (passed := time.monotonic() - began) < total:
         planes, labels = batch(rendered, real, recipe, rng)
         planes = torch.from_numpy(planes).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with training.precision():
             pitches, classes = network(planes)
         parts = losses(pitches, classes, {name: torch.from_numpy(values) for name, values in labels.items()})
         loss = sum(WEIGHTS[name] * part for name, part in parts.items())
@@ -228,10 +244,10 @@ def main() -> None:
             print(f"{step} {passed:.0f} s {means}", file=sys.stderr, flush=True)
         if step % 200 == 0:
             torch.save(averaged.state_dict(), options.out)
-            print(f"  held out: {examine(averaged, exam)}", file=sys.stderr, flush=True)
+            print(f"  held out: {marks()}", file=sys.stderr, flush=True)
     torch.save(averaged.state_dict(), options.out)
     options.out.with_suffix(".json").write_text(json.dumps(
-        {"steps": step, "minutes": options.minutes, "held out": examine(averaged, exam), "recipe": asdict(recipe)},
+        {"steps": step, "minutes": options.minutes, "held out": marks(), "recipe": asdict(recipe)},
         indent=1))
 
 
@@ -239,7 +255,7 @@ def examine(network: TonalNetwork, exam: list) -> dict[str, float]:
     """Average precision of pitch classes over the held-out excerpts."""
     network.eval()
     scores: dict[str, list[float]] = {}
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), training.precision():
         for planes, labels in exam:
             classes = network(torch.from_numpy(planes)[None])[1][0].float().numpy()     # (4, 12, frames)
             targets = {name: perform.folded(np.pad(labels[name], ((0, 0), (0, perform.SEMITONES - LABELS)))).T

@@ -1,0 +1,107 @@
+"""The weights that ship -> a network that learns on: nothing but the repository has to be kept.
+
+An exported graph has its batch normalisation folded into the layers before it. `restored` undoes none of that: the
+layer keeps the folded weights, the normalisation after it changes nothing. `settled` then gives each normalisation the
+mean and the deviation that it meets on music, without changing what the network gives, so that it goes on as it
+would have before the export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}       # whether the weights lie transposed
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def restored(network: nn.Module, graph: Path, prefix: str = "") -> None:
+    """Take over the weights of a graph that `lab.export_cover` wrote; `prefix` leads to the network in it.
+
+    Of the last layer only the rows that were kept are given; the others become zero.
+
+    Raises ValueError when the graph lacks a layer of the network.
+    """
+    model = onnx.load(graph)
+    constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+                 for tensor in model.graph.initializer}
+    state = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    found = {name: constants[prefix + name] for name in state if prefix + name in constants}
+    for node in model.graph.node:
+        path = node.name.strip("/").split("/")
+        if node.op_type not in PRODUCTS or len(path) < 2 or node.input[1] not in constants:
+            continue
+        layer = _module_name(path[:-1]).removeprefix(prefix)
+        if f"{layer}.weight" not in state:
+            continue
+        weight = constants[node.input[1]]
+        found[f"{layer}.weight"] = weight.T if PRODUCTS[node.op_type] else weight
+        if len(node.input) > 2 and f"{layer}.bias" not in state:
+            found |= _folded(network, layer, constants[node.input[2]])
+        elif len(node.input) > 2:
+            found[f"{layer}.bias"] = constants[node.input[2]]
+    if missing := [name for name in state if name not in found]:
+        raise ValueError(f"{graph.name} is of another network: it lacks {', '.join(missing[:3])}")
+    network.load_state_dict({name: _filled(found[name], value) for name, value in state.items()}, strict=False)
+
+
+def _module_name(path: list[str]) -> str:
+    """`trunk`, `trunk.0`, `mix`, `mix.1`: parts of a sequence repeat its name -> `trunk.0.mix.1`."""
+    parts: list[str] = []
+    for part in path:
+        if parts and parts[-1] == part.rpartition(".")[0]:
+            parts.pop()
+        parts.append(part)
+    return ".".join(parts)
+
+
+def _folded(network: nn.Module, layer: str, bias: Tensor) -> dict[str, Tensor]:
+    """A normalisation that only adds the bias."""
+    parent, _, number = layer.rpartition(".")
+    norm = f"{parent}.{int(number) + 1}"
+    epsilon = network.get_submodule(norm).eps
+    return {f"{norm}.weight": torch.ones_like(bias), f"{norm}.bias": bias,
+            f"{norm}.running_mean": torch.zeros_like(bias),
+            f"{norm}.running_var": torch.full_like(bias, 1 - epsilon)}
+
+
+def _filled(value: Tensor, like: Tensor) -> Tensor:
+    if len(value) == len(like):
+        return value
+    whole = torch.zeros_like(like)
+    whole[:len(value)] = value
+    return whole
+
+
+def settled(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Let each normalisation know what it meets in the batches; what the network gives in evaluation stays the same."""
+    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    sums = {norm: [0, 0.0, 0.0] for norm in norms}
+
+    def count(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        values = inputs[0].transpose(0, 1).flatten(1).double()
+        sums[norm][0] += values.shape[1]
+        sums[norm][1] = sums[norm][1] + values.sum(1)
+        sums[norm][2] = sums[norm][2] + values.square().sum(1)
+
+    hooks = [norm.register_forward_pre_hook(count) for norm in norms]
+    network.eval()
+    with torch.no_grad():
+        for batch in batches:
+            network(batch)
+        for hook in hooks:
+            hook.remove()
+        for norm, (number, first, second) in sums.items():
+            mean = (first / number).float()
+            variance = (second / number - (first / number).square()).clamp(min=1e-12).float()
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            norm.bias.add_((mean - norm.running_mean) * scale)
+            norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+    network.train()

@@ -1,0 +1,86 @@
+"""What ships can be learned on with: the same function comes out of the exported graph, and it knows its means."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
+pytest.importorskip("onnx", reason="exporting needs onnx: make lab")
+
+from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
+from lab.export_cover import to_onnx  # noqa: E402
+from lab.restore import restored, settled  # noqa: E402
+from lab.tonal_network import Exported, TonalNetwork  # noqa: E402
+from songprint.encoders import tonal  # noqa: E402
+
+SHAPE = CoverShape(convolutions=(4, 4, 4), width=16, layers=2, dim=24)
+
+
+def trained(network):
+    """Normalisations that are not what they are at first."""
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if "running_var" in name:
+                value.uniform_(0.5, 2)
+            elif value.dtype.is_floating_point and value.ndim == 1:
+                value.normal_(0.2, 0.3)
+    return network.eval()
+
+
+def exported(network, example, path):
+    any_number = {} if isinstance(network, Exported) else {"in": {0: "windows"}, "out": {0: "windows"}}
+    path.write_bytes(to_onnx(network, example, "in", "out", any_number))
+    return path
+
+
+@pytest.fixture()
+def windows():
+    return torch.rand(2, SHAPE.frames, tonal.COLUMNS)
+
+
+def test_a_cover_network_comes_back_from_its_graph(windows, tmp_path):
+    network = trained(CoverNetwork(SHAPE))
+    graph = exported(network, windows, tmp_path / "cover.onnx")
+    again = CoverNetwork(SHAPE)
+    restored(again, graph)
+    with torch.no_grad():
+        assert torch.allclose(network(windows), again.eval()(windows), atol=1e-4)
+
+
+def test_axes_that_were_left_out_come_back_as_nothing(windows, tmp_path):
+    network = trained(CoverNetwork(CoverShape(convolutions=(4, 4, 4), width=16, layers=2, dim=8)))
+    graph = exported(network, windows, tmp_path / "cover.onnx")
+    again = CoverNetwork(SHAPE)
+    restored(again, graph)
+    with torch.no_grad():
+        vectors = again.eval()(windows)
+    assert torch.allclose(network(windows), vectors[:, :8], atol=1e-4)
+    assert not vectors[:, 8:].any()
+
+
+def test_a_tonal_network_comes_back_and_learns_on_as_before(tmp_path):
+    network = trained(TonalNetwork(width=8))
+    planes = torch.randn(1, 2, tonal.BINS, 40)
+    graph = exported(Exported(network), planes, tmp_path / "tonal.onnx")
+    again = TonalNetwork(width=8)
+    restored(again, graph, "network.")
+    with torch.no_grad():
+        wanted = network(planes)[1]
+        assert torch.allclose(wanted, again.eval()(planes)[1], atol=1e-3)
+        settled(again, [planes])
+        assert torch.allclose(wanted, again.eval()(planes)[1], atol=1e-3)
+        assert torch.allclose(wanted, again.train()(planes)[1], atol=1e-3), "on what it has settled on"
+
+
+def test_the_graph_of_another_network_is_refused(windows, tmp_path):
+    graph = exported(trained(CoverNetwork(SHAPE)), windows, tmp_path / "cover.onnx")
+    with pytest.raises(ValueError, match="another network"):
+        restored(TonalNetwork(width=8), graph, "network.")
+
+
+def test_settling_leaves_the_function(windows):
+    network = trained(CoverNetwork(SHAPE))
+    with torch.no_grad():
+        before = network(windows)
+    settled(network, [torch.rand(8, SHAPE.frames, tonal.COLUMNS)])
+    with torch.no_grad():
+        assert np.allclose(before, network.eval()(windows), atol=1e-4)
