@@ -22,7 +22,7 @@ import numpy as np
 from lab import corpus, judge
 from lab.cover_features import frames
 from lab.judge import Question
-from lab.render_covers import split_of
+from lab.render_covers import SUNG, split_of
 from songprint import versions
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.cover import CoverEncoder
@@ -64,14 +64,21 @@ def embedded(found: np.ndarray, encoder: CoverEncoder) -> Embeddings:
 
 
 def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> dict[str, list[Embeddings]]:
-    """The renditions of each work of a split."""
-    works: dict[str, list[Embeddings]] = {}
+    """The renditions of each work of a split. The first, for the library, is the one that keeps near to the score: of
+    every other work it is sung, as far as it was rendered so. It is not among the others in another guise."""
+    works: dict[str, dict[int, Embeddings]] = {}
     for path in sorted(folder.glob("rendered-?????-??.npz")):
-        _, work, _ = path.stem.split("-")
+        _, work, number = path.stem.split("-")
         if split_of(int(work)) == split:
             with np.load(path) as file:
-                works.setdefault(work, []).append(embedded(file["frames"], encoder))
-    return {work: takes for work, takes in works.items() if len(takes) > 1}
+                works.setdefault(work, {})[int(number)] = embedded(file["frames"], encoder)
+    found = {}
+    for place, (work, takes) in enumerate(works.items()):
+        first = SUNG if place % 2 and SUNG in takes else min(takes)
+        others = [take for number, take in takes.items() if number % SUNG != first % SUNG]
+        if others:
+            found[work] = [takes[first], *others]
+    return found
 
 
 def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dict[str, Embeddings]:

@@ -5,8 +5,9 @@
 
 writes `WWWWW-KK.npz` for work W and rendition K: `samples` (int16, 8 kHz), `notes`, `bass`, `melody` (what is heard,
 (frames, 84) uint8 at 5 frames a second), `seconds` and `beats` (which beat of the score is played when).
-(score, seed, K) identifies a rendition. Every ninth work is held out: alternately for calibration and for the
-evaluation; those are rendered whole, with soundfonts that training never hears.
+(score, seed, K) identifies a rendition. With `--voices data/voices` the same renditions, as far as they have a tune,
+are sung (`lab.sing`), and K is 50 more. Every ninth work is held out: alternately for calibration and for the
+evaluation; those are rendered whole, with soundfonts and voices (of another language) that training never hears.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lab import perform, renditions, scores
-from lab.corpus import SOUNDFONTS
+from lab import perform, renditions, scores, sing
+from lab.corpus import SOUNDFONTS, SPEECH, UNSEEN_FONTS
 from lab.processes import work_off
 from lab.scores import Score
 
 LABELS_PER_SECOND = 5
 HELD_OUT = 9                            # every so many works
 BROKEN_FONT = "fluid-soundfont-gs"      # holds variations alone: in the place of most instruments plays another
-UNSEEN_FONTS = ["fluid-soundfont-gm", "musescore-general-soundfont"]
+SUNG = 50                               # rendition K, where it is sung, is take K + 50
 EXCERPT = (40.0, 70.0)                  # seconds at the score's own tempo that training hears of a work
 
 
@@ -38,15 +39,24 @@ def split_of(work: int) -> str:
     return "calibration" if work // HELD_OUT % 2 else "test"
 
 
+def is_sung(path: Path) -> bool:
+    return int(path.stem[-2:]) >= SUNG
+
+
+def rendition_of(path: Path) -> int:
+    """Of a take: the same for the one that is played and the one that is sung."""
+    return int(path.stem[-2:]) % SUNG
+
+
 def fonts_of(packages: Path, split: str) -> list[Path]:
     names = [name for name in SOUNDFONTS if name != BROKEN_FONT] if split == "train" else UNSEEN_FONTS
     return sorted(path for name in names for path in (packages / name).rglob("*.sf[23]") if not path.is_symlink())
 
 
-def render(job: tuple[Path, Score, int, int, list[Path], int]) -> float:
-    """One rendition -> its seconds; what is there already is left."""
-    out, score, work, number, fonts, seed = job
-    path = out / f"{work:05d}-{number:02d}.npz"
+def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> float:
+    """One rendition -> its seconds; what is there already is left, and what is to be sung and has no tune."""
+    out, score, work, number, fonts, voices, seed = job
+    path = out / f"{work:05d}-{number + SUNG * bool(voices):02d}.npz"
     if path.exists():
         return 0.0
     rng = np.random.default_rng([seed, work, number])
@@ -57,7 +67,17 @@ def render(job: tuple[Path, Score, int, int, list[Path], int]) -> float:
         begin = common.uniform(0, max(1.0, score.beats - length))
         end = begin + length
     rendition = renditions.make(score, rng, begin=begin, end=end, boldness=0.3 if number == 0 else 1.0)
-    samples = perform.record(perform.play(rendition, fonts[rng.integers(len(fonts))]), rng)
+    font = fonts[rng.integers(len(fonts))]
+    if voices is None:
+        samples = perform.play(rendition, font)
+    elif sing.tune_of(rendition) is None:
+        return 0.0
+    else:
+        own = np.random.default_rng([seed, work, number, 1])    # so that all else is as in the rendition played
+        singer = sing.hire(voices, SPEECH["train" if split_of(work) == "train" else "acceptance"], own)
+        rendition = sing.within_reach(rendition, singer, own)
+        samples = sing.perform(rendition, font, singer, own)
+    samples = perform.record(samples, rng)
     labels = {name: (frames * 255).astype(np.uint8) for name, frames
               in perform.heard(rendition, LABELS_PER_SECOND).items()}
     unfinished = path.with_suffix(".part.npz")
@@ -67,13 +87,13 @@ def render(job: tuple[Path, Score, int, int, list[Path], int]) -> float:
     return rendition.duration
 
 
-def write_files(covers: Path, split: str, folder: Path) -> None:
-    """The renditions of a split as FLAC files, with `works.tsv` for `lab.evaluate_covers`."""
+def write_files(covers: Path, split: str, folder: Path, *, sung: bool) -> None:
+    """The renditions of a split, those played or those sung, as FLAC, with `works.tsv` for `lab.evaluate_covers`."""
     from lab import synth
 
     lines = []
     for path in sorted(covers.glob("?????-??.npz")):
-        if split_of(int(path.stem[:5])) == split:
+        if split_of(int(path.stem[:5])) == split and is_sung(path) == sung:
             with np.load(path) as file:
                 synth.write(folder / f"{path.stem}.flac", file["samples"].astype(np.float32) / 32767,
                             perform.SAMPLE_RATE)
@@ -90,6 +110,7 @@ def main() -> None:
     parser.add_argument("--renditions", type=int, default=4)
     parser.add_argument("--splits", default="train,calibration,test")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--voices", type=Path, help="what lab.sing wrote: the tune is sung")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--files", type=Path, help="then write those of the splits as FLAC files into this folder")
     options = parser.parse_args()
@@ -97,12 +118,12 @@ def main() -> None:
     works = scores.load(options.scores)
     (options.out / "works.json").write_text(json.dumps([score.name for score in works]))
     fonts = {split: fonts_of(options.data / "packages", split) for split in options.splits.split(",")}
-    jobs = [(options.out, score, work, number, fonts[split_of(work)], options.seed)
+    jobs = [(options.out, score, work, number, fonts[split_of(work)], options.voices, options.seed)
             for number in range(options.renditions) for work, score in enumerate(works) if split_of(work) in fonts]
     work_off(render, jobs, options.processes)
     if options.files:
         for split in fonts:
-            write_files(options.out, split, options.files)
+            write_files(options.out, split, options.files, sung=bool(options.voices))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
     python -m lab.render_covers ...         (see there)
     python -m lab.teacher --data data --out data/crema
-    python -m lab.train_tonal --data data --covers data/covers data/sung --crema data/crema --minutes 30 \\
+    python -m lab.train_tonal --data data --covers data/covers --crema data/crema --minutes 30 \\
         --start songprint/encoders/weights/tonal.onnx --out runs/tonal.pt
 
 Rendered music has exact labels: the notes, the lowest, the tune, the chord. Real music has what a teacher hears in it
-(`lab.teacher`). Half of each batch is rendered. Spectrograms are mixed with other sounds, transposed and
-coloured as they are drawn.
+(`lab.teacher`); with `--along data/along` it is also sung over (`lab.sing_along`). Most of each batch is rendered.
+Spectrograms are mixed with other sounds, transposed and coloured as they are drawn.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lab import perform, training
-from lab.corpus import load_pcm, load_tracks
-from lab.render_covers import split_of
+from lab.corpus import Track, load_pcm, load_tracks
+from lab.render_covers import is_sung, rendition_of, split_of
 from lab.restore import restored, settled
 from lab.teacher import HOP_SAMPLES, SAMPLE_RATE
 from lab.tonal_network import TonalNetwork
@@ -76,32 +76,51 @@ def rendered_piece(path: Path) -> Piece:
                      harmony if harmony.any() else None)
 
 
-def real_piece(job: tuple[Path, object, Path]) -> Piece | None:
+def taught_harmony(crema: Path, track: Track, start: float, frames: int) -> np.ndarray:
+    """What the teacher hears in each frame from second `start` of the track on, (frames, 12) uint8."""
+    taught = np.load(crema / f"{track.id:05d}.npy")
+    times = start + (np.arange(frames) + 0.5) / tonal.FRAMES_PER_SECOND
+    return taught[np.clip((times * SAMPLE_RATE / HOP_SAMPLES).round().astype(int), 0, len(taught) - 1)]
+
+
+def real_piece(job: tuple[Path, Track, Path]) -> Piece | None:
     data, track, crema = job
     path = crema / f"{track.id:05d}.npy"
     if not path.exists():
         return None
-    taught = np.load(path)
-    heard = min(track.duration, len(taught) * HOP_SAMPLES / SAMPLE_RATE)
+    heard = min(track.duration, len(np.load(path, mmap_mode="r")) * HOP_SAMPLES / SAMPLE_RATE)
     spectrogram = stored(np.asarray(load_pcm(data, track)[:int(heard * tonal.SAMPLE_RATE)]))
-    frames = len(spectrogram) // tonal.SPECTRA_A_FRAME
-    times = (np.arange(frames) + 0.5) / tonal.FRAMES_PER_SECOND
-    at = np.clip((times * SAMPLE_RATE / HOP_SAMPLES).round().astype(int), 0, len(taught) - 1)
-    return Piece(spectrogram, None, None, None, taught[at])
+    harmony = taught_harmony(crema, track, 0.0, len(spectrogram) // tonal.SPECTRA_A_FRAME)
+    return Piece(spectrogram, None, None, None, harmony)
 
 
-def load_pieces(data: Path, folders: list[Path], crema: Path, renditions: int
+def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
+    """A track that somebody sings along with: the tune is known as well."""
+    along, track, crema = job
+    path = along / f"{track.id:05d}.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        melody = file["melody"][:, :LABELS]
+        return Piece(stored(file["samples"]), None, None, melody,
+                     taught_harmony(crema, track, float(file["start"]), len(melody)))
+
+
+def load_pieces(data: Path, covers: Path, crema: Path, along: Path | None, renditions: int
                 ) -> tuple[list[Piece], list[Piece], dict[str, list[Piece]]]:
-    """Rendered pieces to train on, real ones, and by folder rendered ones of works and soundfonts never trained on."""
-    paths = [path for covers in folders for path in sorted(covers.glob("?????-??.npz"))]
-    train = [path for path in paths if split_of(int(path.stem[:5])) == "train" and int(path.stem[-2:]) < renditions]
-    held = [path for path in paths if split_of(int(path.stem[:5])) == "calibration" and path.stem.endswith("-01")]
+    """Rendered pieces to train on, real ones, and rendered ones of works and soundfonts never trained on, as they are
+    `played` and `sung`."""
+    paths = sorted(covers.glob("?????-??.npz"))
+    train = [path for path in paths if split_of(int(path.stem[:5])) == "train" and rendition_of(path) < renditions]
+    held = [path for path in paths if split_of(int(path.stem[:5])) == "calibration" and rendition_of(path) == 1]
     tracks = [track for track in load_tracks(data, "train") if track.path]
     with ProcessPoolExecutor(2) as pool:
         real = list(pool.map(real_piece, [(data, track, crema) for track in tracks], chunksize=4))
+        if along:
+            real += pool.map(sung_piece, [(along, track, crema) for track in tracks], chunksize=4)
         exam: dict[str, list[Piece]] = {}
         for path, piece in zip(held, pool.map(rendered_piece, held, chunksize=4), strict=True):
-            exam.setdefault(path.parent.name, []).append(piece)
+            exam.setdefault("sung" if is_sung(path) else "played", []).append(piece)
         return list(pool.map(rendered_piece, train, chunksize=8)), [piece for piece in real if piece], exam
 
 
@@ -173,7 +192,7 @@ def losses(pitches: Tensor, classes: Tensor, labels: dict[str, Tensor]) -> dict[
     for i, name in enumerate(("notes", "bass", "melody")):
         target = labels[name].transpose(1, 2)                           # (n, 82, frames)
         found[name] = _entropy(pitches[:, i], target)
-        padded = F.pad(target, (0, 0, 0, 84 - LABELS))
+        padded = F.pad(target, (0, 0, 0, 84 - LABELS), value=-1.0)      # not 0: what is unknown stays unknown
         folded = padded.reshape(len(padded), 7, 12, -1).amax(1)
         found[f"{name} class"] = _entropy(classes[:, {"notes": 3, "bass": 1, "melody": 2}[name]], folded)
     found["harmony"] = _entropy(classes[:, 0], labels["harmony"].transpose(1, 2))
@@ -193,8 +212,9 @@ WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--covers", type=Path, nargs="+", required=True, help="what lab.render_covers wrote")
+    parser.add_argument("--covers", type=Path, required=True, help="what lab.render_covers wrote")
     parser.add_argument("--crema", type=Path, required=True, help="what lab.teacher wrote")
+    parser.add_argument("--along", type=Path, help="what lab.sing_along wrote")
     parser.add_argument("--renditions", type=int, default=2, help="of each work, to learn from")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--threads", type=int, default=1)
@@ -206,7 +226,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(recipe.seed)
     began = time.monotonic()
-    rendered, real, held = load_pieces(options.data, options.covers, options.crema, options.renditions)
+    rendered, real, held = load_pieces(options.data, options.covers, options.crema, options.along,
+                                       options.renditions)
     print(f"{len(rendered)} rendered, {len(real)} real, {sum(map(len, held.values()))} held out; "
           f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     rng = np.random.default_rng(recipe.seed)

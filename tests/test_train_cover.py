@@ -81,6 +81,13 @@ def test_labels_move_with_the_spectrogram(random):
         assert abs(loudest / tonal.BINS_A_SEMITONE - labels["notes"][10].argmax()) < 1.5
 
 
+def test_where_nobody_knows_what_is_played_nothing_is_learned():
+    unknown = {name: torch.full((2, 50, tonal.SEMITONES), -1.0) for name in ("notes", "bass", "melody")}
+    unknown["harmony"] = torch.full((2, 50, 12), -1.0)
+    found = train_tonal.losses(torch.full((2, 3, tonal.SEMITONES, 50), 5.0), torch.full((2, 4, 12, 50), 5.0), unknown)
+    assert {name: float(loss) for name, loss in found.items() if loss} == {}
+
+
 def test_average_precision_is_one_when_all_that_is_right_comes_first():
     assert train_tonal.average_precision(np.array([3, 2, 1, 0.5]), np.array([True, True, False, False])) == 1
     assert train_tonal.average_precision(np.array([3, 2]), np.array([False, True])) == 0.5
