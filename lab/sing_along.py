@@ -4,9 +4,9 @@
     python -m lab.sing --data data --out data/voices
     python -m lab.sing_along --data data --crema data/crema --voices data/voices --out data/along
 
-writes `NNNNN.npz` for every real training track: a stretch of it, over which somebody sings (`lab.sing`) a tune that is
-made up of the chords that the teacher hears: `samples` (int16, 8 kHz), `melody` ((frames, 84) uint8, 5 a second), and
-`start`, the second of the track at which it begins.
+writes `NNNNN.npz` for every real track of the training, and of the calibration for an exam: a stretch of it, over which
+somebody sings (`lab.sing`) a tune that is made up of the chords that the teacher hears: `samples` (int16, 8 kHz),
+`melody` ((frames, 84) uint8, 5 a second), and `start`, the second of the track at which it begins.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def with_voice(job: tuple[Path, Path, Path, Path, Track]) -> float:
     notes = tune(taught[int(start * pace):int((start + length) * pace)], rng)
     if not music.any() or not len(notes):
         return 0.0
-    singer = sing.hire(voices, SPEECH["train"], rng)
+    singer = sing.hire(voices, SPEECH["train" if track.split == "train" else "acceptance"], rng)
     part = sing.octave_for(singer, Part("melody", 0, 0.0, notes), rng)
     voice = sing.sing(part, length, 0.0, singer, rng)[:len(music)]
     if rng.random() < 0.5:
@@ -97,7 +97,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     work_off(with_voice, [(options.data, options.crema, options.voices, options.out, track)
-                          for track in load_tracks(options.data, "train") if track.path], os.cpu_count())
+                          for split in ("train", "calibration") for track in load_tracks(options.data, split)
+                          if track.path], os.cpu_count())
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     pip install --no-deps crema==0.2.0
     python -m lab.teacher --data data --out data/crema
 
-writes `NNNNN.npy` for each training track: (frames, 12) uint8, the probability times 255 that a pitch class belongs
-to the chord, at 44100 / 4096 frames a second. The network (McFee & Bello, "Structured training for large-vocabulary
-chord recognition", ISMIR 2017; ISC licence) is evaluated with PyTorch from the weights in its wheel: no TensorFlow,
-and nothing is unpickled.
+writes `NNNNN.npy` for each real track of the training, and of the calibration for an exam: (frames, 12) uint8, the
+probability times 255 that a pitch class belongs to the chord, at 44100 / 4096 frames a second. The network (McFee &
+Bello, "Structured training for large-vocabulary chord recognition", ISMIR 2017; ISC licence) is evaluated with PyTorch
+from the weights in its wheel: no TensorFlow, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -116,11 +116,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--splits", default="train,calibration")
     parser.add_argument("--seconds", type=float, default=120, help="heard of each track")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    tracks = [track for track in load_tracks(options.data, "train") if track.path]
+    tracks = [track for split in options.splits.split(",") for track in load_tracks(options.data, split) if track.path]
     work_off(_one, [(options.out, track, options.seconds) for track in tracks], options.processes)
 
 

@@ -108,8 +108,8 @@ def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
 
 def load_pieces(data: Path, covers: Path, crema: Path, along: Path | None, renditions: int
                 ) -> tuple[list[Piece], list[Piece], dict[str, list[Piece]]]:
-    """Rendered pieces to train on, real ones, and rendered ones of works and soundfonts never trained on, as they are
-    `played` and `sung`."""
+    """Rendered pieces to train on, real ones, and those never trained on: rendered ones of other works, with other
+    soundfonts and voices, as they are `played` and `sung`, and other real tracks, `along` which somebody sings."""
     paths = sorted(covers.glob("?????-??.npz"))
     train = [path for path in paths if split_of(int(path.stem[:5])) == "train" and rendition_of(path) < renditions]
     held = [path for path in paths if split_of(int(path.stem[:5])) == "calibration" and rendition_of(path) == 1]
@@ -121,7 +121,12 @@ def load_pieces(data: Path, covers: Path, crema: Path, along: Path | None, rendi
         exam: dict[str, list[Piece]] = {}
         for path, piece in zip(held, pool.map(rendered_piece, held, chunksize=4), strict=True):
             exam.setdefault("sung" if is_sung(path) else "played", []).append(piece)
-        return list(pool.map(rendered_piece, train, chunksize=8)), [piece for piece in real if piece], exam
+        if along:
+            others = [track for track in load_tracks(data, "calibration") if track.path]
+            pieces = pool.map(sung_piece, [(along, track, crema) for track in others], chunksize=4)
+            exam["along"] = [piece for piece in pieces if piece]
+        rendered = list(pool.map(rendered_piece, train, chunksize=8))
+    return rendered, [piece for piece in real if piece], exam
 
 
 def excerpt(piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Generator
@@ -263,7 +268,7 @@ def main() -> None:
         if step % 50 == 0:
             means = {name: round(float(np.mean([row[name] for row in log[-50:]])), 3) for name in log[-1]}
             print(f"{step} {passed:.0f} s {means}", file=sys.stderr, flush=True)
-        if step % 200 == 0:
+        if step % 400 == 0:
             torch.save(averaged.state_dict(), options.out)
             print(f"  held out: {marks()}", file=sys.stderr, flush=True)
     torch.save(averaged.state_dict(), options.out)
@@ -283,7 +288,7 @@ def examine(network: TonalNetwork, exam: list) -> dict[str, float]:
                        for name in ("bass", "melody", "notes")} | {"harmony": labels["harmony"].T}
             for i, name in enumerate(("harmony", "bass", "melody", "notes")):
                 target = targets[name] > 0.5
-                if target.any() and (targets[name] >= 0).all():
+                if target.any() and (labels[name] >= 0).all():
                     scores.setdefault(name, []).append(average_precision(classes[i].ravel(), target.ravel()))
     network.train()
     return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
