@@ -16,14 +16,17 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from lab.network import FingerprintNetwork
+
 PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}       # whether the weights lie transposed
+FAINT = 0.02
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def restored(network: nn.Module, graph: Path, prefix: str = "") -> None:
     """Take over the weights of a graph that `lab.export_cover` wrote; `prefix` leads to the network in it.
 
-    Of the last layer only the rows that were kept are given; the others become zero.
+    Of the last layer only the axes that were kept are given; the others begin as next to nothing.
 
     Raises ValueError when the graph lacks a layer of the network.
     """
@@ -61,19 +64,59 @@ def _module_name(path: list[str]) -> str:
 
 
 def _folded(network: nn.Module, layer: str, bias: Tensor) -> dict[str, Tensor]:
-    """A normalisation that only adds the bias."""
+    """The normalisation behind a layer as one that only adds the bias."""
     parent, _, number = layer.rpartition(".")
     norm = f"{parent}.{int(number) + 1}"
-    epsilon = network.get_submodule(norm).eps
-    return {f"{norm}.weight": torch.ones_like(bias), f"{norm}.bias": bias,
-            f"{norm}.running_mean": torch.zeros_like(bias),
-            f"{norm}.running_var": torch.full_like(bias, 1 - epsilon)}
+    return {f"{norm}.{name}": value for name, value in _only_adding(bias, network.get_submodule(norm).eps).items()}
+
+
+def _only_adding(bias: Tensor, epsilon: float) -> dict[str, Tensor]:
+    return {"weight": torch.ones_like(bias), "bias": bias, "running_mean": torch.zeros_like(bias),
+            "running_var": torch.full_like(bias, 1 - epsilon)}
+
+
+def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
+    """Take over the weights of a graph that `lab.export` wrote, as exactly as its 8-bit integers tell them.
+
+    Raises ValueError when the graph is of a network of another shape.
+    """
+    model = onnx.load(graph)
+    constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+                 for tensor in model.graph.initializer}
+    made_by = {output: node for node in model.graph.node for output in node.output}
+
+    def exact(name: str) -> Tensor:
+        if name in constants:
+            return constants[name]
+        whole, scale, zero = (constants[each] for each in made_by[name].input)
+        scale, zero = (each.reshape(-1, *[1] * (whole.ndim - 1)) for each in (scale, zero))
+        return (whole.float() - zero.float()) * scale
+
+    products = sorted((node for node in model.graph.node if node.op_type in ("Conv", "Gemm")),
+                      key=lambda node: int(node.name.rsplit("_", 1)[1]))       # as `lab.graph` put them in order
+    layers: list[tuple[nn.Module, nn.Module | None]] = [(part[0], part[1]) for part in network.stem]
+    times = [network.flatten, *(layer for block in network.trunk
+                                for layer in (block.first, block.second, block.shortcut))]
+    layers += [(layer.linear, layer.norm) for layer in times] + [(network.head[0], None), (network.head[2], None)]
+    if len(products) != len(layers):
+        raise ValueError(f"{graph.name} is of another network: {len(products)} layers instead of {len(layers)}")
+    with torch.no_grad():
+        for node, (layer, norm) in zip(products, layers, strict=True):
+            weight, bias = exact(node.input[1]), exact(node.input[2])
+            if weight.shape[1:] != layer.weight.shape[1:] or len(weight) > len(layer.weight):
+                raise ValueError(f"{graph.name} is of another network: {node.name} has {list(weight.shape)}")
+            layer.weight.copy_(_filled(weight, layer.weight))
+            if norm is None:
+                layer.bias.copy_(_filled(bias, layer.bias))
+            else:
+                norm.load_state_dict(_only_adding(bias, norm.eps), strict=False)
 
 
 def _filled(value: Tensor, like: Tensor) -> Tensor:
+    """With so little in the missing rows that it hardly counts; from zeros nothing would be learned."""
     if len(value) == len(like):
         return value
-    whole = torch.zeros_like(like)
+    whole = FAINT * value.std() * torch.randn_like(like)
     whole[:len(value)] = value
     return whole
 

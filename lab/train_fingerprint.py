@@ -27,6 +27,9 @@ from torch import Tensor
 
 from lab import batches, training
 from lab.network import FingerprintNetwork
+from lab.restore import restored_integers, settled
+
+SETTLING = 8                        # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,12 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
     network = FingerprintNetwork()
-    if start:
+    shipped = start is not None and start.suffix == ".onnx"
+    if shipped:
+        restored_integers(network, start)
+    elif start:
         network.load_state_dict(torch.load(start, weights_only=True)["weights"])
     network.stem.to(memory_format=torch.channels_last)      # a step takes a seventh less
-    average = copy.deepcopy(network)
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", file=sys.stderr)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
@@ -117,6 +122,9 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
                     args=(data, noise, recipe, curriculum, shared_step, queue)).start()
     mixer = Mixer(queue, recipe.hold, np.random.default_rng(recipe.seed + 1))
 
+    if shipped:
+        settled(network, (torch.from_numpy(np.concatenate(mixer.next()[:2])) for _ in range(SETTLING)))
+    average = copy.deepcopy(network)
     began, step, saved, losses, hits = None, 0, 0.0, [], []
     while True:
         clean, damaged, numbers = mixer.next()
@@ -159,7 +167,8 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, required=True, help="folder of ambience recordings (.opus)")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--out", type=Path, default=Path("runs/fingerprint.pt"))
-    parser.add_argument("--start", type=Path, help="go on from this checkpoint, at the full damage")
+    parser.add_argument("--start", type=Path, help="go on from this checkpoint, or from "
+                        "fingerprint.onnx as it ships, at the full damage")
     parser.add_argument("--rate", type=float, default=Recipe.learning_rate, help="highest learning rate")
     options = parser.parse_args()
     train(options.data, options.noise, options.minutes, options.out,
