@@ -85,6 +85,8 @@ def main() -> None:
     parser.add_argument("--covers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--splits", default="train,calibration", help="of the rendered works")
+    parser.add_argument("--real-takes", type=int, default=3, choices=(0, 1, 2, 3),
+                        help="of each real track; one is enough for lab.calibrate_covers")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,7 @@ def main() -> None:
                 if split_of(int(path.stem[:5])) in options.splits.split(",")]
     real = [(options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
             for track in load_tracks(options.data, "train") if track.path and track.name not in versions
-            for number in range(3)]
+            for number in range(options.real_takes)]
     for function, jobs in ((_rendered, rendered), (_real, real)):
         work_off(function, [job for job in jobs if not job[-1].exists()], options.processes)
 

@@ -59,6 +59,19 @@ def export_tonal(checkpoint: Path, folder: Path = WEIGHTS) -> None:
                       {"planes": {3: "spectra"}, "activations": {1: "frames"}})
     (folder / "tonal.onnx").write_bytes(content)
     print(f"tonal.onnx: {weights_hash(content)}, {len(content) / 1e6:.1f} MB")
+    if (folder / "cover.onnx").exists():
+        spec = json.loads((folder / "cover.json").read_text())
+        write_spec(folder, {name: value for name, value in spec.items() if name != "calibration"})
+        print("What was calibrated is dropped: lab.calibrate_covers. The cover network learned from the other one: "
+              "lab.train_cover")
+
+
+def write_spec(folder: Path, spec: dict) -> None:
+    """The spec of both networks as they lie in the folder; an older calibration belongs to other weights."""
+    both = (folder / "tonal.onnx").read_bytes() + (folder / "cover.onnx").read_bytes()
+    spec = spec | {"id": f"cover-{weights_hash(both)}"}
+    (folder / "cover.json").write_text(json.dumps(spec, indent=1) + "\n")
+    print(f"{spec['id']}: {spec['dim']} dimensions, {len(both) / 1e6:.1f} MB")
 
 
 def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
@@ -77,7 +90,7 @@ def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
 
 
 def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
-    """Write the network and the spec; an older calibration is dropped, because it belongs to other weights."""
+    """Write the network and the spec, without a calibration."""
     state = torch.load(checkpoint)
     shape = CoverShape(**{**state["shape"], "convolutions": tuple(state["shape"]["convolutions"])})
     network = CoverNetwork(shape)
@@ -85,14 +98,12 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     network.leave = axes.cut(network.eval(), network.leave, heard_windows(takes, shape), ENERGY)
     content = to_onnx(network, torch.rand(2, shape.frames, tonal.COLUMNS), "frames", "vectors",
                       {"frames": {0: "windows"}, "vectors": {0: "windows"}})
-    both = (folder / "tonal.onnx").read_bytes() + content
     log = checkpoint.with_suffix(".json")
-    spec = EncoderSpec(name="cover", id=f"cover-{weights_hash(both)}", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE,
-                       window=WINDOW, hop=HOP, query_hop=HOP, dim=network.leave.out_features,
+    spec = EncoderSpec(name="cover", id="", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE, window=WINDOW, hop=HOP,
+                       query_hop=HOP, dim=network.leave.out_features,
                        training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]})
     (folder / "cover.onnx").write_bytes(content)
-    (folder / "cover.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")
-    print(f"{spec.id}: {spec.dim} dimensions, {len(content) / 1e6:.1f} MB")
+    write_spec(folder, asdict(spec))
 
 
 def main() -> None:

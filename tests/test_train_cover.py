@@ -1,5 +1,7 @@
 """Training of the cover kind: what corresponds, what the loss wants, that the key does not matter."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from lab import axes, export_cover, imagine, scores, train_cover, train_tonal, t
 from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
 from lab.tonal_network import TonalNetwork  # noqa: E402
 from lab.train_cover import Take  # noqa: E402
-from songprint.encoders import tonal  # noqa: E402
+from songprint.encoders import tonal, weights_hash  # noqa: E402
 
 
 def test_a_beat_is_found_wherever_it_is_played_and_not_where_it_was_cut(random):
@@ -209,3 +211,15 @@ def test_the_axes_that_are_kept_keep_what_is_alike(tmp_path, random):
 def test_without_takes_nothing_can_be_exported(tmp_path):
     with pytest.raises(SystemExit, match="has no takes"):
         export_cover.heard_windows(tmp_path, CoverShape())
+
+
+def test_a_new_tonal_network_makes_a_new_encoder_whose_calibration_is_gone(tmp_path, capsys):
+    (tmp_path / "cover.onnx").write_bytes(b"of before")
+    spec = {"name": "cover", "id": "cover-before", "dim": 8, "calibration": {"weights": [1]}, "training": {"steps": 5}}
+    (tmp_path / "cover.json").write_text(json.dumps(spec))
+    torch.save(TonalNetwork().state_dict(), tmp_path / "tonal.pt")
+    export_cover.export_tonal(tmp_path / "tonal.pt", tmp_path)
+    now = json.loads((tmp_path / "cover.json").read_text())
+    both = (tmp_path / "tonal.onnx").read_bytes() + b"of before"
+    assert now == {"name": "cover", "id": f"cover-{weights_hash(both)}", "dim": 8, "training": {"steps": 5}}
+    assert "lab.train_cover" in capsys.readouterr().out
