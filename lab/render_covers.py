@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--renditions", type=int, default=4)
+    parser.add_argument("--works", type=int, help="only the first so many of each split")
     parser.add_argument("--splits", default="train,calibration,test")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--voices", type=Path, help="what lab.sing wrote: the tune is sung")
@@ -118,8 +119,10 @@ def main() -> None:
     works = scores.load(options.scores)
     (options.out / "works.json").write_text(json.dumps([score.name for score in works]))
     fonts = {split: fonts_of(options.data / "packages", split) for split in options.splits.split(",")}
-    jobs = [(options.out, score, work, number, fonts[split_of(work)], options.voices, options.seed)
-            for number in range(options.renditions) for work, score in enumerate(works) if split_of(work) in fonts]
+    chosen = [work for split in fonts
+              for work in [number for number in range(len(works)) if split_of(number) == split][:options.works]]
+    jobs = [(options.out, works[work], work, number, fonts[split_of(work)], options.voices, options.seed)
+            for number in range(options.renditions) for work in chosen]
     work_off(render, jobs, options.processes)
     if options.files:
         for split in fonts:
