@@ -32,7 +32,7 @@ from torch import Tensor
 
 from lab import training
 from lab.cover_network import CoverNetwork, CoverShape
-from lab.render_covers import split_of
+from lab.render_covers import SUNG, split_of
 from lab.restore import restored, settled
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
@@ -65,6 +65,7 @@ class Take:
     frames: np.ndarray                  # (n, 48) uint8
     seconds: np.ndarray
     beats: np.ndarray
+    arrangement: str = ""               # the same for two takes that differ in the lead alone, played or sung
 
     def when(self, beat: float, rng: np.random.Generator) -> float | None:
         """A second at which this beat is played."""
@@ -87,12 +88,13 @@ def load_works(folder: Path, split: str) -> dict[str, list[list[Take]]]:
     `tune` and `recomposed`. The recomposed ones are in their order: each has its chords from the one beside it."""
     works: dict[str, dict[int, list[Take]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("*-*-??.npz")):
-        name, number, _ = path.stem.split("-")
+        name, number, take = path.stem.split("-")
         kind = "song" if name in ("rendered", "imagined") else name
         if (split_of(int(number)) if kind == "song" else "train") == split:
             with np.load(path) as file:
                 if len(file["frames"]) > WINDOW * FRAMES_PER_SECOND:
-                    works[kind][int(number)].append(Take(file["frames"], file["seconds"], file["beats"]))
+                    works[kind][int(number)].append(Take(file["frames"], file["seconds"], file["beats"],
+                                                         f"{name} {int(take) % SUNG}"))
     return {kind: [takes for takes in found.values() if len(takes) > 1] for kind, found in works.items()}
 
 
@@ -102,10 +104,13 @@ def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Genera
     latest = len(first.frames) / FRAMES_PER_SECOND - WINDOW
     beat = first.beat_at(rng.uniform(0, max(latest, 0.1)))
     order = rng.permutation(len(takes))
-    windows = []
-    for i in [*order, *rng.permutation(len(takes))]:    # fewer takes than wanted: some twice, damaged anew
+    windows, heard = [], set()
+    for turn, i in enumerate([*order, *rng.permutation(len(takes))]):   # too few: some twice, damaged anew
+        if turn < len(order) and takes[i].arrangement in heard:
+            continue
         at = takes[i].when(beat, rng)
         if at is not None:
+            heard |= {takes[i].arrangement} - {""}
             windows.append(window(takes[i].frames, at + rng.uniform(-recipe.jitter, recipe.jitter), rng))
         if len(windows) == count:
             return np.stack(windows)

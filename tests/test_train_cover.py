@@ -35,6 +35,17 @@ def test_windows_of_a_passage_show_the_same_beats_at_any_tempo(random):
         assert abs(windows[0, 0, 0] - windows[1, 0, 0]) * 255 < 45      # near the end a window is moved inwards
 
 
+def test_the_same_arrangement_played_and_sung_is_not_another_rendition(random):
+    def take(value: int, arrangement: str) -> Take:
+        return Take(np.full((500, 48), value, np.uint8), np.array([0, 100.0]), np.array([0, 100.0]), arrangement)
+
+    takes = [take(10, "rendered 1"), take(20, "rendered 1"), take(30, "rendered 2")]
+    for _ in range(20):
+        windows = train_cover.passage(takes, 2, train_cover.Recipe(), random)
+        assert round(windows[0, 0, 0] * 255) == 30 or round(windows[1, 0, 0] * 255) == 30
+    assert len(train_cover.passage(takes[:2], 2, train_cover.Recipe(), random)) == 2, "better than nothing"
+
+
 def test_damage_keeps_shape_and_range(random):
     windows = random.random((32, 100, 48)).astype(np.float32)
     damaged = train_cover.damage(windows, random)
