@@ -43,7 +43,8 @@ def test_more_keys_may_be_tried_of_some(strangers):
     assert ranked[0] == 4
     few, many = (align(query, [*strangers, reference], [2] * 30 + [count]) for count in (1, 12))
     assert few[-1].key_shift == many[-1].key_shift == 4
-    assert [one.score for one in few[:-1] if one] == [one.score for one in many[:-1] if one]
+    others = [[one.score for one in found[:-1] if one] for found in (few, many)]
+    assert others[0] == pytest.approx(others[1], rel=1e-4), "sums of single precision differ with what stands beside"
 
 
 def test_a_right_key_leads_over_the_others(strangers):
