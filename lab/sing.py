@@ -181,7 +181,7 @@ def one_at_a_time(notes: np.ndarray, count: int) -> list[tuple[int, int, int]]:
 
 
 def pitches(notes: list[tuple[int, int, int]], count: int, part: Part, tuning: float, singer: Singer,
-             rng: np.random.Generator) -> np.ndarray:
+            rng: np.random.Generator) -> np.ndarray:
     """The frequency of each frame in Hz, 0 where nobody sings."""
     semitones, sung = np.zeros(count), np.zeros(count, bool)
     depth = part.vibrato or float(rng.uniform(0, 0.4))
@@ -202,7 +202,7 @@ def pitches(notes: list[tuple[int, int, int]], count: int, part: Part, tuning: f
 
 
 def words(notes: list[tuple[int, int, int]], count: int, pitch: np.ndarray, singer: Singer,
-           rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+          rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Syllables laid under the notes: logarithmic envelope and aperiodicity (count, 129)."""
     throat = np.clip(np.arange(BINS) / singer.throat, 0, BINS - 1.001)
     low = throat.astype(int)
@@ -249,11 +249,12 @@ def _syllables_in_turn(singer: Singer, rng: np.random.Generator):
 @lru_cache(maxsize=2)
 def _lines(path: str) -> list[Line]:
     with np.load(path) as file:
-        bounds, counts = np.cumsum([0, *file["frames"]]), np.cumsum([0, *file["counts"]])
-        envelope, aperiodicity = file["envelope"].astype(np.float32), file["aperiodicity"].astype(np.float32)
-        return [Line(envelope[bounds[i]:bounds[i + 1]], aperiodicity[bounds[i]:bounds[i + 1]],
-                     file["voiced"][bounds[i]:bounds[i + 1]], file["syllables"][counts[i]:counts[i + 1]],
-                     float(file["pitch"][i])) for i in range(len(file["pitch"]))]
+        arrays = {name: file[name] for name in file.files}
+    ends, counts = np.cumsum(arrays["frames"])[:-1], np.cumsum(arrays["counts"])[:-1]
+    parts = [np.split(arrays[name].astype(np.float32), ends) for name in ("envelope", "aperiodicity")]
+    return [Line(envelope, aperiodicity, voiced, syllables, float(pitch)) for envelope, aperiodicity, voiced, syllables,
+            pitch in zip(*parts, np.split(arrays["voiced"], ends), np.split(arrays["syllables"], counts),
+                         arrays["pitch"], strict=True)]
 
 
 def take_apart(path: Path) -> Line | None:
