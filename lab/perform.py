@@ -61,7 +61,7 @@ def play(rendition: Rendition, font: Path) -> np.ndarray:
         elif what == 2:
             synth.pitchbend(channel, int(np.clip(8192 + value / 2 * 8192, 0, 16383)))
     samples = resample_poly(np.concatenate(sounds), 1, 2).astype(np.float32)
-    return samples * (0.7 / max(float(np.abs(samples).max()), 1e-6))
+    return levelled(samples)
 
 
 def _numbered(parts: tuple[Part, ...], channels: list[int]) -> list[int]:
@@ -92,7 +92,19 @@ def record(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     samples = degrade.unit(samples)
     if rng.random() < 0.4:
         samples = np.tanh(samples * rng.uniform(0.3, 1.5))
+    return levelled(samples)
+
+
+def levelled(samples: np.ndarray) -> np.ndarray:
+    """The samples at a peak of 0.7."""
     return samples * (0.7 / max(float(np.abs(samples).max()), 1e-6))
+
+
+def frames_of(note, rate: float, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the frames a note sounds in, and in how much of each of them."""
+    first, last = note["start"] * rate, note["end"] * rate
+    span = np.arange(int(first), min(int(np.ceil(last)), frames))
+    return span, np.minimum(span + 1, last) - np.maximum(span, first)
 
 
 def heard(rendition: Rendition, rate: float) -> dict[str, np.ndarray]:
@@ -112,9 +124,7 @@ def heard(rendition: Rendition, rate: float) -> dict[str, np.ndarray]:
             pitch = int(note["pitch"]) - LOWEST
             if not 0 <= pitch < SEMITONES:
                 continue
-            first, last = note["start"] * rate, note["end"] * rate
-            span = np.arange(int(first), min(int(np.ceil(last)), frames))
-            share = np.minimum(span + 1, last) - np.maximum(span, first)
+            span, share = frames_of(note, rate, frames)
             share = share * np.exp(-(span - span[0]) / (rate * 4.0)) if len(span) else share
             notes[span, pitch] = np.maximum(notes[span, pitch], share)
             if part.role == "melody":
@@ -126,8 +136,7 @@ def heard(rendition: Rendition, rate: float) -> dict[str, np.ndarray]:
     bass[np.flatnonzero(has), lowest[has]] = 1
     harmony = np.zeros((frames, PITCH_CLASSES), np.float32)
     for note in rendition.chords:
-        span = np.arange(int(note["start"] * rate), min(int(np.ceil(note["end"] * rate)), frames))
-        share = np.minimum(span + 1, note["end"] * rate) - np.maximum(span, note["start"] * rate)
+        span, share = frames_of(note, rate, frames)
         harmony[span, note["pitch"]] = np.maximum(harmony[span, note["pitch"]], share)
     return {"notes": notes, "bass": bass, "melody": melody, "harmony": harmony}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lab import perform, renditions, scores, sing
-from lab.corpus import SOUNDFONTS, SPEECH, UNSEEN_FONTS
+from lab.corpus import SOUNDFONTS, UNSEEN_FONTS
 from lab.processes import work_off
 from lab.scores import Score
 
@@ -74,7 +74,7 @@ def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> f
         return 0.0
     else:
         own = np.random.default_rng([seed, work, number, 1])    # so that all else is as in the rendition played
-        singer = sing.hire(voices, SPEECH["train" if split_of(work) == "train" else "acceptance"], own)
+        singer = sing.hire(voices, split_of(work), own)
         rendition = sing.within_reach(rendition, singer, own)
         samples = sing.perform(rendition, font, singer, own)
     samples = perform.record(samples, rng)

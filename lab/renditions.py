@@ -217,13 +217,13 @@ def _lead(score: Score, boldness: float, alone: bool, rng: np.random.Generator) 
                 scoop=float(rng.uniform(0.3, 1.5)) if sung and rng.random() < 0.6 else 0.0)
     parts = [part]
     if rng.random() < 0.2 * boldness:                   # doubled in octaves
-        parts.append(replace(part, program=int(rng.choice(LEADS)), gain=part.gain - 6, notes=_moved(notes, 12)))
+        parts.append(replace(part, program=int(rng.choice(LEADS)), gain=part.gain - 6, notes=raised(notes, 12)))
     elif rng.random() < 0.2 * boldness:                 # a second voice below, in the chord
         parts.append(Part("chords", part.program, part.gain - 5, _second_voice(notes, score)))
     return parts
 
 
-def _moved(notes: np.ndarray, semitones: int) -> np.ndarray:
+def raised(notes: np.ndarray, semitones: int) -> np.ndarray:
     notes = notes.copy()
     notes["pitch"] += semitones
     return notes

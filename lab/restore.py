@@ -31,8 +31,7 @@ def restored(network: nn.Module, graph: Path, prefix: str = "") -> None:
     Raises ValueError when the graph lacks a layer of the network.
     """
     model = onnx.load(graph)
-    constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-                 for tensor in model.graph.initializer}
+    constants = _constants(model)
     state = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     found = {name: constants[prefix + name] for name in state if prefix + name in constants}
     for node in model.graph.node:
@@ -81,8 +80,7 @@ def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
     Raises ValueError when the graph is of a network of another shape.
     """
     model = onnx.load(graph)
-    constants = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-                 for tensor in model.graph.initializer}
+    constants = _constants(model)
     made_by = {output: node for node in model.graph.node for output in node.output}
 
     def exact(name: str) -> Tensor:
@@ -110,6 +108,10 @@ def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
                 layer.bias.copy_(_filled(bias, layer.bias))
             else:
                 norm.load_state_dict(_only_adding(bias, norm.eps), strict=False)
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, Tensor]:
+    return {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer}
 
 
 def _filled(value: Tensor, like: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -25,8 +26,8 @@ import numpy as np
 
 from lab import degrade
 from lab.corpus import SPEECH
-from lab.perform import play
-from lab.renditions import Part, Rendition
+from lab.perform import levelled, play
+from lab.renditions import Part, Rendition, raised
 from songprint import audio
 from songprint.errors import AudioError
 
@@ -97,8 +98,9 @@ class Singer:
     steadiness: float                   # semitones that the pitch strays
 
 
-def hire(voices: Path, package: str, rng: np.random.Generator) -> Singer:
-    """A singer out of the speakers of a package."""
+def hire(voices: Path, split: str, rng: np.random.Generator) -> Singer:
+    """A singer for works of a split: in what is held out one of another language than in training."""
+    package = SPEECH["train" if split == "train" else "acceptance"]
     lines = _lines(str(voices / f"{package}.npz"))
     high = bool(rng.random() < 0.5)
     pool = [line for line in lines if (line.pitch > HIGH_VOICE) == high]
@@ -110,9 +112,8 @@ def hire(voices: Path, package: str, rng: np.random.Generator) -> Singer:
 
 def octave_for(singer: Singer, part: Part, rng: np.random.Generator) -> Part:
     """The part in the octave that suits the singer."""
-    notes = part.notes.copy()
-    notes["pitch"] += 12 * round((rng.uniform(*CENTRES[singer.high]) - float(np.median(notes["pitch"]))) / 12)
-    return replace(part, notes=notes)
+    octaves = round((rng.uniform(*CENTRES[singer.high]) - float(np.median(part.notes["pitch"]))) / 12)
+    return replace(part, notes=raised(part.notes, 12 * octaves))
 
 
 def within_reach(rendition: Rendition, singer: Singer, rng: np.random.Generator) -> Rendition:
@@ -121,13 +122,8 @@ def within_reach(rendition: Rendition, singer: Singer, rng: np.random.Generator)
     if tune is None:
         return rendition
     steps = int(octave_for(singer, tune, rng).notes["pitch"][0] - tune.notes["pitch"][0])
-
-    def moved(part: Part) -> Part:
-        notes = part.notes.copy()
-        notes["pitch"] += steps
-        return replace(part, notes=notes)
-
-    return replace(rendition, parts=tuple(moved(part) if part.role == "melody" else part for part in rendition.parts))
+    return replace(rendition, parts=tuple(
+        replace(part, notes=raised(part.notes, steps)) if part.role == "melody" else part for part in rendition.parts))
 
 
 def tune_of(rendition: Rendition) -> Part | None:
@@ -149,7 +145,7 @@ def perform(rendition: Rendition, font: Path, singer: Singer, rng: np.random.Gen
         voice = voice * 10 ** (rng.uniform(-4, 8) / 20)
         length = min(len(played), len(voice))
         voice = voice[:length] + played[:length]
-    return (voice * (0.7 / max(float(np.abs(voice).max()), 1e-6))).astype(np.float32)
+    return levelled(voice).astype(np.float32)
 
 
 def sing(part: Part, duration: float, tuning: float, singer: Singer, rng: np.random.Generator) -> np.ndarray:
@@ -238,7 +234,7 @@ def _held(first: int, last: int, count: int) -> np.ndarray:
     return np.concatenate([np.arange(first, first + edge), middle, np.arange(last - edge, last)])
 
 
-def _syllables_in_turn(singer: Singer, rng: np.random.Generator):
+def _syllables_in_turn(singer: Singer, rng: np.random.Generator) -> Iterator[tuple[Line, np.ndarray]]:
     """Line after line, from the beginning again when all are sung."""
     while True:
         for i in rng.permutation(len(singer.lines)):

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lab import degrade, perform, sing
-from lab.corpus import SPEECH, Track, load_pcm, load_tracks
+from lab.corpus import Track, load_pcm, load_tracks
 from lab.perform import LOWEST, SEMITONES
 from lab.processes import work_off
 from lab.renditions import Part
@@ -68,18 +68,16 @@ def with_voice(job: tuple[Path, Path, Path, Path, Track]) -> float:
     notes = tune(taught[int(start * pace):int((start + length) * pace)], rng)
     if not music.any() or not len(notes):
         return 0.0
-    singer = sing.hire(voices, SPEECH["train" if track.split == "train" else "acceptance"], rng)
+    singer = sing.hire(voices, track.split, rng)
     part = sing.octave_for(singer, Part("melody", 0, 0.0, notes), rng)
     voice = sing.sing(part, length, 0.0, singer, rng)[:len(music)]
     if rng.random() < 0.5:
         voice = degrade.room(voice, sing.SAMPLE_RATE, rng.uniform(0.3, 1.5), rng)
     samples = degrade.unit(music.astype(np.float32))[:len(voice)] + voice * 10 ** (rng.uniform(-5, 6) / 20)
-    samples *= 0.7 / np.abs(samples).max()
+    samples = perform.levelled(samples)
     melody = np.zeros((int(length * FRAMES_PER_SECOND), SEMITONES), np.float32)
     for note in part.notes:
-        first, last = note["start"] * FRAMES_PER_SECOND, note["end"] * FRAMES_PER_SECOND
-        span = np.arange(int(first), min(int(np.ceil(last)), len(melody)))
-        share = np.minimum(span + 1, last) - np.maximum(span, first)
+        span, share = perform.frames_of(note, FRAMES_PER_SECOND, len(melody))
         melody[span, note["pitch"] - LOWEST] = np.maximum(melody[span, note["pitch"] - LOWEST], share)
     unfinished = path.with_suffix(".part.npz")
     np.savez_compressed(unfinished, samples=(samples * 32767).astype(np.int16), start=start,

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from lab import training
 from lab.cover_network import CoverNetwork, CoverShape
-from lab.render_covers import SUNG, split_of
+from lab.render_covers import rendition_of, split_of
 from lab.restore import restored, settled
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
@@ -88,13 +88,13 @@ def load_works(folder: Path, split: str) -> dict[str, list[list[Take]]]:
     `tune` and `recomposed`. The recomposed ones are in their order: each has its chords from the one beside it."""
     works: dict[str, dict[int, list[Take]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("*-*-??.npz")):
-        name, number, take = path.stem.split("-")
+        name, number, _ = path.stem.split("-")
         kind = "song" if name in ("rendered", "imagined") else name
         if (split_of(int(number)) if kind == "song" else "train") == split:
             with np.load(path) as file:
                 if len(file["frames"]) > WINDOW * FRAMES_PER_SECOND:
                     works[kind][int(number)].append(Take(file["frames"], file["seconds"], file["beats"],
-                                                         f"{name} {int(take) % SUNG}"))
+                                                         f"{name} {rendition_of(path)}"))
     return {kind: [takes for takes in found.values() if len(takes) > 1] for kind, found in works.items()}
 
 

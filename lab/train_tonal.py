@@ -76,9 +76,8 @@ def rendered_piece(path: Path) -> Piece:
                      harmony if harmony.any() else None)
 
 
-def taught_harmony(crema: Path, track: Track, start: float, frames: int) -> np.ndarray:
-    """What the teacher hears in each frame from second `start` of the track on, (frames, 12) uint8."""
-    taught = np.load(crema / f"{track.id:05d}.npy")
+def harmony_from(taught: np.ndarray, start: float, frames: int) -> np.ndarray:
+    """What the teacher hears in each frame from second `start` of a track on, (frames, 12) uint8."""
     times = start + (np.arange(frames) + 0.5) / tonal.FRAMES_PER_SECOND
     return taught[np.clip((times * SAMPLE_RATE / HOP_SAMPLES).round().astype(int), 0, len(taught) - 1)]
 
@@ -88,10 +87,11 @@ def real_piece(job: tuple[Path, Track, Path]) -> Piece | None:
     path = crema / f"{track.id:05d}.npy"
     if not path.exists():
         return None
-    heard = min(track.duration, len(np.load(path, mmap_mode="r")) * HOP_SAMPLES / SAMPLE_RATE)
+    taught = np.load(path)
+    heard = min(track.duration, len(taught) * HOP_SAMPLES / SAMPLE_RATE)
     spectrogram = stored(np.asarray(load_pcm(data, track)[:int(heard * tonal.SAMPLE_RATE)]))
-    harmony = taught_harmony(crema, track, 0.0, len(spectrogram) // tonal.SPECTRA_A_FRAME)
-    return Piece(spectrogram, None, None, None, harmony)
+    return Piece(spectrogram, None, None, None,
+                 harmony_from(taught, 0.0, len(spectrogram) // tonal.SPECTRA_A_FRAME))
 
 
 def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
@@ -103,7 +103,7 @@ def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
     with np.load(path) as file:
         melody = file["melody"][:, :LABELS]
         return Piece(stored(file["samples"]), None, None, melody,
-                     taught_harmony(crema, track, float(file["start"]), len(melody)))
+                     harmony_from(np.load(crema / path.with_suffix(".npy").name), float(file["start"]), len(melody)))
 
 
 def load_pieces(data: Path, covers: Path, crema: Path, along: Path | None, renditions: int
