@@ -262,8 +262,10 @@ def main() -> None:
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")["song"]
-    network.turning.to(memory_format=torch.channels_last)
-    compiled = torch.compile(network) if shutil.which("g++") else network       # a third faster, once it is compiled
+    compiled = network
+    if training.SIXTEEN_BITS and shutil.which("g++"):               # a third faster, once it is compiled
+        network.turning.to(memory_format=torch.channels_last)
+        compiled = torch.compile(network)
     began, step, log = None, 0, []
     while True:
         windows, labels = queue.get()

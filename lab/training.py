@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+SIXTEEN_BITS = torch.cpu._is_avx512_bf16_supported()        # whether the processor multiplies them
+
 
 def precision() -> torch.autocast:
-    """Sixteen bits where the processor multiplies them (AVX-512 BF16, AMX); elsewhere they are ten times as slow."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+    """Sixteen bits where the processor has them (AVX-512 BF16, AMX); elsewhere they are ten times as slow."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=SIXTEEN_BITS)
 
 
 def rate_at(highest: float, warm_up: int, step: int, share: float) -> float:

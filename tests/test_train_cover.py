@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
 from lab import axes, export_cover, imagine, scores, train_cover, train_tonal, training, tunes  # noqa: E402
-from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
+from lab.cover_network import CoverNetwork, CoverShape, Dropout, Turning  # noqa: E402
 from lab.tonal_network import TonalNetwork  # noqa: E402
 from lab.train_cover import Take  # noqa: E402
 from songprint.encoders import tonal, weights_hash  # noqa: E402
@@ -44,6 +44,32 @@ def test_the_same_arrangement_played_and_sung_is_not_another_rendition(random):
         windows = train_cover.passage(takes, 2, train_cover.Recipe(), random)
         assert round(windows[0, 0, 0] * 255) == 30 or round(windows[1, 0, 0] * 255) == 30
     assert len(train_cover.passage(takes[:2], 2, train_cover.Recipe(), random)) == 2, "better than nothing"
+
+
+@pytest.mark.parametrize(("frames", "stride"), [(5, 2), (3, 1), (7, 1)])
+def test_a_convolution_learned_by_spectra_is_the_plain_one_that_is_exported(frames, stride):
+    torch.manual_seed(1)
+    turning, planes = Turning(4, 6, frames, stride), torch.randn(3, 4, 12, 21)
+    plain = turning.layer[0](torch.cat([planes, planes[:, :, :11]], 2))
+    by_spectra = turning._by_spectra(planes)
+    assert torch.allclose(by_spectra, plain, atol=1e-5)
+    weight = turning.layer[0].weight
+    slopes = [torch.autograd.grad(given.square().sum(), weight)[0] for given in (plain, by_spectra)]
+    assert torch.allclose(*slopes, rtol=1e-4, atol=1e-3)
+    learning = turning.train()(planes)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.allclose(turning(planes).float(), learning, atol=0.1), "in sixteen bits the plain one learns"
+
+
+def test_dropout_leaves_out_a_tenth_and_keeps_the_sum():
+    torch.manual_seed(1)
+    dropout, ones = Dropout(0.1), torch.ones(7, 1111, 9)
+    dropped = dropout(ones)
+    assert dropped.shape == ones.shape
+    assert (dropped == 0).float().mean() == pytest.approx(26 / 256, abs=0.005)
+    assert dropped.mean() == pytest.approx(1, abs=0.005)
+    assert not torch.equal(dropped, dropout(ones))
+    assert dropout.eval()(ones) is ones
 
 
 def test_damage_keeps_shape_and_range(random):
