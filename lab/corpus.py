@@ -58,6 +58,17 @@ VERSIONS = [
     *((f"supertuxkart-data/{name}.ogg", f"supertuxkart-data/{name}_fast.ogg") for name in (
         "celtic", "cocoa_river", "jumping_to_the_stars_remake", "landing_in_gran_paradiso", "ravenbridge_mansion",
         "theGreatFair")),
+    # what `lab.repeats` found beside those that their names tell
+    ("supertux-data/forest2.ogg", "supertux-data/credits.ogg"),
+    ("supertux-data/christmas_theme.ogg", "supertux-data/theme.ogg"),
+    ("supertux-data/cave.ogg", "supertux-data/cave_old.ogg"),
+    ("supertux-data/call_of_the_winding_path.ogg", "supertux-data/shallow-green.ogg"),
+    ("supertuxkart-data/farm.ogg", "supertuxkart-data/farm_f.ogg"),
+    ("warzone2100-music/menu_enhanced.opus", "warzone2100-music/menu.opus"),
+    ("naev-data/ambient2.ogg", "naev-data/ambient2_5.ogg"),
+    ("ufoai-music/Crystan-Geosphere04.ogg", "ufoai-music/Crystan-LooseGame.ogg"),
+    ("wesnoth-1.16-music/legends_of_the_north.ogg", "megaglest-data/romans.ogg"),
+    ("megaglest-data/wind.ogg", "megaglest-data/wind.ogg"),
 ]
 
 # The same piece under two names: finding the one for the other is no mistake

@@ -28,12 +28,15 @@ from lab.scores import Score
 LABELS_PER_SECOND = 5
 HELD_OUT = 9                            # every so many works
 BROKEN_FONT = "fluid-soundfont-gs"      # holds variations alone: in the place of most instruments plays another
+REPEATED = {17, 101, 664, 803}          # songs that POP909 has once more, before them (`lab.repeats`)
 SUNG = 50                               # rendition K, where it is sung, is take K + 50
 EXCERPT = (40.0, 70.0)                  # seconds at the score's own tempo that training hears of a work
 
 
 def split_of(work: int) -> str:
-    """`train`, `calibration` or `test`."""
+    """`train`, `calibration` or `test`; `repeated` is none of them."""
+    if work in REPEATED:
+        return "repeated"
     if work % HELD_OUT:
         return "train"
     return "calibration" if work // HELD_OUT % 2 else "test"
