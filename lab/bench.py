@@ -57,6 +57,7 @@ FUNCTIONS = {               # whose time is counted apart; what they call of eac
     "tonal alignment": ["songprint.tonal_align.align"],
     "other windows": ["songprint.versions.compare", "songprint.versions.suggested"],
     "second witness": ["songprint.encoders.landmarks.Scene.__init__", "songprint.encoders.landmarks.Scene.testimony"],
+    "third witness": ["songprint.matching.everywhere.Everywhere.__init__"],
     "rivals": ["songprint.matching.recordings._rivals"],
     "embeddings": ["songprint.level.Level.embeddings_of"],
     "catalogue": ["songprint.store.Store.refresh", "songprint.catalog.Catalog.recordings_with"],

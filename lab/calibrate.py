@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from lab import clips, corpus, judge
 from lab.judge import Question
 from songprint import align, confidence
 from songprint.encoders import WEIGHTS, Encoder, load_encoder
-from songprint.matching.recordings import Hypothesis, Query, hypotheses, windows_of
+from songprint.matching.recordings import Hypothesis, Query, everywhere, hypotheses, windows_of
 from songprint.store import Store
 from songprint.types import Kind, Tags
 
@@ -35,6 +36,8 @@ WITNESSES = {                           # what is left out to see what it is goo
     "hits, length, sameness, library": ("hits", "length", "sameness", "library"),
     "similarity": ("score", "score_length"),
 }
+THIRD = {"the rest of the library": ("everywhere", "clearly")}
+LINES = 3                               # answers of each clip that are kept
 LENGTHS = (1.0, 2.0, *clips.LENGTHS)    # seconds
 
 
@@ -53,27 +56,44 @@ def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder)
     return store, ids
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One clip, as it is judged without and with the peaks of the whole library, and what was found."""
+
+    plain: Question
+    everywhere: Question
+    found: list[Hypothesis]
+
+
 def ask(query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()
-        ) -> tuple[Question, list[Hypothesis]]:
+        ) -> Asked:
     """The three most likely lines of a clip's only window."""
     level = store.levels[Kind.RECORDING]
-    found = [h for window in windows_of(query) for h in hypotheses(query, level, window, leave_out)][:3]
-    return Question([h.features for h in found], [h.line.recording_id == truth for h in found], length), found
+    plain: list[Hypothesis] = []
+    wide: list[Hypothesis] = []
+    for window in windows_of(query):
+        found = hypotheses(query, level, window, leave_out)
+        plain += found
+        wide += everywhere(query, level, window, found, leave_out)
+    questions = [Question([h.features for h in found], [h.line.recording_id == truth for h in found], length)
+                 for found in (plain[:LINES], wide[:LINES])]
+    return Asked(*questions, wide)
 
 
-def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tuple[Question, Question | None]:
+def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tuple[Asked, Asked | None]:
     """The clip as it is, and as if its recording were not there.
 
     Other files in which the very same sound occurs are left out with it: naming those would be no mistake.
     """
-    known, found = ask(query, store, length, truth)
+    known = ask(query, store, length, truth)
+    found = known.found
     right = next((h.line for h in found if h.line.recording_id == truth), None)
     if right is None:
         return known, None
     rows = {h.line.recording_id: store.catalog.embeddings(Kind.RECORDING, h.line.recording_id).vectors for h in found}
     same = {h.line.recording_id for h in found
             if align.likeness(right, h.line, rows[truth], rows[h.line.recording_id]) > align.SAME}
-    return known, ask(query, store, length, leave_out={truth} | same)[0]
+    return known, ask(query, store, length, leave_out={truth} | same)
 
 
 def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
@@ -90,8 +110,8 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     def listen(samples: np.ndarray) -> Query:
         return Query.listen([samples], encoder)
 
-    known: list[Question] = []
-    unknown: list[Question] = []
+    known: list[Asked] = []
+    unknown: list[Asked] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, held in (("small", tracks), ("large", tracks + others)):
             store, ids = fill(Path(folder) / name, data, held, encoder)
@@ -103,9 +123,14 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
                 known.append(both[0])
                 unknown += [both[1]] if both[1] else []
             for _, samples in clips.nothings(rate, around, count=8, seed=12):
-                unknown.append(ask(listen(samples), store, 5.0)[0])
+                unknown.append(ask(listen(samples), store, 5.0))
             store.close()
-    return judge.fitted(known, unknown, confidence.FEATURES, WITNESSES, SHORTEST_FOR_THRESHOLD)
+    fitted = judge.fitted([one.plain for one in known], [one.plain for one in unknown], confidence.FEATURES,
+                          WITNESSES, SHORTEST_FOR_THRESHOLD)
+    print("laid everywhere in the library:")
+    wide = judge.fitted([one.everywhere for one in known], [one.everywhere for one in unknown],
+                        confidence.EVERYWHERE, WITNESSES | THIRD, SHORTEST_FOR_THRESHOLD)
+    return fitted | {"everywhere": wide}
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 Similarity alone is not evidence: a drum loop resembles every drum loop. So a line is judged by what it has
 beyond its best rival, by how long it holds, by how many segments of the clip came up with it unasked, and by
-what a second witness says, who knows the peaks of the spectrum (`encoders.landmarks`).
+what a second witness says, who knows the peaks of the spectrum (`encoders.landmarks`). Where these are not sure
+it is asked how much fewer peaks agree with the rest of the library (`matching.everywhere`).
 A logistic regression over these, fitted on music that no weight was trained on (`lab.calibrate`), gives the
 probability; the size of the library is one of its inputs. Its coefficients lie in the encoder's spec.
 """
@@ -19,6 +20,7 @@ from songprint.errors import EncoderError, SettingsError
 
 FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library",
             "prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged")
+EVERYWHERE = (*FEATURES, "everywhere", "clearly")       # of a clip that was laid everywhere in the library
 HIGHEST_CONTRAST = 12.0     # more says no more
 EVEN = 50.0
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
@@ -33,12 +35,14 @@ class Calibration:
     weights: tuple[float, ...]          # one per feature
     bias: float
     thresholds: dict[str, float]
+    everywhere: Calibration | None = None       # of clips that were laid everywhere in the library, if that is known
 
     @classmethod
     def from_spec(cls, values: dict) -> Calibration:
         if not values:
             raise EncoderError("this encoder has no calibration: run `python -m lab.calibrate` after its export")
-        return cls(tuple(values["features"]), tuple(values["weights"]), values["bias"], values["thresholds"])
+        return cls(tuple(values["features"]), tuple(values["weights"]), values["bias"], values["thresholds"],
+                   cls.from_spec(values["everywhere"]) if "everywhere" in values else None)
 
     def threshold(self, rate: float) -> float:
         """The confidence at which at most a share `rate` of the clips of unknown music is answered.

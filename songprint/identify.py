@@ -35,6 +35,8 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
     exact = store.levels[Kind.RECORDING]
     query = Query.listen(blocks, exact.encoder)
     thresholds = {kind: threshold_of(level, settings) for kind, level in store.levels.items()}
+    if recordings.looks_everywhere(query, exact):
+        thresholds[Kind.RECORDING] = threshold_of(exact, settings, everywhere=True)
     with ThreadPoolExecutor(1) as aside:
         tonal = aside.submit(tonal_embeddings, query, store)        # takes about as long as the search for recordings
         judged = recordings.judge(query, exact)
@@ -85,11 +87,12 @@ def covers_of(embeddings: Embeddings, store: Store, exact: list[Match]) -> list[
         same_recording(original, stored[match.recording.id]) for original in originals)]
 
 
-def threshold_of(level: Level, settings: Settings) -> float:
-    """The confidence from which a match of this kind is an answer."""
+def threshold_of(level: Level, settings: Settings, *, everywhere: bool = False) -> float:
+    """The confidence from which a match of this kind is an answer, of a clip that may be laid `everywhere` or not."""
     if settings.threshold is not None:
         return settings.threshold
-    return Calibration.from_spec(level.spec.calibration).threshold(settings.false_accepts)
+    calibration = Calibration.from_spec(level.spec.calibration)
+    return (calibration.everywhere if everywhere else calibration).threshold(settings.false_accepts)
 
 
 def incomplete(store: Store) -> Iterable[str]:

@@ -23,6 +23,7 @@ from songprint.address import MilvusAddress
 from songprint.catalog import AT_ONCE, Catalog, State
 from songprint.config import Settings
 from songprint.encoders import SHIPPED, Encoder, EncoderSpec
+from songprint.encoders.peaks import PeakIndex
 from songprint.errors import LibraryFull
 from songprint.index import Index, open_index, segment_ids
 from songprint.types import Embeddings, Kind, LevelStats
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 2.0          # seconds to wait while another process fills an index that is shared
 PATIENCE_AGAIN = 30.0   # seconds in which it is not waited for again
+PEAKS_OF = 200.0        # hours of a library of which all peaks are held in memory, 200 MB; of a larger one none
 
 
 class Level:
@@ -46,6 +48,8 @@ class Level:
         self._index: Index | None = None
         self._in_step_with: State | None = None
         self._impatient_until = 0.0
+        self._peaks = PeakIndex()
+        self._peaks_of: State | None = None         # the state that they are in step with
         self._lock = threading.RLock()
 
     @cached_property
@@ -71,6 +75,24 @@ class Level:
         if self._index is None:
             self.refresh(self.catalog.state())
         return self._index
+
+    @property
+    def has_peaks(self) -> bool:
+        """Whether the library is small enough for `peaks`."""
+        return len(self.index) * self.spec.hop <= 3600 * PEAKS_OF
+
+    @property
+    def peaks(self) -> PeakIndex:
+        """Where the peaks of all recordings lie, as of the last `refresh`; read when they are first asked for."""
+        with self._lock:
+            state = self._in_step_with or self.catalog.state()
+            if state != self._peaks_of:
+                searched, held = self.catalog.searched(self.kind).keys(), self._peaks.recording_ids
+                lacking = self.catalog.each_embeddings(self.kind, searched - held, as_stored=True)
+                self._peaks = self._peaks.changed(((recording_id, made.evidence) for recording_id, made in lacking),
+                                                  held - searched)
+                self._peaks_of = state
+            return self._peaks
 
     def refresh(self, state: State) -> None:
         """Bring the index into step with what this and other processes have added and removed."""

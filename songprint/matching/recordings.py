@@ -1,8 +1,9 @@
-"""The very same recording: encode, search, vote, verify, hear the second witness, judge."""
+"""The very same recording: encode, search, vote, verify, hear the second witness, judge; where that is not sure,
+look everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
@@ -10,12 +11,13 @@ from itertools import chain, pairwise
 import numpy as np
 
 from songprint import align, confidence
-from songprint.align import Line, Passage
+from songprint.align import Candidate, Line, Passage
 from songprint.confidence import Calibration
 from songprint.encoders import Encoder
 from songprint.encoders.landmarks import Scene, Testimony
 from songprint.index import NOTHING, split_ids
 from songprint.level import Level
+from songprint.matching.everywhere import HIGHEST_LEAD, Everywhere
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording
 
 Features = dict[str, float]
@@ -34,6 +36,7 @@ FEWEST_SEGMENTS = 2         # one segment alone is no evidence
 SHORTEST_STRETCH = 2.5      # seconds that a line must hold, or
 MUCH_WORSE = 0.85           # of the agreement of a line beyond doubt: with less another need not be looked at
 SHARE = 0.6                 # of a clip that is shorter than that needs
+SURE = 6.0                  # log-odds from which a clip is not laid everywhere in the library
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,9 @@ class Query:
         for start in range(0, len(self.samples), 10 * sample_rate):
             yield self.samples[start:start + 10 * sample_rate].astype(np.float32) / 32767
 
-    def scene(self, first: float, last: float, sample_rate: int) -> Scene:
-        """What the second witness sees of the seconds from `first` to `last`."""
-        part = self.samples[max(0, int(first * sample_rate)):int(last * sample_rate)]
-        return Scene(part.astype(np.float32) / 32767)
+    def between(self, first: float, last: float, sample_rate: int) -> np.ndarray:
+        """The samples from `first` to `last` seconds, float32."""
+        return self.samples[max(0, int(first * sample_rate)):int(last * sample_rate)].astype(np.float32) / 32767
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ def judge(query: Query, level: Level) -> list[Match]:
     windows = list(windows_of(query))
     found = [(hypothesis, calibration.logit(hypothesis.features))
              for window in windows for hypothesis in hypotheses(query, level, window)]
+    if windows and looks_everywhere(query, level) and max((logit for _, logit in found), default=-SURE) < SURE:
+        calibration = calibration.everywhere
+        found = [(hypothesis, calibration.logit(hypothesis.features)) for hypothesis
+                 in everywhere(query, level, windows[0], [hypothesis for hypothesis, _ in found])]
     found.sort(key=lambda pair: -pair[1])
     groups: list[list[tuple[Hypothesis, float]]] = []
     for hypothesis, logit in found:
@@ -115,6 +121,13 @@ def judge(query: Query, level: Level) -> list[Match]:
                for group in groups if group[0][0].line.recording_id in recordings]
     matches.sort(key=lambda match: -match.confidence)
     return matches
+
+
+def looks_everywhere(query: Query, level: Level) -> bool:
+    """Whether the clip is laid everywhere in the library when it is not surely recognised otherwise: one that is not
+    long, and a library that is not too large for it."""
+    return (query.duration <= LONGEST_WINDOW and level.has_peaks
+            and Calibration.from_spec(level.spec.calibration).everywhere is not None)
 
 
 def windows_of(query: Query) -> Iterator[np.ndarray]:
@@ -134,31 +147,71 @@ def hypotheses(query: Query, level: Level, window: np.ndarray, leave_out: Collec
 
     `leave_out` pretends that the library lacks some recordings.
     """
+    return from_neighbours(query, level, window, *_neighbours(query, level, window, leave_out), level.embeddings_of)
+
+
+def everywhere(query: Query, level: Level, window: np.ndarray, found: Sequence[Hypothesis],
+               leave_out: Collection[int] = ()) -> list[Hypothesis]:
+    """The same hypotheses after the clip was laid everywhere in the library, and what was found by that, best first.
+
+    Their features are those of `confidence.EVERYWHERE`.
+    """
+    times = query.times(window)
+    begin = max(0.0, float(times[0]))
+    changes = [(hypothesis.testimony.speed, hypothesis.testimony.pitch) for hypothesis in found
+               if hypothesis.testimony.plain]
+    view = Everywhere(query.between(begin, float(times[-1]) + level.spec.window, level.spec.sample_rate), begin,
+                      level.peaks, changes, leave_out)
+    also = view.candidates([hypothesis.line for hypothesis in found], float(times[0] + times[-1]) / 2)
+    if also:
+        found = from_neighbours(query, level, window, *_neighbours(query, level, window, leave_out),
+                                level.embeddings_of, also=also)
+    stored = level.embeddings_of({hypothesis.line.recording_id for hypothesis in found})
+    found = [hypothesis for hypothesis in found if hypothesis.line.recording_id in stored]      # not removed meanwhile
+    lines = {hypothesis.line.recording_id: hypothesis.line for hypothesis in found}
+    passages = {recording_id: Passage(line, stored[recording_id].vectors) for recording_id, line in lines.items()}
+
+    def same(line: Line) -> set[int]:
+        return {number for number, other in lines.items() if number != line.recording_id and align.same_sound(
+            line, other, passages[line.recording_id], passages[number])}
+
+    told = [replace(hypothesis, features=hypothesis.features | view.features(hypothesis.line, same(hypothesis.line)))
+            for hypothesis in found]
+    return sorted(told, key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony)
+                  - hypothesis.features["clearly"] / HIGHEST_LEAD)
+
+
+def _neighbours(query: Query, level: Level, window: np.ndarray, leave_out: Collection[int]
+                ) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and cosines (m, k) of the nearest segments of each segment of the window."""
     ids, cosines = level.index.search(query.embeddings.vectors[window], MANY if leave_out else NEIGHBOURS)
-    if leave_out:
-        ids, cosines = _without(leave_out, ids, cosines)
-    return from_neighbours(query, level, window, ids, cosines, level.embeddings_of)
+    return _without(leave_out, ids, cosines) if leave_out else (ids, cosines)
 
 
 def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndarray, cosines: np.ndarray,
                     embeddings_of: Callable[[Collection[int]], Mapping[int, Embeddings]], *, verified: int = VERIFIED,
-                    refined: int = REFINED, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None
-                    ) -> list[Hypothesis]:
+                    refined: int = REFINED, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None,
+                    also: Sequence[Candidate] = ()) -> list[Hypothesis]:
     """The same from the nearest segments `ids, cosines (m, k)` of each segment of the window.
 
     `embeddings_of` gives what is stored of recordings. `verified` is the number of candidates that are looked at, and
     `refined` that of lines that are looked at closely; a line of which the mean cosine is not `alike` is left out.
-    With `hopeful` the second witness is heard only of lines whose features without it are.
+    With `hopeful` the second witness is heard only of lines whose features without it are. What is `also` a candidate
+    is looked at closely whatever its neighbours say.
     """
     spec, hop = level.spec, query.embeddings.hop
     times, vectors = query.times(window), query.embeddings.vectors[window]
     candidates = align.vote(ids, cosines, times, spec.hop, most=verified)
-    references = embeddings_of({candidate.recording_id for candidate in candidates})
+    references = embeddings_of({candidate.recording_id for candidate in [*candidates, *also]})
     layout = align.Layout(times, spec.hop, spec.window)
-    lines = [align.verify(vectors, layout, references[candidate.recording_id], candidate)
-             for candidate in candidates if candidate.recording_id in references]     # not removed since the search
+
+    def verified_lines(those: Sequence[Candidate]) -> list[Line]:
+        lines = [align.verify(vectors, layout, references[candidate.recording_id], candidate)
+                 for candidate in those if candidate.recording_id in references]     # not removed since the search
+        return [line for line in lines if line]
+
     lines = [align.refine(line, vectors, layout, references[line.recording_id])
-             for line in _closest([line for line in lines if line], refined)]
+             for line in [*_closest(verified_lines(candidates), refined), *verified_lines(also)]]
     passages = [Passage(line, references[line.recording_id].vectors) for line in lines]
     # a recording that the search did not bring up is no more like a segment than the last one it did
     others = np.where(ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
@@ -176,7 +229,7 @@ def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndar
                            library_segments=len(level.index))
         if hopeful and not hopeful(features(line, Testimony())):
             continue
-        scene = scene or query.scene(begin, float(times[-1]) + spec.window, spec.sample_rate)
+        scene = scene or Scene(query.between(begin, float(times[-1]) + spec.window, spec.sample_rate))
         testimony = scene.testimony(references[line.recording_id].evidence, line.speed,
                                     line.speed * begin + line.offset).later(begin)
         said = features(line, testimony)
