@@ -51,8 +51,9 @@ def laid(store, samples, leave_out=()):
     exact = store.levels[Kind.RECORDING]
     query = Query.listen([samples], exact.encoder)
     window, = windows_of(query)
+    near = recordings.neighbours(query, exact, window, leave_out)
     return {hypothesis.line.recording_id: hypothesis for hypothesis in everywhere(
-        query, exact, window, hypotheses(query, exact, window, leave_out), leave_out)}
+        query, exact, window, near, hypotheses(query, exact, window, near), leave_out)}
 
 
 def cut(tune, start, seconds):
@@ -88,13 +89,13 @@ def test_the_same_sound_twice_in_the_library_is_no_rival_of_itself(band, tunes):
 
 def test_what_the_embeddings_miss_is_looked_at(band, tunes, monkeypatch):
     """As if the search had come up with one other recording alone."""
-    search = recordings._neighbours
+    search = recordings.neighbours
 
     def missing(query, exact, window, leave_out):
         return search(query, exact, window, {4})
 
     samples = noisy(cut(tunes[3], 12, 5), 5)
-    monkeypatch.setattr(recordings, "_neighbours", missing)
+    monkeypatch.setattr(recordings, "neighbours", missing)
     said = laid(band, samples)
     assert said[4].features["everywhere"] > 3
     assert said[4].line.offset == pytest.approx(12, abs=0.2)

@@ -148,7 +148,7 @@ class _Block:
                 break
             shifted = counts[MARGIN - frame:]
             for near in range(max(1, code - ALIKE), min(CODES, code + ALIKE + 1)):
-                # no frame is twice in a list, so this counts all of them, several times as fast as np.bincount
+                # several times as fast as np.bincount; two peaks of a code in one frame, if there are, count once
                 shifted[self.frames[self.edges[near]:self.edges[near + 1]]] += 1
         sums = counts.copy()
         sums[1:] += counts[:-1]

@@ -21,6 +21,7 @@ from songprint.matching.everywhere import HIGHEST_LEAD, Everywhere
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording
 
 Features = dict[str, float]
+Neighbours = tuple[np.ndarray, np.ndarray]     # ids and cosines (m, k), see `neighbours`
 
 NEIGHBOURS = 50             # nearest vectors looked at for each segment of the clip
 MANY = 400                  # looked at when some recordings are to be left out of them
@@ -102,12 +103,14 @@ def judge(query: Query, level: Level) -> list[Match]:
     """Every line of every window, lines that continue each other joined, most probable first."""
     calibration = Calibration.from_spec(level.spec.calibration)
     windows = list(windows_of(query))
+    near = [neighbours(query, level, window) for window in windows]
     found = [(hypothesis, calibration.logit(hypothesis.features))
-             for window in windows for hypothesis in hypotheses(query, level, window)]
+             for window, those in zip(windows, near, strict=True)
+             for hypothesis in hypotheses(query, level, window, those)]
     if windows and looks_everywhere(query, level) and max((logit for _, logit in found), default=-SURE) < SURE:
         calibration = calibration.everywhere
         found = [(hypothesis, calibration.logit(hypothesis.features)) for hypothesis
-                 in everywhere(query, level, windows[0], [hypothesis for hypothesis, _ in found])]
+                 in everywhere(query, level, windows[0], near[0], [hypothesis for hypothesis, _ in found])]
     found.sort(key=lambda pair: -pair[1])
     groups: list[list[tuple[Hypothesis, float]]] = []
     for hypothesis, logit in found:
@@ -141,16 +144,21 @@ def windows_of(query: Query) -> Iterator[np.ndarray]:
             yield window
 
 
-def hypotheses(query: Query, level: Level, window: np.ndarray, leave_out: Collection[int] = ()
-               ) -> list[Hypothesis]:
-    """The lines that segments `window (m,)` of the query suggest, one per recording, best first.
+def neighbours(query: Query, level: Level, window: np.ndarray, leave_out: Collection[int] = ()) -> Neighbours:
+    """Ids and cosines (m, k) of the nearest segments of each segment of the window.
 
     `leave_out` pretends that the library lacks some recordings.
     """
-    return from_neighbours(query, level, window, *_neighbours(query, level, window, leave_out), level.embeddings_of)
+    ids, cosines = level.index.search(query.embeddings.vectors[window], MANY if leave_out else NEIGHBOURS)
+    return _without(leave_out, ids, cosines) if leave_out else (ids, cosines)
 
 
-def everywhere(query: Query, level: Level, window: np.ndarray, found: Sequence[Hypothesis],
+def hypotheses(query: Query, level: Level, window: np.ndarray, near: Neighbours) -> list[Hypothesis]:
+    """The lines that segments `window (m,)` of the query suggest by their neighbours, one per recording, best first."""
+    return from_neighbours(query, level, window, *near, level.embeddings_of)
+
+
+def everywhere(query: Query, level: Level, window: np.ndarray, near: Neighbours, found: Sequence[Hypothesis],
                leave_out: Collection[int] = ()) -> list[Hypothesis]:
     """The same hypotheses after the clip was laid everywhere in the library, and what was found by that, best first.
 
@@ -164,8 +172,7 @@ def everywhere(query: Query, level: Level, window: np.ndarray, found: Sequence[H
                       level.peaks, changes, leave_out)
     also = view.candidates([hypothesis.line for hypothesis in found], float(times[0] + times[-1]) / 2)
     if also:
-        found = from_neighbours(query, level, window, *_neighbours(query, level, window, leave_out),
-                                level.embeddings_of, also=also)
+        found = from_neighbours(query, level, window, *near, level.embeddings_of, also=also)
     stored = level.embeddings_of({hypothesis.line.recording_id for hypothesis in found})
     found = [hypothesis for hypothesis in found if hypothesis.line.recording_id in stored]      # not removed meanwhile
     lines = {hypothesis.line.recording_id: hypothesis.line for hypothesis in found}
@@ -179,13 +186,6 @@ def everywhere(query: Query, level: Level, window: np.ndarray, found: Sequence[H
             for hypothesis in found]
     return sorted(told, key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony)
                   - hypothesis.features["clearly"] / HIGHEST_LEAD)
-
-
-def _neighbours(query: Query, level: Level, window: np.ndarray, leave_out: Collection[int]
-                ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and cosines (m, k) of the nearest segments of each segment of the window."""
-    ids, cosines = level.index.search(query.embeddings.vectors[window], MANY if leave_out else NEIGHBOURS)
-    return _without(leave_out, ids, cosines) if leave_out else (ids, cosines)
 
 
 def from_neighbours(query: Query, level: Level, window: np.ndarray, ids: np.ndarray, cosines: np.ndarray,
