@@ -31,6 +31,8 @@ class Answer:
     speed: float            # true: seconds of the recording in a second of the clip
     told_speed: float | None    # None unless right and the system tells
     elapsed: float          # seconds
+    track: str = ""         # name of the file that the clip is of; none: no music
+    named: str = ""         # of the file that was named
 
     @property
     def main(self) -> bool:

@@ -134,7 +134,8 @@ def ask_all(asks: dict[str, Ask], number: int, clip: clips.Clip, ids: dict[str, 
         if right and error > CLOSE and repeats(library, truth, clip.start, guess.start, clip.length):
             error = 0.0
         yield Answer(system, number, clip.condition, clip.length, truth is not None, right,
-                     guess.score if guess else 0.0, error, clip.speed, guess.speed if right else None, elapsed)
+                     guess.score if guess else 0.0, error, clip.speed, guess.speed if right else None, elapsed,
+                     Path(clip.track).name, Path(guess.track).name if guess else "")
 
 
 def repeats(library: Library, recording_id: int, start: float, reported: float, length: float) -> bool:

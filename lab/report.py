@@ -7,6 +7,7 @@ or between the lines of another such mark.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -247,10 +248,17 @@ def as_shipped(run: Run, ours: Sequence[Answer]) -> str:
         f"Songprint at the threshold that ships (confidence {run.threshold:g}):", "",
         f"- recall {kept.recall(known, run.threshold):.1f} %; wrong names for known clips: "
         f"{len(accepted) - len(right)} of {len(known)}",
-        f"- unknown music answered: {sum(a.score >= run.threshold for a in unknown)} of {len(unknown)} ({at_length})",
+        f"- unknown music answered: {sum(a.score >= run.threshold for a in unknown)} of {len(unknown)} ({at_length})"
+        f"{_as_whom(kept.accepted(unknown, run.threshold))}",
         f"- silence, tones, noise, speech answered: {', '.join(nothing) or 'none'}",
         f"- place within {CLOSE:g} s {_shown(kept.share(a.error <= CLOSE for a in right))} %, within {VERY_CLOSE:g} s "
         f"{_shown(kept.share(a.error <= VERY_CLOSE for a in right))} %"])
+
+
+def _as_whom(wrong: Sequence[Answer]) -> str:
+    """Which files were taken for which: it may be that they are not as unknown as they should be."""
+    pairs = Counter(f"{a.track} for {a.named}" for a in wrong if a.track)
+    return "".join(f"; {times} x {pair}" for pair, times in pairs.most_common())
 
 
 def by_length(ours: Sequence[Answer], threshold: float) -> str:

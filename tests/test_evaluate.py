@@ -138,6 +138,11 @@ def test_answers_come_back_from_their_file_as_they_were(tmp_path):
         kept.read(tmp_path / "other.jsonl")
 
 
+def test_unknown_music_that_got_a_name_is_told_by_file():
+    wrong = [replace(answer(99.0, known=False), track=track, named="old.ogg") for track in ("a.ogg", "b.ogg", "b.ogg")]
+    assert "; 2 x b.ogg for old.ogg; 1 x a.ogg for old.ogg\n" in report.text(a_run(), [*asked(), *wrong])
+
+
 def test_the_page_keeps_what_people_wrote(tmp_path):
     pytest.importorskip("matplotlib", reason="plots need matplotlib: make lab")
     page = tmp_path / "accuracy.md"
@@ -216,6 +221,9 @@ def test_a_small_evaluation_of_synthetic_music(tmp_path):
     assert max(a.score for a in nothing if a.condition in ("silence", "tone", "hum")) == 0
     assert [(a.clip, a.condition, a.known) for a in ours] == [(a.clip, a.condition, a.known) for a in theirs]
     assert any(a.right for a in theirs) and not all(a.right for a in theirs)
+    held, named = {path.name for path in paths[:4]}, {a.track for a in theirs if a.right}
+    assert {a.known for a in ours if a.track in held} == {True} and named == {a.named for a in theirs if a.right}
+    assert {a.track for a in ours if not a.known} == {path.name for path in paths[4:]} | {""}
     assert "| condition | Songprint | loudest first |" in report.text(run, answers)
 
 
