@@ -10,8 +10,10 @@ import toy
 from test_scan import Ear, silence
 
 import songprint
+from songprint.matching import cover_ear
+from songprint.matching.cover_ear import CoverEar, Guess, _Stretch
 from songprint.scan import Scanner
-from songprint.types import Kind
+from songprint.types import Interval, Kind, Section
 
 RATE = toy.SAMPLE_RATE
 
@@ -41,6 +43,35 @@ def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_p
     assert (segment.recording.title, segment.kind, segment.key_shift) == ("Tune 1", Kind.COVER, 3)
     assert segment.heard.start == pytest.approx(40, abs=5) and segment.heard.end == pytest.approx(130, abs=5)
     assert segment.reference.start == pytest.approx(0, abs=5) and segment.reference.end == pytest.approx(90, abs=5)
+
+
+def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_path):
+    seconds = 1.4 * cover_ear.LONGEST
+    with songprint.open(tmp_path / "library", create=True, encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
+        library.add([toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, seconds)) for seed in (1, 2)],
+                    workers=1)
+        file = toy.write(tmp_path / "programme.wav", np.concatenate([
+            silence(40), toy.tune(1, seconds, key=3, sound=2), silence(40)]))
+        [segment] = library.scan(file).segments
+    assert segment.recording.title == "Tune 1"
+    assert segment.heard.start == pytest.approx(40, abs=5) and segment.heard.end == pytest.approx(40 + seconds, abs=5)
+    assert segment.reference.end == pytest.approx(seconds, abs=5)
+
+
+def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
+    """A stretch is looked at further where the song may go on. Here it does once, and then another song begins."""
+    ear = CoverEar(library.store.levels[Kind.COVER])
+    said = {(100, 160): 5.0, (100, 190): 7.0, (100, 220): -2.0}
+
+    def ask(start, end, recordings=()):
+        section = Section(Interval(start + 20, end), Interval(0.0, end - start - 20))
+        return [Guess(1, Interval(start, end), (section,), 3, 1.0, said[start, end])]
+
+    monkeypatch.setattr(ear, "_ask", ask)
+    monkeypatch.setattr(ear, "_stretches", lambda exact, until: [
+        _Stretch(100, 160, Interval(0, 400), {1: 6.0})])
+    [guess] = ear._judged([], 400.0)
+    assert guess.heard == Interval(120, 190) and guess.logit == 6.0     # by the windows
 
 
 def test_a_recording_is_not_told_as_its_own_cover(library, tmp_path):

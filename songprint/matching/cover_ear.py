@@ -31,7 +31,8 @@ CANDIDATES = 16                 # recordings that a window is laid along
 GUESSES = 4                     # of a window that are followed,
 LEAST = -3.0                    # as far as they have such log-odds
 RIVALS = 6                      # recordings that a stretch is compared with: those guessed in it most often
-LONGEST = 300.0                 # seconds judged at once
+LONGEST = 300.0                 # seconds of a stretch that are judged at once
+SURE = 6.0                      # log-odds beyond doubt: of guesses that have them the longest counts
 MARGIN = 10.0                   # seconds around a stretch that are judged with it
 NEAR = 5.0                      # seconds: a song heard so near to an end of a stretch may go on there,
 FURTHER = 4                     # and is looked for there so often
@@ -111,7 +112,7 @@ class CoverEar:
         """
         judged = self._judged(exact, min(until, self.duration))
         chosen: list[Guess] = []
-        for guess in sorted(judged, key=lambda guess: -guess.logit):
+        for guess in sorted(judged, key=lambda guess: (-min(guess.logit, SURE), -guess.heard.duration)):
             if _share(guess.heard, [other.heard for other in chosen]) < 0.5:
                 chosen.append(guess)
         recordings = self.level.catalog.recordings_with({guess.recording_id for guess in chosen})
@@ -124,24 +125,37 @@ class CoverEar:
         return max(0.0, min([until - WINDOW, *going_on]))
 
     def _judged(self, exact: Sequence[Segment], until: float) -> list[Guess]:
-        """Each stretch as a whole; further, as long as the song is heard up to an end of it."""
+        """Each stretch as a whole, or in parts where it is long."""
         found = []
         for stretch in self._stretches(exact, until):
-            start, end, free = stretch.start, stretch.end, stretch.free
-            best: Guess | None = None
-            for _ in range(FURTHER):
-                guesses = self._ask(start, min(end, start + LONGEST), tuple(stretch.support))
-                if not guesses:
-                    break
-                best = guesses[0]
-                wider = (max(free.start, start - EVERY) if best.heard.start - start < NEAR else start,
-                         min(free.end, end + EVERY) if end - best.heard.end < NEAR else end)
-                if best.logit < LEAST or wider == (start, end):
-                    break
-                start, end = wider
-            if best:
-                found.append(replace(best, logit=min(best.logit, stretch.support[best.recording_id])))
+            edges = np.linspace(stretch.start, stretch.end, int(np.ceil((stretch.end - stretch.start) / LONGEST)) + 1)
+            parts = [self._heard_best(Interval(max(stretch.start, start), min(stretch.end, end)), stretch)
+                     for start, end in pairwise(edges.tolist())]
+            found += [replace(guess, logit=min(guess.logit, stretch.support[guess.recording_id]))
+                      for guess in _joined(part for part in parts if part)]
         return found
+
+    def _heard_best(self, part: Interval, stretch: _Stretch) -> Guess | None:
+        """What is heard in a part of a stretch; from the ends of the stretch on further, as long as the song goes on.
+
+        Where it does not, less speaks for it with what follows than without.
+        """
+        start, end = part.start, part.end
+        best: Guess | None = None
+        for _ in range(FURTHER):
+            guesses = self._ask(start, end, tuple(stretch.support))
+            if not guesses or (best and guesses[0].logit < best.logit):
+                break
+            best = guesses[0]
+            wider = start, end
+            if part.start == stretch.start and best.heard.start - start < NEAR:
+                wider = max(stretch.free.start, start - EVERY), wider[1]
+            if part.end == stretch.end and end - best.heard.end < NEAR:
+                wider = wider[0], min(stretch.free.end, end + EVERY)
+            if best.logit < LEAST or wider == (start, end):
+                break
+            start, end = wider
+        return best
 
     def _stretches(self, exact: Sequence[Segment], until: float) -> list[_Stretch]:
         """Where a recording was guessed again and again."""
@@ -175,6 +189,20 @@ class CoverEar:
                        for version in found if version.claimable]
             self._asked[key] = sorted(guesses, key=lambda guess: -guess.logit)
         return self._asked[key]
+
+
+def _joined(guesses: Iterable[Guess]) -> list[Guess]:
+    """Guesses one after the other; those that follow each other and are of one recording in one key are one."""
+    found: list[Guess] = []
+    for guess in guesses:
+        last = found[-1] if found else None
+        if (last and (last.recording_id, last.key_shift) == (guess.recording_id, guess.key_shift)
+                and guess.heard.start - last.heard.end < EVERY):
+            found[-1] = replace(max(last, guess, key=lambda one: one.heard.duration), sections=last.sections
+                                + guess.sections, logit=max(last.logit, guess.logit))
+        else:
+            found.append(guess)
+    return found
 
 
 def _stretch(run: Sequence[Guess], free: Interval, guesses: Mapping[int, Sequence[Guess]]) -> _Stretch:
