@@ -2,10 +2,11 @@
 
     python -m lab.calibrate_covers --data data --tonal data/tonal
 
-Renditions of the calibration works, whole and in excerpts, are asked against two libraries: one rendition of each
-work among the calibration music, and the same with all real training music beside it. Each is also asked as if its
-work were not there, and so are the real tracks, speech and noise: whatever is then found is wrong. The cohort that
-ships is made here, too. The result is written into the encoder's spec.
+Renditions of the calibration works, whole, in excerpts and before or after another song, are asked against libraries
+of three sizes: one rendition of each work among the calibration music, the same with all real training music beside
+it, and the same in portions of a few songs. Each is also asked as if its work were not there, and so are the real
+tracks, speech and noise: whatever is then found is wrong. The cohort that ships is made here, too. The result is
+written into the encoder's spec.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,21 +34,24 @@ from songprint.level import heard_segments
 from songprint.types import Embeddings
 from songprint.versions import FEATURES, Cohort
 
-EXCERPTS = (20.0, 30.0, 60.0)           # seconds that are asked, and the whole
+EXCERPTS = (10.0, 14.0, 20.0, 30.0, 60.0)           # seconds that are asked, and the whole
+MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
+PART = (15.0, 45.0)                     # so long
+FEW = 6                                 # songs of a small library
 COHORT = 300                            # tracks
 COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
 COHORT_SECONDS = 45.0                   # so long
 COHORT_WINDOWS = 8                      # vectors kept of each track
 NOTHINGS = 40                           # clips of speech and of noise
 ABLATIONS = {
-    "alignment": ("log_alignment", "aligned", "density", "agreement", "crookedness", "key_lead", *versions.CLOSELY,
+    "alignment": ("log_alignment", "aligned", "density", "agreement", "log_crookedness", "key_lead", *versions.CLOSELY,
                   "consistent"),
-    "the embedding": ("log_embedding", "consistent"),
-    "the lead over rivals": ("log_lead",),
+    "the embedding": ("log_embedding", "log_embedding_lead", "consistent"),
+    "the lead over rivals": tuple(f"log_{name}" for name in versions.LEADS),
     "the lead of its key": ("key_lead",),
     "the lead of its order": ("order_lead",),
     "the tune and the lead of its place": ("tune", "place_lead"),
-    "length, entropy, library": ("length", "entropy", "library"),
+    "length, share, entropy, library": ("length", "share", "entropy", "library"),
 }
 
 
@@ -116,20 +121,31 @@ class Songs:
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}
 
-    def ask(self, query: Embeddings, work: str, cohort: Cohort, *, known: bool) -> Question:
-        """What is found, with the work in the library or left out."""
+    def ask(self, query: Embeddings, work: str, cohort: Cohort, absent: Collection[str]) -> Question:
+        """What is found of a work if some works are not there."""
         right = self.of(work)
         found = versions.find(query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids},
-                              cohort, leave_out=() if known else right)[:3]
+                              cohort, leave_out=set().union(*map(self.of, absent)))[:3]
         return Question([version.features for version in found], [version.recording_id in right for version in found],
                         len(query.evidence) / FRAMES_PER_SECOND)
 
 
 def excerpt(whole: Embeddings, seconds: float, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
     """So many seconds from somewhere in the middle."""
+    return embedded(_cut(whole, seconds, rng), encoder)
+
+
+def medley(whole: Embeddings, other: Embeddings, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
+    """A part of one song before or after one of another."""
+    seconds = rng.uniform(*PART)
+    parts = [_cut(whole, seconds, rng), _cut(other, MEDLEY - seconds, rng)]
+    return embedded(np.concatenate(parts if rng.random() < 0.5 else parts[::-1]), encoder)
+
+
+def _cut(whole: Embeddings, seconds: float, rng: np.random.Generator) -> np.ndarray:
     count = round(seconds * FRAMES_PER_SECOND)
     start = int(rng.integers(max(1, len(whole.evidence) - count)))
-    return embedded(whole.evidence[start:start + count], encoder)
+    return whole.evidence[start:start + count]
 
 
 def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
@@ -163,37 +179,57 @@ class Asked:
         cls.libraries, cls.cohort = libraries, cohort
 
 
-def ask(job: tuple[Embeddings, str, int, bool]) -> Question:
-    query, work, library, known = job
-    return Asked.libraries[library].ask(query, work, Asked.cohort, known=known)
+@dataclass(frozen=True)
+class Job:
+    """What a library is asked."""
+
+    query: Embeddings
+    work: str
+    library: int
+    absent: tuple[str, ...]         # works that it lacks
+
+    @property
+    def known(self) -> bool:
+        return self.work not in self.absent
+
+
+def ask(job: Job) -> Question:
+    return Asked.libraries[job.library].ask(job.query, job.work, Asked.cohort, job.absent)
 
 
 def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], others: dict[str, Embeddings],
               empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort) -> tuple[list[Question], list[Question]]:
-    """Known and unknown ones, against a small library and a large one."""
+    """Known and unknown ones, against libraries of some hundred, of many and of few songs."""
     rng = np.random.default_rng(5)
-    small = [Song(work, takes[0]) for work, takes in works.items()]
-    small += [Song(work_of(name), one) for name, one in real.items()]
-    libraries = (Songs(small), Songs(small + [Song(work_of(name), one) for name, one in others.items()]))
+    some = [Song(work, takes[0]) for work, takes in works.items()]
+    some += [Song(work_of(name), one) for name, one in real.items()]
+    portions = [[some[place] for place in places] for places in np.array_split(
+        rng.permutation(len(some)), int(np.ceil(len(some) / FEW)))]
+    libraries = tuple(map(Songs, (some, some + [Song(work_of(name), one) for name, one in others.items()], *portions)))
+    few = {song.work: number for number, portion in enumerate(portions, 2) for song in portion}
     jobs = []
-    for library in range(len(libraries)):
-        for work, takes in works.items():
-            for take in takes[1:]:
-                parts = [excerpt(take, seconds, encoder, rng) for seconds in EXCERPTS]
-                for query in ([take, *parts] if library else parts[:2]):        # whole songs once: they take long
-                    jobs += [(query, work, library, True), (query, work, library, False)]
-        for name, one in real.items():
-            for seconds in (180.0, float(rng.choice(EXCERPTS))):
-                jobs.append((excerpt(one, seconds, encoder, rng), work_of(name), library, False))
-        jobs += [(query, "", library, False) for query in empty]
+    for work, takes in works.items():
+        for take in takes[1:]:
+            other = str(rng.choice([name for name in works if name != work]))
+            ten, fourteen, *longer = (excerpt(take, seconds, encoder, rng) for seconds in EXCERPTS)
+            for library, queries in ((0, [ten, *longer[:2]]), (1, [ten, fourteen, *longer, take]),
+                                     (few[work], [ten, fourteen, *longer[1:]])):     # whole songs once: they take long
+                jobs += [Job(query, work, library, absent) for query in queries for absent in ((), (work,))]
+            mixed = medley(take, works[other][-1], encoder, rng)
+            jobs += [Job(mixed, work, library, (other, *absent)) for library in (0, 1) for absent in ((), (work,))]
+    for name, one in real.items():
+        for seconds in (180.0, EXCERPTS[0], float(rng.choice(EXCERPTS))):
+            query, work = excerpt(one, seconds, encoder, rng), work_of(name)
+            jobs += [Job(query, work, library, (work,)) for library in (0, 1, few[work])]
+    jobs += [Job(query, "", library, ("",)) for query in empty for library in (0, 1, 2)]
     answers = []
     with ProcessPoolExecutor(initializer=Asked.hold, initargs=(libraries, cohort)) as pool:
         for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
             answers.append(answer)
             if number % 100 == 0:
                 print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
-    known = [answer for answer, job in zip(answers, jobs, strict=True) if job[3]]
-    return known, [answer for answer, job in zip(answers, jobs, strict=True) if not job[3]]
+    known = [answer for answer, job in zip(answers, jobs, strict=True) if job.known]
+    return known, [answer for answer, job in zip(answers, jobs, strict=True) if not job.known]
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ CELLS = 6_000_000               # of the matrix at a time: 24 MB
 
 JUMP = 18.0                     # what it costs to go on elsewhere: a repeat, a cut, another order
 SHORTEST_SECTION = 6.0          # seconds: shorter ones are not told
+STRAIGHT = 30.0                 # seconds in which renditions keep their tempos
 
 
 @dataclass(frozen=True)
@@ -356,8 +357,14 @@ def _tempo(path: np.ndarray) -> float:
 
 
 def _crookedness(path: np.ndarray) -> float:
-    """Seconds by which a path strays from a straight line."""
+    """Seconds by which a path strays from straight lines, one for every STRAIGHT seconds of it: musicians drift."""
+    pieces = np.array_split(path, max(1, round((path[-1, 0] - path[0, 0]) * STEP / STRAIGHT)))
+    return float(np.sqrt(sum(_strays(piece) for piece in pieces) / len(path))) * STEP
+
+
+def _strays(path: np.ndarray) -> float:
+    """The sum of the squared distances of a path from a straight line."""
     i, j = path.T
     if len(path) < 3:
         return 0.0
-    return float(np.std(j - np.polyval(np.polyfit(i, j, 1), i)) * STEP)
+    return float(((j - np.polyval(np.polyfit(i, j, 1), i)) ** 2).sum())

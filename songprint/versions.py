@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,9 @@ FEWEST = 4                  # songs of a cohort without which there is nothing t
 USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
 USUAL_ALIGNMENT = (2.0, 0.6)
 
-UNBOUNDED = ("score", "lead", "embedding", "alignment")        # a judge weighs the logarithms of these
-FEATURES = (*(f"log_{name}" for name in UNBOUNDED), "aligned", "density", "agreement", "consistent", "crookedness",
+LEADS = ("lead", "embedding_lead", "alignment_lead")       # over rivals, by both comparisons and by each
+UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")     # a judge weighs the logarithms of these
+FEATURES = (*(f"log_{name}" for name in UNBOUNDED), "aligned", "share", "density", "agreement", "consistent",
             "key_lead", *CLOSELY, "length", "entropy", "library")
 
 
@@ -161,24 +163,36 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
         return []
     windows = _Windows(query.vectors[heard], [references[name] for name in names], cohort)
     ready = [Rendition.of(references[name].evidence) for name in names]
-    keys = np.full(len(names) + len(cohort.renditions), tonal_align.KEYS)
-    keys[np.argsort(-windows.scores, kind="stable")[:LIKELY]] = LIKELY_KEYS
-    alignments = tonal_align.align(query.evidence, [*ready, *cohort.renditions], keys)
-    heights = [_height(alignment) for alignment in alignments]
-    by_alignment = _normalised(heights[:len(names)], heights[len(names):], USUAL_ALIGNMENT)
-    scores = EMBEDDING * windows.scores + ALIGNMENT * by_alignment
+    alignments = tonal_align.align(query.evidence, [*ready, *cohort.renditions])
+    usual = [_height(alignment) for alignment in alignments[len(names):]]
+    del alignments[len(names):]
+
+    def compared() -> tuple[np.ndarray, np.ndarray]:
+        by_alignment = _normalised([_height(alignment) for alignment in alignments], usual, USUAL_ALIGNMENT)
+        return by_alignment, EMBEDDING * windows.scores + ALIGNMENT * by_alignment
+
+    likely = np.unique([np.argsort(-by, kind="stable")[:LIKELY] for by in (windows.scores, compared()[1])])
+    for number, alignment in zip(likely, tonal_align.align(
+            query.evidence, [ready[number] for number in likely], [LIKELY_KEYS] * len(likely)), strict=True):
+        alignments[number] = alignment
+    by_alignment, scores = compared()
     best = np.argsort(-scores, kind="stable")
-    leads = windows.leads(scores, best[:RIVALS])
+    crowd = windows.crowd[:len(usual)], _normalised(usual, usual, USUAL_ALIGNMENT)
+    strangers = (EMBEDDING * crowd[0] + ALIGNMENT * crowd[1], *crowd) if len(usual) else ([], [], [])
+    leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), strangers)
     closely = _closely(query.evidence, ready, alignments, best[:LIKELY])
     times = np.flatnonzero(heard) * query.hop
-    about = {"length": float(np.log(max(1.0, len(query.evidence) / FRAMES_PER_SECOND))),
-             "entropy": entropy(query.evidence), "library": float(np.log10(len(references) + 1))}
+    duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
+    about = {"length": float(np.log(duration)), "entropy": entropy(query.evidence),
+             "library": float(np.log10(len(references) + 1))}
     return [Version(names[number], alignments[number], about | _with_logarithms({
-        "score": float(scores[number]), "lead": float(leads[number]), "embedding": float(windows.scores[number]),
-        "alignment": float(by_alignment[number])}) | {
+        "score": float(scores[number]), "embedding": float(windows.scores[number]),
+        "alignment": float(by_alignment[number]), "crookedness": _said(alignments[number], "crookedness"),
+        **{name: float(those[number]) for name, those in zip(LEADS, leads, strict=True)}}) | {
         **closely.get(number, dict.fromkeys(CLOSELY, 0.0)),
         "consistent": windows.consistent(number, times, alignments[number]),
-        **_along(alignments[number]),
+        **{name: _said(alignments[number], name) for name in ("aligned", "density", "agreement", "key_lead")},
+        "share": _said(alignments[number], "aligned") / duration,
     }, float(scores[number])) for number in best]
 
 
@@ -227,9 +241,8 @@ def _closely(query: np.ndarray, references: Sequence[Rendition | None],
     return said
 
 
-def _along(alignment: TonalAlignment | None) -> dict[str, float]:
-    names = ("aligned", "density", "agreement", "crookedness", "key_lead")
-    return {name: alignment.features[name] if alignment else 0.0 for name in names}
+def _said(alignment: TonalAlignment | None, name: str) -> float:
+    return alignment.features[name] if alignment else 0.0
 
 
 class _Windows:
@@ -246,33 +259,44 @@ class _Windows:
         own = cohort.commonness(vectors)[:, None]
         self.similarity = vectors @ self.vectors.T - (own + self.common) / 2        # (m, windows of all references)
         self.raw = _better_half(np.maximum.reduceat(self.similarity, self.firsts, axis=1))
-        crowd = (_better_half(np.maximum.reduceat(vectors @ cohort.vectors.T - (own + cohort.common) / 2,
-                                                  cohort.firsts, axis=1)) if len(cohort.vectors) else [])
-        self.scores = _normalised(self.raw, crowd, USUAL_COSINE)
+        self.cohort = cohort
+        self.raw_crowd = (_better_half(np.maximum.reduceat(
+            vectors @ cohort.vectors.T - (own + cohort.common) / 2, cohort.firsts, axis=1))
+            if len(cohort.vectors) else np.zeros(0, np.float32))
+        self.scores, self.crowd = (_normalised(those, self.raw_crowd, USUAL_COSINE)
+                                   for those in (self.raw, self.raw_crowd))
 
     def of(self, number: int) -> slice:
         """The columns of one reference."""
         return slice(self.firsts[number], self.firsts[number] + len(self.rows[number]))
 
-    def leads(self, scores: np.ndarray, best: np.ndarray) -> np.ndarray:
-        """How far each of the `best` is above the best rival; 0 for the others.
+    def leads(self, best: np.ndarray, scores: Sequence[np.ndarray], strangers: Sequence[Sequence[float] | np.ndarray]
+              ) -> list[np.ndarray]:
+        """How far each of the `best` is above the best rival; 0 for the others; by each kind of `scores`.
 
-        Two references that are more like each other than either is like the query are renditions of one song,
-        and no rivals.
+        The songs of the cohort, of which the first have the scores `strangers`, are rivals as well: a small library
+        has few of its own. Two that are more like each other than either is like the query are renditions of one
+        song, and no rivals.
         """
-        leads = np.zeros(len(scores))
+        leads = [np.zeros(len(those)) for those in scores]
         for one in best:
-            rivals = [scores[other] for other in best if other != one
-                      and self._between(one, other) < max(self.raw[one], self.raw[other])]
-            leads[one] = scores[one] - max(rivals, default=0.0)
+            rivals = [other for other in best
+                      if other != one and self._between(one, other) < max(self.raw[one], self.raw[other])]
+            for lead, those, of_strangers in zip(leads, scores, strangers, strict=True):
+                strange = (of_strangers[song] for song in np.argsort(-np.asarray(of_strangers), kind="stable")
+                           if self._to_stranger(one, song) < max(self.raw[one], self.raw_crowd[song]))
+                lead[one] = those[one] - max([*those[rivals], *islice(strange, 1)], default=0.0)
         return leads
 
     def _between(self, one: int, other: int) -> float:
         """How similar two references are."""
         first, second = self.of(one), self.of(other)
-        similarity = self.vectors[first] @ self.vectors[second].T
-        similarity -= (self.common[first, None] + self.common[second]) / 2
-        return float(_better_half(similarity.max(axis=1, keepdims=True))[0])
+        return _alike(self.vectors[first], self.common[first], self.vectors[second], self.common[second])
+
+    def _to_stranger(self, one: int, song: int) -> float:
+        """How similar a reference and a song of the cohort are, of which few windows are kept."""
+        rows, columns = self.cohort.songs == song, self.of(one)
+        return _alike(self.cohort.vectors[rows], self.cohort.common[rows], self.vectors[columns], self.common[columns])
 
     def consistent(self, number: int, times: np.ndarray, alignment: TonalAlignment | None) -> float:
         """The share of the query's windows that are most similar to where the alignment lays them.
@@ -285,6 +309,12 @@ class _Windows:
         query, reference = alignment.path.T
         expected = np.interp(times + WINDOW / 2, query, reference) - WINDOW / 2
         return float((np.abs(nearest - expected) <= NEAR).mean())
+
+
+def _alike(one: np.ndarray, common: np.ndarray, other: np.ndarray, others_common: np.ndarray) -> float:
+    """How similar to windows (n, dim) those of another recording (m, dim) are, less how common they are (n,), (m,)."""
+    similarity = one @ other.T - (common[:, None] + others_common) / 2
+    return float(_better_half(similarity.max(axis=1, keepdims=True))[0])
 
 
 def _better_half(best: np.ndarray) -> np.ndarray:

@@ -96,6 +96,14 @@ def test_the_path_says_which_moment_is_which():
     assert np.abs(path[:, 1] - (16 + 1.25 * path[:, 0])).max() < 2
 
 
+def test_musicians_who_hurry_more_and_more_are_not_crooked(strangers):
+    song = tonal.Song(5)
+    slow, fast = song.frames(tempo=0.9, seed=1), song.frames(tempo=1.15, seed=1)
+    query = np.concatenate([slow[:len(slow) // 2], fast[len(fast) // 2:]])
+    *others, right = (one.features["crookedness"] for one in align(query, [*strangers, song.frames(seed=2)]) if one)
+    assert right < 0.4 and right < 0.5 * np.median(others)
+
+
 def test_parts_in_another_order_are_several_sections():
     song = tonal.Song(5)
     alignment = lay(song.frames(parts="BC", seed=1), song.frames(parts="CAAB", seed=2))

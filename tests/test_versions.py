@@ -102,6 +102,35 @@ def test_two_renditions_of_one_song_are_no_rivals(world, cohort):
     assert second.features["lead"] == pytest.approx(second.score - third.score)
 
 
+def test_who_is_alone_in_a_library_has_rivals_in_the_cohort(world, cohort):
+    (stranger,) = versions.compare(tonal.Song(50).rendition(), {3: world.stored[3]}, cohort)
+    (right,) = versions.compare(world.songs[3].rendition(seed=9), {3: world.stored[3]}, cohort)
+    assert stranger.features["lead"] < 1 and stranger.features["lead"] < stranger.score
+    assert 4 < right.features["lead"] < right.score
+
+
+def test_a_song_that_the_cohort_has_too_is_no_rival_of_itself(world, cohort):
+    also = Cohort.of([*(tonal.Song(seed).rendition(seed=seed) for seed in range(200, 220)),
+                      world.songs[3].rendition(seed=77)], seconds=40)
+    (found,) = versions.compare(world.songs[3].rendition(seed=9), {3: world.stored[3]}, also)
+    assert found.features["lead"] > 0.5 * found.score > 1
+
+
+def test_what_aligns_well_is_tried_in_more_keys_as_well(world, cohort, monkeypatch):
+    """Even if there are many whose windows are more similar."""
+    tried = []
+    align = versions.tonal_align.align
+    monkeypatch.setattr(versions.tonal_align, "align", lambda query, references, keys=None: (
+        tried.append((references, keys)) or align(query, references, keys)))
+    query = world.songs[3].rendition(seed=9)
+    mixed = Embeddings(np.roll(world.songs[4].rendition(seed=9).vectors, 1, axis=0)[:len(query)], tonal.HOP,
+                       "toy-cover", query.evidence)
+    found = versions.compare(mixed, world.stored, cohort)
+    [(references, keys)] = [(references, keys) for references, keys in tried if keys is not None]
+    assert set(keys) == {versions.LIKELY_KEYS} and versions.LIKELY < len(references) <= 2 * versions.LIKELY
+    assert {version.recording_id for version in found[:2]} == {3, 4}
+
+
 def test_less_than_eight_seconds_is_no_cover(world, cohort):
     song = world.songs[5]
     other = tonal.Song(77)

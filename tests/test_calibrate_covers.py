@@ -1,0 +1,53 @@
+"""What the judge of covers is asked while it learns."""
+
+import numpy as np
+import pytest
+import tonal
+
+from lab import calibrate_covers
+from lab.calibrate_covers import Song, Songs
+from songprint.encoders import WEIGHTS, load_encoder
+from songprint.encoders.tonal import FRAMES_PER_SECOND
+from songprint.versions import Cohort
+
+pytestmark = pytest.mark.skipif(not (WEIGHTS / "cover.onnx").exists(), reason="no weights yet")
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder("cover")
+
+
+@pytest.fixture(scope="module")
+def works(encoder):
+    """Two takes each of six songs."""
+    return {f"{seed:05d}": [calibrate_covers.embedded(tonal.Song(seed).frames(key=key, seed=key), encoder)
+                            for key in (0, 3)] for seed in range(6)}
+
+
+def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
+    one, other = works["00001"][1], works["00002"][1]
+    mixed = calibrate_covers.medley(one, other, encoder, random).evidence
+    assert len(mixed) == calibrate_covers.MEDLEY * FRAMES_PER_SECOND
+    theirs = {row.tobytes() for row in one.evidence}, {row.tobytes() for row in other.evidence}
+    shares = sorted(np.mean([row.tobytes() in those for row in mixed]) for those in theirs)
+    assert shares[0] > 0.2 and sum(shares) >= 1
+
+
+def test_a_work_that_is_absent_is_not_found(works):
+    songs = Songs([Song(work, takes[0]) for work, takes in works.items()])
+    query = works["00003"][1]
+    assert any(songs.ask(query, "00003", Cohort.none(), ()).right)
+    assert any(songs.ask(query, "00003", Cohort.none(), ("00004",)).right)
+    assert not any(songs.ask(query, "00003", Cohort.none(), ("00003",)).right)
+
+
+def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, encoder):
+    cohort = Cohort.of([calibrate_covers.embedded(tonal.Song(seed).frames(), encoder) for seed in range(50, 56)],
+                       seconds=30)
+    real = {"game/tune.ogg": works["00005"][0]}
+    held = {work: works[work] for work in ("00000", "00001")}
+    known, unknown = calibrate_covers.questions(held, real, {}, [], encoder, cohort)
+    assert len(unknown) == len(known) + 9                   # of the real one, which is never known
+    assert {10, 14, 20, 30, 60} < {round(question.length) for question in known}
+    assert any(any(question.right) for question in known) and not any(any(question.right) for question in unknown)
