@@ -128,9 +128,10 @@ class CoverEar:
         """Each stretch as a whole, or in parts where it is long."""
         found = []
         for stretch in self._stretches(exact, until):
-            edges = np.linspace(stretch.start, stretch.end, int(np.ceil((stretch.end - stretch.start) / LONGEST)) + 1)
-            parts = [self._heard_best(Interval(max(stretch.start, start), min(stretch.end, end)), stretch)
-                     for start, end in pairwise(edges.tolist())]
+            # counted from the start: while a song goes on, what was asked of it need not be asked again
+            more = np.arange(stretch.start + LONGEST, stretch.end - WINDOW, LONGEST).tolist()
+            parts = [self._heard_best(Interval(start, end), stretch)
+                     for start, end in pairwise([stretch.start, *more, stretch.end])]
             found += [replace(guess, logit=min(guess.logit, stretch.support[guess.recording_id]))
                       for guess in _joined(part for part in parts if part)]
         return found
