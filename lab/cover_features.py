@@ -21,7 +21,6 @@ from lab import copies
 from lab.corpus import SAMPLE_RATE, VERSIONS, Track, load_pcm, load_tracks
 from lab.processes import work_off
 from lab.render_covers import split_of
-from lab.train_tonal import disguised, shifted
 from songprint.encoders import WEIGHTS, tonal
 
 LONGEST = 150.0                         # seconds of a real track
@@ -68,6 +67,8 @@ def _real(job: tuple[Path, Track, int, Path]) -> float:
     if number < 2:
         found = frames(samples)
     else:
+        from lab.train_tonal import disguised, shifted  # with PyTorch, which nothing else here needs
+
         rng = np.random.default_rng([track.id, number])
         others = [other for other in load_tracks(data, "train") if other.path]
         other = load_pcm(data, others[rng.integers(len(others))])
