@@ -238,7 +238,7 @@ def false_accepts(run: Run, answers: Sequence[Answer]) -> str:
 
 def as_shipped(run: Run, ours: Sequence[Answer]) -> str:
     known, unknown = [a for a in ours if a.main and a.known], _unknown(ours)
-    accepted = [a for a in known if a.score >= run.threshold]
+    accepted, named = kept.accepted(known, run.threshold), kept.accepted(unknown, run.threshold)
     nothing = sorted({a.condition for a in ours if not a.length and a.score >= run.threshold})
     at_length = ", ".join(
         f"{length:g} s: {sum(a.score >= run.threshold for a in some)} of {len(some)}" for length in clips.LENGTHS
@@ -248,8 +248,7 @@ def as_shipped(run: Run, ours: Sequence[Answer]) -> str:
         f"Songprint at the threshold that ships (confidence {run.threshold:g}):", "",
         f"- recall {kept.recall(known, run.threshold):.1f} %; wrong names for known clips: "
         f"{len(accepted) - len(right)} of {len(known)}",
-        f"- unknown music answered: {sum(a.score >= run.threshold for a in unknown)} of {len(unknown)} ({at_length})"
-        f"{_as_whom(kept.accepted(unknown, run.threshold))}",
+        f"- unknown music answered: {len(named)} of {len(unknown)} ({at_length}){_as_whom(named)}",
         f"- silence, tones, noise, speech answered: {', '.join(nothing) or 'none'}",
         f"- place within {CLOSE:g} s {_shown(kept.share(a.error <= CLOSE for a in right))} %, within {VERY_CLOSE:g} s "
         f"{_shown(kept.share(a.error <= VERY_CLOSE for a in right))} %"])

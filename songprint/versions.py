@@ -169,7 +169,7 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
 
     def compared() -> tuple[np.ndarray, np.ndarray]:
         by_alignment = _normalised([_height(alignment) for alignment in alignments], usual, USUAL_ALIGNMENT)
-        return by_alignment, EMBEDDING * windows.scores + ALIGNMENT * by_alignment
+        return by_alignment, _both(windows.scores, by_alignment)
 
     likely = np.unique([np.argsort(-by, kind="stable")[:LIKELY] for by in (windows.scores, compared()[1])])
     for number, alignment in zip(likely, tonal_align.align(
@@ -178,8 +178,7 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     by_alignment, scores = compared()
     best = np.argsort(-scores, kind="stable")
     crowd = windows.crowd[:len(usual)], _normalised(usual, usual, USUAL_ALIGNMENT)
-    strangers = (EMBEDDING * crowd[0] + ALIGNMENT * crowd[1], *crowd) if len(usual) else ([], [], [])
-    leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), strangers)
+    leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*crowd), *crowd))
     closely = _closely(query.evidence, ready, alignments, best[:LIKELY])
     times = np.flatnonzero(heard) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
@@ -194,6 +193,11 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
         **{name: _said(alignments[number], name) for name in ("aligned", "density", "agreement", "key_lead")},
         "share": _said(alignments[number], "aligned") / duration,
     }, float(scores[number])) for number in best]
+
+
+def _both(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:
+    """The two comparisons as one score."""
+    return EMBEDDING * by_windows + ALIGNMENT * by_alignment
 
 
 def _with_logarithms(deviations: dict[str, float]) -> dict[str, float]:
@@ -270,7 +274,7 @@ class _Windows:
         """The columns of one reference."""
         return slice(self.firsts[number], self.firsts[number] + len(self.rows[number]))
 
-    def leads(self, best: np.ndarray, scores: Sequence[np.ndarray], strangers: Sequence[Sequence[float] | np.ndarray]
+    def leads(self, best: np.ndarray, scores: Sequence[np.ndarray], strangers: Sequence[np.ndarray]
               ) -> list[np.ndarray]:
         """How far each of the `best` is above the best rival; 0 for the others; by each kind of `scores`.
 
@@ -283,7 +287,7 @@ class _Windows:
             rivals = [other for other in best
                       if other != one and self._between(one, other) < max(self.raw[one], self.raw[other])]
             for lead, those, of_strangers in zip(leads, scores, strangers, strict=True):
-                strange = (of_strangers[song] for song in np.argsort(-np.asarray(of_strangers), kind="stable")
+                strange = (of_strangers[song] for song in np.argsort(-of_strangers, kind="stable")
                            if self._to_stranger(one, song) < max(self.raw[one], self.raw_crowd[song]))
                 lead[one] = those[one] - max([*those[rivals], *islice(strange, 1)], default=0.0)
         return leads

@@ -149,7 +149,7 @@ class _Block:
                 break
             shifted = counts[MARGIN - frame:]
             for near in range(max(1, code - ALIKE), min(CODES, code + ALIKE + 1)):
-                # several times as fast as np.bincount, and twice as fast as `+= 1` at these places
+                # several times as fast as np.bincount; three fifths of the time of `+= 1` at these places
                 np.add.at(shifted, self.frames[self.edges[near]:self.edges[near + 1]], ONE)
         sums = counts.copy()
         sums[1:] += counts[:-1]
