@@ -24,7 +24,9 @@ from lab import clips, corpus, judge
 from lab.judge import Question
 from songprint import align, confidence
 from songprint.encoders import WEIGHTS, Encoder, load_encoder
-from songprint.matching.recordings import Hypothesis, Query, everywhere, hypotheses, neighbours, windows_of
+from songprint.matching.lines import Hypothesis, Lines
+from songprint.matching.query import Query
+from songprint.matching.recordings import neighbours, windows_of
 from songprint.store import Store
 from songprint.types import Kind, Tags
 
@@ -72,10 +74,9 @@ def ask(query: Query, store: Store, length: float, truth: int | None = None, lea
     plain: list[Hypothesis] = []
     wide: list[Hypothesis] = []
     for window in windows_of(query):
-        near = neighbours(query, level, window, leave_out)
-        found = hypotheses(query, level, window, near)
-        plain += found
-        wide += everywhere(query, level, window, near, found, leave_out)
+        lines = Lines(query, level, window, neighbours(query, level, window, leave_out), level.embeddings_of)
+        plain += lines.hypotheses()
+        wide += lines.everywhere(leave_out)
     questions = [Question([h.features for h in found], [h.line.recording_id == truth for h in found], length)
                  for found in (plain[:LINES], wide[:LINES])]
     return Asked(*questions, wide)

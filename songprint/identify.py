@@ -14,7 +14,7 @@ from songprint.config import Settings
 from songprint.level import Level
 from songprint.matching import covers, recordings
 from songprint.matching.duplicates import same_recording
-from songprint.matching.recordings import Query
+from songprint.matching.query import Query
 from songprint.store import Store
 from songprint.threads import one_thread
 from songprint.types import Embeddings, Kind, Match, Report, songs_of

@@ -15,7 +15,9 @@ from songprint.errors import EncoderError
 from songprint.identify import identify, threshold_of
 from songprint.matching import recordings
 from songprint.matching.everywhere import FEWEST, SILENT, Everywhere
-from songprint.matching.recordings import Query, everywhere, hypotheses, windows_of
+from songprint.matching.lines import Lines
+from songprint.matching.query import Query
+from songprint.matching.recordings import windows_of
 from songprint.samples import at_rate
 from songprint.store import Store
 from songprint.types import Kind, Tags
@@ -52,8 +54,8 @@ def laid(store, samples, leave_out=()):
     query = Query.listen([samples], exact.encoder)
     window, = windows_of(query)
     near = recordings.neighbours(query, exact, window, leave_out)
-    return {hypothesis.line.recording_id: hypothesis for hypothesis in everywhere(
-        query, exact, window, near, hypotheses(query, exact, window, near), leave_out)}
+    lines = Lines(query, exact, window, near, exact.embeddings_of)
+    return {hypothesis.line.recording_id: hypothesis for hypothesis in lines.everywhere(leave_out)}
 
 
 def cut(tune, start, seconds):
@@ -103,10 +105,11 @@ def test_what_the_embeddings_miss_is_looked_at(band, tunes, monkeypatch):
 
 def test_too_few_peaks_say_nothing(band, tunes):
     exact = band.levels[Kind.RECORDING]
-    silent = Everywhere(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.peaks, [])
-    line = next(iter(laid(band, cut(tunes[3], 12, 5)).values())).line
-    assert silent.features(line, ()) == SILENT
-    assert silent.candidates([], 2.0) == []
+    silent = Everywhere(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.peaks)
+    found = next(iter(laid(band, cut(tunes[3], 12, 5)).values()))
+    landmarks = exact.embeddings_of([4])[4].evidence
+    assert silent.features(found.line, found.testimony, landmarks, ()) == SILENT
+    assert silent.candidates([]) == []
     assert FEWEST > 1
 
 
@@ -142,8 +145,8 @@ def test_something_long_is_not_laid_everywhere(band, tunes):
 def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     asked = []
-    monkeypatch.setattr(recordings, "everywhere", lambda *arguments, whole=everywhere: asked.append(1) or whole(
-        *arguments))
+    whole = Lines.everywhere
+    monkeypatch.setattr(Lines, "everywhere", lambda lines: asked.append(1) or whole(lines))
     report = identify([cut(tunes[3], 12, 5)], band)
     assert [match.recording.id for match in report.matches] == [4]
     assert not asked

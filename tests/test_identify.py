@@ -5,7 +5,8 @@ import pytest
 import toy
 
 import songprint
-from songprint.matching.recordings import Query, windows_of
+from songprint.matching.query import Query
+from songprint.matching.recordings import windows_of
 from songprint.types import Embeddings
 
 

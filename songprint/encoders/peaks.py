@@ -21,8 +21,8 @@ CODES = 256
 BLOCK = 1 << 20                     # frames that are counted at once, 9 hours: what a processor has at hand
 MARGIN = 800                        # frames between recordings, 25 s: clips may hang over
 SLACK = 5                           # frames that a place may be off
+EXACT = 2                           # what a peak counts that lies on one; off by a frame it counts half as much
 ONE = np.int16(1)
-ALIKE = 1                           # codes by which peaks may differ; frames by which they may, too
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Place:
 
     recording_id: int
     offset: float               # seconds
-    count: int                  # peaks of the clip that lie on one of the recording
+    count: float                # peaks of the clip that lie on one of the recording; off by a frame they are halves
 
 
 class Peaks:
@@ -47,7 +47,17 @@ class Peaks:
 
     def undone(self, speed: float, pitch: float) -> tuple[np.ndarray, np.ndarray]:
         """Frames and codes as they are in a recording that the clip plays at this speed and pitch."""
-        return np.rint(self.frames * speed).astype(np.intp), from_hertz(self.hertz / pitch).astype(np.intp)
+        return np.rint(self.frames * speed).astype(np.intp), from_hertz(self.hertz / pitch)
+
+    def on(self, landmarks: np.ndarray, speed: float = 1.0, pitch: float = 1.0, offset: float = 0.0) -> float:
+        """`Place.count` of one recording, given its landmarks (frames, SLOTS), near a place at a speed and pitch."""
+        if not len(landmarks):
+            return 0.0
+        frames, codes = self.undone(speed, pitch)
+        at = frames[:, None] + round(offset * RATE) + np.arange(-SLACK - 1, SLACK + 2)      # (peaks, places)
+        lies = (landmarks[at.clip(0, len(landmarks) - 1)] == codes[:, None, None]).any(axis=2)
+        counts = (lies & (at >= 0) & (at < len(landmarks))).sum(axis=0)
+        return float((EXACT * counts[1:-1] + counts[:-2] + counts[2:]).max()) / EXACT
 
 
 class PeakIndex:
@@ -77,9 +87,9 @@ class PeakIndex:
         growing = growing.with_more(waiting)
         return PeakIndex([*blocks, growing] if growing.starts else blocks)
 
-    def count(self, peaks: Peaks, speed: float = 1.0, pitch: float = 1.0) -> Counts:
-        """How many peaks of the clip lie on one of a recording, for every place, at one speed and pitch."""
-        frames, codes = peaks.undone(speed, pitch)
+    def count(self, peaks: Peaks) -> Counts:
+        """How many peaks of the clip lie on one of a recording, for every place, at unchanged speed and pitch."""
+        frames, codes = peaks.undone(1.0, 1.0)
         return Counts([(block.starts, block.ends, block.count(frames, codes)) for block in self._blocks])
 
 
@@ -88,14 +98,6 @@ class Counts:
 
     def __init__(self, blocks: list[tuple[Mapping[int, int], Mapping[int, int], np.ndarray]]):
         self._blocks = blocks
-
-    def at(self, recording_id: int, offset: float) -> int:
-        """The most near a place."""
-        for starts, _, counts in self._blocks:
-            if recording_id in starts:
-                place = starts[recording_id] + MARGIN + round(offset * RATE)
-                return int(counts[max(0, place - SLACK):max(0, place + SLACK + 1)].max(initial=0))
-        return 0
 
     def best(self, most: int, leave_out: Collection[int] = ()) -> list[Place]:
         """The best place of each of the `most` recordings that have most, best first."""
@@ -110,7 +112,7 @@ class Counts:
             for number in np.argsort(-highest, kind="stable")[:most]:
                 first, last = spans[number]
                 at = int(counts[first:last].argmax()) + first - MARGIN - starts[int(kept[number])]
-                places.append(Place(int(kept[number]), at / RATE, int(highest[number])))
+                places.append(Place(int(kept[number]), at / RATE, float(highest[number]) / EXACT))
         return sorted(places, key=lambda place: -place.count)[:most]
 
 
@@ -142,16 +144,18 @@ class _Block:
         return _Block(starts, ends, length, everything[np.argsort(code, kind="stable")], edges)
 
     def count(self, frames: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """(length + 2 * MARGIN,) int16: how many peaks agree if the clip begins at each frame less MARGIN."""
+        """(length + 2 * MARGIN,) int16: EXACT times `Place.count` if the clip begins at each frame less MARGIN.
+
+        Peaks must have the same code. Where they may differ by one, three times as many agree by chance: of 416 clips
+        in noise, rooms and calls the true place then has most for 89 % instead of 92, clearly so for 65 instead of 73.
+        """
         counts = np.zeros(self.length + 2 * MARGIN, np.int16)
         for frame, code in zip(frames.tolist(), codes.tolist(), strict=True):
             if frame > MARGIN:
                 break
-            shifted = counts[MARGIN - frame:]
-            for near in range(max(1, code - ALIKE), min(CODES, code + ALIKE + 1)):
-                # several times as fast as np.bincount; three fifths of the time of `+= 1` at these places
-                np.add.at(shifted, self.frames[self.edges[near]:self.edges[near + 1]], ONE)
-        sums = counts.copy()
+            # several times as fast as np.bincount; three fifths of the time of `+= 1` at these places
+            np.add.at(counts[MARGIN - frame:], self.frames[self.edges[code]:self.edges[code + 1]], ONE)
+        sums = EXACT * counts
         sums[1:] += counts[:-1]
         sums[:-1] += counts[1:]
         return sums

@@ -8,7 +8,7 @@ Along a course every vector can be asked how well it agrees, also where no windo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,7 +19,8 @@ from songprint.align import Candidate
 from songprint.confidence import Calibration
 from songprint.level import Level
 from songprint.matching import recordings
-from songprint.matching.recordings import Query
+from songprint.matching.lines import FEWEST_SEGMENTS, Lines, References
+from songprint.matching.query import Query
 from songprint.types import Embeddings
 
 HOP = 0.25              # seconds between the vectors of something long: half as dense as those of a clip
@@ -37,7 +38,6 @@ STRAIGHT = 0.15         # seconds off a straight line that are taken for the err
 CLOSELY, SELDOM = 0.6, 0.05     # mean cosine, and share of vectors below EVIDENT, of a song that simply goes on
 EVIDENT = 0.3           # cosine from which a vector speaks for a course
 
-References = Callable[[Collection[int]], Mapping[int, Embeddings]]
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,11 @@ def hits(window: Query, at: float, level: Level, calibration: Calibration, found
     `found` are the ids and cosines (m, k) of the segments nearest to each of its vectors.
     """
     rows = np.flatnonzero(window.embeddings.heard)
-    if len(rows) < recordings.FEWEST_SEGMENTS:
+    if len(rows) < FEWEST_SEGMENTS:
         return []
     hits = []
-    for hypothesis in recordings.from_neighbours(window, level, rows, found[0][rows], found[1][rows], references,
-                                                 verified=VERIFIED, refined=REFINED, alike=ALIKE,
-                                                 hopeful=lambda said: calibration.logit(said) > HOPELESS):
+    lines = Lines(window, level, rows, (found[0][rows], found[1][rows]), references, verified=VERIFIED, refined=REFINED)
+    for hypothesis in lines.hypotheses(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
         line, logit = hypothesis.line, calibration.logit(hypothesis.features)
         if logit < LEAST:
             continue
@@ -90,7 +89,7 @@ def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: 
     """
     reference = references([hit.recording_id]).get(hit.recording_id)
     rows = np.flatnonzero(window.heard)
-    if reference is None or len(rows) < len(window) // 2 or len(rows) < recordings.FEWEST_SEGMENTS:
+    if reference is None or len(rows) < len(window) // 2 or len(rows) < FEWEST_SEGMENTS:
         return None
     times, vectors = rows * window.hop, window.vectors[rows]
     layout = align.Layout(times, level.spec.hop, level.spec.window)

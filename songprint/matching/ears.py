@@ -11,7 +11,7 @@ from songprint.level import Level
 from songprint.matching import courses, presence
 from songprint.matching.courses import EVERY, HOP, NEIGHBOURS, WINDOW, Course, Hit
 from songprint.matching.presence import Stretch
-from songprint.matching.recordings import Query
+from songprint.matching.query import Query
 from songprint.matching.references import References
 from songprint.matching.trail import Trail
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
