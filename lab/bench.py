@@ -2,12 +2,13 @@
 
     python -m lab.bench                             # 1,000 recordings; tunes are synthesised to ask for
     python -m lab.bench --music DIR                 # adds DIR, and asks for clips of it
+    python -m lab.bench --unknown DIR               # asks for clips of that, too, of which the library has nothing
     python -m lab.bench --kinds recording           # without covers
 
 The library is filled up with recordings that were never audio: their embeddings walk over the sphere as those
 of music do, and random chords sound in their tonal frames. Clips are 10 and 30 s with pink noise at 5 dB, written
-as files, and asked for once before the clock starts. Stages are told apart in the same run, so their shares
-hold on a busy machine too; times do not.
+as files, and asked for once before the clock starts. Stages are told apart in the same run, by the processor time that
+they take, some of it at once: their shares hold on a busy machine too, times do not.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -54,11 +56,12 @@ FUNCTIONS = {               # whose time is counted apart; what they call of eac
     "refine": ["songprint.align.refine"],
     "tonal frames": ["songprint.encoders.tonal.frames"],
     "cover vectors": ["songprint.encoders.cover.CoverEncoder.embed"],
-    "tonal alignment": ["songprint.tonal_align.align"],
-    "other windows": ["songprint.versions.compare", "songprint.versions.suggested"],
+    "tonal alignment": ["songprint.tonal_align.Comparison.lay"],
+    "cover windows": ["songprint.versions.suggested", "songprint.versions._Windows.__init__",
+                      "songprint.versions._Windows.leads"],
     "second witness": ["songprint.encoders.landmarks.Scene.__init__", "songprint.encoders.landmarks.Scene.testimony"],
     "third witness": ["songprint.matching.everywhere.Everywhere.__init__"],
-    "rivals": ["songprint.matching.recordings._rivals"],
+    "rivals": ["songprint.matching.lines.Lines._rivals"],
     "embeddings": ["songprint.level.Level.embeddings_of"],
     "catalogue": ["songprint.store.Store.refresh", "songprint.catalog.Catalog.recordings_with"],
 }
@@ -69,16 +72,17 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=1000, help="recordings in the library (default: 1000)")
     parser.add_argument("--clips", type=int, default=40, help="clips asked for (default: 40)")
     parser.add_argument("--music", type=Path, metavar="DIR", help="music to add and to ask for")
+    parser.add_argument("--unknown", type=Path, metavar="DIR", help="music to ask for that is not added")
     parser.add_argument("--workers", type=int, help="processes that add (default: one for each core)")
     parser.add_argument("--kinds", default="recording,cover", help="of matches (default: recording,cover)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench(Path(folder), options.tracks, options.clips, options.music, options.workers,
-              Settings(kinds=tuple(options.kinds.split(","))))
+              Settings(kinds=tuple(options.kinds.split(","))), options.unknown)
 
 
 def bench(work: Path, tracks: int, clips: int, music: Path | None, workers: int | None = None,
-          settings: Settings | None = None) -> None:
+          settings: Settings | None = None, unknown: Path | None = None) -> None:
     """Measure everything and print it."""
     tell("import songprint", f"{import_milliseconds():.0f} ms")
     if music is None:
@@ -93,7 +97,11 @@ def bench(work: Path, tracks: int, clips: int, music: Path | None, workers: int 
     measure_storage(work / "library", settings)
     for seconds in CLIP_SECONDS:
         files = list(write_clips(work / f"clips-{seconds:.0f}", sources, clips, seconds))
-        measure_identifying(work / "library", files, seconds, settings)
+        measure_identifying(work / "library", files, f"identifying {seconds:.0f} s", settings)
+        if unknown:
+            strange = [str(path) for path in sorted(unknown.rglob("*")) if audio.is_probably_audio(path)]
+            files = list(write_clips(work / f"unknown-{seconds:.0f}", strange, clips, seconds))
+            measure_identifying(work / "library", files, f"unknown music, {seconds:.0f} s", settings)
     tell("peak memory of this process", f"{peak_megabytes():.0f} MB")
 
 
@@ -130,28 +138,28 @@ def measure_storage(folder: Path, settings: Settings) -> None:
                     f" {stats.duration / 3600:.0f} hours; {numbers / size:.0%} of it embeddings)")
 
 
-def measure_identifying(folder: Path, files: list[tuple[Path, str]], clip_seconds: float, settings: Settings) -> None:
+def measure_identifying(folder: Path, files: list[tuple[Path, str]], what: str, settings: Settings) -> None:
     with songprint.open(folder, settings=settings) as library:
         began = time.perf_counter()
         library.identify(files[0][0])
         tell("first clip after opening", f"{1000 * (time.perf_counter() - began):.0f} ms")
         for path, _ in files:
             library.identify(path)
-        times, right = [], 0
+        times, right, answered = [], 0, 0
         for path, source in files:
             began = time.perf_counter()
-            report = library.identify(path, top=1)
+            report = library.identify(path)
             times.append(1000 * (time.perf_counter() - began))
-            named = [*report.matches, *report.candidates][:1]
-            right += bool(named) and named[0].recording.source == source
+            right += source in [match.recording.source for match in report.matches[:1]]
+            answered += bool(report.matches)
         p50, p95 = np.quantile(times, [0.5, 0.95])
-        tell(f"identifying {clip_seconds:.0f} s", f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips,"
-             f" {len(library)} recordings, {right} named right)")
+        tell(what, f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips, {len(library)} recordings,"
+             f" {right} named right, {answered - right} wrong)")
         with stages() as spent:
-            began = time.perf_counter()
+            began = time.process_time()
             for path, _ in files:
                 library.identify(path)
-            whole = time.perf_counter() - began
+            whole = time.process_time() - began
     spent["the rest"] = whole - sum(spent.values())
     for stage, seconds in spent.items():
         tell(f"  {stage}", f"{1000 * seconds / len(files):.1f} ms ({seconds / whole:.0%})")
@@ -227,20 +235,21 @@ def write_clips(folder: Path, sources: list[str], count: int, seconds: float) ->
 
 @contextmanager
 def stages() -> Iterator[dict[str, float]]:
-    """Seconds that pass in each stage while this is open. A function that is no longer there counts as rest."""
+    """Seconds of processor time of each stage while this is open. A function that is no longer there counts as rest."""
     spent: dict[str, float] = dict.fromkeys(FUNCTIONS, 0.0)
-    within: list[float] = []            # for each function running now: what others spent inside it
+    running = threading.local()         # in each thread, for each function running now: what others spent inside it
     undo = []
 
     def timed(function: Callable, stage: str) -> Callable:
         def run(*args: object, **kwargs: object) -> object:
+            within = running.__dict__.setdefault("within", [])
             within.append(0.0)
-            began = time.perf_counter()
+            began = time.thread_time()
             try:
                 result = function(*args, **kwargs)
                 return list(result) if isinstance(result, Generator) else result
             finally:
-                passed = time.perf_counter() - began
+                passed = time.thread_time() - began
                 spent[stage] += passed - within.pop()
                 if within:
                     within[-1] += passed

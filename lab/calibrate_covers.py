@@ -17,6 +17,7 @@ import sys
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from songprint.versions import FEATURES, Cohort
 EXCERPTS = (10.0, 14.0, 20.0, 30.0, 60.0)           # seconds that are asked, and the whole
 MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
 PART = (15.0, 45.0)                     # so long
+ANSWERS = 3                             # that are judged
 FEW = 6                                 # songs of a small library
 COHORT = 300                            # tracks
 COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
@@ -124,8 +126,9 @@ class Songs:
     def ask(self, query: Embeddings, work: str, cohort: Cohort, absent: Collection[str]) -> Question:
         """What is found of a work if some works are not there."""
         right = self.of(work)
-        found = versions.find(query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids},
-                              cohort, leave_out=set().union(*map(self.of, absent)))[:3]
+        found = list(islice(versions.find(
+            query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids}, cohort,
+            leave_out=set().union(*map(self.of, absent))), ANSWERS))
         return Question([version.features for version in found], [version.recording_id in right for version in found],
                         len(query.evidence) / FRAMES_PER_SECOND)
 

@@ -23,6 +23,7 @@ from lab import scores
 from lab.scores import Score
 from songprint import tonal_align
 from songprint.encoders import load_encoder
+from songprint.tonal_rows import Rendition
 from songprint.types import Embeddings
 
 TURN = 10               # intervals in a row by which tunes are compared,
@@ -60,7 +61,7 @@ def same_pieces(tracks: Sequence[Embeddings]) -> list[tuple[float, int, int]]:
     vectors = [track.vectors.astype(np.float32) - middle for track in tracks]
     for each in vectors:
         each /= np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-6)
-    ready = [tonal_align.Rendition.of(track.evidence) for track in tracks]
+    ready = [Rendition.of(track.evidence) for track in tracks]
     found: dict[tuple[int, int], float] = {}
     for one, own in enumerate(vectors):
         alike = np.array([np.median((own @ each.T).max(axis=1)) for each in vectors])

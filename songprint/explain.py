@@ -12,7 +12,8 @@ from songprint.encoders.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.errors import AudioError, MissingExtra, SongprintError
 from songprint.renditions import cover_level, stored
 from songprint.store import Store
-from songprint.tonal_align import STEP, TonalAlignment
+from songprint.tonal_align import TonalAlignment
+from songprint.tonal_rows import SHORTEST, STEP
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,14 @@ class Explanation:
     @classmethod
     def of(cls, query: str, query_frames: np.ndarray, reference: str, reference_frames: np.ndarray) -> Explanation:
         """Lay tonal frames along others, in every key."""
-        [alignment] = tonal_align.align(query_frames, [reference_frames], [PITCH_CLASSES])
+        [alignment] = tonal_align.align(query_frames, [reference_frames], PITCH_CLASSES)
         return cls(query, reference, query_frames, reference_frames, alignment)
 
     def similarity(self) -> np.ndarray:
         """(n, m) how alike the moments of both are, STEP seconds apart; AudioError where there is too little."""
-        shortest = tonal_align.SHORTEST
         for name, frames in ((self.query, self.query_frames), (self.reference, self.reference_frames)):
-            if len(frames) < shortest * FRAMES_PER_SECOND or not frames.any():
-                raise AudioError(f"{name} is too short to be compared, or silent: {shortest:g} s are needed")
+            if len(frames) < SHORTEST * FRAMES_PER_SECOND or not frames.any():
+                raise AudioError(f"{name} is too short to be compared, or silent: {SHORTEST:g} s are needed")
         key = self.alignment.key_shift if self.alignment else 0
         return tonal_align.similarity(self.query_frames, self.reference_frames, key)
 

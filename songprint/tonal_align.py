@@ -17,25 +17,19 @@ from functools import cached_property
 
 import numpy as np
 
-from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
+from songprint.encoders.tonal import PITCH_CLASSES
+from songprint.tonal_rows import CONTEXT, STEP, Rendition, likely_keys
 from songprint.types import Interval, Section
 
-POOLED = 2                      # frames are averaged in pairs
-STEP = POOLED / FRAMES_PER_SECOND               # seconds between rows of a rendition: 0.4
-WEIGHTS = np.array([1.0, 0.3, 0.7, 1.0], np.float32)    # of harmony, bass, melody and all notes
 MELODY, NOTES = 2, 3
 ELSEWHERE = np.concatenate([np.arange(-150, -7), np.arange(8, 151)])    # rows: 3.2 s to a minute
-FAINTEST = 0.15                 # length of a row below which it is not made longer
-CONTEXT = 7                     # rows that make a moment: 2.8 s. Rendered covers like 2 s, real ones 4 (Serrà et al.)
-SHORTEST = 8.0                  # seconds: less is not aligned
 KEYS = 2                        # transpositions of each reference that are tried, the most likely ones
-BROAD = 4                       # rows in one, and such rows in a moment, by which the key is told: 1.6 s, 6.4 s
 
 FLAT = np.float32(1e-3)         # standard deviation below which a row or column has nothing that stands out
 STANDS_OUT = 1.3                # standard deviations from which a cell speaks for an alignment
 MOST, GAP = 1.0, 0.5            # what one cell can add, and cost
 NEVER = np.float32(-1e9)        # keeps references apart, and paths out of rows that are taken
-CELLS = 6_000_000               # of the matrix at a time: 24 MB
+CELLS = 500_000                 # of the matrix at a time: 2 MB, which a processor has at hand
 
 JUMP = 18.0                     # what it costs to go on elsewhere: a repeat, a cut, another order
 SHORTEST_SECTION = 6.0          # seconds: shorter ones are not told
@@ -54,32 +48,21 @@ class TonalAlignment:
     features: dict[str, float] = field(default_factory=dict)
 
 
-def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None], keys: Sequence[int] | None = None
+def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None], keys: int = KEYS
           ) -> list[TonalAlignment | None]:
     """Lay tonal frames `query (n, 48) uint8` along each of the references, frames too or made ready already.
 
-    `keys` says in how many transpositions each is tried, the most likely ones first; KEYS if it is not given.
+    Each is tried in so many transpositions, the most likely ones.
     None for a reference that is too short or silent, or has nothing in common with the query; all None if
     the query is too short or silent.
 
     >>> align(np.zeros((100, 48), np.uint8), [np.zeros((200, 48), np.uint8)])
     [None]
     """
-    found: list[TonalAlignment | None] = [None] * len(references)
-    rendition = Rendition.of(query)
-    if rendition is None:
-        return found
-    best: dict[int, _Fit] = {}
-    others: dict[int, float] = {}
     ready = [Rendition.of(frames) if isinstance(frames, np.ndarray) else frames for frames in references]
-    for fit in _fits(rendition, ready, [KEYS] * len(ready) if keys is None else keys):
-        known = best.setdefault(fit.number, fit)
-        if known is not fit:
-            best[fit.number], less = (fit, known) if fit.total > known.total else (known, fit)
-            others[fit.number] = max(others.get(fit.number, 0.0), less.total)
-    for number, fit in best.items():
-        found[number] = fit.alignment(others.get(number, fit.total))
-    return found
+    comparison = Comparison(Rendition.of(query), ready)
+    comparison.lay(range(len(ready)), keys)
+    return [comparison.alignment(number) for number in range(len(ready))]
 
 
 def similarity(query: np.ndarray, reference: np.ndarray, key: int) -> np.ndarray:
@@ -109,63 +92,6 @@ def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlign
     return {"tune": float(melody[i, j].mean()), "place_lead": float(notes[i, j].mean()) - elsewhere}
 
 
-class Rendition:
-    """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds."""
-
-    def __init__(self, rows: np.ndarray):
-        self.rows = rows                                    # (n, 4, 12)
-
-    @classmethod
-    def of(cls, frames: np.ndarray) -> Rendition | None:
-        """None if there is less than SHORTEST, or nothing sounds."""
-        count = len(frames) // POOLED
-        if count * STEP < SHORTEST or not frames.any():
-            return None
-        rows = frames[:count * POOLED].reshape(count, POOLED, CHANNELS, PITCH_CLASSES)
-        rows = np.sqrt(rows.mean(axis=1, dtype=np.float32) / 255)
-        rows /= np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), FAINTEST)
-        return cls(rows * np.sqrt(WEIGHTS)[:, None])
-
-    @property
-    def moments(self) -> int:
-        return len(self.rows) - CONTEXT + 1
-
-    def raised(self, key: int) -> np.ndarray:
-        """(n, 48) the rows `key` semitones higher."""
-        return np.roll(self.rows, key, axis=2).reshape(-1, COLUMNS)
-
-    def channel(self, number: int, key: int) -> np.ndarray:
-        """(n, 12) one of the channels, `key` semitones higher."""
-        return np.roll(self.rows[:, number], key, axis=1)
-
-    @cached_property
-    def broad(self) -> np.ndarray:
-        """(m, 4, 4, 12) moments of BROAD * BROAD rows, of unit length: a coarse picture."""
-        count = len(self.rows) // BROAD
-        rows = self.rows[:count * BROAD].reshape(count, BROAD, CHANNELS, PITCH_CLASSES).mean(axis=1)
-        rows -= rows.mean(axis=2, keepdims=True)
-        moments = np.stack([rows[at:count - BROAD + 1 + at] for at in range(BROAD)], axis=1)
-        length = np.sqrt(np.einsum("nbcp,nbcp->n", moments, moments))
-        return moments / np.maximum(length, FAINTEST)[:, None, None, None]
-
-
-def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray:
-    """(references, 12) by how many semitones to raise each for it to sound like the query, the most likely first.
-
-    In the right key every moment of the query has one in the reference that is like it; what the moments of
-    the query have in common does not count.
-    """
-    moments = query.broad - query.broad.mean(axis=0)
-    # raising the reference is lowering the query
-    lowered = np.concatenate([np.roll(moments, -key, axis=3) for key in range(PITCH_CLASSES)])
-    lowered = lowered.reshape(len(lowered), -1)
-    fit = np.empty((PITCH_CLASSES, len(references)), np.float32)
-    for number, reference in enumerate(references):
-        similarity = reference.broad.reshape(-1, lowered.shape[1]) @ lowered.T        # (moments, 12 * moments)
-        fit[:, number] = similarity.max(axis=0).reshape(PITCH_CLASSES, -1).mean(axis=1)
-    return np.argsort(-fit, axis=0, kind="stable").T
-
-
 @dataclass(frozen=True)
 class _Place:
     """A reference in one key, and where its columns begin in the matrix."""
@@ -176,70 +102,103 @@ class _Place:
     first: int
 
     @property
-    def columns(self) -> slice:
-        return slice(self.first, self.first + self.reference.moments)
+    def last(self) -> int:
+        """Where its moments end."""
+        return self.first + self.reference.moments
 
     @property
     def end(self) -> int:
+        """Where its rows end."""
         return self.first + len(self.reference.rows)
 
 
 @dataclass(frozen=True)
-class _Fit:
+class _Laid:
     """The best path through one reference in one key."""
 
-    number: int
     key: int
-    total: float
-    evidence: np.ndarray        # (n, m)
-    totals: np.ndarray          # (n, m)
+    total: float                # evidence along it
+    pieces: tuple[np.ndarray, ...]      # (k, 2) cells between its jumps
+    said: np.ndarray            # (cells,) the evidence of each
 
-    def alignment(self, other: float) -> TonalAlignment | None:
-        """None where not one stretch agrees for SHORTEST_SECTION. `other` is the total in the next best key."""
-        pieces = _trace(self.totals)
-        sections = tuple(section for piece in pieces
-                         if (section := _section(piece)).query.duration >= SHORTEST_SECTION)
-        if not sections:
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """The pieces that are long enough to be told."""
+        sections = (_section(piece) for piece in self.pieces)
+        return tuple(section for section in sections if section.query.duration >= SHORTEST_SECTION)
+
+
+class Comparison:
+    """A query beside references, along which it is laid in more and more keys."""
+
+    def __init__(self, query: Rendition | None, references: Sequence[Rendition | None]):
+        self._query = query
+        self._references = {number: reference for number, reference in enumerate(references) if query and reference}
+        self._keys: dict[int, np.ndarray] = {}          # those not tried yet, the most likely first
+        self._best: dict[int, _Laid] = {}
+        self._others: dict[int, float] = {}             # the total in the next best key
+
+    def lay(self, numbers: Iterable[int], keys: int = KEYS) -> None:
+        """Try these references in their `keys` likeliest keys, as far as that was not done."""
+        numbers = [number for number in numbers if number in self._references]
+        if new := [number for number in numbers if number not in self._keys]:
+            ranked = likely_keys(self._query, [self._references[number] for number in new])
+            self._keys.update(zip(new, ranked, strict=True))
+        wanted = []
+        for number in numbers:
+            untried = self._keys[number]
+            count = max(0, keys - (PITCH_CLASSES - len(untried)))
+            wanted += [(number, int(key), self._references[number]) for key in untried[:count]]
+            self._keys[number] = untried[count:]
+        for places in _groups(self._query, wanted):
+            matrix = _beside(self._query, places)
+            totals = accumulate(matrix, [place.first for place in places])
+            edges = np.ravel([(place.first, place.last) for place in places])[:-1]
+            highest = np.maximum.reduceat(totals.max(axis=0), edges)[::2]
+            for place, total in sorted(zip(places, highest.tolist(), strict=True), key=lambda pair: -pair[1]):
+                self._take(place, total, matrix, totals)
+
+    def _take(self, place: _Place, total: float, matrix: np.ndarray, totals: np.ndarray) -> None:
+        known = self._best.get(place.number)
+        if known is None or total > known.total:
+            columns = slice(place.first, place.last)
+            pieces = _trace(totals[:, columns])
+            i, j = np.concatenate(pieces).T if pieces else np.zeros((2, 0), np.intp)
+            self._best[place.number] = _Laid(place.key, total, tuple(pieces), matrix[i, j + place.first])
+        if known is not None:
+            less = min(total, known.total)
+            self._others[place.number] = max(less, self._others.get(place.number, less))
+
+    def height(self, number: int) -> float:
+        """`TonalAlignment.score`; 0 where there is no alignment."""
+        laid = self._best.get(number)
+        return laid.total / self._usual if laid and laid.sections else 0.0
+
+    @property
+    def _usual(self) -> float:
+        """What totals grow by with the length of the query."""
+        return float(np.sqrt(self._query.moments))
+
+    def alignment(self, number: int) -> TonalAlignment | None:
+        """None where not one stretch agrees for SHORTEST_SECTION."""
+        laid = self._best.get(number)
+        if not laid or not laid.sections:
             return None
-        cells = np.concatenate(pieces)
-        said = self.evidence[cells[:, 0], cells[:, 1]]
-        longest = max(pieces, key=len)
-        usual = float(np.sqrt(len(self.evidence)))
+        longest = max(laid.pieces, key=len)
         return TonalAlignment(
-            score=self.total / usual,
-            key_shift=(self.key + 5) % PITCH_CLASSES - 5,
+            score=self.height(number),
+            key_shift=(laid.key + 5) % PITCH_CLASSES - 5,
             tempo=_tempo(longest),
-            sections=sections,
-            path=_seconds(cells),
+            sections=laid.sections,
+            path=_seconds(np.concatenate(laid.pieces)),
             features={
-                "aligned": sum(section.query.duration for section in sections),
-                "sections": float(len(sections)),
-                "density": float((said > 0).mean()),
-                "agreement": float(said.mean()),
+                "aligned": sum(section.query.duration for section in laid.sections),
+                "sections": float(len(laid.sections)),
+                "density": float((laid.said > 0).mean()),
+                "agreement": float(laid.said.mean()),
                 "crookedness": _crookedness(longest),
-                "key_lead": (self.total - other) / usual,
+                "key_lead": (laid.total - self._others.get(number, laid.total)) / self._usual,
             })
-
-
-def _fits(query: Rendition, references: Sequence[Rendition | None], counts: Sequence[int]) -> Iterator[_Fit]:
-    """Every reference in so many of its most likely keys."""
-    known = [number for number, reference in enumerate(references) if reference]
-    keys = likely_keys(query, [references[number] for number in known])
-    wanted = [(number, int(key), references[number])
-              for number, those in zip(known, keys, strict=True) for key in those[:counts[number]]]
-    for places in _groups(query, wanted):
-        matrix = np.full((query.moments, places[-1].end), NEVER, np.float32)
-        rows = np.zeros((places[-1].end, COLUMNS), np.float32)
-        for place in places:
-            rows[place.first:place.end] = place.reference.raised(place.key)
-        similarity = _along(query.raised(0) @ rows.T, CONTEXT)          # (n, m) of moments
-        for place in places:
-            matrix[:, place.columns] = evidence(similarity[:, place.columns])
-        totals = accumulate(matrix, [place.first for place in places])
-        highest = totals.max(axis=0)
-        for place in places:
-            yield _Fit(place.number, place.key, float(highest[place.columns].max()), matrix[:, place.columns],
-                       totals[:, place.columns])
 
 
 def _groups(query: Rendition, wanted: Iterable[tuple[int, int, Rendition]]) -> Iterator[list[_Place]]:
@@ -254,6 +213,19 @@ def _groups(query: Rendition, wanted: Iterable[tuple[int, int, Rendition]]) -> I
         yield places
 
 
+def _beside(query: Rendition, places: Sequence[_Place]) -> np.ndarray:
+    """(n, columns of all places) evidence; NEVER between them."""
+    lowered: dict[int, np.ndarray] = {}             # lowering the query is raising the reference
+    similarity = np.empty((len(query.rows), places[-1].end), np.float32)
+    similarity[:, :places[0].first] = 0
+    for place in places:
+        if place.key not in lowered:
+            lowered[place.key] = query.raised(-place.key)
+        similarity[:, place.first:place.end] = lowered[place.key] @ place.reference.raised(0).T
+    similarity = _along(similarity, CONTEXT)                            # of moments
+    return evidence(similarity, [(place.first, place.last) for place in places])
+
+
 def _along(similarity: np.ndarray, count: int) -> np.ndarray:
     """(n, m) -> (n - count + 1, m - count + 1): each cell and the `count - 1` after it on the diagonal, summed."""
     if count == 1:
@@ -264,26 +236,50 @@ def _along(similarity: np.ndarray, count: int) -> np.ndarray:
     return sums[:-1, :-1] + similarity[2 * half:, 2 * half:] if count % 2 else sums
 
 
-def evidence(similarity: np.ndarray) -> np.ndarray:
-    """(n, m) -> (n, m) what each cell says for a path that runs through it, -GAP to MOST.
+def evidence(similarity: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(n, m) -> (n, m) what each cell says for a path that runs through it, -GAP to MOST; NEVER outside the spans.
 
     It speaks for one if it is far above the others of its row and above those of its column: a chord that is
-    everywhere in one of the two says nothing.
+    everywhere in one of the two says nothing. The columns of each of the `spans` are a matrix of its own.
     """
-    outstanding = _outstanding(similarity)
-    outstanding -= STANDS_OUT
-    return np.clip(outstanding, -GAP, MOST, out=outstanding)
+    matrix = _outstanding(similarity, spans)
+    matrix -= STANDS_OUT
+    np.clip(matrix, -GAP, MOST, out=matrix)
+    matrix[:, _outside(spans, matrix.shape[1])] = NEVER
+    return matrix
 
 
-def _outstanding(similarity: np.ndarray) -> np.ndarray:
-    """(n, m) -> (n, m) by how many standard deviations each cell is above its row and its column, the less of both."""
+def _outside(spans: Sequence[tuple[int, int]], width: int) -> np.ndarray:
+    """(width,) bool: the columns that are in none of the spans."""
+    edges = np.zeros(width + 1, np.int8)
+    for first, last in spans:
+        edges[first] += 1
+        edges[last] -= 1
+    return edges[:-1].cumsum() == 0
+
+
+def _outstanding(similarity: np.ndarray, spans: Sequence[tuple[int, int]] | None = None) -> np.ndarray:
+    """(n, m) -> (n, m) by how many standard deviations each cell is above its row and its column, the less of both.
+
+    The columns of each of the spans are a matrix of its own; what lies outside means nothing.
+    """
     n, m = similarity.shape
-    over_rows, over_columns = np.full(n, 1 / n, np.float32), np.full((m, 1), 1 / m, np.float32)
-    centred = similarity - over_rows @ similarity
-    centred -= centred @ over_columns                   # products: four times as fast as means
+    spans = spans or [(0, m)]
+    edges = np.ravel(spans)[:None if spans[-1][1] < m else -1]
+    widths = np.float32([last - first for first, last in spans])
+
+    def over_columns(values: np.ndarray) -> np.ndarray:
+        return (np.add.reduceat(values, edges, axis=1)[:, ::2] / widths).T[:, :, None]      # (spans, n, 1)
+
+    over_rows = np.full(n, 1 / n, np.float32)
+    centred = similarity - over_rows @ similarity                       # a product: four times as fast as a mean
+    for (first, last), mean in zip(spans, over_columns(centred), strict=True):
+        centred[:, first:last] -= mean
     square = centred * centred
-    rows, columns = np.sqrt(square @ over_columns), np.sqrt(over_rows @ square)
-    centred *= np.minimum(1 / np.maximum(rows, FLAT), 1 / np.maximum(columns, FLAT), out=square)
+    rows = 1 / np.maximum(np.sqrt(over_columns(square)), FLAT)
+    columns = 1 / np.maximum(np.sqrt(over_rows @ square), FLAT)
+    for (first, last), row in zip(spans, rows, strict=True):
+        centred[:, first:last] *= np.minimum(row, columns[first:last], out=square[:, first:last])
     return centred
 
 

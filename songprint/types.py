@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -88,7 +89,7 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    @property
+    @cached_property
     def heard(self) -> np.ndarray:
         """(n,) bool: rows in which there is something to recognise."""
         return np.any(self.vectors, axis=1)

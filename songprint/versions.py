@@ -10,10 +10,10 @@ Conneau et al., "Word translation without parallel data", ICLR 2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import islice
+from functools import cache, cached_property, partial
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ import numpy as np
 from songprint import tonal_align
 from songprint.encoders.tonal import COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.index import NOTHING, Index, split_ids
-from songprint.tonal_align import Rendition, TonalAlignment
+from songprint.tonal_align import Comparison, TonalAlignment
+from songprint.tonal_rows import Rendition
 from songprint.types import Embeddings
 
 NEIGHBOURS = 200            # nearest windows looked at for each window of the clip
@@ -30,6 +31,7 @@ SHORTEST = 8.0              # seconds aligned; with less no cover is claimed
 WINDOW = 20.0               # seconds that a vector describes
 NEAR = 7.5                  # seconds off the path at which a window still agrees with it
 CROWD = 10                  # nearest windows of the cohort that tell how common a window is
+DEPTH = 16                  # rows of the table in which they are looked for
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
 LIKELY = 5                  # references that are looked at more closely:
 LIKELY_KEYS = 6             # those most similar by their windows in so many keys,
@@ -112,6 +114,11 @@ class Cohort:
         """(songs,) the first row of each."""
         return np.flatnonzero(np.diff(self.songs, prepend=-1))
 
+    def rows(self, song: int) -> slice:
+        """Those of one song."""
+        following = self.firsts[song + 1] if song + 1 < len(self.firsts) else len(self.songs)
+        return slice(self.firsts[song], following)
+
     @cached_property
     def common(self) -> np.ndarray:
         """(n,) how common each window of the cohort is among the others' windows."""
@@ -127,15 +134,16 @@ class Cohort:
 
 
 def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
-         cohort: Cohort, *, leave_out: Collection[int] = (), most: int = 50) -> list[Version]:
+         cohort: Cohort, *, leave_out: Collection[int] = (), most: int = 50) -> Iterator[Version]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
-    Those of which less than SHORTEST seconds can be aligned are not among them.
+    Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
     `leave_out` pretends that the library lacks some recordings.
     """
     candidates = suggested(query, index, leave_out=leave_out, most=most)
-    versions = compare(query, embeddings_of(candidates), cohort)
-    return [replace(version, features=version.features_in(len(index))) for version in versions if version.claimable]
+    for version in compare(query, embeddings_of(candidates), cohort):
+        if version.claimable:
+            yield replace(version, features=version.features_in(len(index)))
 
 
 def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = 50) -> list[int]:
@@ -155,44 +163,55 @@ def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (
     return names[np.argsort(-scores, kind="stable")[:most]].tolist()
 
 
-def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort) -> list[Version]:
-    """The query against each of the references, best first, also those that cannot be aligned."""
-    heard = query.heard
-    names = [name for name, reference in references.items() if reference.heard.any()]
-    if not heard.any() or not names:
-        return []
-    windows = _Windows(query.vectors[heard], [references[name] for name in names], cohort)
+def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort) -> Iterator[Version]:
+    """The query against each of the references, best first, also those that cannot be aligned.
+
+    Each is made when it is asked for.
+    """
+    heard = {name: rows for name, one in references.items() if len(rows := np.flatnonzero(one.heard))}
+    if not query.heard.any() or not heard:
+        return
+    names = list(heard)
+    windows = _Windows(query.vectors[query.heard], [(references[name], heard[name]) for name in names], cohort)
     ready = [Rendition.of(references[name].evidence) for name in names]
-    alignments = tonal_align.align(query.evidence, [*ready, *cohort.renditions])
-    usual = [_height(alignment) for alignment in alignments[len(names):]]
-    del alignments[len(names):]
+    own = Rendition.of(query.evidence)
+    along = Comparison(own, [*ready, *cohort.renditions])
+    everything = range(len(ready) + len(cohort.renditions))
+    along.lay(everything)
+    usual = [along.height(number) for number in everything[len(ready):]]
 
     def compared() -> tuple[np.ndarray, np.ndarray]:
-        by_alignment = _normalised([_height(alignment) for alignment in alignments], usual, USUAL_ALIGNMENT)
+        by_alignment = _normalised([along.height(number) for number in range(len(ready))], usual, USUAL_ALIGNMENT)
         return by_alignment, _both(windows.scores, by_alignment)
 
-    likely = np.unique([np.argsort(-by, kind="stable")[:LIKELY] for by in (windows.scores, compared()[1])])
-    for number, alignment in zip(likely, tonal_align.align(
-            query.evidence, [ready[number] for number in likely], [LIKELY_KEYS] * len(likely)), strict=True):
-        alignments[number] = alignment
+    along.lay(np.unique([np.argsort(-by, kind="stable")[:LIKELY] for by in (windows.scores, compared()[1])]).tolist(),
+              LIKELY_KEYS)
     by_alignment, scores = compared()
-    best = np.argsort(-scores, kind="stable")
+    best = np.argsort(-scores, kind="stable").tolist()
     crowd = windows.crowd[:len(usual)], _normalised(usual, usual, USUAL_ALIGNMENT)
     leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*crowd), *crowd))
-    closely = _closely(query.evidence, ready, alignments, best[:LIKELY])
-    times = np.flatnonzero(heard) * query.hop
+    backwards = Comparison(Rendition.of(query.evidence[::-1]), ready)
+    backwards.lay(best[:LIKELY])
+    times = np.flatnonzero(query.heard) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
     about = {"length": float(np.log(duration)), "entropy": entropy(query.evidence),
              "library": float(np.log10(len(references) + 1))}
-    return [Version(names[number], alignments[number], about | _with_logarithms({
-        "score": float(scores[number]), "embedding": float(windows.scores[number]),
-        "alignment": float(by_alignment[number]), "crookedness": _said(alignments[number], "crookedness"),
-        **{name: float(those[number]) for name, those in zip(LEADS, leads, strict=True)}}) | {
-        **closely.get(number, dict.fromkeys(CLOSELY, 0.0)),
-        "consistent": windows.consistent(number, times, alignments[number]),
-        **{name: _said(alignments[number], name) for name in ("aligned", "density", "agreement", "key_lead")},
-        "share": _said(alignments[number], "aligned") / duration,
-    }, float(scores[number])) for number in best]
+    for place, number in enumerate(best):
+        alignment = along.alignment(number)
+        # Songs of the same few chords, in the same key, agree as well with the query played backwards, and a bar later;
+        # renditions of one song do not. And they have other tunes. That is asked of a few alone.
+        closely = dict.fromkeys(CLOSELY, 0.0)
+        if place < LIKELY:
+            closely["order_lead"] = along.height(number) - backwards.height(number)
+            closely |= tonal_align.channels_along(own, ready[number], alignment) if alignment else {}
+        yield Version(names[number], alignment, about | closely | _with_logarithms({
+            "score": float(scores[number]), "embedding": float(windows.scores[number]),
+            "alignment": float(by_alignment[number]), "crookedness": _said(alignment, "crookedness"),
+            **{name: float(those[number]) for name, those in zip(LEADS, leads, strict=True)}}) | {
+            "consistent": windows.consistent(number, times, alignment),
+            **{name: _said(alignment, name) for name in ("aligned", "density", "agreement", "key_lead")},
+            "share": _said(alignment, "aligned") / duration,
+        }, float(scores[number]))
 
 
 def _both(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:
@@ -223,28 +242,6 @@ def _middle(frames: np.ndarray, length: int) -> np.ndarray:
     return frames[start:start + length]
 
 
-def _height(alignment: TonalAlignment | None) -> float:
-    return alignment.score if alignment else 0.0
-
-
-def _closely(query: np.ndarray, references: Sequence[Rendition | None],
-             alignments: Sequence[TonalAlignment | None], chosen: np.ndarray) -> dict[int, dict[str, float]]:
-    """What is asked of the `chosen` references alone: CLOSELY.
-
-    Songs of the same few chords, in the same key, agree as well with the query played backwards, and a bar later;
-    renditions of one song do not. And they have other tunes.
-    """
-    own = Rendition.of(query)
-    backwards = tonal_align.align(query[::-1], [references[number] for number in chosen])
-    said = {}
-    for number, other in zip(chosen, backwards, strict=True):
-        alignment = alignments[number]
-        said[int(number)] = dict.fromkeys(CLOSELY, 0.0) | {"order_lead": _height(alignment) - _height(other)}
-        if alignment:
-            said[int(number)] |= tonal_align.channels_along(own, references[number], alignment)
-    return said
-
-
 def _said(alignment: TonalAlignment | None, name: str) -> float:
     return alignment.features[name] if alignment else 0.0
 
@@ -252,12 +249,11 @@ def _said(alignment: TonalAlignment | None, name: str) -> float:
 class _Windows:
     """The windows of a query against those of several references."""
 
-    def __init__(self, vectors: np.ndarray, references: Sequence[Embeddings], cohort: Cohort):
-        """`vectors (m, dim)` of the query."""
-        self.hops = [reference.hop for reference in references]
-        self.rows = [np.flatnonzero(reference.heard) for reference in references]
-        self.vectors = np.concatenate([np.asarray(reference.vectors)[rows]
-                                       for reference, rows in zip(references, self.rows, strict=True)])
+    def __init__(self, vectors: np.ndarray, references: Sequence[tuple[Embeddings, np.ndarray]], cohort: Cohort):
+        """`vectors (m, dim)` of the query; of each reference the rows that are heard."""
+        self.hops = [reference.hop for reference, _ in references]
+        self.rows = [rows for _, rows in references]
+        self.vectors = np.concatenate([reference.vectors[rows] for reference, rows in references])
         self.firsts = np.cumsum([0, *map(len, self.rows)])[:-1]
         self.common = cohort.commonness(self.vectors)
         own = cohort.commonness(vectors)[:, None]
@@ -274,7 +270,7 @@ class _Windows:
         """The columns of one reference."""
         return slice(self.firsts[number], self.firsts[number] + len(self.rows[number]))
 
-    def leads(self, best: np.ndarray, scores: Sequence[np.ndarray], strangers: Sequence[np.ndarray]
+    def leads(self, best: Sequence[int], scores: Sequence[np.ndarray], strangers: Sequence[np.ndarray]
               ) -> list[np.ndarray]:
         """How far each of the `best` is above the best rival; 0 for the others; by each kind of `scores`.
 
@@ -283,24 +279,32 @@ class _Windows:
         song, and no rivals.
         """
         leads = [np.zeros(len(those)) for those in scores]
-        for one in best:
-            rivals = [other for other in best
-                      if other != one and self._between(one, other) < max(self.raw[one], self.raw[other])]
-            for lead, those, of_strangers in zip(leads, scores, strangers, strict=True):
-                strange = (of_strangers[song] for song in np.argsort(-of_strangers, kind="stable")
-                           if self._to_stranger(one, song) < max(self.raw[one], self.raw_crowd[song]))
+        between = self._between(best)
+        orders = [np.argsort(-of_strangers, kind="stable").tolist() for of_strangers in strangers]
+        for place, one in enumerate(best):
+            rivals = [other for other, alike in zip(best, between[place], strict=True)
+                      if other != one and alike < max(self.raw[one], self.raw[other])]
+            to_stranger = cache(partial(self._to_stranger, one))
+            for lead, those, of_strangers, order in zip(leads, scores, strangers, orders, strict=True):
+                strange = (of_strangers[song] for song in order
+                           if to_stranger(song) < max(self.raw[one], self.raw_crowd[song]))
                 lead[one] = those[one] - max([*those[rivals], *islice(strange, 1)], default=0.0)
         return leads
 
-    def _between(self, one: int, other: int) -> float:
-        """How similar two references are."""
-        first, second = self.of(one), self.of(other)
-        return _alike(self.vectors[first], self.common[first], self.vectors[second], self.common[second])
+    def _between(self, numbers: Sequence[int]) -> np.ndarray:
+        """(n, n) how similar each of these references is to each."""
+        parts = [self.of(number) for number in numbers]
+        firsts = np.cumsum([0, *(part.stop - part.start for part in parts)])
+        vectors, common = (np.concatenate([those[part] for part in parts]) for those in (self.vectors, self.common))
+        nearest = np.maximum.reduceat(vectors @ vectors.T - common / 2, firsts[:-1], axis=1) - common[:, None] / 2
+        return np.array([_better_half(nearest[first:last]) for first, last in pairwise(firsts)])
 
     def _to_stranger(self, one: int, song: int) -> float:
         """How similar a reference and a song of the cohort are, of which few windows are kept."""
-        rows, columns = self.cohort.songs == song, self.of(one)
-        return _alike(self.cohort.vectors[rows], self.cohort.common[rows], self.vectors[columns], self.common[columns])
+        rows, columns = self.cohort.rows(song), self.of(one)
+        similarity = self.cohort.vectors[rows] @ self.vectors[columns].T - self.common[columns] / 2
+        nearest = similarity.max(axis=1, keepdims=True) - self.cohort.common[rows][:, None] / 2
+        return float(_better_half(nearest)[0])
 
     def consistent(self, number: int, times: np.ndarray, alignment: TonalAlignment | None) -> float:
         """The share of the query's windows that are most similar to where the alignment lays them.
@@ -315,12 +319,6 @@ class _Windows:
         return float((np.abs(nearest - expected) <= NEAR).mean())
 
 
-def _alike(one: np.ndarray, common: np.ndarray, other: np.ndarray, others_common: np.ndarray) -> float:
-    """How similar to windows (n, dim) those of another recording (m, dim) are, less how common they are (n,), (m,)."""
-    similarity = one @ other.T - (common[:, None] + others_common) / 2
-    return float(_better_half(similarity.max(axis=1, keepdims=True))[0])
-
-
 def _better_half(best: np.ndarray) -> np.ndarray:
     """(m, n) for each window its best in each reference -> (n,) mean over the better half of the windows."""
     count = (len(best) + 1) // 2
@@ -328,8 +326,14 @@ def _better_half(best: np.ndarray) -> np.ndarray:
 
 
 def _crowd(similarity: np.ndarray) -> np.ndarray:
-    """(m, n) -> (m,) mean of the CROWD largest."""
-    count = min(CROWD, similarity.shape[1])
+    """(m, n) -> (m,) mean of the CROWD largest: they are in the CROWD columns of a table of which the largest are."""
+    count, (m, n) = min(CROWD, similarity.shape[1]), similarity.shape
+    columns = n // DEPTH
+    if columns > 2 * count:
+        table = similarity[:, :columns * DEPTH].reshape(m, DEPTH, columns)
+        chosen = np.argpartition(table.max(axis=1), -count, axis=1)[:, None, -count:]
+        similarity = np.concatenate([np.take_along_axis(table, chosen, axis=2).reshape(m, -1),
+                                     similarity[:, columns * DEPTH:]], axis=1)
     return np.partition(similarity, -count, axis=1)[:, -count:].mean(axis=1)
 
 

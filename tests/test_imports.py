@@ -14,7 +14,7 @@ LAYERS = [                                              # each may import what s
     {"export"},
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema"},
     {"tags", "samples", "index", "streams", "rows"},
-    {"encoders", "catalog", "align", "tonal_align", "versions", "confidence"},
+    {"encoders", "catalog", "align", "tonal_rows", "tonal_align", "versions", "confidence"},
     {"level", "workers", "timeline", "sounds"},
     {"store", "works"},
     {"matching"},

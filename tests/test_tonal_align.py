@@ -5,7 +5,8 @@ import pytest
 import tonal
 
 from songprint import tonal_align
-from songprint.tonal_align import align
+from songprint.tonal_align import Comparison, align
+from songprint.tonal_rows import Rendition, likely_keys
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +38,21 @@ def test_a_song_in_another_tempo_is_found_and_the_tempo_told(strangers, tempo):
 def test_more_keys_may_be_tried_of_some(strangers):
     song = tonal.Song(1)
     query, reference = song.frames(key=4, seed=1), song.frames(seed=2)
-    ready = tonal_align.Rendition.of(query), tonal_align.Rendition.of(reference)
-    (ranked,) = tonal_align.likely_keys(ready[0], [ready[1]])
+    ready = Rendition.of(query), Rendition.of(reference)
+    (ranked,) = likely_keys(ready[0], [ready[1]])
     assert sorted(ranked) == list(range(12))
     assert ranked[0] == 4
-    few, many = (align(query, [*strangers, reference], [2] * 30 + [count]) for count in (1, 12))
+    comparison = Comparison(ready[0], [*map(Rendition.of, strangers), ready[1]])
+    comparison.lay(range(31))
+    few = [comparison.alignment(number) for number in range(31)]
+    comparison.lay([30], 12)
+    comparison.lay([30], 4)
+    many = [comparison.alignment(number) for number in range(31)]
     assert few[-1].key_shift == many[-1].key_shift == 4
-    others = [[one.score for one in found[:-1] if one] for found in (few, many)]
-    assert others[0] == pytest.approx(others[1], rel=1e-4), "sums of single precision differ with what stands beside"
+    assert [one.score for one in few[:-1] if one] == [one.score for one in many[:-1] if one]
+    (at_once,) = align(query, [reference], 12)
+    assert many[-1].features == pytest.approx(at_once.features, rel=1e-4)
+    assert comparison.height(30) == many[-1].score
 
 
 def test_a_right_key_leads_over_the_others(strangers):
@@ -53,12 +61,12 @@ def test_a_right_key_leads_over_the_others(strangers):
     leads = [alignment.features["key_lead"] for alignment in found if alignment]
     assert leads[-1] > 2 * max(leads[:-1])
     assert min(leads) >= 0
-    (alone,) = align(song.frames(seed=1), [song.frames(seed=2)], [1])
+    (alone,) = align(song.frames(seed=1), [song.frames(seed=2)], 1)
     assert alone.features["key_lead"] == 0                  # there is no other to lead over
 
 
 def channels(query, reference):
-    ready = [tonal_align.Rendition.of(frames) for frames in (query, reference)]
+    ready = [Rendition.of(frames) for frames in (query, reference)]
     return tonal_align.channels_along(*ready, lay(query, reference))
 
 

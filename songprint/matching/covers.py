@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -91,8 +91,8 @@ def _found(window: Embeddings, start: float, level: Level, calibration: Calibrat
     if not window.heard.any():
         return
     # the judge has learned from the best few, and of these alone it knows all
-    for version in versions.find(window, level.index, level.embeddings_of, level.encoder.cohort,
-                                 leave_out=leave_out, most=MOST)[:versions.LIKELY]:
+    for version in islice(versions.find(window, level.index, level.embeddings_of, level.encoder.cohort,
+                                        leave_out=leave_out, most=MOST), versions.LIKELY):
         alignment = version.alignment
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
                                  section.reference) for section in alignment.sections)

@@ -14,7 +14,7 @@ from songprint.explain import Explanation
 from songprint.export import Object, interval_object
 from songprint.library import Library
 from songprint.renditions import cover_level, stored
-from songprint.tonal_align import STEP
+from songprint.tonal_rows import STEP
 from songprint.types import Interval
 
 MOST_POINTS = 320           # of a picture, on its longer side
