@@ -6,7 +6,8 @@ import tonal
 
 from songprint import tonal_align
 from songprint.tonal_align import Comparison, align
-from songprint.tonal_rows import Rendition, likely_keys
+from songprint.tonal_keys import likely_keys
+from songprint.tonal_rows import Rendition
 
 
 @pytest.fixture(scope="module")
