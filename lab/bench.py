@@ -274,7 +274,7 @@ def _found(name: str) -> tuple[object, str]:
     *path, attribute = name.split(".")
     owner: object = import_module(".".join(part for part in path if part[0].islower()))
     for part in path:
-        owner = getattr(owner, part) if part[0].isupper() else owner
+        owner = owner if part[0].islower() else getattr(owner, part)
     return owner, attribute
 
 

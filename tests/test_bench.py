@@ -50,6 +50,13 @@ def test_time_within_another_stage_is_not_counted_twice(monkeypatch):
     assert sum(spent.values()) <= passed + 0.001
 
 
+@pytest.mark.parametrize("name", sum(bench.FUNCTIONS.values(), []))
+def test_every_stage_is_there(name):
+    owner, attribute = bench._found(name)
+    assert callable(getattr(owner, attribute))
+    assert getattr(owner, "__name__", "") == name.split(".")[-2] or name.split(".")[-2][0].islower()
+
+
 @pytest.mark.heavy
 @pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(), reason="no weights yet")
 def test_everything_is_measured(tmp_path, capsys):
