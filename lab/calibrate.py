@@ -75,8 +75,9 @@ def ask(query: Query, store: Store, length: float, truth: int | None = None, lea
     wide: list[Hypothesis] = []
     for window in windows_of(query):
         lines = Lines(query, level, window, neighbours(query, level, window, leave_out), level.embeddings_of)
-        plain += lines.hypotheses()
-        wide += lines.everywhere(leave_out)
+        found = lines.hypotheses()
+        plain += found
+        wide += lines.everywhere(found, leave_out)
     questions = [Question([h.features for h in found], [h.line.recording_id == truth for h in found], length)
                  for found in (plain[:LINES], wide[:LINES])]
     return Asked(*questions, wide)

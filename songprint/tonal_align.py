@@ -15,7 +15,7 @@ import numpy as np
 
 from songprint.encoders.tonal import PITCH_CLASSES
 from songprint.tonal_keys import likely_keys
-from songprint.tonal_paths import CELLS, accumulate, along, evidence, outstanding, trace
+from songprint.tonal_paths import CELLS, accumulate, along, evidence, highest, outstanding, trace
 from songprint.tonal_rows import CONTEXT, STEP, Rendition
 from songprint.types import Interval, Section
 
@@ -61,7 +61,7 @@ def similarity(query: np.ndarray, reference: np.ndarray, key: int) -> np.ndarray
     Row i and column j are i and j times STEP seconds.
     """
     one, other = Rendition.of(query), Rendition.of(reference)
-    return along(one.raised(0) @ other.raised(key).T, CONTEXT) / CONTEXT
+    return along(one.flat @ other.raised(key).T, CONTEXT) / CONTEXT
 
 
 def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> dict[str, float]:
@@ -143,9 +143,8 @@ class Comparison:
         for places in _groups(self._query, wanted):
             matrix = _beside(self._query, places)
             totals = accumulate(matrix, [place.first for place in places])
-            edges = np.ravel([(place.first, place.last) for place in places])[:-1]
-            highest = np.maximum.reduceat(totals.max(axis=0), edges)[::2]
-            for place, total in sorted(zip(places, highest.tolist(), strict=True), key=lambda pair: -pair[1]):
+            best = highest(totals, [(place.first, place.last) for place in places]).tolist()
+            for place, total in sorted(zip(places, best, strict=True), key=lambda pair: -pair[1]):
                 self._take(place, total, matrix, totals)
 
     def _take(self, place: _Place, total: float, matrix: np.ndarray, totals: np.ndarray) -> None:
@@ -211,7 +210,7 @@ def _beside(query: Rendition, places: Sequence[_Place]) -> np.ndarray:
     for place in places:
         if place.key not in lowered:
             lowered[place.key] = query.raised(-place.key)
-        similarity[:, place.first:place.end] = lowered[place.key] @ place.reference.raised(0).T
+        similarity[:, place.first:place.end] = lowered[place.key] @ place.reference.flat.T
     similarity = along(similarity, CONTEXT)                            # of moments
     return evidence(similarity, [(place.first, place.last) for place in places])
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from songprint.encoders.tonal import PITCH_CLASSES
-from songprint.tonal_paths import CELLS, accumulate, evidence
+from songprint.tonal_paths import CELLS, accumulate, evidence, highest
 from songprint.tonal_rows import Rendition, rolled
 
 ALONE = 4                       # coarse rows in a moment that is looked for anywhere: 6.4 s
@@ -68,8 +68,8 @@ def _along_paths(moments: np.ndarray, references: Sequence[Rendition], keys: np.
         for block in np.split(beside, len(own)):
             first, last = next(places)
             similarity[:, first:last] = block
-    totals = accumulate(evidence(similarity, spans, STANDS_OUT), [first for first, _ in spans]).max(axis=0)
-    return np.maximum.reduceat(totals, np.ravel(spans)[:-1])[::2].reshape(keys.shape)
+    totals = accumulate(evidence(similarity, spans, STANDS_OUT), [first for first, _ in spans])
+    return highest(totals, spans).reshape(keys.shape)
 
 
 def _portions(references: Sequence[Rendition], rows: int) -> Iterator[tuple[list[Rendition], slice]]:

@@ -63,7 +63,7 @@ def outstanding(similarity: np.ndarray, spans: Spans | None = None) -> np.ndarra
     """
     n, m = similarity.shape
     spans = spans or [(0, m)]
-    edges = np.ravel(spans)[:None if spans[-1][1] < m else -1]
+    edges = _edges(spans, m)
     widths = np.float32([last - first for first, last in spans])
 
     def over_columns(values: np.ndarray) -> np.ndarray:
@@ -98,6 +98,16 @@ def accumulate(evidence: np.ndarray, firsts: Sequence[int]) -> np.ndarray:
         np.maximum(own, 0, out=own)
         np.maximum(elsewhere, np.maximum.reduceat(totals[i], firsts) - JUMP, out=elsewhere)
     return totals[2:]
+
+
+def highest(totals: np.ndarray, spans: Spans) -> np.ndarray:
+    """(n, m) totals -> (spans,) that of the best path of each."""
+    return np.maximum.reduceat(totals.max(axis=0), _edges(spans, totals.shape[1]))[::2]
+
+
+def _edges(spans: Spans, width: int) -> np.ndarray:
+    """Where `reduceat` divides so many columns: every second part is a span."""
+    return np.ravel(spans)[:None if spans[-1][1] < width else -1]
 
 
 def trace(totals: np.ndarray) -> list[np.ndarray]:

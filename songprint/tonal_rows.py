@@ -40,6 +40,11 @@ class Rendition:
     def moments(self) -> int:
         return len(self.rows) - CONTEXT + 1
 
+    @property
+    def flat(self) -> np.ndarray:
+        """(n, 48) the rows as they are, not copied."""
+        return self.rows.reshape(-1, COLUMNS)
+
     def raised(self, key: int) -> np.ndarray:
         """(n, 48) the rows `key` semitones higher."""
         return rolled(self.rows, key).reshape(-1, COLUMNS)

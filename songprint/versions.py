@@ -31,7 +31,6 @@ SHORTEST = 8.0              # seconds aligned; with less no cover is claimed
 WINDOW = 20.0               # seconds that a vector describes
 NEAR = 7.5                  # seconds off the path at which a window still agrees with it
 CROWD = 10                  # nearest windows of the cohort that tell how common a window is
-DEPTH = 16                  # rows of the table in which they are looked for
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
 LIKELY = 5                  # references that are looked at more closely:
 LIKELY_KEYS = 6             # those most similar by their windows in so many keys,
@@ -326,14 +325,8 @@ def _better_half(best: np.ndarray) -> np.ndarray:
 
 
 def _crowd(similarity: np.ndarray) -> np.ndarray:
-    """(m, n) -> (m,) mean of the CROWD largest: they are in the CROWD columns of a table of which the largest are."""
-    count, (m, n) = min(CROWD, similarity.shape[1]), similarity.shape
-    columns = n // DEPTH
-    if columns > 2 * count:
-        table = similarity[:, :columns * DEPTH].reshape(m, DEPTH, columns)
-        chosen = np.argpartition(table.max(axis=1), -count, axis=1)[:, None, -count:]
-        similarity = np.concatenate([np.take_along_axis(table, chosen, axis=2).reshape(m, -1),
-                                     similarity[:, columns * DEPTH:]], axis=1)
+    """(m, n) -> (m,) mean of the CROWD largest."""
+    count = min(CROWD, similarity.shape[1])
     return np.partition(similarity, -count, axis=1)[:, -count:].mean(axis=1)
 
 

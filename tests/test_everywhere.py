@@ -55,7 +55,7 @@ def laid(store, samples, leave_out=()):
     window, = windows_of(query)
     near = recordings.neighbours(query, exact, window, leave_out)
     lines = Lines(query, exact, window, near, exact.embeddings_of)
-    return {hypothesis.line.recording_id: hypothesis for hypothesis in lines.everywhere(leave_out)}
+    return {hypothesis.line.recording_id: hypothesis for hypothesis in lines.everywhere(lines.hypotheses(), leave_out)}
 
 
 def cut(tune, start, seconds):
@@ -146,7 +146,7 @@ def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     asked = []
     whole = Lines.everywhere
-    monkeypatch.setattr(Lines, "everywhere", lambda lines: asked.append(1) or whole(lines))
+    monkeypatch.setattr(Lines, "everywhere", lambda *arguments: asked.append(1) or whole(*arguments))
     report = identify([cut(tunes[3], 12, 5)], band)
     assert [match.recording.id for match in report.matches] == [4]
     assert not asked

@@ -39,7 +39,6 @@ CLOSELY, SELDOM = 0.6, 0.05     # mean cosine, and share of vectors below EVIDEN
 EVIDENT = 0.3           # cosine from which a vector speaks for a course
 
 
-
 @dataclass(frozen=True)
 class Hit:
     """A recording in one window."""

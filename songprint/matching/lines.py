@@ -132,14 +132,15 @@ class Lines:
         spec = self._level.spec
         return self._query.between(self._begin, float(self._times[-1]) + spec.window, spec.sample_rate)
 
-    def everywhere(self, leave_out: Collection[int] = ()) -> list[Hypothesis]:
-        """The same after the clip was laid everywhere in the library, with what was found by that, best first.
+    def everywhere(self, found: Sequence[Hypothesis], leave_out: Collection[int] = ()) -> list[Hypothesis]:
+        """The hypotheses `found`, and what comes up when the clip is laid everywhere in the library, best first.
 
         Their features are those of `confidence.EVERYWHERE`. `leave_out` pretends that the library lacks recordings.
         """
         view = Everywhere(self._samples(), self._begin, self._level.peaks, leave_out)
-        self._refine(self._verified(view.candidates(hypothesis.line for hypothesis in self.hypotheses())))
-        found = self.hypotheses()
+        if also := view.candidates(hypothesis.line for hypothesis in found):
+            self._refine(self._verified(also))
+            found = self.hypotheses()
         lines = {hypothesis.line.recording_id: hypothesis.line for hypothesis in found}
         passages = {recording_id: Passage(line, self._references[recording_id].vectors)
                     for recording_id, line in lines.items()}

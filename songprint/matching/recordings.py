@@ -34,7 +34,8 @@ def judge(query: Query, level: Level) -> list[Match]:
         found += [(hypothesis, calibration.logit(hypothesis.features)) for hypothesis in lines.hypotheses()]
     if lines and looks_everywhere(query, level) and max((logit for _, logit in found), default=-SURE) < SURE:
         calibration = calibration.everywhere
-        found = [(hypothesis, calibration.logit(hypothesis.features)) for hypothesis in lines.everywhere()]
+        found = [(hypothesis, calibration.logit(hypothesis.features))
+                 for hypothesis in lines.everywhere([hypothesis for hypothesis, _ in found])]
     found.sort(key=lambda pair: -pair[1])
     groups: list[list[tuple[Hypothesis, float]]] = []
     for hypothesis, logit in found:
