@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from songprint.confidence import Calibration
 from songprint.config import Settings
 from songprint.level import Level
 from songprint.matching import covers, recordings
@@ -91,7 +90,7 @@ def threshold_of(level: Level, settings: Settings, *, everywhere: bool = False) 
     """The confidence from which a match of this kind is an answer, of a clip that may be laid `everywhere` or not."""
     if settings.threshold is not None:
         return settings.threshold
-    calibration = Calibration.from_spec(level.spec.calibration)
+    calibration = level.calibration
     return (calibration.everywhere if everywhere else calibration).threshold(settings.false_accepts)
 
 

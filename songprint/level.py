@@ -21,6 +21,7 @@ import numpy as np
 from songprint import disk, encoders
 from songprint.address import MilvusAddress
 from songprint.catalog import AT_ONCE, Catalog, State
+from songprint.confidence import Calibration
 from songprint.config import Settings
 from songprint.encoders import SHIPPED, Encoder, EncoderSpec
 from songprint.encoders.peaks import PeakIndex
@@ -56,6 +57,11 @@ class Level:
     def spec(self) -> EncoderSpec:
         """What the encoder at hand is; it need not be loaded for that."""
         return self.given.spec if self.given else encoders.load_spec(SHIPPED[self.kind])
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What makes of a line the probability that its name is right. Raises EncoderError if there is none."""
+        return Calibration.from_spec(self.spec.calibration)
 
     @property
     def encoder(self) -> Encoder:

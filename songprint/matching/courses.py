@@ -16,7 +16,6 @@ import numpy as np
 
 from songprint import align
 from songprint.align import Candidate
-from songprint.confidence import Calibration
 from songprint.level import Level
 from songprint.matching import recordings
 from songprint.matching.lines import FEWEST_SEGMENTS, Lines, References
@@ -57,8 +56,8 @@ class Hit:
         return (self.start + self.end) / 2
 
 
-def hits(window: Query, at: float, level: Level, calibration: Calibration, found: tuple[np.ndarray, np.ndarray],
-         references: References) -> list[Hit]:
+def hits(window: Query, at: float, level: Level, found: tuple[np.ndarray, np.ndarray], references: References
+         ) -> list[Hit]:
     """The recordings that a window may hold which begins `at` seconds.
 
     `found` are the ids and cosines (m, k) of the segments nearest to each of its vectors.
@@ -66,7 +65,7 @@ def hits(window: Query, at: float, level: Level, calibration: Calibration, found
     rows = np.flatnonzero(window.embeddings.heard)
     if len(rows) < FEWEST_SEGMENTS:
         return []
-    hits = []
+    hits, calibration = [], level.calibration
     lines = Lines(window, level, rows, (found[0][rows], found[1][rows]), references, verified=VERIFIED, refined=REFINED)
     for hypothesis in lines.hypotheses(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
         line, logit = hypothesis.line, calibration.logit(hypothesis.features)

@@ -16,7 +16,6 @@ from itertools import pairwise
 import numpy as np
 
 from songprint import confidence, timeline, versions
-from songprint.confidence import Calibration
 from songprint.encoders.streams import FrameStream
 from songprint.encoders.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.level import Level
@@ -70,7 +69,6 @@ class CoverEar:
 
     def __init__(self, level: Level):
         self.level = level
-        self._calibration = Calibration.from_spec(level.spec.calibration)
         self._stream = FrameStream(level.encoder)
         self._references = References(level)
         self._base = 0                                          # number of the first frame
@@ -186,7 +184,7 @@ class CoverEar:
                 else:
                     found = versions.find(query, level.index, self._references, cohort, most=CANDIDATES)
             guesses = [_guess(version, Interval(first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND),
-                              self._calibration.logit(version.features_in(len(level.index))))
+                              level.calibration.logit(version.features_in(len(level.index))))
                        for version in found if version.claimable]
             self._asked[key] = sorted(guesses, key=lambda guess: -guess.logit)
         return self._asked[key]

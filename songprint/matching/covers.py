@@ -9,7 +9,6 @@ from itertools import islice, pairwise
 import numpy as np
 
 from songprint import confidence, versions
-from songprint.confidence import Calibration
 from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
@@ -46,9 +45,8 @@ def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> l
     """
     if not len(level.index) or duration_of(query) < SHORTEST:
         return []
-    calibration = Calibration.from_spec(level.spec.calibration)
     windows = list(windows_of(query, level.spec))
-    found = [each for start, window in windows for each in _found(window, start, level, calibration, leave_out)]
+    found = [each for start, window in windows for each in _found(window, start, level, leave_out)]
     found.sort(key=lambda each: -each.logit)
     groups: list[list[_Found]] = []
     for each in found:
@@ -86,8 +84,7 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
     return windows
 
 
-def _found(window: Embeddings, start: float, level: Level, calibration: Calibration, leave_out: Collection[int]
-           ) -> Iterator[_Found]:
+def _found(window: Embeddings, start: float, level: Level, leave_out: Collection[int]) -> Iterator[_Found]:
     if not window.heard.any():
         return
     # the judge has learned from the best few, and of these alone it knows all
@@ -97,7 +94,7 @@ def _found(window: Embeddings, start: float, level: Level, calibration: Calibrat
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
                                  section.reference) for section in alignment.sections)
         yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
-                     version.features, calibration.logit(version.features))
+                     version.features, level.calibration.logit(version.features))
 
 
 def _continues(one: _Found, other: _Found) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from songprint import confidence
-from songprint.confidence import Calibration
 from songprint.encoders.streams import VectorStream
 from songprint.level import Level
 from songprint.matching import courses, presence
@@ -31,7 +30,6 @@ class RecordingEar:
     def __init__(self, level: Level, trail: Trail | None = None):
         """All vectors are told to the `trail`, if there is one."""
         self.level, self.spec = level, level.spec
-        self._calibration = Calibration.from_spec(self.spec.calibration)
         self._trail = trail
         self._stream = VectorStream(level.encoder, HOP)
         self._references = References(level)
@@ -146,7 +144,7 @@ class RecordingEar:
         begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
         samples = self._samples[max(0, begin - self._samples_from):end - self._samples_from]
         window = Query(self._embeddings(first, last), samples, 0.0, len(samples) / rate)
-        return courses.hits(window, first * HOP, self.level, self._calibration,
+        return courses.hits(window, first * HOP, self.level,
                             self._neighbours(slice(first - self._base, last - self._base)), self._references)
 
     def _segment(self, stretch: Stretch, recording: Recording) -> Segment:

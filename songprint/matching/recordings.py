@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 
 from songprint import align, confidence
-from songprint.confidence import Calibration
 from songprint.index import NOTHING, split_ids
 from songprint.level import Level
 from songprint.matching.lines import FEWEST_SEGMENTS, Hypothesis, Lines, Neighbours
@@ -25,7 +24,7 @@ SURE = 6.0                  # log-odds from which a clip is not laid everywhere 
 
 def judge(query: Query, level: Level) -> list[Match]:
     """Every line of every window, lines that continue each other joined, most probable first."""
-    calibration = Calibration.from_spec(level.spec.calibration)
+    calibration = level.calibration
     windows = list(windows_of(query))
     lines: Lines | None = None
     found: list[tuple[Hypothesis, float]] = []
@@ -55,7 +54,7 @@ def looks_everywhere(query: Query, level: Level) -> bool:
     """Whether the clip is laid everywhere in the library when it is not surely recognised otherwise: one that is not
     long, and so one window, and a library that is not too large for it."""
     return (query.duration <= LONGEST_WINDOW and level.has_peaks
-            and Calibration.from_spec(level.spec.calibration).everywhere is not None)
+            and level.calibration.everywhere is not None)
 
 
 def windows_of(query: Query) -> Iterator[np.ndarray]:
