@@ -7,7 +7,7 @@ corresponds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from songprint.encoders.tonal import PITCH_CLASSES
 from songprint.tonal_keys import likely_keys
-from songprint.tonal_paths import CELLS, accumulate, along, evidence, highest, outstanding, trace
+from songprint.tonal_paths import CELLS, accumulate, along, evidence, highest, outstanding, portions, trace
 from songprint.tonal_rows import CONTEXT, STEP, Rendition
 from songprint.types import Interval, Section
 
@@ -140,7 +140,11 @@ class Comparison:
             count = max(0, keys - (PITCH_CLASSES - len(untried)))
             wanted += [(number, int(key), self._references[number]) for key in untried[:count]]
             self._keys[number] = untried[count:]
-        for places in _groups(self._query, wanted):
+        if not wanted:
+            return
+        rows = [len(reference.rows) for _, _, reference in wanted]
+        for part in portions(rows, CELLS // len(self._query.rows)):
+            places = _side_by_side(wanted[part])
             matrix = _beside(self._query, places)
             totals = accumulate(matrix, [place.first for place in places])
             best = highest(totals, [(place.first, place.last) for place in places]).tolist()
@@ -190,16 +194,12 @@ class Comparison:
             })
 
 
-def _groups(query: Rendition, wanted: Iterable[tuple[int, int, Rendition]]) -> Iterator[list[_Place]]:
-    """References in a key, side by side, as many at a time as memory should bear."""
+def _side_by_side(wanted: Sequence[tuple[int, int, Rendition]]) -> list[_Place]:
+    """References in a key, beside each other in one matrix."""
     places: list[_Place] = []
     for number, key, reference in wanted:
-        if places and (places[-1].end + len(reference.rows)) * len(query.rows) > CELLS:
-            yield places
-            places = []
         places.append(_Place(number, key, reference, places[-1].end if places else 2))
-    if places:
-        yield places
+    return places
 
 
 def _beside(query: Rendition, places: Sequence[_Place]) -> np.ndarray:

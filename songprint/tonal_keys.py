@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from songprint.encoders.tonal import PITCH_CLASSES
-from songprint.tonal_paths import CELLS, accumulate, evidence, highest
+from songprint.tonal_paths import CELLS, accumulate, evidence, highest, portions
 from songprint.tonal_rows import Rendition, rolled
 
 ALONE = 4                       # coarse rows in a moment that is looked for anywhere: 6.4 s
@@ -30,12 +30,13 @@ def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray
     alone = query.broad(ALONE)
     alone, paths = (np.stack([rolled(moments, -key) for key in range(PITCH_CLASSES)])
                     for moments in (alone - alone.mean(axis=0), query.broad(ON_A_PATH)))
-    anywhere = np.concatenate([_anywhere(alone, some) for some, _ in _portions(
-        references, CELLS // (PITCH_CLASSES * alone.shape[1]))])
+    lengths = [len(reference.coarse) for reference in references]
+    anywhere = np.concatenate([_anywhere(alone, references[part]) for part in portions(
+        lengths, CELLS // (PITCH_CLASSES * alone.shape[1]))])
     ranked = np.argsort(-anywhere, axis=1, kind="stable")
     likely = ranked[:, :LIKELY]
-    on_a_path = np.concatenate([_along_paths(paths, some, likely[numbers]) for some, numbers in _portions(
-        references, CELLS // (LIKELY * paths.shape[1]))])
+    on_a_path = np.concatenate([_along_paths(paths, references[part], likely[part]) for part in portions(
+        lengths, CELLS // (LIKELY * paths.shape[1]))])
     both = _told(on_a_path) + ANYWHERE * np.take_along_axis(_told(anywhere), likely, axis=1)
     ranked[:, :LIKELY] = np.take_along_axis(likely, np.argsort(-both, axis=1, kind="stable"), axis=1)
     return ranked
@@ -70,15 +71,3 @@ def _along_paths(moments: np.ndarray, references: Sequence[Rendition], keys: np.
             similarity[:, first:last] = block
     totals = accumulate(evidence(similarity, spans, STANDS_OUT), [first for first, _ in spans])
     return highest(totals, spans).reshape(keys.shape)
-
-
-def _portions(references: Sequence[Rendition], rows: int) -> Iterator[tuple[list[Rendition], slice]]:
-    """One after the other, about so many of their coarse rows at a time, and which these are."""
-    first, room = 0, rows
-    for number, reference in enumerate(references):
-        if room < len(reference.coarse) and number > first:
-            yield list(references[first:number]), slice(first, number)
-            first, room = number, rows
-        room -= len(reference.coarse)
-    if first < len(references):
-        yield list(references[first:]), slice(first, len(references))

@@ -9,7 +9,7 @@ in one matrix and a row of it is a handful of operations of NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +22,18 @@ NEVER = np.float32(-1e9)        # keeps references apart, and paths out of rows 
 CELLS = 500_000                 # of the matrix at a time: 2 MB, which a processor has at hand
 
 JUMP = 18.0                     # what it costs to go on elsewhere: a repeat, a cut, another order
+
+
+def portions(sizes: Sequence[int], room: int) -> Iterator[slice]:
+    """Things of these sizes, one after the other, as many at a time as there is room for; one at least."""
+    first, left = 0, room
+    for number, size in enumerate(sizes):
+        if left < size and number > first:
+            yield slice(first, number)
+            first, left = number, room
+        left -= size
+    if first < len(sizes):
+        yield slice(first, len(sizes))
 
 
 def along(similarity: np.ndarray, count: int) -> np.ndarray:
