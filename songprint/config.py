@@ -29,6 +29,7 @@ SECRET = ("database", "index", "secret_key", "callback_key")    # may hold passw
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESSING = ("virtual", "path")
 GIB = 1 << 30
+MOST_THREADS = 4                # of a network, unless told otherwise: a clip is not much work
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Settings:
 
     library: Path = Path("~/.local/share/songprint/library")
     workers: int = 0                # processes that decode and encode; 0: one for each usable core
-    threads: int = 1                # threads of the network while identifying
+    threads: int = 0                # of the networks while identifying; 0: one for each usable core, at most 4
     false_accepts: float = 0.01     # share of unknown clips that may be answered: 0.05, 0.01, 0.001 or 0.0001
     threshold: float | None = None  # confidence from which a match is an answer; None: the one for that share
     kinds: tuple[str, ...] = KINDS  # of match: without "cover" adding takes half the time and less room
@@ -154,7 +155,7 @@ class Settings:
     def __post_init__(self) -> None:
         _expand(self, "library")
         _check(self, self.workers >= 0, "workers", "must be 0 (one for each core) or more")
-        _check(self, self.threads >= 1, "threads", "must be 1 or more")
+        _check(self, self.threads >= 0, "threads", "must be 0 (one for each core, at most 4) or more")
         _check(self, 0 < self.false_accepts < 1, "false_accepts",
                "must lie between 0 and 1 (0.01: one of 100 clips of unknown music may be answered)")
         _check(self, self.threshold is None or 0 <= self.threshold <= 100, "threshold",
@@ -176,9 +177,13 @@ class Settings:
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
     @property
-    def usable_workers(self) -> int:
-        """How many processes to use: the setting, or one for each core this process may run on."""
-        return self.workers or usable_cores()
+    def usable_threads(self) -> int:
+        """How many threads a network computes in: the setting, or one for each core this process may run on."""
+        return self.threads or min(usable_cores(), MOST_THREADS)
+
+    def beside_others(self) -> Settings:
+        """The same for one of several processes, which share the cores: unless told otherwise it takes one."""
+        return replace(self, threads=self.threads or 1)
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -68,7 +68,7 @@ class Level:
         """The encoder at hand, whatever the library was made with: see `check_encoder`."""
         with self._lock:
             if self._encoder is None:
-                self._encoder = encoders.load_encoder(SHIPPED[self.kind], threads=self.settings.threads)
+                self._encoder = encoders.load_encoder(SHIPPED[self.kind], threads=self.settings.usable_threads)
             return self._encoder
 
     def check_encoder(self, state: State) -> None:

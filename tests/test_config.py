@@ -20,7 +20,7 @@ def load(tmp_path: Path, toml: str, **environment: str) -> Settings:
 def test_without_file_and_environment_there_are_defaults():
     assert config.load({}) == Settings()
     assert Settings().library == Path.home() / ".local/share/songprint/library"
-    assert Settings().usable_workers == config.usable_cores() >= 1
+    assert Settings().usable_threads == min(4, config.usable_cores()) >= 1
 
 
 def test_the_environment_goes_before_the_file(tmp_path):
@@ -29,7 +29,12 @@ def test_the_environment_goes_before_the_file(tmp_path):
     assert settings == Settings(library=Path.home() / "music-library", threshold=80.0, workers=5,
                                 log_level="debug")
     assert settings.with_(workers=None, threshold=10.0).threshold == 10.0
-    assert settings.with_(workers=None).usable_workers == 5
+    assert settings.with_(workers=None).workers == 5
+
+
+def test_processes_that_share_the_cores_take_one_each():
+    assert Settings().beside_others().usable_threads == 1
+    assert Settings(threads=3).usable_threads == Settings(threads=3).beside_others().usable_threads == 3
 
 
 @pytest.mark.parametrize(("toml", "message"), [
@@ -45,7 +50,7 @@ def test_the_environment_goes_before_the_file(tmp_path):
     ("kinds = 3", "kinds=3 in .* must be a list of names"),
     ("threshold = 101", "threshold=101.0 must lie between 0 and 100"),
     ("workers = -1", r"workers=-1 must be 0 \(one for each core\) or more"),
-    ("threads = 0", "threads=0 must be 1 or more"),
+    ("threads = -1", r"threads=-1 must be 0 \(one for each core, at most 4\) or more"),
     ("exact_limit = -5", r"exact_limit=-5 must be 0 or more \(segments\)"),
     ("busy_timeout = 0", r"busy_timeout=0.0 must be positive \(seconds\)"),
     ("log_level = 'loud'", "log_level=loud must be one of debug, info"),

@@ -54,7 +54,7 @@ def worker(common: Common, processes: int) -> int:
     from songprint.server.crew import Opening
 
     with _catalog(common):              # there is one: the processes need not say that there is none
-        opening = Opening(common.settings().library, (), common.settings())
+        opening = Opening(common.settings().library, (), common.settings().beside_others())
     with stopped_by_signals() as stop:
         background = Background(opening, processes)
         if not common.quiet:

@@ -63,7 +63,7 @@ class Service:
         database = library.store.catalog.database
         vault, usage = Vault(database, library.path), Usage(database)
         given = tuple(level.given for level in library.store.levels.values() if level.given is not None)
-        opening = Opening(library.path, given, settings)
+        opening = Opening(library.path, given, settings.beside_others())
         size = settings.server.clip_processes or min(usable_cores(), MOST_CLIP_PROCESSES)
         return cls(
             library=library, settings=settings, keys=Keys(database, vault), jobs=Jobs(database, vault), usage=usage,
