@@ -19,7 +19,7 @@ NEIGHBOURS = 50             # nearest vectors looked at for each segment of the 
 MANY = 400                  # looked at when some recordings are to be left out of them
 LONGEST_WINDOW = 15.0       # seconds searched as one; longer ones in windows of about WINDOW
 WINDOW = 10.0
-SURE = 6.0                  # log-odds from which a clip is not laid everywhere in the library
+SURE = 4.0                  # log-odds, which not one unknown clip in 10,000 has: such a clip is not laid everywhere
 
 
 def judge(query: Query, level: Level) -> list[Match]:
