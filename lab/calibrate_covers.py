@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lab import corpus, judge
 from lab.cover_features import frames
@@ -180,6 +181,7 @@ class Asked:
     @classmethod
     def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
         cls.libraries, cls.cohort = libraries, cohort
+        threadpool_limits(1, "blas")        # there are as many processes as cores
 
 
 @dataclass(frozen=True)

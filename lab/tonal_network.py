@@ -41,12 +41,14 @@ class Harmonics(nn.Module):
 
 
 class Separable(nn.Module):
-    """A wide view along one axis, cheaply; added to what was there."""
+    """A wide view along one axis, cheaply; added to what was there. One that is `silent` adds nothing at first."""
 
-    def __init__(self, width: int, kernel: tuple[int, int]) -> None:
+    def __init__(self, width: int, kernel: tuple[int, int], silent: bool = False) -> None:
         super().__init__()
         self.wide = convolution(width, width, kernel, groups=width)
         self.mix = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width))
+        if silent:
+            nn.init.zeros_(self.mix[1].weight)
 
     def forward(self, planes: Tensor) -> Tensor:
         return F.relu(planes + self.mix(self.wide(planes)))
@@ -75,12 +77,14 @@ class TonalNetwork(nn.Module):
         self.trunk = nn.Sequential(
             Harmonics(32, width), convolution(width, width, (3, 3)), Separable(width, (25, 1)),
             Harmonics(width, width), convolution(width, width, (3, 5)), Separable(width, (25, 1)))
+        # the tune is told by what goes on before and after; the networks before had learned without
+        self.around = nn.Sequential(*(Separable(width, kernel, silent=True) for kernel in ((1, 13), (25, 1), (1, 13))))
         self.everywhere = nn.Linear(width, width)
         self.pitches = nn.Conv2d(width, 3, 1)
         self.chord = nn.Sequential(Around(2 * width, 32, 5), Around(32, 32, 9), nn.Conv2d(32, 1, 1))
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        planes = self.trunk(self.stem(planes))                                   # (n, width, 82, frames)
+        planes = self.around(self.trunk(self.stem(planes)))                                # (n, width, 82, frames)
         overall = self.everywhere(planes.mean(2).transpose(1, 2)).transpose(1, 2)
         planes = F.relu(planes + overall[:, :, None])
         pitches = self.pitches(planes)                                          # (n, 3, 82, frames)

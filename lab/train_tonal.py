@@ -211,7 +211,14 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0,
-           "notes class": 1.0, "bass class": 1.0, "melody class": 1.5, "harmony": 1.5}
+           "notes class": 1.0, "bass class": 1.0, "melody class": 2.5, "harmony": 1.5}
+
+
+def begin_with(network: TonalNetwork, weights: dict[str, Tensor]) -> None:
+    """Take over the weights of this network, or of one that did not look around: what it lacks is silent at first."""
+    missing, unknown = network.load_state_dict(weights, strict=False)
+    if others := unknown + [name for name in missing if not name.startswith("around.")]:
+        raise ValueError(f"the weights to begin with are of a network of another shape: {', '.join(others)}")
 
 
 def main() -> None:
@@ -241,7 +248,7 @@ def main() -> None:
         restored(network, options.start, "network.")
         settled(network, (torch.from_numpy(batch(rendered, real, recipe, rng)[0]) for _ in range(SETTLING)))
     elif options.start:
-        network.load_state_dict(torch.load(options.start))
+        begin_with(network, torch.load(options.start))
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exams = {name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]

@@ -107,6 +107,20 @@ def test_the_tonal_network_turns_with_the_key():
     assert torch.allclose(notes[:, :, :-2], same[:, :, 2:], atol=0.5)
 
 
+def test_looking_around_changes_nothing_at_first():
+    network, planes = TonalNetwork(width=8).eval(), torch.randn(1, 2, tonal.BINS, 40)
+    before = {name: values for name, values in network.state_dict().items() if not name.startswith("around.")}
+    again = TonalNetwork(width=8).eval()
+    train_tonal.begin_with(again, before)
+    with torch.no_grad():
+        wanted = network(planes)[1]
+        assert torch.allclose(again(planes)[1], wanted, atol=1e-6)
+        torch.nn.init.constant_(again.around[0].mix[1].weight, 100.0)
+        assert not torch.allclose(again(planes)[1], wanted, atol=1e-2), "what it learns counts"
+    with pytest.raises(ValueError, match="of another shape: stem"):
+        train_tonal.begin_with(again, {name: values for name, values in before.items() if "stem.0" not in name})
+
+
 def test_labels_move_with_the_spectrogram(random):
     spectrogram = np.zeros((400, tonal.BINS), np.uint8)
     spectrogram[:, 100:103] = 180

@@ -32,7 +32,7 @@ COLUMNS = CHANNELS * PITCH_CLASSES
 STEPS = 15                              # of an activation that are kept: half a byte
 QUIET = -70.0                           # dB of the loudest bin: a spectrum below is silence
 STRETCH = 60 * FRAMES_PER_SECOND        # frames computed at once
-CONTEXT = 6 * FRAMES_PER_SECOND         # frames on either side that a frame depends on
+CONTEXT = 7 * FRAMES_PER_SECOND         # frames on either side that a frame depends on
 LEVEL_SPECTRA = 41                      # spectra over which loudness is averaged
 NEIGHBOURHOOD = 73                      # bins (two octaves) over which the colour of the sound is averaged
 
