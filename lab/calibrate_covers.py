@@ -21,7 +21,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from lab import corpus, judge
 from lab.cover_features import frames
@@ -33,6 +32,7 @@ from songprint.encoders.cover import CoverEncoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.index.exact import ExactIndex
 from songprint.level import heard_segments
+from songprint.threads import one_thread
 from songprint.types import Embeddings
 from songprint.versions import FEATURES, Cohort
 
@@ -181,7 +181,6 @@ class Asked:
     @classmethod
     def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
         cls.libraries, cls.cohort = libraries, cohort
-        threadpool_limits(1, "blas")        # there are as many processes as cores
 
 
 @dataclass(frozen=True)
@@ -198,6 +197,7 @@ class Job:
         return self.work not in self.absent
 
 
+@one_thread()           # there are as many processes as cores
 def ask(job: Job) -> Question:
     return Asked.libraries[job.library].ask(job.query, job.work, Asked.cohort, job.absent)
 

@@ -34,7 +34,6 @@ from lab import clips, peers, report
 from lab.answers import CLOSE, SONGPRINT, Answer, Run, System
 from lab.peers import Guess
 from songprint import audio
-from songprint.confidence import Calibration
 from songprint.config import Settings
 from songprint.errors import SongprintError
 from songprint.library import Library
@@ -75,9 +74,9 @@ def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, 
             answers = [answer
                        for number, clip in enumerate(_clips(held, unknown, around, per_condition, seed, wide))
                        for answer in ask_all(asks, number, clip, ids, library)]
-            spec = library.store.levels[Kind.RECORDING].spec
+            judge = library.store.levels[Kind.RECORDING].calibration
             run = Run(command, machine(), library.stats().recordings, seconds / 3600,
-                      Calibration.from_spec(spec.calibration).threshold(0.01), tuple(systems))
+                      judge.threshold(0.01), tuple(systems))
     return run, answers
 
 

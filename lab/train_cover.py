@@ -229,10 +229,7 @@ def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> d
 
 def begin_with(network: CoverNetwork, weights: dict[str, Tensor]) -> None:
     """Take over the weights of a network of as many layers or fewer: those that it lacks do nothing at first."""
-    missing, unknown = network.load_state_dict(weights, strict=False)
-    if others := unknown + [name for name in missing if not name.startswith("blocks.")]:
-        raise ValueError(f"the weights to begin with are of a network of another shape: {', '.join(others)}")
-    for layer in {int(name.split(".")[1]) for name in missing}:
+    for layer in {int(name.split(".")[1]) for name in training.take_over(network, weights, "blocks.")}:
         for last in (network.blocks[layer].join, network.blocks[layer].feed[-1]):
             torch.nn.init.zeros_(last.weight)
             torch.nn.init.zeros_(last.bias)

@@ -36,6 +36,7 @@ from songprint.encoders import tonal
 
 STEPS_A_DB = 2                          # of stored spectrograms: half a decibel
 LABELS = tonal.SEMITONES
+LATER = "around."                       # layers that the networks before had not: silent until they have learned
 SETTLING = 20                           # batches from which the normalisations of what ships learn their means
 
 
@@ -214,13 +215,6 @@ WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0,
            "notes class": 1.0, "bass class": 1.0, "melody class": 2.5, "harmony": 1.5}
 
 
-def begin_with(network: TonalNetwork, weights: dict[str, Tensor]) -> None:
-    """Take over the weights of this network, or of one that did not look around: what it lacks is silent at first."""
-    missing, unknown = network.load_state_dict(weights, strict=False)
-    if others := unknown + [name for name in missing if not name.startswith("around.")]:
-        raise ValueError(f"the weights to begin with are of a network of another shape: {', '.join(others)}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
@@ -248,7 +242,7 @@ def main() -> None:
         restored(network, options.start, "network.")
         settled(network, (torch.from_numpy(batch(rendered, real, recipe, rng)[0]) for _ in range(SETTLING)))
     elif options.start:
-        begin_with(network, torch.load(options.start))
+        training.take_over(network, torch.load(options.start), LATER)
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exams = {name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]

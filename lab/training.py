@@ -20,6 +20,15 @@ def rate_at(highest: float, warm_up: int, step: int, share: float) -> float:
     return highest * min(1, (step + 1) / warm_up, 0.51 + 0.5 * math.cos(math.pi * share))
 
 
+def take_over(network: nn.Module, weights: dict[str, Tensor], later: str) -> list[str]:
+    """Begin with the weights of this network, or of one that lacked layers whose names begin with `later` -> what it
+    lacked. Raises ValueError for those of any other."""
+    missing, unknown = network.load_state_dict(weights, strict=False)
+    if others := unknown + [name for name in missing if not name.startswith(later)]:
+        raise ValueError(f"the weights to begin with are of a network of another shape: {', '.join(others)}")
+    return missing
+
+
 def learn(optimiser: torch.optim.Optimizer, network: nn.Module, loss: Tensor, rate: float, longest: float) -> None:
     """One step down the gradient of `loss`, which is cut to a norm of `longest`."""
     for group in optimiser.param_groups:

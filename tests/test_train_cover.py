@@ -111,14 +111,15 @@ def test_looking_around_changes_nothing_at_first():
     network, planes = TonalNetwork(width=8).eval(), torch.randn(1, 2, tonal.BINS, 40)
     before = {name: values for name, values in network.state_dict().items() if not name.startswith("around.")}
     again = TonalNetwork(width=8).eval()
-    train_tonal.begin_with(again, before)
+    training.take_over(again, before, train_tonal.LATER)
     with torch.no_grad():
         wanted = network(planes)[1]
         assert torch.allclose(again(planes)[1], wanted, atol=1e-6)
         torch.nn.init.constant_(again.around[0].mix[1].weight, 100.0)
         assert not torch.allclose(again(planes)[1], wanted, atol=1e-2), "what it learns counts"
     with pytest.raises(ValueError, match="of another shape: stem"):
-        train_tonal.begin_with(again, {name: values for name, values in before.items() if "stem.0" not in name})
+        training.take_over(again, {name: values for name, values in before.items() if "stem.0" not in name},
+                           train_tonal.LATER)
 
 
 def test_labels_move_with_the_spectrogram(random):
