@@ -58,6 +58,10 @@ class Line:
         """Mean cosine over the stretch that agrees."""
         return float(self.cosines[self.first:self.last].mean()) if self.last > self.first else 0.0
 
+    def at(self, seconds: float | np.ndarray) -> float | np.ndarray:
+        """Where in the recording it is at these seconds of the clip."""
+        return self.speed * seconds + self.offset
+
 
 def vote(ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop: float, most: int = 40
          ) -> list[Candidate]:
@@ -275,7 +279,7 @@ def _agreeing_stretch(cosines: np.ndarray) -> tuple[int, int]:
 def hits(line: Line, ids: np.ndarray, times: np.ndarray, reference_hop: float) -> np.ndarray:
     """(m,) bool: segments whose nearest vectors include this line's recording near this line's place."""
     recordings, positions = split_ids(ids)
-    expected = line.speed * times + line.offset
+    expected = line.at(times)
     near = np.abs(positions * reference_hop - expected[:, None]) <= 0.75 * reference_hop + 0.25
     return np.any((recordings == line.recording_id) & (ids != NOTHING) & near, axis=1)
 
@@ -285,8 +289,8 @@ def intervals(line: Line, times: np.ndarray, window: float, query_duration: floa
     """The agreeing stretch in seconds of the clip and of the recording."""
     start = max(0.0, float(times[line.first]))
     end = min(float(times[line.last - 1]) + window, query_duration)
-    reference_start = max(0.0, line.speed * start + line.offset)
-    reference_end = min(line.speed * end + line.offset, reference_duration)
+    reference_start = max(0.0, line.at(start))
+    reference_end = min(line.at(end), reference_duration)
     return Interval(start, end), Interval(reference_start, max(reference_start, reference_end))
 
 

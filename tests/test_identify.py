@@ -5,9 +5,10 @@ import pytest
 import toy
 
 import songprint
+from songprint.matching import recordings
 from songprint.matching.query import Query
 from songprint.matching.recordings import windows_of
-from songprint.types import Embeddings
+from songprint.types import Embeddings, Kind
 
 
 @pytest.fixture
@@ -57,6 +58,27 @@ def test_a_whole_song_is_one_match(band):
     assert [match.recording.title for match in report.matches] == ["Song 05"]
     assert report.matches[0].query.duration > 38
     assert report.matches[0].reference.duration > 38
+
+
+def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
+    searched, index = [], type(band.store.levels[Kind.RECORDING].index)
+    search = index.search
+    monkeypatch.setattr(index, "search", lambda *asked: searched.append(asked) or search(*asked))
+
+    def asked(samples, every):
+        searched.clear()
+        monkeypatch.setattr(recordings, "SURE", 2.0)        # of this encoder
+        monkeypatch.setattr(recordings, "SEARCHED_EVERY", every)
+        return [(match.recording.title, match.confidence, match.query.start, match.query.end, match.reference.start)
+                for match in hear(band, samples).matches], len(searched)
+
+    (often, searches), (seldom, fewer) = (asked(toy.song(5, 40), every) for every in (0, 3))
+    assert (searches, fewer) == (4, 1)
+    assert seldom[0][0] == often[0][0] and seldom[0][1:] == pytest.approx(often[0][1:], abs=0.2)
+    two = np.concatenate([piece(1, 5, 20), piece(6, 10, 20)])
+    (often, searches), (seldom, fewer) = (asked(two, every) for every in (0, 3))
+    assert (searches, fewer) == (4, 2), "where the second song begins it is looked for"
+    assert {match[0] for match in seldom} == {match[0] for match in often} == {"Song 01", "Song 06"}
 
 
 def test_the_same_sound_twice_is_named_twice(band, tmp_path):

@@ -82,7 +82,7 @@ def _hop(known: Mapping[int, Embeddings]) -> float:
 
 def _again(line: align.Line, times: np.ndarray, window: float) -> tuple[Again, align.Line]:
     start, end = float(times[line.first]), float(times[line.last - 1]) + window
-    there = Interval(line.speed * start + line.offset, line.speed * end + line.offset)
+    there = Interval(line.at(start), line.at(end))
     return Again(line.recording_id, Interval(start, end), there, line.score), line
 
 
@@ -92,7 +92,7 @@ def _joined(found: list[Again], added: tuple[Again, align.Line]) -> list[Again]:
     for place, other in enumerate(found):
         if other.occurrence != again.occurrence or again.here.start > other.here.end + EVERY:
             continue
-        expected = line.speed * other.here.end + line.offset
+        expected = line.at(other.here.end)
         if abs(expected - other.there.end) < DRIFT:
             share = other.here.duration / (other.here.duration + again.here.duration)
             grown = replace(other, here=_hull(other.here, again.here), there=_hull(other.there, again.there),

@@ -15,9 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from songprint import align
-from songprint.align import Candidate
 from songprint.level import Level
-from songprint.matching import recordings
+from songprint.matching import lines, recordings
 from songprint.matching.lines import FEWEST_SEGMENTS, Lines, References
 from songprint.matching.query import Query
 from songprint.types import Embeddings
@@ -34,7 +33,6 @@ HOPELESS = -9.0         # log-odds without the second witness, who was never wor
 NEAR, DRIFT = 0.6, 0.02         # seconds by which a hit may be off a course, and for each second that it is away
 APART = 60.0            # seconds without a hit that a course may bridge
 STRAIGHT = 0.15         # seconds off a straight line that are taken for the error of measurement
-CLOSELY, SELDOM = 0.6, 0.05     # mean cosine, and share of vectors below EVIDENT, of a song that simply goes on
 EVIDENT = 0.3           # cosine from which a vector speaks for a course
 
 
@@ -66,15 +64,16 @@ def hits(window: Query, at: float, level: Level, found: tuple[np.ndarray, np.nda
     if len(rows) < FEWEST_SEGMENTS:
         return []
     hits, calibration = [], level.calibration
-    lines = Lines(window, level, rows, (found[0][rows], found[1][rows]), references, verified=VERIFIED, refined=REFINED)
-    for hypothesis in lines.hypotheses(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
+    suggested = Lines(window, level, rows, (found[0][rows], found[1][rows]), references, verified=VERIFIED,
+                      refined=REFINED)
+    for hypothesis in suggested.hypotheses(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
         line, logit = hypothesis.line, calibration.logit(hypothesis.features)
         if logit < LEAST:
             continue
         start = float(hypothesis.times[line.first])
         end = float(hypothesis.times[line.last - 1]) + level.spec.window
         pitch = hypothesis.testimony.pitch if hypothesis.testimony.sure else line.speed
-        hits.append(Hit(line.recording_id, at + start, at + end, line.speed * (start + end) / 2 + line.offset,
+        hits.append(Hit(line.recording_id, at + start, at + end, line.at((start + end) / 2),
                         line.speed, 12 * float(np.log2(pitch)), line.score, logit))
     return hits
 
@@ -89,19 +88,15 @@ def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: 
     rows = np.flatnonzero(window.heard)
     if reference is None or len(rows) < len(window) // 2 or len(rows) < FEWEST_SEGMENTS:
         return None
-    times, vectors = rows * window.hop, window.vectors[rows]
+    times = rows * window.hop
     layout = align.Layout(times, level.spec.hop, level.spec.window)
-    expected = hit.place + hit.speed * (at - hit.middle)       # in the recording, where the window begins
     middle = layout.middle
-    line = align.verify(vectors, layout, reference, Candidate(
-        hit.recording_id, expected + (hit.speed - 1) * middle, 0.0))
-    line = line and align.refine(line, vectors, layout, reference)
-    if line is None or abs(line.speed * middle + line.offset - expected - hit.speed * middle) > NEAR:
-        return None
-    if line.cosines.mean() < CLOSELY or np.mean(line.cosines < EVIDENT) > SELDOM:
+    line = lines.going_on(hit.recording_id, hit.place + hit.speed * (at + middle - hit.middle), window.vectors[rows],
+                          layout, reference)
+    if line is None:
         return None
     start, end = at + float(times[0]), at + float(times[-1]) + level.spec.window
-    return replace(hit, start=start, end=end, place=line.speed * ((start + end) / 2 - at) + line.offset,
+    return replace(hit, start=start, end=end, place=line.at((start + end) / 2 - at),
                    speed=line.speed, score=line.score)
 
 

@@ -35,7 +35,7 @@ class Everywhere:
 
     def candidates(self, lines: Iterable[Line]) -> list[Candidate]:
         """Likely places where no line is yet."""
-        known = [(line.recording_id, line.speed * self.middle + line.offset) for line in lines]
+        known = [(line.recording_id, line.at(self.middle)) for line in lines]
         found = []
         for place in self._best[:LIKELY]:
             at = place.offset + self.middle - self.begin
@@ -55,7 +55,7 @@ class Everywhere:
         if len(self._peaks) < FEWEST:
             return SILENT
         changes = {(1.0, 1.0), (testimony.speed, testimony.pitch)} if testimony.plain else {(1.0, 1.0)}
-        at = line.speed * self.middle + line.offset
+        at = line.at(self.middle)
         count = max(self._peaks.on(recording, speed, pitch, at - speed * (self.middle - self.begin))
                     for speed, pitch in changes)
         rival = next((place.count for place in self._best

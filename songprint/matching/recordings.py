@@ -4,6 +4,7 @@ look everywhere."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from songprint import align, confidence
 from songprint.index import NOTHING, split_ids
 from songprint.level import Level
-from songprint.matching.lines import FEWEST_SEGMENTS, Hypothesis, Lines, Neighbours
+from songprint.matching.lines import FEWEST_SEGMENTS, Hypothesis, Lines, Neighbours, going_on
 from songprint.matching.query import Query
 from songprint.types import Alignment, Interval, Kind, Match, Recording
 
@@ -19,7 +20,8 @@ NEIGHBOURS = 50             # nearest vectors looked at for each segment of the 
 MANY = 400                  # looked at when some recordings are to be left out of them
 LONGEST_WINDOW = 15.0       # seconds searched as one; longer ones in windows of about WINDOW
 WINDOW = 10.0
-SURE = 4.0                  # log-odds, which not one unknown clip in 10,000 has: such a clip is not laid everywhere
+SURE = 4.0                  # log-odds, which not one unknown clip in 10,000 has: such a clip is not laid everywhere,
+SEARCHED_EVERY = 3          # and where it simply goes on, so many windows at most are not searched
 
 
 def judge(query: Query, level: Level) -> list[Match]:
@@ -28,9 +30,17 @@ def judge(query: Query, level: Level) -> list[Match]:
     windows = list(windows_of(query))
     lines: Lines | None = None
     found: list[tuple[Hypothesis, float]] = []
+    last: list[tuple[Hypothesis, float]] = []       # of the window before
+    unsearched = 0
     for window in windows:
-        lines = Lines(query, level, window, neighbours(query, level, window), level.embeddings_of)
-        found += [(hypothesis, calibration.logit(hypothesis.features)) for hypothesis in lines.hypotheses()]
+        known = _going_on(last, query, level, window) if unsearched < SEARCHED_EVERY else None
+        if known:
+            last, unsearched = known, unsearched + 1
+        else:
+            lines = Lines(query, level, window, neighbours(query, level, window), level.embeddings_of)
+            last, unsearched = [(hypothesis, calibration.logit(hypothesis.features))
+                                for hypothesis in lines.hypotheses()], 0
+        found += last
     if lines and looks_everywhere(query, level) and max((logit for _, logit in found), default=-SURE) < SURE:
         calibration = calibration.everywhere
         found = [(hypothesis, calibration.logit(hypothesis.features))
@@ -48,6 +58,25 @@ def judge(query: Query, level: Level) -> list[Match]:
                for group in groups if group[0][0].line.recording_id in recordings]
     matches.sort(key=lambda match: -match.confidence)
     return matches
+
+
+def _going_on(last: list[tuple[Hypothesis, float]], query: Query, level: Level, window: np.ndarray
+              ) -> list[tuple[Hypothesis, float]] | None:
+    """What the window before surely held, if all of it simply goes on in this one: nothing else need be looked for."""
+    likely = [pair for pair in last if pair[1] > 0]
+    if max((logit for _, logit in likely), default=-SURE) < SURE:
+        return None
+    layout = align.Layout(query.times(window), level.spec.hop, level.spec.window)
+    vectors = query.embeddings.vectors[window]
+    references = level.embeddings_of({hypothesis.line.recording_id for hypothesis, _ in likely})
+    found = []
+    for hypothesis, logit in likely:
+        reference, place = references.get(hypothesis.line.recording_id), hypothesis.line.at(layout.middle)
+        line = going_on(hypothesis.line.recording_id, place, vectors, layout, reference) if reference else None
+        if line is None:
+            return None
+        found.append((replace(hypothesis, line=line, times=layout.times), logit))
+    return found
 
 
 def looks_everywhere(query: Query, level: Level) -> bool:
@@ -91,7 +120,7 @@ def _continues(one: Hypothesis, other: Hypothesis) -> bool:
     if one.line.recording_id != other.line.recording_id:
         return False
     middle = (one.times.mean() + other.times.mean()) / 2
-    ends = [line.speed * middle + line.offset for line in (one.line, other.line)]
+    ends = [line.at(middle) for line in (one.line, other.line)]
     return abs(ends[0] - ends[1]) < 1.0 + 0.02 * abs(one.times.mean() - other.times.mean())
 
 
