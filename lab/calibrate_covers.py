@@ -2,11 +2,13 @@
 
     python -m lab.calibrate_covers --data data --tonal data/tonal
 
-Renditions of the calibration works, whole, in excerpts and before or after another song, are asked against libraries
-of three sizes: one rendition of each work among the calibration music, the same with all real training music beside
-it, and the same in portions of a few songs. Each is also asked as if its work were not there, and so are the real
-tracks, speech and noise: whatever is then found is wrong. The cohort that ships is made here, too. The result is
-written into the encoder's spec.
+Renditions of the calibration works, whole, in excerpts and before or after another song, are asked against libraries of
+three sizes: one rendition of each work among the calibration music; the same with all real training music beside it,
+and a second rendition of every other work; and the first in portions of a few songs. Each is also asked as if its work
+were not there, and so are the real tracks, speech and noise: whatever is then found is wrong. So are simple tunes that
+are synthesised here, from which the judge does not learn: many share their chords bar by bar, and it is printed how
+many of those that are unknown would be answered. The cohort that ships is made here, too. The result is written into
+the encoder's spec.
 """
 
 from __future__ import annotations
@@ -17,45 +19,53 @@ import sys
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
-from lab import corpus, judge
+from lab import corpus, degrade, judge, synth
 from lab.cover_features import frames
 from lab.judge import Question
 from lab.render_covers import SUNG, split_of
+from lab.tunes import invent
 from songprint import versions
+from songprint.confidence import Calibration, to_confidence
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.cover import CoverEncoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.index.exact import ExactIndex
 from songprint.level import heard_segments
+from songprint.samples import at_rate
 from songprint.threads import one_thread
 from songprint.types import Embeddings
-from songprint.versions import FEATURES, Cohort
+from songprint.versions import FEATURES, Cohort, Verify
 
-EXCERPTS = (10.0, 14.0, 20.0, 30.0, 60.0)           # seconds that are asked, and the whole
+EXCERPTS = (10.0, 14.0, 20.0, 30.0, 60.0)           # seconds; each library is asked
+ASKED = 2                               # of them for a rendition,
+WHOLES = 3                              # and one of them whole for every so many renditions: they take long
 MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
 PART = (15.0, 45.0)                     # so long
-ANSWERS = 3                             # that are judged
+ANSWERS = versions.LIKELY               # that are judged
 FEW = 6                                 # songs of a small library
 COHORT = 300                            # tracks
 COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
 COHORT_SECONDS = 45.0                   # so long
 COHORT_WINDOWS = 8                      # vectors kept of each track
 NOTHINGS = 40                           # clips of speech and of noise
+INVENTED = range(3000, 3030)            # seeds of tunes
 ABLATIONS = {
     "alignment": ("log_alignment", "aligned", "density", "agreement", "log_crookedness", "key_lead", *versions.CLOSELY,
                   "consistent"),
     "the embedding": ("log_embedding", "log_embedding_lead", "consistent"),
     "the lead over rivals": tuple(f"log_{name}" for name in versions.LEADS),
     "the lead of its key": ("key_lead",),
-    "the lead of its order": ("order_lead",),
     "the tune and the lead of its place": ("tune", "place_lead"),
+    "what the network sees along the path": ("verified",),
     "length, share, entropy, library": ("length", "share", "entropy", "library"),
 }
+
+Works = dict[str, list[list[Embeddings]]]           # the renditions of each, each in one guise or two
 
 
 @dataclass(frozen=True)
@@ -71,9 +81,9 @@ def embedded(found: np.ndarray, encoder: CoverEncoder) -> Embeddings:
     return Embeddings(encoder.embed(found), encoder.spec.hop, encoder.spec.id, found)
 
 
-def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> dict[str, list[Embeddings]]:
-    """The renditions of each work of a split. The first, for the library, is the one that keeps near to the score: of
-    every other work it is sung, as far as it was rendered so. It is not among the others in another guise."""
+def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> Works:
+    """The renditions of each work of a split, each as it was played and as it was sung. The first, for the library, is
+    the one that keeps near to the score; of every other work it is sung first, as far as it was rendered so."""
     works: dict[str, dict[int, Embeddings]] = {}
     for path in sorted(folder.glob("rendered-?????-??.npz")):
         _, work, number = path.stem.split("-")
@@ -82,10 +92,11 @@ def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> dict[str, 
                 works.setdefault(work, {})[int(number)] = embedded(file["frames"], encoder)
     found = {}
     for place, (work, takes) in enumerate(works.items()):
-        first = SUNG if place % 2 and SUNG in takes else min(takes)
-        others = [take for number, take in takes.items() if number % SUNG != first % SUNG]
-        if others:
-            found[work] = [takes[first], *others]
+        renditions: dict[int, list[Embeddings]] = {}
+        for number in sorted(takes, reverse=place % 2 == 1):
+            renditions.setdefault(number % SUNG, []).append(takes[number])
+        if len(renditions) > 1:
+            found[work] = [renditions[number] for number in sorted(renditions)]
     return found
 
 
@@ -101,6 +112,18 @@ def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dic
                                 beats=[0, track.duration])
         with np.load(kept) as file:
             found[track.name] = embedded(file["frames"], encoder)
+    return found
+
+
+def load_tunes(encoder: CoverEncoder) -> Works:
+    """Tunes that nobody wrote, synthesised in three renditions each: simple ones, many of which share their chords."""
+    found = {}
+    for number in INVENTED:
+        tune = invent(number)
+        takes = [synth.render(tune, seed=0)] + [
+            degrade.stretch(synth.render(tune, seed=seed), synth.SAMPLE_RATE, pitch=2 ** (key / 12))
+            for seed, key in ((1, number % 5 - 2), (2, number % 7 - 3))]
+        found[tune.title] = [[encoder.encode(at_rate(take, synth.SAMPLE_RATE, corpus.SAMPLE_RATE))] for take in takes]
     return found
 
 
@@ -124,14 +147,15 @@ class Songs:
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}
 
-    def ask(self, query: Embeddings, work: str, cohort: Cohort, absent: Collection[str]) -> Question:
+    def ask(self, query: Embeddings, work: str, cohort: Cohort, verify: Verify | None, absent: Collection[str]
+            ) -> Question:
         """What is found of a work if some works are not there."""
         right = self.of(work)
         found = list(islice(versions.find(
-            query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids}, cohort,
+            query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids}, cohort, verify,
             leave_out=set().union(*map(self.of, absent))), ANSWERS))
         return Question([version.features for version in found], [version.recording_id in right for version in found],
-                        len(query.evidence) / FRAMES_PER_SECOND)
+                        len(query.evidence) / FRAMES_PER_SECOND, work)
 
 
 def excerpt(whole: Embeddings, seconds: float, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
@@ -177,10 +201,12 @@ class Asked:
 
     libraries: tuple[Songs, ...]
     cohort: Cohort
+    verify: Verify | None
 
     @classmethod
     def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
-        cls.libraries, cls.cohort = libraries, cohort
+        """Each has a network of its own."""
+        cls.libraries, cls.cohort, cls.verify = libraries, cohort, load_encoder("cover").verify
 
 
 @dataclass(frozen=True)
@@ -199,29 +225,35 @@ class Job:
 
 @one_thread()           # there are as many processes as cores
 def ask(job: Job) -> Question:
-    return Asked.libraries[job.library].ask(job.query, job.work, Asked.cohort, job.absent)
+    return Asked.libraries[job.library].ask(job.query, job.work, Asked.cohort, Asked.verify, job.absent)
 
 
-def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], others: dict[str, Embeddings],
-              empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort) -> tuple[list[Question], list[Question]]:
-    """Known and unknown ones, against libraries of some hundred, of many and of few songs."""
+def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: dict[str, Embeddings],
+              empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort
+              ) -> tuple[list[Question], list[Question], list[Question]]:
+    """Known and unknown ones, against libraries of some hundred, of many and of few songs; unknown tunes."""
+    works = works | tunes
     rng = np.random.default_rng(5)
-    some = [Song(work, takes[0]) for work, takes in works.items()]
+    some = [Song(work, renditions[0][0]) for work, renditions in works.items()]
     some += [Song(work_of(name), one) for name, one in real.items()]
-    portions = [[some[place] for place in places] for places in np.array_split(
-        rng.permutation(len(some)), int(np.ceil(len(some) / FEW)))]
-    libraries = tuple(map(Songs, (some, some + [Song(work_of(name), one) for name, one in others.items()], *portions)))
+    again = {work: renditions[1][0] for work, renditions in list(works.items())[::2] if len(renditions) > 2}
+    many = some + [Song(work, take) for work, take in again.items()] + [
+        Song(work_of(name), one) for name, one in others.items()]
+    simple = [song.work in tunes for song in some]          # these together, or it would be too easy
+    order = [*rng.permutation(np.flatnonzero(simple)), *rng.permutation(np.flatnonzero(np.invert(simple)))]
+    portions = [[some[place] for place in places] for places in np.array_split(order, int(np.ceil(len(some) / FEW)))]
+    libraries = tuple(map(Songs, (some, many, *portions)))
     few = {song.work: number for number, portion in enumerate(portions, 2) for song in portion}
     jobs = []
-    for work, takes in works.items():
-        for take in takes[1:]:
+    for work, renditions in works.items():
+        for number, take in enumerate(chain.from_iterable(renditions[2 if work in again else 1:])):
             other = str(rng.choice([name for name in works if name != work]))
-            ten, fourteen, *longer = (excerpt(take, seconds, encoder, rng) for seconds in EXCERPTS)
-            for library, queries in ((0, [ten, *longer[:2]]), (1, [ten, fourteen, *longer, take]),
-                                     (few[work], [ten, fourteen, *longer[1:]])):     # whole songs once: they take long
+            for library in (0, 1, few[work]):
+                queries = [excerpt(take, seconds, encoder, rng) for seconds in rng.permutation(EXCERPTS)[:ASKED]]
+                queries += [take] if library == 1 and number % WHOLES == 0 else []
                 jobs += [Job(query, work, library, absent) for query in queries for absent in ((), (work,))]
-            mixed = medley(take, works[other][-1], encoder, rng)
-            jobs += [Job(mixed, work, library, (other, *absent)) for library in (0, 1) for absent in ((), (work,))]
+            mixed = medley(take, works[other][-1][-1], encoder, rng)
+            jobs += [Job(mixed, work, number % 2, (other, *absent)) for absent in ((), (work,))]
     for name, one in real.items():
         for seconds in (180.0, EXCERPTS[0], float(rng.choice(EXCERPTS))):
             query, work = excerpt(one, seconds, encoder, rng), work_of(name)
@@ -233,8 +265,20 @@ def questions(works: dict[str, list[Embeddings]], real: dict[str, Embeddings], o
             answers.append(answer)
             if number % 100 == 0:
                 print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
-    known = [answer for answer, job in zip(answers, jobs, strict=True) if job.known]
-    return known, [answer for answer, job in zip(answers, jobs, strict=True) if not job.known]
+    said = list(zip(answers, jobs, strict=True))
+    fitted = [(answer, job) for answer, job in said if job.work not in tunes]
+    return ([answer for answer, job in fitted if job.known], [answer for answer, job in fitted if not job.known],
+            [answer for answer, job in said if job.work in tunes and not job.known])
+
+
+def tell_by_length(known: list[Question], unknown: list[Question]) -> None:
+    """How many are answered at FAR 1 % by judges that did not learn from the work, by what is asked."""
+    answered = judge.crossed(known, unknown, FEATURES)
+    print(f"by judges that did not learn from the work: {100 * answered[0].mean():.1f} % of known clips rightly")
+    for seconds in EXCERPTS:
+        of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
+        print(f"  {seconds:.0f} s, medleys too: {100 * answered[0][of[0]].mean():.1f} % of {of[0].sum()}; of unknown ones"
+              f" {100 * answered[1][of[1]].mean():.1f} % of {of[1].sum()}")
 
 
 def main() -> None:
@@ -253,8 +297,12 @@ def main() -> None:
     print(f"{len(works)} works, {len(real)} tracks, {len(others)} more; cohort of {cohort.songs.max() + 1}"
           f" ({(WEIGHTS / 'cover_cohort.npz').stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     empty = nothings(options.data, options.noise, encoder, rng)
-    known, unknown = questions(works, real, others, empty, encoder, cohort)
+    known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort)
     calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS)
+    tell_by_length(known, unknown)
+    logits = judge.best_logits(simple, Calibration.from_spec(calibration))
+    answered = np.mean([to_confidence(logit) >= calibration["thresholds"]["0.01"] for logit in logits])
+    print(f"{len(simple)} questions of unknown tunes, many of the same chords: {100 * answered:.1f} % answered then")
     file = WEIGHTS / "cover.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "calibration": calibration}, indent=1) + "\n")
 

@@ -2,6 +2,7 @@
 
     python -m lab.export_cover tonal runs/tonal.pt                          # tonal.onnx
     python -m lab.export_cover cover runs/cover.pt --tonal data/tonal       # cover.onnx; cover.json, the spec of both
+    python -m lab.export_cover verifier runs/verifier.pt                    # verifier.onnx
 
 Of the 256 numbers that the cover network learns to give, the axes in which the vectors of music lie are kept.
 A new tonal network makes the cover network stale: it learned to read the other one's mistakes.
@@ -24,7 +25,9 @@ from lab import axes
 from lab.cover_network import CoverNetwork, CoverShape
 from lab.render_covers import split_of
 from lab.tonal_network import Exported, TonalNetwork
+from lab.verifier_network import Verifier
 from songprint.encoders import WEIGHTS, EncoderSpec, tonal, weights_hash
+from songprint.tonal_bands import PLANES, WIDTH
 from songprint.types import Kind
 
 WINDOW, HOP = 20.0, 5.0                 # seconds
@@ -74,6 +77,18 @@ def write_spec(folder: Path, spec: dict) -> None:
     print(f"{spec['id']}: {spec['dim']} dimensions, {len(both) / 1e6:.1f} MB")
 
 
+def export_verifier(checkpoint: Path, folder: Path = WEIGHTS) -> None:
+    """Write the network, and its hash into the spec; what was calibrated is dropped."""
+    network = Verifier()
+    network.load_state_dict(torch.load(checkpoint))
+    content = to_onnx(network, 20 * torch.randn(2, 75, WIDTH, PLANES), "bands", "log_odds",
+                      {"bands": {0: "paths", 1: "rows"}, "log_odds": {0: "paths"}})
+    (folder / "verifier.onnx").write_bytes(content)
+    spec = json.loads((folder / "cover.json").read_text()) | {"verifier": weights_hash(content)}
+    write_spec(folder, {name: value for name, value in spec.items() if name != "calibration"})
+    print(f"verifier.onnx: {len(content) / 1e6:.2f} MB. What was calibrated is dropped: lab.calibrate_covers")
+
+
 def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
     """Windows (n, frames, 48) of real tracks and of rendered takes of the training."""
     paths = [path for path in sorted([*folder.glob("real-*.npz"), *folder.glob("rendered-*.npz")])
@@ -99,22 +114,26 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     content = to_onnx(network, torch.rand(2, shape.frames, tonal.COLUMNS), "frames", "vectors",
                       {"frames": {0: "windows"}, "vectors": {0: "windows"}})
     log = checkpoint.with_suffix(".json")
+    verifier = folder / "verifier.onnx"
     spec = EncoderSpec(name="cover", id="", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE, window=WINDOW, hop=HOP,
                        query_hop=HOP, dim=network.leave.out_features,
-                       training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]})
+                       training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]},
+                       verifier=weights_hash(verifier.read_bytes()) if verifier.exists() else "")
     (folder / "cover.onnx").write_bytes(content)
     write_spec(folder, asdict(spec))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=["tonal", "cover"])
+    parser.add_argument("network", choices=["tonal", "cover", "verifier"])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--tonal", type=Path, default=Path("data/tonal"),
                         help="what lab.cover_features wrote (for the cover network)")
     options = parser.parse_args()
     if options.network == "tonal":
         export_tonal(options.checkpoint)
+    elif options.network == "verifier":
+        export_verifier(options.checkpoint)
     else:
         export_cover(options.checkpoint, options.tonal)
 

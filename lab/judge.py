@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from songprint.confidence import Calibration
 RATES = (0.05, 0.01, 0.001, 0.0001)     # false-accept rates that get a threshold,
 COUNTED = 0.01                          # those below this by the shape of the tail: too few clips to count them
 TAIL = 0.05                             # share of the unknown clips that the shape is taken from
+FOLDS = 5                               # parts of the works, each judged by a judge that learned from the others
 FITTED = 2                              # answers to a clip that the judge learns from: the first is not always right
 RIDGE = 0.02                            # keeps weights of features that say the same apart and small
 
@@ -24,6 +26,7 @@ class Question:
     features: list[dict[str, float]]
     right: list[bool]
     length: float                       # seconds
+    work: str = ""                      # that was asked for
 
 
 def fitted(known: list[Question], unknown: list[Question], names: tuple[str, ...],
@@ -70,6 +73,20 @@ def fit(questions: list[Question], names: tuple[str, ...]) -> Calibration:
         beta += np.linalg.solve(curvature + 1e-9 * np.eye(len(beta)), gradient)
     weights = beta[:-1] / scale
     return Calibration(names, tuple(weights.tolist()), float(beta[-1] - weights @ mean), thresholds={})
+
+
+def crossed(known: list[Question], unknown: list[Question], names: tuple[str, ...], rate: float = 0.01
+            ) -> tuple[np.ndarray, np.ndarray]:
+    """Of judges that did not learn from the works that they are asked of: which known questions are answered rightly at
+    a false-accept rate, and which unknown ones are answered."""
+    def fold(question: Question) -> int:
+        return zlib.crc32(question.work.encode()) % FOLDS
+
+    judges = [fit([q for q in known + unknown if fold(q) != number], names) for number in range(FOLDS)]
+    answers = [[best_answers([q], judges[fold(q)])[0] for q in questions] for questions in (known, unknown)]
+    negative = np.array([logit for logit, _ in answers[1]])
+    level = level_at(negative, rate)
+    return np.array([right and logit >= level for logit, right in answers[0]]), negative >= level
 
 
 def best_logits(questions: list[Question], judge: Calibration) -> np.ndarray:

@@ -70,7 +70,7 @@ def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlign
     `tune`: by how many standard deviations the melodies alone agree more along it than elsewhere.
     `place_lead`: how much more all notes agree along it than along the same path up to a minute earlier or later.
     """
-    i, j = _cells(alignment.path).T
+    i, j = cells(alignment.path).T
     melody, notes = (outstanding(along(query.channel(number, 0) @ reference.channel(number, alignment.key_shift).T,
                                          CONTEXT)) for number in (MELODY, NOTES))
     columns = j + ELSEWHERE[:, None]                                            # (displaced paths, cells)
@@ -220,7 +220,7 @@ def _seconds(cells: np.ndarray) -> np.ndarray:
     return (cells + CONTEXT / 2) * STEP
 
 
-def _cells(seconds: np.ndarray) -> np.ndarray:
+def cells(seconds: np.ndarray) -> np.ndarray:
     """Back from `_seconds`."""
     return np.rint(seconds / STEP - CONTEXT / 2).astype(np.intp)
 

@@ -5,7 +5,8 @@ window by window in the space of the encoder, and by laying its tonal frames alo
 (`tonal_align`). Both are told in standard deviations above what the clip reaches against a cohort, songs that
 ship with the encoder and are nobody's cover: some clips resemble everything. The same holds for recordings, so
 that similarities are lowered where a window resembles much of the cohort (cross-domain similarity local scaling:
-Conneau et al., "Word translation without parallel data", ICLR 2018).
+Conneau et al., "Word translation without parallel data", ICLR 2018). Of the very best a network looks at what lies
+along the path (`tonal_bands`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from songprint import tonal_align
+from songprint import tonal_align, tonal_bands
 from songprint.encoders.tonal import COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.index import NOTHING, Index, split_ids
 from songprint.tonal_align import Comparison, TonalAlignment
@@ -34,11 +35,13 @@ CROWD = 10                  # nearest windows of the cohort that tell how common
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
 LIKELY = 5                  # references that are looked at more closely:
 LIKELY_KEYS = 6             # those most similar by their windows in so many keys,
-CLOSELY = ("order_lead", "tune", "place_lead")          # the best of all in these ways
+CLOSELY = ("tune", "place_lead", "verified")        # the best of all in these ways
 RIVALS = 10                 # versions, the best ones, that are rivals of each other
 FEWEST = 4                  # songs of a cohort without which there is nothing to normalise by
 USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
 USUAL_ALIGNMENT = (2.0, 0.6)
+
+Verify = Callable[[np.ndarray], np.ndarray]     # bands (n, rows, ...) of `tonal_bands` -> (n,) log-odds
 
 LEADS = ("lead", "embedding_lead", "alignment_lead")       # over rivals, by both comparisons and by each
 UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")     # a judge weighs the logarithms of these
@@ -90,7 +93,7 @@ class Cohort:
 
     @classmethod
     def load(cls, path: Path) -> Cohort:
-        with np.load(path) as kept:
+        with path.open("rb") as file, np.load(file) as kept:
             vectors = kept["vectors"].astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             return cls(vectors, kept["songs"].astype(np.int64),
@@ -133,14 +136,15 @@ class Cohort:
 
 
 def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
-         cohort: Cohort, *, leave_out: Collection[int] = (), most: int = 50) -> Iterator[Version]:
+         cohort: Cohort, verify: Verify | None = None, *, leave_out: Collection[int] = (), most: int = 50
+         ) -> Iterator[Version]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
     Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
-    `leave_out` pretends that the library lacks some recordings.
+    `verify` looks at the alignments of the best. `leave_out` pretends that the library lacks some recordings.
     """
     candidates = suggested(query, index, leave_out=leave_out, most=most)
-    for version in compare(query, embeddings_of(candidates), cohort):
+    for version in compare(query, embeddings_of(candidates), cohort, verify):
         if version.claimable:
             yield replace(version, features=version.features_in(len(index)))
 
@@ -162,7 +166,8 @@ def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (
     return names[np.argsort(-scores, kind="stable")[:most]].tolist()
 
 
-def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort) -> Iterator[Version]:
+def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort, verify: Verify | None = None
+            ) -> Iterator[Version]:
     """The query against each of the references, best first, also those that cannot be aligned.
 
     Each is made when it is asked for.
@@ -189,28 +194,40 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     best = np.argsort(-scores, kind="stable").tolist()
     crowd = windows.crowd[:len(usual)], _normalised(usual, usual, USUAL_ALIGNMENT)
     leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*crowd), *crowd))
-    backwards = Comparison(Rendition.of(query.evidence[::-1]), ready)
-    backwards.lay(best[:LIKELY])
+    closely = _closely(own, ready, along, best[:LIKELY], verify)
     times = np.flatnonzero(query.heard) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
     about = {"length": float(np.log(duration)), "entropy": entropy(query.evidence),
              "library": float(np.log10(len(references) + 1))}
-    for place, number in enumerate(best):
+    for number in best:
         alignment = along.alignment(number)
-        # Songs of the same few chords, in the same key, agree as well with the query played backwards, and a bar later;
-        # renditions of one song do not. And they have other tunes. That is asked of a few alone.
-        closely = dict.fromkeys(CLOSELY, 0.0)
-        if place < LIKELY:
-            closely["order_lead"] = along.height(number) - backwards.height(number)
-            closely |= tonal_align.channels_along(own, ready[number], alignment) if alignment else {}
-        yield Version(names[number], alignment, about | closely | _with_logarithms({
+        features = about | _with_logarithms({
             "score": float(scores[number]), "embedding": float(windows.scores[number]),
             "alignment": float(by_alignment[number]), "crookedness": _said(alignment, "crookedness"),
             **{name: float(those[number]) for name, those in zip(LEADS, leads, strict=True)}}) | {
             "consistent": windows.consistent(number, times, alignment),
             **{name: _said(alignment, name) for name in ("aligned", "density", "agreement", "key_lead")},
             "share": _said(alignment, "aligned") / duration,
-        }, float(scores[number]))
+        } | closely.get(number, dict.fromkeys(CLOSELY, 0.0))
+        yield Version(names[number], alignment, features, float(scores[number]))
+
+
+def _closely(own: Rendition, ready: Sequence[Rendition | None], along: Comparison, numbers: Sequence[int],
+             verify: Verify | None) -> dict[int, dict[str, float]]:
+    """What is asked of a few references alone, CLOSELY.
+
+    Songs of the same few chords agree as well a bar later, and have other tunes. How that looks along the path, all
+    channels together, a network has learned.
+    """
+    found = {number: dict.fromkeys(CLOSELY, 0.0) for number in numbers}
+    aligned = {number: alignment for number in numbers if (alignment := along.alignment(number))}
+    for number, alignment in aligned.items():
+        found[number] |= tonal_align.channels_along(own, ready[number], alignment)
+    if verify and aligned:
+        bands = np.stack([tonal_bands.band(own, ready[number], alignment) for number, alignment in aligned.items()])
+        for number, log_odds in zip(aligned, verify(bands).tolist(), strict=True):
+            found[number]["verified"] = log_odds
+    return found
 
 
 def _both(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:

@@ -37,17 +37,19 @@ def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
 def test_a_work_that_is_absent_is_not_found(works):
     songs = Songs([Song(work, takes[0]) for work, takes in works.items()])
     query = works["00003"][1]
-    assert any(songs.ask(query, "00003", Cohort.none(), ()).right)
-    assert any(songs.ask(query, "00003", Cohort.none(), ("00004",)).right)
-    assert not any(songs.ask(query, "00003", Cohort.none(), ("00003",)).right)
+    assert any(songs.ask(query, "00003", Cohort.none(), None, ()).right)
+    assert any(songs.ask(query, "00003", Cohort.none(), None, ("00004",)).right)
+    assert not any(songs.ask(query, "00003", Cohort.none(), None, ("00003",)).right)
 
 
 def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, encoder):
     cohort = Cohort.of([calibrate_covers.embedded(tonal.Song(seed).frames(), encoder) for seed in range(50, 56)],
                        seconds=30)
     real = {"game/tune.ogg": works["00005"][0]}
-    held = {work: works[work] for work in ("00000", "00001")}
-    known, unknown = calibrate_covers.questions(held, real, {}, [], encoder, cohort)
+    held = {work: [[take] for take in works[work]] for work in ("00000", "00001")}
+    tunes = {"a tune": [[take] for take in works["00002"]]}
+    known, unknown, simple = calibrate_covers.questions(held, tunes, real, {}, [], encoder, cohort)
+    assert simple and not any(any(question.right) for question in simple)
     assert len(unknown) == len(known) + 9                   # of the real one, which is never known
     assert {10, 14, 20, 30, 60} < {round(question.length) for question in known}
     assert any(any(question.right) for question in known) and not any(any(question.right) for question in unknown)

@@ -1,6 +1,7 @@
 """The judge is fitted on what was asked, and its thresholds on what was asked in vain."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,3 +55,15 @@ def test_a_calibration_says_how_good_it_is_and_what_each_part_is_worth(random, c
     calibration = confidence.Calibration.from_spec(values)
     answered = judge.best_logits(unknown, calibration) > -np.log(100 / calibration.thresholds["0.01"] - 1)
     assert answered.mean() == pytest.approx(0.01, abs=0.006)
+
+
+def test_works_are_judged_by_judges_that_did_not_learn_from_them(random, monkeypatch):
+    known, unknown = ([replace(question(random.normal(score, 0.1), right), work=f"work {number}") for number in range(100)]
+                      for score, right in ((0.8, True), (0.4, False)))
+    learned = []
+    monkeypatch.setattr(judge, "fit", lambda questions, names, fit=judge.fit: (
+        learned.append({question.work for question in questions}) or fit(questions, names)))
+    rightly, wrongly = judge.crossed(known, unknown, confidence.FEATURES)
+    assert rightly.mean() > 0.9 and wrongly.mean() <= 0.02
+    assert len(learned) == judge.FOLDS
+    assert all(sum(question.work not in works for works in learned) == 1 for question in known)

@@ -86,6 +86,10 @@ class ToyCoverEncoder:
     def cohort(self) -> Cohort:
         return Cohort.none()
 
+    @property
+    def verify(self) -> None:
+        return None
+
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         frames = _pitch_classes(samples)

@@ -46,6 +46,7 @@ class EncoderSpec:
     dim: int
     calibration: dict = field(default_factory=dict)     # see songprint.confidence
     training: dict = field(default_factory=dict)        # how the weights were made
+    verifier: str = ""              # hash of the network that looks at alignments; it may change and vectors stay
 
 
 class Encoder:
@@ -152,7 +153,7 @@ def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEI
                            "Reinstall Songprint: pip install --force-reinstall songprint")
     if spec.kind is Kind.COVER:
         from songprint.encoders.cover import CoverEncoder
-        return CoverEncoder(spec, *contents, threads, folder / f"{name}_cohort.npz")
+        return CoverEncoder(spec, *contents, threads, folder)
     return Encoder(spec, *contents, threads)
 
 

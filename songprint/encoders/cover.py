@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
-from songprint.encoders import tonal
+from songprint.encoders import tonal, weights_hash
 from songprint.encoders.runtime import open_network
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.errors import EncoderError
@@ -21,7 +22,7 @@ from songprint.types import Embeddings
 
 if TYPE_CHECKING:
     from songprint.encoders import EncoderSpec
-    from songprint.versions import Cohort
+    from songprint.versions import Cohort, Verify
 
 SHORTEST = 5.0                          # seconds from which a window is worth a vector
 FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
@@ -29,25 +30,47 @@ BATCH = 16
 
 
 class CoverEncoder:
-    """Both networks with their spec. Holds two sessions of onnxruntime; safe to use from threads."""
+    """Both networks with their spec. Holds sessions of onnxruntime; safe to use from threads.
+
+    What only a search needs, the cohort and the network that verifies alignments, is read from `folder` when it is
+    asked for.
+    """
 
     def __init__(self, spec: EncoderSpec, tonal_network: bytes, cover_network: bytes, threads: int = 1,
-                 cohort_file: Path | None = None):
+                 folder: Path | None = None):
         self.spec = spec
-        self._cohort_file = cohort_file
+        self._folder = folder
+        self._threads = threads
         self._tonal, self._cover = (open_network(network, threads) for network in (tonal_network, cover_network))
 
     @cached_property
     def cohort(self) -> Cohort:
         """The songs that everything is compared with; EncoderError if they are missing or damaged."""
         from songprint.versions import Cohort
-        if self._cohort_file is None:
+        if self._folder is None:
             return Cohort.none()
         try:
-            return Cohort.load(self._cohort_file)
-        except (OSError, ValueError, KeyError) as error:
-            raise EncoderError(f"cannot read the cohort of encoder {self.spec.name!r}: {error}. "
-                               "Reinstall Songprint: pip install --force-reinstall songprint") from error
+            return Cohort.load(self._folder / f"{self.spec.name}_cohort.npz")
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise self._damaged("cohort", error) from error
+
+    @cached_property
+    def verify(self) -> Verify | None:
+        """What looks at alignments, if this encoder has it; EncoderError if it is missing or damaged."""
+        if self._folder is None or not self.spec.verifier:
+            return None
+        try:
+            network = (self._folder / "verifier.onnx").read_bytes()
+        except OSError as error:
+            raise self._damaged("verifier", error) from error
+        if weights_hash(network) != self.spec.verifier:
+            raise self._damaged("verifier", "it is not the one that belongs to it")
+        session = open_network(network, self._threads)
+        return lambda bands: session.run(None, {"bands": bands.astype(np.float32)})[0]
+
+    def _damaged(self, what: str, why: object) -> EncoderError:
+        return EncoderError(f"cannot read the {what} of encoder {self.spec.name!r}: {why}. "
+                            "Reinstall Songprint: pip install --force-reinstall songprint")
 
     def encode(self, samples: np.ndarray) -> Embeddings:
         """(n,) float32 mono at `spec.sample_rate` -> vectors of its windows, with the tonal frames as evidence."""

@@ -178,11 +178,11 @@ class CoverEar:
             query = Embeddings(level.encoder.embed(frames), spec.hop, spec.id, frames)
             found: Iterable[Version] = ()
             if query.heard.any() and len(level.index):
-                cohort = level.encoder.cohort
+                judges = level.encoder.cohort, level.encoder.verify
                 if recordings:
-                    found = versions.compare(query, self._references(recordings), cohort)
+                    found = versions.compare(query, self._references(recordings), *judges)
                 else:
-                    found = versions.find(query, level.index, self._references, cohort, most=CANDIDATES)
+                    found = versions.find(query, level.index, self._references, *judges, most=CANDIDATES)
             guesses = [_guess(version, Interval(first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND),
                               level.calibration.logit(version.features_in(len(level.index))))
                        for version in found if version.claimable]

@@ -89,7 +89,7 @@ def _found(window: Embeddings, start: float, level: Level, leave_out: Collection
         return
     # the judge has learned from the best few, and of these alone it knows all
     for version in islice(versions.find(window, level.index, level.embeddings_of, level.encoder.cohort,
-                                        leave_out=leave_out, most=MOST), versions.LIKELY):
+                                        level.encoder.verify, leave_out=leave_out, most=MOST), versions.LIKELY):
         alignment = version.alignment
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
                                  section.reference) for section in alignment.sections)

@@ -1,0 +1,112 @@
+"""What the verifier of covers learns from, and how it reaches the product."""
+
+import json
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tonal
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
+
+from lab import export_cover, train_verifier, verifier_pairs  # noqa: E402
+from lab.train_verifier import Recipe, by_size, damaged, examine  # noqa: E402
+from lab.verifier_network import Verifier  # noqa: E402
+from lab.verifier_pairs import Answer, Asked, Job, Library, Take  # noqa: E402
+from songprint.encoders import weights_hash  # noqa: E402
+from songprint.tonal_bands import PLANES, WIDTH  # noqa: E402
+
+PATH = PLANES - 1
+
+
+class Deaf:
+    """Stands for the cover encoder: it finds whatever there is."""
+
+    spec = SimpleNamespace(hop=5.0, id="deaf")
+
+    def embed(self, frames: np.ndarray) -> np.ndarray:
+        return np.full((max(1, len(frames) // 25 - 3), 4), 0.5, np.float32)
+
+
+def take(seed: int, work: str, arrangement: str = "rendered 0", beats: tuple[float, float] = (0, 128)) -> Take:
+    frames = tonal.Song(seed).frames(seed=seed)
+    return Take(work, arrangement, frames, np.array([0, len(frames) / 5]), np.array(beats))
+
+
+def asked(query: Take, library: list[Take]) -> Answer | None:
+    Asked.libraries = {"all": Library(library, Deaf())}
+    return verifier_pairs.ask(Job("all", verifier_pairs.embedded(query.frames[:150], Deaf()), query.work,
+                                  query.arrangement, query.between(0, 150)))
+
+
+def test_paths_through_the_song_itself_are_right_and_all_others_wrong():
+    others = [take(seed, f"song {seed}") for seed in range(2, 9)]
+    answer = asked(take(1, "song 1", "rendered 1"), [*others, take(1, "song 1")])
+    assert sum(answer.right) == 1 and len(answer.right) > 2
+    assert answer.scores[answer.right.index(True)] == max(answer.scores)
+    assert {band.shape for band in answer.bands} == {(75, WIDTH, PLANES)}
+
+
+def test_what_is_heard_has_to_be_in_the_other_take_and_not_in_the_same_one():
+    others = [take(seed, f"song {seed}") for seed in range(2, 5)]
+    assert asked(take(1, "song 1", "rendered 1"), [*others, take(1, "song 1", beats=(200, 328))]) is None
+    assert asked(take(1, "song 1", "rendered 0"), [*others, take(1, "song 1")]) is None
+
+
+def test_a_take_tells_the_beats_of_a_stretch():
+    one = Take("song 1", "rendered 0", np.zeros((100, 48), np.uint8), np.array([0, 10, 10, 20.0]),
+               np.array([0, 20, 0, 20.0]))
+    assert one.between(0, 26) == set(range(11)) and one.between(60, 71) == set(range(4, 9))
+    assert one.heard == set(range(20))
+
+
+def bands(count: int, rows: int, random: np.random.Generator) -> list[np.ndarray]:
+    return list(random.integers(-60, 60, (count, rows, WIDTH, PLANES)).astype(np.int8))
+
+
+def test_bands_are_sorted_by_size_and_what_is_too_short_is_left_out(random):
+    found = by_size([Answer("song 1", [*bands(2, 80, random), *bands(1, 10, random)], [True, False, True], [1.0] * 3),
+                     Answer("song 2", bands(1, 75, random), [False], [1.0])])
+    assert {size: (those.shape, right.tolist()) for size, (those, right) in found.items()} == {
+        75: ((3, 75, WIDTH, PLANES), [1, 0, 0])}
+
+
+def test_damage_leaves_the_path(random):
+    shown = np.stack(bands(40, 25, random))
+    found = damaged(shown, Recipe(gone=0.5), random).numpy()
+    np.testing.assert_array_equal(found[..., PATH], shown[..., PATH])
+    assert np.abs(found[..., :PATH] - shown[..., :PATH]).max() > 10
+    assert any(np.corrcoef(found[i, ..., 0].ravel(), shown[i, ..., 0].ravel())[0, 1] < 0.1 for i in range(40))
+
+
+def test_it_learns_to_tell_a_diagonal_and_says_how_well(random, tmp_path, monkeypatch, capsys):
+    answers = []
+    for number in range(60):
+        shown, right = bands(4, 25, random), [True, False, False, False]
+        shown[0][:, WIDTH // 2, :PATH] = 100
+        answers.append(Answer(f"song {number}", shown, right, random.random(4).tolist()))
+    (tmp_path / "pairs-00-000060.pkl").write_bytes(pickle.dumps([vars(answer) for answer in answers]))
+    monkeypatch.setattr("sys.argv", ["train_verifier", "--pairs", str(tmp_path), "--minutes", "0.05",
+                                     "--out", str(tmp_path / "verifier.pt")])
+    train_verifier.main()
+    told = json.loads((tmp_path / "verifier.json").read_text())
+    assert told["steps"] > 2 and set(told["held out"]) == set(examine(Verifier(), answers))
+    network = Verifier()
+    network.load_state_dict(torch.load(tmp_path / "verifier.pt"))
+    network.eval()
+    with torch.no_grad():
+        said = network(torch.from_numpy(np.stack([answers[0].bands[0], answers[0].bands[1]])).float())
+    assert said[0] > said[1]
+
+
+def test_a_new_verifier_keeps_the_vectors_and_drops_what_was_calibrated(tmp_path, capsys):
+    torch.save(Verifier().state_dict(), tmp_path / "verifier.pt")
+    for name in ("tonal", "cover"):
+        (tmp_path / f"{name}.onnx").write_bytes(name.encode())
+    spec = {"id": f"cover-{weights_hash(b'tonalcover')}", "dim": 8, "calibration": {"bias": 1}}
+    (tmp_path / "cover.json").write_text(json.dumps(spec))
+    export_cover.export_verifier(tmp_path / "verifier.pt", tmp_path)
+    now = json.loads((tmp_path / "cover.json").read_text())
+    assert now == {"id": spec["id"], "dim": 8, "verifier": weights_hash((tmp_path / "verifier.onnx").read_bytes())}
+    assert "lab.calibrate_covers" in capsys.readouterr().out
