@@ -277,8 +277,8 @@ def tell_by_length(known: list[Question], unknown: list[Question]) -> None:
     print(f"by judges that did not learn from the work: {100 * answered[0].mean():.1f} % of known clips rightly")
     for seconds in EXCERPTS:
         of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
-        print(f"  {seconds:.0f} s, medleys too: {100 * answered[0][of[0]].mean():.1f} % of {of[0].sum()}; of unknown ones"
-              f" {100 * answered[1][of[1]].mean():.1f} % of {of[1].sum()}")
+        print(f"  {seconds:.0f} s, medleys too: {100 * answered[0][of[0]].mean():.1f} % of {of[0].sum()}; of unknown"
+              f" ones {100 * answered[1][of[1]].mean():.1f} % of {of[1].sum()}")
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ def test_a_calibration_says_how_good_it_is_and_what_each_part_is_worth(random, c
 
 
 def test_works_are_judged_by_judges_that_did_not_learn_from_them(random, monkeypatch):
-    known, unknown = ([replace(question(random.normal(score, 0.1), right), work=f"work {number}") for number in range(100)]
+    known, unknown = ([replace(question(random.normal(score, 0.1), right), work=str(number)) for number in range(100)]
                       for score, right in ((0.8, True), (0.4, False)))
     learned = []
     monkeypatch.setattr(judge, "fit", lambda questions, names, fit=judge.fit: (
