@@ -63,8 +63,7 @@ def export_tonal(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     (folder / "tonal.onnx").write_bytes(content)
     print(f"tonal.onnx: {weights_hash(content)}, {len(content) / 1e6:.1f} MB")
     if (folder / "cover.onnx").exists():
-        spec = json.loads((folder / "cover.json").read_text())
-        write_spec(folder, {name: value for name, value in spec.items() if name != "calibration"})
+        renew_spec(folder)
         print("What was calibrated is dropped: lab.calibrate_covers. The cover network learned from the other one: "
               "lab.train_cover")
 
@@ -77,6 +76,12 @@ def write_spec(folder: Path, spec: dict) -> None:
     print(f"{spec['id']}: {spec['dim']} dimensions, {len(both) / 1e6:.1f} MB")
 
 
+def renew_spec(folder: Path, **changed: str) -> None:
+    """The spec for other weights than it was written for: without what was calibrated."""
+    spec = json.loads((folder / "cover.json").read_text()) | changed
+    write_spec(folder, {name: value for name, value in spec.items() if name != "calibration"})
+
+
 def export_verifier(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     """Write the network, and its hash into the spec; what was calibrated is dropped."""
     network = Verifier()
@@ -84,8 +89,7 @@ def export_verifier(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     content = to_onnx(network, 20 * torch.randn(2, 75, WIDTH, PLANES), "bands", "log_odds",
                       {"bands": {0: "paths", 1: "rows"}, "log_odds": {0: "paths"}})
     (folder / "verifier.onnx").write_bytes(content)
-    spec = json.loads((folder / "cover.json").read_text()) | {"verifier": weights_hash(content)}
-    write_spec(folder, {name: value for name, value in spec.items() if name != "calibration"})
+    renew_spec(folder, verifier=weights_hash(content))
     print(f"verifier.onnx: {len(content) / 1e6:.2f} MB. What was calibrated is dropped: lab.calibrate_covers")
 
 

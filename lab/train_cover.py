@@ -32,8 +32,8 @@ from torch import Tensor
 
 from lab import training
 from lab.cover_network import CoverNetwork, CoverShape
-from lab.render_covers import rendition_of, split_of
 from lab.restore import restored, settled
+from lab.takes import Take, split_of_take
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
 WINDOW = 20.0                           # seconds
@@ -58,43 +58,16 @@ class Recipe:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Take:
-    """The tonal frames of one rendition, and which beat is played when."""
-
-    frames: np.ndarray                  # (n, 48) uint8
-    seconds: np.ndarray
-    beats: np.ndarray
-    arrangement: str = ""               # the same for two takes that differ in the lead alone, played or sung
-
-    def when(self, beat: float, rng: np.random.Generator) -> float | None:
-        """A second at which this beat is played."""
-        before, after = self.beats[:-1], self.beats[1:]
-        spans = np.flatnonzero((before <= beat) & (beat < after) & (self.seconds[1:] > self.seconds[:-1]))
-        if not len(spans):
-            return None
-        i = int(rng.choice(spans))
-        share = (beat - before[i]) / (after[i] - before[i])
-        return float(self.seconds[i] + share * (self.seconds[i + 1] - self.seconds[i]))
-
-    def beat_at(self, second: float) -> float:
-        i = int(np.clip(np.searchsorted(self.seconds, second, "right") - 1, 0, len(self.seconds) - 2))
-        share = (second - self.seconds[i]) / max(self.seconds[i + 1] - self.seconds[i], 1e-6)
-        return float(self.beats[i] + share * (self.beats[i + 1] - self.beats[i]))
-
-
 def load_works(folder: Path, split: str) -> dict[str, list[list[Take]]]:
     """The takes of each work of the split, by kind: `song` (rendered and imagined), and for training `real` tracks,
     `tune` and `recomposed`. The recomposed ones are in their order: each has its chords from the one beside it."""
     works: dict[str, dict[int, list[Take]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("*-*-??.npz")):
-        name, number, _ = path.stem.split("-")
-        kind = "song" if name in ("rendered", "imagined") else name
-        if (split_of(int(number)) if kind == "song" else "train") == split:
-            with np.load(path) as file:
-                if len(file["frames"]) > WINDOW * FRAMES_PER_SECOND:
-                    works[kind][int(number)].append(Take(file["frames"], file["seconds"], file["beats"],
-                                                         f"{name} {rendition_of(path)}"))
+        if split_of_take(path) == split:
+            take = Take.load(path)
+            if len(take.frames) > WINDOW * FRAMES_PER_SECOND:
+                kind, number = take.work.split()
+                works[kind][int(number)].append(take)
     return {kind: [takes for takes in found.values() if len(takes) > 1] for kind, found in works.items()}
 
 

@@ -20,14 +20,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from lab import corpus
 from lab.calibrate_covers import Song, Songs, embedded, work_of
-from lab.render_covers import rendition_of, split_of
+from lab.takes import Take, split_of_take
 from songprint import versions
 from songprint.encoders import load_encoder
 from songprint.encoders.cover import CoverEncoder
@@ -45,33 +44,6 @@ OVERLAP = 0.5                   # share of the beats that are heard which the ot
 RECOMPOSED, TUNES = 1000, 500   # works of these kinds
 A_FILE = 1000                   # questions
 HELD_OUT = 10                   # every so many works, to see how well it learns
-
-
-@dataclass(frozen=True)
-class Take:
-    """A rendition by its file."""
-
-    work: str
-    arrangement: str            # the same for two takes that differ in the lead alone
-    frames: np.ndarray
-    seconds: np.ndarray
-    beats: np.ndarray
-
-    @classmethod
-    def load(cls, path: Path, work: str) -> Take:
-        with np.load(path) as file:
-            return cls(work, f"{path.stem.split('-')[0]} {rendition_of(path)}", file["frames"], file["seconds"],
-                       file["beats"])
-
-    @cached_property
-    def heard(self) -> set[int]:
-        """The beats of the score that it has, all of them."""
-        return self.between(0, len(self.frames))
-
-    def between(self, first: int, last: int) -> set[int]:
-        """Those in a stretch of frames."""
-        at = np.arange(first, last) / FRAMES_PER_SECOND
-        return set(np.floor(np.interp(at, self.seconds, self.beats)).astype(int).tolist())
 
 
 @dataclass(frozen=True)
@@ -118,10 +90,9 @@ def load_takes(tonal: Path, kind: str) -> dict[str, list[Take]]:
     """The takes of each work that training hears."""
     found: dict[str, list[Take]] = defaultdict(list)
     for path in sorted(tonal.glob(f"{kind}-*.npz")):
-        number = int(path.stem.split("-")[1])
-        if kind not in ("rendered", "imagined") or split_of(number) == "train":
-            work = f"{'song' if kind in ('rendered', 'imagined') else kind} {number}"
-            found[work].append(Take.load(path, work))
+        if split_of_take(path) == "train":
+            take = Take.load(path)
+            found[take.work].append(take)
     return found
 
 

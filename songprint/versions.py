@@ -208,21 +208,19 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
             "consistent": windows.consistent(number, times, alignment),
             **{name: _said(alignment, name) for name in ("aligned", "density", "agreement", "key_lead")},
             "share": _said(alignment, "aligned") / duration,
-        } | closely.get(number, dict.fromkeys(CLOSELY, 0.0))
+        } | dict.fromkeys(CLOSELY, 0.0) | closely.get(number, {})
         yield Version(names[number], alignment, features, float(scores[number]))
 
 
 def _closely(own: Rendition, ready: Sequence[Rendition | None], along: Comparison, numbers: Sequence[int],
              verify: Verify | None) -> dict[int, dict[str, float]]:
-    """What is asked of a few references alone, CLOSELY.
+    """What is asked of a few references alone, CLOSELY, as far as they are aligned.
 
     Songs of the same few chords agree as well a bar later, and have other tunes. How that looks along the path, all
     channels together, a network has learned.
     """
-    found = {number: dict.fromkeys(CLOSELY, 0.0) for number in numbers}
     aligned = {number: alignment for number in numbers if (alignment := along.alignment(number))}
-    for number, alignment in aligned.items():
-        found[number] |= tonal_align.channels_along(own, ready[number], alignment)
+    found = {number: tonal_align.channels_along(own, ready[number], alignment) for number, alignment in aligned.items()}
     if verify and aligned:
         bands = np.stack([tonal_bands.band(own, ready[number], alignment) for number, alignment in aligned.items()])
         for number, log_odds in zip(aligned, verify(bands).tolist(), strict=True):

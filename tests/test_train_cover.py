@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
 from lab import axes, export_cover, imagine, scores, train_cover, train_tonal, training, tunes  # noqa: E402
 from lab.cover_network import CoverNetwork, CoverShape, Dropout, Turning  # noqa: E402
+from lab.takes import Take  # noqa: E402
 from lab.tonal_network import TonalNetwork  # noqa: E402
-from lab.train_cover import Take  # noqa: E402
 from songprint.encoders import tonal, weights_hash  # noqa: E402
 
 

@@ -11,9 +11,10 @@ import tonal
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
 from lab import export_cover, train_verifier, verifier_pairs  # noqa: E402
+from lab.takes import Take  # noqa: E402
 from lab.train_verifier import Recipe, by_size, damaged, examine  # noqa: E402
 from lab.verifier_network import Verifier  # noqa: E402
-from lab.verifier_pairs import Answer, Asked, Job, Library, Take  # noqa: E402
+from lab.verifier_pairs import Answer, Asked, Job, Library  # noqa: E402
 from songprint.encoders import weights_hash  # noqa: E402
 from songprint.tonal_bands import PLANES, WIDTH  # noqa: E402
 
@@ -31,7 +32,7 @@ class Deaf:
 
 def take(seed: int, work: str, arrangement: str = "rendered 0", beats: tuple[float, float] = (0, 128)) -> Take:
     frames = tonal.Song(seed).frames(seed=seed)
-    return Take(work, arrangement, frames, np.array([0, len(frames) / 5]), np.array(beats))
+    return Take(frames, np.array([0, len(frames) / 5]), np.array(beats), arrangement, work)
 
 
 def asked(query: Take, library: list[Take]) -> Answer | None:
@@ -55,8 +56,7 @@ def test_what_is_heard_has_to_be_in_the_other_take_and_not_in_the_same_one():
 
 
 def test_a_take_tells_the_beats_of_a_stretch():
-    one = Take("song 1", "rendered 0", np.zeros((100, 48), np.uint8), np.array([0, 10, 10, 20.0]),
-               np.array([0, 20, 0, 20.0]))
+    one = Take(np.zeros((100, 48), np.uint8), np.array([0, 10, 10, 20.0]), np.array([0, 20, 0, 20.0]))
     assert one.between(0, 26) == set(range(11)) and one.between(60, 71) == set(range(4, 9))
     assert one.heard == set(range(20))
 

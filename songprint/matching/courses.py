@@ -90,9 +90,8 @@ def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: 
         return None
     times = rows * window.hop
     layout = align.Layout(times, level.spec.hop, level.spec.window)
-    middle = layout.middle
-    line = lines.going_on(hit.recording_id, hit.place + hit.speed * (at + middle - hit.middle), window.vectors[rows],
-                          layout, reference)
+    place = hit.place + hit.speed * (at + layout.middle - hit.middle)
+    line = lines.going_on(hit.recording_id, place, window.vectors[rows], layout, reference)
     if line is None:
         return None
     start, end = at + float(times[0]), at + float(times[-1]) + level.spec.window
