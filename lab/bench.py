@@ -56,6 +56,7 @@ FUNCTIONS = {               # whose time is counted apart; what they call of eac
     "refine": ["songprint.align.refine"],
     "tonal frames": ["songprint.encoders.tonal.frames"],
     "cover vectors": ["songprint.encoders.cover.CoverEncoder.embed"],
+    "motifs": ["songprint.versions.Networks.ready"],
     "tonal alignment": ["songprint.tonal_align.Comparison.lay"],
     "cover windows": ["songprint.versions.suggested", "songprint.versions._Windows.__init__",
                       "songprint.versions._Windows.leads"],

@@ -39,15 +39,16 @@ from songprint.level import heard_segments
 from songprint.samples import at_rate
 from songprint.threads import one_thread
 from songprint.types import Embeddings
-from songprint.versions import FEATURES, Cohort, Verify
+from songprint.versions import FEATURES, Cohort, Networks
 
 EXCERPTS = (10.0, 14.0, 20.0, 30.0, 60.0)           # seconds; each library is asked
 ASKED = 2                               # of them for a rendition,
 WHOLES = 3                              # and one of them whole for every so many renditions: they take long
 MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
 PART = (15.0, 45.0)                     # so long
-ANSWERS = versions.LIKELY               # that are judged
+ANSWERS = versions.JUDGED               # that are judged
 FEW = 6                                 # songs of a small library
+SHORT = 15.0                            # seconds: clips that are shorter are not answered more often by mistake
 COHORT = 300                            # tracks
 COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
 COHORT_SECONDS = 45.0                   # so long
@@ -147,12 +148,12 @@ class Songs:
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}
 
-    def ask(self, query: Embeddings, work: str, cohort: Cohort, verify: Verify | None, absent: Collection[str]
+    def ask(self, query: Embeddings, work: str, cohort: Cohort, networks: Networks, absent: Collection[str]
             ) -> Question:
         """What is found of a work if some works are not there."""
         right = self.of(work)
         found = list(islice(versions.find(
-            query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids}, cohort, verify,
+            query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids}, cohort, networks,
             leave_out=set().union(*map(self.of, absent))), ANSWERS))
         return Question([version.features for version in found], [version.recording_id in right for version in found],
                         len(query.evidence) / FRAMES_PER_SECOND, work)
@@ -201,12 +202,12 @@ class Asked:
 
     libraries: tuple[Songs, ...]
     cohort: Cohort
-    verify: Verify | None
+    networks: Networks
 
     @classmethod
     def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
-        """Each has a network of its own."""
-        cls.libraries, cls.cohort, cls.verify = libraries, cohort, load_encoder("cover").verify
+        """Each has networks of its own."""
+        cls.libraries, cls.cohort, cls.networks = libraries, cohort, load_encoder("cover").networks
 
 
 @dataclass(frozen=True)
@@ -225,13 +226,14 @@ class Job:
 
 @one_thread()           # there are as many processes as cores
 def ask(job: Job) -> Question:
-    return Asked.libraries[job.library].ask(job.query, job.work, Asked.cohort, Asked.verify, job.absent)
+    return Asked.libraries[job.library].ask(job.query, job.work, Asked.cohort, Asked.networks, job.absent)
 
 
 def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: dict[str, Embeddings],
-              empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort
+              empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort, share: float = 1.0
               ) -> tuple[list[Question], list[Question], list[Question]]:
-    """Known and unknown ones, against libraries of some hundred, of many and of few songs; unknown tunes."""
+    """Known and unknown ones, against libraries of some hundred, of many and of few songs; unknown tunes. A `share` of
+    them alone, drawn by lot, if it is to be done sooner."""
     works = works | tunes
     rng = np.random.default_rng(5)
     some = [Song(work, renditions[0][0]) for work, renditions in works.items()]
@@ -259,6 +261,7 @@ def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: d
             query, work = excerpt(one, seconds, encoder, rng), work_of(name)
             jobs += [Job(query, work, library, (work,)) for library in (0, 1, few[work])]
     jobs += [Job(query, "", library, ("",)) for query in empty for library in (0, 1, 2)]
+    jobs = [job for job in jobs if rng.random() < share]
     answers = []
     with ProcessPoolExecutor(initializer=Asked.hold, initargs=(libraries, cohort)) as pool:
         for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
@@ -286,6 +289,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features wrote")
     parser.add_argument("--noise", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="ask only so many of the questions (default: 1, all)")
     options = parser.parse_args()
     encoder = load_encoder("cover", threads=2)
     rng = np.random.default_rng(3)
@@ -297,8 +301,9 @@ def main() -> None:
     print(f"{len(works)} works, {len(real)} tracks, {len(others)} more; cohort of {cohort.songs.max() + 1}"
           f" ({(WEIGHTS / 'cover_cohort.npz').stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     empty = nothings(options.data, options.noise, encoder, rng)
-    known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort)
-    calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS)
+    known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort,
+                                       options.share)
+    calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS, short=SHORT)
     tell_by_length(known, unknown)
     logits = judge.best_logits(simple, Calibration.from_spec(calibration))
     answered = np.mean([to_confidence(logit) >= calibration["thresholds"]["0.01"] for logit in logits])

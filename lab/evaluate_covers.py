@@ -159,19 +159,19 @@ def _ask(number: int) -> dict[str, np.ndarray]:
     """(renditions,) scores of each system for one query; -inf where it says nothing."""
     wholes = {other: rendition.whole for other, rendition in enumerate(_Held.renditions) if other != number}
     found = versions.compare(_Held.renditions[number].queries[_Held.length], wholes, _Held.cohort,
-                             _verify())
+                             _networks())
     scores = {system: np.full(len(_Held.renditions), -np.inf) for system in (*SYSTEMS, *[JUDGED] * bool(_Held.judge))}
     for place, version in enumerate(found):
         for system, score in SYSTEMS.items():
             scores[system][version.recording_id] = score(version)
         if _Held.judge:
-            scores[JUDGED][version.recording_id] = _log_odds(version) if place < versions.LIKELY else NEVER - place
+            scores[JUDGED][version.recording_id] = _log_odds(version) if place < versions.JUDGED else NEVER - place
     return scores
 
 
-def _verify() -> versions.Verify | None:
-    """What looks at alignments, where there is a judge that asks for it. Each process has its own."""
-    return _encoder(False).verify if _Held.judge else None
+def _networks() -> versions.Networks:
+    """What looks closer, where there is a judge that asks for it. Each process has its own."""
+    return _encoder(False).networks if _Held.judge else versions.NONE
 
 
 def _log_odds(version: Version) -> float:
@@ -184,8 +184,8 @@ def _time(number: int) -> float:
     query = _Held.renditions[number].queries[_Held.length]
     began = time.perf_counter()
     found = versions.find(query, _Held.index, lambda ids: {id: _Held.renditions[id].whole for id in ids}, _Held.cohort,
-                          _verify())
-    list(islice(found, versions.LIKELY))
+                          _networks())
+    list(islice(found, versions.JUDGED))
     return time.perf_counter() - began
 
 

@@ -2,6 +2,7 @@
 
     python -m lab.export_cover tonal runs/tonal.pt                          # tonal.onnx
     python -m lab.export_cover cover runs/cover.pt --tonal data/tonal       # cover.onnx; cover.json, the spec of both
+    python -m lab.export_cover motifs runs/motifs.pt                        # motifs.onnx
     python -m lab.export_cover verifier runs/verifier.pt                    # verifier.onnx
 
 Of the 256 numbers that the cover network learns to give, the axes in which the vectors of music lie are kept.
@@ -23,6 +24,7 @@ from torch import nn
 
 from lab import axes
 from lab.cover_network import CoverNetwork, CoverShape
+from lab.motif_network import MotifNetwork
 from lab.render_covers import split_of
 from lab.tonal_network import Exported, TonalNetwork
 from lab.verifier_network import Verifier
@@ -33,6 +35,7 @@ from songprint.types import Kind
 WINDOW, HOP = 20.0, 5.0                 # seconds
 ENERGY = 0.998          # of the vectors that the axes which are kept must hold
 TAKES = 400             # whose vectors tell the axes
+CLOSER = ("motifs", "verifier")         # networks that a search looks closer with
 EXACT = 1e-3                            # most that an output of the runtime may differ from PyTorch's
 
 
@@ -82,15 +85,27 @@ def renew_spec(folder: Path, **changed: str) -> None:
     write_spec(folder, {name: value for name, value in spec.items() if name != "calibration"})
 
 
+def export_motifs(checkpoint: Path, folder: Path = WEIGHTS) -> None:
+    network = MotifNetwork()
+    network.load_state_dict(torch.load(checkpoint))
+    content = to_onnx(network, torch.rand(1, 150, tonal.COLUMNS), "frames", "rows",
+                      {"frames": {1: "frames"}, "rows": {1: "rows"}})
+    write_closer("motifs", content, folder)
+
+
 def export_verifier(checkpoint: Path, folder: Path = WEIGHTS) -> None:
-    """Write the network, and its hash into the spec; what was calibrated is dropped."""
     network = Verifier()
     network.load_state_dict(torch.load(checkpoint))
     content = to_onnx(network, 20 * torch.randn(2, 75, WIDTH, PLANES), "bands", "log_odds",
                       {"bands": {0: "paths", 1: "rows"}, "log_odds": {0: "paths"}})
-    (folder / "verifier.onnx").write_bytes(content)
-    renew_spec(folder, verifier=weights_hash(content))
-    print(f"verifier.onnx: {len(content) / 1e6:.2f} MB. What was calibrated is dropped: lab.calibrate_covers")
+    write_closer("verifier", content, folder)
+
+
+def write_closer(name: str, content: bytes, folder: Path) -> None:
+    """A network that looks closer, and its hash into the spec; what was calibrated is dropped."""
+    (folder / f"{name}.onnx").write_bytes(content)
+    renew_spec(folder, **{name: weights_hash(content)})
+    print(f"{name}.onnx: {len(content) / 1e6:.2f} MB. What was calibrated is dropped: lab.calibrate_covers")
 
 
 def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
@@ -118,24 +133,27 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     content = to_onnx(network, torch.rand(2, shape.frames, tonal.COLUMNS), "frames", "vectors",
                       {"frames": {0: "windows"}, "vectors": {0: "windows"}})
     log = checkpoint.with_suffix(".json")
-    verifier = folder / "verifier.onnx"
+    closer = {name: weights_hash(file.read_bytes()) for name in CLOSER
+              if (file := folder / f"{name}.onnx").exists()}
     spec = EncoderSpec(name="cover", id="", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE, window=WINDOW, hop=HOP,
                        query_hop=HOP, dim=network.leave.out_features,
                        training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]},
-                       verifier=weights_hash(verifier.read_bytes()) if verifier.exists() else "")
+                       **closer)
     (folder / "cover.onnx").write_bytes(content)
     write_spec(folder, asdict(spec))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=["tonal", "cover", "verifier"])
+    parser.add_argument("network", choices=["tonal", "cover", *CLOSER])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--tonal", type=Path, default=Path("data/tonal"),
                         help="what lab.cover_features wrote (for the cover network)")
     options = parser.parse_args()
     if options.network == "tonal":
         export_tonal(options.checkpoint)
+    elif options.network == "motifs":
+        export_motifs(options.checkpoint)
     elif options.network == "verifier":
         export_verifier(options.checkpoint)
     else:

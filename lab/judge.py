@@ -30,21 +30,23 @@ class Question:
 
 
 def fitted(known: list[Question], unknown: list[Question], names: tuple[str, ...],
-           ablations: Mapping[str, tuple[str, ...]], shortest: float = 0.0) -> dict:
+           ablations: Mapping[str, tuple[str, ...]], shortest: float = 0.0, short: float = 0.0) -> dict:
     """The calibration as the spec of an encoder holds it; prints how good it is.
 
-    Unknown clips of less than `shortest` seconds do not raise the thresholds. `ablations` names groups of
+    Unknown clips of less than `shortest` seconds do not raise the thresholds. The rates hold for those of less than
+    `short` seconds by themselves, too. `ablations` names groups of
     features: what the judge would be worth without each is printed, too.
     """
     judge = fit(known + unknown, names)
-    negative = best_logits([q for q in unknown if q.length >= shortest], judge)
-    thresholds = {str(rate): confidence.to_confidence(level_at(negative, rate)) for rate in RATES}
+    counted = [q for q in unknown if q.length >= shortest]
+    negatives = [best_logits(those, judge) for those in (counted, [q for q in counted if q.length < short]) if those]
+    levels = {rate: max(level_at(negative, rate) for negative in negatives) for rate in RATES}
+    thresholds = {str(rate): confidence.to_confidence(level) for rate, level in levels.items()}
     positive = best_logits(known, judge)
     top = np.array([any(q.right) for q in known])
     print(f"{len(known)} known clips, right name among the first answers: {100 * top.mean():.1f} %")
-    for rate, threshold in thresholds.items():
-        level = level_at(negative, float(rate))
-        print(f"false accepts {100 * float(rate):g} %: confidence {threshold}, known clips answered "
+    for rate, level in levels.items():
+        print(f"false accepts {100 * rate:g} %: confidence {thresholds[str(rate)]}, known clips answered "
               f"{100 * (positive >= level).mean():.1f} %")
     for name, left_out in {"nothing": (), **ablations}.items():
         less, less_unknown = without(known, left_out), without(unknown, left_out)

@@ -25,7 +25,6 @@ from torch import Tensor
 from lab import training
 from lab.verifier_network import Verifier
 from lab.verifier_pairs import Answer, answers
-from songprint.encoders.tonal import CHANNELS
 from songprint.tonal_bands import PLANES
 
 SIZES = (150, 100, 75, 50, 35, 25)      # rows (60 to 10 s): a batch is of one size, what is longer is cut
@@ -60,7 +59,7 @@ def by_size(found: list[Answer]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
 def damaged(bands: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> Tensor:
     """Channels that fail, or say more or less, and noise; the path itself is left."""
     count = len(bands), 1, 1, PLANES
-    is_channel = np.arange(PLANES) < CHANNELS
+    is_channel = np.arange(PLANES) < PLANES - 1         # the last is the path
     gains = np.where(is_channel, rng.uniform(*recipe.gain, count) * (rng.random(count) >= recipe.gone), 1)
     found = torch.from_numpy(bands).float() * torch.from_numpy(gains.astype(np.float32))
     noise = torch.from_numpy((is_channel * rng.uniform(0, recipe.noise, (len(bands), 1, 1, 1))).astype(np.float32))

@@ -34,8 +34,8 @@ from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.threads import one_thread
 from songprint.tonal_align import Comparison
 from songprint.tonal_bands import band
-from songprint.tonal_rows import Rendition
 from songprint.types import Embeddings
+from songprint.versions import Networks
 
 LENGTHS = (10, 14, 20, 20, 30, 30, 30, 40, 60)      # seconds of an excerpt
 SUGGESTED = 30                  # references that a query is laid along
@@ -77,13 +77,19 @@ class Library(Songs):
     def __init__(self, takes: Sequence[Take], encoder: CoverEncoder) -> None:
         super().__init__([Song(take.work, embedded(take.frames, encoder)) for take in takes])
         self.takes = takes
-        self.ready = [Rendition.of(take.frames) for take in takes]
+        self.ready = [encoder.networks.ready(take.frames) for take in takes]
 
 
 class Asked:
     """What each process holds while it asks."""
 
     libraries: dict[str, Library]
+    networks: Networks
+
+    @classmethod
+    def hold(cls) -> None:
+        """Each has networks of its own."""
+        cls.networks = load_encoder("cover").networks
 
 
 def load_takes(tonal: Path, kind: str) -> dict[str, list[Take]]:
@@ -126,7 +132,7 @@ def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> 
 def ask(job: Job) -> Answer | None:
     """The paths that are kept of a question; None if what is heard is there in part alone, or in the same take."""
     library = Asked.libraries[job.library]
-    query = Rendition.of(job.query.evidence)
+    query = Asked.networks.ready(job.query.evidence)
     own = sorted(library.of(job.work))
     if query is None or not job.query.heard.any() or any(library.takes[n].arrangement == job.arrangement for n in own):
         return None
@@ -180,7 +186,7 @@ def main() -> None:
     print({name: len(library.takes) for name, library in Asked.libraries.items()}, file=sys.stderr, flush=True)
     jobs = [excerpt(take, library, encoder, rng) for take, library in asked(takes, rng)[:options.most]]
     found: list[Answer] = []
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=Asked.hold) as pool:
         for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
             found += [answer] if answer else []
             if number % A_FILE == 0 or number == len(jobs):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from songprint import audio, tonal_align
-from songprint.encoders.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
+from songprint.encoders.tonal import PITCH_CLASSES
 from songprint.errors import AudioError, MissingExtra, SongprintError
 from songprint.renditions import cover_level, stored
 from songprint.store import Store
 from songprint.tonal_align import TonalAlignment
-from songprint.tonal_rows import SHORTEST, STEP
+from songprint.tonal_rows import SHORTEST, STEP, Rendition
 
 
 @dataclass(frozen=True)
@@ -22,23 +23,25 @@ class Explanation:
 
     query: str                          # what they are called
     reference: str
-    query_frames: np.ndarray            # (n, columns) uint8, tonal frames
-    reference_frames: np.ndarray        # (m, columns) uint8
+    query_rendition: Rendition | None           # None if it is too short, or silent
+    reference_rendition: Rendition | None
     alignment: TonalAlignment | None    # None if no part corresponds
 
     @classmethod
-    def of(cls, query: str, query_frames: np.ndarray, reference: str, reference_frames: np.ndarray) -> Explanation:
-        """Lay tonal frames along others, in every key."""
-        [alignment] = tonal_align.align(query_frames, [reference_frames], PITCH_CLASSES)
-        return cls(query, reference, query_frames, reference_frames, alignment)
+    def of(cls, query: str, query_frames: np.ndarray, reference: str, reference_frames: np.ndarray,
+           ready: Callable[[np.ndarray], Rendition | None] = Rendition.of) -> Explanation:
+        """Lay tonal frames (n, 48) uint8 along others, made `ready` as for a search, in every key."""
+        one, other = ready(query_frames), ready(reference_frames)
+        [alignment] = tonal_align.align(one, [other], PITCH_CLASSES)
+        return cls(query, reference, one, other, alignment)
 
     def similarity(self) -> np.ndarray:
         """(n, m) how alike the moments of both are, STEP seconds apart; AudioError where there is too little."""
-        for name, frames in ((self.query, self.query_frames), (self.reference, self.reference_frames)):
-            if len(frames) < SHORTEST * FRAMES_PER_SECOND or not frames.any():
+        for name, rendition in ((self.query, self.query_rendition), (self.reference, self.reference_rendition)):
+            if rendition is None:
                 raise AudioError(f"{name} is too short to be compared, or silent: {SHORTEST:g} s are needed")
         key = self.alignment.key_shift if self.alignment else 0
-        return tonal_align.similarity(self.query_frames, self.reference_frames, key)
+        return tonal_align.similarity(self.query_rendition, self.reference_rendition, key)
 
     def paths(self) -> list[np.ndarray]:
         """(k, 2) seconds in the query and in the reference along each part that corresponds."""
@@ -80,7 +83,8 @@ def explain(store: Store, query: str | Path | int, recording_id: int) -> Explana
         name, frames = store.catalog.recording(query).name, stored(level, query).evidence
     else:
         name, frames = str(query), level.encoder.encode_stream(audio.blocks(query, store.sample_rate))[0].evidence
-    return Explanation.of(name, frames, store.catalog.recording(recording_id).name, reference.evidence)
+    return Explanation.of(name, frames, store.catalog.recording(recording_id).name, reference.evidence,
+                          level.encoder.networks.ready)
 
 
 def _shown(name: str) -> str:

@@ -38,9 +38,9 @@ class TonalAlignment:
     features: dict[str, float] = field(default_factory=dict)
 
 
-def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None], keys: int = KEYS
+def align(query: np.ndarray | Rendition | None, references: Sequence[np.ndarray | Rendition | None], keys: int = KEYS
           ) -> list[TonalAlignment | None]:
-    """Lay tonal frames `query (n, 48) uint8` along each of the references, frames too or made ready already.
+    """Lay a query along each of the references, all of them tonal frames (n, 48) uint8 or made ready already.
 
     Each is tried in so many transpositions, the most likely ones.
     None for a reference that is too short or silent, or has nothing in common with the query; all None if
@@ -49,19 +49,18 @@ def align(query: np.ndarray, references: Sequence[np.ndarray | Rendition | None]
     >>> align(np.zeros((100, 48), np.uint8), [np.zeros((200, 48), np.uint8)])
     [None]
     """
-    ready = [Rendition.of(frames) if isinstance(frames, np.ndarray) else frames for frames in references]
-    comparison = Comparison(Rendition.of(query), ready)
+    own, *ready = (Rendition.of(one) if isinstance(one, np.ndarray) else one for one in (query, *references))
+    comparison = Comparison(own, ready)
     comparison.lay(range(len(ready)), keys)
     return [comparison.alignment(number) for number in range(len(ready))]
 
 
-def similarity(query: np.ndarray, reference: np.ndarray, key: int) -> np.ndarray:
+def similarity(query: Rendition, reference: Rendition, key: int) -> np.ndarray:
     """(n, m) for people to look at: how alike the moments of two are, the reference raised by `key` semitones.
 
     Row i and column j are i and j times STEP seconds.
     """
-    one, other = Rendition.of(query), Rendition.of(reference)
-    return along(one.flat @ other.raised(key).T, CONTEXT) / CONTEXT
+    return along(query.flat @ reference.raised(key).T, CONTEXT) / CONTEXT
 
 
 def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> dict[str, float]:

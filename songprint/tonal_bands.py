@@ -20,7 +20,7 @@ from songprint.tonal_rows import CONTEXT, Rendition
 
 REACH = 20                      # rows of the reference to either side: 8 s
 WIDTH = 2 * REACH + 1
-PLANES = CHANNELS + 1           # how alike each channel is, and the path
+PLANES = CHANNELS + 2           # how alike each channel is, the motifs of a network, and the path
 LEVELS = 32.0                   # of one standard deviation
 MOST = 127.0
 SMOOTHED = 15                   # rows (6 s) over which the middle follows the path
@@ -28,7 +28,8 @@ LONGEST_STEP = 2                # in a path that does not jump
 
 
 def band(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> np.ndarray:
-    """(rows of the query, WIDTH, PLANES) int8: each channel in standard deviations times LEVELS, and the path.
+    """(rows of the query, WIDTH, PLANES) int8: each channel in standard deviations times LEVELS, so the motifs, and
+    the path.
 
     Row i, column REACH is where the middle of the path lies; what is beyond the ends of the reference is 0.
     """
@@ -37,13 +38,14 @@ def band(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> n
     inside = (columns >= 0) & (columns < len(reference.rows))
     columns = columns.clip(0, len(reference.rows) - 1)
     found = np.zeros((*columns.shape, PLANES), np.float32)
-    for channel in range(CHANNELS):
-        alike = outstanding(query.channel(channel, 0) @ reference.channel(channel, alignment.key_shift).T)
-        found[:, :, channel] = np.take_along_axis(alike, columns, axis=1) * LEVELS
+    pairs = [(query.channel(channel, 0), reference.channel(channel, alignment.key_shift))
+             for channel in range(CHANNELS)] + [(query.motifs(0), reference.motifs(alignment.key_shift))]
+    for plane, (one, other) in enumerate(pairs):
+        found[:, :, plane] = np.take_along_axis(outstanding(one @ other.T), columns, axis=1) * LEVELS
     i, j = path.T
     beside = j - columns[i, REACH] + REACH
     shown = (beside >= 0) & (beside < WIDTH)
-    found[i[shown], beside[shown], CHANNELS] = LEVELS
+    found[i[shown], beside[shown], PLANES - 1] = LEVELS
     return (found * inside[:, :, None]).clip(-MOST, MOST).astype(np.int8)
 
 

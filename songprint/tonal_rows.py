@@ -1,40 +1,58 @@
-"""Tonal frames made ready to be laid along others."""
+"""Tonal frames made ready to be laid along others: what sounds, and what a network makes of it.
+
+Two passages of the same chords sound alike whether they are one song or not. So a network, where there is one, has
+learned what a moment has in common with the same moment of other renditions, and with no other moment of any song: its
+motifs. They count beside what sounds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 
-from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
+from songprint.encoders.tonal import CHANNELS, FRAMES_PER_SECOND, PITCH_CLASSES
 
 POOLED = 2                      # frames are averaged in pairs
 STEP = POOLED / FRAMES_PER_SECOND               # seconds between rows of a rendition: 0.4
 WEIGHTS = np.array([1.0, 0.3, 0.7, 1.0], np.float32)    # of harmony, bass, melody and all notes
+MOTIFS = 8                      # planes of twelve pitch classes in which a network tells a row
+MOTIFS_WEIGHT = 1.5             # and what they count; what sounds counts the sum of WEIGHTS
 FAINTEST = 0.15                 # length of a row below which it is not made longer
-CONTEXT = 7                     # rows that make a moment: 2.8 s. Rendered covers like 2 s, real ones 4 (Serrà et al.)
+CONTEXT = 3                     # rows that make a moment: 1.2 s. Real covers like 4 s (Serrà et al.): motifs see 4.6 s
 SHORTEST = 8.0                  # seconds: less is not aligned
 BROAD = 4                       # rows in one by which the key is told: 1.6 s
 ROOTS = np.sqrt(np.arange(POOLED * 255 + 1, dtype=np.float32) / (POOLED * 255))     # of sums of POOLED frames
 
 
-class Rendition:
-    """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds."""
+FindMotifs = Callable[[np.ndarray], np.ndarray]     # frames (n, 48) uint8 -> (n // POOLED, MOTIFS, 12) unit rows
 
-    def __init__(self, rows: np.ndarray):
-        self.rows = rows                                    # (n, 4, 12)
+
+class Rendition:
+    """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds, and its motifs."""
+
+    def __init__(self, planes: np.ndarray):
+        """`planes (n, 4, 12)` float32, or with the motifs (n, 4 + MOTIFS, 12)."""
+        self.planes = planes
+        self.rows = planes[:, :CHANNELS]                    # (n, 4, 12)
         self._broad: dict[int, np.ndarray] = {}
 
     @classmethod
-    def of(cls, frames: np.ndarray) -> Rendition | None:
-        """None if there is less than SHORTEST, or nothing sounds."""
+    def of(cls, frames: np.ndarray, motifs: FindMotifs | None = None) -> Rendition | None:
+        """Frames (n, 48) uint8, with what a network finds in them; None if there is less than SHORTEST, or nothing
+        sounds."""
         count = len(frames) // POOLED
         if count * STEP < SHORTEST or not frames.any():
             return None
         parts = [frames[at:count * POOLED:POOLED].astype(np.uint16) for at in range(POOLED)]
         rows = ROOTS.take(sum(parts)).reshape(count, CHANNELS, PITCH_CLASSES)
         length = np.sqrt(np.einsum("ncp,ncp->nc", rows, rows))
-        return cls(rows * (np.sqrt(WEIGHTS) / np.maximum(length, FAINTEST))[:, :, None])
+        rows *= (np.sqrt(WEIGHTS) / np.maximum(length, FAINTEST))[:, :, None]
+        if motifs is None:
+            return cls(rows)
+        found = motifs(frames[:count * POOLED])
+        return cls(np.concatenate([rows, found * np.float32(np.sqrt(MOTIFS_WEIGHT))], axis=1))
 
     @property
     def moments(self) -> int:
@@ -42,16 +60,20 @@ class Rendition:
 
     @property
     def flat(self) -> np.ndarray:
-        """(n, 48) the rows as they are, not copied."""
-        return self.rows.reshape(-1, COLUMNS)
+        """(n, all planes * 12) the rows as they are, not copied."""
+        return self.planes.reshape(len(self.planes), -1)
 
     def raised(self, key: int) -> np.ndarray:
-        """(n, 48) the rows `key` semitones higher."""
-        return rolled(self.rows, key).reshape(-1, COLUMNS)
+        """(n, all planes * 12) the rows `key` semitones higher."""
+        return rolled(self.planes, key).reshape(len(self.planes), -1)
 
     def channel(self, number: int, key: int) -> np.ndarray:
         """(n, 12) one of the channels, `key` semitones higher."""
         return rolled(self.rows[:, number], key)
+
+    def motifs(self, key: int) -> np.ndarray:
+        """(n, 12 * MOTIFS) what the network found, `key` semitones higher; (n, 0) without one."""
+        return rolled(self.planes[:, CHANNELS:], key).reshape(len(self.planes), -1)
 
     @cached_property
     def coarse(self) -> np.ndarray:

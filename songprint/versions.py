@@ -5,15 +5,16 @@ window by window in the space of the encoder, and by laying its tonal frames alo
 (`tonal_align`). Both are told in standard deviations above what the clip reaches against a cohort, songs that
 ship with the encoder and are nobody's cover: some clips resemble everything. The same holds for recordings, so
 that similarities are lowered where a window resembles much of the cohort (cross-domain similarity local scaling:
-Conneau et al., "Word translation without parallel data", ICLR 2018). Of the very best a network looks at what lies
-along the path (`tonal_bands`).
+Conneau et al., "Word translation without parallel data", ICLR 2018). What is laid along each other is what sounds
+and the motifs that a network finds in it (`tonal_rows`); of the very best another network looks at what lies along the
+path (`tonal_bands`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from songprint import tonal_align, tonal_bands
 from songprint.encoders.tonal import COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.index import NOTHING, Index, split_ids
 from songprint.tonal_align import Comparison, TonalAlignment
-from songprint.tonal_rows import Rendition
+from songprint.tonal_rows import FindMotifs, Rendition
 from songprint.types import Embeddings
 
 NEIGHBOURS = 200            # nearest windows looked at for each window of the clip
@@ -33,15 +34,14 @@ WINDOW = 20.0               # seconds that a vector describes
 NEAR = 7.5                  # seconds off the path at which a window still agrees with it
 CROWD = 10                  # nearest windows of the cohort that tell how common a window is
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
-LIKELY = 5                  # references that are looked at more closely:
-LIKELY_KEYS = 6             # those most similar by their windows in so many keys,
-CLOSELY = ("tune", "place_lead", "verified")        # the best of all in these ways
+LIKELY = 5                  # references, by each comparison, that are laid in so many keys:
+LIKELY_KEYS = 6
+JUDGED = 5                 # the best ones, that are looked at closely, and that a judge is asked about
+CLOSELY = ("tune", "place_lead", "verified")        # what is asked of these alone
 RIVALS = 10                 # versions, the best ones, that are rivals of each other
 FEWEST = 4                  # songs of a cohort without which there is nothing to normalise by
 USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
-USUAL_ALIGNMENT = (2.0, 0.6)
-
-Verify = Callable[[np.ndarray], np.ndarray]     # bands (n, rows, ...) of `tonal_bands` -> (n,) log-odds
+USUAL_ALIGNMENT = (1.4, 0.5)
 
 LEADS = ("lead", "embedding_lead", "alignment_lead")       # over rivals, by both comparisons and by each
 UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")     # a judge weighs the logarithms of these
@@ -68,7 +68,22 @@ class Version:
         return self.features | {"library": float(np.log10(segments + 1))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What looks at renditions besides the encoder. Without them they are compared by what sounds alone."""
+
+    motifs: FindMotifs | None = None
+    verify: Callable[[np.ndarray], np.ndarray] | None = None   # bands (n, rows, ...) of `tonal_bands` -> (n,) log-odds
+
+    def ready(self, frames: np.ndarray) -> Rendition | None:
+        """Tonal frames, made ready for alignment."""
+        return Rendition.of(frames, self.motifs)
+
+
+NONE = Networks()
+
+
+@dataclass(frozen=True, eq=False)
 class Cohort:
     """Songs that are nobody's cover, to tell what is usual."""
 
@@ -107,11 +122,6 @@ class Cohort:
                             lengths=np.array([len(excerpt) for excerpt in self.excerpts]))
 
     @cached_property
-    def renditions(self) -> list[Rendition | None]:
-        """The excerpts, made ready for alignment."""
-        return [Rendition.of(excerpt) for excerpt in self.excerpts]
-
-    @cached_property
     def firsts(self) -> np.ndarray:
         """(songs,) the first row of each."""
         return np.flatnonzero(np.diff(self.songs, prepend=-1))
@@ -136,15 +146,15 @@ class Cohort:
 
 
 def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
-         cohort: Cohort, verify: Verify | None = None, *, leave_out: Collection[int] = (), most: int = 50
+         cohort: Cohort, networks: Networks = NONE, *, leave_out: Collection[int] = (), most: int = 50
          ) -> Iterator[Version]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
     Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
-    `verify` looks at the alignments of the best. `leave_out` pretends that the library lacks some recordings.
+    `leave_out` pretends that the library lacks some recordings.
     """
     candidates = suggested(query, index, leave_out=leave_out, most=most)
-    for version in compare(query, embeddings_of(candidates), cohort, verify):
+    for version in compare(query, embeddings_of(candidates), cohort, networks):
         if version.claimable:
             yield replace(version, features=version.features_in(len(index)))
 
@@ -166,7 +176,7 @@ def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (
     return names[np.argsort(-scores, kind="stable")[:most]].tolist()
 
 
-def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort, verify: Verify | None = None
+def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort, networks: Networks = NONE
             ) -> Iterator[Version]:
     """The query against each of the references, best first, also those that cannot be aligned.
 
@@ -177,10 +187,10 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
         return
     names = list(heard)
     windows = _Windows(query.vectors[query.heard], [(references[name], heard[name]) for name in names], cohort)
-    ready = [Rendition.of(references[name].evidence) for name in names]
-    own = Rendition.of(query.evidence)
-    along = Comparison(own, [*ready, *cohort.renditions])
-    everything = range(len(ready) + len(cohort.renditions))
+    ready = [networks.ready(references[name].evidence) for name in names]
+    own, strangers = networks.ready(query.evidence), _made_ready(cohort, networks)
+    along = Comparison(own, [*ready, *strangers])
+    everything = range(len(ready) + len(strangers))
     along.lay(everything)
     usual = [along.height(number) for number in everything[len(ready):]]
 
@@ -194,7 +204,7 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     best = np.argsort(-scores, kind="stable").tolist()
     crowd = windows.crowd[:len(usual)], _normalised(usual, usual, USUAL_ALIGNMENT)
     leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*crowd), *crowd))
-    closely = _closely(own, ready, along, best[:LIKELY], verify)
+    closely = _closely(own, ready, along, best[:JUDGED], networks)
     times = np.flatnonzero(query.heard) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
     about = {"length": float(np.log(duration)), "entropy": entropy(query.evidence),
@@ -213,7 +223,7 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
 
 
 def _closely(own: Rendition, ready: Sequence[Rendition | None], along: Comparison, numbers: Sequence[int],
-             verify: Verify | None) -> dict[int, dict[str, float]]:
+             networks: Networks) -> dict[int, dict[str, float]]:
     """What is asked of a few references alone, CLOSELY, as far as they are aligned.
 
     Songs of the same few chords agree as well a bar later, and have other tunes. How that looks along the path, all
@@ -221,11 +231,17 @@ def _closely(own: Rendition, ready: Sequence[Rendition | None], along: Compariso
     """
     aligned = {number: alignment for number in numbers if (alignment := along.alignment(number))}
     found = {number: tonal_align.channels_along(own, ready[number], alignment) for number, alignment in aligned.items()}
-    if verify and aligned:
+    if networks.verify and aligned:
         bands = np.stack([tonal_bands.band(own, ready[number], alignment) for number, alignment in aligned.items()])
-        for number, log_odds in zip(aligned, verify(bands).tolist(), strict=True):
+        for number, log_odds in zip(aligned, networks.verify(bands).tolist(), strict=True):
             found[number]["verified"] = log_odds
     return found
+
+
+@lru_cache(maxsize=2)
+def _made_ready(cohort: Cohort, networks: Networks) -> list[Rendition | None]:
+    """The excerpts of a cohort, for alignment."""
+    return [networks.ready(excerpt) for excerpt in cohort.excerpts]
 
 
 def _both(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from lab import calibrate_covers
 from lab.calibrate_covers import Song, Songs
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
-from songprint.versions import Cohort
+from songprint.versions import NONE, Cohort
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "cover.onnx").exists(), reason="no weights yet")
 
@@ -37,9 +37,9 @@ def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
 def test_a_work_that_is_absent_is_not_found(works):
     songs = Songs([Song(work, takes[0]) for work, takes in works.items()])
     query = works["00003"][1]
-    assert any(songs.ask(query, "00003", Cohort.none(), None, ()).right)
-    assert any(songs.ask(query, "00003", Cohort.none(), None, ("00004",)).right)
-    assert not any(songs.ask(query, "00003", Cohort.none(), None, ("00003",)).right)
+    assert any(songs.ask(query, "00003", Cohort.none(), NONE, ()).right)
+    assert any(songs.ask(query, "00003", Cohort.none(), NONE, ("00004",)).right)
+    assert not any(songs.ask(query, "00003", Cohort.none(), NONE, ("00003",)).right)
 
 
 def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, encoder):

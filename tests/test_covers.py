@@ -169,11 +169,11 @@ def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
 
 
 def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
-    for number in range(versions.LIKELY + 1):
+    for number in range(versions.JUDGED + 1):
         library.add(toy.write(tmp_path / f"Band {number} - Tune 2.wav",
                               toy.tune(2, key=number - 3, tempo=0.9 + 0.04 * number, sound=number)))
     report = hear(library, toy.tune(2, 40, key=5, tempo=1.1, sound=7))
-    assert titles(report.matches) == [("Tune 2", "cover")] * versions.LIKELY
+    assert titles(report.matches) == [("Tune 2", "cover")] * versions.JUDGED
 
 
 def test_the_same_sound_twice_is_no_cover_of_itself(library, tmp_path):

@@ -103,7 +103,8 @@ def test_damaged_weights_are_refused(tmp_path):
         load_encoder(folder=tmp_path)
 
 
-@pytest.mark.parametrize(("name", "what"), [("verifier.onnx", "verify"), ("cover_cohort.npz", "cohort")])
+@pytest.mark.parametrize(("name", "what"), [("verifier.onnx", "networks"), ("motifs.onnx", "networks"),
+                                           ("cover_cohort.npz", "cohort")])
 def test_what_a_search_for_covers_needs_is_asked_for_late_and_refused_if_damaged(tmp_path, name, what):
     for file in WEIGHTS.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:-1] if file.name == name else file.read_bytes())

@@ -45,7 +45,7 @@ def test_the_judge_is_asked_about_the_best_few_alone():
     held = renditions(works=8)
     trusts = Calibration(("score",), (-1.0,), 0.0, {})              # the worst of those that it is asked about
     figures = measure(held, WHOLE, Cohort.none(), judge=trusts).figures
-    assert figures[JUDGED].mean_rank == versions.LIKELY
+    assert figures[JUDGED].mean_rank == versions.JUDGED
     assert figures["both"].mean_rank == 1
 
 

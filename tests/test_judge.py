@@ -67,3 +67,15 @@ def test_works_are_judged_by_judges_that_did_not_learn_from_them(random, monkeyp
     assert rightly.mean() > 0.9 and wrongly.mean() <= 0.02
     assert len(learned) == judge.FOLDS
     assert all(sum(question.work not in works for works in learned) == 1 for question in known)
+
+
+def test_the_rates_hold_for_short_clips_by_themselves(random, capsys):
+    def asked(value: float, length: float) -> judge.Question:
+        return judge.Question([{"value": value}], [value > 4], length)
+
+    known = [asked(random.normal(6), 30.0) for _ in range(200)]
+    unknown = [asked(random.normal(2 if length < 15 else 0), length) for length in [10.0, 30.0, 30.0, 30.0] * 100]
+    plain, careful = (judge.fitted(known, unknown, ("value",), {}, short=short)["thresholds"] for short in (0.0, 15.0))
+    short = judge.best_logits([q for q in unknown if q.length < 15], judge.fit(known + unknown, ("value",)))
+    assert careful["0.05"] > plain["0.05"]
+    assert np.mean([confidence.to_confidence(logit) > careful["0.05"] for logit in short]) <= 0.05

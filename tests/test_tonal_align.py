@@ -145,7 +145,7 @@ def test_unrelated_songs_score_alike_whatever_their_lengths(strangers):
     long = song.frames(parts="ABACBACABC")
     for query in (long, long[:300], long[:150], long[:75]):
         scores = [alignment.score for alignment in align(query, strangers) if alignment]
-        assert 1.5 < np.mean(scores) < 6
+        assert 0.5 < np.mean(scores) < 3
         assert max(scores) < lay(query, song.frames(parts="CABA", seed=1)).score
 
 
@@ -160,9 +160,13 @@ def test_references_beside_each_other_do_not_change_the_result(strangers):
 
 def test_references_in_several_portions_give_the_same(strangers, monkeypatch):
     query = tonal.Song(9).frames(parts="AB")
-    together = [alignment.score for alignment in align(query, strangers)]
+    def scores() -> list[float]:
+        return [alignment.score if alignment else 0.0 for alignment in align(query, strangers)]
+
+    together = scores()
+    assert np.count_nonzero(together) > 3
     monkeypatch.setattr(tonal_align, "CELLS", 50_000)
-    assert [alignment.score for alignment in align(query, strangers)] == pytest.approx(together, abs=1e-3)
+    assert scores() == pytest.approx(together, abs=1e-3)
 
 
 def test_ten_seconds_are_laid_along_a_song():

@@ -11,12 +11,14 @@ import tonal
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
 from lab import export_cover, train_verifier, verifier_pairs  # noqa: E402
+from lab.motif_network import MotifNetwork  # noqa: E402
 from lab.takes import Take  # noqa: E402
 from lab.train_verifier import Recipe, by_size, damaged, examine  # noqa: E402
 from lab.verifier_network import Verifier  # noqa: E402
 from lab.verifier_pairs import Answer, Asked, Job, Library  # noqa: E402
 from songprint.encoders import weights_hash  # noqa: E402
 from songprint.tonal_bands import PLANES, WIDTH  # noqa: E402
+from songprint.versions import NONE  # noqa: E402
 
 PATH = PLANES - 1
 
@@ -25,6 +27,7 @@ class Deaf:
     """Stands for the cover encoder: it finds whatever there is."""
 
     spec = SimpleNamespace(hop=5.0, id="deaf")
+    networks = NONE
 
     def embed(self, frames: np.ndarray) -> np.ndarray:
         return np.full((max(1, len(frames) // 25 - 3), 4), 0.5, np.float32)
@@ -36,7 +39,7 @@ def take(seed: int, work: str, arrangement: str = "rendered 0", beats: tuple[flo
 
 
 def asked(query: Take, library: list[Take]) -> Answer | None:
-    Asked.libraries = {"all": Library(library, Deaf())}
+    Asked.libraries, Asked.networks = {"all": Library(library, Deaf())}, NONE
     return verifier_pairs.ask(Job("all", verifier_pairs.embedded(query.frames[:150], Deaf()), query.work,
                                   query.arrangement, query.between(0, 150)))
 
@@ -100,13 +103,16 @@ def test_it_learns_to_tell_a_diagonal_and_says_how_well(random, tmp_path, monkey
     assert said[0] > said[1]
 
 
-def test_a_new_verifier_keeps_the_vectors_and_drops_what_was_calibrated(tmp_path, capsys):
+def test_networks_that_look_closer_keep_the_vectors_and_drop_what_was_calibrated(tmp_path, capsys):
     torch.save(Verifier().state_dict(), tmp_path / "verifier.pt")
+    torch.save(MotifNetwork().state_dict(), tmp_path / "motifs.pt")
     for name in ("tonal", "cover"):
         (tmp_path / f"{name}.onnx").write_bytes(name.encode())
     spec = {"id": f"cover-{weights_hash(b'tonalcover')}", "dim": 8, "calibration": {"bias": 1}}
     (tmp_path / "cover.json").write_text(json.dumps(spec))
     export_cover.export_verifier(tmp_path / "verifier.pt", tmp_path)
+    export_cover.export_motifs(tmp_path / "motifs.pt", tmp_path)
     now = json.loads((tmp_path / "cover.json").read_text())
-    assert now == {"id": spec["id"], "dim": 8, "verifier": weights_hash((tmp_path / "verifier.onnx").read_bytes())}
+    assert now == {"id": spec["id"], "dim": 8, **{
+        name: weights_hash((tmp_path / f"{name}.onnx").read_bytes()) for name in ("verifier", "motifs")}}
     assert "lab.calibrate_covers" in capsys.readouterr().out

@@ -50,7 +50,7 @@ def test_another_rendition_is_named_first(world, cohort, how):
     assert best.recording_id == 7
     assert best.score > second.score + 3
     assert best.alignment.key_shift == how.get("key", 0)
-    assert best.features["lead"] == pytest.approx(best.score - second.score)
+    assert best.features["lead"] == pytest.approx(best.score - second.score, rel=0.05)    # or over the cohort's best
 
 
 def test_half_a_minute_is_enough(world, cohort):

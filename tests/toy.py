@@ -16,7 +16,7 @@ from songprint import confidence
 from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
-from songprint.versions import Cohort
+from songprint.versions import NONE, Cohort, Networks
 
 SAMPLE_RATE = 8000
 HOP = 0.5
@@ -87,8 +87,8 @@ class ToyCoverEncoder:
         return Cohort.none()
 
     @property
-    def verify(self) -> None:
-        return None
+    def networks(self) -> Networks:
+        return NONE
 
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])

@@ -46,7 +46,9 @@ class EncoderSpec:
     dim: int
     calibration: dict = field(default_factory=dict)     # see songprint.confidence
     training: dict = field(default_factory=dict)        # how the weights were made
-    verifier: str = ""              # hash of the network that looks at alignments; it may change and vectors stay
+    # hashes of the networks that a search looks closer with: they may change, and vectors stay
+    motifs: str = ""                # finds what moments of renditions have in common
+    verifier: str = ""              # looks at alignments
 
 
 class Encoder:

@@ -21,8 +21,10 @@ from songprint.errors import EncoderError
 from songprint.types import Embeddings
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from songprint.encoders import EncoderSpec
-    from songprint.versions import Cohort, Verify
+    from songprint.versions import Cohort, Networks
 
 SHORTEST = 5.0                          # seconds from which a window is worth a vector
 FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
@@ -32,8 +34,7 @@ BATCH = 16
 class CoverEncoder:
     """Both networks with their spec. Holds sessions of onnxruntime; safe to use from threads.
 
-    What only a search needs, the cohort and the network that verifies alignments, is read from `folder` when it is
-    asked for.
+    What only a search needs, the cohort and the networks that look closer, is read from `folder` when it is asked for.
     """
 
     def __init__(self, spec: EncoderSpec, tonal_network: bytes, cover_network: bytes, threads: int = 1,
@@ -55,18 +56,26 @@ class CoverEncoder:
             raise self._damaged("cohort", error) from error
 
     @cached_property
-    def verify(self) -> Verify | None:
-        """What looks at alignments, if this encoder has it; EncoderError if it is missing or damaged."""
-        if self._folder is None or not self.spec.verifier:
+    def networks(self) -> Networks:
+        """What looks closer at renditions, as far as this encoder has it; EncoderError if it is missing or damaged."""
+        from songprint.versions import Networks
+        motifs = self._opened("motifs", self.spec.motifs)
+        verifier = self._opened("verifier", self.spec.verifier)
+        return Networks(
+            motifs and (lambda frames: motifs.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]),
+            verifier and (lambda bands: verifier.run(None, {"bands": bands.astype(np.float32)})[0]))
+
+    def _opened(self, name: str, expected: str) -> InferenceSession | None:
+        """The network of this name, which has to have this hash; None if this encoder has none."""
+        if self._folder is None or not expected:
             return None
         try:
-            network = (self._folder / "verifier.onnx").read_bytes()
+            network = (self._folder / f"{name}.onnx").read_bytes()
         except OSError as error:
-            raise self._damaged("verifier", error) from error
-        if weights_hash(network) != self.spec.verifier:
-            raise self._damaged("verifier", "it is not the one that belongs to it")
-        session = open_network(network, self._threads)
-        return lambda bands: session.run(None, {"bands": bands.astype(np.float32)})[0]
+            raise self._damaged(name, error) from error
+        if weights_hash(network) != expected:
+            raise self._damaged(name, "it is not the one that belongs to it")
+        return open_network(network, self._threads)
 
     def _damaged(self, what: str, why: object) -> EncoderError:
         return EncoderError(f"cannot read the {what} of encoder {self.spec.name!r}: {why}. "

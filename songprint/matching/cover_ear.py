@@ -178,7 +178,7 @@ class CoverEar:
             query = Embeddings(level.encoder.embed(frames), spec.hop, spec.id, frames)
             found: Iterable[Version] = ()
             if query.heard.any() and len(level.index):
-                judges = level.encoder.cohort, level.encoder.verify
+                judges = level.encoder.cohort, level.encoder.networks
                 if recordings:
                     found = versions.compare(query, self._references(recordings), *judges)
                 else:

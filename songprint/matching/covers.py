@@ -87,9 +87,9 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
 def _found(window: Embeddings, start: float, level: Level, leave_out: Collection[int]) -> Iterator[_Found]:
     if not window.heard.any():
         return
-    # the judge has learned from the best few, and of these alone it knows all
+    # the judge has learned from the best ones, and of these alone it knows all
     for version in islice(versions.find(window, level.index, level.embeddings_of, level.encoder.cohort,
-                                        level.encoder.verify, leave_out=leave_out, most=MOST), versions.LIKELY):
+                                        level.encoder.networks, leave_out=leave_out, most=MOST), versions.JUDGED):
         alignment = version.alignment
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
                                  section.reference) for section in alignment.sections)

@@ -34,7 +34,8 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
     length = min(end - start, LONGEST)
     samples = audio.stretch(path, library.store.sample_rate, start, length)
     query = level.encoder.encode_stream([samples])[0].evidence
-    shown = Explanation.of("this stretch", query, "the recording", reference)
+    shown = Explanation.of("this stretch", query, "the recording", reference,
+                           level.encoder.networks.ready)
     alike, found = shown.similarity(), shown.alignment                                        # (n, m)
     picture = _reduced(alike.T)                                                               # (up, across)
     seconds = np.array(alike.shape) * STEP

@@ -1,0 +1,51 @@
+"""The motif network: tonal frames -> rows of what a moment has in common with the same moment of other renditions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lab.cover_network import Turning
+from songprint.encoders.tonal import CHANNELS, PITCH_CLASSES
+from songprint.tonal_rows import MOTIFS, POOLED
+
+WIDTHS = (24, 48)               # planes of the convolutions
+FRAMES = 5                      # that each of them sees: 1 s, then 2 s twice; 4.6 s in all
+SILENT = 1e-3                   # length of a row below which it is not made longer
+
+
+class Round(nn.Module):
+    """A convolution over the circle of pitch classes and time for each plane alone, and one over the planes."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.deep = nn.Conv2d(inputs, inputs, (PITCH_CLASSES, FRAMES), padding=(0, FRAMES // 2), groups=inputs,
+                              bias=False)
+        self.wide = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+    def forward(self, planes: Tensor) -> Tensor:                    # (n, inputs, 12, rows)
+        found = self.wide(self.deep(torch.cat([planes, planes[:, :, :PITCH_CLASSES - 1]], 2)))
+        return planes + found if found.shape == planes.shape else found
+
+
+class MotifNetwork(nn.Module):
+    """(n, frames, 48) activations 0..1 -> (n, frames / POOLED, MOTIFS, 12), each row of unit length.
+
+    Turning the input turns the output: rows of two renditions are compared in a key. `sharp` is the logarithm of what
+    cosines are multiplied by in the loss.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second = WIDTHS
+        self.enter = Turning(CHANNELS, first, FRAMES, POOLED)
+        self.blocks = nn.Sequential(Round(first, second), Round(second, second))
+        self.out = nn.Conv2d(second, MOTIFS, 1)
+        self.sharp = nn.Parameter(torch.tensor(2.3))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        planes = torch.sqrt(frames).unflatten(2, (CHANNELS, PITCH_CLASSES)).permute(0, 2, 3, 1)
+        planes = self.out(self.blocks(self.enter(planes)))
+        planes = planes - planes.mean(2, keepdim=True)              # what sounds in all keys tells nothing
+        rows = planes.permute(0, 3, 1, 2)
+        return rows / (rows.flatten(2).norm(dim=2)[:, :, None, None] + SILENT)
