@@ -57,6 +57,18 @@ class Take:
         share = (second - self.seconds[i]) / max(self.seconds[i + 1] - self.seconds[i], 1e-6)
         return float(self.beats[i] + share * (self.beats[i + 1] - self.beats[i]))
 
+    def frames_at(self, at: np.ndarray) -> np.ndarray:
+        """Places (n,) in frames, between two of them as well -> (n, 48) float32 0..1; beyond the end the last one."""
+        at = at.clip(0, len(self.frames) - 1.001)
+        low = at.astype(int)
+        share = (at - low)[:, None].astype(np.float32)
+        return (self.frames[low] * (1 - share) + self.frames[low + 1] * share) / np.float32(255)
+
+
+def any_tempo(rng: np.random.Generator) -> float:
+    """A little faster or slower, every second time: frames that pass in the time of one."""
+    return 2 ** rng.uniform(-0.2, 0.2) if rng.random() < 0.5 else 1.0
+
 
 def split_of_take(path: Path) -> str:
     """Of `KIND-NNNNN-KK.npz`: only scores are held out, all else is of the training."""

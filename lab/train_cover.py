@@ -22,8 +22,10 @@ import shutil
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,8 +35,10 @@ from torch import Tensor
 from lab import training
 from lab.cover_network import CoverNetwork, CoverShape
 from lab.restore import restored, settled
-from lab.takes import Take, split_of_take
+from lab.takes import Take, any_tempo, split_of_take
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
+
+T = TypeVar("T")
 
 WINDOW = 20.0                           # seconds
 PASSAGES = 6                            # of each held-out work
@@ -84,21 +88,18 @@ def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Genera
         at = takes[i].when(beat, rng)
         if at is not None:
             heard |= {takes[i].arrangement} - {""}
-            windows.append(window(takes[i].frames, at + rng.uniform(-recipe.jitter, recipe.jitter), rng))
+            windows.append(window(takes[i], at + rng.uniform(-recipe.jitter, recipe.jitter), rng))
         if len(windows) == count:
             return np.stack(windows)
     return None
 
 
-def window(frames: np.ndarray, second: float, rng: np.random.Generator) -> np.ndarray:
+def window(take: Take, second: float, rng: np.random.Generator) -> np.ndarray:
     """The 20 s from `second` on, played a little faster or slower, (frames, 48) float32 0..1."""
     count = round(WINDOW * FRAMES_PER_SECOND)
-    tempo = 2 ** rng.uniform(-0.2, 0.2) if rng.random() < 0.5 else 1.0
-    start = np.clip(second * FRAMES_PER_SECOND, 0, max(0, len(frames) - count * tempo))
-    at = (start + np.arange(count) * tempo).clip(0, len(frames) - 1.001)
-    low = at.astype(int)
-    share = (at - low)[:, None].astype(np.float32)
-    return (frames[low] * (1 - share) + frames[low + 1] * share) / np.float32(255)
+    tempo = any_tempo(rng)
+    start = np.clip(second * FRAMES_PER_SECOND, 0, max(0, len(take.frames) - count * tempo))
+    return take.frames_at(start + np.arange(count) * tempo)
 
 
 def mirrored(windows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -155,6 +156,17 @@ def chosen(works: dict[str, list[list[Take]]], recipe: Recipe, rng: np.random.Ge
     return drawn + [songs[i] for i in rng.permutation(len(songs))[:recipe.works - len(drawn)]]
 
 
+def drawn(works: dict[str, list[list[Take]]], recipe: Recipe, draw: Callable[[list[Take]], T | None],
+          rng: np.random.Generator) -> list[T]:
+    """What is drawn of the works of a batch. A try may fail: batches of one size are learned from faster."""
+    kept = [one for takes in chosen(works, recipe, rng) if (one := draw(takes)) is not None]
+    songs = works["song"]
+    while len(kept) < recipe.works:
+        one = draw(songs[rng.integers(len(songs))])
+        kept += [] if one is None else [one]
+    return kept
+
+
 def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
     """The other process: batches as fast as they are taken."""
     works = load_works(tonal, "train")
@@ -163,12 +175,7 @@ def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
           f"{frames / FRAMES_PER_SECOND / 3600:.0f} h", sep=": ", file=sys.stderr, flush=True)
     rng = np.random.default_rng(recipe.seed)
     while True:
-        drawn = [passage(takes, recipe.renditions, recipe, rng) for takes in chosen(works, recipe, rng)]
-        kept = [windows for windows in drawn if windows is not None]
-        while len(kept) < recipe.works:     # a try may fail; batches of one size are learned from faster
-            songs = works["song"]
-            windows = passage(songs[rng.integers(len(songs))], recipe.renditions, recipe, rng)
-            kept += [] if windows is None else [windows]
+        kept = drawn(works, recipe, lambda takes: passage(takes, recipe.renditions, recipe, rng), rng)
         labels = np.repeat(np.arange(len(kept)), recipe.renditions)
         queue.put((damage(np.concatenate([mirrored(windows, recipe.mirrored, rng) for windows in kept]), rng), labels))
 

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from lab import training
 from lab.motif_network import MotifNetwork
-from lab.takes import Take
+from lab.takes import Take, any_tempo
 from lab.train_cover import Recipe as Mixture
-from lab.train_cover import chosen, damage, load_works
+from lab.train_cover import damage, drawn, load_works
 from songprint.encoders.tonal import CHANNELS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.tonal_rows import FAINTEST, POOLED
 
@@ -65,17 +65,12 @@ class Stretches:
 
 def stretch(take: Take, second: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """24 s from `second` on, played a little faster or slower: frames, and the beats of the rows."""
-    tempo = 2 ** rng.uniform(-0.2, 0.2) if rng.random() < 0.5 else 1.0
-    last = len(take.frames) - 1
+    tempo, last = any_tempo(rng), len(take.frames) - 1
     at = np.clip(second * FRAMES_PER_SECOND, 0, max(0, last - FRAMES * tempo)) + np.arange(FRAMES) * tempo
-    over = at >= last
-    at = at.clip(0, last - 1e-3)
-    low = at.astype(int)
-    share = (at - low)[:, None].astype(np.float32)
-    frames = (take.frames[low] * (1 - share) + take.frames[low + 1] * share) / np.float32(255)
-    beats = np.interp((at.reshape(ROWS, POOLED).mean(axis=1) + 0.5) / FRAMES_PER_SECOND, take.seconds, take.beats)
-    beats[over[::POOLED]] = np.nan
-    return frames.astype(np.float32), beats.astype(np.float32)
+    middles = (at.clip(max=last - 1e-3).reshape(ROWS, POOLED).mean(axis=1) + 0.5) / FRAMES_PER_SECOND
+    beats = np.interp(middles, take.seconds, take.beats)
+    beats[at[::POOLED] >= last] = np.nan
+    return take.frames_at(at), beats.astype(np.float32)
 
 
 def pair(takes: list[Take], jitter: float, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]] | None:
@@ -95,12 +90,7 @@ def pair(takes: list[Take], jitter: float, rng: np.random.Generator) -> list[tup
 
 def batch(works: dict[str, list[list[Take]]], recipe: Recipe, rng: np.random.Generator) -> tuple[Stretches, Stretches]:
     """A passage of so many works, in two renditions each."""
-    drawn = [pair(takes, recipe.jitter, rng) for takes in chosen(works, Mixture(works=recipe.works), rng)]
-    kept = [one for one in drawn if one]
-    songs = works["song"]
-    while len(kept) < recipe.works:             # a try may fail
-        one = pair(songs[rng.integers(len(songs))], recipe.jitter, rng)
-        kept += [one] if one else []
+    kept = drawn(works, Mixture(works=recipe.works), lambda takes: pair(takes, recipe.jitter, rng), rng)
     sides = [Stretches.of([one[side] for one in kept]) for side in (0, 1)]
     first, second = (Stretches(damage(side.frames, rng), side.beats) for side in sides)
     return first, second
