@@ -90,7 +90,7 @@ def test_it_learns_to_tell_a_diagonal_and_says_how_well(random, tmp_path, monkey
         shown[0][:, WIDTH // 2, :PATH] = 100
         answers.append(Answer(f"song {number}", shown, right, random.random(4).tolist()))
     (tmp_path / "pairs-00-000060.pkl").write_bytes(pickle.dumps([vars(answer) for answer in answers]))
-    monkeypatch.setattr("sys.argv", ["train_verifier", "--pairs", str(tmp_path), "--minutes", "0.05",
+    monkeypatch.setattr("sys.argv", ["train_verifier", "--pairs", str(tmp_path), "--minutes", "0.1",
                                      "--out", str(tmp_path / "verifier.pt")])
     train_verifier.main()
     told = json.loads((tmp_path / "verifier.json").read_text())
@@ -101,6 +101,18 @@ def test_it_learns_to_tell_a_diagonal_and_says_how_well(random, tmp_path, monkey
     with torch.no_grad():
         said = network(torch.from_numpy(np.stack([answers[0].bands[0], answers[0].bands[1]])).float())
     assert said[0] > said[1]
+
+
+def test_it_goes_on_from_a_checkpoint(random, tmp_path, monkeypatch):
+    torch.save(Verifier().state_dict(), tmp_path / "first.pt")
+    answers = [Answer(f"song {number}", bands(2, 25, random), [True, False], [0.0, 0.0]) for number in range(60)]
+    (tmp_path / "pairs-00-000060.pkl").write_bytes(pickle.dumps([vars(answer) for answer in answers]))
+    monkeypatch.setattr("sys.argv", ["train_verifier", "--pairs", str(tmp_path), "--minutes", "0.001", "--rate", "0",
+                                     "--start", str(tmp_path / "first.pt"), "--out", str(tmp_path / "verifier.pt")])
+    train_verifier.main()
+    first, then = (torch.load(tmp_path / name) for name in ("first.pt", "verifier.pt"))
+    assert json.loads((tmp_path / "verifier.json").read_text())["recipe"]["learning_rate"] == 0
+    assert all(torch.allclose(first[name], then[name]) for name in first if name.endswith(("weight", "bias")))
 
 
 def test_networks_that_look_closer_keep_the_vectors_and_drop_what_was_calibrated(tmp_path, capsys):
