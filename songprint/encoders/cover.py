@@ -58,11 +58,12 @@ class CoverEncoder:
     @cached_property
     def networks(self) -> Networks:
         """What looks closer at renditions, as far as this encoder has it; EncoderError if it is missing or damaged."""
+        from songprint.motifs import Motifs
         from songprint.versions import Networks
         motifs = self._opened("motifs", self.spec.motifs)
         verifier = self._opened("verifier", self.spec.verifier)
         return Networks(
-            motifs and (lambda frames: motifs.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]),
+            motifs and Motifs(lambda frames: motifs.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]),
             verifier and (lambda bands: verifier.run(None, {"bands": bands.astype(np.float32)})[0]))
 
     def _opened(self, name: str, expected: str) -> InferenceSession | None:
