@@ -23,6 +23,7 @@ import numpy as np
 from songprint import tonal_align, tonal_bands
 from songprint.encoders.tonal import COLUMNS, FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.index import NOTHING, Index, split_ids
+from songprint.remembered import Remembered
 from songprint.tonal_align import Comparison, TonalAlignment
 from songprint.tonal_rows import FindMotifs, Rendition
 from songprint.types import Embeddings
@@ -31,6 +32,7 @@ NEIGHBOURS = 200            # nearest windows looked at for each window of the c
 MANY = 1000                 # when some recordings are to be left out of them
 SHORTEST = 8.0              # seconds aligned; with less no cover is claimed
 WINDOW = 20.0               # seconds that a vector describes
+ROOM = 1 << 20              # bytes that remember how common the windows of some thousand recordings are
 NEAR = 7.5                  # seconds off the path at which a window still agrees with it
 CROWD = 10                  # nearest windows of the cohort that tell how common a window is
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
@@ -244,6 +246,12 @@ def _made_ready(cohort: Cohort, networks: Networks) -> list[Rendition | None]:
     return [networks.ready(excerpt) for excerpt in cohort.excerpts]
 
 
+@lru_cache(maxsize=2)
+def _commonness(cohort: Cohort) -> Remembered:
+    """`Cohort.commonness`, that of the recordings asked for last remembered."""
+    return Remembered(cohort.commonness, ROOM)
+
+
 def _both(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:
     """The two comparisons as one score."""
     return EMBEDDING * by_windows + ALIGNMENT * by_alignment
@@ -285,7 +293,8 @@ class _Windows:
         self.rows = [rows for _, rows in references]
         self.vectors = np.concatenate([reference.vectors[rows] for reference, rows in references])
         self.firsts = np.cumsum([0, *map(len, self.rows)])[:-1]
-        self.common = cohort.commonness(self.vectors)
+        common = _commonness(cohort)
+        self.common = np.concatenate([common(reference.vectors[rows]) for reference, rows in references])
         own = cohort.commonness(vectors)[:, None]
         self.similarity = vectors @ self.vectors.T - (own + self.common) / 2        # (m, windows of all references)
         self.raw = _better_half(np.maximum.reduceat(self.similarity, self.firsts, axis=1))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tonal
 
+from songprint.encoders import load_encoder
+from songprint.encoders.tonal import PITCH_CLASSES
 from songprint.tonal_align import align
-from songprint.tonal_rows import CONTEXT, MOTIFS, MOTIFS_WEIGHT, STEP, Rendition
+from songprint.tonal_rows import CONTEXT, MOTIFS, MOTIFS_WEIGHT, POOLED, STEP, Rendition
 
 
 def codes(random: np.random.Generator, count: int) -> np.ndarray:
@@ -39,3 +41,11 @@ def test_of_two_places_that_sound_alike_motifs_tell_which_it_is(random):
         [alignment] = align(Rendition.of(part, lambda _, own=own: own), [reference])
         (section,) = alignment.sections
         assert section.reference.start == pytest.approx(begins * STEP, abs=CONTEXT * STEP)
+
+@pytest.mark.parametrize("seconds", [10, 62])
+def test_motifs_are_rows_of_unit_length(random, seconds):
+    motifs, frames = load_encoder("cover").networks.motifs, random.integers(0, 255, (5 * seconds, 48), dtype=np.uint8)
+    found = motifs(frames)
+    assert (found.shape, found.dtype) == ((5 * seconds // POOLED, MOTIFS, PITCH_CLASSES), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(found.reshape(len(found), -1), axis=1), 1, atol=0.05)
+    np.testing.assert_array_equal(found, motifs(frames))        # the second time they are at hand

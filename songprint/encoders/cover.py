@@ -18,17 +18,21 @@ from songprint.encoders import tonal, weights_hash
 from songprint.encoders.runtime import open_network
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.errors import EncoderError
+from songprint.remembered import Remembered
 from songprint.types import Embeddings
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
     from songprint.encoders import EncoderSpec
+    from songprint.tonal_rows import FindMotifs
     from songprint.versions import Cohort, Networks
 
 SHORTEST = 5.0                          # seconds from which a window is worth a vector
 FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
 BATCH = 16
+ROOM = 64 << 20                         # bytes for the motifs of 78 hours of songs: finding them takes longer than
+LEVELS = 127                            # laying a clip along them. Numbers are rounded to bytes, at hand or not
 
 
 class CoverEncoder:
@@ -58,12 +62,11 @@ class CoverEncoder:
     @cached_property
     def networks(self) -> Networks:
         """What looks closer at renditions, as far as this encoder has it; EncoderError if it is missing or damaged."""
-        from songprint.motifs import Motifs
         from songprint.versions import Networks
         motifs = self._opened("motifs", self.spec.motifs)
         verifier = self._opened("verifier", self.spec.verifier)
         return Networks(
-            motifs and Motifs(lambda frames: motifs.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]),
+            motifs and _at_hand(motifs),
             verifier and (lambda bands: verifier.run(None, {"bands": bands.astype(np.float32)})[0]))
 
     def _opened(self, name: str, expected: str) -> InferenceSession | None:
@@ -122,3 +125,13 @@ def cut(frames: np.ndarray, window: float, hop: float) -> np.ndarray:
         frames = np.resize(frames, (length, frames.shape[1]))
     starts = np.arange(0, len(frames) - length + step, step).clip(max=len(frames) - length)
     return np.stack([frames[start:start + length] for start in starts])
+
+
+def _at_hand(network: InferenceSession) -> FindMotifs:
+    """A network's motifs, those of the songs asked for last remembered."""
+    def find(frames: np.ndarray) -> np.ndarray:
+        rows = network.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]
+        return np.rint(rows * np.float32(LEVELS)).astype(np.int8)
+
+    remembered = Remembered(find, ROOM)
+    return lambda frames: remembered(frames) / np.float32(LEVELS)
