@@ -41,7 +41,7 @@ from songprint.threads import one_thread
 from songprint.types import Embeddings
 from songprint.versions import FEATURES, Cohort, Networks
 
-EXCERPTS = (10.0, 14.0, 20.0, 30.0, 60.0)           # seconds; each library is asked
+EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)      # seconds; each library is asked
 ASKED = 2                               # of them for a rendition,
 WHOLES = 3                              # and one of them whole for every so many renditions: they take long
 MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
