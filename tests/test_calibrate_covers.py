@@ -51,5 +51,7 @@ def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, en
     known, unknown, simple = calibrate_covers.questions(held, tunes, real, {}, [], encoder, cohort)
     assert simple and not any(any(question.right) for question in simple)
     assert len(unknown) == len(known) + 9                   # of the real one, which is never known
-    assert {10, 14, 20, 30, 60} < {round(question.length) for question in known}
+    lengths, whole = {round(question.length) for question in known}, 64
+    assert lengths <= {*calibrate_covers.EXCERPTS, whole} and {whole, 60} < lengths
+    assert min(lengths) < calibrate_covers.SHORT and len(lengths) > 4
     assert any(any(question.right) for question in known) and not any(any(question.right) for question in unknown)

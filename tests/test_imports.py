@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "songprint"
 
 LAYERS = [                                              # each may import what stands above it, and itself
-    {"types", "errors", "events", "occurrences", "child", "threads"},
+    {"types", "errors", "events", "occurrences", "child", "threads", "remembered"},
     {"export"},
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema"},
     {"tags", "samples", "index", "streams", "rows"},
