@@ -14,13 +14,10 @@ learning", NeurIPS 2020, a softmax for each positive alone).
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
-import multiprocessing
 import shutil
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -216,20 +213,13 @@ def begin_with(network: CoverNetwork, weights: dict[str, Tensor]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training.arguments(__doc__, 40, Recipe.learning_rate, "a checkpoint, or cover.onnx as it ships")
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features wrote")
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="a checkpoint, or cover.onnx as it ships")
-    parser.add_argument("--rate", type=float, default=Recipe.learning_rate)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     recipe, shape = Recipe(learning_rate=options.rate), CoverShape()
     torch.set_num_threads(options.threads)
     torch.manual_seed(recipe.seed)
-    queue: multiprocessing.Queue = multiprocessing.Queue(4)
-    maker = multiprocessing.Process(target=make_batches, args=(options.tonal, recipe, queue), daemon=True)
-    maker.start()
+    queue, maker = training.maker(make_batches, options.tonal, recipe)
     network = CoverNetwork(shape)
     if options.start and options.start.suffix == ".onnx":
         restored(network, options.start)
@@ -243,13 +233,8 @@ def main() -> None:
     if training.SIXTEEN_BITS and shutil.which("g++"):               # a third faster, once it is compiled
         network.turning.to(memory_format=torch.channels_last)
         compiled = torch.compile(network)
-    began, step, log = None, 0, []
-    while True:
-        windows, labels = queue.get()
-        began = began or time.monotonic()
-        passed, total = time.monotonic() - began, options.minutes * 60
-        if passed > total:
-            break
+    total, step, log = options.minutes * 60, 0, []
+    for passed, (windows, labels) in training.within(total, queue):
         with training.precision():
             vectors = compiled(torch.from_numpy(windows))
         loss, nearest = contrast(vectors.float(), torch.from_numpy(labels), recipe.temperature)

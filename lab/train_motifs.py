@@ -10,12 +10,9 @@ and of every other one (noise-contrastive estimation: van den Oord, Li and Vinya
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
-import multiprocessing
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -161,34 +158,22 @@ def examine(network: MotifNetwork, works: list[list[Take]], recipe: Recipe) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training.arguments(__doc__, 40, Recipe.learning_rate)
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features and lab.imagine wrote")
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="a checkpoint")
-    parser.add_argument("--rate", type=float, default=Recipe.learning_rate)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     recipe = Recipe(learning_rate=options.rate, seed=options.seed)
     torch.set_num_threads(options.threads)
     torch.manual_seed(recipe.seed)
-    queue: multiprocessing.Queue = multiprocessing.Queue(4)
-    maker = multiprocessing.Process(target=make_batches, args=(options.tonal, recipe, queue), daemon=True)
-    maker.start()
+    queue, maker = training.maker(make_batches, options.tonal, recipe)
     network = MotifNetwork()
     if options.start:
         network.load_state_dict(torch.load(options.start))
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")["song"]
-    began, step, log = None, 0, []
-    while True:
-        first, second = queue.get()
-        began = began or time.monotonic()
-        passed, total = time.monotonic() - began, options.minutes * 60
-        if passed > total:
-            break
+    total, step, log = options.minutes * 60, 0, []
+    for passed, (first, second) in training.within(total, queue):
         loss, among_all, among_own = contrast(network, first, second, recipe.own)
         rate = training.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
         training.learn(optimiser, network, loss, rate, 5.0)

@@ -12,7 +12,6 @@ Spectrograms are mixed with other sounds, transposed and coloured as they are dr
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import sys
@@ -216,17 +215,12 @@ WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training.arguments(__doc__, 30, Recipe.learning_rate, "a checkpoint, or tonal.onnx as it ships")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--covers", type=Path, required=True, help="what lab.render_covers wrote")
     parser.add_argument("--crema", type=Path, required=True, help="what lab.teacher wrote")
     parser.add_argument("--along", type=Path, help="what lab.sing_along wrote")
     parser.add_argument("--renditions", type=int, default=2, help="of each work, to learn from")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="a checkpoint, or tonal.onnx as it ships")
-    parser.add_argument("--rate", type=float, default=Recipe.learning_rate)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     recipe = Recipe(learning_rate=options.rate)
     torch.set_num_threads(options.threads)

@@ -8,7 +8,6 @@ Every tenth work is held out, to see how well it learns; what it is worth is wha
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import sys
@@ -86,13 +85,8 @@ def examine(network: Verifier, held_out: list[Answer]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training.arguments(__doc__, 15, Recipe.learning_rate)
     parser.add_argument("--pairs", type=Path, required=True, help="what lab.verifier_pairs wrote")
-    parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="a checkpoint")
-    parser.add_argument("--rate", type=float, default=Recipe.learning_rate)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     recipe = Recipe(learning_rate=options.rate)
     torch.set_num_threads(options.threads)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -48,3 +53,35 @@ def follow(averaged: nn.Module, network: nn.Module, averaging: float, step: int)
                 mean.lerp_(value, 1 - keep)
             else:
                 mean.copy_(value)
+
+
+def arguments(description: str | None, minutes: float, rate: float, start: str = "a checkpoint"
+              ) -> argparse.ArgumentParser:
+    """What every training is told; what it learns from is added by each."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help=start)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def maker(make: Callable[..., None], *given: object) -> tuple[multiprocessing.Queue, multiprocessing.Process]:
+    """Another process, which runs already: `make(*given, queue)` puts batches into the queue as they are taken."""
+    queue: multiprocessing.Queue = multiprocessing.Queue(4)
+    process = multiprocessing.Process(target=make, args=(*given, queue), daemon=True)
+    process.start()
+    return queue, process
+
+
+def within(seconds: float, queue: multiprocessing.Queue) -> Iterator[tuple[float, tuple]]:
+    """The batches of a queue, with the seconds that have passed since the first, until so many have."""
+    began = None
+    while True:
+        batch = queue.get()
+        began = began or time.monotonic()
+        passed = time.monotonic() - began
+        if passed > seconds:
+            return
+        yield passed, batch

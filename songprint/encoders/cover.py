@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 SHORTEST = 5.0                          # seconds from which a window is worth a vector
 FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
 BATCH = 16
-ROOM = 64 << 20                         # bytes for the motifs of 78 hours of songs: finding them takes longer than
-LEVELS = 127                            # laying a clip along them. Numbers are rounded to bytes, at hand or not
+ROOM = 64 << 20                         # bytes at hand for motifs: those of 78 hours of songs
+LEVELS = 127                            # of a number of a motif, a byte: what is at hand and what is not are alike
 
 
 class CoverEncoder:
