@@ -23,12 +23,13 @@ FAINT = 0.02
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def restored(network: nn.Module, graph: Path, prefix: str = "") -> None:
+def restored(network: nn.Module, graph: Path, prefix: str = "", later: str | None = None) -> None:
     """Take over the weights of a graph that `lab.export_cover` wrote; `prefix` leads to the network in it.
 
-    Of the last layer only the axes that were kept are given; the others begin as next to nothing.
+    Of the last layer only the axes that were kept are given; the others begin as next to nothing. Layers whose names
+    begin with `later` may be missing in the graph: they begin as they are.
 
-    Raises ValueError when the graph lacks a layer of the network.
+    Raises ValueError when the graph lacks another layer of the network.
     """
     model = onnx.load(graph)
     constants = _constants(model)
@@ -47,9 +48,10 @@ def restored(network: nn.Module, graph: Path, prefix: str = "") -> None:
             found |= _folded(network, layer, constants[node.input[2]])
         elif len(node.input) > 2:
             found[f"{layer}.bias"] = constants[node.input[2]]
-    if missing := [name for name in state if name not in found]:
-        raise ValueError(f"{graph.name} is of another network: it lacks {', '.join(missing[:3])}")
-    network.load_state_dict({name: _filled(found[name], value) for name, value in state.items()}, strict=False)
+    missing = [name for name in state if name not in found]
+    if others := [name for name in missing if later is None or not name.startswith(later)]:
+        raise ValueError(f"{graph.name} is of another network: it lacks {', '.join(others[:3])}")
+    network.load_state_dict({name: _filled(value, state[name]) for name, value in found.items()}, strict=False)
 
 
 def _module_name(path: list[str]) -> str:

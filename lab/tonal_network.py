@@ -16,6 +16,7 @@ from songprint.encoders import tonal
 HARMONICS = (-24, -19, -12, 0, 12, 19, 24, 28, 31)      # semitones to the partials of a tone, and back
 OCTAVES = 7
 PADDED = 12 * OCTAVES                                   # semitones after padding to whole octaves
+AROUND = ((1, 13), (25, 1), (1, 13)) * 2                # semitones and frames that the last layers see
 
 
 def convolution(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1),
@@ -77,8 +78,8 @@ class TonalNetwork(nn.Module):
         self.trunk = nn.Sequential(
             Harmonics(32, width), convolution(width, width, (3, 3)), Separable(width, (25, 1)),
             Harmonics(width, width), convolution(width, width, (3, 5)), Separable(width, (25, 1)))
-        # the tune is told by what goes on before and after; the networks before had learned without
-        self.around = nn.Sequential(*(Separable(width, kernel, silent=True) for kernel in ((1, 13), (25, 1), (1, 13))))
+        # the tune is told by what goes on before and after; the networks before had learned without, or with half of it
+        self.around = nn.Sequential(*(Separable(width, kernel, silent=True) for kernel in AROUND))
         self.everywhere = nn.Linear(width, width)
         self.pitches = nn.Conv2d(width, 3, 1)
         self.chord = nn.Sequential(Around(2 * width, 32, 5), Around(32, 32, 9), nn.Conv2d(32, 1, 1))

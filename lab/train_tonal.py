@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
+import multiprocessing
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -191,6 +192,13 @@ def batch(rendered: list[Piece], real: list[Piece], recipe: Recipe, rng: np.rand
             {name: np.stack([labels[name] for _, labels in drawn]) for name in drawn[0][1]})
 
 
+def make_batches(rendered: list[Piece], real: list[Piece], recipe: Recipe, queue: multiprocessing.Queue) -> None:
+    """Fill the queue with batches, for ever."""
+    rng = np.random.default_rng(recipe.seed)
+    while True:
+        queue.put(batch(rendered, real, recipe, rng))
+
+
 def losses(pitches: Tensor, classes: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
     """Binary cross entropy of each output where its label is known, in nats a pitch."""
     found = {}
@@ -230,11 +238,11 @@ def main() -> None:
                                        options.renditions)
     print(f"{len(rendered)} rendered, {len(real)} real, {sum(map(len, held.values()))} held out; "
           f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    rng = np.random.default_rng(recipe.seed)
+    queue, maker = training.maker(make_batches, rendered, real, recipe)
     network = TonalNetwork(recipe.width).to(memory_format=torch.channels_last)
     if options.start and options.start.suffix == ".onnx":
-        restored(network, options.start, "network.")
-        settled(network, (torch.from_numpy(batch(rendered, real, recipe, rng)[0]) for _ in range(SETTLING)))
+        restored(network, options.start, "network.", LATER)
+        settled(network, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)))
     elif options.start:
         training.take_over(network, torch.load(options.start), LATER)
     averaged = copy.deepcopy(network)
@@ -246,10 +254,8 @@ def main() -> None:
         return {name: examine(averaged, exam) for name, exam in exams.items()}
 
     print(f"held out, before: {marks()}", file=sys.stderr, flush=True)
-    began, step, log = time.monotonic(), 0, []
-    total = options.minutes * 60
-    while (passed := time.monotonic() - began) < total:
-        planes, labels = batch(rendered, real, recipe, rng)
+    total, step, log = options.minutes * 60, 0, []
+    for passed, (planes, labels) in training.within(total, queue):
         planes = torch.from_numpy(planes).to(memory_format=torch.channels_last)
         with training.precision():
             pitches, classes = network(planes)
@@ -270,6 +276,7 @@ def main() -> None:
     options.out.with_suffix(".json").write_text(json.dumps(
         {"steps": step, "minutes": options.minutes, "held out": marks(), "recipe": asdict(recipe)},
         indent=1))
+    maker.terminate()
 
 
 def examine(network: TonalNetwork, exam: list) -> dict[str, float]:

@@ -73,6 +73,21 @@ def test_a_tonal_network_comes_back_and_learns_on_as_before(tmp_path):
         assert torch.allclose(wanted, again.train()(planes)[1], atol=1e-3), "on what it has settled on"
 
 
+def test_layers_that_came_later_begin_as_they_are(tmp_path):
+    before = TonalNetwork(width=8)
+    before.around = before.around[:3]
+    before = trained(before)
+    planes = torch.randn(1, 2, tonal.BINS, 40)
+    graph = exported(Exported(before), planes, tmp_path / "tonal.onnx")
+    again = TonalNetwork(width=8)
+    assert len(again.around) > 3
+    with pytest.raises(ValueError, match="it lacks around"):
+        restored(again, graph, "network.")
+    restored(again, graph, "network.", later="around.")
+    with torch.no_grad():
+        assert torch.allclose(before(planes)[1], again.eval()(planes)[1], atol=1e-3), "they are silent"
+
+
 def test_the_graph_of_another_network_is_refused(windows, tmp_path):
     graph = exported(trained(CoverNetwork(SHAPE)), windows, tmp_path / "cover.onnx")
     with pytest.raises(ValueError, match="another network"):
