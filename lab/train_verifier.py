@@ -22,11 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lab import training
+from lab.restore import restored, settled
 from lab.verifier_network import Verifier
 from lab.verifier_pairs import Answer, answers
 from songprint.tonal_bands import PLANES
 
 SIZES = (150, 100, 75, 50, 35, 25)      # rows (60 to 10 s): a batch is of one size, what is longer is cut
+SETTLING = 20           # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def examine(network: Verifier, held_out: list[Answer]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = training.arguments(__doc__, 15, Recipe.learning_rate)
+    parser = training.arguments(__doc__, 15, Recipe.learning_rate, "a checkpoint, or verifier.onnx as it ships")
     parser.add_argument("--pairs", type=Path, required=True, help="what lab.verifier_pairs wrote")
     options = parser.parse_args()
     recipe = Recipe(learning_rate=options.rate)
@@ -98,19 +100,26 @@ def main() -> None:
     del found
     print(", ".join(f"{len(right)} bands of {size} rows ({right.mean():.0%} right)" for size, (_, right)
                     in bands.items()), f"{len(held_out)} questions held out", sep="; ", file=sys.stderr, flush=True)
+    sizes = list(bands)
+    shares = np.array([len(bands[size][1]) for size in sizes]) / sum(len(right) for _, right in bands.values())
+
+    def batch() -> tuple[Tensor, Tensor]:
+        those, right = bands[sizes[rng.choice(len(sizes), p=shares)]]
+        chosen = rng.integers(len(right), size=recipe.batch)
+        return damaged(those[chosen], recipe, rng), torch.from_numpy(right[chosen])
+
     network = Verifier()
-    if options.start:
+    if options.start and options.start.suffix == ".onnx":
+        restored(network, options.start)
+        settled(network, (batch()[0] for _ in range(SETTLING)))
+    elif options.start:
         network.load_state_dict(torch.load(options.start))
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    sizes = list(bands)
-    shares = np.array([len(bands[size][1]) for size in sizes]) / sum(len(right) for _, right in bands.values())
     began, step, log, total = time.monotonic(), 0, [], options.minutes * 60
     while (passed := time.monotonic() - began) < total:
-        those, right = bands[sizes[rng.choice(len(sizes), p=shares)]]
-        chosen = rng.integers(len(right), size=recipe.batch)
-        said = network(damaged(those[chosen], recipe, rng))
-        loss = F.binary_cross_entropy_with_logits(said, torch.from_numpy(right[chosen]))
+        shown, right = batch()
+        loss = F.binary_cross_entropy_with_logits(network(shown), right)
         rate = training.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
         training.learn(optimiser, network, loss, rate, 5.0)
         step += 1
