@@ -1,12 +1,13 @@
 """How well other renditions of a song are found, on any collection of which the works are known.
 
-    python -m lab.evaluate_covers --music DIR --works FILE [--excerpts 20,30,60] [--report docs/covers.md]
+    python -m lab.evaluate_covers --music DIR --works FILE [--excerpts 20,30,60] [--draws 5] [--report docs/covers.md]
 
 FILE has a line for every recording: its path below DIR, a tab, and the work that it is a rendition of.
 Every recording, as a whole and as an excerpt of each length, is compared with all others: window by window in
 the space of the encoder, by alignment of the tonal frames, and by both as Songprint does. Printed are the mean
 average precision, the share of queries whose first answer is right, the mean rank of the first right answer, and
 the recall at the threshold at which 1 % of the queries get a wrong name when no rendition of their work is held.
+Of 150 queries that is one, which decides the threshold by itself: --draws takes several excerpts of each length.
 
 --report puts the figures into a page, between its lines `<!-- measured -->` and `<!-- /measured -->`.
 """
@@ -59,12 +60,12 @@ class Rendition:
     name: str
     work: str
     duration: float                         # seconds
-    queries: dict[int, Embeddings]          # by length in seconds; WHOLE is always there
+    queries: dict[int, list[Embeddings]]    # by length in seconds; WHOLE is always there, once
     elapsed: float = 0.0                    # seconds that encoding the whole took
 
     @property
     def whole(self) -> Embeddings:
-        return self.queries[WHOLE]
+        return self.queries[WHOLE][0]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Measured:
     length: int
     figures: dict[str, Figures]             # by system
     search: list[float]                     # seconds for each timed search of the library
+    queries: int
 
 
 def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
@@ -94,9 +96,9 @@ def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
 
 
 def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int, workers: int,
-           plain: bool = False) -> list[Rendition]:
-    """Encode every file and one excerpt of each length, from anywhere in it. `plain`: as plain chroma."""
-    jobs = [(path, work, lengths, [seed, number], plain) for number, (path, work) in enumerate(files)]
+           plain: bool = False, draws: int = 1) -> list[Rendition]:
+    """Encode every file and `draws` excerpts of each length, from anywhere in it. `plain`: as plain chroma."""
+    jobs = [(path, work, [*lengths] * draws, [seed, number], plain) for number, (path, work) in enumerate(files)]
     with _pool(workers) as each:
         return list(_told("encoded", each(_listen_to_one, jobs), len(jobs)))
 
@@ -107,12 +109,13 @@ def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Ren
     rate = encoder.spec.sample_rate
     began = time.perf_counter()
     samples = audio.load(path, rate)
-    queries = {WHOLE: encoder.encode_stream([samples])[0]}
+    queries = {WHOLE: [encoder.encode_stream([samples])[0]]}
     elapsed = time.perf_counter() - began
     random = np.random.default_rng(seed)
     for length in lengths:
         start = int(random.uniform(0, max(0, len(samples) - length * rate)))
-        queries[length] = encoder.encode_stream([samples[start:start + length * rate]])[0]
+        excerpt = encoder.encode_stream([samples[start:start + length * rate]])[0]
+        queries.setdefault(length, []).append(excerpt)
     return Rendition(path.name, work, len(samples) / rate, queries, elapsed)
 
 
@@ -124,18 +127,21 @@ def _encoder(plain: bool) -> CoverEncoder:
 
 def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1,
             judge: Calibration | None = None) -> Measured:
-    """Every rendition's query of one length against all other renditions, leaving itself out.
+    """Every rendition's queries of one length against all other renditions, leaving itself out.
 
     With a `judge` its log-odds are a system too: of the few that it is asked about, the others come after them.
     """
     works = np.array([rendition.work for rendition in renditions])
-    others = ~np.eye(len(works), dtype=bool)
+    queries = [(number, draw) for number, rendition in enumerate(renditions)
+               for draw in range(len(rendition.queries[length]))]
+    own = np.array([number for number, _ in queries])
     with _pool(workers, _hold, renditions, length, cohort, judge) as each:
-        rows = list(_told(name_of(length), each(_ask, range(len(renditions))), len(renditions)))
-        search = list(each(_time, range(min(TIMED, len(renditions)))))
+        rows = list(_told(name_of(length), each(_ask, queries), len(queries)))
+        search = list(each(_time, [query for query in queries if query[1] == 0][:TIMED]))
     scores = {system: np.array([row[system] for row in rows]) for system in rows[0]}
-    return Measured(length, {system: ranking.evaluate(score, works[:, None] == works, others, RATE)
-                             for system, score in scores.items()}, search)
+    relevant, others = works[own][:, None] == works, own[:, None] != np.arange(len(works))
+    return Measured(length, {system: ranking.evaluate(score, relevant, others, RATE)
+                             for system, score in scores.items()}, search, len(queries))
 
 
 class _Held:
@@ -155,10 +161,11 @@ def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: C
         _Held.index.add(*heard_segments(number, rendition.whole))
 
 
-def _ask(number: int) -> dict[str, np.ndarray]:
-    """(renditions,) scores of each system for one query; -inf where it says nothing."""
+def _ask(query: tuple[int, int]) -> dict[str, np.ndarray]:
+    """(renditions,) scores of each system for a rendition's query; -inf where it says nothing."""
+    number, draw = query
     wholes = {other: rendition.whole for other, rendition in enumerate(_Held.renditions) if other != number}
-    found = versions.compare(_Held.renditions[number].queries[_Held.length], wholes, _Held.cohort,
+    found = versions.compare(_Held.renditions[number].queries[_Held.length][draw], wholes, _Held.cohort,
                              _networks())
     scores = {system: np.full(len(_Held.renditions), -np.inf) for system in (*SYSTEMS, *[JUDGED] * bool(_Held.judge))}
     for place, version in enumerate(found):
@@ -179,9 +186,10 @@ def _log_odds(version: Version) -> float:
     return _Held.judge.logit(version.features_in(len(_Held.index))) if version.claimable else NEVER
 
 
-def _time(number: int) -> float:
+def _time(query_of: tuple[int, int]) -> float:
     """Seconds that the search takes as the product does it."""
-    query = _Held.renditions[number].queries[_Held.length]
+    number, draw = query_of
+    query = _Held.renditions[number].queries[_Held.length][draw]
     began = time.perf_counter()
     found = versions.find(query, _Held.index, lambda ids: {id: _Held.renditions[id].whole for id in ids}, _Held.cohort,
                           _networks())
@@ -221,10 +229,10 @@ def text(command: str, renditions: Sequence[Rendition], measured: Sequence[Measu
     hours = sum(rendition.duration for rendition in renditions) / 3600
     lines = [f"    {command}", "",
              f"{len(renditions)} recordings of {len({rendition.work for rendition in renditions})} works,"
-             f" {hours:.1f} h, {machine()}. Every recording, or an excerpt of it, is compared with all others.", "",
-             "| query | by | MAP | P@1 | MR1 | recall at 1 % false accepts |", "|---|---|---|---|---|---|"]
+             f" {hours:.1f} h, {machine()}. Every recording, or excerpts of it, are compared with all others.", "",
+             "| query | number | by | MAP | P@1 | MR1 | recall at 1 % false accepts |", "|---|---|---|---|---|---|---|"]
     for one in measured:
-        lines += [f"| {name_of(one.length)} | {system} | {figures.mean_average_precision:.3f} |"
+        lines += [f"| {name_of(one.length)} | {one.queries} | {system} | {figures.mean_average_precision:.3f} |"
                   f" {figures.precision_at_1:.3f} | {figures.mean_rank:.1f} | {figures.recall:.3f} |"
                   for system, figures in one.figures.items()]
     encoding = sum(rendition.elapsed for rendition in renditions)
@@ -241,6 +249,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--music", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--works", type=Path, required=True, help="which file is a rendition of which work")
     parser.add_argument("--excerpts", default="20,30,60", help="seconds, separated by commas")
+    parser.add_argument("--draws", type=int, default=1, help="excerpts of each length from each recording")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--chroma", action="store_true",
@@ -256,12 +265,13 @@ def main() -> None:
             report.check_page(options.report)               # before the minutes, not after them
         lengths = [int(length) for length in options.excerpts.split(",") if length]
         files = read_works(options.music, options.works)
-        renditions = listen(files, lengths, options.seed, options.workers, options.chroma)
+        renditions = listen(files, lengths, options.seed, options.workers, options.chroma, options.draws)
         cohort = _encoder(options.chroma).cohort        # here: processes that are forked shall not inherit a session
         calibration = _encoder(options.chroma).spec.calibration
         judge = Calibration.from_spec(calibration) if calibration and not options.chroma else None
         measured = [measure(renditions, length, cohort, options.workers, judge) for length in (WHOLE, *lengths)]
         command = (f"python -m lab.evaluate_covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
+                   + (f" --draws {options.draws}" if options.draws > 1 else "")
                    + (" --chroma" if options.chroma else ""))
         words = text(command, renditions, measured)
         print(words)

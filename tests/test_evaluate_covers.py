@@ -17,10 +17,11 @@ class WithCohort(toy.ToyCoverEncoder):
     cohort = Cohort.none()
 
 
-def renditions(works=4, each=2):
+def renditions(works=4, each=2, draws=1):
     return [Rendition(f"{work}-{number}", str(work), 64.0, {
-        WHOLE: (whole := tonal.Song(work).rendition(key=3 * number, tempo=1 + 0.1 * number, seed=number)),
-        20: tonal.excerpt(whole, start=10, duration=20)}) for work in range(works) for number in range(each)]
+        WHOLE: [whole := tonal.Song(work).rendition(key=3 * number, tempo=1 + 0.1 * number, seed=number)],
+        20: [tonal.excerpt(whole, start=10 + 4 * draw, duration=20) for draw in range(draws)]})
+        for work in range(works) for number in range(each)]
 
 
 @pytest.mark.parametrize("length", [WHOLE, 20])
@@ -30,6 +31,13 @@ def test_renditions_that_are_alike_are_found_by_every_means(length):
         assert figures.queries == 8
         assert figures.mean_average_precision == 1
         assert figures.recall == 1
+    assert len(measured.search) == 8
+
+
+def test_several_excerpts_of_a_recording_are_queries_each():
+    measured = measure(renditions(draws=3), 20, Cohort.none())
+    assert measured.queries == measured.figures["both"].queries == 24
+    assert measured.figures["both"].mean_average_precision == 1, "no excerpt is asked of its own recording"
     assert len(measured.search) == 8
 
 
@@ -60,8 +68,9 @@ def test_the_page_has_a_row_for_every_length_and_system(tmp_path):
     measured = [measure(held, length, Cohort.none()) for length in (WHOLE, 20)]
     words = text("python -m lab.evaluate_covers", held, measured)
     assert "8 recordings of 4 works" in words
-    assert "| whole songs | both | 1.000 | 1.000 | 1.0 | 1.000 |" in words
+    assert "| whole songs | 8 | both | 1.000 | 1.000 | 1.0 | 1.000 |" in words
     assert words.count("| 20 s |") == 4
+    assert words.count("| 20 s | 8 |") == 3
     page = tmp_path / "covers.md"
     report.put(page, words, title="Covers")
     report.put(page, "newer", title="Covers")
@@ -94,11 +103,13 @@ def test_the_command_encodes_measures_and_writes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate_covers, "_encoder", WithCohort)
     page = tmp_path / "covers.md"
     monkeypatch.setattr(sys, "argv", ["evaluate_covers", "--music", str(tmp_path / "music"), "--works", str(works),
-                                      "--excerpts", "20", "--workers", "1",
+                                      "--excerpts", "20", "--draws", "2", "--workers", "1",
                                       "--report", str(page)])
     evaluate_covers.main()
     said = capsys.readouterr()
     assert "4 recordings of 3 works" in said.out
-    assert "| 20 s | both | 1.000 |" in said.out
+    assert "| whole songs | 4 | both | 1.000 |" in said.out
+    assert "| 20 s | 8 | both | 1.000 |" in said.out
+    assert "--excerpts 20 --draws 2\n" in said.out
     assert "encoded: 4/4" in said.err
     assert said.out.strip() in page.read_text()
