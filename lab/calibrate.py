@@ -34,11 +34,11 @@ SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not 
 WITNESSES = {                           # what is left out to see what it is good for
     "the second witness": ("prominence", "excess", "excess_length", "contrast", "background", "plain",
                            "unchanged"),
-    "the lead over rivals": ("lead", "lead_length"),
+    "the lead over rivals": ("lead", "lead_length", "rivalled"),
     "hits, length, sameness, library": ("hits", "length", "sameness", "library"),
     "similarity": ("score", "score_length"),
 }
-THIRD = {"the rest of the library": ("everywhere", "clearly")}
+THIRD = {"the rest of the library": ("everywhere", "clearly"), "the recording elsewhere": ("nearby",)}
 LINES = 3                               # answers of each clip that are kept
 LENGTHS = (1.0, 2.0, *clips.LENGTHS)    # seconds
 

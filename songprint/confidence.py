@@ -19,9 +19,10 @@ from songprint.encoders.landmarks import Testimony
 from songprint.errors import EncoderError, SettingsError
 
 FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library",
-            "prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged")
-EVERYWHERE = (*FEATURES, "everywhere", "clearly")       # of a clip that was laid everywhere in the library
+            "prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged", "rivalled")
+EVERYWHERE = (*FEATURES, "everywhere", "clearly", "nearby")     # of a clip that was laid everywhere in the library
 HIGHEST_CONTRAST = 12.0     # more says no more
+ALIKE, AHEAD = 0.6, 0.15    # a mean cosine above the one that leads by less than the other has a rival in earnest
 EVEN = 50.0
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
 APART = 1.25                # seconds from which two segments share no sound
@@ -92,6 +93,8 @@ def features(line: Line, testimony: Testimony, rivals: list[np.ndarray], vectors
         "background": testimony.background,
         "plain": float(testimony.plain),
         "unchanged": min(testimony.unchanged, HIGHEST_CONTRAST),
+        # to the embeddings a drone is like any drone: what is very much alike is to have no rival
+        "rivalled": max(0.0, line.score - ALIKE) * max(0.0, AHEAD - lead),
     }
 
 

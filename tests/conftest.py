@@ -18,10 +18,16 @@ from children import environment
 from commandline import use_toy_encoder
 
 import songprint
+from lab import synth
+from lab.tunes import invent
 from songprint.catalog import Catalog
 from songprint.database import Database
+from songprint.encoders import Encoder, load_encoder
+from songprint.encoders.logmel import SAMPLE_RATE
 from songprint.library import Library
+from songprint.samples import at_rate
 from songprint.store import Store
+from songprint.types import Kind, Tags
 
 FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_TEST_MILVUS", "SONGPRINT_TEST_CERTIFICATE",
              "SONGPRINT_ACCEPTANCE")
@@ -165,3 +171,27 @@ def write_bytes(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tunes() -> list[np.ndarray]:
+    """Six tunes of 40 s at 8 kHz."""
+    return [at_rate(synth.render(invent(seed)), synth.SAMPLE_RATE, SAMPLE_RATE)[:40 * SAMPLE_RATE]
+            for seed in range(6)]
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """The one of recordings that ships."""
+    return load_encoder()
+
+
+@pytest.fixture
+def band(tmp_path: Path, tunes: list[np.ndarray], encoder: Encoder) -> Iterator[Store]:
+    """A store that holds the tunes as recordings 1 to 6; 7 is 2, softer."""
+    with Store(tmp_path / "library", create=True, encoder=encoder) as store:
+        for number, samples in enumerate([*tunes, 0.5 * tunes[1]]):
+            store.catalog.add(tags=Tags(title=f"Tune {number}"), duration=40.0, source=str(number),
+                              content_hash=f"{number:032x}", embeddings={Kind.RECORDING: encoder.encode(samples)})
+        store.refresh()
+        yield store

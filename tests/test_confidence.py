@@ -57,6 +57,12 @@ def test_the_second_witness_is_heard():
     assert features([0.8] * 16, testimony=landmarks.Testimony(speed=1.04, pitch=0.93))["plain"] == 0
 
 
+def test_likeness_that_has_a_rival_is_told():
+    assert features([0.9] * 16, [[0.4] * 16])["rivalled"] == 0
+    assert features([0.9] * 16, [[0.85] * 16])["rivalled"] == pytest.approx(0.3 * 0.1)
+    assert features([0.5] * 16, [[0.5] * 16])["rivalled"] == 0, "what is not alike needs no rival"
+
+
 def test_windows_that_agree_add_and_looking_often_costs():
     assert confidence.combine([2.0], 1) == 2.0
     assert confidence.combine([2.0, 2.0], 2) == pytest.approx(4 - np.log(2))

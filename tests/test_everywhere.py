@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lab import degrade, synth
-from lab.tunes import invent
+from lab import degrade
 from songprint import confidence, level
+from songprint.align import Line
 from songprint.confidence import Calibration
-from songprint.encoders import load_encoder
+from songprint.encoders import landmarks, load_encoder
 from songprint.encoders.logmel import SAMPLE_RATE
 from songprint.errors import EncoderError
 from songprint.identify import identify, threshold_of
@@ -18,30 +18,7 @@ from songprint.matching.everywhere import FEWEST, SILENT, Everywhere
 from songprint.matching.lines import Lines
 from songprint.matching.query import Query
 from songprint.matching.recordings import windows_of
-from songprint.samples import at_rate
-from songprint.store import Store
 from songprint.types import Kind, Tags
-
-
-@pytest.fixture(scope="module")
-def tunes():
-    return [at_rate(synth.render(invent(seed)), synth.SAMPLE_RATE, SAMPLE_RATE)[:40 * SAMPLE_RATE]
-            for seed in range(6)]
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    return load_encoder()
-
-
-@pytest.fixture
-def band(tmp_path, tunes, encoder):
-    with Store(tmp_path / "library", create=True, encoder=encoder) as store:
-        for number, samples in enumerate([*tunes, 0.5 * tunes[1]]):
-            store.catalog.add(tags=Tags(title=f"Tune {number}"), duration=40.0, source=str(number),
-                              content_hash=f"{number:032x}", embeddings={Kind.RECORDING: encoder.encode(samples)})
-        store.refresh()
-        yield store
 
 
 def noisy(samples, decibels, seed=3):
@@ -58,6 +35,10 @@ def laid(store, samples, leave_out=()):
     return {hypothesis.line.recording_id: hypothesis for hypothesis in lines.everywhere(lines.hypotheses(), leave_out)}
 
 
+def line_at(recording_id, offset):
+    return Line(recording_id, 1.0, offset, np.ones(20), np.arange(20), 0, 20)
+
+
 def cut(tune, start, seconds):
     return tune[int(start * SAMPLE_RATE):int((start + seconds) * SAMPLE_RATE)]
 
@@ -68,6 +49,26 @@ def test_the_right_recording_has_more_peaks_than_any_other(band, tunes):
     assert best.line.recording_id == 4, "the best comes first"
     assert best.features["everywhere"] > 3
     assert all(other.features["everywhere"] < 1 for other in list(said.values())[1:])
+
+
+def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, encoder):
+    """Steady tones lie on the same tones anywhere."""
+    time = np.arange(40 * SAMPLE_RATE) / SAMPLE_RATE
+    drone = sum(0.05 * np.sin(2 * np.pi * hertz * time * (1 + 1e-4 * number)) for number, hertz in
+                enumerate((220, 331, 447, 563, 884, 1310))).astype(np.float32)
+    band.catalog.add(tags=Tags(title="Drone"), duration=40.0, source="drone", content_hash="d" * 32,
+                     embeddings={Kind.RECORDING: encoder.encode(drone)})
+    band.refresh()
+    exact = band.levels[Kind.RECORDING]
+    clip = noisy(cut(drone, 7, 5), 10)
+    view = Everywhere(clip, 0.0, exact.peaks)
+    stored = exact.embeddings_of([8, 4])
+    plain = landmarks.Testimony()
+    told = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())
+    assert told["everywhere"] > 3 > 2 > told["nearby"]
+    told = Everywhere(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.peaks).features(
+        line_at(4, 12.0), plain, stored[4].evidence, ())
+    assert told["nearby"] > 3
 
 
 def test_strangers_have_no_lead(band, tunes):

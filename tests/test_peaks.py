@@ -43,6 +43,19 @@ def test_what_is_counted_on_one_recording_is_what_is_counted_in_the_library(inde
     assert clip.on(np.zeros((0, 0), np.uint8)) == 0
 
 
+def test_around_a_place_each_frame_is_counted(recordings):
+    clip = Peaks(recordings[4][20 * RATE:25 * RATE])
+    around = clip.around(recordings[4], 1.0, 1.0, 21.0, 2 * RATE)
+    assert around.shape == (4 * RATE + 1,)
+    assert around.argmax() == RATE, "a second before"
+    assert around[RATE] == clip.on(recordings[4], offset=20.0)
+    assert np.median(around) < around[RATE] / 10
+    drone = np.zeros_like(recordings[4])
+    drone[:, :2] = 70, 90
+    assert np.ptp(Peaks(drone[:5 * RATE]).around(drone, 1.0, 1.0, 20.0, 2 * RATE)) == 0, "any place is as good"
+    assert not Peaks(drone[:0]).around(drone, 1.0, 1.0, 20.0, 3).any()
+
+
 def test_a_peak_that_is_off_by_a_frame_counts_half(recordings):
     own = recordings[4][:5 * RATE]
     peaks = np.count_nonzero(own)

@@ -51,13 +51,23 @@ class Peaks:
 
     def on(self, landmarks: np.ndarray, speed: float = 1.0, pitch: float = 1.0, offset: float = 0.0) -> float:
         """`Place.count` of one recording, given its landmarks (frames, SLOTS), near a place at a speed and pitch."""
-        if not len(landmarks):
-            return 0.0
+        return float(self.around(landmarks, speed, pitch, offset, SLACK).max())
+
+    def around(self, landmarks: np.ndarray, speed: float, pitch: float, offset: float, reach: int) -> np.ndarray:
+        """(2 * reach + 1,): the same at each frame from `reach` before the place to `reach` after it."""
         frames, codes = self.undone(speed, pitch)
-        at = frames[:, None] + round(offset * RATE) + np.arange(-SLACK - 1, SLACK + 2)      # (peaks, places)
-        lies = (landmarks[at.clip(0, len(landmarks) - 1)] == codes[:, None, None]).any(axis=2)
-        counts = (lies & (at >= 0) & (at < len(landmarks))).sum(axis=0)
-        return float((EXACT * counts[1:-1] + counts[:-2] + counts[2:]).max()) / EXACT
+        first, count = round(offset * RATE) - reach - 1, 2 * reach + 3
+        begin = max(0, first + int(frames.min(initial=0)))
+        near = landmarks[begin:max(begin, first + int(frames.max(initial=0)) + count)]
+        own, slots = np.nonzero(near)
+        order = np.argsort(near[own, slots], kind="stable")
+        edges = np.searchsorted(near[own, slots][order], np.arange(CODES + 1))
+        starts, lengths = edges[codes], np.diff(edges)[codes]
+        # of each peak of the clip all of its frequency, one behind the other
+        theirs = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+        places = own[order][theirs] + begin - first - np.repeat(frames, lengths)
+        counts = np.bincount(places[(places >= 0) & (places < count)], minlength=count)
+        return (EXACT * counts[1:-1] + counts[:-2] + counts[2:]) / EXACT
 
 
 class PeakIndex:

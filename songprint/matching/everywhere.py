@@ -2,7 +2,8 @@
 
 The second witness tells how well the peaks of a recording lie on a clip where the embeddings say. How much that is
 worth shows in the rest of the library: at how many peaks less the next recording ends, wherever the clip is laid on
-it (`songprint.encoders.peaks`). A clip that noise hides from the embeddings may also be found so in the first place.
+it (`songprint.encoders.peaks`). And it shows in the recording itself: a drone lies on another one a second later just
+as well. A clip that noise hides from the embeddings may also be found so in the first place.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import numpy as np
 from songprint.align import Candidate, Line
 from songprint.encoders import landmarks, logmel
 from songprint.encoders.landmarks import Testimony
-from songprint.encoders.peaks import PeakIndex, Peaks
+from songprint.encoders.peaks import RATE, SLACK, PeakIndex, Peaks
 
 FEWEST = 8              # peaks of a clip; fewer say nothing
 LIKELY = 2              # places that are looked at closely
 RIVALS = 6              # recordings with most peaks, of which the best that is another piece is the rival
 HIGHEST_LEAD = 8.0      # more says no more
 NEAR = 1.0              # seconds from a line at which a place is that of the line
-SILENT = {"everywhere": 0.0, "clearly": 0.0}
+SILENT = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}
+FROM, REACH = round(1.0 * RATE), round(8.0 * RATE)      # frames from a place at which the recording is another, and to
 
 
 class Everywhere:
@@ -45,8 +47,8 @@ class Everywhere:
 
     def features(self, line: Line, testimony: Testimony, recording: np.ndarray, same: Collection[int]
                  ) -> dict[str, float]:
-        """By how many standard deviations of chance a line has more peaks than any other recording. Twice, the second
-        time without what is against it.
+        """By how many standard deviations of chance a line has more peaks than any other recording: twice, the second
+        time without what is against it; and than the same recording at any other place nearby.
 
         The line is looked at as it is and with the changes of `testimony`; what others have by chance is about the
         same in both. `recording (frames, SLOTS)` are the landmarks of the line's; recordings that are the `same`
@@ -56,9 +58,20 @@ class Everywhere:
             return SILENT
         changes = {(1.0, 1.0), (testimony.speed, testimony.pitch)} if testimony.plain else {(1.0, 1.0)}
         at = line.at(self.middle)
-        count = max(self._peaks.on(recording, speed, pitch, at - speed * (self.middle - self.begin))
-                    for speed, pitch in changes)
+        around = max((self._peaks.around(recording, speed, pitch, at - speed * (self.middle - self.begin), REACH)
+                      for speed, pitch in changes), key=_here)
+        count, elsewhere = _here(around), float(max(around[:REACH - FROM + 1].max(), around[REACH + FROM:].max()))
         rival = next((place.count for place in self._best
                       if place.recording_id != line.recording_id and place.recording_id not in same), 0.0)
-        lead = min((count - rival) / float(np.sqrt(rival + 1)), HIGHEST_LEAD)
-        return {"everywhere": lead, "clearly": max(0.0, lead)}
+        lead = _lead(count, rival)
+        return {"everywhere": lead, "clearly": max(0.0, lead), "nearby": _lead(count, elsewhere)}
+
+
+def _here(around: np.ndarray) -> float:
+    """Of counts (2 * REACH + 1,) around a place the highest that is its own."""
+    return float(around[REACH - SLACK:REACH + SLACK + 1].max())
+
+
+def _lead(count: float, rival: float) -> float:
+    """In standard deviations of what chance gives the rival."""
+    return min((count - rival) / float(np.sqrt(rival + 1)), HIGHEST_LEAD)
