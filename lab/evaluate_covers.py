@@ -38,6 +38,7 @@ from songprint.encoders.cover import CoverEncoder
 from songprint.errors import SongprintError
 from songprint.index.exact import ExactIndex
 from songprint.level import heard_segments
+from songprint.threads import one_thread
 from songprint.types import Embeddings
 from songprint.versions import Cohort, Version
 
@@ -103,6 +104,7 @@ def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int,
         return list(_told("encoded", each(_listen_to_one, jobs), len(jobs)))
 
 
+@one_thread()
 def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Rendition:
     path, work, lengths, seed, plain = job
     encoder = _encoder(plain)
@@ -161,6 +163,7 @@ def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: C
         _Held.index.add(*heard_segments(number, rendition.whole))
 
 
+@one_thread()               # there are as many processes as cores
 def _ask(query: tuple[int, int]) -> dict[str, np.ndarray]:
     """(renditions,) scores of each system for a rendition's query; -inf where it says nothing."""
     number, draw = query
@@ -186,6 +189,7 @@ def _log_odds(version: Version) -> float:
     return _Held.judge.logit(version.features_in(len(_Held.index))) if version.claimable else NEVER
 
 
+@one_thread()
 def _time(query_of: tuple[int, int]) -> float:
     """Seconds that the search takes as the product does it."""
     number, draw = query_of
@@ -282,5 +286,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")           # the processes take a core each
     main()
