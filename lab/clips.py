@@ -17,9 +17,11 @@ from songprint.samples import at_rate
 RATE = 16_000               # Hz: clips are damaged at this rate, then heard by the encoder at its own
 CONTEXT = 1.5               # seconds of music before a clip: rooms and codecs are already running
 TAIL = 1.0                  # seconds after it, used up by changes of speed
-SPEEDS = {f"speed {percent:+d} %": (1 + percent / 100,) * 2 for percent in (-8, -4, -2, -1, 1, 2, 4, 8)}
-SPEEDS |= {f"pitch {semitones:+d}": (1.0, 2 ** (semitones / 12)) for semitones in (-2, -1, 1, 2)}
-SPEEDS |= {f"tempo {percent:+d} %": (1 + percent / 100, 1.0) for percent in (-10, -5, 5, 6, 10)}     # (tempo, pitch)
+SPEEDS = {f"speed {percent:+d} %": (1 + percent / 100,) * 2         # (tempo, pitch)
+          for percent in (-20, -12, -8, -4, -2, -1, 1, 2, 4, 8, 12, 20)}
+SPEEDS |= {f"pitch {semitones:+d}": (1.0, 2 ** (semitones / 12)) for semitones in (-3, -2, -1, 1, 2, 3)}
+SPEEDS |= {f"tempo {percent:+d} %": (1 + percent / 100, 1.0) for percent in (-20, -10, -5, 5, 6, 10, 20)}
+USUAL = 1.1                 # tempo up to which there is music enough around any place where a clip may begin
 NOISES = {f"noise {snr} dB": snr for snr in (15, 10, 5, 0, -5)}
 CODECS = {"mp3 32k": ("libmp3lame", 32_000, RATE), "opus 12k": ("libopus", 12_000, RATE),
           "mp3 16k": ("libmp3lame", 16_000, RATE), "aac 32k": ("aac", 32_000, RATE), "aac 16k": ("aac", 16_000, RATE),
@@ -140,7 +142,7 @@ def draw(paths: Sequence[Path], per_condition: int, around: Surroundings, sample
         except AudioError:
             continue
         for condition, length in share:
-            start = _sounding_place(music, float(length), rng)
+            start = _sounding_place(music, float(length), max(USUAL, SPEEDS.get(str(condition), (1.0, 1.0))[0]), rng)
             if start is None:
                 continue
             samples = cut(music, start, float(length), str(condition), around, rng)
@@ -148,13 +150,13 @@ def draw(paths: Sequence[Path], per_condition: int, around: Surroundings, sample
                        SPEEDS.get(str(condition), (1.0, 1.0))[0], samples)
 
 
-def _sounding_place(music: np.ndarray, length: float, rng: np.random.Generator) -> float | None:
-    span = len(music) / RATE - 1.1 * length - 2 * CONTEXT - TAIL
+def _sounding_place(music: np.ndarray, length: float, tempo: float, rng: np.random.Generator) -> float | None:
+    span = len(music) / RATE - tempo * length - 2 * CONTEXT - TAIL
     if span <= 0:
         return None
     loud = degrade.rms(music)
     for _ in range(20):
-        start = 1.1 * CONTEXT + rng.random() * span
+        start = tempo * CONTEXT + rng.random() * span
         part = music[int(start * RATE):int((start + length) * RATE)]
         if min(degrade.rms(third) for third in np.array_split(part, 3)) > 0.01 * loud:
             return start

@@ -7,10 +7,11 @@ Used to measure and to demonstrate; training damages whole batches at once (`lab
 from __future__ import annotations
 
 import io
-from itertools import pairwise
 
 import numpy as np
 from scipy.signal import butter, fftconvolve, sosfilt
+
+from songprint.samples import stretch
 
 QUIETEST = 1e-9
 
@@ -118,38 +119,6 @@ def aligned(decoded: np.ndarray, original: np.ndarray, most: int = 4000) -> np.n
     delay = lag if lag < most else lag - 2 * most
     shifted = decoded[delay:] if delay >= 0 else np.concatenate([np.zeros(-delay, np.float32), decoded])
     return np.pad(shifted, (0, max(0, len(original) - len(shifted))))[:len(original)].astype(np.float32)
-
-
-def stretch(samples: np.ndarray, sample_rate: int, tempo: float = 1.0, pitch: float = 1.0) -> np.ndarray:
-    """Change tempo and pitch independently (FFmpeg's atempo: WSOLA). `pitch` is a frequency ratio.
-
-    `tempo == pitch` is a plain change of speed, done by resampling alone.
-    """
-    import av
-
-    frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
-    frame.sample_rate = sample_rate
-    graph = av.filter.Graph()
-    nodes = [graph.add_abuffer(format="fltp", sample_rate=sample_rate, layout="mono",
-                               time_base=frame.time_base or f"1/{sample_rate}")]
-    if pitch != 1:
-        nodes += [graph.add("asetrate", str(round(sample_rate * pitch))),
-                  graph.add("aresample", str(sample_rate))]
-    if abs(tempo / pitch - 1) > 1e-6:
-        nodes.append(graph.add("atempo", f"{tempo / pitch:.6f}"))
-    nodes.append(graph.add("abuffersink"))
-    for first, second in pairwise(nodes):
-        first.link_to(second)
-    graph.configure()
-    graph.push(frame)
-    graph.push(None)
-    parts = []
-    while True:
-        try:
-            parts.append(graph.pull().to_ndarray()[0])
-        except (av.EOFError, av.BlockingIOError):
-            break
-    return np.concatenate(parts).astype(np.float32)
 
 
 def speed(samples: np.ndarray, sample_rate: int, factor: float) -> np.ndarray:

@@ -94,6 +94,7 @@ def write_files(covers: Path, split: str, folder: Path, *, sung: bool) -> None:
     """The renditions of a split, those played or those sung, as FLAC, with `works.tsv` for `lab.evaluate_covers`."""
     from lab import synth
 
+    folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for path in sorted(covers.glob("?????-??.npz")):
         if split_of(int(path.stem[:5])) == split and is_sung(path) == sung:

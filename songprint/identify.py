@@ -11,7 +11,7 @@ import numpy as np
 
 from songprint.config import Settings
 from songprint.level import Level
-from songprint.matching import covers, recordings
+from songprint.matching import covers, recordings, speeds
 from songprint.matching.duplicates import same_recording
 from songprint.matching.query import Query
 from songprint.store import Store
@@ -38,7 +38,7 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
         thresholds[Kind.RECORDING] = threshold_of(exact, settings, everywhere=True)
     with ThreadPoolExecutor(1) as aside:
         tonal = aside.submit(tonal_embeddings, query, store)        # takes about as long as the search for recordings
-        judged = recordings.judge(query, exact)
+        judged = speeds.judge(query, exact)
         matches = [match for match in judged if match.confidence >= thresholds[Kind.RECORDING]]
         candidates = [match for match in judged if match.confidence < thresholds[Kind.RECORDING]]
         embeddings = tonal.result()

@@ -1,9 +1,10 @@
-"""Samples that are in memory already -> mono float32 at the sample rate that is wanted."""
+"""Samples that are in memory already -> mono float32 at the sample rate, the tempo and the pitch that are wanted."""
 
 from __future__ import annotations
 
 import io
 import struct
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,6 +32,38 @@ def at_rate(samples: np.ndarray, sample_rate: int | None, wanted: int) -> np.nda
     if not np.isfinite(mono).all():
         raise AudioError("samples hold NaN or infinity: they are no audio")
     return mono if sample_rate == wanted else audio.load(_wave(mono, sample_rate), wanted)
+
+
+def stretch(samples: np.ndarray, sample_rate: int, tempo: float = 1.0, pitch: float = 1.0) -> np.ndarray:
+    """(n,) float32 -> about (n / tempo,): tempo and pitch changed independently (FFmpeg's atempo: WSOLA).
+
+    `pitch` is a frequency ratio. `tempo == pitch` is a plain change of speed, done by resampling alone.
+    """
+    import av
+
+    frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+    frame.sample_rate = sample_rate
+    graph = av.filter.Graph()
+    nodes = [graph.add_abuffer(format="fltp", sample_rate=sample_rate, layout="mono",
+                               time_base=frame.time_base or f"1/{sample_rate}")]
+    if pitch != 1:
+        nodes += [graph.add("asetrate", str(round(sample_rate * pitch))),
+                  graph.add("aresample", str(sample_rate))]
+    if abs(tempo / pitch - 1) > 1e-6:
+        nodes.append(graph.add("atempo", f"{tempo / pitch:.6f}"))
+    nodes.append(graph.add("abuffersink"))
+    for first, second in pairwise(nodes):
+        first.link_to(second)
+    graph.configure()
+    graph.push(frame)
+    graph.push(None)
+    parts = []
+    while True:
+        try:
+            parts.append(graph.pull().to_ndarray()[0])
+        except (av.EOFError, av.BlockingIOError):
+            break
+    return np.concatenate(parts).astype(np.float32)
 
 
 def _wave(mono: np.ndarray, sample_rate: int) -> io.BytesIO:

@@ -61,7 +61,7 @@ class Lines:
         self._begin = max(0.0, float(self._times[0]))
         self._scene: Scene | None = None            # made when a line is worth it
         self._references: dict[int, Embeddings] = {}
-        self._lines: list[Line] = []
+        self.lines: list[Line] = []
         self._passages: list[Passage] = []
         self._testimonies: dict[int, Testimony] = {}        # by the number of the line
         candidates = align.vote(self._ids, cosines, self._times, level.spec.hop, most=verified)
@@ -77,8 +77,8 @@ class Lines:
     def _refine(self, lines: Iterable[Line]) -> None:
         for line in lines:
             reference = self._references[line.recording_id]
-            self._lines.append(align.refine(line, self._vectors, self._layout, reference))
-            self._passages.append(Passage(self._lines[-1], reference.vectors))
+            self.lines.append(align.refine(line, self._vectors, self._layout, reference))
+            self._passages.append(Passage(self.lines[-1], reference.vectors))
 
     def hypotheses(self, *, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None) -> list[Hypothesis]:
         """One for each recording, best first.
@@ -90,7 +90,7 @@ class Lines:
         fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(times)))
         found: dict[int, Hypothesis] = {}
         needed = 0.0                    # summed cosines with which a line is still of interest
-        for number, line in enumerate(self._lines):
+        for number, line in enumerate(self.lines):
             if line.last - line.first < fewest or line.cosines.sum() < needed or line.score < alike:
                 continue
             features = self._features(number)
@@ -108,7 +108,7 @@ class Lines:
         return sorted(found.values(), key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony))
 
     def _features(self, number: int) -> Callable[[Testimony], Features]:
-        line, level = self._lines[number], self._level
+        line, level = self.lines[number], self._level
         rivals = self._rivals(number) or [self._others]
         hits = align.hits(line, self._ids, self._times, level.spec.hop)
         return lambda testimony: confidence.features(
@@ -117,15 +117,15 @@ class Lines:
 
     def _rivals(self, number: int) -> list[np.ndarray]:
         """The cosines of other recordings. One that is the same sound, twice in the library, is no rival."""
-        line, passage = self._lines[number], self._passages[number]
-        return [other.cosines for other, rows in zip(self._lines, self._passages, strict=True)
+        line, passage = self.lines[number], self._passages[number]
+        return [other.cosines for other, rows in zip(self.lines, self._passages, strict=True)
                 if other.recording_id != line.recording_id and not align.same_sound(line, other, passage, rows)]
 
     def _testimony(self, number: int) -> Testimony:
         """What the second witness says of a line."""
         if number not in self._testimonies:
             self._scene = self._scene or Scene(self._samples())
-            line = self._lines[number]
+            line = self.lines[number]
             self._testimonies[number] = self._scene.testimony(
                 self._references[line.recording_id].evidence, line.speed, line.at(self._begin)
             ).later(self._begin)

@@ -26,8 +26,11 @@ class Query:
     duration: float             # seconds
 
     @classmethod
-    def listen(cls, blocks: Iterable[np.ndarray], encoder: Encoder) -> Query:
-        """Blocks of float32 samples -> what is asked. Memory: 1 kB of vectors and 16 kB of samples a second."""
+    def listen(cls, blocks: Iterable[np.ndarray], encoder: Encoder, hop: float = 0.0) -> Query:
+        """Blocks of float32 samples -> what is asked, with a vector every `hop` seconds or as the encoder has it.
+
+        Memory: 1 kB of vectors and 16 kB of samples a second.
+        """
         spec, heard = encoder.spec, []
 
         def remembered() -> Iterator[np.ndarray]:
@@ -48,7 +51,7 @@ class Query:
             padded = np.pad(np.concatenate(first), (before, max(0, wanted - count - before)))
             embeddings, _ = encoder.encode_stream([padded], hop=SHORT_HOP)
             return cls(embeddings, np.concatenate(heard), -before / spec.sample_rate, count / spec.sample_rate)
-        embeddings, duration = encoder.encode_stream(chain(first, stream), hop=spec.query_hop)
+        embeddings, duration = encoder.encode_stream(chain(first, stream), hop=hop or spec.query_hop)
         return cls(embeddings, np.concatenate([np.zeros(0, np.int16), *heard]), 0.0, duration)
 
     def times(self, window: np.ndarray) -> np.ndarray:
