@@ -106,6 +106,32 @@ def test_a_cover_shows_how_it_corresponds(visit, job):
     assert drawn["reds"] > 40 and drawn["shades"] >= 6
 
 
+HELD = """() => {
+  const plain = window.fetch;
+  let first = true;
+  const held = new Promise((resolve) => { window.letGo = resolve; });
+  window.fetch = async (...asked) => {
+    const answer = await plain(...asked), path = new URL(answer.url).pathname;
+    if (/^.v1.jobs.[^/]+$/.test(path)) {
+      if (!first) await held;
+      first = false;
+    }
+    return answer;
+  };
+}"""
+
+
+def test_the_focus_stays_when_verdicts_arrive(visit, job):
+    page = visit("jobs")
+    page.evaluate(HELD)                 # the job is asked for at once; what was said of its segments is late
+    page.evaluate(f"location.hash = '#/jobs/{job}'")
+    page.wait_for_selector(".segment")
+    page.locator(".segment[tabindex='0']").focus()
+    page.evaluate("() => { window.focused = document.activeElement; window.letGo(); }")
+    until(page, "!window.focused.isConnected")
+    assert page.evaluate("document.activeElement.dataset.number") == page.evaluate("window.focused.dataset.number")
+
+
 def test_zoom_and_keyboard(visit, job):
     page = visit(f"jobs/{job}")
     page.wait_for_selector(".segment")

@@ -61,12 +61,14 @@ export class Chart extends EventTarget {
     this.build();
   }
 
-  /** Other items, or others' verdicts: the view stays. */
+  /** Other items, or others' verdicts: the view stays, and so does the focus. */
   replace(items) {
+    const focused = this.lanes.contains(document.activeElement) ? document.activeElement.dataset.number : null;
     this.items = items;
     this.selected = this.selected && items[this.selected.number];
     this.build();
     this.draw();
+    if (focused !== null) this.buttons.get(Number(focused))?.focus();
   }
 
   build() {
