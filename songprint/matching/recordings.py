@@ -86,7 +86,7 @@ def _going_on(last: list[tuple[Hypothesis, float]], query: Query, level: Level, 
 
 
 def likeness(query: Query, level: Level) -> float:
-    """The highest mean cosine of a line in any window: a first look, a tenth of the time of `judge`."""
+    """The highest mean cosine of a line in any window: a first look, an eighth of the time of `judge`."""
     return max((float(line.cosines.mean()) for window in windows_of(query)
                 for line in Lines(query, level, window, neighbours(query, level, window), level.embeddings_of,
                                   verified=FEW, refined=1).lines), default=0.0)
