@@ -142,12 +142,13 @@ def draw(paths: Sequence[Path], per_condition: int, around: Surroundings, sample
         except AudioError:
             continue
         for condition, length in share:
-            start = _sounding_place(music, float(length), max(USUAL, SPEEDS.get(str(condition), (1.0, 1.0))[0]), rng)
+            tempo = SPEEDS.get(str(condition), (1.0, 1.0))[0]
+            start = _sounding_place(music, float(length), max(USUAL, tempo), rng)
             if start is None:
                 continue
             samples = cut(music, start, float(length), str(condition), around, rng)
-            yield Clip(at_rate(samples, RATE, sample_rate), str(path), start, str(condition), float(length),
-                       SPEEDS.get(str(condition), (1.0, 1.0))[0], samples)
+            yield Clip(at_rate(samples, RATE, sample_rate), str(path), start, str(condition), float(length), tempo,
+                       samples)
 
 
 def _sounding_place(music: np.ndarray, length: float, tempo: float, rng: np.random.Generator) -> float | None:

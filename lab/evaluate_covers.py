@@ -139,7 +139,7 @@ def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, worker
     own = np.array([number for number, _ in queries])
     with _pool(workers, _hold, renditions, length, cohort, judge) as each:
         rows = list(_told(name_of(length), each(_ask, queries), len(queries)))
-        search = list(each(_time, [query for query in queries if query[1] == 0][:TIMED]))
+        search = list(each(_time, range(min(TIMED, len(renditions)))))
     scores = {system: np.array([row[system] for row in rows]) for system in rows[0]}
     relevant, others = works[own][:, None] == works, own[:, None] != np.arange(len(works))
     return Measured(length, {system: ranking.evaluate(score, relevant, others, RATE)
@@ -190,10 +190,9 @@ def _log_odds(version: Version) -> float:
 
 
 @one_thread()
-def _time(query_of: tuple[int, int]) -> float:
+def _time(number: int) -> float:
     """Seconds that the search takes as the product does it."""
-    number, draw = query_of
-    query = _Held.renditions[number].queries[_Held.length][draw]
+    query = _Held.renditions[number].queries[_Held.length][0]
     began = time.perf_counter()
     found = versions.find(query, _Held.index, lambda ids: {id: _Held.renditions[id].whole for id in ids}, _Held.cohort,
                           _networks())

@@ -20,7 +20,6 @@ RATE = logmel.FRAMES_PER_SECOND     # of landmarks, a second
 CODES = 256
 BLOCK = 1 << 20                     # frames that are counted at once, 9 hours: what a processor has at hand
 MARGIN = 800                        # frames between recordings, 25 s: clips may hang over
-SLACK = 5                           # frames that a place may be off
 EXACT = 2                           # what a peak counts that lies on one; off by a frame it counts half as much
 ONE = np.int16(1)
 
@@ -49,12 +48,11 @@ class Peaks:
         """Frames and codes as they are in a recording that the clip plays at this speed and pitch."""
         return np.rint(self.frames * speed).astype(np.intp), from_hertz(self.hertz / pitch)
 
-    def on(self, landmarks: np.ndarray, speed: float = 1.0, pitch: float = 1.0, offset: float = 0.0) -> float:
-        """`Place.count` of one recording, given its landmarks (frames, SLOTS), near a place at a speed and pitch."""
-        return float(self.around(landmarks, speed, pitch, offset, SLACK).max())
-
     def around(self, landmarks: np.ndarray, speed: float, pitch: float, offset: float, reach: int) -> np.ndarray:
-        """(2 * reach + 1,): the same at each frame from `reach` before the place to `reach` after it."""
+        """(2 * reach + 1,): `Place.count` of one recording, given its landmarks (frames, SLOTS), at a speed and pitch.
+
+        At each frame from `reach` before the place at `offset` seconds to `reach` after it.
+        """
         frames, codes = self.undone(speed, pitch)
         first, count = round(offset * RATE) - reach - 1, 2 * reach + 3
         begin = max(0, first + int(frames.min(initial=0)))

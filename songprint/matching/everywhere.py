@@ -15,7 +15,7 @@ import numpy as np
 from songprint.align import Candidate, Line
 from songprint.encoders import landmarks, logmel
 from songprint.encoders.landmarks import Testimony
-from songprint.encoders.peaks import RATE, SLACK, PeakIndex, Peaks
+from songprint.encoders.peaks import RATE, PeakIndex, Peaks
 
 FEWEST = 8              # peaks of a clip; fewer say nothing
 LIKELY = 2              # places that are looked at closely
@@ -23,6 +23,7 @@ RIVALS = 6              # recordings with most peaks, of which the best that is 
 HIGHEST_LEAD = 8.0      # more says no more
 NEAR = 1.0              # seconds from a line at which a place is that of the line
 SILENT = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}
+SLACK = 5               # frames that a place may be off
 FROM, REACH = round(1.0 * RATE), round(8.0 * RATE)      # frames from a place at which the recording is another, and to
 
 

@@ -47,10 +47,8 @@ def _changed(query: Query, level: Level) -> list[Match]:
     """What is named when the clip is changed, each way by itself."""
     found: list[Match] = []
     for tempo, pitch in CHANGES:
-        samples = _played(query, level, tempo, pitch)
-        if recordings.likeness(Query.listen([samples], level.encoder, FIRST_HOP), level) < ALIKE:
-            continue
-        found += [match for match in _matches(samples, tempo, pitch, query, level, COST) if match.confidence >= EVEN]
+        found += [match for match in _heard_at(tempo, pitch, query, level, alike=ALIKE, cost=COST)
+                  if match.confidence >= EVEN]
         if any(match.confidence >= CERTAIN for match in found):
             break
     return found
@@ -67,21 +65,21 @@ def _told_exactly(matches: list[Match], query: Query, level: Level) -> list[Matc
         return matches
     told = 2 ** (-best.alignment.key_shift / 12)
     again = [match for pitch in dict.fromkeys((told, 1.0, 1 / best.speed))
-             for match in _matches(_played(query, level, 1 / best.speed, pitch), 1 / best.speed, pitch, query, level)
-             if match.recording.id == best.recording.id]
+             for match in _heard_at(1 / best.speed, pitch, query, level) if match.recording.id == best.recording.id]
     closest = max([best, *again], key=lambda match: match.alignment.features["prominence"])
     return [replace(best, alignment=closest.alignment), *matches[1:]]
 
 
-def _played(query: Query, level: Level, tempo: float, pitch: float) -> np.ndarray:
-    """The samples of the clip, given this tempo and pitch."""
+def _heard_at(tempo: float, pitch: float, query: Query, level: Level, *, alike: float = 0.0, cost: float = 0.0
+              ) -> list[Match]:
+    """The matches of the clip that is given this tempo and pitch, as matches of the clip as it is.
+
+    None if a first look finds nothing that is so much `alike`. For `cost` see `recordings.judge`.
+    """
     rate = level.spec.sample_rate
-    return stretch(query.between(0, query.duration, rate), rate, tempo, pitch)
-
-
-def _matches(samples: np.ndarray, tempo: float, pitch: float, query: Query, level: Level, cost: float = 0.0
-             ) -> list[Match]:
-    """The matches of `samples`, the clip with this tempo and pitch, as matches of the clip as it is."""
+    samples = stretch(query.between(0, query.duration, rate), rate, tempo, pitch)
+    if alike and recordings.likeness(Query.listen([samples], level.encoder, FIRST_HOP), level) < alike:
+        return []
     found = []
     for match in recordings.judge(Query.listen([samples], level.encoder), level, quickly=True, cost=cost):
         line = match.alignment
