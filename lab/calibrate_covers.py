@@ -30,6 +30,7 @@ from lab.judge import Question
 from lab.render_covers import SUNG, split_of
 from lab.tunes import invent
 from songprint import versions
+from songprint.cohort import Cohort
 from songprint.confidence import Calibration, to_confidence
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.cover import CoverEncoder
@@ -39,7 +40,7 @@ from songprint.level import heard_segments
 from songprint.samples import at_rate
 from songprint.threads import one_thread
 from songprint.types import Embeddings
-from songprint.versions import FEATURES, Cohort, Networks
+from songprint.versions import FEATURES, Networks
 
 EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)      # seconds; each library is asked
 ASKED = 2                               # of them for a rendition,

@@ -32,6 +32,7 @@ from lab import chroma, ranking, report
 from lab.evaluate_recordings import machine
 from lab.ranking import Figures
 from songprint import audio, versions
+from songprint.cohort import Cohort
 from songprint.confidence import Calibration
 from songprint.encoders import load_encoder
 from songprint.encoders.cover import CoverEncoder
@@ -40,7 +41,7 @@ from songprint.index.exact import ExactIndex
 from songprint.level import heard_segments
 from songprint.threads import one_thread
 from songprint.types import Embeddings
-from songprint.versions import Cohort, Version
+from songprint.versions import Version
 
 WHOLE = 0                           # the "length" of a query that is a whole song
 RATE = 0.01                         # of false accepts

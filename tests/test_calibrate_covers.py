@@ -6,9 +6,10 @@ import tonal
 
 from lab import calibrate_covers
 from lab.calibrate_covers import Song, Songs
+from songprint.cohort import Cohort
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
-from songprint.versions import NONE, Cohort
+from songprint.versions import NONE
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "cover.onnx").exists(), reason="no weights yet")
 

@@ -9,8 +9,8 @@ import toy
 from lab import evaluate_covers, report
 from lab.evaluate_covers import JUDGED, WHOLE, Rendition, measure, read_works, text
 from songprint import versions
+from songprint.cohort import Cohort
 from songprint.confidence import Calibration
-from songprint.versions import Cohort
 
 
 class WithCohort(toy.ToyCoverEncoder):

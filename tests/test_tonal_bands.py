@@ -5,6 +5,7 @@ import pytest
 import tonal
 
 from songprint import versions
+from songprint.cohort import Cohort
 from songprint.tonal_align import align
 from songprint.tonal_bands import LEVELS, PLANES, REACH, WIDTH, band, middle
 from songprint.tonal_rows import Rendition
@@ -65,12 +66,12 @@ def test_the_best_versions_are_shown_to_the_network_with_their_bands():
         return bands[:, :, REACH, 0].mean(axis=1) / LEVELS
 
     query = songs[3].rendition(key=2, seed=50)
-    found = list(versions.compare(query, references, versions.Cohort.none(),
+    found = list(versions.compare(query, references, Cohort.none(),
                                   versions.Networks(verify=verify)))
     assert found[0].recording_id == 3
     (bands,) = shown
     assert 1 <= len(bands) <= versions.JUDGED and bands.shape[1:] == (len(query.evidence) // 2, WIDTH, PLANES)
     assert found[0].features["verified"] == max(version.features["verified"] for version in found) > 0.5
     assert {version.features["verified"] for version in found[versions.JUDGED:]} == {0.0}
-    without = list(versions.compare(query, references, versions.Cohort.none()))
+    without = list(versions.compare(query, references, Cohort.none()))
     assert {version.features["verified"] for version in without} == {0.0}

@@ -7,10 +7,11 @@ import pytest
 import tonal
 
 from songprint import versions
+from songprint.cohort import Cohort
 from songprint.index import segment_ids
 from songprint.index.exact import ExactIndex
 from songprint.types import Embeddings
-from songprint.versions import FEATURES, Cohort, find
+from songprint.versions import FEATURES, find
 
 
 class World:

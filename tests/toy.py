@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from songprint import confidence
+from songprint.cohort import Cohort
 from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import COLUMNS, PITCH_CLASSES
 from songprint.types import Embeddings, Kind
-from songprint.versions import NONE, Cohort, Networks
+from songprint.versions import NONE, Networks
 
 SAMPLE_RATE = 8000
 HOP = 0.5

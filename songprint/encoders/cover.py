@@ -24,9 +24,10 @@ from songprint.types import Embeddings
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+    from songprint.cohort import Cohort
     from songprint.encoders import EncoderSpec
     from songprint.tonal_rows import FindMotifs
-    from songprint.versions import Cohort, Networks
+    from songprint.versions import Networks
 
 SHORTEST = 5.0                          # seconds from which a window is worth a vector
 FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
@@ -51,7 +52,7 @@ class CoverEncoder:
     @cached_property
     def cohort(self) -> Cohort:
         """The songs that everything is compared with; EncoderError if they are missing or damaged."""
-        from songprint.versions import Cohort
+        from songprint.cohort import Cohort
         if self._folder is None:
             return Cohort.none()
         try:
