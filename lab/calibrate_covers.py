@@ -19,7 +19,8 @@ import sys
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from lab.cover_features import frames
 from lab.judge import Question
 from lab.render_covers import SUNG, split_of
 from lab.tunes import invent
-from songprint import versions
+from songprint import tempi, versions
 from songprint.cohort import Cohort
 from songprint.confidence import Calibration, to_confidence
 from songprint.encoders import WEIGHTS, load_encoder
@@ -40,20 +41,23 @@ from songprint.level import heard_segments
 from songprint.samples import at_rate
 from songprint.threads import one_thread
 from songprint.types import Embeddings
-from songprint.versions import FEATURES, Networks
+from songprint.versions import FEATURES
 
 EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)      # seconds; each library is asked
 ASKED = 2                               # of them for a rendition,
 WHOLES = 3                              # and one of them whole for every so many renditions: they take long
 MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
 PART = (15.0, 45.0)                     # so long
-ANSWERS = versions.JUDGED               # that are judged
+ANSWERS = versions.JUDGED               # that the judge learns from: those at the clip's own tempo
+GIVEN = {"changed": -1.0}               # log-odds that another tempo costs: these are further looks, and covers seldom
+#                                         differ that much
 FEW = 6                                 # songs of a small library
 SHORT = 15.0                            # seconds: clips that are shorter are not answered more often by mistake
-COHORT = 300                            # tracks
+COHORT = 300                            # tracks,
+COHORT_PASSAGES = 120                   # and renditions of scores,
 COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
 COHORT_SECONDS = 45.0                   # so long
-COHORT_WINDOWS = 8                      # vectors kept of each track
+COHORT_WINDOWS = 8                      # vectors kept of each
 NOTHINGS = 40                           # clips of speech and of noise
 INVENTED = range(3000, 3030)            # seeds of tunes
 ABLATIONS = {
@@ -129,11 +133,30 @@ def load_tunes(encoder: CoverEncoder) -> Works:
     return found
 
 
-def make_cohort(tracks: dict[str, Embeddings], rng: np.random.Generator) -> Cohort:
-    """Some windows of some hundred tracks, and stretches of a few."""
-    chosen = [list(tracks.values())[i] for i in rng.permutation(len(tracks))[:COHORT]]
+def load_passages(folder: Path, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
+    """COHORT_PASSAGES works of the training as they were played, one rendition of each."""
+    takes = {}
+    for path in sorted(folder.glob("rendered-?????-??.npz")):
+        _, work, number = path.stem.split("-")
+        if split_of(int(work)) == "train" and int(number) < SUNG:
+            takes[work] = path
+    found = []
+    for path in (list(takes.values())[i] for i in rng.permutation(len(takes))[:COHORT_PASSAGES]):
+        with np.load(path) as file:
+            found.append(embedded(file["frames"], encoder))
+    return found
+
+
+def make_cohort(tracks: dict[str, Embeddings], passages: list[Embeddings], rng: np.random.Generator) -> Cohort:
+    """Some windows of some hundred tracks and of the passages, and stretches of a few, half of them of either.
+
+    Of the passages many have the few chords that many songs have: what is like those is like nothing in particular.
+    """
+    real = [list(tracks.values())[i] for i in rng.permutation(len(tracks))[:COHORT]]
+    half = COHORT_EXCERPTS // 2
     thinned = [Embeddings(one.vectors[np.linspace(0, len(one) - 1, min(COHORT_WINDOWS, len(one))).astype(int)],
-                          one.hop, one.encoder_id, one.evidence) for one in chosen]
+                          one.hop, one.encoder_id, one.evidence)
+               for one in (*real[:half], *passages[:half], *real[half:], *passages[half:])]
     return Cohort.of(thinned, excerpts=COHORT_EXCERPTS, seconds=COHORT_SECONDS)
 
 
@@ -149,13 +172,14 @@ class Songs:
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}
 
-    def ask(self, query: Embeddings, work: str, cohort: Cohort, networks: Networks, absent: Collection[str]
+    def ask(self, query: Embeddings, work: str, encoder: CoverEncoder, cohort: Cohort, absent: Collection[str]
             ) -> Question:
-        """What is found of a work if some works are not there."""
+        """What is found of a work if some works are not there, at every tempo at which it is looked for."""
         right = self.of(work)
-        found = list(islice(versions.find(
-            query, self.index, lambda ids: {each: self.songs[each].embeddings for each in ids}, cohort, networks,
-            leave_out=set().union(*map(self.of, absent))), ANSWERS))
+        find = partial(versions.find, index=self.index, cohort=cohort, networks=encoder.networks,
+                       embeddings_of=lambda ids: {each: self.songs[each].embeddings for each in ids},
+                       leave_out=set().union(*map(self.of, absent)))
+        found = list(chain.from_iterable(tempi.looks(query, find, encoder.embed)))
         return Question([version.features for version in found], [version.recording_id in right for version in found],
                         len(query.evidence) / FRAMES_PER_SECOND, work)
 
@@ -203,12 +227,12 @@ class Asked:
 
     libraries: tuple[Songs, ...]
     cohort: Cohort
-    networks: Networks
+    encoder: CoverEncoder
 
     @classmethod
     def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
-        """Each has networks of its own."""
-        cls.libraries, cls.cohort, cls.networks = libraries, cohort, load_encoder("cover").networks
+        """Each has an encoder of its own."""
+        cls.libraries, cls.cohort, cls.encoder = libraries, cohort, load_encoder("cover")
 
 
 @dataclass(frozen=True)
@@ -227,7 +251,7 @@ class Job:
 
 @one_thread()           # there are as many processes as cores
 def ask(job: Job) -> Question:
-    return Asked.libraries[job.library].ask(job.query, job.work, Asked.cohort, Asked.networks, job.absent)
+    return Asked.libraries[job.library].ask(job.query, job.work, Asked.encoder, Asked.cohort, job.absent)
 
 
 def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: dict[str, Embeddings],
@@ -277,7 +301,7 @@ def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: d
 
 def tell_by_length(known: list[Question], unknown: list[Question]) -> None:
     """How many are answered at FAR 1 % by judges that did not learn from the work, by what is asked."""
-    answered = judge.crossed(known, unknown, FEATURES)
+    answered = judge.crossed(known, unknown, FEATURES, answers=ANSWERS, given=GIVEN)
     print(f"by judges that did not learn from the work: {100 * answered[0].mean():.1f} % of known clips rightly")
     for seconds in EXCERPTS:
         of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
@@ -296,7 +320,7 @@ def main() -> None:
     rng = np.random.default_rng(3)
     works = load_rendered(options.tonal, "calibration", encoder)
     real, others = (load_real(options.data, split, encoder, options.tonal) for split in ("calibration", "train"))
-    cohort = make_cohort(others, rng)
+    cohort = make_cohort(others, load_passages(options.tonal, encoder, np.random.default_rng(4)), rng)
     cohort.save(WEIGHTS / "cover_cohort.npz")
     cohort = Cohort.load(WEIGHTS / "cover_cohort.npz")
     print(f"{len(works)} works, {len(real)} tracks, {len(others)} more; cohort of {cohort.songs.max() + 1}"
@@ -304,7 +328,7 @@ def main() -> None:
     empty = nothings(options.data, options.noise, encoder, rng)
     known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort,
                                        options.share)
-    calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS, short=SHORT)
+    calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS, short=SHORT, answers=ANSWERS, given=GIVEN)
     tell_by_length(known, unknown)
     logits = judge.best_logits(simple, Calibration.from_spec(calibration))
     answered = np.mean([to_confidence(logit) >= calibration["thresholds"]["0.01"] for logit in logits])

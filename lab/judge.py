@@ -15,7 +15,8 @@ RATES = (0.05, 0.01, 0.001, 0.0001)     # false-accept rates that get a threshol
 COUNTED = 0.01                          # those below this by the shape of the tail: too few clips to count them
 TAIL = 0.05                             # share of the unknown clips that the shape is taken from
 FOLDS = 5                               # parts of the works, each judged by a judge that learned from the others
-FITTED = 2                              # answers to a clip that the judge learns from: the first is not always right
+FITTED = 2                              # answers to a clip that a judge learns from: the first is not always right
+NOTHING: Mapping[str, float] = {}
 RIDGE = 0.02                            # keeps weights of features that say the same apart and small
 
 
@@ -30,14 +31,15 @@ class Question:
 
 
 def fitted(known: list[Question], unknown: list[Question], names: tuple[str, ...],
-           ablations: Mapping[str, tuple[str, ...]], shortest: float = 0.0, short: float = 0.0) -> dict:
+           ablations: Mapping[str, tuple[str, ...]], shortest: float = 0.0, short: float = 0.0,
+           answers: int = FITTED, given: Mapping[str, float] = NOTHING) -> dict:
     """The calibration as the spec of an encoder holds it; prints how good it is.
 
     Unknown clips of less than `shortest` seconds do not raise the thresholds. The rates hold for those of less than
     `short` seconds by themselves, too. `ablations` names groups of
-    features: what the judge would be worth without each is printed, too.
+    features: what the judge would be worth without each is printed, too. For `answers` and `given` see `fit`.
     """
-    judge = fit(known + unknown, names)
+    judge = fit(known + unknown, names, answers, given)
     counted = [q for q in unknown if q.length >= shortest]
     negatives = [best_logits(those, judge) for those in (counted, [q for q in counted if q.length < short]) if those]
     levels = {rate: max(level_at(negative, rate) for negative in negatives) for rate in RATES}
@@ -50,17 +52,21 @@ def fitted(known: list[Question], unknown: list[Question], names: tuple[str, ...
               f"{100 * (positive >= level).mean():.1f} %")
     for name, left_out in {"nothing": (), **ablations}.items():
         less, less_unknown = without(known, left_out), without(unknown, left_out)
-        other = fit(less + less_unknown, names)
+        other = fit(less + less_unknown, names, answers, given)
         level = level_at(best_logits([q for q in less_unknown if q.length >= shortest], other), 0.01)
         share = rightly_answered(less, other, level)
         print(f"without {name}: {100 * share:.1f} % of known clips answered rightly at FAR 1 %")
-    return {"features": list(names), "weights": [round(float(weight), 5) for weight in judge.weights],
+    return {"features": list(judge.features), "weights": [round(float(weight), 5) for weight in judge.weights],
             "bias": round(judge.bias, 5), "thresholds": thresholds, "known": len(known), "unknown": len(unknown)}
 
 
-def fit(questions: list[Question], names: tuple[str, ...]) -> Calibration:
-    """Logistic regression (Newton's method) on each clip's best answers; no thresholds yet."""
-    best = [line for q in questions for line in zip(q.features[:FITTED], q.right[:FITTED], strict=True)]
+def fit(questions: list[Question], names: tuple[str, ...], answers: int = FITTED,
+        given: Mapping[str, float] = NOTHING) -> Calibration:
+    """Logistic regression (Newton's method) on the first `answers` to each clip; no thresholds yet.
+
+    `given` are weights of further features that are not learned.
+    """
+    best = [line for q in questions for line in zip(q.features[:answers], q.right[:answers], strict=True)]
     rows = [[values[name] for name in names] for values, _ in best]
     labels = np.array([float(right) for _, right in best])
     matrix = np.array(rows)
@@ -74,21 +80,23 @@ def fit(questions: list[Question], names: tuple[str, ...]) -> Calibration:
         curvature = (design * (probability * (1 - probability))[:, None]).T @ design + penalty
         beta += np.linalg.solve(curvature + 1e-9 * np.eye(len(beta)), gradient)
     weights = beta[:-1] / scale
-    return Calibration(names, tuple(weights.tolist()), float(beta[-1] - weights @ mean), thresholds={})
+    return Calibration((*names, *given), (*weights.tolist(), *given.values()), float(beta[-1] - weights @ mean),
+                       thresholds={})
 
 
-def crossed(known: list[Question], unknown: list[Question], names: tuple[str, ...], rate: float = 0.01
-            ) -> tuple[np.ndarray, np.ndarray]:
+def crossed(known: list[Question], unknown: list[Question], names: tuple[str, ...], rate: float = 0.01,
+            answers: int = FITTED, given: Mapping[str, float] = NOTHING) -> tuple[np.ndarray, np.ndarray]:
     """Of judges that did not learn from the works that they are asked of: which known questions are answered rightly at
     a false-accept rate, and which unknown ones are answered."""
     def fold(question: Question) -> int:
         return zlib.crc32(question.work.encode()) % FOLDS
 
-    judges = [fit([q for q in known + unknown if fold(q) != number], names) for number in range(FOLDS)]
-    answers = [[best_answers([q], judges[fold(q)])[0] for q in questions] for questions in (known, unknown)]
-    negative = np.array([logit for logit, _ in answers[1]])
+    judges = [fit([q for q in known + unknown if fold(q) != number], names, answers, given)
+              for number in range(FOLDS)]
+    said = [[best_answers([q], judges[fold(q)])[0] for q in questions] for questions in (known, unknown)]
+    negative = np.array([logit for logit, _ in said[1]])
     level = level_at(negative, rate)
-    return np.array([right and logit >= level for logit, right in answers[0]]), negative >= level
+    return np.array([right and logit >= level for logit, right in said[0]]), negative >= level
 
 
 def best_logits(questions: list[Question], judge: Calibration) -> np.ndarray:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from songprint import audio, tonal_align
-from songprint.encoders.tonal import PITCH_CLASSES
+from songprint import audio, tempi, tonal_align
+from songprint.encoders.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.errors import AudioError, MissingExtra, SongprintError
 from songprint.renditions import cover_level, stored
 from songprint.store import Store
@@ -30,9 +30,13 @@ class Explanation:
     @classmethod
     def of(cls, query: str, query_frames: np.ndarray, reference: str, reference_frames: np.ndarray,
            ready: Callable[[np.ndarray], Rendition | None] = Rendition.of) -> Explanation:
-        """Lay tonal frames (n, 48) uint8 along others, made `ready` as for a search, in every key."""
+        """Lay tonal frames (n, 48) uint8 along others, made `ready` as for a search, in every key and tempo."""
         one, other = ready(query_frames), ready(reference_frames)
         [alignment] = tonal_align.align(one, [other], PITCH_CLASSES)
+        for tempo in tempi.TEMPI:
+            [laid] = tonal_align.align(ready(tempi.changed(query_frames, tempo)), [other], PITCH_CLASSES)
+            if laid and (not alignment or laid.score > alignment.score):
+                alignment = tempi.undone(laid, tempo, len(query_frames) / FRAMES_PER_SECOND)
         return cls(query, reference, one, other, alignment)
 
     def similarity(self) -> np.ndarray:

@@ -50,7 +50,8 @@ class Version:
 
     recording_id: int
     alignment: TonalAlignment | None        # None only if it was not asked to be `find`'s answer
-    features: dict[str, float]              # what a judge looks at, FEATURES, and what is UNBOUNDED as it is
+    features: dict[str, float]              # what a judge looks at: FEATURES, what is UNBOUNDED as it is, and
+    #                                         `changed`, 1 if the clip was given another tempo (`tempi`)
     score: float                            # standard deviations above unrelated music
 
     @property
@@ -141,7 +142,7 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     times = np.flatnonzero(query.heard) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
     about = {"length": float(np.log(duration)), "entropy": entropy(query.evidence),
-             "library": float(np.log10(len(references) + 1))}
+             "library": float(np.log10(len(references) + 1)), "changed": 0.0}
     for number in best:
         alignment = along.alignment(number)
         features = about | _with_logarithms({

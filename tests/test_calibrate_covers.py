@@ -9,7 +9,6 @@ from lab.calibrate_covers import Song, Songs
 from songprint.cohort import Cohort
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
-from songprint.versions import NONE
 
 pytestmark = pytest.mark.skipif(not (WEIGHTS / "cover.onnx").exists(), reason="no weights yet")
 
@@ -35,12 +34,12 @@ def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
     assert shares[0] > 0.2 and sum(shares) >= 1
 
 
-def test_a_work_that_is_absent_is_not_found(works):
+def test_a_work_that_is_absent_is_not_found(works, encoder):
     songs = Songs([Song(work, takes[0]) for work, takes in works.items()])
     query = works["00003"][1]
-    assert any(songs.ask(query, "00003", Cohort.none(), NONE, ()).right)
-    assert any(songs.ask(query, "00003", Cohort.none(), NONE, ("00004",)).right)
-    assert not any(songs.ask(query, "00003", Cohort.none(), NONE, ("00003",)).right)
+    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ()).right)
+    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ("00004",)).right)
+    assert not any(songs.ask(query, "00003", encoder, Cohort.none(), ("00003",)).right)
 
 
 def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, encoder):
@@ -56,3 +55,18 @@ def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, en
     assert lengths <= {*calibrate_covers.EXCERPTS, whole} and {whole, 60} < lengths
     assert min(lengths) < calibrate_covers.SHORT and len(lengths) > 4
     assert any(any(question.right) for question in known) and not any(any(question.right) for question in unknown)
+
+
+def test_half_of_the_cohort_are_scores_that_are_played(tmp_path, works, encoder, random, monkeypatch):
+    monkeypatch.setattr(calibrate_covers, "COHORT_EXCERPTS", 4)
+    for name in ("00001-00", "00001-02", "00001-52", "00002-01", "00009-00"):       # sung; of the calibration
+        seed = int(name.replace("-", ""))
+        np.savez(tmp_path / f"rendered-{name}.npz", frames=tonal.Song(seed).frames(seed=seed))
+    passages = calibrate_covers.load_passages(tmp_path, encoder, random)
+    expected = [tonal.Song(seed).frames(seed=seed) for seed in (102, 201)]
+    assert sorted(one.evidence.tobytes() for one in passages) == sorted(frames.tobytes() for frames in expected)
+    tracks = {work: takes[0] for work, takes in works.items()}
+    cohort = calibrate_covers.make_cohort(tracks, passages, random)
+    assert len(np.unique(cohort.songs)) == len(tracks) + len(passages)
+    theirs = [any(excerpt[0].tobytes() in one.evidence.tobytes() for one in passages) for excerpt in cohort.excerpts]
+    assert theirs == [False, False, True, True]

@@ -226,3 +226,13 @@ def test_songs_of_a_film_are_told_one_by_one(library, monkeypatch):
     assert found["Tune 1"].query.start < 5 and found["Tune 1"].query.end < 50
     assert found["Tune 2"].query.start == pytest.approx(80, abs=12)
     assert found["Tune 2"].key_shift == -2
+
+
+def test_a_cover_at_more_than_twice_the_tempo_is_recognised(library, tmp_path):
+    library.add([toy.write(tmp_path / f"Band - Slow {seed}.wav", toy.tune(seed, 90, tempo=0.8)) for seed in (7, 8)],
+                workers=1)
+    best = hear(library, toy.tune(8, 30, tempo=1.9, sound=2)).matches[0]
+    assert (best.recording.title, best.kind) == ("Slow 8", Kind.COVER)
+    assert best.speed == pytest.approx(1.9 / 0.8, rel=0.05)
+    assert best.alignment.query.end <= 30
+    assert best.alignment.reference.end == pytest.approx(30 * 1.9 / 0.8, abs=4)

@@ -15,7 +15,7 @@ LAYERS = [                                              # each may import what s
     {"address", "config", "audio", "decode", "packing", "disk", "database", "schema", "service_schema"},
     {"tags", "samples", "index", "streams", "rows"},
     {"encoders", "catalog", "align", "tonal_rows", "tonal_paths", "tonal_keys", "tonal_align", "tonal_bands",
-     "cohort", "windows", "versions", "confidence"},
+     "cohort", "windows", "versions", "tempi", "confidence"},
     {"level", "workers", "timeline", "sounds"},
     {"store", "works"},
     {"matching"},

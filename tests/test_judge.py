@@ -25,6 +25,23 @@ def test_what_tells_right_from_wrong_gets_the_weight(random):
     assert np.abs(fitted.weights[1:]).max() < 1e-6
 
 
+def test_a_judge_learns_from_so_many_answers_to_each_clip(random):
+    """The third answers alone are right, and high."""
+    questions = [judge.Question([{"value": random.normal(mean)} for mean in (2, 2, 6)], [False, False, True], 5.0)
+                 for _ in range(100)]
+    learned = judge.fit(questions, ("value",), answers=3)
+    assert learned.logit({"value": 7.0}) > 0 > learned.logit({"value": 1.0})
+    assert judge.fit(questions, ("value",)).logit({"value": 7.0}) < 0, "of the first two none is right"
+
+
+def test_a_weight_that_is_given_is_not_learned(random):
+    questions = [judge.Question([{"value": random.normal(6 if right else 2), "further": 1.0}], [right], 5.0)
+                 for right in [True, False] * 100]
+    plain, given = (judge.fit(questions, ("value",), given=weights) for weights in ({}, {"further": -3.0}))
+    assert given.features == ("value", "further") and given.weights == (*plain.weights, -3.0)
+    assert given.logit({"value": 4.0, "further": 1.0}) == plain.logit({"value": 4.0}) - 3
+
+
 def test_a_clip_without_an_answer_is_far_below_every_threshold():
     anyone = judge.fit([question(0.8, True), question(0.4, False)], confidence.FEATURES)
     assert judge.best_logits([judge.Question([], [], 5.0)], anyone) == [-20]
@@ -61,8 +78,8 @@ def test_works_are_judged_by_judges_that_did_not_learn_from_them(random, monkeyp
     known, unknown = ([replace(question(random.normal(score, 0.1), right), work=str(number)) for number in range(100)]
                       for score, right in ((0.8, True), (0.4, False)))
     learned = []
-    monkeypatch.setattr(judge, "fit", lambda questions, names, fit=judge.fit: (
-        learned.append({question.work for question in questions}) or fit(questions, names)))
+    monkeypatch.setattr(judge, "fit", lambda questions, *how, fit=judge.fit: (
+        learned.append({question.work for question in questions}) or fit(questions, *how)))
     rightly, wrongly = judge.crossed(known, unknown, confidence.FEATURES)
     assert rightly.mean() > 0.9 and wrongly.mean() <= 0.02
     assert len(learned) == judge.FOLDS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
-from songprint import confidence, versions
+from songprint import confidence, tempi, versions
 from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
@@ -41,12 +42,14 @@ class _Found:
 def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> list[Match]:
     """The recordings that are other renditions of what is heard, most probable first.
 
-    `leave_out` are recordings that are known to be the very same, and therefore no covers.
+    `leave_out` are recordings that are known to be the very same, and therefore no covers. Who knows them knows what is
+    heard: other tempi are not tried then.
     """
     if not len(level.index) or duration_of(query) < SHORTEST:
         return []
     windows = list(windows_of(query, level.spec))
-    found = [each for start, window in windows for each in _found(window, start, level, leave_out)]
+    found = [each for start, window in windows
+             for each in _found(window, start, level, leave_out, at_any_tempo=len(windows) == 1 and not leave_out)]
     found.sort(key=lambda each: -each.logit)
     groups: list[list[_Found]] = []
     for each in found:
@@ -84,17 +87,19 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
     return windows
 
 
-def _found(window: Embeddings, start: float, level: Level, leave_out: Collection[int]) -> Iterator[_Found]:
+def _found(window: Embeddings, start: float, level: Level, leave_out: Collection[int], *,
+           at_any_tempo: bool) -> Iterator[_Found]:
     if not window.heard.any():
         return
-    # the judge has learned from the best ones, and of these alone it knows all
-    for version in islice(versions.find(window, level.index, level.embeddings_of, level.encoder.cohort,
-                                        level.encoder.networks, leave_out=leave_out, most=MOST), versions.JUDGED):
-        alignment = version.alignment
+    find = partial(versions.find, index=level.index, embeddings_of=level.embeddings_of, cohort=level.encoder.cohort,
+                   networks=level.encoder.networks, leave_out=leave_out, most=MOST)
+    # of hundreds of windows most are unknown, and to look at those thrice would take thrice as long
+    for answer in tempi.answers(window, find, level.calibration, level.encoder.embed if at_any_tempo else None):
+        version, alignment = answer.version, answer.version.alignment
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
                                  section.reference) for section in alignment.sections)
         yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
-                     version.features, level.calibration.logit(version.features))
+                     version.features, answer.logit)
 
 
 def _continues(one: _Found, other: _Found) -> bool:

@@ -1,0 +1,93 @@
+"""A clip is looked for as it is, and as it would be at other tempi.
+
+Renditions that differ in tempo by half are hard to lay along each other: what is a moment of one lasts for two of the
+other, and a second of it is no longer what the networks have learned that moments are like. So a clip that is not
+recognised is made slower, and faster, and looked for again. Only its tonal frames are changed: the library needs
+nothing for it, and the clip need not be heard again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from songprint.confidence import Calibration
+from songprint.encoders.tonal import FRAMES_PER_SECOND
+from songprint.tonal_align import TonalAlignment
+from songprint.types import Embeddings, Interval, Section
+from songprint.versions import JUDGED, Version
+
+CHANGE = 1.6                    # renditions are laid along each other well up to 1.4 times the tempo, not beyond twice
+TEMPI = (1 / CHANGE, CHANGE)    # that a clip is given
+LONGEST = 90.0                  # seconds of a clip that is changed; of longer ones enough is found as they are
+ENOUGH = 2.0                    # log-odds with which a clip is recognised, and no other tempo is tried
+
+Find = Callable[[Embeddings], Iterable[Version]]        # as `versions.find`, best first
+Embed = Callable[[np.ndarray], np.ndarray]              # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A version, and the log-odds that it is one."""
+
+    version: Version
+    logit: float
+
+
+def answers(query: Embeddings, find: Find, judge: Calibration, embed: Embed | None) -> list[Answer]:
+    """The recordings that may be other renditions of a query, each at the tempo at which it is most probable; at most
+    JUDGED, most probable first. Without `embed` no other tempo is tried.
+    """
+    best: dict[int, Answer] = {}
+    for versions in looks(query, find, embed):
+        for version in versions:
+            answer = Answer(version, judge.logit(version.features))
+            known = best.setdefault(version.recording_id, answer)
+            if answer.logit > known.logit:
+                best[version.recording_id] = answer
+        if any(answer.logit >= ENOUGH for answer in best.values()):
+            break
+    return sorted(best.values(), key=lambda answer: -answer.logit)[:JUDGED]
+
+
+def looks(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[Version]]:
+    """The JUDGED best versions of the query as it is; then those of what it would be at each of the TEMPI.
+
+    Each look is taken when it is asked for. All are told of the query as it is, but for the feature `changed`.
+    """
+    yield list(islice(find(query), JUDGED))
+    duration = len(query.evidence) / FRAMES_PER_SECOND
+    if embed and duration <= LONGEST:
+        for tempo in TEMPI:
+            frames = changed(query.evidence, tempo)
+            other = Embeddings(embed(frames), query.hop, query.encoder_id, frames)
+            told = (_told(version, tempo, duration) for version in islice(find(other), JUDGED))
+            yield [version for version in told if version.claimable]
+
+
+def changed(frames: np.ndarray, tempo: float) -> np.ndarray:
+    """Tonal frames (n, 48) uint8 -> (n / tempo, 48) uint8 as they would be at `tempo` times the tempo."""
+    count = len(frames)
+    at = np.minimum(np.arange(round(count / tempo)) * tempo, count - 1)
+    before = at.astype(int)
+    share = (at - before).astype(np.float32)[:, None]
+    return np.rint(frames[before] * (1 - share) + frames[np.minimum(before + 1, count - 1)] * share).astype(np.uint8)
+
+
+def _told(version: Version, tempo: float, duration: float) -> Version:
+    """A version of a query that was made `tempo` times as fast -> of the query as it is, of so many seconds."""
+    alignment = undone(version.alignment, tempo, duration)
+    features = {"aligned": alignment.features["aligned"], "length": float(np.log(max(1.0, duration))), "changed": 1.0}
+    return replace(version, alignment=alignment, features=version.features | features)
+
+
+def undone(alignment: TonalAlignment, tempo: float, duration: float) -> TonalAlignment:
+    """The alignment of a query made `tempo` times as fast -> that of the query as it is, of so many seconds."""
+    return TonalAlignment(
+        alignment.score, alignment.key_shift, alignment.tempo / tempo,
+        tuple(Section(Interval(section.query.start * tempo, min(section.query.end * tempo, duration)),
+                      section.reference) for section in alignment.sections),
+        alignment.path * (tempo, 1.0), alignment.features | {"aligned": alignment.features["aligned"] * tempo})
