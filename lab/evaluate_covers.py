@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -31,7 +31,7 @@ import numpy as np
 from lab import chroma, ranking, report
 from lab.evaluate_recordings import machine
 from lab.ranking import Figures
-from songprint import audio, versions
+from songprint import audio, tempi, versions
 from songprint.cohort import Cohort
 from songprint.confidence import Calibration
 from songprint.encoders import load_encoder
@@ -39,6 +39,7 @@ from songprint.encoders.cover import CoverEncoder
 from songprint.errors import SongprintError
 from songprint.index.exact import ExactIndex
 from songprint.level import heard_segments
+from songprint.tempi import Answer
 from songprint.threads import one_thread
 from songprint.types import Embeddings
 from songprint.versions import Version
@@ -132,7 +133,8 @@ def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, worker
             judge: Calibration | None = None) -> Measured:
     """Every rendition's queries of one length against all other renditions, leaving itself out.
 
-    With a `judge` its log-odds are a system too: of the few that it is asked about, the others come after them.
+    With a `judge` its log-odds are a system too: of the few that it is asked about, the others come after them. What it
+    says depends on what else is there, so it is also asked of every query with all renditions of its work left out.
     """
     works = np.array([rendition.work for rendition in renditions])
     queries = [(number, draw) for number, rendition in enumerate(renditions)
@@ -141,9 +143,10 @@ def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, worker
     with _pool(workers, _hold, renditions, length, cohort, judge) as each:
         rows = list(_told(name_of(length), each(_ask, queries), len(queries)))
         search = list(each(_time, range(min(TIMED, len(renditions)))))
-    scores = {system: np.array([row[system] for row in rows]) for system in rows[0]}
+    scores = {system: np.array([row.scores[system] for row in rows]) for system in rows[0].scores}
+    unknown = {JUDGED: np.array([row.unknown for row in rows])}
     relevant, others = works[own][:, None] == works, own[:, None] != np.arange(len(works))
-    return Measured(length, {system: ranking.evaluate(score, relevant, others, RATE)
+    return Measured(length, {system: ranking.evaluate(score, relevant, others, RATE, unknown.get(system))
                              for system, score in scores.items()}, search, len(queries))
 
 
@@ -164,20 +167,41 @@ def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: C
         _Held.index.add(*heard_segments(number, rendition.whole))
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What was said of a query."""
+
+    scores: dict[str, np.ndarray]           # (renditions,) by each system; -inf where it says nothing
+    unknown: float = NEVER                  # the judge's log-odds of the best answer where its work is not held
+
+
 @one_thread()               # there are as many processes as cores
-def _ask(query: tuple[int, int]) -> dict[str, np.ndarray]:
-    """(renditions,) scores of each system for a rendition's query; -inf where it says nothing."""
+def _ask(query: tuple[int, int]) -> _Asked:
     number, draw = query
+    clip = _Held.renditions[number].queries[_Held.length][draw]
     wholes = {other: rendition.whole for other, rendition in enumerate(_Held.renditions) if other != number}
-    found = versions.compare(_Held.renditions[number].queries[_Held.length][draw], wholes, _Held.cohort,
-                             _networks())
-    scores = {system: np.full(len(_Held.renditions), -np.inf) for system in (*SYSTEMS, *[JUDGED] * bool(_Held.judge))}
-    for place, version in enumerate(found):
+    scores = {system: np.full(len(_Held.renditions), -np.inf) for system in SYSTEMS}
+    order = []
+    for version in versions.compare(clip, wholes, _Held.cohort, _networks()):
+        order.append(version.recording_id)
         for system, score in SYSTEMS.items():
             scores[system][version.recording_id] = score(version)
-        if _Held.judge:
-            scores[JUDGED][version.recording_id] = _log_odds(version) if place < versions.JUDGED else NEVER - place
-    return scores
+    if not _Held.judge:
+        return _Asked(scores)
+    work = _Held.renditions[number].work
+    judged = np.full(len(_Held.renditions), -np.inf)
+    judged[order] = NEVER - np.arange(len(order))
+    for answer in _answers(clip, {number}):
+        judged[answer.version.recording_id] = answer.logit
+    strangers = _answers(clip, {other for other, rendition in enumerate(_Held.renditions) if rendition.work == work})
+    return _Asked(scores | {JUDGED: judged}, max((answer.logit for answer in strangers), default=NEVER))
+
+
+def _answers(clip: Embeddings, leave_out: set[int]) -> list[Answer]:
+    """As the product answers, if the library lacks some."""
+    find = partial(versions.find, index=_Held.index, cohort=_Held.cohort, networks=_networks(), leave_out=leave_out,
+                   embeddings_of=lambda ids: {id: _Held.renditions[id].whole for id in ids})
+    return tempi.answers(clip, find, _Held.judge, _encoder(False).embed)
 
 
 def _networks() -> versions.Networks:
@@ -185,19 +209,17 @@ def _networks() -> versions.Networks:
     return _encoder(False).networks if _Held.judge else versions.NONE
 
 
-def _log_odds(version: Version) -> float:
-    """What the judge says of a version, as of an answer of `versions.find`."""
-    return _Held.judge.logit(version.features_in(len(_Held.index))) if version.claimable else NEVER
-
-
 @one_thread()
 def _time(number: int) -> float:
     """Seconds that the search takes as the product does it."""
     query = _Held.renditions[number].queries[_Held.length][0]
     began = time.perf_counter()
-    found = versions.find(query, _Held.index, lambda ids: {id: _Held.renditions[id].whole for id in ids}, _Held.cohort,
-                          _networks())
-    list(islice(found, versions.JUDGED))
+    if _Held.judge:
+        _answers(query, set())
+    else:
+        found = versions.find(query, _Held.index, lambda ids: {id: _Held.renditions[id].whole for id in ids},
+                              _Held.cohort)
+        list(islice(found, versions.JUDGED))
     return time.perf_counter() - began
 
 

@@ -24,8 +24,13 @@ class Figures:
     threshold: float                # that lets a share of the unknown queries through
 
 
-def evaluate(scores: np.ndarray, relevant: np.ndarray, candidate: np.ndarray, rate: float = 0.01) -> Figures:
-    """`relevant` and `candidate` are bool and of the shape of `scores`; `rate` of false accepts for the recall."""
+def evaluate(scores: np.ndarray, relevant: np.ndarray, candidate: np.ndarray, rate: float = 0.01,
+             unknown: np.ndarray | None = None) -> Figures:
+    """`relevant` and `candidate` are bool and of the shape of `scores`; `rate` of false accepts for the recall.
+
+    `unknown (queries,)` are the best scores that the queries have when nothing relevant is there. Where nobody asked,
+    they are taken to be those of the other candidates, which holds if one's score does not depend on another's.
+    """
     if not scores.shape == relevant.shape == candidate.shape:
         raise ValueError(f"scores {scores.shape}, relevant {relevant.shape} and candidate {candidate.shape}"
                          " must be of one shape (queries, candidates)")
@@ -35,7 +40,7 @@ def evaluate(scores: np.ndarray, relevant: np.ndarray, candidate: np.ndarray, ra
         raise ValueError("no query has another rendition of its work among the candidates")
     ranks = [_ranks(*rows) for rows in zip(scores[asked], relevant[asked], candidate[asked], strict=True)]
     first = np.array([rank[0] for rank in ranks])
-    threshold = threshold_at(best(scores, candidate & ~relevant), rate)
+    threshold = threshold_at(best(scores, candidate & ~relevant) if unknown is None else unknown, rate)
     named = best(scores, relevant) > best(scores, candidate & ~relevant)
     return Figures(
         queries=int(asked.sum()),

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 import tonal
 import toy
@@ -15,6 +16,20 @@ from songprint.confidence import Calibration
 
 class WithCohort(toy.ToyCoverEncoder):
     cohort = Cohort.none()
+
+
+class Deaf:
+    """Hears nothing at another tempo."""
+
+    networks = versions.NONE
+
+    def embed(self, frames):
+        return np.zeros((0, tonal.DIM), np.float32)
+
+
+@pytest.fixture
+def deaf(monkeypatch):
+    monkeypatch.setattr(evaluate_covers, "_encoder", lambda plain: Deaf())
 
 
 def renditions(works=4, each=2, draws=1):
@@ -41,7 +56,7 @@ def test_several_excerpts_of_a_recording_are_queries_each():
     assert len(measured.search) == 8
 
 
-def test_a_judge_is_a_system_of_its_own():
+def test_a_judge_is_a_system_of_its_own(deaf):
     judge = Calibration(("alignment",), (1.0,), 0.0, {})
     measured = measure(renditions(), WHOLE, Cohort.none(), judge=judge)
     assert measured.figures[JUDGED].recall == 1
@@ -49,12 +64,24 @@ def test_a_judge_is_a_system_of_its_own():
     assert measure(renditions(), WHOLE, Cohort.none(), judge=backwards).figures[JUDGED].recall < 1
 
 
-def test_the_judge_is_asked_about_the_best_few_alone():
+def test_the_judge_is_asked_about_the_best_few_alone(deaf):
     held = renditions(works=8)
     trusts = Calibration(("score",), (-1.0,), 0.0, {})              # the worst of those that it is asked about
     figures = measure(held, WHOLE, Cohort.none(), judge=trusts).figures
     assert figures[JUDGED].mean_rank == versions.JUDGED
     assert figures["both"].mean_rank == 1
+
+
+def test_an_unknown_query_is_one_whose_work_is_not_held(deaf):
+    """Beside the right one a stranger trails far behind; where nothing else is like the query it does not."""
+    leads = Calibration(("lead",), (1.0,), 0.0, {})
+    held = renditions(works=6)
+    evaluate_covers._hold(held, WHOLE, Cohort.none(), leads)
+    asked = [evaluate_covers._ask((number, 0)) for number in range(len(held))]
+    beside = [np.delete(row.scores[JUDGED], [number, number ^ 1]).max() for number, row in enumerate(asked)]
+    assert min(row.unknown for row in asked) > -1 > max(beside)
+    assert measure(held, WHOLE, Cohort.none(), judge=leads).figures[JUDGED].threshold == pytest.approx(
+        max(row.unknown for row in asked))
 
 
 def test_several_processes_say_the_same():

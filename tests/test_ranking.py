@@ -73,3 +73,13 @@ def test_shapes_and_emptiness_are_told():
         ranking.evaluate(np.zeros((2, 2)), np.zeros((2, 3), bool), np.ones((2, 2), bool))
     with pytest.raises(ValueError, match="no query has another rendition"):
         ranked(np.zeros((2, 2)), [0, 1])
+
+
+def test_what_unknown_queries_reach_may_be_told():
+    """Two pairs that are told apart: what an unknown query would get decides how many of them are answered."""
+    works = np.array([0, 0, 1, 1])
+    own = np.eye(4, dtype=bool)
+    scores = np.where(works[:, None] == works, np.array([[1.0], [2.0], [3.0], [4.0]]), 0.0)
+    figures = [ranking.evaluate(scores, works[:, None] == works, ~own, unknown=np.full(4, highest))
+               for highest in (0.5, 2.5, 9.0)]
+    assert [one.recall for one in figures] == [1, 0.5, 0]
