@@ -23,10 +23,11 @@ from songprint.versions import JUDGED, Version
 CHANGE = 1.6                    # renditions are laid along each other well up to 1.4 times the tempo, not beyond twice
 TEMPI = (1 / CHANGE, CHANGE)    # that a clip is given
 LONGEST = 90.0                  # seconds of a clip that is changed; of longer ones enough is found as they are
+FEW = 20                        # recordings that a changed clip is laid along: what is gained is mostly among the first
 ENOUGH = 2.0                    # log-odds with which a clip is recognised, and no other tempo is tried
 
-Find = Callable[[Embeddings], Iterable[Version]]        # as `versions.find`, best first
-Embed = Callable[[np.ndarray], np.ndarray]              # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
+Find = Callable[..., Iterable[Version]]         # as `versions.find`: of a query, at `most` so many, best first
+Embed = Callable[[np.ndarray], np.ndarray]      # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def looks(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[V
         for tempo in TEMPI:
             frames = changed(query.evidence, tempo)
             other = Embeddings(embed(frames), query.hop, query.encoder_id, frames)
-            told = (_told(version, tempo, duration) for version in islice(find(other), JUDGED))
+            told = (_told(version, tempo, duration) for version in islice(find(other, most=FEW), JUDGED))
             yield [version for version in told if version.claimable]
 
 

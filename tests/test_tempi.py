@@ -25,10 +25,11 @@ class Asked:
 
     def __init__(self, *stored):
         self.stored = dict(enumerate(stored))
-        self.queries = []
+        self.queries, self.most = [], []
 
-    def find(self, query):
+    def find(self, query, most=50):
         self.queries.append(query)
+        self.most.append(most)
         return (version for version in versions.compare(query, self.stored, Cohort.none()) if version.claimable)
 
 
@@ -81,6 +82,7 @@ def test_a_clip_that_is_not_recognised_is_looked_for_at_every_tempo(songs, libra
     assert len(library.queries) == 1, "there is nothing to embed what it would be"
     answers(query, library.find, unsure, embedded(songs[3], 1.0))
     assert [len(asked.evidence) for asked in library.queries[1:]] == [150, 240, 94]
+    assert library.most[1:] == [50, tempi.FEW, tempi.FEW]
 
 
 def test_what_is_recognised_is_not_looked_for_again(songs, library):
