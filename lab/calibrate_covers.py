@@ -28,7 +28,8 @@ import numpy as np
 from lab import corpus, degrade, judge, synth
 from lab.cover_features import frames
 from lab.judge import Question
-from lab.render_covers import SUNG, split_of
+from lab.render_covers import SUNG, is_sung, split_of
+from lab.takes import split_of_take
 from lab.tunes import invent
 from songprint import tempi, versions
 from songprint.cohort import Cohort
@@ -137,9 +138,8 @@ def load_passages(folder: Path, encoder: CoverEncoder, rng: np.random.Generator)
     """COHORT_PASSAGES works of the training as they were played, one rendition of each."""
     takes = {}
     for path in sorted(folder.glob("rendered-?????-??.npz")):
-        _, work, number = path.stem.split("-")
-        if split_of(int(work)) == "train" and int(number) < SUNG:
-            takes[work] = path
+        if split_of_take(path) == "train" and not is_sung(path):
+            takes[path.stem[:-len("-KK")]] = path
     found = []
     for path in (list(takes.values())[i] for i in rng.permutation(len(takes))[:COHORT_PASSAGES]):
         with np.load(path) as file:

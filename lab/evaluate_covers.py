@@ -18,7 +18,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -197,11 +197,15 @@ def _ask(query: tuple[int, int]) -> _Asked:
     return _Asked(scores | {JUDGED: judged}, max((answer.logit for answer in strangers), default=NEVER))
 
 
-def _answers(clip: Embeddings, leave_out: set[int]) -> list[Answer]:
-    """As the product answers, if the library lacks some."""
-    find = partial(versions.find, index=_Held.index, cohort=_Held.cohort, networks=_networks(), leave_out=leave_out,
+def _find(leave_out: Collection[int]) -> Callable[..., Iterator[Version]]:
+    """`versions.find`, in all renditions but for some."""
+    return partial(versions.find, index=_Held.index, cohort=_Held.cohort, networks=_networks(), leave_out=leave_out,
                    embeddings_of=lambda ids: {id: _Held.renditions[id].whole for id in ids})
-    return tempi.answers(clip, find, _Held.judge, _encoder(False).embed)
+
+
+def _answers(clip: Embeddings, leave_out: Collection[int]) -> list[Answer]:
+    """As the product answers, if the library lacks some."""
+    return tempi.answers(clip, _find(leave_out), _Held.judge, _encoder(False).embed)
 
 
 def _networks() -> versions.Networks:
@@ -215,11 +219,9 @@ def _time(number: int) -> float:
     query = _Held.renditions[number].queries[_Held.length][0]
     began = time.perf_counter()
     if _Held.judge:
-        _answers(query, set())
+        _answers(query, ())
     else:
-        found = versions.find(query, _Held.index, lambda ids: {id: _Held.renditions[id].whole for id in ids},
-                              _Held.cohort)
-        list(islice(found, versions.JUDGED))
+        list(islice(_find(())(query), versions.JUDGED))
     return time.perf_counter() - began
 
 

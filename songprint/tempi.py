@@ -42,16 +42,15 @@ def answers(query: Embeddings, find: Find, judge: Calibration, embed: Embed | No
     """The recordings that may be other renditions of a query, each at the tempo at which it is most probable; at most
     JUDGED, most probable first. Without `embed` no other tempo is tried.
     """
-    best: dict[int, Answer] = {}
+    found: list[Answer] = []
     for versions in looks(query, find, embed):
-        for version in versions:
-            answer = Answer(version, judge.logit(version.features))
-            known = best.setdefault(version.recording_id, answer)
-            if answer.logit > known.logit:
-                best[version.recording_id] = answer
-        if any(answer.logit >= ENOUGH for answer in best.values()):
+        found += [Answer(version, judge.logit(version.features)) for version in versions]
+        if any(answer.logit >= ENOUGH for answer in found):
             break
-    return sorted(best.values(), key=lambda answer: -answer.logit)[:JUDGED]
+    best: dict[int, Answer] = {}
+    for answer in sorted(found, key=lambda answer: -answer.logit):
+        best.setdefault(answer.version.recording_id, answer)
+    return list(best.values())[:JUDGED]
 
 
 def looks(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[Version]]:
