@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from songprint.encoders.tonal import PITCH_CLASSES
-from songprint.tonal_keys import likely_keys
+from songprint.tonal_keys import survey
 from songprint.tonal_paths import CELLS, accumulate, along, evidence, highest, outstanding, portions, trace
 from songprint.tonal_rows import CONTEXT, STEP, Rendition
 from songprint.types import Interval, Section
@@ -124,15 +124,25 @@ class Comparison:
         self._query = query
         self._references = {number: reference for number, reference in enumerate(references) if query and reference}
         self._keys: dict[int, np.ndarray] = {}          # those not tried yet, the most likely first
+        self._promise: dict[int, float] = {}
         self._best: dict[int, _Laid] = {}
         self._others: dict[int, float] = {}             # the total in the next best key
+
+    def look_over(self, numbers: Iterable[int]) -> None:
+        """Compare coarse pictures of the query and of these references, as far as that was not done."""
+        if new := [number for number in numbers if number in self._references and number not in self._keys]:
+            ranked, promise = survey(self._query, [self._references[number] for number in new])
+            self._keys.update(zip(new, ranked, strict=True))
+            self._promise.update(zip(new, promise.tolist(), strict=True))
+
+    def promise(self, number: int) -> float:
+        """How high a reference that was looked over reaches by its coarse picture."""
+        return self._promise.get(number, 0.0)
 
     def lay(self, numbers: Iterable[int], keys: int = KEYS) -> None:
         """Try these references in their `keys` likeliest keys, as far as that was not done."""
         numbers = [number for number in numbers if number in self._references]
-        if new := [number for number in numbers if number not in self._keys]:
-            ranked = likely_keys(self._query, [self._references[number] for number in new])
-            self._keys.update(zip(new, ranked, strict=True))
+        self.look_over(numbers)
         wanted = []
         for number in numbers:
             untried = self._keys[number]

@@ -1,4 +1,4 @@
-"""In which keys two renditions may be alike, told from a coarse picture of them."""
+"""What a coarse picture of two renditions tells: in which keys they may be alike, and how much so at first sight."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ APART = 2                       # columns between references
 FLAT = 1e-6                     # deviation of what says the same in all keys
 
 
-def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray:
-    """(references, 12) by how many semitones to raise each for it to sound like the query, the most likely first.
+def survey(query: Rendition, references: Sequence[Rendition]) -> tuple[np.ndarray, np.ndarray]:
+    """(references, 12) by how many semitones to raise each for it to sound like the query, the most likely first;
+    (references,) what speaks for the best coarse path in each.
 
     In the right key every moment of the query has one in the reference that is like it, what the moments of
     the query have in common not counted; and these lie on a path.
@@ -39,7 +40,7 @@ def likely_keys(query: Rendition, references: Sequence[Rendition]) -> np.ndarray
         lengths, CELLS // (LIKELY * paths.shape[1]))])
     both = _told(on_a_path) + ANYWHERE * np.take_along_axis(_told(anywhere), likely, axis=1)
     ranked[:, :LIKELY] = np.take_along_axis(likely, np.argsort(-both, axis=1, kind="stable"), axis=1)
-    return ranked
+    return ranked, on_a_path.max(axis=1) / np.sqrt(paths.shape[1])
 
 
 def _told(of_keys: np.ndarray) -> np.ndarray:

@@ -32,10 +32,10 @@ FindMotifs = Callable[[np.ndarray], np.ndarray]     # frames (n, 48) uint8 -> (n
 class Rendition:
     """Tonal frames made ready: a row for every STEP, of unit length in each channel that sounds, and its motifs."""
 
-    def __init__(self, planes: np.ndarray):
-        """`planes (n, 4, 12)` float32, or with the motifs (n, 4 + MOTIFS, 12)."""
-        self.planes = planes
-        self.rows = planes[:, :CHANNELS]                    # (n, 4, 12)
+    def __init__(self, rows: np.ndarray, find_motifs: Callable[[], np.ndarray] | None = None):
+        """`rows (n, 4, 12)` float32; the motifs (n, MOTIFS, 12) are found when they are first needed."""
+        self.rows = rows
+        self._find_motifs = find_motifs
         self._broad: dict[int, np.ndarray] = {}
 
     @classmethod
@@ -49,10 +49,15 @@ class Rendition:
         rows = ROOTS.take(sum(parts)).reshape(count, CHANNELS, PITCH_CLASSES)
         length = np.sqrt(np.einsum("ncp,ncp->nc", rows, rows))
         rows *= (np.sqrt(WEIGHTS) / np.maximum(length, FAINTEST))[:, :, None]
-        if motifs is None:
-            return cls(rows)
-        found = motifs(frames[:count * POOLED])
-        return cls(np.concatenate([rows, found * np.float32(np.sqrt(MOTIFS_WEIGHT))], axis=1))
+        return cls(rows, motifs and (lambda: motifs(frames[:count * POOLED])))
+
+    @cached_property
+    def planes(self) -> np.ndarray:
+        """(n, 4, 12) the rows, or with the motifs (n, 4 + MOTIFS, 12)."""
+        if self._find_motifs is None:
+            return self.rows
+        found = self._find_motifs() * np.float32(np.sqrt(MOTIFS_WEIGHT))
+        return np.concatenate([self.rows, found], axis=1)
 
     @property
     def moments(self) -> int:

@@ -27,9 +27,11 @@ from songprint.tonal_rows import FindMotifs, Rendition
 from songprint.types import Embeddings
 from songprint.windows import Windows, better_half, normalised
 
-NEIGHBOURS = 200            # nearest windows looked at for each window of the clip
-MANY = 1000                 # when some recordings are to be left out of them
+NEIGHBOURS = 1000           # nearest windows looked at for each window of the clip
+SUGGESTED = 200             # recordings that have the nearest ones: these are looked over
+MOST = 30                   # of them that are compared closely
 SHORTEST = 8.0              # seconds aligned; with less no cover is claimed
+PROMISING = 0.5             # what a deviation of the coarse picture counts beside one of the windows
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
 LIKELY = 5                  # references, by each comparison, that are laid in so many keys:
 LIKELY_KEYS = 6
@@ -37,6 +39,7 @@ JUDGED = 5                  # the best ones, that are looked at closely, and tha
 CLOSELY = ("tune", "place_lead", "verified")        # what is asked of these alone
 RIVALS = 10                 # versions, the best ones, that are rivals of each other
 USUAL_ALIGNMENT = (1.4, 0.5)
+USUAL_PROMISE = (1.9, 0.35)
 
 LEADS = ("lead", "embedding_lead", "alignment_lead")       # over rivals, by both comparisons and by each
 UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")     # a judge weighs the logarithms of these
@@ -80,25 +83,26 @@ NONE = Networks()
 
 
 def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
-         cohort: Cohort, networks: Networks = NONE, *, leave_out: Collection[int] = (), most: int = 50
+         cohort: Cohort, networks: Networks = NONE, *, leave_out: Collection[int] = (), most: int = MOST
          ) -> Iterator[Version]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
     Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
     `leave_out` pretends that the library lacks some recordings.
     """
-    candidates = suggested(query, index, leave_out=leave_out, most=most)
-    for version in compare(query, embeddings_of(candidates), cohort, networks):
+    candidates = suggested(query, index, leave_out=leave_out)
+    for version in compare(query, embeddings_of(candidates), cohort, networks, most):
         if version.claimable:
             yield replace(version, features=version.features_in(len(index)))
 
 
-def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = 50) -> list[int]:
+def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = SUGGESTED
+              ) -> list[int]:
     """The recordings with the windows most like those of the query, most similar first."""
     vectors = query.vectors[query.heard]
     if not len(vectors) or not len(index):
         return []
-    ids, cosines = index.search(vectors, MANY if leave_out else NEIGHBOURS)
+    ids, cosines = index.search(vectors, NEIGHBOURS)
     recordings = np.where(ids == NOTHING, NOTHING, split_ids(ids)[0])
     known = (recordings != NOTHING) & ~np.isin(recordings, list(leave_out))
     names, places = np.unique(recordings[known], return_inverse=True)
@@ -110,11 +114,12 @@ def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (
     return names[np.argsort(-scores, kind="stable")[:most]].tolist()
 
 
-def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort, networks: Networks = NONE
-            ) -> Iterator[Version]:
+def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort, networks: Networks = NONE,
+            most: int | None = None) -> Iterator[Version]:
     """The query against each of the references, best first, also those that cannot be aligned.
 
-    Each is made when it is asked for.
+    Each is made when it is asked for. Of more than `most` references those alone are compared closely that promise most
+    by their windows and their coarse pictures.
     """
     heard = {name: rows for name, one in references.items() if len(rows := np.flatnonzero(one.heard))}
     if not query.heard.any() or not heard:
@@ -124,20 +129,24 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     ready = [networks.ready(references[name].evidence) for name in names]
     own, strangers = networks.ready(query.evidence), _made_ready(cohort, networks)
     along = Comparison(own, [*ready, *strangers])
-    everything = range(len(ready) + len(strangers))
-    along.lay(everything)
-    usual = [along.height(number) for number in everything[len(ready):]]
+    crowd = range(len(ready), len(ready) + len(strangers))
+    near = _promising(along, windows, crowd, most)
+    along.lay([*near, *crowd])
+    usual = [along.height(number) for number in crowd]
 
     def compared() -> tuple[np.ndarray, np.ndarray]:
         by_alignment = normalised([along.height(number) for number in range(len(ready))], usual, USUAL_ALIGNMENT)
         return by_alignment, _both(windows.scores, by_alignment)
 
-    along.lay(np.unique([np.argsort(-by, kind="stable")[:LIKELY] for by in (windows.scores, compared()[1])]).tolist(),
+    def best_first(by: np.ndarray) -> list[int]:
+        return near[np.argsort(-by[near], kind="stable")].tolist()
+
+    along.lay(sorted({number for by in (windows.scores, compared()[1]) for number in best_first(by)[:LIKELY]}),
               LIKELY_KEYS)
     by_alignment, scores = compared()
-    best = np.argsort(-scores, kind="stable").tolist()
-    crowd = windows.crowd[:len(usual)], normalised(usual, usual, USUAL_ALIGNMENT)
-    leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*crowd), *crowd))
+    best = best_first(scores)
+    strange = windows.crowd[:len(usual)], normalised(usual, usual, USUAL_ALIGNMENT)
+    leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*strange), *strange))
     closely = _closely(own, ready, along, best[:JUDGED], networks)
     times = np.flatnonzero(query.heard) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
@@ -154,6 +163,17 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
             "share": _said(alignment, "aligned") / duration,
         } | dict.fromkeys(CLOSELY, 0.0) | closely.get(number, {})
         yield Version(names[number], alignment, features, float(scores[number]))
+
+
+def _promising(along: Comparison, windows: Windows, crowd: Sequence[int], most: int | None) -> np.ndarray:
+    """The numbers of the references that promise most, at most so many."""
+    numbers = np.arange(len(windows.scores))
+    if most is None or len(numbers) <= most:
+        return numbers
+    along.look_over([*numbers, *crowd])
+    coarse = normalised([along.promise(number) for number in numbers], [along.promise(number) for number in crowd],
+                        USUAL_PROMISE)
+    return np.sort(np.argsort(-windows.scores - PROMISING * coarse, kind="stable")[:most])
 
 
 def _closely(own: Rendition, ready: Sequence[Rendition | None], along: Comparison, numbers: Sequence[int],

@@ -6,7 +6,7 @@ import tonal
 
 from songprint import tonal_align
 from songprint.tonal_align import Comparison, align
-from songprint.tonal_keys import likely_keys
+from songprint.tonal_keys import survey
 from songprint.tonal_rows import Rendition
 
 
@@ -40,7 +40,7 @@ def test_more_keys_may_be_tried_of_some(strangers):
     song = tonal.Song(1)
     query, reference = song.frames(key=4, seed=1), song.frames(seed=2)
     ready = Rendition.of(query), Rendition.of(reference)
-    (ranked,) = likely_keys(ready[0], [ready[1]])
+    (ranked,), _ = survey(ready[0], [ready[1]])
     assert sorted(ranked) == list(range(12))
     assert ranked[0] == 4
     comparison = Comparison(ready[0], [*map(Rendition.of, strangers), ready[1]])

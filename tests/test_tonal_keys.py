@@ -1,11 +1,11 @@
-"""In which key two renditions are alike."""
+"""In which key two renditions are alike, and how much so at first sight."""
 
 import numpy as np
 import pytest
 import tonal
 
 from songprint import tonal_keys
-from songprint.tonal_keys import likely_keys
+from songprint.tonal_keys import survey
 from songprint.tonal_rows import Rendition
 
 
@@ -18,7 +18,7 @@ def pair(seed, key, start=60, count=100):
 
 @pytest.mark.parametrize("count", [50, 100, 200])
 def test_the_key_is_the_likeliest(count):
-    right = [likely_keys(query, [reference])[0, 0] == seed % 12 for seed in range(24)
+    right = [survey(query, [reference])[0][0, 0] == seed % 12 for seed in range(24)
              for query, reference in [pair(seed, seed % 12, count=count)]]
     assert np.mean(right) > 0.9
 
@@ -26,25 +26,37 @@ def test_the_key_is_the_likeliest(count):
 def test_all_keys_are_ranked_beside_others():
     query, reference = pair(3, 5)
     others = [pair(seed, 0)[1] for seed in range(40, 46)]
-    ranked = likely_keys(query, [*others, reference])
+    ranked, promise = survey(query, [*others, reference])
     assert ranked.shape == (7, 12)
     assert (np.sort(ranked, axis=1) == np.arange(12)).all()
-    assert ranked[-1].tolist() == likely_keys(query, [reference])[0].tolist()
+    alone, alone_promises = survey(query, [reference])
+    assert ranked[-1].tolist() == alone[0].tolist()
+    assert promise[-1] == pytest.approx(alone_promises[0])
+
+
+@pytest.mark.parametrize("count", [100, 200])
+def test_another_rendition_promises_most(count):
+    others = [pair(seed, 0)[1] for seed in range(40, 60)]
+    first = [survey(query, [*others, reference])[1].argmax() == len(others) for seed in range(12)
+             for query, reference in [pair(seed, seed, count=count)]]
+    assert np.mean(first) > 0.9
 
 
 def test_portions_make_no_difference(monkeypatch):
     query, reference = pair(3, 5)
     references = [reference, *(pair(seed, 0)[1] for seed in range(40, 46))]
-    together = likely_keys(query, references)
+    keys, promise = survey(query, references)
     monkeypatch.setattr(tonal_keys, "CELLS", 1)
-    assert (likely_keys(query, references) == together).all()
+    apart, promise_apart = survey(query, references)
+    assert (apart == keys).all()
+    np.testing.assert_allclose(promise_apart, promise, rtol=1e-5)
 
 
 def test_what_is_the_same_in_every_key_is_no_trouble():
     query, reference = pair(3, 5)
     even = Rendition.of(np.full((300, 48), 255, np.uint8))
-    assert (np.sort(likely_keys(query, [even, reference]), axis=1) == np.arange(12)).all()
-    assert (np.sort(likely_keys(even, [reference]), axis=1) == np.arange(12)).all()
+    assert (np.sort(survey(query, [even, reference])[0], axis=1) == np.arange(12)).all()
+    assert (np.sort(survey(even, [reference])[0], axis=1) == np.arange(12)).all()
 
 
 def test_the_order_of_what_sounds_tells_the_key():
@@ -59,4 +71,4 @@ def test_the_order_of_what_sounds_tells_the_key():
     turned = frames(*[2, 9, 5, 0] * 4)                                      # the same chords, the other way round
     higher = frames(*[3, 8, 0, 5] * 4)                                      # three semitones higher
     reference = Rendition.of(np.concatenate([turned, higher]))
-    assert likely_keys(query, [reference])[0, 0] == 9                       # raising it by nine lowers it by three
+    assert survey(query, [reference])[0][0, 0] == 9                       # raising it by nine lowers it by three

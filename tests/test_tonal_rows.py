@@ -21,7 +21,9 @@ def test_motifs_lie_beside_what_sounds(random):
     asked, found = [], codes(random, 50)
     rendition = Rendition.of(frames, lambda shown: asked.append(shown) or found)
     plain = Rendition.of(frames)
-    np.testing.assert_array_equal(asked[0], frames[:100])
+    assert rendition.broad(2).shape[0] and not asked    # for a first look it is not
+    assert rendition.planes.shape == (50, 4 + MOTIFS, 12)
+    np.testing.assert_array_equal(asked, [frames[:100]])
     np.testing.assert_array_equal(rendition.rows, plain.rows)
     alike = rendition.motifs(0) @ rendition.motifs(0).T
     np.testing.assert_allclose(np.diag(alike), MOTIFS_WEIGHT, rtol=1e-5)

@@ -126,6 +126,22 @@ def test_what_aligns_well_is_tried_in_more_keys_as_well(world, cohort, monkeypat
     assert {version.recording_id for version in found[:2]} == {3, 4}
 
 
+def test_of_many_those_are_compared_closely_that_promise_most(world, cohort, monkeypatch):
+    """By their windows, or by a coarse picture of them."""
+    laid = set()
+    take = versions.Comparison._take
+    monkeypatch.setattr(versions.Comparison, "_take", lambda comparison, place, *rest: (
+        laid.add(place.number) or take(comparison, place, *rest)))
+    query = world.songs[3].rendition(seed=9, key=4, tempo=1.1)
+    mixed = Embeddings(np.resize(world.songs[4].rendition(seed=9).vectors, query.vectors.shape), tonal.HOP,
+                       "toy-cover", query.evidence)
+    found = list(versions.compare(mixed, world.stored, cohort, most=3))
+    assert len(found) == 3 and len(laid - set(range(20, 40))) == 3          # from 20 on there are those of the cohort
+    assert {version.recording_id for version in found[:2]} == {3, 4}
+    assert [one.recording_id for one in versions.compare(mixed, world.stored, cohort, most=50)][:2] == [
+        one.recording_id for one in versions.compare(mixed, world.stored, cohort)][:2]
+
+
 def test_less_than_eight_seconds_is_no_cover(world, cohort):
     song = world.songs[5]
     other = tonal.Song(77)

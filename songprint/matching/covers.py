@@ -18,7 +18,6 @@ from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Record
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
 WINDOW = 60.0           # a film or a concert in windows of at most so many
 SHORTEST = 8.0          # seconds of music that must correspond: less of a tune is in many songs
-MOST = 50               # recordings that are aligned, for each window
 GAP = 30.0              # seconds that may lie between two stretches of one song
 
 
@@ -92,7 +91,7 @@ def _found(window: Embeddings, start: float, level: Level, leave_out: Collection
     if not window.heard.any():
         return
     find = partial(versions.find, index=level.index, embeddings_of=level.embeddings_of, cohort=level.encoder.cohort,
-                   networks=level.encoder.networks, leave_out=leave_out, most=MOST)
+                   networks=level.encoder.networks, leave_out=leave_out)
     # of hundreds of windows most are unknown, and to look at those thrice would take thrice as long
     for answer in tempi.answers(window, find, level.calibration, level.encoder.embed if at_any_tempo else None):
         version, alignment = answer.version, answer.version.alignment
