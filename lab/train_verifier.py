@@ -34,7 +34,9 @@ SETTLING = 20           # batches from which the normalisations of what ships le
 @dataclass(frozen=True)
 class Recipe:
     batch: int = 96
-    gone: float = 0.1                   # share of bands in which a channel is missing
+    shortened: float = 0.3              # share of batches of which a part of each band is shown,
+    backwards: float = 0.3              # of bands that run from their end to their beginning
+    gone: float = 0.1                   # and in which a channel is missing
     gain: tuple[float, float] = (0.7, 1.2)
     noise: float = 10.0                 # highest, in LEVELS
     learning_rate: float = 2e-3
@@ -55,6 +57,18 @@ def by_size(found: list[Answer]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
                     right[size].append(float(is_right))
                     break
     return {size: (np.stack(those), np.array(right[size], np.float32)) for size, those in bands.items()}
+
+
+def varied(bands: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """Other bands that are right or wrong for the same reasons: a part of each, or played backwards."""
+    count, rows = bands.shape[:2]
+    shorter = [size for size in SIZES if size < rows]
+    if shorter and rng.random() < recipe.shortened:
+        size = int(rng.choice(shorter))
+        starts = rng.integers(rows - size + 1, size=count)
+        bands = bands[np.arange(count)[:, None], starts[:, None] + np.arange(size)]
+    backwards = (rng.random(count) < recipe.backwards)[:, None, None, None]
+    return np.where(backwards, bands[:, ::-1, ::-1], bands)
 
 
 def damaged(bands: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> Tensor:
@@ -106,7 +120,7 @@ def main() -> None:
     def batch() -> tuple[Tensor, Tensor]:
         those, right = bands[sizes[rng.choice(len(sizes), p=shares)]]
         chosen = rng.integers(len(right), size=recipe.batch)
-        return damaged(those[chosen], recipe, rng), torch.from_numpy(right[chosen])
+        return damaged(varied(those[chosen], recipe, rng), recipe, rng), torch.from_numpy(right[chosen])
 
     network = Verifier()
     if options.start and options.start.suffix == ".onnx":

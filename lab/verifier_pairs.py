@@ -6,7 +6,7 @@ Excerpts of 10 to 60 s of all takes of the training are asked against three libr
 passages that were rendered with real tracks, and songs that were recomposed, each beside one of the same chords, with
 tune books. Of each question the paths that fit best by the alignment and by the embedding are kept, and those of
 the song itself, each as a band (`songprint.tonal_bands`). What is heard has to be in the other take: the beats of the
-score tell.
+score tell. Some excerpts are asked at another tempo, as clips are that are not recognised.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from lab import corpus
 from lab.calibrate_covers import Song, Songs, embedded, work_of
 from lab.takes import Take, split_of_take
-from songprint import versions
+from songprint import tempi, versions
 from songprint.encoders import load_encoder
 from songprint.encoders.cover import CoverEncoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
@@ -38,6 +38,7 @@ from songprint.types import Embeddings
 from songprint.versions import Networks
 
 LENGTHS = (10, 14, 20, 20, 30, 30, 30, 40, 60)      # seconds of an excerpt
+CHANGED = 0.15                  # share of the excerpts that are given another tempo, as `tempi` does
 SUGGESTED = 30                  # references that a query is laid along
 BY_ALIGNMENT, BY_EMBEDDING = 3, 2       # of which so many are kept
 OVERLAP = 0.5                   # share of the beats that are heard which the other take must have
@@ -111,8 +112,10 @@ def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Gene
     """Some seconds of it, asked of a library."""
     count = min(int(rng.choice(LENGTHS)) * FRAMES_PER_SECOND, len(take.frames))
     start = int(rng.integers(len(take.frames) - count + 1))
-    return Job(library, embedded(take.frames[start:start + count], encoder), take.work, take.arrangement,
-               take.between(start, start + count))
+    frames = take.frames[start:start + count]
+    if rng.random() < CHANGED:
+        frames = tempi.changed(frames, float(rng.choice(tempi.TEMPI)))
+    return Job(library, embedded(frames, encoder), take.work, take.arrangement, take.between(start, start + count))
 
 
 def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> list[tuple[Take, str]]:

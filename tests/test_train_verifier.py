@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 from lab import export_cover, train_verifier, verifier_pairs  # noqa: E402
 from lab.motif_network import MotifNetwork  # noqa: E402
 from lab.takes import Take  # noqa: E402
-from lab.train_verifier import Recipe, by_size, damaged, examine  # noqa: E402
+from lab.train_verifier import SIZES, Recipe, by_size, damaged, examine, varied  # noqa: E402
 from lab.verifier_network import Verifier  # noqa: E402
 from lab.verifier_pairs import Answer, Asked, Job, Library  # noqa: E402
 from songprint.encoders import weights_hash  # noqa: E402
@@ -73,6 +73,18 @@ def test_bands_are_sorted_by_size_and_what_is_too_short_is_left_out(random):
                      Answer("song 2", bands(1, 75, random), [False], [1.0])])
     assert {size: (those.shape, right.tolist()) for size, (those, right) in found.items()} == {
         75: ((3, 75, WIDTH, PLANES), [1, 0, 0])}
+
+
+def test_a_part_of_a_band_and_a_band_backwards_are_bands_as_well(random):
+    shown = np.stack(bands(20, 75, random))
+    np.testing.assert_array_equal(varied(shown, Recipe(shortened=0, backwards=0), random), shown)
+    np.testing.assert_array_equal(varied(shown, Recipe(shortened=0, backwards=1), random), shown[:, ::-1, ::-1])
+    short = varied(shown, Recipe(shortened=1, backwards=0), random)
+    assert short.shape[0] == 20 and short.shape[1] in SIZES and short.shape[1] < 75
+    starts = {next(at for at in range(76) if np.array_equal(shown[i, at:at + short.shape[1]], short[i]))
+              for i in range(20)}
+    assert len(starts) > 3
+    assert varied(shown[:, :25], Recipe(shortened=1), random).shape[1] == 25, "it is of the least size already"
 
 
 def test_damage_leaves_the_path(random):
