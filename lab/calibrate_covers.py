@@ -18,9 +18,9 @@ import json
 import sys
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 
 import numpy as np
@@ -299,6 +299,21 @@ def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: d
             [answer for answer, job in said if job.work in tunes and not job.known])
 
 
+def own_tempo_thresholds(known: list[Question], unknown: list[Question], fitted: Calibration) -> dict[str, float]:
+    """The thresholds if no other tempo is tried: whoever looks less often is mistaken less often."""
+    def own(questions: list[Question]) -> list[Question]:
+        kept = [[not values["changed"] for values in question.features] for question in questions]
+        return [replace(question, features=list(compress(question.features, those)),
+                        right=list(compress(question.right, those)))
+                for question, those in zip(questions, kept, strict=True)]
+
+    levels = judge.levels_of(own(unknown), fitted, short=SHORT)
+    for rate, level in levels.items():
+        print(f"at its own tempo alone, false accepts {100 * rate:g} %: confidence {to_confidence(level)}, known clips"
+              f" answered rightly {100 * judge.rightly_answered(own(known), fitted, level):.1f} %")
+    return {str(rate): to_confidence(level) for rate, level in levels.items()}
+
+
 def tell_by_length(known: list[Question], unknown: list[Question]) -> None:
     """How many are answered at FAR 1 % by judges that did not learn from the work, by what is asked."""
     answered = judge.crossed(known, unknown, FEATURES, answers=ANSWERS, given=GIVEN)
@@ -329,6 +344,7 @@ def main() -> None:
     known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort,
                                        options.share)
     calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS, short=SHORT, answers=ANSWERS, given=GIVEN)
+    calibration["own_tempo"] = {"thresholds": own_tempo_thresholds(known, unknown, Calibration.from_spec(calibration))}
     tell_by_length(known, unknown)
     logits = judge.best_logits(simple, Calibration.from_spec(calibration))
     answered = np.mean([to_confidence(logit) >= calibration["thresholds"]["0.01"] for logit in logits])

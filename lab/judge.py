@@ -40,9 +40,7 @@ def fitted(known: list[Question], unknown: list[Question], names: tuple[str, ...
     features: what the judge would be worth without each is printed, too. For `answers` and `given` see `fit`.
     """
     judge = fit(known + unknown, names, answers, given)
-    counted = [q for q in unknown if q.length >= shortest]
-    negatives = [best_logits(those, judge) for those in (counted, [q for q in counted if q.length < short]) if those]
-    levels = {rate: max(level_at(negative, rate) for negative in negatives) for rate in RATES}
+    levels = levels_of(unknown, judge, shortest, short)
     thresholds = {str(rate): confidence.to_confidence(level) for rate, level in levels.items()}
     positive = best_logits(known, judge)
     top = np.array([any(q.right) for q in known])
@@ -58,6 +56,14 @@ def fitted(known: list[Question], unknown: list[Question], names: tuple[str, ...
         print(f"without {name}: {100 * share:.1f} % of known clips answered rightly at FAR 1 %")
     return {"features": list(judge.features), "weights": [round(float(weight), 5) for weight in judge.weights],
             "bias": round(judge.bias, 5), "thresholds": thresholds, "known": len(known), "unknown": len(unknown)}
+
+
+def levels_of(unknown: list[Question], judge: Calibration, shortest: float = 0.0, short: float = 0.0
+              ) -> dict[float, float]:
+    """The log-odds of each of the RATES; for `shortest` and `short` see `fitted`."""
+    counted = [q for q in unknown if q.length >= shortest]
+    negatives = [best_logits(those, judge) for those in (counted, [q for q in counted if q.length < short]) if those]
+    return {rate: max(level_at(negative, rate) for negative in negatives) for rate in RATES}
 
 
 def fit(questions: list[Question], names: tuple[str, ...], answers: int = FITTED,

@@ -25,6 +25,7 @@ HIGHEST_CONTRAST = 12.0     # more says no more
 ALIKE, AHEAD = 0.6, 0.15    # a mean cosine above the one that leads by less than the other has a rival in earnest
 EVEN = 50.0
 MOST_CERTAIN = 0.999        # no measurement of ours could show more
+SPECIAL = ("everywhere", "own_tempo")       # cases of which a calibration may say something else, or a part of it
 APART = 1.25                # seconds from which two segments share no sound
 
 
@@ -37,13 +38,16 @@ class Calibration:
     bias: float
     thresholds: dict[str, float]
     everywhere: Calibration | None = None       # of clips that were laid everywhere in the library, if that is known
+    own_tempo: Calibration | None = None        # of what was looked for at its own tempo alone, if others may be tried
 
     @classmethod
     def from_spec(cls, values: dict) -> Calibration:
         if not values:
             raise EncoderError("this encoder has no calibration: run `python -m lab.calibrate` after its export")
+        special = {name: values[name] for name in SPECIAL if name in values}
+        plain = {name: value for name, value in values.items() if name not in SPECIAL}
         return cls(tuple(values["features"]), tuple(values["weights"]), values["bias"], values["thresholds"],
-                   cls.from_spec(values["everywhere"]) if "everywhere" in values else None)
+                   **{name: cls.from_spec(plain | those) for name, those in special.items()})
 
     def threshold(self, rate: float) -> float:
         """The confidence at which at most a share `rate` of the clips of unknown music is answered.

@@ -43,7 +43,10 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
         candidates = [match for match in judged if match.confidence < thresholds[Kind.RECORDING]]
         embeddings = tonal.result()
     if embeddings:
-        judged = covers_of(embeddings, store, matches)
+        named = {match.recording.id for match in matches}
+        judged = covers_of(embeddings, store, named)
+        if not covers.at_any_tempo(embeddings, named):
+            thresholds[Kind.COVER] = threshold_of(store.levels[Kind.COVER], settings, own_tempo=True)
         matches += [match for match in judged if match.confidence >= thresholds[Kind.COVER]]
         candidates += [match for match in judged if match.confidence < thresholds[Kind.COVER]]
     matches = in_order(matches, store)
@@ -72,13 +75,12 @@ def tonal_embeddings(query: Query, store: Store) -> Embeddings | None:
     return store.levels[Kind.COVER].encoder.encode_stream(query.blocks(store.sample_rate))[0]
 
 
-def covers_of(embeddings: Embeddings, store: Store, exact: list[Match]) -> list[Match]:
+def covers_of(embeddings: Embeddings, store: Store, named: set[int]) -> list[Match]:
     """The recordings of which the clip is another rendition, but for those that were recognised in it exactly.
 
     What is the very same recording as one of those, twice in the library, is no cover of it either.
     """
     level, recording_level = store.levels[Kind.COVER], store.levels[Kind.RECORDING]
-    named = {match.recording.id for match in exact}
     judged = covers.judge(embeddings, level, leave_out=named)
     stored = recording_level.embeddings_of(named | {match.recording.id for match in judged}) if named else {}
     originals = [stored[recording_id] for recording_id in named if recording_id in stored]
@@ -86,12 +88,17 @@ def covers_of(embeddings: Embeddings, store: Store, exact: list[Match]) -> list[
         same_recording(original, stored[match.recording.id]) for original in originals)]
 
 
-def threshold_of(level: Level, settings: Settings, *, everywhere: bool = False) -> float:
-    """The confidence from which a match of this kind is an answer, of a clip that may be laid `everywhere` or not."""
+def threshold_of(level: Level, settings: Settings, *, everywhere: bool = False, own_tempo: bool = False) -> float:
+    """The confidence from which a match of this kind is an answer, of a clip that may be laid `everywhere` or not, and
+    that is looked for at its `own_tempo` alone or at others too."""
     if settings.threshold is not None:
         return settings.threshold
     calibration = level.calibration
-    return (calibration.everywhere if everywhere else calibration).threshold(settings.false_accepts)
+    if everywhere:
+        calibration = calibration.everywhere
+    elif own_tempo:
+        calibration = calibration.own_tempo or calibration
+    return calibration.threshold(settings.false_accepts)
 
 
 def incomplete(store: Store) -> Iterable[str]:

@@ -31,7 +31,7 @@ def renditions(store: Store, recording_id: int) -> list[Match]:
     query = stored(level, recording_id)
     judged = covers.judge(query, level, leave_out={recording_id})
     exact = store.levels[Kind.RECORDING].embeddings_of({recording_id} | {match.recording.id for match in judged})
-    threshold = threshold_of(level, store.settings)
+    threshold = threshold_of(level, store.settings, own_tempo=True)
     matches = []
     for match in judged:
         both = [exact[each] for each in (recording_id, match.recording.id) if each in exact]

@@ -164,7 +164,8 @@ class Scanner:
         self._store = store
         self._began = time.perf_counter()
         store.refresh()
-        self._thresholds = {kind: threshold_of(level, self.settings) for kind, level in store.levels.items()}
+        self._thresholds = {kind: threshold_of(level, self.settings, own_tempo=True)
+                            for kind, level in store.levels.items()}
         level = store.levels[Kind.RECORDING]
         self.trail = Trail(courses.HOP, level.spec.window, level.spec.id) if remember else None
         self._recordings = RecordingEar(level, self.trail)

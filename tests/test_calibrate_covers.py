@@ -1,12 +1,16 @@
 """What the judge of covers is asked while it learns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tonal
 
-from lab import calibrate_covers
+from lab import calibrate_covers, judge
 from lab.calibrate_covers import Song, Songs
+from lab.judge import Question
 from songprint.cohort import Cohort
+from songprint.confidence import Calibration, to_confidence
 from songprint.encoders import WEIGHTS, load_encoder
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 
@@ -55,6 +59,23 @@ def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, en
     assert lengths <= {*calibrate_covers.EXCERPTS, whole} and {whole, 60} < lengths
     assert min(lengths) < calibrate_covers.SHORT and len(lengths) > 4
     assert any(any(question.right) for question in known) and not any(any(question.right) for question in unknown)
+
+
+def test_at_its_own_tempo_alone_less_is_enough(random):
+    """A third of the unknown clips resemble something at another tempo."""
+    def question(right, number):
+        own = {"value": random.normal(4 if right else 0), "changed": 0.0}
+        other = {"value": random.normal(3 if number % 3 == 0 else -9), "changed": 1.0}
+        return Question([own, other], [right, False], 20.0)
+
+    known, unknown = ([question(right, number) for number in range(600)] for right in (True, False))
+    fitted = Calibration(("value", "changed"), (1.0, -0.5), -2.0, {})
+    thresholds = calibrate_covers.own_tempo_thresholds(known, unknown, fitted)
+    level = {rate: to_confidence(level) for rate, level in judge.levels_of(unknown, fitted).items()}
+    assert list(thresholds) == list(map(str, level))
+    assert thresholds["0.01"] < level[0.01] - 5
+    alone = [replace(question, features=question.features[:1], right=question.right[:1]) for question in unknown]
+    assert thresholds["0.01"] == to_confidence(judge.levels_of(alone, fitted)[0.01])
 
 
 def test_half_of_the_cohort_are_scores_that_are_played(tmp_path, works, encoder, random, monkeypatch):

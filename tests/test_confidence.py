@@ -83,6 +83,14 @@ def test_each_false_accept_rate_has_its_threshold():
         judge.threshold(0.5)
 
 
+def test_who_looks_less_often_has_thresholds_of_his_own():
+    values = {"features": ["score"], "weights": [1.0], "bias": 0.5, "thresholds": {"0.01": 80.0}}
+    assert Calibration.from_spec(values).own_tempo is None
+    judge = Calibration.from_spec(values | {"own_tempo": {"thresholds": {"0.01": 72.0}}})
+    assert (judge.threshold(0.01), judge.own_tempo.threshold(0.01)) == (80, 72)
+    assert judge.logit({"score": 2.0}) == judge.own_tempo.logit({"score": 2.0}) == 2.5
+
+
 def test_an_encoder_without_calibration_is_refused():
     with pytest.raises(EncoderError, match="no calibration"):
         Calibration.from_spec({})

@@ -168,6 +168,13 @@ def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
     assert report.matches[1].key_shift == -4
 
 
+@pytest.mark.parametrize(("start", "seconds", "tune", "threshold"), [
+    (0, 30, 77, 55), (0, 100, 77, 50), (5, 30, 0, 50)], ids=["unknown", "long", "a recording is known"])
+def test_where_no_other_tempo_is_tried_the_threshold_is_another(library, start, seconds, tune, threshold):
+    samples = np.tile(toy.tune(tune), 3)[start * toy.SAMPLE_RATE:(start + seconds) * toy.SAMPLE_RATE]
+    assert hear(library, samples).thresholds[Kind.COVER] == threshold
+
+
 def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
     for number in range(versions.JUDGED + 1):
         library.add(toy.write(tmp_path / f"Band {number} - Tune 2.wav",

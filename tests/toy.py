@@ -122,7 +122,8 @@ class JudgingToyCoverEncoder(ToyCoverEncoder):
 
     @property
     def spec(self) -> EncoderSpec:
-        calibration = {"features": ["alignment"], "weights": [2.0], "bias": -9.0, "thresholds": {"0.01": 50.0}}
+        calibration = {"features": ["alignment"], "weights": [2.0], "bias": -9.0, "thresholds": {"0.01": 55.0},
+                       "own_tempo": {"thresholds": {"0.01": 50.0}}}
         return replace(super().spec, calibration=calibration)
 
 

@@ -13,6 +13,7 @@ from songprint import confidence, tempi, versions
 from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
+from songprint.tempi import Embed
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
@@ -41,14 +42,13 @@ class _Found:
 def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> list[Match]:
     """The recordings that are other renditions of what is heard, most probable first.
 
-    `leave_out` are recordings that are known to be the very same, and therefore no covers. Who knows them knows what is
-    heard: other tempi are not tried then.
+    `leave_out` are recordings that are known to be the very same, and therefore no covers.
     """
     if not len(level.index) or duration_of(query) < SHORTEST:
         return []
     windows = list(windows_of(query, level.spec))
-    found = [each for start, window in windows
-             for each in _found(window, start, level, leave_out, at_any_tempo=len(windows) == 1 and not leave_out)]
+    embed = level.encoder.embed if at_any_tempo(query, leave_out) else None
+    found = [each for start, window in windows for each in _found(window, start, level, leave_out, embed)]
     found.sort(key=lambda each: -each.logit)
     groups: list[list[_Found]] = []
     for each in found:
@@ -62,6 +62,15 @@ def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> l
                if group[0].recording_id in recordings]             # not removed since the search
     return sorted((match for match in matches if _music(match.sections) >= SHORTEST),
                   key=lambda match: -match.confidence)
+
+
+def at_any_tempo(query: Embeddings, leave_out: Collection[int]) -> bool:
+    """Whether it is looked for at other tempi too, where `leave_out` are known to be heard.
+
+    Who knows those knows what is heard. Of what is long enough is found as it is; of hundreds of windows most are
+    unknown, and to look at those thrice would take thrice as long.
+    """
+    return not leave_out and duration_of(query) <= tempi.LONGEST
 
 
 def duration_of(query: Embeddings) -> float:
@@ -86,14 +95,13 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
     return windows
 
 
-def _found(window: Embeddings, start: float, level: Level, leave_out: Collection[int], *,
-           at_any_tempo: bool) -> Iterator[_Found]:
+def _found(window: Embeddings, start: float, level: Level, leave_out: Collection[int], embed: Embed | None
+           ) -> Iterator[_Found]:
     if not window.heard.any():
         return
     find = partial(versions.find, index=level.index, embeddings_of=level.embeddings_of, cohort=level.encoder.cohort,
                    networks=level.encoder.networks, leave_out=leave_out)
-    # of hundreds of windows most are unknown, and to look at those thrice would take thrice as long
-    for answer in tempi.answers(window, find, level.calibration, level.encoder.embed if at_any_tempo else None):
+    for answer in tempi.answers(window, find, level.calibration, embed):
         version, alignment = answer.version, answer.version.alignment
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
                                  section.reference) for section in alignment.sections)
