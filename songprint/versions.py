@@ -28,8 +28,8 @@ from songprint.types import Embeddings
 from songprint.windows import Windows, better_half, normalised
 
 NEIGHBOURS = 1000           # nearest windows looked at for each window of the clip
-SUGGESTED = 200             # recordings that have the nearest ones: these are looked over
-MOST = 30                   # of them that are compared closely
+MOST = 30                   # recordings that are compared closely,
+LOOKED_OVER = 6             # and so many for each of them that are looked over: those that have the nearest windows
 SHORTEST = 8.0              # seconds aligned; with less no cover is claimed
 PROMISING = 0.5             # what a deviation of the coarse picture counts beside one of the windows
 EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
@@ -90,14 +90,13 @@ def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]
     Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
     `leave_out` pretends that the library lacks some recordings.
     """
-    candidates = suggested(query, index, leave_out=leave_out)
+    candidates = suggested(query, index, leave_out=leave_out, most=LOOKED_OVER * most)
     for version in compare(query, embeddings_of(candidates), cohort, networks, most):
         if version.claimable:
             yield replace(version, features=version.features_in(len(index)))
 
 
-def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = SUGGESTED
-              ) -> list[int]:
+def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = MOST) -> list[int]:
     """The recordings with the windows most like those of the query, most similar first."""
     vectors = query.vectors[query.heard]
     if not len(vectors) or not len(index):

@@ -13,12 +13,14 @@ from songprint import confidence, tempi, versions
 from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
-from songprint.tempi import Embed
+from songprint.matching.references import References
+from songprint.tempi import Embed, Find
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
 WINDOW = 60.0           # a film or a concert in windows of at most so many
 SHORTEST = 8.0          # seconds of music that must correspond: less of a tune is in many songs
+KEPT = 500              # recordings at hand while a clip is judged: at another tempo many are looked over once more
 GAP = 30.0              # seconds that may lie between two stretches of one song
 
 
@@ -48,7 +50,9 @@ def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> l
         return []
     windows = list(windows_of(query, level.spec))
     embed = level.encoder.embed if at_any_tempo(query, leave_out) else None
-    found = [each for start, window in windows for each in _found(window, start, level, leave_out, embed)]
+    find = partial(versions.find, index=level.index, embeddings_of=References(level, KEPT), cohort=level.encoder.cohort,
+                   networks=level.encoder.networks, leave_out=leave_out)
+    found = [each for start, window in windows for each in _found(window, start, level, find, embed)]
     found.sort(key=lambda each: -each.logit)
     groups: list[list[_Found]] = []
     for each in found:
@@ -95,12 +99,9 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
     return windows
 
 
-def _found(window: Embeddings, start: float, level: Level, leave_out: Collection[int], embed: Embed | None
-           ) -> Iterator[_Found]:
+def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Embed | None) -> Iterator[_Found]:
     if not window.heard.any():
         return
-    find = partial(versions.find, index=level.index, embeddings_of=level.embeddings_of, cohort=level.encoder.cohort,
-                   networks=level.encoder.networks, leave_out=leave_out)
     for answer in tempi.answers(window, find, level.calibration, embed):
         version, alignment = answer.version, answer.version.alignment
         sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),

@@ -12,10 +12,11 @@ REMEMBERED = 64             # recordings
 
 
 class References:
-    """What is stored of recordings, the last ones asked for at hand."""
+    """What is stored of recordings, the last ones asked for at hand, so many `remembered`."""
 
-    def __init__(self, level: Level):
+    def __init__(self, level: Level, remembered: int = REMEMBERED):
         self._level = level
+        self._remembered = remembered
         self._kept: OrderedDict[int, Embeddings] = OrderedDict()
 
     def __call__(self, recording_ids: Collection[int]) -> Mapping[int, Embeddings]:
@@ -26,6 +27,6 @@ class References:
             if each in self._kept:
                 self._kept.move_to_end(each)
         found = {each: self._kept[each] for each in recording_ids if each in self._kept}
-        while len(self._kept) > max(REMEMBERED, len(recording_ids)):
+        while len(self._kept) > max(self._remembered, len(recording_ids)):
             self._kept.popitem(last=False)
         return found
