@@ -27,6 +27,7 @@ from songprint.versions import SHORTEST, Version
 
 WINDOW, EVERY = 60.0, 30.0      # seconds asked for as one, and from one such window to the next
 CANDIDATES = 16                 # recordings that a window is laid along
+KEPT = 128                      # recordings at hand
 GUESSES = 4                     # of a window that are followed,
 LEAST = -3.0                    # as far as they have such log-odds
 RIVALS = 6                      # recordings that a stretch is compared with: those guessed in it most often
@@ -70,7 +71,7 @@ class CoverEar:
     def __init__(self, level: Level):
         self.level = level
         self._stream = FrameStream(level.encoder)
-        self._references = References(level)
+        self._references = References(level, KEPT)
         self._base = 0                                          # number of the first frame
         self._frames = np.zeros((0, COLUMNS), np.uint8)
         self._asked: dict[tuple[int, ...], list[Guess]] = {}    # by what was asked for
