@@ -158,10 +158,12 @@ class _Held:
     cohort: Cohort
     judge: Calibration | None
     index: ExactIndex
+    unverified: versions.Networks       # as `_networks`, for what does not ask the verifier; made once
 
 
 def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: Calibration | None) -> None:
     _Held.renditions, _Held.length, _Held.cohort, _Held.judge = renditions, length, cohort, judge
+    _Held.unverified = replace(_networks(), verify=None)
     _Held.index = ExactIndex(renditions[0].whole.vectors.shape[1])
     for number, rendition in enumerate(renditions):
         _Held.index.add(*heard_segments(number, rendition.whole))
@@ -182,7 +184,7 @@ def _ask(query: tuple[int, int]) -> _Asked:
     wholes = {other: rendition.whole for other, rendition in enumerate(_Held.renditions) if other != number}
     scores = {system: np.full(len(_Held.renditions), -np.inf) for system in SYSTEMS}
     order = []
-    for version in versions.compare(clip, wholes, _Held.cohort, replace(_networks(), verify=None)):
+    for version in versions.compare(clip, wholes, _Held.cohort, _Held.unverified):
         order.append(version.recording_id)
         for system, score in SYSTEMS.items():
             scores[system][version.recording_id] = score(version)

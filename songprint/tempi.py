@@ -59,13 +59,23 @@ def looks(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[V
     Each look is taken when it is asked for. All are told of the query as it is, but for the feature `changed`.
     """
     yield list(islice(find(query), JUDGED))
-    duration = len(query.evidence) / FRAMES_PER_SECOND
-    if embed and duration <= LONGEST:
+    if embed and short_enough(query):
+        duration = duration_of(query)
         for tempo in TEMPI:
             frames = changed(query.evidence, tempo)
             other = Embeddings(embed(frames), query.hop, query.encoder_id, frames)
             told = (_told(version, tempo, duration) for version in islice(find(other, most=FEW), JUDGED))
             yield [version for version in told if version.claimable]
+
+
+def short_enough(query: Embeddings) -> bool:
+    """Whether it is looked for at other tempi."""
+    return duration_of(query) <= LONGEST
+
+
+def duration_of(query: Embeddings) -> float:
+    """Seconds, as far as there are tonal frames."""
+    return len(query.evidence) / FRAMES_PER_SECOND
 
 
 def changed(frames: np.ndarray, tempo: float) -> np.ndarray:

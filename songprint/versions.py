@@ -96,7 +96,7 @@ def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]
             yield replace(version, features=version.features_in(len(index)))
 
 
-def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int = MOST) -> list[int]:
+def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int) -> list[int]:
     """The recordings with the windows most like those of the query, most similar first."""
     vectors = query.vectors[query.heard]
     if not len(vectors) or not len(index):

@@ -14,7 +14,7 @@ from songprint.encoders import EncoderSpec
 from songprint.encoders.tonal import FRAMES_PER_SECOND
 from songprint.level import Level
 from songprint.matching.references import References
-from songprint.tempi import Embed, Find
+from songprint.tempi import Embed, Find, duration_of
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
 WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
@@ -74,12 +74,7 @@ def at_any_tempo(query: Embeddings, leave_out: Collection[int]) -> bool:
     Who knows those knows what is heard. Of what is long enough is found as it is; of hundreds of windows most are
     unknown, and to look at those thrice would take thrice as long.
     """
-    return not leave_out and duration_of(query) <= tempi.LONGEST
-
-
-def duration_of(query: Embeddings) -> float:
-    """Seconds, as far as there are tonal frames."""
-    return len(query.evidence) / FRAMES_PER_SECOND
+    return not leave_out and tempi.short_enough(query)
 
 
 def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embeddings]]:
