@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.cover_network import Turning
@@ -15,7 +16,11 @@ SILENT = 1e-3                   # length of a row below which it is not made lon
 
 
 class Round(nn.Module):
-    """A convolution over the circle of pitch classes and time for each plane alone, and one over the planes."""
+    """A convolution over the circle of pitch classes and time for each plane alone, and one over the planes.
+
+    While it learns in single precision the first of them is a product of matrices, one for each plane: twice as fast
+    here. What is exported is the plain convolution.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -24,8 +29,21 @@ class Round(nn.Module):
         self.wide = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
     def forward(self, planes: Tensor) -> Tensor:                    # (n, inputs, 12, rows)
-        found = self.wide(self.deep(torch.cat([planes, planes[:, :, :PITCH_CLASSES - 1]], 2)))
+        if self.training and not torch.is_autocast_enabled("cpu"):
+            found = self.wide(self._by_products(planes))
+        else:
+            found = self.wide(self.deep(torch.cat([planes, planes[:, :, :PITCH_CLASSES - 1]], 2)))
         return planes + found if found.shape == planes.shape else found
+
+    def _by_products(self, planes: Tensor) -> Tensor:
+        """What the first of the convolutions gives for (n, inputs, 12, rows)."""
+        count, inputs, _, rows = planes.shape
+        classes = torch.arange(PITCH_CLASSES)
+        turned = self.deep.weight[:, 0, (classes[:, None] - classes) % PITCH_CLASSES]       # (inputs, from, to, frames)
+        matrices = turned.permute(0, 3, 1, 2).reshape(inputs, FRAMES * PITCH_CLASSES, PITCH_CLASSES)
+        around = F.pad(planes, (FRAMES // 2, FRAMES // 2)).unfold(3, rows, 1)       # (n, inputs, 12, frames, rows)
+        around = around.permute(1, 0, 4, 3, 2).reshape(inputs, count * rows, FRAMES * PITCH_CLASSES)
+        return torch.bmm(around, matrices).unflatten(1, (count, rows)).permute(1, 0, 3, 2)
 
 
 class MotifNetwork(nn.Module):

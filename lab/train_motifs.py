@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lab import training
 from lab.motif_network import MotifNetwork
+from lab.restore import restored, settled
 from lab.takes import Take, any_tempo
 from lab.train_cover import Recipe as Mixture
 from lab.train_cover import damage, drawn, load_works
@@ -34,6 +35,8 @@ ROWS = FRAMES // POOLED
 SAME = 0.6                      # beats by which two rows that are the same may differ
 NEAR = 2.0                      # beats up to which one is neither the same nor another
 PASSAGES = 6                    # of each held-out work
+SHARP = "sharp"                 # is learned, but not exported
+SETTLING = 10                   # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def examine(network: MotifNetwork, works: list[list[Take]], recipe: Recipe) -> d
 
 
 def main() -> None:
-    parser = training.arguments(__doc__, 40, Recipe.learning_rate)
+    parser = training.arguments(__doc__, 40, Recipe.learning_rate, "a checkpoint, or motifs.onnx as it ships")
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.cover_features and lab.imagine wrote")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     options = parser.parse_args()
@@ -167,11 +170,15 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     queue, maker = training.maker(make_batches, options.tonal, recipe)
     network = MotifNetwork()
-    if options.start:
+    if options.start and options.start.suffix == ".onnx":
+        restored(network, options.start, later=SHARP)
+        settled(network, (torch.from_numpy(queue.get()[0].frames) for _ in range(SETTLING)))
+    elif options.start:
         network.load_state_dict(torch.load(options.start))
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")["song"]
+    print(f"held out, before: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
     total, step, log = options.minutes * 60, 0, []
     for passed, (first, second) in training.within(total, queue):
         loss, among_all, among_own = contrast(network, first, second, recipe.own)

@@ -9,9 +9,10 @@ import tonal
 torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
 from lab import train_motifs  # noqa: E402
-from lab.motif_network import MotifNetwork  # noqa: E402
+from lab.motif_network import MotifNetwork, Round  # noqa: E402
 from lab.takes import Take  # noqa: E402
 from lab.train_motifs import FRAMES, ROWS, Recipe, Stretches  # noqa: E402
+from songprint.encoders import WEIGHTS  # noqa: E402
 from songprint.tonal_rows import MOTIFS  # noqa: E402
 
 SLOWER = 0.8
@@ -42,6 +43,17 @@ def test_a_higher_key_turns_the_rows_and_changes_nothing_else(random):
     assert rows.shape == (2, 25, MOTIFS, 12)
     assert torch.allclose(rows.roll(3, 3), raised, atol=1e-5)
     assert rows.flatten(2).norm(dim=2).numpy() == pytest.approx(1, abs=0.05)
+
+
+def test_a_convolution_learned_as_products_is_the_plain_one_that_is_exported():
+    torch.manual_seed(1)
+    around, planes = Round(6, 8), torch.rand(3, 6, 12, 14)
+    weight = around.deep.weight
+    plain = around.deep(torch.cat([planes, planes[:, :, :11]], 2))
+    as_products = around._by_products(planes)
+    assert torch.allclose(as_products, plain, atol=1e-5)
+    slopes = [torch.autograd.grad(given.square().sum(), weight)[0] for given in (plain, as_products)]
+    assert torch.allclose(*slopes, rtol=1e-4, atol=1e-3)
 
 
 def test_a_row_corresponds_to_the_one_of_the_same_beat():
@@ -86,10 +98,11 @@ def test_a_step_brings_rows_nearer_to_the_same_ones(random, tmp_path):
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_training_writes_weights_and_tells_how_it_went(tmp_path, monkeypatch):
+@pytest.mark.parametrize("start", [[], ["--start", str(WEIGHTS / "motifs.onnx")]])
+def test_training_writes_weights_and_tells_how_it_went(start, tmp_path, monkeypatch):
     monkeypatch.setattr(train_motifs, "load_works", lambda folder, split: {"song": [takes(seed) for seed in range(4)]})
     monkeypatch.setattr("sys.argv", ["train_motifs", "--tonal", str(tmp_path), "--minutes", "0.03", "--out",
-                                     str(tmp_path / "motifs.pt")])
+                                     str(tmp_path / "motifs.pt"), *start])
     train_motifs.main()
     assert json.loads((tmp_path / "motifs.json").read_text())["steps"] >= 1
     MotifNetwork().load_state_dict(torch.load(tmp_path / "motifs.pt"))
