@@ -8,7 +8,7 @@ would have before the export.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import onnx
@@ -21,6 +21,17 @@ from lab.network import FingerprintNetwork
 PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}       # whether the weights lie transposed
 FAINT = 0.02
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def begin(network: nn.Module, start: Path | None, batches: Iterable[Tensor], take_over: Callable[[dict], object],
+          prefix: str = "", later: str | None = None) -> None:
+    """Let a network go on from what ships, a graph, settled on some `batches`; or from a checkpoint, which it is to
+    `take_over`. Without a `start` it begins as it is. For `prefix`, `later` and what is raised see `restored`."""
+    if start and start.suffix == ".onnx":
+        restored(network, start, prefix, later)
+        settled(network, batches)
+    elif start:
+        take_over(torch.load(start))
 
 
 def restored(network: nn.Module, graph: Path, prefix: str = "", later: str | None = None) -> None:

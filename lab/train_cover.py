@@ -31,7 +31,7 @@ from torch import Tensor
 
 from lab import training
 from lab.cover_network import CoverNetwork, CoverShape
-from lab.restore import restored, settled
+from lab.restore import begin
 from lab.takes import Take, any_tempo, split_of_take
 from songprint.encoders.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
@@ -221,11 +221,8 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     queue, maker = training.maker(make_batches, options.tonal, recipe)
     network = CoverNetwork(shape)
-    if options.start and options.start.suffix == ".onnx":
-        restored(network, options.start)
-        settled(network, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)))
-    elif options.start:
-        begin_with(network, torch.load(options.start)["weights"])
+    begin(network, options.start, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
+          lambda checkpoint: begin_with(network, checkpoint["weights"]))
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")["song"]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lab import training
 from lab.motif_network import MotifNetwork
-from lab.restore import restored, settled
+from lab.restore import begin
 from lab.takes import Take, any_tempo
 from lab.train_cover import Recipe as Mixture
 from lab.train_cover import damage, drawn, load_works
@@ -170,11 +170,8 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     queue, maker = training.maker(make_batches, options.tonal, recipe)
     network = MotifNetwork()
-    if options.start and options.start.suffix == ".onnx":
-        restored(network, options.start, later=SHARP)
-        settled(network, (torch.from_numpy(queue.get()[0].frames) for _ in range(SETTLING)))
-    elif options.start:
-        network.load_state_dict(torch.load(options.start))
+    begin(network, options.start, (torch.from_numpy(queue.get()[0].frames) for _ in range(SETTLING)),
+          network.load_state_dict, later=SHARP)
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")["song"]

@@ -29,7 +29,7 @@ from torch import Tensor
 from lab import perform, training
 from lab.corpus import Track, load_pcm, load_tracks
 from lab.render_covers import is_sung, rendition_of, split_of
-from lab.restore import restored, settled
+from lab.restore import begin
 from lab.teacher import HOP_SAMPLES, SAMPLE_RATE
 from lab.tonal_network import TonalNetwork
 from songprint.encoders import tonal
@@ -240,11 +240,8 @@ def main() -> None:
           f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     queue, maker = training.maker(make_batches, rendered, real, recipe)
     network = TonalNetwork(recipe.width).to(memory_format=torch.channels_last)
-    if options.start and options.start.suffix == ".onnx":
-        restored(network, options.start, "network.", LATER)
-        settled(network, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)))
-    elif options.start:
-        training.take_over(network, torch.load(options.start), LATER)
+    begin(network, options.start, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
+          lambda weights: training.take_over(network, weights, LATER), "network.", LATER)
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exams = {name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lab import training
-from lab.restore import restored, settled
+from lab.restore import begin
 from lab.verifier_network import Verifier
 from lab.verifier_pairs import Answer, answers
 from songprint.tonal_bands import PLANES
@@ -123,11 +123,7 @@ def main() -> None:
         return damaged(varied(those[chosen], recipe, rng), recipe, rng), torch.from_numpy(right[chosen])
 
     network = Verifier()
-    if options.start and options.start.suffix == ".onnx":
-        restored(network, options.start)
-        settled(network, (batch()[0] for _ in range(SETTLING)))
-    elif options.start:
-        network.load_state_dict(torch.load(options.start))
+    begin(network, options.start, (batch()[0] for _ in range(SETTLING)), network.load_state_dict)
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     began, step, log, total = time.monotonic(), 0, [], options.minutes * 60

@@ -10,7 +10,7 @@ pytest.importorskip("onnx", reason="exporting needs onnx: make lab")
 from lab.cover_network import CoverNetwork, CoverShape  # noqa: E402
 from lab.export_cover import to_onnx  # noqa: E402
 from lab.network import FingerprintNetwork, Shape  # noqa: E402
-from lab.restore import restored, restored_integers, settled  # noqa: E402
+from lab.restore import begin, restored, restored_integers, settled  # noqa: E402
 from lab.tonal_network import Exported, TonalNetwork  # noqa: E402
 from songprint.encoders import WEIGHTS, load_encoder, logmel, tonal  # noqa: E402
 
@@ -46,6 +46,21 @@ def test_a_cover_network_comes_back_from_its_graph(windows, tmp_path):
     restored(again, graph)
     with torch.no_grad():
         assert torch.allclose(network(windows), again.eval()(windows), atol=1e-4)
+
+
+def test_a_network_begins_with_what_ships_or_with_a_checkpoint_or_as_it_is(windows, tmp_path):
+    network = trained(CoverNetwork(SHAPE))
+    graph = exported(network, windows, tmp_path / "cover.onnx")
+    torch.save(network.state_dict(), tmp_path / "cover.pt")
+    for start in (graph, tmp_path / "cover.pt"):
+        again = CoverNetwork(SHAPE)
+        begin(again, start, iter([windows]), again.load_state_dict)
+        with torch.no_grad():
+            assert torch.allclose(network(windows), again.eval()(windows), atol=1e-3)
+    fresh = CoverNetwork(SHAPE)
+    before = [value.clone() for value in fresh.state_dict().values()]
+    begin(fresh, None, iter([windows]), lambda weights: pytest.fail("there is nothing to begin with"))
+    assert all(map(torch.equal, before, fresh.state_dict().values()))
 
 
 def test_axes_that_were_left_out_come_back_as_next_to_nothing(windows, tmp_path):
