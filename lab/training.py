@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-SIXTEEN_BITS = torch.cpu._is_avx512_bf16_supported()        # whether the processor multiplies them
+SIXTEEN_BITS = torch.cpu._is_amx_tile_supported()           # whether the processor multiplies matrices of them
 
 
 def precision() -> torch.autocast:
-    """Sixteen bits where the processor has them (AVX-512 BF16, AMX); elsewhere they are ten times as slow."""
+    """Sixteen bits where the processor has AMX; with AVX-512 alone they are slower, elsewhere ten times as slow."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=SIXTEEN_BITS)
 
 
