@@ -61,7 +61,7 @@ class Piece:
     notes: np.ndarray | None            # (frames, 82) uint8
     bass: np.ndarray | None
     melody: np.ndarray | None
-    harmony: np.ndarray | None          # (frames, 12) uint8
+    harmony: np.ndarray | None          # (frames, 12) uint8; all zeros where a tune is alone
 
 
 def stored(samples: np.ndarray) -> np.ndarray:
@@ -72,9 +72,8 @@ def stored(samples: np.ndarray) -> np.ndarray:
 
 def rendered_piece(path: Path) -> Piece:
     with np.load(path) as file:
-        harmony = file["harmony"]
         return Piece(stored(file["samples"]), *(file[name][:, :LABELS] for name in ("notes", "bass", "melody")),
-                     harmony if harmony.any() else None)
+                     file["harmony"])
 
 
 def harmony_from(taught: np.ndarray, start: float, frames: int) -> np.ndarray:
@@ -199,6 +198,12 @@ def make_batches(rendered: list[Piece], real: list[Piece], recipe: Recipe, queue
         queue.put(batch(rendered, real, recipe, rng))
 
 
+def keep_all_but(network: TonalNetwork, part: str) -> None:
+    """Let one part of the network alone learn; of all else the normalisations do not move either."""
+    network.requires_grad_(False).eval()
+    getattr(network, part).requires_grad_(True).train()
+
+
 def losses(pitches: Tensor, classes: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
     """Binary cross entropy of each output where its label is known, in nats a pitch."""
     found = {}
@@ -229,6 +234,7 @@ def main() -> None:
     parser.add_argument("--crema", type=Path, required=True, help="what lab.teacher wrote")
     parser.add_argument("--along", type=Path, help="what lab.sing_along wrote")
     parser.add_argument("--renditions", type=int, default=2, help="of each work, to learn from")
+    parser.add_argument("--only", choices=("chord",), help="all else of the network stays as it is")
     options = parser.parse_args()
     recipe = Recipe(learning_rate=options.rate)
     torch.set_num_threads(options.threads)
@@ -243,7 +249,10 @@ def main() -> None:
     begin(network, options.start, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
           lambda weights: training.take_over(network, weights, LATER), "network.", LATER)
     averaged = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    if options.only:
+        keep_all_but(network, options.only)
+    learned = [weight for weight in network.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(learned, recipe.learning_rate, weight_decay=recipe.weight_decay)
     exams = {name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]
              for name, pieces in held.items()}
 

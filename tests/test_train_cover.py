@@ -1,5 +1,6 @@
 """Training of the cover kind: what corresponds, what the loss wants, that the key does not matter."""
 
+import copy
 import json
 
 import numpy as np
@@ -120,6 +121,27 @@ def test_looking_around_changes_nothing_at_first():
     with pytest.raises(ValueError, match="of another shape: stem"):
         training.take_over(again, {name: values for name, values in before.items() if "stem.0" not in name},
                            train_tonal.LATER)
+
+
+def test_one_part_of_the_tonal_network_learns_alone():
+    torch.manual_seed(2)
+    network, planes = TonalNetwork(width=8), torch.randn(2, 2, tonal.BINS, 40)
+    before = copy.deepcopy(network.state_dict())
+    train_tonal.keep_all_but(network, "chord")
+    optimiser = torch.optim.SGD([weight for weight in network.parameters() if weight.requires_grad])
+    training.learn(optimiser, network, network(planes)[1].square().sum(), 0.1, 1.0)
+    moved = {name.split(".")[0] for name, values in network.state_dict().items()
+             if not torch.equal(values, before[name])}
+    assert moved == {"chord"}
+
+
+def test_a_tune_alone_is_known_to_have_no_harmony(tmp_path):
+    silent = np.zeros((10, 84), np.uint8)
+    np.savez(tmp_path / "00001-00.npz", samples=np.zeros(16000, np.int16), harmony=silent[:, :12],
+             **dict.fromkeys(("notes", "bass", "melody"), silent))
+    piece = train_tonal.rendered_piece(tmp_path / "00001-00.npz")
+    labels = train_tonal.excerpt(piece, 10, None, np.random.default_rng(1))[1]
+    assert (labels["harmony"] == 0).all(), "-1 were unknown"
 
 
 def test_labels_move_with_the_spectrogram(random):
