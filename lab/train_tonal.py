@@ -251,8 +251,7 @@ def main() -> None:
     averaged = copy.deepcopy(network)
     if options.only:
         keep_all_but(network, options.only)
-    learned = [weight for weight in network.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(learned, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exams = {name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]
              for name, pieces in held.items()}
 

@@ -128,7 +128,7 @@ def test_one_part_of_the_tonal_network_learns_alone():
     network, planes = TonalNetwork(width=8), torch.randn(2, 2, tonal.BINS, 40)
     before = copy.deepcopy(network.state_dict())
     train_tonal.keep_all_but(network, "chord")
-    optimiser = torch.optim.SGD([weight for weight in network.parameters() if weight.requires_grad])
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.1)
     training.learn(optimiser, network, network(planes)[1].square().sum(), 0.1, 1.0)
     moved = {name.split(".")[0] for name, values in network.state_dict().items()
              if not torch.equal(values, before[name])}
