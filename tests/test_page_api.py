@@ -25,6 +25,12 @@ def test_a_browser_gets_the_page_and_a_program_for_tencent_its_answer(world):
     assert program.json()["Response"]["Error"]["Code"]
 
 
+def test_docs_redirects_to_the_api_explorer(world):
+    answer = world.client.get("/docs", follow_redirects=False)
+    assert answer.status_code == 307 and answer.headers["location"] == "./#/explorer/rest"
+    assert world.client.get("/docs").text.startswith("<!doctype html>")
+
+
 def test_every_file_of_the_page_is_served_and_none_that_it_names_is_missing(world):
     names = [path.relative_to(page.FOLDER).as_posix() for path in page.FOLDER.rglob("*") if path.is_file()]
     assert "app.js" in names and "audio/worklet.js" in names

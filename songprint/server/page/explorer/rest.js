@@ -44,7 +44,6 @@ export async function showRest(place, { signal }) {
     about,
     fields,
     h("button", { type: "submit", class: "button main" }, "Send"),
-    h("p", { class: "small" }, h("a", { href: "docs" }, "All of the REST API, described")),
   );
   form.addEventListener("input", unhurried(preview, 120));
   form.addEventListener("submit", (event) => {
