@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-databases test-heavy lab clean
+.PHONY: help demo test test-databases test-heavy docs lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -26,6 +26,10 @@ test-heavy: $(VENV)/ready-to-test  ## the tests that take minutes, with servers 
 	$(BIN)/pip install --quiet --no-deps milvus==2.3.5 || echo "no Milvus server for this machine: its tests are skipped"
 	.ci/with-databases $(BIN)/python -m pytest -m heavy
 
+docs: $(VENV)/ready-for-docs  ## the documentation as a site, in build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "Open build/docs/index.html"
+
 lab: $(VENV)/ready-to-test  ## what training and measuring need besides (PyTorch)
 	$(BIN)/pip install --quiet -r lab/requirements.txt
 	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1 crema==0.2.0  # they name more than they use
@@ -41,6 +45,11 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/pip
 $(VENV)/ready-to-test: pyproject.toml | $(VENV)/bin/pip
 	@echo "Installing Songprint and its test tools into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@ $(VENV)/installed $(VENV)/ready-for-docs
+
+$(VENV)/ready-for-docs: pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing Songprint and its documentation tools into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
 	@touch $@ $(VENV)/installed
 
 $(VENV)/bin/pip:
