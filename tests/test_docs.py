@@ -1,6 +1,7 @@
 """What the documents show is true: commands, options, targets, files and Python."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -9,13 +10,18 @@ import pytest
 import test_export
 import toy
 
+import songprint
 from songprint import export
 from songprint.cli import main
+from songprint.config import ServerSettings, Settings, StorageSettings
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+         *sorted((ROOT / "docs").glob("*.md"))]
+# Pages whose Python needs a running server or a callback: `test_docs_rest`, `test_deliveries` and `test_tencent_sdk`.
+SERVED = ("rest.md", "jobs.md", "service.md", "tencent.md")
 
 
 def leaves(group: click.Group, before: str = "") -> dict[str, click.Command]:
@@ -86,22 +92,33 @@ def test_links_lead_somewhere():
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
+def test_every_setting_is_documented():
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    for kind in (Settings, ServerSettings, StorageSettings):
+        for field in fields(kind):
+            assert f"`{field.name}`" in text or f"{field.name} = " in text or field.name == "server"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_in_the_documents_compiles(page):
     for number, block in enumerate(python_blocks(page)):
         compile(block, f"{page.name} block {number}", "exec")
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/library.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SERVED and python_blocks(page)],
+                         ids=lambda page: page.name)
 def test_python_in_the_documents_runs(page, tmp_path, monkeypatch, capsys):
-    """One block after the other, in a folder with music and a clip, with the toy encoder."""
+    """One block after the other, in a folder with music, a library and a clip, with the toy encoder."""
     commandline.use_toy_encoder(monkeypatch)
     monkeypatch.chdir(tmp_path)
     toy.write_songs(tmp_path / "music", 3)
     toy.write(tmp_path / "clip.wav", toy.song(1)[8000:32000])
-    for block in python_blocks(page):
+    with songprint.open("my-library", create=True) as library:
+        library.add(["music/"])
+    blocks = python_blocks(page)
+    for block in blocks:
         exec(compile(block, page.name, "exec"), {})
-    assert "Song 01" in capsys.readouterr().out
+    assert "Song 01" in capsys.readouterr().out or not any("identify" in block for block in blocks)
 
 
 def test_json_keys_are_documented():
