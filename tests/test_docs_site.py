@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -40,6 +41,17 @@ def test_the_site_loads_nothing_from_other_hosts(site):
     for sheet in site.rglob("*.css"):
         found = re.findall(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)", sheet.read_text(encoding="utf-8"))
         assert not [address for either in found if is_external(address := "".join(either))], sheet.name
+
+
+def test_diagrams_are_drawn_from_their_sources():
+    spec = importlib.util.spec_from_file_location("diagrams", ROOT / "docs/diagrams.py")
+    sys.modules["diagrams"] = diagrams = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(diagrams)
+    sources = sorted((ROOT / "docs/diagrams").glob("*.txt"))
+    assert len(sources) >= 3
+    for source in sources:
+        drawn = (ROOT / "docs/figures" / source.name).with_suffix(".svg").read_text(encoding="utf-8")
+        assert diagrams.svg(source.read_text(encoding="utf-8")) == drawn, "run: python docs/diagrams.py"
 
 
 def test_the_reference_describes_fields_arguments_and_errors(site):
