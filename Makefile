@@ -1,6 +1,6 @@
-# The commands of this project; `make help` lists them. They set up .venv by themselves.
+# Commands for development; `make help` lists them. They create .venv when needed.
 
-# Python 3.11 or newer: the first that is found, or `make test PYTHON=/path/to/python3.12`.
+# The first Python 3.11 or newer on the path; override with `make test PYTHON=/path/to/python3.12`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; \
 	done 2>/dev/null)
@@ -12,29 +12,29 @@ BIN := $(VENV)/bin
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-demo: $(VENV)/installed  ## name a damaged clip from a small library (your own: MUSIC=folder CLIP=file)
+demo: $(VENV)/installed  ## identify a damaged clip (with your own music: MUSIC=folder CLIP=file)
 	@$(BIN)/python -m lab.demo $(if $(MUSIC),--music "$(MUSIC)") $(if $(CLIP),--clip "$(CLIP)")
 
-test: $(VENV)/ready-to-test  ## style and tests
+test: $(VENV)/ready-to-test  ## run the checks and the tests
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "not heavy" -n auto --dist loadfile --no-loadscope-reorder
 
-test-databases: $(VENV)/ready-to-test  ## all tests, with a MariaDB and a PostgreSQL server (Debian: installs them)
+test-databases: $(VENV)/ready-to-test  ## the same with MariaDB and PostgreSQL servers (installed on Debian)
 	.ci/with-databases $(MAKE) test
 
-test-heavy: $(VENV)/ready-to-test  ## the tests that take minutes, with servers of databases and of Milvus
-	$(BIN)/pip install --quiet --no-deps milvus==2.3.5 || echo "no Milvus server for this machine: its tests are skipped"
+test-heavy: $(VENV)/ready-to-test  ## run the tests that take minutes, with database servers and Milvus
+	$(BIN)/pip install --quiet --no-deps milvus==2.3.5 || echo "no Milvus server for this platform: its tests are skipped"
 	.ci/with-databases $(BIN)/python -m pytest -m heavy
 
-docs: $(VENV)/ready-for-docs  ## the documentation as a site, in build/docs
+docs: $(VENV)/ready-for-docs  ## build the documentation in build/docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "Open build/docs/index.html"
 
-lab: $(VENV)/ready-to-test  ## what training and measuring need besides (PyTorch)
+lab: $(VENV)/ready-to-test  ## install the requirements of training and evaluation (PyTorch)
 	$(BIN)/pip install --quiet -r lab/requirements.txt
-	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1 crema==0.2.0  # they name more than they use
+	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1 crema==0.2.0  # without unused dependencies
 
-clean:  ## remove what was built: .venv, build, caches
+clean:  ## remove .venv, build and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/pip
@@ -60,5 +60,5 @@ $(VENV)/bin/pip:
 		echo "Songprint needs Python 3.11 or newer; $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
 		echo "Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $@ || { rm -rf $(VENV); \
-		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: sudo apt install python3-venv" >&2; \
+		echo "$(PYTHON) cannot create a virtual environment. On Debian and Ubuntu: sudo apt install python3-venv" >&2; \
 		exit 1; }
