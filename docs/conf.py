@@ -43,8 +43,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
-python_use_unqualified_type_names = True
 
 SECTION = re.compile(r"(Args|Attributes|Example|Examples|Note|Raises|Returns|Yields):$")
 CODE = re.compile(r"(`[^`]+`)")
@@ -57,8 +55,10 @@ def setup(app: Sphinx) -> None:
 
 def _process(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     lines[:] = _restructured(lines)
+    if what == "property" and lines:
+        lines[0] = lines[0].replace(": ", " – ")      # napoleon takes what stands before a colon for a type
     if inspect.isclass(thing) and (comments := _field_comments(thing)):
-        lines += ["", "Attributes:", *(f"    {field}: {_escaped(text)}" for field, text in comments.items()), ""]
+        lines += ["", *(f"- **{field}** – {_escaped(text)}" for field, text in comments.items()), ""]
 
 
 def _restructured(lines: list[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """What the documents show is true: commands, options, targets, files and Python."""
 
+import importlib.util
+import pkgutil
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -97,6 +99,17 @@ def test_every_setting_is_documented():
     for kind in (Settings, ServerSettings, StorageSettings):
         for field in fields(kind):
             assert f"`{field.name}`" in text or f"{field.name} = " in text or field.name == "server"
+
+
+def test_paths_and_names_in_the_documents_exist():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for path in re.findall(r"`((?:songprint|lab|tests|docs|\.ci)/[^\s`]*)`", text):
+            assert any(ROOT.glob(path.rstrip("/"))), f"{page.name}: {path}"
+        for module in re.findall(r"python -m (lab[\w.]*)", text):
+            assert importlib.util.find_spec(module), f"{page.name}: {module}"
+        for name in re.findall(r"`(songprint(?:\.\w+)+)`", text):
+            assert pkgutil.resolve_name(name), f"{page.name}: {name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
