@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from songprint.library import Library
     from songprint.types import Embeddings, Kind, Match, Recording, Report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["AudioError", "Kind", "Library", "LibraryError", "Match", "Recording", "Report", "SongprintError",
            "__version__", "encoder", "open"]
