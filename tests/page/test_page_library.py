@@ -26,12 +26,12 @@ def added(site):
 def test_many_files_are_added_each_with_its_fate(site, visit):
     page = visit("library")
     page.locator("#add-music").set_input_files([site.files.new, site.files.music[0], site.files.text])
-    page.locator(".upload-panel").get_by_role("button", name="Done").wait_for()
+    page.locator(".upload-panel").get_by_role("button", name="Close").wait_for()
     fates = {item.locator(".clip").inner_text(): item.inner_text() for item in page.locator(".uploads li").all()}
     assert "Added" in fates["new.flac"]
-    assert "In the library already" in fates["0.flac"]
+    assert "Already in the library" in fates["0.flac"]
     assert "Not added" in fates["letter.txt"] and "text" in fates["letter.txt"]
-    assert "1 added, 1 known, 1 failed" in page.locator(".upload-panel").inner_text()
+    assert "1 added, 1 already in the library, 1 failed" in page.locator(".upload-panel").inner_text()
     assert page.locator(".recordings tbody tr").count() == len(KNOWN) + 1
     assert f"{len(KNOWN) + 1} recordings" in page.locator(".head").inner_text()
     new = next(each for each in site.library.recordings() if each.title not in {tune.title for tune in KNOWN})
@@ -44,7 +44,7 @@ def test_many_files_are_added_each_with_its_fate(site, visit):
 
 def test_the_library_is_searched_and_sorted(visit):
     page = visit("library")
-    page.get_by_label("Order").select_option("title")
+    page.get_by_label("Sort by").select_option("title")
     page.wait_for_timeout(500)
     titles = page.locator(".recordings .title").all_inner_texts()
     assert sorted(titles, key=str.casefold) == titles and len(titles) == len(KNOWN)
@@ -52,7 +52,7 @@ def test_the_library_is_searched_and_sorted(visit):
     page.get_by_text("1 recording found").wait_for()
     assert page.locator(".recordings .title").all_inner_texts() == [KNOWN[2].title]
     page.get_by_role("searchbox").fill("nothing is called so")
-    page.get_by_text("Nothing has all these words").wait_for()
+    page.get_by_text("No recording contains all these words").wait_for()
 
 
 def test_what_is_edited_is_kept_and_shown_as_text(site, visit, added):
@@ -74,7 +74,7 @@ def test_recordings_are_linked_to_one_work(site, visit, added):
     other = site.library.recordings(KNOWN[0].title)[0]
     page = visit("library")
     for title in (added.title, other.title):
-        page.get_by_role("checkbox", name=f"Choose {title}").check()
+        page.get_by_role("checkbox", name=f"Select {title}").check()
     page.get_by_role("button", name="Link to one work").click()
     page.get_by_role("textbox", name="Work").fill("T0123456789")
     page.get_by_role("button", name="Link", exact=True).click()
@@ -85,7 +85,7 @@ def test_recordings_are_linked_to_one_work(site, visit, added):
 
 def test_versions_that_nobody_has_linked_are_listed_for_review(site, visit):
     page = visit("library/review")
-    page.get_by_text("No two are the same").wait_for()
+    page.get_by_text("No duplicates").wait_for()
     page.get_by_role("button", name="Compare all recordings").click()
-    page.get_by_text("No versions that are not linked").wait_for()
-    assert f"{len(KNOWN)} of {len(KNOWN)} recordings compared" in page.locator(".review-versions").inner_text()
+    page.get_by_text("No unlinked versions").wait_for()
+    assert f"Compared {len(KNOWN)} of {len(KNOWN)} recordings" in page.locator(".review-versions").inner_text()

@@ -25,15 +25,15 @@ def test_what_the_microphone_hears_is_named_and_unknown_music_is_clearly_no_matc
     assert SHORT.artist in match.inner_text()
     assert "Same recording" in match.inner_text()
     # The first try is after three seconds of sound, and the last one after twelve.
-    start, end = re.search(r"from 0:(\d\d) to 0:(\d\d)", match.inner_text()).groups()
+    start, end = re.search(r"Matches 0:(\d\d) to 0:(\d\d)", match.inner_text()).groups()
     assert int(start) >= HEARD - 1 and 2 <= int(end) - int(start) <= 13
     # It is remembered in this browser.
     page.reload()
-    assert SHORT.title in page.locator(".heard").inner_text()
+    assert SHORT.title in page.locator(".history").inner_text()
     # The other device knows no name.
     match = other.locator("article.match.none")
     match.wait_for()
-    assert match.get_by_role("heading").inner_text() == "No match"
+    assert match.get_by_role("heading").inner_text() == "Not in the library"
     # Its first try was after three seconds of sound, the last after twelve, and each had heard more.
     heard = [answer.json()["duration"] for answer in answers]
     assert 3 <= heard[0] < 5 and 12 <= heard[-1] < 16 and len(heard) >= 3
@@ -67,7 +67,7 @@ def test_a_refused_microphone_is_explained(site, visit):
 
 
 def test_a_short_file_is_named_at_once(site, visit):
-    page = visit("file")
+    page = visit("identify")
     page.locator("#choose").set_input_files(site.files.heard)
     match = page.locator("article.match")
     match.wait_for()
@@ -75,7 +75,7 @@ def test_a_short_file_is_named_at_once(site, visit):
 
 
 def test_what_is_no_audio_is_refused_in_words(site, visit):
-    page = visit("file")
+    page = visit("identify")
     page.locator("#choose").set_input_files(site.files.text)
     alert = page.get_by_role("alert")
     alert.wait_for()

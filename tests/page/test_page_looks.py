@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from world import until
 
-VIEWS = ("listen", "file", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys", "keys/audit",
+VIEWS = ("listen", "identify", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys", "keys/audit",
          "explorer/tencent", "explorer/rest")
 AXE = "axe-core@4.10.3"             # MPL-2.0: for tests only, never shipped
 MOST_BYTES = 150_000                # of the first view, compressed
@@ -91,7 +91,7 @@ def test_colours_follow_the_system_until_they_are_chosen(visit):
 
     page = visit("listen", theme="dark")
     assert dark(page)
-    page.get_by_role("button", name="Colours").click()
+    page.get_by_role("button", name="Colour scheme").click()
     assert not dark(page)
     page.reload()
     assert not dark(page)
@@ -101,7 +101,7 @@ def test_the_keyboard_reaches_the_content(visit):
     page = visit("library")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
-    page.get_by_role("link", name="To the content").focus()
+    page.get_by_role("link", name="Skip to content").focus()
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
 

@@ -15,7 +15,7 @@ def with_a_key(site, visit):
     page = visit("keys")
     page.get_by_role("button", name="New key").click()
     page.get_by_label("Name").fill("Head of music")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("button", name="Create key").click()
     token = page.locator("dialog pre").first.inner_text()
     page.get_by_role("button", name="I have copied them").click()
     page.locator(".who").wait_for()
@@ -40,7 +40,7 @@ def test_once_there_is_a_key_people_sign_in_with_it(site, visit):
         assert not page.locator("#nav").is_visible()
         page.get_by_label("Token of your key").fill("sp_wrong")
         page.get_by_role("button", name="Sign in").click()
-        assert "not known" in page.get_by_role("alert").inner_text()
+        assert "not valid" in page.get_by_role("alert").inner_text()
         page.get_by_label("Token of your key").fill(token)
         page.get_by_role("button", name="Sign in").click()
         page.locator(".who").wait_for()
@@ -48,7 +48,7 @@ def test_once_there_is_a_key_people_sign_in_with_it(site, visit):
         page.get_by_role("link", name="Keys").click()
         page.get_by_role("button", name="New key").click()
         page.get_by_label("Name").fill("Player in the lobby")
-        page.get_by_role("button", name="Make the key").click()
+        page.get_by_role("button", name="Create key").click()
         page.get_by_role("button", name="I have copied them").click()
         page.get_by_role("button", name="Revoke Player in the lobby").click()
         page.get_by_role("button", name="Revoke", exact=True).click()
@@ -86,15 +86,15 @@ def test_the_audit_log_says_who_changed_what(site, visit):
         page.get_by_role("heading", name="Today").wait_for()
         said = page.locator(".entry > span")
         assert said.all_inner_texts()[:13] == [f"Head of music {did}" for did in (
-            "a.new.one of tomorrow", "named unknown music in a job: recording 5", "rejected what is heard in a job",
+            "a.new.one of tomorrow", "corrected unknown music in a job: recording 5", "rejected a match in a job",
             "cancelled a job", "unlinked Hymn from its work",
             "linked 2 recordings to the work W 7", "removed recording 5", "changed title and year of Hymn: to joy",
-            "added <i>Hymn</i>, heard in a job", "revoked the keys Guest and Head of music",
-            "made the key Guest, with the right to identify", "signed in")] + [
-            "Somebody at the server made the key Head of music, with the right to do everything"]
+            "added <i>Hymn</i> from a job", "revoked the keys Guest and Head of music",
+            "created the key Guest with the scope identify", "signed in")] + [
+            "A local user created the key Head of music with the scope admin"]
         assert page.get_by_role("link", name="a job").first.get_attribute("href") == f"#/jobs/{job}"
         assert said.count() == 50
-        page.get_by_role("button", name="Earlier").click()
+        page.get_by_role("button", name="Show earlier changes").click()
         page.get_by_text("deleted 1 job that ended more than 30 days ago").wait_for()
 
 
@@ -104,7 +104,7 @@ def test_usage_is_shown_by_day_and_key(visit, site):
     page.locator(".usage-chart svg rect").first.wait_for()
     minutes = int(page.locator(".usage-chart .big").inner_text().replace(",", ""))
     assert minutes >= 60
-    assert "This machine" in page.locator("table").inner_text()
+    assert "Local, without a key" in page.locator("table").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download CSV").click()
     assert download.value.path().read_text().startswith("day,key,jobs,seconds,minutes")
@@ -125,10 +125,10 @@ def test_keys_beyond_the_shades_of_the_chart_share_one(visit, site):
 def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
     job = site.jobs.submit({"type": "url", "url": "http://127.0.0.1:9/nothing-here.mp4"})
     page = visit(f"jobs/{job.id}")
-    page.get_by_role("button", name="Cancel").or_(page.get_by_role("button", name="Try again")).wait_for()
+    page.get_by_role("button", name="Cancel").or_(page.get_by_role("button", name="Run again")).wait_for()
     if page.get_by_role("button", name="Cancel").count():
         page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Try again").wait_for()
+    page.get_by_role("button", name="Run again").wait_for()
     page.get_by_role("link", name="Jobs", exact=True).click()
     page.get_by_role("button", name="Cancelled").or_(page.get_by_role("button", name="Failed")).first.wait_for()
     state = site.jobs.get(job.id).state
@@ -165,32 +165,32 @@ def test_a_late_answer_does_not_take_the_place_of_a_later_one(site, visit, job):
     page.route("**/v1/jobs?state=finished**", lambda route: held.append(route))
     page.get_by_role("button", name="Finished").click()
     page.get_by_role("button", name="Running").click()
-    page.get_by_text("No job is running").wait_for()
+    page.get_by_text("No running jobs").wait_for()
     with suppress(Error):           # the page has given it up
         held[0].continue_()
     page.wait_for_timeout(300)
-    assert page.get_by_text("No job is running").is_visible()
+    assert page.get_by_text("No running jobs").is_visible()
 
 
 def test_a_request_like_tencents_is_signed_sent_and_called_back(site, visit, tmp_path):
     with serving(site.files.broadcast.parent) as address, with_a_key(site, visit) as (page, _):
         page.get_by_role("link", name="API", exact=True).click()
-        page.get_by_role("button", name="Make a key for trying").click()
+        page.get_by_role("button", name="Create a key for testing").click()
         until(page, "document.querySelector('input[name=secretKey]').value.length > 20")
-        page.get_by_label("Address of the audio or video").fill(f"{address}/heard.wav")
+        page.get_by_label("URL of the audio or video").fill(f"{address}/heard.wav")
         page.get_by_label("SessionContext").evaluate("(field) => { field.value = 'from the page'; }")
-        assert "curl" in page.get_by_role("region", name="the request").inner_text()
+        assert "curl" in page.get_by_role("region", name="Code of the request").inner_text()
         page.get_by_role("button", name="Python SDK").click()
-        code = page.get_by_role("region", name="the request").inner_text()
+        code = page.get_by_role("region", name="Code of the request").inner_text()
         compile(code, "shown", "exec")
         assert "ProcessMediaRequest" in code and "mps_client" in code
         page.get_by_role("button", name="Sign and send").click()
-        assert "WorkflowTask" in page.get_by_role("region", name="the response").inner_text()
-        callback = page.get_by_role("region", name="the callback", exact=True)
+        assert "WorkflowTask" in page.get_by_role("region", name="Body of the response").inner_text()
+        callback = page.get_by_role("region", name="Body of the callback", exact=True)
         callback.wait_for()
         assert KNOWN[2].title in callback.inner_text() and '"Sign"' in callback.inner_text()
         assert "from the page" in callback.inner_text()
-        page.get_by_role("button", name="Ask for its details").click()
+        page.get_by_role("button", name="Describe this task").click()
         page.get_by_text('"Status": "FINISH"').first.wait_for()
         # The job's own page tells of the delivery, and sends it again.
         page.get_by_role("link", name="Jobs", exact=True).click()
@@ -207,18 +207,18 @@ def test_any_request_of_the_rest_api_can_be_tried(site, visit):
     page.get_by_role("combobox", name="Request").select_option("GET /v1/recordings")
     page.get_by_label("q (optional)").fill(KNOWN[1].title)
     page.get_by_role("button", name="Python").click()
-    code = page.get_by_role("region", name="the request").inner_text()
+    code = page.get_by_role("region", name="Code of the request").inner_text()
     compile(code, "shown", "exec")
     assert "/v1/recordings?q=" in code
     page.get_by_role("button", name="Send").click()
-    assert KNOWN[1].artist in page.get_by_role("region", name="the response").inner_text()
+    assert KNOWN[1].artist in page.get_by_role("region", name="Body of the response").inner_text()
 
 
 def test_signatures_are_those_of_the_specification(visit):
     page = visit("explorer/tencent")
     signed = page.evaluate("""async () => {
-      const { signed } = await import('/page/explorer/tc3.js');
-      return signed({ action: 'DescribeTaskDetail', body: '{"TaskId": "1-WorkflowTask-abc"}', host: '127.0.0.1:8080',
+      const { signedHeaders } = await import('/page/explorer/tc3.js');
+      return signedHeaders({ action: 'DescribeTaskDetail', body: '{"TaskId": "1-WorkflowTask-abc"}', host: '127.0.0.1:8080',
                       secretId: 'AKIDlocal', secretKey: 'localsecret', now: 1700000000 });
     }""")
     specified = "751e0af3feb563a95e2903c28ff30dbd9e2a5d9e255119eb5f9ab974e2013d05"

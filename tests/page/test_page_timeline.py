@@ -31,12 +31,12 @@ def drop(page, path) -> None:
     page.evaluate(DROP, [path.name, kind, base64.b64encode(path.read_bytes()).decode()])
 
 
-def lane(page, name: str):
-    return page.locator(".tl-lane").filter(has=page.locator(f".tl-name:text-is('{name}')")).locator(".segment")
+def group(page, name: str):
+    return page.locator(".tl-group").filter(has=page.locator(f".tl-name:text-is('{name}')")).locator(".segment")
 
 
 def test_a_dropped_film_shows_its_songs_in_the_right_lanes_soon_after_it_was_scanned(site, visit):
-    page = visit("file")
+    page = visit("identify")
     drop(page, site.files.broadcast)
     page.get_by_role("link", name="Open the timeline").wait_for()
     page.wait_for_selector(".segment")
@@ -45,11 +45,11 @@ def test_a_dropped_film_shows_its_songs_in_the_right_lanes_soon_after_it_was_sca
     ended = np.datetime64(job["finished_at"].removesuffix("+00:00"), "ms").astype(float) / 1000
     assert seen - ended < 2
     assert page.get_by_role("heading", level=1).inner_text() == FILE
-    assert [segment.inner_text() for segment in lane(page, "Recordings").all()] == [FIRST.title, THIRD.title]
-    assert [segment.inner_text() for segment in lane(page, "Covers").all()] == [COVERED.title]
+    assert [segment.inner_text() for segment in group(page, "Recordings").all()] == [FIRST.title, THIRD.title]
+    assert [segment.inner_text() for segment in group(page, "Covers").all()] == [COVERED.title]
     # Each lies where it is heard.
     stage = page.locator(".tl-stage").bounding_box()
-    box = lane(page, "Recordings").nth(1).bounding_box()
+    box = group(page, "Recordings").nth(1).bounding_box()
     length = job["result"]["duration"]
     assert (box["x"] - stage["x"]) / stage["width"] * length == pytest.approx(2 * PART, abs=1.5)
     assert box["width"] / stage["width"] * length == pytest.approx(PART, abs=1.5)
@@ -57,14 +57,14 @@ def test_a_dropped_film_shows_its_songs_in_the_right_lanes_soon_after_it_was_sca
 
 def test_both_sides_are_played_from_the_place_that_corresponds(site, visit, job):
     page = visit(f"jobs/{job}")
-    lane(page, "Recordings").first.click()
+    group(page, "Recordings").first.click()
     page.get_by_role("button", name="Play this file").click()
     until(page, "window.starts.length >= 1")
     page.wait_for_timeout(2500)
-    page.get_by_role("button", name="The recording").click()
+    page.get_by_role("button", name="Library recording").click()
     until(page, "window.starts.length >= 2")
     one, other = page.evaluate("window.starts.slice(0, 2)")
-    shown = page.locator(".listening .number").inner_text()
+    shown = page.locator(".player .number").inner_text()
     page.get_by_role("button", name="Pause").click()
     # What is sent to the loudspeaker is, on each side, the song itself, at the place where the other is.
     song = audio.load(str(site.files.music[0]), 1000)
@@ -89,10 +89,10 @@ def heard_at(start: dict, song: np.ndarray) -> float:
 
 def test_a_cover_shows_how_it_corresponds(visit, job):
     page = visit(f"jobs/{job}")
-    lane(page, "Covers").first.click()
+    group(page, "Covers").first.click()
     detail = page.locator(".detail")
     assert f"{HIGHER} semitones higher" in detail.inner_text()
-    page.wait_for_selector(".similarity[aria-label^='Along the path']")
+    page.wait_for_selector(".similarity[aria-label^='Alignment']")
     drawn = page.evaluate("""() => {
       const canvas = document.querySelector('.similarity');
       const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -145,28 +145,28 @@ def test_zoom_and_keyboard(visit, job):
     assert page.locator(".segment[aria-pressed='true']").bounding_box()["width"] == pytest.approx(1.8 * width, rel=0.05)
     assert " of " in page.locator(".tl-tools .number").inner_text()
     page.keyboard.press("0")
-    assert "in all" in page.locator(".tl-tools .number").inner_text()
+    assert "in total" in page.locator(".tl-tools .number").inner_text()
     page.keyboard.press("ArrowLeft")
     assert page.locator(".segment[aria-pressed='true']").inner_text() == THIRD.title
     page.keyboard.press("Space")
     until(page, "window.starts.length >= 1")
     page.keyboard.press("b")
     until(page, "window.starts.length >= 2")
-    assert page.locator(".side[aria-pressed='true']").inner_text().endswith("The recording")
+    assert page.locator(".source[aria-pressed='true']").inner_text().endswith("Library recording")
     page.keyboard.press("Space")
 
 
 def test_rejecting_and_correcting_survive_a_reload_and_reach_the_exports(site, visit, job):
     page = visit(f"jobs/{job}")
-    lane(page, "Recordings").first.click()
+    group(page, "Recordings").first.click()
     page.get_by_role("button", name="Reject").click()
     page.locator(".segment.rejected").wait_for()
-    lane(page, "Covers").first.click()
+    group(page, "Covers").first.click()
     page.get_by_role("button", name="Correct").click()
     page.get_by_role("searchbox", name="Search the library").fill(KNOWN[2].title)
-    until(page, "document.querySelectorAll('.choose li').length === 1")
-    page.locator(".choose input").check()
-    page.get_by_role("button", name="This one").click()
+    until(page, "document.querySelectorAll('.picker li').length === 1")
+    page.locator(".picker input").check()
+    page.get_by_role("button", name="Select").click()
     page.locator(".segment.corrected").wait_for()
     # How sure the program was says nothing of what somebody else said.
     page.locator(".detail .chip", has_text="Corrected").wait_for()
@@ -201,11 +201,11 @@ def test_every_format_can_be_downloaded(visit, job):
 
 def test_an_unknown_stretch_is_named_and_found_from_then_on(site, visit, job):
     page = visit(f"jobs/{job}")
-    lane(page, "Not in the library").first.click()
-    page.get_by_role("button", name="Name it").click()
+    group(page, "Not in the library").first.click()
+    page.get_by_role("button", name="Add to the library").click()
     page.get_by_label("Title").fill("A tune <b>of ours</b>")
     page.get_by_label("Artists").fill("The Unknown; Others")
-    page.get_by_role("button", name="Add to the library").click()
+    page.get_by_role("button", name="Add recording").click()
     page.locator(".segment.named").wait_for()
     assert page.locator(".segment.named").inner_text() == "A tune <b>of ours</b>"      # as text: nothing of it is HTML
     assert page.locator(".detail b:text-is('of ours')").count() == 0

@@ -1,130 +1,161 @@
-// The frame around the views: which one is shown, who is signed in, light or dark.
+// The frame around the views: navigation, session, colour scheme.
 
-import { fill, h, icon, refill } from "./dom.js";
-import { button, note, signButton, trying } from "./parts.js";
-import { may, session, signOut, whoAmI } from "./service.js";
+/** @import { IconName } from "./dom.js" */
+/** @import { ViewContext } from "./types.js" */
 
-// Name in the address -> module, what it is called, the rights it needs.
+import { isAbort, isAllowed, loadSession, messageOf, session, signOut } from "./api.js";
+import { button, iconButton, note } from "./components.js";
+import { fill, find, h, icon, refill } from "./dom.js";
+
+/** @typedef {{ label: string, scope: string, isPublic?: boolean }} View `isPublic`: shown without a session. */
+
+/** @type {Record<string, View>} The first part of an address to its view. */
 const VIEWS = {
   listen: { label: "Listen", scope: "identify" },
-  file: { label: "Identify", scope: "identify" },
+  identify: { label: "Identify", scope: "identify" },
   jobs: { label: "Jobs", scope: "identify" },
   library: { label: "Library", scope: "identify" },
   usage: { label: "Usage", scope: "identify" },
   keys: { label: "Keys", scope: "admin" },
-  explorer: { label: "API", scope: "identify" },
+  explorer: { label: "API", scope: "identify", isPublic: true },
 };
-const THEMES = { system: "light", light: "dark", dark: "system" };
-const THEME_SIGNS = { system: "system", light: "sun", dark: "moon" };
+/** @type {Record<string, { icon: IconName, next: string }>} */
+const THEMES = {
+  system: { icon: "system", next: "light" },
+  light: { icon: "sun", next: "dark" },
+  dark: { icon: "moon", next: "system" },
+};
 
-const main = document.getElementById("main");
-let leave = () => {};
-let turn = 0;
+const main = find(document, "#main");
+let leaving = new AbortController();
+let navigation = 0;
 
-/** #/jobs/abc?state=failed -> { name: "jobs", path: ["abc"], query } */
-function place() {
+/** #/jobs/abc?state=failed is the view "jobs" with the path ["abc"] and a query. */
+function currentAddress() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  const [name, ...rest] = path.split("/").map(decodeURIComponent);
-  return { name: VIEWS[name] ? name : "listen", path: rest.filter(Boolean), query: new URLSearchParams(query) };
+  const [name = "", ...rest] = path.split("/").map(decode);
+  return { name: name || "listen", path: rest.filter(Boolean), query: new URLSearchParams(query) };
 }
 
-/** Some views lead to others: jobs to a job and to the callbacks, keys to the audit log. */
-function moduleOf(shown, [inner]) {
-  if (shown === "jobs" && inner) return inner === "callbacks" ? inner : "job";
-  return shown === "keys" && inner === "audit" ? inner : shown;
+/** @param {string} text */
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
-async function show({ focus = true } = {}) {
-  const mine = ++turn;
-  const { name, path, query } = place();
-  const shown = session.signedIn ? name : "sign-in";
-  const module = await import(`./views/${moduleOf(shown, path)}.js`);
-  if (mine !== turn) return;
-  leave();
-  leave = () => {};
-  frame(name);
+/**
+ * The module of a view. Jobs, keys and the library have views of their own below them.
+ *
+ * @param {string} name
+ * @param {string[]} path
+ */
+function moduleName(name, [first, ...rest]) {
+  if (name === "jobs" && first && !rest.length) return first === "callbacks" ? "callbacks" : "job";
+  if (name === "keys" && first === "audit" && !rest.length) return "audit";
+  const tabs = { library: ["review"], explorer: ["rest", "tencent"] }[name] ?? [];
+  return Object.hasOwn(VIEWS, name) && (!first || (tabs.includes(first) && !rest.length)) ? name : "not-found";
+}
+
+async function showView({ focus = true } = {}) {
+  const current = ++navigation;
+  const { name, path, query } = currentAddress();
+  const isOpen = session.signedIn || VIEWS[name]?.isPublic;
+  /** @type {{ show: (main: HTMLElement, context: ViewContext) => unknown }} */
+  const module = await import(`./views/${isOpen ? moduleName(name, path) : "sign-in"}.js`);
+  if (current !== navigation) return;
+  leaving.abort();
+  leaving = new AbortController();
+  showFrame(name);
   main.replaceChildren();
   window.scrollTo(0, 0);
-  const stop = new AbortController();
-  leave = () => stop.abort();
   try {
-    await module.show(main, { path, query, signal: stop.signal, refresh: start });
+    await module.show(main, { path, query, signal: leaving.signal, refresh: start });
   } catch (error) {
-    if (error.name === "AbortError") return;
-    if (mine === turn)
-      fill(
-        main,
-        note(error.message, "bad"),
-        h(
-          "p",
-          {},
-          button("Try again", () => show(), { sign: "again" }),
-        ),
-      );
+    if (isAbort(error)) return;
+    if (current === navigation) showError(error, () => showView());
   }
-  const title = main.querySelector("h1")?.textContent ?? VIEWS[name].label;
-  if (mine === turn) document.title = `${title} · Songprint`;
-  if (focus && mine === turn) main.focus({ preventScroll: true });
+  if (current !== navigation) return;
+  const title = main.querySelector("h1")?.textContent ?? VIEWS[name]?.label;
+  document.title = title ? `${title} · Songprint` : "Songprint";
+  if (focus) main.focus({ preventScroll: true });
 }
 
-function frame(current) {
-  const nav = document.getElementById("nav");
+/**
+ * @param {unknown} error
+ * @param {() => unknown} retry
+ */
+function showError(error, retry) {
+  fill(main, note(messageOf(error), "bad"), h("p", {}, button("Try again", retry, { iconName: "again" })));
+}
+
+/** @param {string} current The name of the view. */
+function showFrame(current) {
+  const nav = find(document, "#nav");
   nav.hidden = !session.signedIn;
   fill(
     nav,
     Object.entries(VIEWS)
-      .filter(([, view]) => may(view.scope))
+      .filter(([, view]) => isAllowed(view.scope))
       .map(([name, view]) =>
-        h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, icon(name), view.label),
+        h(
+          "a",
+          { href: `#/${name}`, "aria-current": name === current ? "page" : null },
+          icon(/** @type {IconName} */ (name)),
+          view.label,
+        ),
       ),
   );
-  const theme = document.documentElement.dataset.theme;
   refill(
-    document.getElementById("account"),
+    find(document, "#account"),
     session.key && h("span", { class: "who", title: `Signed in with the key ${session.key.name}` }, session.key.name),
-    signButton(
-      THEME_SIGNS[theme],
-      `Colours: ${theme}. Change them`,
-      () => {
-        const next = THEMES[theme];
-        document.documentElement.dataset.theme = next;
-        localStorage.setItem("songprint.theme", next);
-        frame(current);
-      },
-      { kind: "quiet compact" },
-    ),
-    session.key &&
-      signButton(
-        "out",
-        "Sign out",
-        () =>
-          trying(async () => {
-            await signOut();
-            start();
-          }),
-        { kind: "quiet compact" },
-      ),
+    themeButton(current),
+    session.key && iconButton("out", "Sign out", signOutAndReload, { kind: "quiet compact" }),
+    !session.signedIn && VIEWS[current]?.isPublic && h("a", { class: "button compact", href: "#/listen" }, "Sign in"),
+  );
+}
+
+async function signOutAndReload() {
+  await signOut();
+  await start();
+}
+
+/** @param {string} view */
+function themeButton(view) {
+  const theme = document.documentElement.dataset.theme ?? "system";
+  const { icon: iconName, next } = THEMES[theme] ?? THEMES.system;
+  return iconButton(
+    iconName,
+    `Colour scheme: ${theme}. Switch to ${next}`,
+    () => {
+      document.documentElement.dataset.theme = next;
+      localStorage.setItem("songprint.theme", next);
+      showFrame(view);
+    },
+    { kind: "quiet compact" },
   );
 }
 
 async function start() {
   try {
-    await whoAmI();
+    await loadSession();
   } catch (error) {
-    fill(main, note(error.message, "bad"), h("p", {}, button("Try again", start, { sign: "again" })));
+    showError(error, start);
     return;
   }
-  await show({ focus: false });
+  await showView({ focus: false });
 }
 
-window.addEventListener("hashchange", () => show());
+window.addEventListener("hashchange", () => showView());
 window.addEventListener("signed-out", () => {
   if (session.signedIn) {
     session.signedIn = false;
     start();
   }
 });
-document.querySelector(".skip").addEventListener("click", (event) => {
+find(document, ".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });

@@ -1,63 +1,158 @@
-// Elements from data. Text only ever becomes text nodes, so nothing that a file or a stranger says is read as HTML.
+// Helpers that create DOM elements. Strings become text nodes, so text from files or other users is never parsed as HTML.
 
-const SVG = "http://www.w3.org/2000/svg";
+/** @typedef {Node | string | number | boolean | null | undefined | Child[]} Child */
 
 /**
- * An element with properties and children.
+ * Attributes, properties and listeners of an element; see `h`.
  *
- * `class`, `for` and everything with a dash are attributes; `on` holds listeners, `style` CSS properties, `data` the
- * data attributes; the rest are properties of the element. Children may be nested lists; null, false and "" are
- * left out.
+ * @typedef {Record<string, unknown> & { on?: Record<string, (event: any) => unknown> }} Properties
+ */
+
+const SVG = "http://www.w3.org/2000/svg";
+const ATTRIBUTES = new Set(["class", "for", "role", "list"]);
+
+/**
+ * Create an element with properties and children.
+ *
+ * `class`, `for` and names with a dash are attributes; `on` holds listeners, `style` CSS properties, `data` data
+ * attributes; everything else is a property of the element. Children may be nested lists; null, undefined, false and
+ * "" are skipped.
+ *
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name
+ * @param {Properties} [properties]
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[Name]}
  */
 export function h(name, properties = {}, ...children) {
   const element = document.createElement(name);
-  for (const [key, value] of Object.entries(properties ?? {})) {
-    if (value === undefined || value === null) continue;
-    if (key === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
-    else if (key === "style") for (const [rule, text] of Object.entries(value)) element.style.setProperty(rule, text);
-    else if (key === "data") Object.assign(element.dataset, value);
-    else if (key === "class" || key === "for" || key === "role" || key === "list" || key.includes("-")) {
-      if (value !== false) element.setAttribute(key, value === true ? "true" : value);
-    } else element[key] = value;
-  }
+  for (const [key, value] of Object.entries(properties)) setProperty(element, key, value);
   element.append(...nodes(children));
   return element;
 }
 
-/** Replace what an element holds. */
+/**
+ * @param {HTMLElement} element
+ * @param {string} key
+ * @param {any} value
+ */
+function setProperty(element, key, value) {
+  if (value === undefined || value === null) return;
+  if (key === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+  else if (key === "style") for (const [rule, text] of Object.entries(value)) element.style.setProperty(rule, text);
+  else if (key === "data") Object.assign(element.dataset, value);
+  else if (ATTRIBUTES.has(key) || key.includes("-")) {
+    if (value !== false) element.setAttribute(key, value === true ? "true" : value);
+  } else Object.assign(element, { [key]: value });
+}
+
+/**
+ * Replace the children of an element.
+ *
+ * @template {Element} E
+ * @param {E} element
+ * @param {...Child} children
+ */
 export function fill(element, ...children) {
   element.replaceChildren(...nodes(children));
   return element;
 }
 
-/** The same for a list that is drawn anew: the keyboard stays where it was in it. */
+/**
+ * Replace the children of an element and keep the keyboard focus at the same position among its controls.
+ *
+ * @template {Element} E
+ * @param {E} element
+ * @param {...Child} children
+ */
 export function refill(element, ...children) {
-  const at = stops(element).indexOf(document.activeElement);
+  const position = focusable(element).indexOf(/** @type {HTMLElement} */ (document.activeElement));
   fill(element, ...children);
-  if (at >= 0) stops(element)[Math.min(at, stops(element).length - 1)]?.focus({ preventScroll: true });
+  const controls = focusable(element);
+  if (position >= 0) controls[Math.min(position, controls.length - 1)]?.focus({ preventScroll: true });
   return element;
 }
 
-function stops(element) {
-  return [...element.querySelectorAll("a, button, input, select, [tabindex='0']")].filter((each) => !each.disabled);
+/** @param {Element} element */
+function focusable(element) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const found = element.querySelectorAll("a, button, input, select, [tabindex='0']");
+  return [...found].filter((each) => !each.matches(":disabled"));
 }
 
+/**
+ * @param {Child[]} children
+ * @returns {(Node | string)[]}
+ */
 function nodes(children) {
-  return children
-    .flat(Infinity)
-    .filter((child) => child !== null && child !== undefined && child !== false && child !== "");
+  return children.flatMap((child) => {
+    if (Array.isArray(child)) return nodes(child);
+    if (child instanceof Node) return [child];
+    return child === null || child === undefined || child === "" || typeof child === "boolean" ? [] : [String(child)];
+  });
 }
 
+/**
+ * Create an SVG element.
+ *
+ * @template {keyof SVGElementTagNameMap} Name
+ * @param {Name} name
+ * @param {Record<string, string | number>} [attributes]
+ * @param {...Child} children
+ * @returns {SVGElementTagNameMap[Name]}
+ */
 export function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
   element.append(...nodes(children));
   return element;
 }
 
+/**
+ * Find an element that must exist.
+ *
+ * @param {ParentNode} parent
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+export function find(parent, selector) {
+  const found = parent.querySelector(selector);
+  if (!(found instanceof HTMLElement)) throw new Error(`No element matches ${selector}`);
+  return found;
+}
+
+/**
+ * An event source with typed payloads.
+ *
+ * @template {Record<string, any>} Events Event name to payload.
+ */
+export class Emitter {
+  /** @type {Map<keyof Events, ((payload: any) => void)[]>} */
+  #listeners = new Map();
+
+  /**
+   * @template {keyof Events} Name
+   * @param {Name} name
+   * @param {(payload: Events[Name]) => void} listener
+   */
+  on(name, listener) {
+    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
+  }
+
+  /**
+   * @template {keyof Events} Name
+   * @param {Name} name
+   * @param {Events[Name]} payload
+   */
+  emit(name, payload) {
+    for (const listener of this.#listeners.get(name) ?? []) listener(payload);
+  }
+}
+
+/** SVG paths of each icon, in a square of 24 units. */
 const PATHS = {
   listen: ["M12 3a3 3 0 0 1 3 3v5a3 3 0 0 1-6 0V6a3 3 0 0 1 3-3z", "M5.5 11a6.5 6.5 0 0 0 13 0M12 17.5V21"],
-  file: ["M14 3H7a2 2 0 0 0-2 2v14a2 2 0 0 0 2 2h10a2 2 0 0 0 2-2V8z", "M14 3v5h5M12 18v-6M9.5 14.5 12 12l2.5 2.5"],
+  identify: ["M14 3H7a2 2 0 0 0-2 2v14a2 2 0 0 0 2 2h10a2 2 0 0 0 2-2V8z", "M14 3v5h5M12 18v-6M9.5 14.5 12 12l2.5 2.5"],
   jobs: ["M4 6h16M4 12h10M4 18h13", "M18 10.5v3"],
   library: ["M4 4v16M9 4v16M14 4.5l5 15"],
   usage: ["M4 20h16M7 20v-6M12 20V5M17 20v-9"],
@@ -102,11 +197,20 @@ const PATHS = {
   question: ["M9 9a3 3 0 1 1 4.2 2.8c-.8.4-1.2 1-1.2 2V14M12 17.5v.1"],
 };
 
+/** @typedef {keyof typeof PATHS} IconName */
+
+/**
+ * Create an icon. Without a label it is hidden from screen readers.
+ *
+ * @param {IconName} name
+ * @param {string} [label]
+ */
 export function icon(name, label = "") {
+  const hidden = { "aria-hidden": "true" };
   const drawn = svg("svg", {
     viewBox: "0 0 24 24",
     class: "icon",
-    ...(label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" }),
+    ...(label ? { role: "img", "aria-label": label } : hidden),
   });
   drawn.append(...PATHS[name].map((d) => svg("path", { d })));
   return drawn;

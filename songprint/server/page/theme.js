@@ -1,2 +1,2 @@
-// Before anything is painted: the colours that were chosen in this browser. No choice: those of the system.
+// Runs before the first paint: apply the colour scheme chosen in this browser; by default that of the system.
 document.documentElement.dataset.theme = localStorage.getItem("songprint.theme") ?? "system";

@@ -1,95 +1,150 @@
-// Plays one of several sounds that run along each other, and goes from one to another at the place that corresponds.
+// Plays one of several aligned sources and switches between them at the corresponding position.
 //
-// A side is { address(start, seconds), start, rate, end }: at `t` seconds along the first side it is at
-// `start + rate * t`.
-// The server decodes: what a browser cannot play it can.
+// The server decodes all audio, so formats that a browser cannot play work too.
 
-const CHUNK = 8; // seconds that are fetched at once; a side's chunks begin at multiples of it
-const AHEAD = 3; // seconds before the end of a chunk at which the next one is put behind it
-const RATE = 44100; // Hz of what the server sends: so no chunk is resampled by itself
+import { messageOf } from "../api.js";
+import { Emitter } from "../dom.js";
+import { capitalize } from "../format.js";
 
-export class Player extends EventTarget {
+const CHUNK = 8; // seconds per request; chunks start at multiples of it, so that they can be cached
+const LEAD = 3; // seconds before the end of a chunk at which the next one is scheduled
+const CACHED_CHUNKS = 24;
+const RATE = 44100; // Hz of the server's audio: no chunk is resampled on its own, which would click at its ends
+
+/**
+ * Audio on the server. At `t` seconds of the first source, this one is at `start + rate * t`.
+ *
+ * @typedef {object} Source
+ * @property {string} name
+ * @property {(start: number, seconds: number) => string} address
+ * @property {number} start Seconds.
+ * @property {number} rate
+ * @property {number} end Seconds.
+ */
+
+/**
+ * Emits "change" when the state changes and "error" with a message when playing fails. Positions are seconds of the
+ * first source.
+ *
+ * @extends {Emitter<{ change: void, error: string }>}
+ */
+export class Player extends Emitter {
   constructor() {
     super();
-    this.sides = [];
-    this.side = 0;
-    this.turn = 0;
-    this.chunks = new Map();
+    /** @type {Source[]} */
     this.sources = [];
-    this.at = 0;
-    this.began = null;
+    this.source = 0; // index of the source that plays
+    this.length = 0; // seconds
+    this.paused = 0; // position while nothing plays
+    this.loading = false;
+    /** @type {{ when: number, position: number } | null} The audio context's time and the position of the start. */
+    this.started = null;
+    this.generation = 0; // increases whenever pending work becomes obsolete
+    /** @type {Map<string, Promise<AudioBuffer>>} */
+    this.chunks = new Map();
+    /** @type {AudioBufferSourceNode[]} */
+    this.nodes = [];
+    /** @type {AudioContext | null} */
+    this.context = null;
   }
 
-  /** What is played from now on; `length` is in seconds along the first side. */
-  load(sides, length) {
+  /**
+   * Replace the sources and stop.
+   *
+   * @param {Source[]} sources
+   * @param {number} length Seconds.
+   */
+  load(sources, length) {
     this.halt();
-    Object.assign(this, { sides, length, side: 0, at: 0 });
+    Object.assign(this, { sources, length, source: 0, paused: 0 });
     this.chunks.clear();
-    this.changed();
+    this.emit("change", undefined);
   }
 
-  get playing() {
-    return this.began !== null || this.loading;
+  get isPlaying() {
+    return this.started !== null || this.loading;
   }
 
-  /** Where it is, in seconds along the first side. */
   get position() {
-    if (!this.began) return this.at;
-    const heard = Math.max(0, this.context.currentTime - this.began.when);
-    return Math.min(this.length, this.began.at + heard / this.sides[this.side].rate);
+    if (!this.started || !this.context) return this.paused;
+    const elapsed = Math.max(0, this.context.currentTime - this.started.when);
+    return Math.min(this.length, this.started.position + elapsed / this.sources[this.source].rate);
   }
 
-  async play(at = this.at, side = this.side) {
-    const mine = ++this.turn;
-    this.context ??= new AudioContext({ sampleRate: RATE });
+  async play(position = this.paused, source = this.source) {
+    const generation = ++this.generation;
+    const context = this.context ?? new AudioContext({ sampleRate: RATE });
+    this.context = context;
     this.loading = true;
-    this.changed();
+    this.emit("change", undefined);
     try {
-      const local = this.local(side, at);
-      const chunk = await this.chunk(side, Math.floor(local / CHUNK));
-      await this.context.resume();
-      if (mine !== this.turn) return;
-      // Whoever switched while it played goes on from where it is by now.
-      const now = this.began ? this.position : at;
+      const number = Math.floor(this.localTime(source, position) / CHUNK);
+      const chunk = await this.chunk(source, number);
+      await context.resume();
+      if (generation !== this.generation) return;
+      // The previous source has played on while the chunk was loading.
+      const now = this.started ? this.position : position;
       this.silence();
-      Object.assign(this, { side, at: now, loading: false });
-      const offset = this.local(side, now) - CHUNK * Math.floor(local / CHUNK);
-      const when = this.context.currentTime + 0.03;
-      this.began = { when, at: now };
-      this.follow(mine, Math.floor(local / CHUNK), chunk, when, Math.max(0, offset));
+      Object.assign(this, { source, paused: now, loading: false });
+      const offset = this.localTime(source, now) - CHUNK * number;
+      const when = context.currentTime + 0.03;
+      this.started = { when, position: now };
+      this.playChunks(context, number, chunk, when, Math.max(0, offset));
     } catch (error) {
-      if (mine !== this.turn) return;
+      if (generation !== this.generation) return;
       this.halt();
-      this.dispatchEvent(new CustomEvent("trouble", { detail: error.message }));
+      this.emit("error", messageOf(error));
     }
-    this.changed();
+    this.emit("change", undefined);
   }
 
-  async follow(mine, number, chunk, when, offset) {
-    const source = new AudioBufferSourceNode(this.context, { buffer: chunk });
-    source.connect(this.context.destination);
-    source.start(when, offset);
-    this.sources.push(source);
-    const ends = when + chunk.duration - offset;
-    const goesOn = chunk.duration >= CHUNK - 0.01 && CHUNK * (number + 1) < (this.sides[this.side].end ?? Infinity);
-    this.sides.forEach((_, side) => this.chunk(side, Math.floor(this.local(side, this.at) / CHUNK)).catch(() => {}));
-    await this.until(mine, ends - AHEAD);
-    if (mine !== this.turn) return;
-    if (goesOn && this.position < this.length) {
-      const next = await this.chunk(this.side, number + 1).catch(() => null);
-      if (mine !== this.turn) return;
+  /**
+   * Play a chunk, and schedule the next one before it ends.
+   *
+   * @param {AudioContext} context
+   * @param {number} number
+   * @param {AudioBuffer} chunk
+   * @param {number} when Time of the audio context.
+   * @param {number} offset Seconds into the chunk.
+   */
+  async playChunks(context, number, chunk, when, offset) {
+    const generation = this.generation;
+    const node = new AudioBufferSourceNode(context, { buffer: chunk });
+    node.connect(context.destination);
+    node.start(when, offset);
+    this.nodes.push(node);
+    const end = when + chunk.duration - offset;
+    const hasNext = chunk.duration >= CHUNK - 0.01 && CHUNK * (number + 1) < this.sources[this.source].end;
+    this.prefetch();
+    await this.waitUntil(context, end - LEAD);
+    if (generation !== this.generation) return;
+    if (hasNext && this.position < this.length) {
+      const next = await this.chunk(this.source, number + 1).catch(() => null);
+      if (generation !== this.generation) return;
       if (next) {
-        this.follow(mine, number + 1, next, Math.max(ends, this.context.currentTime), 0);
+        this.playChunks(context, number + 1, next, Math.max(end, context.currentTime), 0);
         return;
       }
     }
-    await this.until(mine, ends);
-    if (mine === this.turn) this.stop();
+    await this.waitUntil(context, end);
+    if (generation === this.generation) this.stop();
   }
 
-  /** Until the clock of the sound says so, this is no longer wanted, or all has been played. */
-  async until(mine, when) {
-    while (mine === this.turn && this.context.currentTime < when) {
+  /** Load what all sources play at this position, so that switching is immediate. */
+  prefetch() {
+    for (const source of this.sources.keys())
+      this.chunk(source, Math.floor(this.localTime(source, this.paused) / CHUNK)).catch(() => {});
+  }
+
+  /**
+   * Wait for a time of the audio context; return earlier when the playback changes or ends.
+   *
+   * @param {AudioContext} context
+   * @param {number} when
+   */
+  async waitUntil(context, when) {
+    const generation = this.generation;
+    while (generation === this.generation && context.currentTime < when) {
       if (this.position >= this.length) {
         this.stop();
         return;
@@ -100,44 +155,49 @@ export class Player extends EventTarget {
     }
   }
 
-  /** Go over to another side, at the place that corresponds. */
-  switchTo(side) {
-    if (this.playing) this.play(this.position, side);
+  /**
+   * Switch to another source at the corresponding position.
+   *
+   * @param {number} source
+   */
+  switchTo(source) {
+    if (this.isPlaying) this.play(this.position, source);
     else {
-      this.side = side;
-      this.changed();
+      this.source = source;
+      this.emit("change", undefined);
     }
   }
 
-  seek(at) {
-    const bounded = Math.min(Math.max(0, at), this.length);
-    if (!this.playing) {
-      this.at = bounded;
-      this.changed();
+  /** @param {number} position */
+  seek(position) {
+    const bounded = Math.min(Math.max(0, position), this.length);
+    if (!this.isPlaying) {
+      this.paused = bounded;
+      this.emit("change", undefined);
       return;
     }
     this.silence();
-    this.began = null;
+    this.started = null;
     this.play(bounded);
   }
 
   pause() {
-    this.at = this.position;
+    this.paused = this.position;
     this.halt();
-    this.changed();
+    this.emit("change", undefined);
   }
 
   stop() {
     this.halt();
-    this.at = 0;
-    this.changed();
+    this.paused = 0;
+    this.emit("change", undefined);
   }
 
   halt() {
-    this.turn += 1;
+    this.generation += 1;
     this.loading = false;
     this.silence();
-    this.began = null;
+    this.started = null;
   }
 
   close() {
@@ -147,36 +207,49 @@ export class Player extends EventTarget {
   }
 
   silence() {
-    for (const source of this.sources) {
-      source.onended = null;
-      source.stop();
-      source.disconnect();
+    for (const node of this.nodes) {
+      node.onended = null;
+      node.stop();
+      node.disconnect();
     }
-    this.sources = [];
+    this.nodes = [];
   }
 
-  local(side, at) {
-    return Math.max(0, this.sides[side].start + at * this.sides[side].rate);
+  /**
+   * The time in a source that corresponds to a position.
+   *
+   * @param {number} source
+   * @param {number} position
+   */
+  localTime(source, position) {
+    return Math.max(0, this.sources[source].start + position * this.sources[source].rate);
   }
 
-  chunk(side, number) {
-    const key = `${side}:${number}`;
-    if (!this.chunks.has(key)) {
-      const fetched = this.fetch(this.sides[side].address(number * CHUNK, CHUNK));
-      fetched.catch(() => this.chunks.delete(key));
-      this.chunks.set(key, fetched);
-      if (this.chunks.size > 24) this.chunks.delete(this.chunks.keys().next().value);
+  /**
+   * @param {number} source
+   * @param {number} number
+   * @returns {Promise<AudioBuffer>}
+   */
+  chunk(source, number) {
+    const key = `${source}:${number}`;
+    const cached = this.chunks.get(key);
+    if (cached) return cached;
+    const loaded = this.fetchChunk(this.sources[source].address(number * CHUNK, CHUNK));
+    loaded.catch(() => this.chunks.delete(key));
+    this.chunks.set(key, loaded);
+    const [oldest] = this.chunks.keys();
+    if (this.chunks.size > CACHED_CHUNKS) this.chunks.delete(oldest);
+    return loaded;
+  }
+
+  /** @param {string} address */
+  async fetchChunk(address) {
+    const response = await fetch(address);
+    if (!response.ok) {
+      const { detail } = await response.json().catch(() => ({}));
+      throw new Error(capitalize(detail ?? "The audio cannot be played"));
     }
-    return this.chunks.get(key);
-  }
-
-  async fetch(address) {
-    const answer = await fetch(address);
-    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? "It cannot be played");
-    return this.context.decodeAudioData(await answer.arrayBuffer());
-  }
-
-  changed() {
-    this.dispatchEvent(new Event("change"));
+    if (!this.context) throw new Error("The player is closed");
+    return this.context.decodeAudioData(await response.arrayBuffer());
   }
 }

@@ -1,38 +1,55 @@
-// The request of Tencent Cloud's music identification as a form: signed, shown, sent; its answer and its callback.
+// Requests of Tencent Cloud's music identification as a form: signed, shown as code, sent, with response and callback.
 
+/** @import { Child } from "../dom.js" */
+
+import { getJson, isAllowed, sendJson, session } from "../api.js";
+import { button, codeBlock, debounce, field, note, notify, reportErrors, select } from "../components.js";
 import { fill, h } from "../dom.js";
-import { button, code, field, note, select, tell, trying, unhurried } from "../parts.js";
-import { may, read, send, session } from "../service.js";
-import { moment } from "../words.js";
-import { requestHead, responseHead } from "./exchange.js";
-import { asCurl, asSdk, signed } from "./tc3.js";
+import { formatDateTime } from "../format.js";
+import { requestHeading, responseHeading } from "./panels.js";
+import { asCurl, asSdk, signedHeaders } from "./tc3.js";
 
+/** @typedef {(name: string) => string} Values Reads a field of the form. */
+/** @typedef {{ url: string, read: string }} Inbox Where a callback is sent, and where it can be read. */
+/** @typedef {{ at: string, headers: Record<string, string>, body: string }} ReceivedCallback */
+
+/** @type {Record<string, string>} */
 const ACTIONS = {
-  ProcessMedia: "ProcessMedia: identify the music",
+  ProcessMedia: "ProcessMedia: identify music",
   DescribeTaskDetail: "DescribeTaskDetail: one task",
-  DescribeTasks: "DescribeTasks: a list",
+  DescribeTasks: "DescribeTasks: a list of tasks",
   ManageTask: "ManageTask: abort a task",
   DescribeAIAnalysisTemplates: "DescribeAIAnalysisTemplates",
 };
-const INPUTS = { URL: "Address (URL)", COS: "Object in COS", "AWS-S3": "Object in S3" };
-const EXTENDED = '{"tag":{"process_type":"1102"}}';
-const LOOKS = 60; // for the callback, one a second
+const INPUTS = { URL: "URL", COS: "Object in COS", "AWS-S3": "Object in S3" };
+const EXTENDED_PARAMETER = '{"tag":{"process_type":"1102"}}';
+const CALLBACK_TIMEOUT = 60; // seconds, with one poll per second
 
-// While the page is open only: a secret key does not belong into the browser's storage.
-const kept = { secretId: "", secretKey: "", action: "ProcessMedia", input: "URL", task: "", inbox: null };
+/** What the form keeps while the page is open. A secret key does not belong in the browser's storage. */
+const kept = {
+  secretId: "",
+  secretKey: "",
+  action: "ProcessMedia",
+  input: "URL",
+  task: "",
+  inbox: /** @type {Inbox | null} */ (null),
+};
 
+/**
+ * @param {HTMLElement} place
+ * @param {{ signal: AbortSignal }} options
+ */
 export function showTencent(place, { signal }) {
   const fields = h("div", { class: "stack" });
   const form = h("form", { class: "card form" });
-  const shown = h("div", { class: "stack" });
+  const code = h("div", { class: "stack" });
   const outcome = h("div", { class: "stack", "aria-live": "polite" });
-  let asCode = "curl";
-  const ways = requestHead({ curl: "curl", python: "Python SDK" }, asCode, (way) => {
-    asCode = way;
-    preview();
+  let language = "curl";
+  const heading = requestHeading({ curl: "curl", python: "Python SDK" }, language, (chosen) => {
+    language = chosen;
+    showCode();
   });
-  fill(place, h("div", { class: "explore" }, form, h("div", { class: "stack" }, ways, shown, outcome)));
-
+  const actionMenu = select(ACTIONS, kept.action, chooseAction, { name: "action" });
   const secretId = h("input", {
     name: "secretId",
     value: kept.secretId,
@@ -48,305 +65,309 @@ export function showTencent(place, { signal }) {
     autocomplete: "off",
     required: true,
   });
+  fill(place, h("div", { class: "explore" }, form, h("div", { class: "stack" }, heading, code, outcome)));
   fill(
     form,
-    field(
-      "Action",
-      select(
-        ACTIONS,
-        kept.action,
-        (action) => {
-          kept.action = action;
-          draw();
-        },
-        { name: "action" },
-      ),
-    ),
+    field("Action", actionMenu),
     fields,
     h(
       "fieldset",
       { class: "form" },
-      h("legend", { class: "legend" }, "Signed with"),
+      h("legend", { class: "legend" }, "Credential"),
       field("SecretId", secretId),
-      field("SecretKey", secretKey, "It stays on this page, and goes nowhere"),
-      session.open
-        ? h(
-            "p",
-            { class: "small soft" },
-            "Signed requests need a key. ",
-            h("a", { href: "#/keys" }, "Make one for yourself first"),
-          )
-        : may("admin") && h("div", {}, button("Make a key for trying", makeKey, { kind: "compact", sign: "keys" })),
+      field("SecretKey", secretKey, "Signs requests in this page; it is never sent"),
+      session.open ? openServerHint() : isAllowed("admin") && keyButton(),
     ),
     h("button", { type: "submit", class: "button main" }, "Sign and send"),
   );
-  form.addEventListener("input", unhurried(preview, 120));
+  form.addEventListener("input", debounce(showCode, 120));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    trying(go);
+    reportErrors(send);
   });
   draw();
 
   function draw() {
-    fill(fields, kept.action === "ProcessMedia" ? processFields() : otherFields());
-    preview();
+    fill(fields, kept.action === "ProcessMedia" ? processMediaFields(showCode) : otherFields(kept.action));
+    showCode();
   }
 
-  function processFields() {
-    const text = (name, label, more = {}, hint = "") => field(label, h("input", { name, ...more }), hint);
-    const bucket = () => [
-      h(
-        "div",
-        { class: "two" },
-        text("bucket", "Bucket", { required: true, placeholder: "music-1250000000" }),
-        text("region", "Region", { placeholder: "ap-guangzhou" }),
-      ),
-      text("object", "Object", { required: true, placeholder: "/recordings/evening.mp4" }),
-    ];
-    const where = h("div", { class: "stack" });
-    const showInput = () =>
-      fill(
-        where,
-        kept.input === "URL"
-          ? text("url", "Address of the audio or video", {
-              required: true,
-              type: "url",
-              placeholder: "https://example.org/evening.mp4",
-            })
-          : bucket(),
-      );
-    showInput();
-    return [
-      field(
-        "Input",
-        select(
-          INPUTS,
-          kept.input,
-          (input) => {
-            kept.input = input;
-            showInput();
-            preview();
-          },
-          { name: "input" },
-        ),
-      ),
-      where,
-      h(
-        "div",
-        { class: "two" },
-        text(
-          "definition",
-          "Template",
-          { value: "21", inputMode: "numeric", required: true },
-          "21: music identification",
-        ),
-        text("priority", "Priority", { type: "number", min: -10, max: 10, placeholder: "0" }),
-      ),
-      text("extended", "Extended parameter", { value: EXTENDED, class: "mono" }, "JSON as text, as the SDK wants it"),
-      h(
-        "details",
-        {},
-        h("summary", { class: "small" }, "Output and session"),
-        h(
-          "div",
-          { class: "form section" },
-          h("div", { class: "two" }, text("outputBucket", "Output bucket"), text("outputRegion", "Its region")),
-          text("outputDir", "Output folder", { placeholder: "/results/" }),
-          h(
-            "div",
-            { class: "two" },
-            text("session", "SessionId", { maxLength: 50 }),
-            text("context", "SessionContext", { maxLength: 1000 }),
-          ),
-        ),
-      ),
-      h(
-        "fieldset",
-        { class: "form" },
-        h("legend", { class: "legend" }, "Callback"),
-        h(
-          "label",
-          { class: "check" },
-          h("input", { type: "checkbox", name: "here", checked: true }),
-          "Receive it here, on this page",
-        ),
-        text("notifyUrl", "Or at another address", { type: "url", placeholder: "https://example.org/callback" }),
-        text("notifyKey", "NotifyKey, by which it is signed", { value: "k3y" }),
-      ),
-    ];
+  /** @param {string} action */
+  function chooseAction(action) {
+    kept.action = action;
+    actionMenu.value = action;
+    draw();
   }
 
-  function otherFields() {
-    const task = field("TaskId", h("input", { name: "task", value: kept.task, required: true, class: "mono" }));
-    if (kept.action === "DescribeTasks")
-      return [
-        field(
-          "Status",
-          select({ FINISH: "FINISH", PROCESSING: "PROCESSING", WAITING: "WAITING" }, "FINISH", null, {
-            name: "status",
-          }),
-        ),
-        field("Limit", h("input", { name: "limit", type: "number", min: 1, max: 100, value: 10 })),
-      ];
-    return kept.action === "DescribeAIAnalysisTemplates" ? [] : [task];
+  function keyButton() {
+    return h("div", {}, button("Create a key for testing", createKey, { kind: "compact", iconName: "keys" }));
   }
 
-  function request() {
-    const form_ = new FormData(form),
-      value = (name) => String(form_.get(name) ?? "").trim();
+  async function createKey() {
+    const key = await sendJson("POST", "v1/keys", { name: "API explorer", scope: "write" });
+    secretId.value = key.id;
+    secretKey.value = key.secret_key;
+    showCode();
+    notify("Created a key named API explorer. Revoke it under Keys when you are done.");
+  }
+
+  /** The parameters of the request, from the form. */
+  function parameters() {
+    const given = new FormData(form);
+    const value = (/** @type {string} */ name) => String(given.get(name) ?? "").trim();
     kept.secretId = value("secretId");
     kept.secretKey = value("secretKey");
-    if (kept.action === "ProcessMedia")
-      return processMedia(value, form_.has("here") ? (kept.inbox?.url ?? "") : value("notifyUrl"));
+    if (kept.action === "ProcessMedia") {
+      const receiver = given.has("here") ? (kept.inbox?.url ?? "") : value("notifyUrl");
+      return processMediaParameters(value, receiver);
+    }
     if (kept.action === "DescribeTasks") return { Status: value("status"), Limit: Number(value("limit")) || 10 };
     if (kept.action === "DescribeAIAnalysisTemplates") return {};
     kept.task = value("task");
     return kept.action === "ManageTask" ? { OperationType: "Abort", TaskId: kept.task } : { TaskId: kept.task };
   }
 
-  function sealed() {
-    const body = JSON.stringify(request());
-    return {
-      body,
-      headers: signed({
-        action: kept.action,
-        body,
-        host: location.host,
-        secretId: kept.secretId,
-        secretKey: kept.secretKey,
-        now: Math.floor(Date.now() / 1000),
-      }),
-    };
+  function signedRequest() {
+    const { action } = kept;
+    const body = JSON.stringify(parameters());
+    const { secretId, secretKey } = kept;
+    const now = Math.floor(Date.now() / 1000);
+    return { body, headers: signedHeaders({ action, body, host: location.host, secretId, secretKey, now }) };
   }
 
-  function preview() {
-    const { body, headers } = sealed();
+  function showCode() {
+    const { body, headers } = signedRequest();
+    const { action, secretId } = kept;
+    const { host, origin } = location;
+    const protocol = location.protocol.slice(0, -1);
     const text =
-      asCode === "curl"
-        ? asCurl(`${location.origin}/`, headers, body)
-        : asSdk(kept.action, request(), location.host, location.protocol.slice(0, -1), kept.secretId);
+      language === "curl"
+        ? asCurl(`${origin}/`, headers, body)
+        : asSdk({ action, parameters: parameters(), host, protocol, secretId });
     fill(
-      shown,
-      code(text, "the request"),
-      asCode === "curl" && h("p", { class: "tiny soft" }, "A signature holds for five minutes."),
+      code,
+      codeBlock(text, "Code of the request"),
+      language === "curl" && h("p", { class: "tiny soft" }, "A signature is valid for five minutes."),
     );
   }
 
-  async function makeKey() {
-    const made = await send("POST", "v1/keys", { name: "API explorer", scope: "write" }).catch((error) => {
-      tell(error.message);
-    });
-    if (!made) return;
-    secretId.value = made.id;
-    secretKey.value = made.secret_key;
-    preview();
-    tell("A key named API explorer was made. Revoke it under Keys when you are done");
-  }
-
-  async function go() {
-    const here = new FormData(form).has("here");
-    if (kept.action === "ProcessMedia" && here) kept.inbox = await send("POST", "v1/explorer/inbox");
-    preview();
-    const { body, headers } = sealed();
-    const began = performance.now();
-    const answer = await fetch("./", { method: "POST", headers, body, credentials: "omit", signal });
-    const said = await answer.json().catch(() => ({}));
-    const trouble = said.Response?.Error;
-    const task = said.Response?.TaskId;
+  async function send() {
+    const isReceivedHere = kept.action === "ProcessMedia" && new FormData(form).has("here");
+    if (isReceivedHere) kept.inbox = await sendJson("POST", "v1/explorer/inbox");
+    showCode();
+    const { body, headers } = signedRequest();
+    const sentAt = performance.now();
+    const response = await fetch("./", { method: "POST", headers, body, credentials: "omit", signal });
+    const answer = await response.json().catch(() => ({}));
+    const error = answer.Response?.Error;
+    const task = answer.Response?.TaskId;
     if (task) kept.task = task;
     const received = h("div", { class: "stack" });
+    const describeTask = () => {
+      chooseAction("DescribeTaskDetail");
+      return send();
+    };
     fill(
       outcome,
-      responseHead(trouble?.Code ?? answer.status, trouble ? "bad" : "good", began),
-      code(unfolded(said), "the response"),
-      task &&
-        h(
-          "div",
-          { class: "row" },
-          button(
-            "Ask for its details",
-            () => {
-              kept.action = "DescribeTaskDetail";
-              form.elements.action.value = kept.action;
-              draw();
-              trying(go);
-            },
-            { kind: "compact" },
-          ),
-        ),
+      responseHeading(error?.Code ?? response.status, error ? "bad" : "good", sentAt),
+      codeBlock(formatJson(answer), "Body of the response"),
+      task && h("div", { class: "row" }, button("Describe this task", describeTask, { kind: "compact" })),
       received,
     );
-    if (kept.action === "ProcessMedia" && here && task) await awaitCallback(received);
+    if (isReceivedHere && task && kept.inbox) await waitForCallback(kept.inbox, received, signal);
   }
+}
 
-  async function awaitCallback(received) {
-    const waiting = h("p", { class: "small soft" }, "The callback has not come yet…");
-    fill(received, h("h2", {}, "Callback"), waiting);
-    for (let look = 0; look < LOOKS && !signal.aborted; look += 1) {
-      const { items } = await read(kept.inbox.read, { signal });
-      if (items.length) {
-        fill(
-          received,
-          h("h2", {}, "Callback"),
-          items.map((each) => [
-            h("p", { class: "small soft" }, moment(each.at)),
-            code(unfolded(parsed(each.body)), "the callback"),
-            code(
-              Object.entries(each.headers)
-                .map(([name, value]) => `${name}: ${value}`)
-                .join("\n"),
-              "the headers of the callback",
-            ),
-          ]),
-        );
-        return;
-      }
-      await new Promise((resolve) => {
-        setTimeout(resolve, 1000);
-      });
+function openServerHint() {
+  return h(
+    "p",
+    { class: "small soft" },
+    "Signed requests need a key, and this server has none. ",
+    h("a", { href: "#/keys" }, "Create an admin key for yourself first"),
+  );
+}
+
+/**
+ * Show the callback when it arrives.
+ *
+ * @param {Inbox} inbox
+ * @param {HTMLElement} place
+ * @param {AbortSignal} signal
+ */
+async function waitForCallback(inbox, place, signal) {
+  const state = h("div", { class: "small soft" }, "Waiting for the callback…");
+  fill(place, h("h2", {}, "Callback"), state);
+  for (let second = 0; second < CALLBACK_TIMEOUT && !signal.aborted; second += 1) {
+    /** @type {{ items: ReceivedCallback[] }} */
+    const { items } = await getJson(inbox.read, { signal });
+    if (items.length) {
+      fill(place, h("h2", {}, "Callback"), items.map(receivedCallback));
+      return;
     }
-    fill(
-      waiting,
-      note(
-        "No callback within a minute. The task may still run: ask for its details. Its page under Jobs shows every attempt.",
-        "warn",
+    await new Promise((resolve) => {
+      setTimeout(resolve, 1000);
+    });
+  }
+  fill(
+    state,
+    note("No callback within a minute. The task may still run. Its page under Jobs shows all attempts.", "warn"),
+  );
+}
+
+/** @param {ReceivedCallback} callback */
+function receivedCallback({ at, headers, body }) {
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+  return [
+    h("p", { class: "small soft" }, formatDateTime(at)),
+    codeBlock(formatJson(parseJson(body)), "Body of the callback"),
+    codeBlock(lines.join("\n"), "Headers of the callback"),
+  ];
+}
+
+/**
+ * @param {string} name
+ * @param {string} label
+ * @param {object} [properties]
+ * @param {string} [hint]
+ */
+function textField(name, label, properties = {}, hint = "") {
+  return field(label, h("input", { name, ...properties }), hint);
+}
+
+/** @param {...Child} children */
+function columns(...children) {
+  return h("div", { class: "two" }, children);
+}
+
+/** @param {() => void} onChange */
+function processMediaFields(onChange) {
+  const inputFields = h("div", { class: "stack" });
+  const chooseInput = (/** @type {string} */ input) => {
+    kept.input = input;
+    fill(inputFields, input === "URL" ? urlField() : objectFields());
+  };
+  chooseInput(kept.input);
+  const inputMenu = select(
+    INPUTS,
+    kept.input,
+    (input) => {
+      chooseInput(input);
+      onChange();
+    },
+    { name: "input" },
+  );
+  return [
+    field("Input", inputMenu),
+    inputFields,
+    columns(
+      textField(
+        "definition",
+        "Template",
+        { value: "21", inputMode: "numeric", required: true },
+        "21: music identification",
       ),
-    );
+      textField("priority", "Priority", { type: "number", min: -10, max: 10, placeholder: "0" }),
+    ),
+    textField("extended", "Extended parameter", { value: EXTENDED_PARAMETER, class: "mono" }, "JSON as a string"),
+    h(
+      "details",
+      {},
+      h("summary", { class: "small" }, "Output and session"),
+      h(
+        "div",
+        { class: "form section" },
+        columns(textField("outputBucket", "Output bucket"), textField("outputRegion", "Output region")),
+        textField("outputDir", "Output folder", { placeholder: "/results/" }),
+        columns(
+          textField("session", "SessionId", { maxLength: 50 }),
+          textField("context", "SessionContext", { maxLength: 1000 }),
+        ),
+      ),
+    ),
+    h(
+      "fieldset",
+      { class: "form" },
+      h("legend", { class: "legend" }, "Callback"),
+      h(
+        "label",
+        { class: "check" },
+        h("input", { type: "checkbox", name: "here", checked: true }),
+        "Show the callback on this page",
+      ),
+      textField("notifyUrl", "Otherwise send it to", { type: "url", placeholder: "https://example.org/callback" }),
+      textField("notifyKey", "NotifyKey", { value: "k3y" }, "Signs the callback"),
+    ),
+  ];
+}
+
+function urlField() {
+  const properties = { required: true, type: "url", placeholder: "https://example.org/evening.mp4" };
+  return textField("url", "URL of the audio or video", properties);
+}
+
+function objectFields() {
+  return [
+    columns(
+      textField("bucket", "Bucket", { required: true, placeholder: "music-1250000000" }),
+      textField("region", "Region", { placeholder: "ap-guangzhou" }),
+    ),
+    textField("object", "Object", { required: true, placeholder: "/recordings/evening.mp4" }),
+  ];
+}
+
+/** @param {string} action */
+function otherFields(action) {
+  if (action === "DescribeAIAnalysisTemplates") return [];
+  if (action === "DescribeTasks") {
+    const states = { FINISH: "FINISH", PROCESSING: "PROCESSING", WAITING: "WAITING" };
+    return [
+      field("Status", select(states, "FINISH", null, { name: "status" })),
+      textField("limit", "Limit", { type: "number", min: 1, max: 100, value: 10 }),
+    ];
+  }
+  return [textField("task", "TaskId", { value: kept.task, required: true, class: "mono" })];
+}
+
+/**
+ * @param {Values} value
+ * @param {string} notifyUrl
+ */
+function processMediaParameters(value, notifyUrl) {
+  const bucket = value("outputBucket");
+  const notifyKey = value("notifyKey");
+  return {
+    InputInfo: inputParameters(value),
+    AiAnalysisTask: { Definition: Number(value("definition")), ExtendedParameter: value("extended") },
+    ...(bucket && {
+      OutputStorage: { Type: "COS", CosOutputStorage: { Bucket: bucket, Region: value("outputRegion") } },
+    }),
+    ...(value("outputDir") && { OutputDir: value("outputDir") }),
+    ...(notifyUrl && {
+      TaskNotifyConfig: { NotifyType: "URL", NotifyUrl: notifyUrl, ...(notifyKey && { NotifyKey: notifyKey }) },
+    }),
+    ...(value("priority") && { TasksPriority: Number(value("priority")) }),
+    ...(value("session") && { SessionId: value("session") }),
+    ...(value("context") && { SessionContext: value("context") }),
+  };
+}
+
+/** @param {Values} value */
+function inputParameters(value) {
+  const bucket = value("bucket");
+  const region = value("region");
+  const object = value("object");
+  switch (value("input")) {
+    case "COS":
+      return { Type: "COS", CosInputInfo: { Bucket: bucket, Region: region, Object: object } };
+    case "AWS-S3":
+      return { Type: "AWS-S3", S3InputInfo: { S3Bucket: bucket, S3Region: region, S3Object: object } };
+    default:
+      return { Type: "URL", UrlInputInfo: { Url: value("url") } };
   }
 }
 
-function processMedia(value, notifyUrl) {
-  const bucket = value("bucket"),
-    region = value("region"),
-    object = value("object");
-  const inputs = {
-    URL: () => ({ Type: "URL", UrlInputInfo: { Url: value("url") } }),
-    COS: () => ({ Type: "COS", CosInputInfo: { Bucket: bucket, Region: region, Object: object } }),
-    "AWS-S3": () => ({ Type: "AWS-S3", S3InputInfo: { S3Bucket: bucket, S3Region: region, S3Object: object } }),
-  };
-  const made = {
-    InputInfo: inputs[value("input")](),
-    AiAnalysisTask: { Definition: Number(value("definition")), ExtendedParameter: value("extended") },
-  };
-  if (value("outputBucket"))
-    made.OutputStorage = {
-      Type: "COS",
-      CosOutputStorage: { Bucket: value("outputBucket"), Region: value("outputRegion") },
-    };
-  if (value("outputDir")) made.OutputDir = value("outputDir");
-  if (notifyUrl)
-    made.TaskNotifyConfig = {
-      NotifyType: "URL",
-      NotifyUrl: notifyUrl,
-      ...(value("notifyKey") && { NotifyKey: value("notifyKey") }),
-    };
-  if (value("priority")) made.TasksPriority = Number(value("priority"));
-  if (value("session")) made.SessionId = value("session");
-  if (value("context")) made.SessionContext = value("context");
-  return made;
-}
-
-function parsed(text) {
+/** @param {string} text */
+function parseJson(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -354,8 +375,12 @@ function parsed(text) {
   }
 }
 
-/** JSON to read; what is JSON within text is unfolded beside it. */
-function unfolded(value) {
-  const open = (key, inner) => (key === "SpecialInfo" && typeof inner === "string" ? parsed(inner) : inner);
-  return typeof value === "string" ? value : JSON.stringify(value, open, 2);
+/**
+ * Format JSON. The field SpecialInfo contains JSON as a string; it is shown parsed.
+ *
+ * @param {unknown} value
+ */
+function formatJson(value) {
+  if (typeof value === "string") return value;
+  return JSON.stringify(value, (key, inner) => (key === "SpecialInfo" ? parseJson(inner) : inner), 2);
 }

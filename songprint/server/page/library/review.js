@@ -1,30 +1,34 @@
-// What should be looked at: the same recording twice, and versions of one song that nobody has linked.
+// Recordings to review: likely duplicates, and likely versions of one song that are not linked.
 
+/** @import { Match, Recording } from "../types.js" */
+
+import { getJson, isAbort, isAllowed, messageOf, withQuery } from "../api.js";
+import { button, chip, emptyState, note, progressBar } from "../components.js";
 import { fill, h, icon } from "../dom.js";
-import { button, chip, empty, note, progress } from "../parts.js";
-import { address, may, read } from "../service.js";
-import { artists, clock, KINDS, many, percent } from "../words.js";
-import { linkRecordings, removeRecordings } from "./changes.js";
+import { artistNames, formatConfidence, formatTime, KINDS, plural, titleOf } from "../format.js";
+import { linkRecordings, removeRecordings } from "./dialogs.js";
 
-const DIFFERENT = "songprint.different"; // pairs that somebody has looked at, in this browser
+const DIFFERENT_KEY = "songprint.different"; // pairs that were marked as different in this browser
+const MAX_DUPLICATES = 100;
 
-export async function showReview(place, { signal, changed }) {
-  const duplicates = h("div", { class: "stack" }),
-    versions = h("div", { class: "stack" });
-  const bar = progress(0, "Progress of the comparison");
+/** @typedef {{ signal: AbortSignal, onChange: () => Promise<void> }} ReviewOptions */
+
+/**
+ * @param {HTMLElement} place
+ * @param {ReviewOptions} options
+ */
+export async function showReview(place, options) {
+  const duplicates = h("div", { class: "stack" });
+  const versions = h("div", { class: "stack" });
+  const bar = progressBar(0, "Progress of the comparison");
   const state = h("p", { class: "small soft", role: "status" });
-  const start = button("Compare all recordings", compare, { sign: "versions" });
+  const start = button("Compare all recordings", compare, { iconName: "versions" });
   fill(
     place,
     h(
       "section",
       { class: "stack" },
-      h(
-        "div",
-        {},
-        h("h2", {}, "Likely the same recording"),
-        h("p", { class: "small soft" }, "Two copies in the library, as of a single and of an album."),
-      ),
+      sectionHeading("Likely duplicates", "The same recording twice, for example from a single and from an album."),
       duplicates,
     ),
     h(
@@ -33,12 +37,7 @@ export async function showReview(place, { signal, changed }) {
       h(
         "div",
         { class: "row between" },
-        h(
-          "div",
-          {},
-          h("h2", {}, "Likely versions of one song"),
-          h("p", { class: "small soft" }, "Linked, they are one song in every answer."),
-        ),
+        sectionHeading("Likely versions of one song", "Once linked, results count them as one song."),
         start,
       ),
       bar,
@@ -47,137 +46,177 @@ export async function showReview(place, { signal, changed }) {
     ),
   );
   bar.hidden = true;
-  await look();
+  await showDuplicates(duplicates, options);
 
-  async function look() {
-    fill(duplicates, h("p", { class: "small soft" }, "Looking…"));
-    let after = "",
-      found = 0;
-    fill(duplicates);
-    do {
-      const page = await read(address("v1/duplicates", { limit: 20, after }), { signal });
-      for (const { recordings } of page.items) {
-        if (isDifferent(recordings)) continue;
-        found += 1;
-        duplicates.append(pair(recordings, chip(KINDS.recording, "accent", "music"), changed));
-      }
-      after = page.next;
-    } while (after && found < 100);
-    if (!found) fill(duplicates, h("div", { class: "card" }, empty("check", "No two are the same")));
-  }
-
-  /** Each recording against all others, one request each, so that it can be stopped and others get their turn. */
   async function compare() {
-    const known = new Set();
-    let after = "",
-      done = 0,
-      found = 0;
     start.disabled = true;
     bar.hidden = false;
     fill(versions);
     try {
-      do {
-        const page = await read(address("v1/recordings", { limit: 100, after }), { signal });
-        for (const recording of page.items) {
-          const { items } = await read(`v1/recordings/${recording.id}/covers`, { signal });
-          for (const match of items) {
-            const both = [recording, match.recording],
-              name = nameOf(both);
-            const linked = recording.work && recording.work === match.recording.work;
-            if (match.kind !== "cover" || linked || known.has(name) || isDifferent(both)) continue;
-            known.add(name);
-            found += 1;
-            versions.append(
-              pair(both, chip(`${KINDS.cover}, ${percent(match.confidence)}`, "cover", "versions"), changed),
-            );
-          }
-          done += 1;
-          bar.set(done / page.total);
-          state.textContent = `${done} of ${many(page.total, "recording")} compared, ${many(found, "pair")} found`;
-        }
-        after = page.next;
-      } while (after);
-      if (!found) fill(versions, h("div", { class: "card" }, empty("check", "No versions that are not linked")));
+      await compareAll(versions, options, (done, total, found) => {
+        bar.setShare(done / total);
+        state.textContent = `Compared ${done} of ${plural(total, "recording")}, found ${plural(found, "pair")}`;
+      });
     } catch (error) {
-      if (error.name === "AbortError") return;
-      fill(versions, note(error.message, "bad"));
+      if (isAbort(error)) return;
+      fill(versions, note(messageOf(error), "bad"));
     }
     bar.hidden = true;
     start.disabled = false;
   }
 }
 
-function pair(recordings, kind, changed) {
-  const done = async () => {
+/**
+ * @param {string} title
+ * @param {string} text
+ */
+function sectionHeading(title, text) {
+  return h("div", {}, h("h2", {}, title), h("p", { class: "small soft" }, text));
+}
+
+/**
+ * @param {HTMLElement} list
+ * @param {ReviewOptions} options
+ */
+async function showDuplicates(list, { signal, onChange }) {
+  fill(list);
+  let after = "";
+  let found = 0;
+  do {
+    /** @type {{ items: { recordings: Recording[] }[], next: string | null }} */
+    const { items, next } = await getJson(withQuery("v1/duplicates", { limit: 20, after }), { signal });
+    for (const { recordings } of items) {
+      if (isMarkedDifferent(recordings)) continue;
+      found += 1;
+      list.append(pairCard(recordings, chip(KINDS.recording, "accent", "music"), onChange));
+    }
+    after = next ?? "";
+  } while (after && found < MAX_DUPLICATES);
+  if (!found) fill(list, h("div", { class: "card" }, emptyState("check", "No duplicates")));
+}
+
+/**
+ * Compare each recording with all others and list covers that are not linked. One request per recording keeps the
+ * comparison cancellable and leaves the server free for other requests in between.
+ *
+ * @param {HTMLElement} list
+ * @param {ReviewOptions} options
+ * @param {(done: number, total: number, found: number) => void} onProgress
+ */
+async function compareAll(list, { signal, onChange }, onProgress) {
+  /** @type {Set<string>} */
+  const pairs = new Set();
+  let after = "";
+  let done = 0;
+  do {
+    /** @type {{ items: Recording[], next: string | null, total: number }} */
+    const { items, next, total } = await getJson(withQuery("v1/recordings", { limit: 100, after }), { signal });
+    for (const recording of items) {
+      /** @type {{ items: Match[] }} */
+      const { items: matches } = await getJson(`v1/recordings/${recording.id}/covers`, { signal });
+      for (const match of matches) {
+        const pair = [recording, match.recording];
+        const isLinked = recording.work && recording.work === match.recording.work;
+        if (match.kind !== "cover" || isLinked || pairs.has(pairId(pair)) || isMarkedDifferent(pair)) continue;
+        pairs.add(pairId(pair));
+        const label = chip(`${KINDS.cover}, confidence ${formatConfidence(match.confidence)}`, "cover", "versions");
+        list.append(pairCard(pair, label, onChange));
+      }
+      done += 1;
+      onProgress(done, total, pairs.size);
+    }
+    after = next ?? "";
+  } while (after);
+  if (!pairs.size) fill(list, h("div", { class: "card" }, emptyState("check", "No unlinked versions")));
+}
+
+/**
+ * @param {Recording[]} pair
+ * @param {HTMLElement} label
+ * @param {() => Promise<void>} onChange
+ */
+function pairCard(pair, label, onChange) {
+  const finish = async () => {
     card.remove();
-    await changed();
+    await onChange();
   };
-  const side = (recording) =>
-    h(
-      "div",
-      { class: "grow side-of-pair" },
-      h("div", { class: "clip title" }, recording.title || "Untitled"),
-      h("div", { class: "small soft clip" }, artists(recording)),
-      h(
-        "div",
-        { class: "small soft clip number" },
-        [recording.album, clock(recording.duration)].filter(Boolean).join(" · "),
-      ),
-      h("audio", {
-        controls: true,
-        preload: "none",
-        src: `v1/recordings/${recording.id}/audio`,
-        "aria-label": `Listen to ${recording.title}`,
-      }),
-      may("write") &&
-        button("Remove this one", () => removeRecordings([recording], done), { kind: "quiet compact", sign: "trash" }),
-    );
+  const markAsDifferent = () => {
+    markDifferent(pair);
+    card.remove();
+  };
+  const [one, other] = pair;
   const card = h(
     "article",
-    { class: "card pair", "aria-label": `${recordings[0].title} and ${recordings[1].title}` },
+    { class: "card pair", "aria-label": `${titleOf(one)} and ${titleOf(other)}` },
     h(
       "div",
       { class: "row between" },
-      kind,
-      may("write") &&
+      label,
+      isAllowed("write") &&
         h(
           "div",
           { class: "row" },
-          button("Link", () => linkRecordings(recordings, done), { sign: "link", kind: "compact" }),
-          button(
-            "They differ",
-            () => {
-              remember(recordings);
-              card.remove();
-            },
-            { kind: "quiet compact" },
-          ),
+          button("Link", () => linkRecordings(pair, finish), { iconName: "link", kind: "compact" }),
+          button("Mark as different", markAsDifferent, { kind: "quiet compact" }),
         ),
     ),
-    h("div", { class: "pair-sides" }, side(recordings[0]), icon("link"), side(recordings[1])),
+    h("div", { class: "pair-sides" }, pairSide(one, finish), icon("link"), pairSide(other, finish)),
   );
   return card;
 }
 
-function nameOf(recordings) {
-  return recordings
+/**
+ * @param {Recording} recording
+ * @param {() => Promise<void>} onRemove
+ */
+function pairSide(recording, onRemove) {
+  return h(
+    "div",
+    { class: "side-of-pair" },
+    h("div", { class: "clip title", title: recording.title }, titleOf(recording)),
+    h("div", { class: "small soft clip" }, artistNames(recording)),
+    h(
+      "div",
+      { class: "small soft clip number" },
+      [recording.album, formatTime(recording.duration)].filter(Boolean).join(" · "),
+    ),
+    h("audio", {
+      controls: true,
+      preload: "none",
+      src: `v1/recordings/${recording.id}/audio`,
+      "aria-label": `Play ${titleOf(recording)}`,
+    }),
+    isAllowed("write") &&
+      button("Remove this recording", () => removeRecordings([recording], onRemove), {
+        kind: "quiet compact",
+        iconName: "trash",
+      }),
+  );
+}
+
+/** @param {Recording[]} pair */
+function pairId(pair) {
+  return pair
     .map((each) => each.id)
     .sort((one, other) => one - other)
     .join("-");
 }
 
-function different() {
+/** @returns {Set<string>} */
+function markedPairs() {
   try {
-    return new Set(JSON.parse(localStorage.getItem(DIFFERENT)));
+    return new Set(JSON.parse(localStorage.getItem(DIFFERENT_KEY) ?? "[]"));
   } catch {
     return new Set();
   }
 }
 
-function isDifferent(recordings) {
-  return different().has(nameOf(recordings));
+/** @param {Recording[]} pair */
+function isMarkedDifferent(pair) {
+  return markedPairs().has(pairId(pair));
 }
 
-function remember(recordings) {
-  localStorage.setItem(DIFFERENT, JSON.stringify([...different().add(nameOf(recordings))]));
+/** @param {Recording[]} pair */
+function markDifferent(pair) {
+  localStorage.setItem(DIFFERENT_KEY, JSON.stringify([...markedPairs().add(pairId(pair))]));
 }

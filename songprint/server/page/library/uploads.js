@@ -1,13 +1,35 @@
-// Many files into the library: one after the other, each with its progress and its own fate.
+// Uploads of files into the library, each with its progress and its outcome.
 
+/** @import { Recording } from "../types.js" */
+
+import { ApiError, isAbort, messageOf, upload } from "../api.js";
+import { button, chip, progressBar } from "../components.js";
 import { fill, h, icon } from "../dom.js";
-import { button, chip, progress } from "../parts.js";
-import { upload } from "../service.js";
-import { artists, bytes } from "../words.js";
+import { artistNames, capitalize, formatBytes, titleOf } from "../format.js";
 
-const AT_ONCE = 2; // one is sent while another is listened to
+const CONCURRENT = 2; // one file uploads while the server encodes another
 
+/**
+ * @typedef {object} Task
+ * @property {File} file
+ * @property {ReturnType<typeof progressBar>} bar
+ * @property {HTMLElement} outcome
+ * @property {HTMLElement} details
+ * @property {"waiting" | "running" | "added" | "known" | "failed"} state
+ */
+
+/** @type {[Task["state"][], string][]} The states in the summary, with their labels. */
+const SUMMARY = [
+  [["added"], "added"],
+  [["known"], "already in the library"],
+  [["failed"], "failed"],
+  [["waiting", "running"], "remaining"],
+];
+
+/** @param {{ signal: AbortSignal, onAdded: () => void }} options */
 export function uploadPanel({ signal, onAdded }) {
+  /** @type {Task[]} */
+  const tasks = [];
   const input = h("input", {
     type: "file",
     multiple: true,
@@ -16,126 +38,115 @@ export function uploadPanel({ signal, onAdded }) {
     accept: "audio/*,video/*",
     on: {
       change: () => {
-        take(input.files);
+        addFiles(input.files ?? []);
         input.value = "";
       },
     },
   });
   const label = h("label", { class: "button main", for: "add-music" }, icon("plus"), "Add music");
   const list = h("ul", { class: "uploads" });
-  const title = h("h2", {}, "Adding");
+  const title = h("h2");
   const counts = h("span", { class: "small soft number", role: "status" });
-  const close = button(
-    "Done",
-    () => {
-      element.hidden = true;
-      fill(list);
-      tasks.length = 0;
-    },
-    { kind: "quiet compact", hidden: true },
-  );
+  const close = button("Close", clear, { kind: "quiet compact", hidden: true });
   const element = h(
     "section",
     { class: "card stack upload-panel", hidden: true, "aria-label": "Uploads" },
     h("div", { class: "row between" }, h("div", { class: "row" }, title, counts), close),
     list,
   );
-  const tasks = [];
-  let running = 0;
+  return { element, addFiles, button: h("div", { class: "add-music" }, input, label) };
 
-  function take(files) {
+  function clear() {
+    element.hidden = true;
+    fill(list);
+    tasks.length = 0;
+  }
+
+  /** @param {Iterable<File>} files */
+  function addFiles(files) {
     element.hidden = false;
     for (const file of files) {
-      const bar = progress(0, `Progress of ${file.name}`);
-      const fate = h("div", { class: "fate" }, chip("Waiting"));
-      const told = h("div", { class: "small soft wrap" }, bytes(file.size));
-      const item = h(
-        "li",
-        {},
-        h(
-          "div",
-          { class: "row between" },
-          h("div", { class: "room" }, h("div", { class: "clip" }, file.name), told),
-          fate,
-        ),
-        bar,
-      );
-      list.append(item);
-      tasks.push({ file, bar, fate, told, state: "waiting" });
+      const bar = progressBar(0, `Progress of ${file.name}`);
+      const outcome = h("div", { class: "outcome" }, chip("Waiting"));
+      const details = h("div", { class: "small soft wrap" }, formatBytes(file.size));
+      const name = h("div", { class: "room" }, h("div", { class: "clip" }, file.name), details);
+      list.append(h("li", {}, h("div", { class: "row between" }, name, outcome), bar));
+      tasks.push({ file, bar, outcome, details, state: "waiting" });
     }
-    go();
+    startTasks();
   }
 
-  function go() {
-    count();
-    while (running < AT_ONCE) {
-      const task = tasks.find((each) => each.state === "waiting");
-      if (!task || signal.aborted) return;
+  function startTasks() {
+    summarize();
+    const free = CONCURRENT - countTasks(["running"]);
+    if (signal.aborted) return;
+    for (const task of tasks.filter((each) => each.state === "waiting").slice(0, free)) {
       task.state = "running";
-      running += 1;
-      add(task).finally(() => {
-        running -= 1;
-        go();
-      });
+      run(task).finally(startTasks);
     }
   }
 
-  async function add(task) {
-    const { file, bar, fate, told } = task;
-    fill(fate, chip("Sending", "accent"));
+  /** @param {Task} task */
+  async function run(task) {
+    const { file, bar, outcome, details } = task;
+    bar.hidden = false;
+    fill(outcome, chip("Uploading", "accent"));
     try {
+      /** @type {{ outcome: "added" | "known", recording: Recording, warnings?: string[] }} */
       const added = await upload("v1/recordings", file, {
         signal,
         onProgress: (share) => {
-          bar.set(share < 1 ? share : null);
-          if (share >= 1) fill(fate, chip("Listening", "accent"));
+          bar.setShare(share < 1 ? share : null);
+          if (share >= 1) fill(outcome, chip("Encoding", "accent"));
         },
       });
       task.state = added.outcome;
       fill(
-        fate,
-        added.outcome === "known" ? chip("In the library already", "warn", "check") : chip("Added", "good", "check"),
+        outcome,
+        added.outcome === "known" ? chip("Already in the library", "warn", "check") : chip("Added", "good", "check"),
       );
-      told.textContent = [`${added.recording.title} · ${artists(added.recording)}`, ...(added.warnings ?? [])].join(
-        ". ",
-      );
+      const name = `${titleOf(added.recording)} · ${artistNames(added.recording)}`;
+      details.textContent = [name, ...(added.warnings ?? []).map(capitalize)].join(". ");
       onAdded();
     } catch (error) {
-      if (error.name === "AbortError") return;
-      task.state = "failed";
-      told.textContent = error.message;
-      told.className = "small wrap trouble";
-      fill(
-        fate,
-        chip("Not added", "bad", "cross"),
-        button(
-          "Again",
-          () => {
-            task.state = "waiting";
-            go();
-          },
-          { kind: "quiet compact" },
-        ),
-      );
+      if (isAbort(error)) return;
+      showFailure(task, error);
     }
     bar.hidden = true;
   }
 
-  function count() {
-    const number = (state) => tasks.filter((task) => task.state === state).length;
-    const said = [
-      [number("added"), "added"],
-      [number("known"), "known"],
-      [number("failed"), "failed"],
-      [number("waiting") + number("running"), "to go"],
-    ];
-    counts.textContent = said
-      .filter(([many]) => many)
-      .map(([many, what]) => `${many} ${what}`)
-      .join(", ");
-    close.hidden = number("waiting") + number("running") > 0;
-    title.textContent = close.hidden ? "Adding" : "Uploads";
+  /**
+   * @param {Task} task
+   * @param {unknown} error
+   */
+  function showFailure(task, error) {
+    const { outcome, details } = task;
+    task.state = "failed";
+    details.textContent = messageOf(error);
+    details.className = "small wrap trouble";
+    const retry = () => {
+      task.state = "waiting";
+      startTasks();
+    };
+    fill(
+      outcome,
+      chip("Not added", "bad", "cross"),
+      error instanceof ApiError && error.isTemporary && button("Try again", retry, { kind: "quiet compact" }),
+    );
   }
 
-  return { element, take, button: h("div", { class: "add-music" }, input, label) };
+  /** @param {Task["state"][]} states */
+  function countTasks(states) {
+    return tasks.filter((task) => states.includes(task.state)).length;
+  }
+
+  function summarize() {
+    const parts = SUMMARY.map(([states, label]) => ({ count: countTasks(states), label }));
+    counts.textContent = parts
+      .filter(({ count }) => count)
+      .map(({ count, label }) => `${count} ${label}`)
+      .join(", ");
+    close.hidden = countTasks(["waiting", "running"]) > 0;
+    title.textContent = close.hidden ? "Adding music" : "Uploads";
+  }
 }

@@ -1,330 +1,420 @@
-// The picture of a timeline: waveform, axis, lanes of segments; zoom, pan, selection, keyboard.
+// The picture of a timeline: waveform, axis, segments and gaps; zooming, panning, selection, keyboard.
 
-import { fill, h } from "../dom.js";
-import { hue, signButton } from "../parts.js";
-import { clock } from "../words.js";
-import { bounded, described, LANES, named, rows, ticks, titleOf, zoomed } from "./plan.js";
+/** @import { Peaks } from "../types.js" */
+/** @import { Item, Range } from "./layout.js" */
 
-const ROW = 34,
-  GAP = 4,
-  WAVE = 92,
-  OVERVIEW = 34; // pixels
+import { hueOf, iconButton } from "../components.js";
+import { Emitter, fill, find, h } from "../dom.js";
+import { formatTime } from "../format.js";
+import {
+  assignRows,
+  axisTicks,
+  clampRange,
+  describeItem,
+  GROUPS,
+  itemTitle,
+  recordingOf,
+  soundOf,
+  zoomRange,
+} from "./layout.js";
+
+const ROW_HEIGHT = 34; // pixels, as are the next three
+const ROW_GAP = 4;
+const WAVE_HEIGHT = 92;
+const OVERVIEW_HEIGHT = 34;
+const BAR_STEP = 3; // pixels from one bar of the waveform to the next
+const MIN_LABEL = 44; // pixels; narrower items show no title
+const DRAG_THRESHOLD = 4; // pixels; a shorter movement is a click
+const ZOOM_STEP = 1.8;
 
 /**
- * `items` as plan.js makes them. Emits "select" (detail: item), "seek" (seconds), "toggle", "switch" and "view".
+ * Emits "select" with an item, "seek" with a time, "range" with the visible range, "toggle" to play or pause and
+ * "switch" to hear the other audio.
+ *
+ * @extends {Emitter<{ select: Item, seek: number, range: Range, toggle: void, switch: void }>}
  */
-export class Chart extends EventTarget {
+export class Chart extends Emitter {
+  /**
+   * @param {number} duration Seconds.
+   * @param {Item[]} items
+   */
   constructor(duration, items) {
     super();
-    Object.assign(this, {
-      duration: Math.max(duration, 0.1),
-      items,
-      selected: null,
-      playhead: null,
-      peaks: null,
-      detail: null,
-    });
-    this.view = { from: 0, to: this.duration };
+    this.duration = Math.max(duration, 0.1);
+    this.items = items;
+    /** @type {Item | null} */
+    this.selected = null;
+    /** @type {number | null} */
+    this.playhead = null;
+    /** @type {Peaks | null} Of the whole timeline. */
+    this.peaks = null;
+    /** @type {Peaks | null} Of the visible range. */
+    this.detailPeaks = null;
+    /** @type {Range} */
+    this.range = { from: 0, to: this.duration };
+    /** @type {Map<number, HTMLButtonElement>} Item number to its button. */
+    this.buttons = new Map();
     this.wave = h("canvas", { class: "tl-wave", "aria-hidden": "true" });
+    this.waveStatus = h("p", { class: "tl-wave-status tiny soft" }, "Loading the waveform…");
     this.axis = h("div", { class: "tl-axis number", "aria-hidden": "true" });
-    this.lanes = h("div", { class: "tl-lanes" });
-    this.head = h("i", { class: "tl-playhead", hidden: true });
+    this.groups = h("div", { class: "tl-groups" });
+    this.playheadLine = h("i", { class: "tl-playhead", hidden: true });
     this.overview = h("canvas", { class: "tl-overview", "aria-hidden": "true" });
-    this.span = h("span", { class: "small soft number" });
-    this.stage = h("div", { class: "tl-stage" }, this.wave, this.axis, this.lanes, this.head);
+    this.rangeText = h("span", { class: "small soft number" });
+    this.stage = h("div", { class: "tl-stage" }, this.wave, this.waveStatus, this.axis, this.groups, this.playheadLine);
     this.element = h(
       "section",
       { class: "card timeline", "aria-label": "Timeline", "aria-keyshortcuts": "ArrowLeft ArrowRight + - 0 Space b" },
-      h(
-        "div",
-        { class: "row between tl-tools" },
-        this.span,
-        h(
-          "div",
-          { class: "row tight" },
-          signButton("minus", "Zoom out", () => this.zoom(1.8), { kind: "compact" }),
-          signButton("plus", "Zoom in", () => this.zoom(1 / 1.8), { kind: "compact" }),
-          signButton("fit", "Show all", () => this.show({ from: 0, to: this.duration }), { kind: "compact" }),
-        ),
-      ),
+      this.toolbar(),
       this.stage,
       this.overview,
       h(
         "p",
         { class: "tiny soft tl-keys" },
-        "Keys: ← → choose, + − zoom, 0 all, space plays, B changes between this file and the recording",
+        "Keys: ← → select, + − zoom, 0 show all, Space play or pause, B switch between this file and the recording",
       ),
     );
-    this.listen();
-    this.observer = new ResizeObserver(() => this.draw());
-    this.observer.observe(this.stage);
+    this.addListeners();
+    new ResizeObserver(() => this.draw()).observe(this.stage);
     this.build();
   }
 
-  /** Other items, or others' verdicts: the view stays, and so does the focus. */
+  toolbar() {
+    return h(
+      "div",
+      { class: "row between tl-tools" },
+      this.rangeText,
+      h(
+        "div",
+        { class: "row tight" },
+        iconButton("minus", "Zoom out", () => this.zoom(ZOOM_STEP), { kind: "compact" }),
+        iconButton("plus", "Zoom in", () => this.zoom(1 / ZOOM_STEP), { kind: "compact" }),
+        iconButton("fit", "Show all", () => this.showAll(), { kind: "compact" }),
+      ),
+    );
+  }
+
+  /**
+   * Replace the items after verdicts have changed; the visible range and the focus stay.
+   *
+   * @param {Item[]} items
+   */
   replace(items) {
-    const focused = this.lanes.contains(document.activeElement) ? document.activeElement.dataset.number : null;
+    const focused = [...this.buttons].find(([, button]) => button === document.activeElement)?.[0];
     this.items = items;
     this.selected = this.selected && items[this.selected.number];
     this.build();
     this.draw();
-    if (focused !== null) this.buttons.get(Number(focused))?.focus();
+    if (focused !== undefined) this.buttons.get(focused)?.focus();
   }
 
   build() {
     this.buttons = new Map();
     fill(
-      this.lanes,
-      LANES.map(([lane, label]) => {
-        const inside = this.items.filter((item) => item.lane === lane);
-        if (!inside.length) return null;
-        const placed = rows(inside),
-          deep = 1 + Math.max(...placed.map(({ row }) => row));
+      this.groups,
+      GROUPS.map(([group, label]) => {
+        const items = this.items.filter((item) => item.group === group);
+        if (!items.length) return null;
+        const placed = assignRows(items);
+        const rows = 1 + Math.max(...placed.map(({ row }) => row));
         return h(
           "div",
-          { class: "tl-lane", role: "group", "aria-label": label },
+          { class: "tl-group", role: "group", "aria-label": label },
           h("span", { class: "tl-name" }, label),
           h(
             "div",
-            { class: "tl-row", style: { height: `${deep * (ROW + GAP) - GAP}px` } },
-            placed.map(({ item, row }) => this.segment(item, row)),
+            { class: "tl-rows", style: { height: `${rows * (ROW_HEIGHT + ROW_GAP) - ROW_GAP}px` } },
+            placed.map(({ item, row }) => this.itemButton(item, row)),
           ),
         );
       }),
     );
   }
 
-  segment(item, row) {
-    const recording = named(item);
-    const made = h(
+  /**
+   * @param {Item} item
+   * @param {number} row
+   */
+  itemButton(item, row) {
+    const recording = recordingOf(item);
+    const description = describeItem(item);
+    const button = h(
       "button",
       {
         type: "button",
-        class: `segment ${item.lane} ${item.sound ?? ""} ${item.decided}`,
-        "aria-label": described(item),
-        title: described(item),
+        class: `segment ${item.group} ${soundOf(item)} ${item.decision}`,
+        "aria-label": description,
+        title: description,
         tabIndex: -1,
         data: { number: item.number },
-        style: { top: `${row * (ROW + GAP)}px`, "--hue": recording ? hue(recording) : 0 },
+        style: { top: `${row * (ROW_HEIGHT + ROW_GAP)}px`, "--hue": recording ? hueOf(recording) : 0 },
         on: { click: () => this.select(item) },
       },
-      h("span", {}, titleOf(item)),
+      h("span", {}, itemTitle(item)),
     );
-    this.buttons.set(item.number, made);
-    return made;
+    this.buttons.set(item.number, button);
+    return button;
   }
 
+  /**
+   * @param {Item} item
+   * @param {{ focus?: boolean }} [options]
+   */
   select(item, { focus = false } = {}) {
     this.selected = item;
-    this.mark();
-    if (item.end <= this.view.from || item.start >= this.view.to) {
-      const length = this.view.to - this.view.from,
-        middle = (item.start + item.end) / 2;
-      this.show({ from: middle - length / 2, to: middle + length / 2 });
-    }
+    if (item.end <= this.range.from || item.start >= this.range.to) this.centerOn((item.start + item.end) / 2);
     this.draw();
     if (focus) this.buttons.get(item.number)?.focus();
     this.emit("select", item);
   }
 
-  mark() {
-    const first = this.selected ?? this.items[0];
+  /** Mark the selected item; it is the one that the Tab key reaches. */
+  markSelected() {
+    const reachable = this.selected ?? this.items[0];
     for (const [number, button] of this.buttons) {
       button.setAttribute("aria-pressed", String(number === this.selected?.number));
-      button.tabIndex = number === first?.number ? 0 : -1;
+      button.tabIndex = number === reachable?.number ? 0 : -1;
     }
   }
 
+  /** @param {Peaks | null} peaks Null: the audio is not available. */
   setPeaks(peaks) {
     this.peaks = peaks;
-    this.draw();
-  }
-  setDetail(peaks) {
-    this.detail = peaks;
+    this.waveStatus.textContent = peaks ? "" : "The audio is no longer available";
     this.draw();
   }
 
-  setPlayhead(seconds) {
-    this.playhead = seconds;
-    const share = seconds === null ? -1 : (seconds - this.view.from) / (this.view.to - this.view.from);
-    this.head.hidden = share < 0 || share > 1;
-    this.head.style.left = `${100 * share}%`;
+  /** @param {Peaks | null} peaks */
+  setDetailPeaks(peaks) {
+    this.detailPeaks = peaks;
+    this.draw();
   }
 
+  /** @param {number | null} time */
+  setPlayhead(time) {
+    this.playhead = time;
+    const share = time === null ? -1 : (time - this.range.from) / (this.range.to - this.range.from);
+    this.playheadLine.hidden = share < 0 || share > 1;
+    this.playheadLine.style.left = `${100 * share}%`;
+  }
+
+  /**
+   * @param {number} factor Below 1 zooms in.
+   * @param {number} [around] The time that keeps its place; by default that of the selected item.
+   */
   zoom(factor, around) {
     const middle = this.selected
-      ? Math.min(Math.max((this.selected.start + this.selected.end) / 2, this.view.from), this.view.to)
-      : (this.view.from + this.view.to) / 2;
-    this.show(zoomed(this.view, factor, around ?? middle, this.duration));
+      ? Math.min(Math.max((this.selected.start + this.selected.end) / 2, this.range.from), this.range.to)
+      : (this.range.from + this.range.to) / 2;
+    this.show(zoomRange(this.range, factor, around ?? middle, this.duration));
   }
 
-  show(view) {
-    this.view = bounded(view, this.duration);
+  /** @param {Range} range */
+  show(range) {
+    this.range = clampRange(range, this.duration);
     this.draw();
-    this.emit("view", this.view);
+    this.emit("range", this.range);
   }
 
-  listen() {
-    const at = (event) => {
-      const box = this.stage.getBoundingClientRect();
-      return this.view.from + ((event.clientX - box.left) / box.width) * (this.view.to - this.view.from);
-    };
+  showAll() {
+    this.show({ from: 0, to: this.duration });
+  }
+
+  /** @param {number} time */
+  centerOn(time) {
+    const length = this.range.to - this.range.from;
+    this.show({ from: time - length / 2, to: time + length / 2 });
+  }
+
+  /** @param {MouseEvent} event */
+  timeAt(event) {
+    const box = this.stage.getBoundingClientRect();
+    return this.range.from + ((event.clientX - box.left) / box.width) * (this.range.to - this.range.from);
+  }
+
+  addListeners() {
     this.stage.addEventListener(
       "wheel",
       (event) => {
-        if (event.ctrlKey || event.metaKey) this.zoom(Math.exp(event.deltaY / 250), at(event));
+        if (event.ctrlKey || event.metaKey) this.zoom(Math.exp(event.deltaY / 250), this.timeAt(event));
         else if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) this.pan(event.deltaX);
         else return;
         event.preventDefault();
       },
       { passive: false },
     );
-    this.drag(this.wave, at);
-    this.drag(this.axis, at);
-    const overview = (event) => {
-      const box = this.overview.getBoundingClientRect(),
-        length = this.view.to - this.view.from;
-      const middle = ((event.clientX - box.left) / box.width) * this.duration;
-      this.show({ from: middle - length / 2, to: middle + length / 2 });
+    this.addDragging(this.wave);
+    this.addDragging(this.axis);
+    const moveTo = (/** @type {PointerEvent} */ event) => {
+      const box = this.overview.getBoundingClientRect();
+      this.centerOn(((event.clientX - box.left) / box.width) * this.duration);
     };
     this.overview.addEventListener("pointerdown", (event) => {
       this.overview.setPointerCapture(event.pointerId);
-      overview(event);
+      moveTo(event);
     });
     this.overview.addEventListener("pointermove", (event) => {
-      if (event.buttons) overview(event);
+      if (event.buttons) moveTo(event);
     });
-    this.element.addEventListener("keydown", (event) => this.key(event));
+    this.element.addEventListener("keydown", (event) => this.handleKey(event));
   }
 
-  /** A click goes there, a drag moves what is shown. */
-  drag(element, at) {
-    let from = null,
-      moved = false;
+  /**
+   * Dragging the element pans; a click seeks.
+   *
+   * @param {HTMLElement} element
+   */
+  addDragging(element) {
+    /** @type {number | null} */
+    let last = null;
+    let hasMoved = false;
     element.addEventListener("pointerdown", (event) => {
       element.setPointerCapture(event.pointerId);
-      from = event.clientX;
-      moved = false;
+      last = event.clientX;
+      hasMoved = false;
     });
     element.addEventListener("pointermove", (event) => {
-      if (from === null || (Math.abs(event.clientX - from) < 4 && !moved)) return;
-      moved = true;
-      this.pan(from - event.clientX);
-      from = event.clientX;
+      if (last === null || (Math.abs(event.clientX - last) < DRAG_THRESHOLD && !hasMoved)) return;
+      hasMoved = true;
+      this.pan(last - event.clientX);
+      last = event.clientX;
     });
     element.addEventListener("pointerup", (event) => {
-      if (!moved && from !== null) this.emit("seek", at(event));
-      from = null;
+      if (!hasMoved && last !== null) this.emit("seek", this.timeAt(event));
+      last = null;
     });
     element.addEventListener("pointercancel", () => {
-      from = null;
+      last = null;
     });
   }
 
+  /** @param {number} pixels */
   pan(pixels) {
-    const shift = (pixels / this.stage.clientWidth) * (this.view.to - this.view.from);
-    this.show({ from: this.view.from + shift, to: this.view.to + shift });
+    const shift = (pixels / this.stage.clientWidth) * (this.range.to - this.range.from);
+    this.show({ from: this.range.from + shift, to: this.range.to + shift });
   }
 
-  key(event) {
+  /** @param {KeyboardEvent} event */
+  handleKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const step = (to) => {
-      const item = this.items[to];
+    const selectNumber = (/** @type {number} */ number) => {
+      const item = this.items[number];
       if (item) this.select(item, { focus: true });
     };
-    const now = this.selected?.number ?? -1;
-    const does = {
-      ArrowRight: () => step(now + 1),
-      ArrowLeft: () => step(now - 1),
-      Home: () => step(0),
-      End: () => step(this.items.length - 1),
-      "+": () => this.zoom(1 / 1.8),
-      "=": () => this.zoom(1 / 1.8),
-      "-": () => this.zoom(1.8),
-      0: () => this.show({ from: 0, to: this.duration }),
-      " ": () => this.emit("toggle"),
-      b: () => this.emit("switch"),
-    }[event.key];
-    if (!does || (event.key === " " && event.target.closest(".tl-tools"))) return;
+    const current = this.selected?.number ?? -1;
+    /** @type {Record<string, () => void>} */
+    const actions = {
+      ArrowRight: () => selectNumber(current + 1),
+      ArrowLeft: () => selectNumber(current - 1),
+      Home: () => selectNumber(0),
+      End: () => selectNumber(this.items.length - 1),
+      "+": () => this.zoom(1 / ZOOM_STEP),
+      "=": () => this.zoom(1 / ZOOM_STEP),
+      "-": () => this.zoom(ZOOM_STEP),
+      0: () => this.showAll(),
+      " ": () => this.emit("toggle", undefined),
+      b: () => this.emit("switch", undefined),
+    };
+    const action = actions[event.key];
+    // On a button of the toolbar, the space key presses it.
+    const isPress = event.key === " " && event.target instanceof Element && event.target.closest(".tl-tools");
+    if (!action || isPress) return;
     event.preventDefault();
-    does();
+    action();
   }
 
   draw() {
     const width = this.stage.clientWidth;
     if (!width) return;
-    const { from, to } = this.view,
-      length = to - from;
-    this.span.textContent =
-      length >= this.duration - 0.01
-        ? `${clock(this.duration)} in all`
-        : `${clock(from)} to ${clock(to)} of ${clock(this.duration)}`;
-    this.overview.hidden = length >= this.duration - 0.01;
-    for (const item of this.items) {
-      const { style } = this.buttons.get(item.number);
-      style.left = `${(100 * (item.start - from)) / length}%`;
-      style.width = `max(3px, ${(100 * (item.end - item.start)) / length}% - 1.5px)`;
-      const button = this.buttons.get(item.number);
-      const pixels = ((Math.min(item.end, to) - Math.max(item.start, from)) / length) * width;
-      button.classList.toggle("narrow", pixels < 44);
-      // The name stays in sight.
-      button.firstChild.style.left = `${Math.max(0, ((from - item.start) / length) * width)}px`;
-    }
-    const { at } = ticks(from, to, width);
+    const { from, to } = this.range;
+    const length = to - from;
+    const isAll = length >= this.duration - 0.01;
+    this.rangeText.textContent = isAll
+      ? `${formatTime(this.duration)} in total`
+      : `${formatTime(from)} to ${formatTime(to)} of ${formatTime(this.duration)}`;
+    this.overview.hidden = isAll;
+    for (const item of this.items) this.placeItem(item, width);
     fill(
       this.axis,
-      at.map((moment) =>
-        h("span", { style: { left: `${(100 * (moment - from)) / length}%` } }, clock(moment, length < 8)),
+      axisTicks(this.range, width).map((time) =>
+        h("span", { style: { left: `${(100 * (time - from)) / length}%` } }, formatTime(time, length < 8)),
       ),
     );
-    this.mark();
+    this.markSelected();
     this.setPlayhead(this.playhead);
-    paint(this.wave, WAVE, this.view, this.detail ?? this.peaks, this.peaks, this.selected);
-    if (!this.overview.hidden)
-      paint(this.overview, OVERVIEW, { from: 0, to: this.duration }, this.peaks, this.peaks, null, this.view);
+    const finest = this.detailPeaks ?? this.peaks;
+    drawWave(this.wave, WAVE_HEIGHT, this.range, [finest, this.peaks], { selected: this.selected });
+    const all = { from: 0, to: this.duration };
+    if (!isAll) drawWave(this.overview, OVERVIEW_HEIGHT, all, [this.peaks], { frame: this.range });
   }
 
-  emit(name, detail) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
+  /**
+   * @param {Item} item
+   * @param {number} width Of the stage, in pixels.
+   */
+  placeItem(item, width) {
+    const button = this.buttons.get(item.number);
+    if (!button) return;
+    const { from, to } = this.range;
+    const length = to - from;
+    button.style.left = `${(100 * (item.start - from)) / length}%`;
+    button.style.width = `max(3px, ${(100 * (item.end - item.start)) / length}% - 1.5px)`;
+    const visible = ((Math.min(item.end, to) - Math.max(item.start, from)) / length) * width;
+    button.classList.toggle("narrow", visible < MIN_LABEL);
+    // Keep the title visible when the item starts before the range.
+    find(button, "span").style.left = `${Math.max(0, ((from - item.start) / length) * width)}px`;
   }
 }
 
-/** Bars of how loud it is; what is selected stands out, what is `framed` has a frame. */
-function paint(canvas, height, view, peaks, coarse, selected, framed = null) {
-  const scale = window.devicePixelRatio || 1,
-    width = canvas.clientWidth;
-  if (!width) return;
+/**
+ * Draw the loudness as bars. The selected interval has another colour; a frame marks a range.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {number} height Pixels.
+ * @param {Range} range
+ * @param {(Peaks | null)[]} sources The finest first; the coarse one is used where it does not cover the range.
+ * @param {{ selected?: Item | null, frame?: Range }} marks
+ */
+function drawWave(canvas, height, range, [finest, coarse = finest], { selected, frame }) {
+  const scale = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth;
+  const context = canvas.getContext("2d");
+  if (!width || !context) return;
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
-  const context = canvas.getContext("2d");
   context.scale(scale, scale);
   const style = getComputedStyle(canvas);
-  const colour = (name) => style.getPropertyValue(name);
-  const middle = height / 2,
-    length = view.to - view.from;
-  for (let x = 0; x < width; x += 3) {
-    const start = view.from + (x / width) * length,
-      end = view.from + ((x + 3) / width) * length;
-    const loud = loudest(peaks, start, end) ?? loudest(coarse, start, end);
-    const high = loud === null ? 1 : Math.max(1.5, loud * (height - 8));
-    context.fillStyle =
-      selected && end > selected.start && start < selected.end ? colour("--wave-selected") : colour("--wave");
-    context.fillRect(x, middle - high / 2, 2, high);
+  const plainColour = style.getPropertyValue("--wave");
+  const selectedColour = style.getPropertyValue("--wave-selected");
+  const length = range.to - range.from;
+  for (let x = 0; x < width; x += BAR_STEP) {
+    const start = range.from + (x / width) * length;
+    const end = range.from + ((x + BAR_STEP) / width) * length;
+    const loudness = maxLoudness(finest, start, end) ?? maxLoudness(coarse, start, end);
+    const bar = loudness === null ? 1 : Math.max(1.5, loudness * (height - 8));
+    const isSelected = selected && end > selected.start && start < selected.end;
+    context.fillStyle = isSelected ? selectedColour : plainColour;
+    context.fillRect(x, (height - bar) / 2, BAR_STEP - 1, bar);
   }
-  if (framed) {
-    const left = (framed.from / length) * width,
-      right = (framed.to / length) * width;
-    context.fillStyle = colour("--wave-frame");
+  if (frame) {
+    const left = (frame.from / length) * width;
+    const right = (frame.to / length) * width;
+    context.fillStyle = style.getPropertyValue("--wave-frame");
     context.fillRect(left, 0, Math.max(3, right - left), height);
   }
 }
 
-function loudest(peaks, start, end) {
+/**
+ * The maximum loudness of an interval; null where the peaks do not cover it.
+ *
+ * @param {Peaks | null} peaks
+ * @param {number} start
+ * @param {number} end
+ */
+function maxLoudness(peaks, start, end) {
   if (!peaks || end <= peaks.start || start >= peaks.end) return null;
-  const each = (peaks.end - peaks.start) / peaks.peaks.length;
-  const first = Math.max(0, Math.floor((start - peaks.start) / each)),
-    last = Math.min(peaks.peaks.length, Math.max(first + 1, Math.ceil((end - peaks.start) / each)));
-  let most = 0;
-  for (let at = first; at < last; at += 1) most = Math.max(most, peaks.peaks[at]);
-  return most;
+  const step = (peaks.end - peaks.start) / peaks.peaks.length;
+  const first = Math.max(0, Math.floor((start - peaks.start) / step));
+  const last = Math.min(peaks.peaks.length, Math.max(first + 1, Math.ceil((end - peaks.start) / step)));
+  return peaks.peaks.slice(first, last).reduce((loudest, peak) => Math.max(loudest, peak), 0);
 }

@@ -1,274 +1,330 @@
-// One segment, or one gap: hear both sides, see why, decide.
+// The selected segment or gap: play it beside the library recording, see how they match, decide.
 
+/** @import { Source } from "../audio/player.js" */
+/** @import { Job, Recording } from "../types.js" */
+/** @import { Item } from "./layout.js" */
+
+import { isAllowed, sendJson, withQuery } from "../api.js";
+import { Player } from "../audio/player.js";
+import {
+  button,
+  chip,
+  confidenceLabel,
+  emptyState,
+  field,
+  kindChip,
+  note,
+  notify,
+  openDialog,
+  reportErrors,
+} from "../components.js";
 import { fill, h, icon } from "../dom.js";
-import { asked, button, chip, field, kindChip, note, sure, tell, trying } from "../parts.js";
-import { address, may, send } from "../service.js";
-import { artists, clock, keyShift, moment, SOUNDS, spoken, speed } from "../words.js";
-import { chooseRecording } from "./choose.js";
-import { named, titleOf } from "./plan.js";
+import {
+  artistNames,
+  capitalize,
+  describeKeyShift,
+  describeSpeed,
+  formatDateTime,
+  formatTime,
+  SOUNDS,
+  splitArtists,
+  spokenDuration,
+  titleOf,
+} from "../format.js";
+import { itemTitle, matchOf, recordingOf } from "./layout.js";
+import { pickRecording } from "./recording-picker.js";
 import { Similarity } from "./similarity.js";
 
-/** `changed()` is called when something was decided. */
+const SLIDER_STEPS = 1000;
+
+/** Controls that keep the focus when a decision replaces them: after Accept, the focus is on Undo. */
+const DECISION_CONTROLS = ".decide > button, .decided > button";
+
 export class Detail {
-  constructor(job, player, changed) {
-    Object.assign(this, { job, player, changed });
-    this.element = h("section", { class: "card detail", "aria-label": "Selected stretch" });
-    this.sides = h("div", { class: "sides", role: "group", "aria-label": "Which side is heard" });
-    this.bar = h("input", {
+  /**
+   * @param {Job} job
+   * @param {number} duration Of the timeline, in seconds.
+   * @param {Player} player
+   * @param {() => Promise<unknown>} onChange Called after a decision.
+   */
+  constructor(job, duration, player, onChange) {
+    this.job = job;
+    this.duration = duration;
+    this.player = player;
+    this.onChange = onChange;
+    /** @type {Item | null} */
+    this.item = null;
+    this.element = h("section", { class: "card detail", "aria-label": "Selected segment" });
+    this.sources = h("div", { class: "sources", role: "group", "aria-label": "Audio to play" });
+    this.slider = h("input", {
       type: "range",
       min: 0,
-      max: 1000,
+      max: SLIDER_STEPS,
       value: 0,
-      "aria-label": "Place in the stretch",
-      on: { input: () => player.seek((this.bar.value / 1000) * player.length) },
+      "aria-label": "Position in the segment",
     });
-    this.times = h("div", { class: "row between tiny soft number" });
-    this.press = h("button", { type: "button", class: "button main round play", on: { click: () => this.toggle() } });
-    player.addEventListener("change", () => this.showPlaying());
-    player.addEventListener("trouble", (event) => tell(event.detail));
-    this.clear();
-  }
-
-  clear() {
-    fill(
-      this.element,
-      h(
-        "div",
-        { class: "empty" },
-        icon("music"),
-        h("p", {}, "Choose a stretch of the timeline to hear it and to decide."),
-      ),
+    this.slider.addEventListener("input", () =>
+      player.seek((Number(this.slider.value) / SLIDER_STEPS) * player.length),
     );
+    this.times = h("div", { class: "row between tiny soft number" });
+    this.playButton = h("button", {
+      type: "button",
+      class: "button main round play",
+      on: { click: () => this.togglePlaying() },
+    });
+    player.on("change", () => this.updatePlayer());
+    player.on("error", (message) => notify(message));
+    fill(this.element, emptyState("music", "Nothing selected", h("p", {}, "Select a segment or a gap to play it.")));
   }
 
-  /** Show this item; the player is loaded with its sides. */
+  /**
+   * Show an item and load its audio into the player.
+   *
+   * @param {Item} item
+   */
   show(item) {
-    const same = this.item?.number === item.number && named(this.item)?.id === named(item)?.id;
+    const recording = recordingOf(item);
+    const isSame = this.item?.number === item.number && recordingOf(this.item)?.id === recording?.id;
     this.item = item;
-    const recording = named(item);
-    if (!same) this.load(item, recording);
-    const deciding = Boolean(document.activeElement.closest(".decide, .decided"));
+    if (!isSame) this.load(item, recording);
+    const keepsFocus = Boolean(document.activeElement?.closest(".decide, .decided"));
+    const match = matchOf(item);
     fill(
       this.element,
-      h(
-        "div",
-        { class: "stack tight" },
-        h(
-          "div",
-          { class: "row between" },
-          whatItIs(item),
-          item.recording && !item.correct && sure(item.confidence),
-        ),
-        h(
-          "div",
-          {},
-          h("h2", { class: "match-title wrap" }, titleOf(item)),
-          recording && h("p", { class: "wrap" }, artists(recording)),
-          recording?.album && h("p", { class: "small soft wrap" }, recording.album),
-          item.unknown && !recording && h("p", { class: "small soft" }, "It has this number wherever it is heard."),
-          item.original &&
-            recording &&
-            item.original.id !== recording.id &&
-            h("p", { class: "small soft wrap" }, `A version of ${item.original.title} by ${artists(item.original)}`),
-        ),
-      ),
-      this.listening(recording),
-      this.facts(item, recording),
-      item.kind === "cover" && !item.correct && new Similarity(this.job, item, this.player).element,
+      description(item, recording),
+      this.playerControls(),
+      facts(item, recording),
+      match?.kind === "cover" && new Similarity(this.job, match, this.player).element,
       this.decisions(item),
     );
-    this.showPlaying();
-    // Whoever has pressed Accept can press Undo next.
-    if (deciding) this.element.querySelector(".decide > button, .decided > button")?.focus({ preventScroll: true });
+    this.updatePlayer();
+    if (!keepsFocus) return;
+    /** @type {HTMLElement | null} */
+    const control = this.element.querySelector(DECISION_CONTROLS);
+    control?.focus({ preventScroll: true });
   }
 
+  /**
+   * @param {Item} item
+   * @param {Recording | null} recording
+   */
   load(item, recording) {
-    const length = item.end - item.start;
-    const of = (path) => (start, seconds) => address(path, { start, duration: seconds });
-    const sides = [
+    const addressOf = (/** @type {string} */ path) => (/** @type {number} */ start, /** @type {number} */ seconds) =>
+      withQuery(path, { start, duration: seconds });
+    /** @type {Source[]} */
+    const sources = [
       {
         name: "This file",
-        address: of(`v1/jobs/${this.job.id}/audio`),
+        address: addressOf(`v1/jobs/${this.job.id}/audio`),
         start: item.start,
         rate: 1,
-        end: this.job.result.duration,
+        end: this.duration,
       },
     ];
-    if (recording && item.reference_start !== undefined && !item.correct) {
-      sides.push({
-        name: "The recording",
-        address: of(`v1/recordings/${recording.id}/audio`),
-        start: item.reference_start,
-        rate: item.speed,
+    const match = matchOf(item);
+    if (recording)
+      sources.push({
+        name: "Library recording",
+        address: addressOf(`v1/recordings/${recording.id}/audio`),
+        start: match ? match.reference_start : 0,
+        rate: match ? match.speed : 1,
         end: recording.duration,
       });
-    } else if (recording) {
-      sides.push({
-        name: "The recording",
-        address: of(`v1/recordings/${recording.id}/audio`),
-        start: 0,
-        rate: 1,
-        end: recording.duration,
-      });
-    }
-    this.player.load(sides, length);
+    this.player.load(sources, item.end - item.start);
   }
 
-  listening() {
+  playerControls() {
     fill(
-      this.sides,
-      this.player.sides.map((side, number) =>
+      this.sources,
+      this.player.sources.map((source, number) =>
         h(
           "button",
-          { type: "button", class: "side", value: number, on: { click: () => this.player.switchTo(number) } },
+          { type: "button", class: "source", on: { click: () => this.player.switchTo(number) } },
           h("b", { "aria-hidden": "true" }, "AB"[number]),
-          side.name,
+          source.name,
         ),
       ),
     );
     return h(
       "div",
-      { class: "listening" },
-      h("div", { class: "row" }, this.press, h("div", { class: "grow" }, this.bar, this.times)),
-      this.player.sides.length > 1 && this.sides,
+      { class: "player" },
+      h("div", { class: "row" }, this.playButton, h("div", { class: "grow" }, this.slider, this.times)),
+      this.player.sources.length > 1 && this.sources,
     );
   }
 
-  showPlaying() {
+  updatePlayer() {
     const { player } = this;
-    if (!player.sides.length) return;
-    fill(this.press, icon(player.playing ? "pause" : "play"));
-    this.press.setAttribute(
-      "aria-label",
-      player.playing ? "Pause" : `Play ${player.sides[player.side].name.toLowerCase()}`,
-    );
-    this.press.classList.toggle("loading", Boolean(player.loading));
-    [...this.sides.children].forEach((each, number) =>
-      each.setAttribute("aria-pressed", String(number === player.side)),
-    );
-    this.tick();
+    if (!player.sources.length) return;
+    const name = player.sources[player.source].name.toLowerCase();
+    fill(this.playButton, icon(player.isPlaying ? "pause" : "play"));
+    this.playButton.setAttribute("aria-label", player.isPlaying ? "Pause" : `Play ${name}`);
+    this.playButton.classList.toggle("loading", player.loading);
+    for (const [number, each] of [...this.sources.children].entries())
+      each.setAttribute("aria-pressed", String(number === player.source));
+    this.updatePosition();
   }
 
-  tick() {
-    const { player } = this,
-      at = player.position;
-    this.bar.value = player.length ? (1000 * at) / player.length : 0;
-    this.bar.setAttribute("aria-valuetext", `${spoken(at)} of ${spoken(player.length)}`);
-    const [file, recording] = player.sides.map((side) => clock(side.start + at * side.rate, true));
-    fill(this.times, h("span", {}, `A ${file}`), recording && h("span", {}, `B ${recording}`));
+  updatePosition() {
+    const { player } = this;
+    const { position } = player;
+    this.slider.value = String(player.length ? (SLIDER_STEPS * position) / player.length : 0);
+    this.slider.setAttribute("aria-valuetext", `${spokenDuration(position)} of ${spokenDuration(player.length)}`);
+    const times = player.sources.map((source) => formatTime(source.start + position * source.rate, true));
+    fill(
+      this.times,
+      times.map((time, number) => h("span", {}, `${"AB"[number]} ${time}`)),
+    );
   }
 
-  toggle() {
-    if (this.player.playing) this.player.pause();
+  togglePlaying() {
+    if (this.player.isPlaying) this.player.pause();
     else this.player.play();
   }
 
-  facts(item, recording) {
-    const rows = [["In this file", `${clock(item.start, true)} to ${clock(item.end, true)}`]];
-    if (item.recording && !item.correct) {
-      rows.push(
-        ["In the recording", `${clock(item.reference_start, true)} to ${clock(item.reference_end, true)}`],
-        ["Speed", speed(item.speed)],
-        ["Key", keyShift(item.key_shift)],
-      );
-    } else rows.push(["Length", spoken(item.end - item.start)]);
-    if (recording?.isrc) rows.push(["ISRC", recording.isrc]);
-    return h(
-      "dl",
-      { class: "facts" },
-      rows.map(([name, value]) => [h("dt", {}, name), h("dd", { class: "number" }, value)]),
-    );
-  }
-
+  /** @param {Item} item */
   decisions(item) {
-    if (!may("write")) return item.verdict ? h("p", { class: "small soft" }, said(item)) : null;
+    if (!isAllowed("write")) return item.verdict && h("p", { class: "small soft" }, describeDecision(item));
     if (item.verdict) {
-      const bad = item.decided === "rejected";
+      const isRejected = item.decision === "rejected";
       return h(
         "div",
         { class: "decided" },
-        note(said(item), bad ? "bad" : "good", bad ? "cross" : "check"),
+        note(describeDecision(item), isRejected ? "bad" : "good", isRejected ? "cross" : "check"),
         button("Undo", () => this.decide(item, null), { kind: "quiet compact" }),
       );
     }
-    if (!item.recording) {
+    if (item.part === "gap") {
       return h(
         "div",
         { class: "row decide" },
-        button("Name it", () => this.name(item), { kind: "main", sign: "edit" }),
-        button("It is in the library", () => this.correct(item), { sign: "search" }),
+        button("Add to the library", () => this.addRecording(item), { kind: "main", iconName: "plus" }),
+        button("Choose a recording", () => this.correct(item), { iconName: "search" }),
       );
     }
     return h(
       "div",
       { class: "row decide" },
-      button("Accept", () => this.decide(item, { verdict: "accept" }), { sign: "check" }),
-      button("Reject", () => this.decide(item, { verdict: "reject" }), { sign: "cross" }),
-      button("Correct", () => this.correct(item), { sign: "edit" }),
+      button("Accept", () => this.decide(item, { verdict: "accept" }), { iconName: "check" }),
+      button("Reject", () => this.decide(item, { verdict: "reject" }), { iconName: "cross" }),
+      button("Correct", () => this.correct(item), { iconName: "edit" }),
     );
   }
 
-  async decide(item, decision) {
+  /**
+   * @param {Item} item
+   * @param {{ verdict: string, recording?: number } | null} verdict Null removes the verdict.
+   */
+  async decide(item, verdict) {
     const path = `v1/jobs/${this.job.id}/${item.part}s/${item.position}/verdict`;
-    await trying(async () => {
-      await send(decision ? "POST" : "DELETE", path, decision ?? undefined);
-      await this.changed();
+    await reportErrors(async () => {
+      await sendJson(verdict ? "POST" : "DELETE", path, verdict ?? undefined);
+      await this.onChange();
     });
   }
 
+  /** @param {Item} item */
   async correct(item) {
-    const recording = await chooseRecording("Which recording is it?");
+    const recording = await pickRecording("Choose the correct recording");
     if (recording) await this.decide(item, { verdict: "correct", recording: recording.id });
   }
 
-  async name(item) {
-    await asked(
-      "Name this music",
+  /** @param {Item} item */
+  async addRecording(item) {
+    const interval = `${formatTime(item.start)} to ${formatTime(item.end)}`;
+    await openDialog(
+      "Add this music to the library",
       [
         h(
           "p",
           { class: "soft small" },
-          `The stretch from ${clock(item.start)} to ${clock(item.end)} becomes a recording, and is found from then on.`,
+          `The audio from ${interval} becomes a recording of the library. Later queries and jobs identify it.`,
         ),
         field("Title", h("input", { name: "title", required: true, maxLength: 1000 })),
-        field(
-          "Artists",
-          h("input", { name: "artists", maxLength: 1000, placeholder: "Several are parted by semicolons" }),
-        ),
+        field("Artists", h("input", { name: "artists", maxLength: 1000 }), "Separate multiple artists with semicolons"),
         field("Album", h("input", { name: "album", maxLength: 1000 })),
       ],
       {
-        yes: "Add to the library",
-        onYes: async (form) => {
-          const list = String(form.get("artists"))
-            .split(";")
-            .map((name) => name.trim())
-            .filter(Boolean);
-          const added = await send("POST", `v1/jobs/${this.job.id}/gaps/${item.position}/recording`, {
+        submit: "Add recording",
+        onSubmit: async (form) => {
+          const added = await sendJson("POST", `v1/jobs/${this.job.id}/gaps/${item.position}/recording`, {
             title: form.get("title"),
-            artists: list,
+            artists: splitArtists(String(form.get("artists"))),
             album: form.get("album"),
           });
-          tell(`${added.recording.title} was added to the library`);
-          await this.changed();
+          notify(`Added ${added.recording.title} to the library`);
+          await this.onChange();
         },
       },
     );
   }
 }
 
-/** What was found, or that somebody knew better: how sure it was then no longer matters. */
-function whatItIs(item) {
-  if (item.correct) return chip(capital(item.decided), "good", "edit");
-  if (item.recording) return kindChip(item.kind);
-  return chip(SOUNDS[item.sound], "", item.sound === "music" ? "question" : "");
+/**
+ * @param {Item} item
+ * @param {Recording | null} recording
+ */
+function description(item, recording) {
+  const match = matchOf(item);
+  const original = match?.original;
+  return h(
+    "div",
+    { class: "stack tight" },
+    h("div", { class: "row between" }, statusChip(item), match && confidenceLabel(match.confidence)),
+    h(
+      "div",
+      {},
+      h("h2", { class: "match-title wrap" }, itemTitle(item)),
+      recording && h("p", { class: "wrap" }, artistNames(recording)),
+      recording?.album && h("p", { class: "small soft wrap" }, recording.album),
+      item.part === "gap" &&
+        item.unknown &&
+        !recording &&
+        h("p", { class: "small soft" }, "The number is the same wherever this music occurs."),
+      original &&
+        original.id !== recording?.id &&
+        h("p", { class: "small soft wrap" }, `A version of ${titleOf(original)} by ${artistNames(original)}`),
+    ),
+  );
 }
 
-function said({ decided, verdict, recording }) {
-  const told = `${capital(decided)} · ${moment(verdict.at)}`;
-  return decided === "corrected" ? `${told}. It was found as ${recording.title || "Untitled"}` : told;
+/** @param {Item} item */
+function statusChip(item) {
+  if (item.correction) return chip(capitalize(item.decision), "good", "edit");
+  if (item.part === "segment") return kindChip(item.kind);
+  return chip(
+    item.sound === "music" ? "Not in the library" : SOUNDS[item.sound],
+    "",
+    item.sound === "music" ? "question" : undefined,
+  );
 }
 
-function capital(word) {
-  return word[0].toUpperCase() + word.slice(1);
+/**
+ * @param {Item} item
+ * @param {Recording | null} recording
+ */
+function facts(item, recording) {
+  const match = matchOf(item);
+  const rows = [["In this file", `${formatTime(item.start, true)} to ${formatTime(item.end, true)}`]];
+  if (match) {
+    rows.push(
+      ["In the recording", `${formatTime(match.reference_start, true)} to ${formatTime(match.reference_end, true)}`],
+      ["Speed", describeSpeed(match.speed)],
+      ["Key", describeKeyShift(match.key_shift)],
+    );
+  } else rows.push(["Length", spokenDuration(item.end - item.start)]);
+  if (recording?.isrc) rows.push(["ISRC", recording.isrc]);
+  return h(
+    "dl",
+    { class: "facts" },
+    rows.map(([name, value]) => [h("dt", {}, name), h("dd", { class: "number" }, value)]),
+  );
+}
+
+/** @param {Item} item */
+function describeDecision(item) {
+  const text = `${capitalize(item.decision)} · ${formatDateTime(item.verdict?.at)}`;
+  return item.part === "segment" && item.decision === "corrected"
+    ? `${text}. Identified as ${titleOf(item.recording)} before`
+    : text;
 }

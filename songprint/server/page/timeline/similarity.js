@@ -1,12 +1,23 @@
-// How a cover corresponds to the recording: every moment of one against every moment of the other, and the path along
-// which they agree.
+// The cross-similarity of a cover and its reference as a picture, with the alignment drawn on it.
 
+/** @import { Player } from "../audio/player.js" */
+/** @import { Job, SimilarityPicture } from "../types.js" */
+/** @import { SegmentItem } from "./layout.js" */
+
+import { getJson, messageOf, withQuery } from "../api.js";
+import { note } from "../components.js";
 import { fill, h } from "../dom.js";
-import { note } from "../parts.js";
-import { address, read } from "../service.js";
-import { keyShift, speed } from "../words.js";
+import { describeKeyShift, describeSpeed } from "../format.js";
+
+const CAPTION =
+  "Horizontal: this file. Vertical: the library recording. Dark: similar. Line: the alignment. Click to play from there.";
 
 export class Similarity {
+  /**
+   * @param {Job} job
+   * @param {SegmentItem} item
+   * @param {Player} player
+   */
   constructor(job, item, player) {
     this.canvas = h("canvas", {
       class: "similarity",
@@ -14,63 +25,52 @@ export class Similarity {
       height: 10,
       role: "img",
       tabIndex: 0,
-      "aria-label": "It is being compared",
+      "aria-label": "Computing the alignment…",
     });
-    this.caption = h("figcaption", { class: "small soft" }, "Comparing…");
-    this.canvas.setAttribute("aria-label", "Comparing…");
+    this.caption = h("figcaption", { class: "small soft" }, "Computing the alignment…");
     this.player = player;
     this.element = h("figure", { class: "similarity-figure" }, this.canvas, this.caption);
     this.load(job, item);
   }
 
+  /**
+   * @param {Job} job
+   * @param {SegmentItem} item
+   */
   async load(job, item) {
+    const parameters = { start: item.start, end: item.end, recording: item.recording.id };
     try {
-      const picture = await read(
-        address(`v1/jobs/${job.id}/similarity`, { start: item.start, end: item.end, recording: item.recording.id }),
-      );
+      /** @type {SimilarityPicture} */
+      const picture = await getJson(withQuery(`v1/jobs/${job.id}/similarity`, parameters));
       this.draw(picture);
-      this.canvas.setAttribute(
-        "aria-label",
-        picture.path.length
-          ? `Along the path they agree: ${keyShift(picture.key_shift)}, ${speed(picture.speed)}`
-          : "No part corresponds",
-      );
-      fill(
-        this.caption,
-        "Across: this file. Up: the recording. Dark: alike. The line: how they go together. A click plays from there.",
-      );
+      const description = picture.path.length
+        ? `Alignment: ${describeKeyShift(picture.key_shift)}, ${describeSpeed(picture.speed)}`
+        : "No alignment";
+      this.canvas.setAttribute("aria-label", description);
+      fill(this.caption, CAPTION);
     } catch (error) {
-      fill(this.element, note(error.message));
+      fill(this.element, note(messageOf(error)));
     }
   }
 
-  /** `pixels` are bytes in base64, row after row, along the query; the first row is the recording's beginning. */
+  /** @param {SimilarityPicture} picture */
   draw({ query, reference, width, height, pixels, path }) {
-    const bytes = Uint8Array.from(atob(pixels), (letter) => letter.charCodeAt(0));
-    const { canvas } = this,
-      context = canvas.getContext("2d");
-    const style = getComputedStyle(canvas),
-      ink = rgb(style.color),
-      paper = rgb(style.backgroundColor);
+    const { canvas } = this;
+    const context = canvas.getContext("2d");
+    if (!context) return;
     canvas.width = width;
     canvas.height = height;
-    const image = context.createImageData(width, height);
-    for (let row = 0; row < height; row += 1) {
-      for (let column = 0; column < width; column += 1) {
-        const share = bytes[row * width + column] / 255,
-          at = 4 * ((height - 1 - row) * width + column);
-        for (let part = 0; part < 3; part += 1) image.data[at + part] = paper[part] + (ink[part] - paper[part]) * share;
-        image.data[at + 3] = 255;
-      }
-    }
-    context.putImageData(image, 0, 0);
-    const x = (seconds) => ((seconds - query.start) / (query.end - query.start)) * width;
-    const y = (seconds) => height - ((seconds - reference.start) / (reference.end - reference.start)) * height;
+    const style = getComputedStyle(canvas);
+    const bytes = Uint8Array.from(atob(pixels), (letter) => letter.charCodeAt(0));
+    context.putImageData(shade(context, bytes, rgb(style.color), rgb(style.backgroundColor)), 0, 0);
+    const x = (/** @type {number} */ time) => ((time - query.start) / (query.end - query.start)) * width;
+    const y = (/** @type {number} */ time) =>
+      height - ((time - reference.start) / (reference.end - reference.start)) * height;
     context.strokeStyle = style.getPropertyValue("--path");
     context.lineWidth = Math.max(1.5, width / 160);
     for (const line of path) {
       context.beginPath();
-      line.forEach(([along, up], at) => (at ? context.lineTo(x(along), y(up)) : context.moveTo(x(along), y(up))));
+      for (const [queryTime, referenceTime] of line) context.lineTo(x(queryTime), y(referenceTime));
       context.stroke();
     }
     canvas.onclick = (event) => {
@@ -80,9 +80,30 @@ export class Similarity {
   }
 }
 
+/**
+ * An image of bytes: 0 is `light`, 255 is `dark`. The first row is drawn at the bottom.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {Uint8Array} bytes
+ * @param {number[]} dark
+ * @param {number[]} light
+ */
+function shade(context, bytes, dark, light) {
+  const { width, height } = context.canvas;
+  const image = context.createImageData(width, height);
+  for (let row = 0; row < height; row += 1) {
+    for (let column = 0; column < width; column += 1) {
+      const share = bytes[row * width + column] / 255;
+      const offset = 4 * ((height - 1 - row) * width + column);
+      for (let channel = 0; channel < 3; channel += 1)
+        image.data[offset + channel] = light[channel] + (dark[channel] - light[channel]) * share;
+      image.data[offset + 3] = 255;
+    }
+  }
+  return image;
+}
+
+/** @param {string} colour Such as rgb(1, 2, 3). */
 function rgb(colour) {
-  return colour
-    .match(/[\d.]+/g)
-    .slice(0, 3)
-    .map(Number);
+  return (colour.match(/[\d.]+/g) ?? []).slice(0, 3).map(Number);
 }

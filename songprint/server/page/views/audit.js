@@ -1,24 +1,35 @@
-// Who changed what, and when: the audit log as sentences.
+// The audit log: who changed what and when, as sentences.
 
+/** @import { Child } from "../dom.js" */
+/** @import { AuditEntry, Key, ViewContext } from "../types.js" */
+
+import { getJson, withQuery } from "../api.js";
+import { button, emptyState, viewHeader } from "../components.js";
 import { fill, h } from "../dom.js";
-import { button, empty, head } from "../parts.js";
-import { address, read } from "../service.js";
-import { day, many, time } from "../words.js";
+import { formatDay, formatTimeOfDay, plural } from "../format.js";
 
-const PAGE = 50;
-const NAMED = /^(\d+) ?(.*?)(?: from job ([0-9a-f]{32}))?$/s; // "5 Title", "5" in older logs, "5 Title from job ..."
+/** @typedef {Map<string, string>} KeyNames Key id to name. */
 
+const PAGE_SIZE = 50;
+const RECORDING = /^(\d+) ?(.*?)(?: from job ([0-9a-f]{32}))?$/s; // "5 Title from job ID"; older entries have an id only
+
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export async function show(main, { signal }) {
   const list = h("div", { class: "stack wide" });
   const more = h("div", { class: "row centred" });
-  const { items: keys } = await read("v1/keys", { signal });
+  /** @type {{ items: Key[] }} */
+  const { items: keys } = await getJson("v1/keys", { signal });
   const names = new Map(keys.map((key) => [key.id, key.name]));
-  let shown = "";
+  let lastDay = "";
+  let dayList = h("ol");
   fill(
     main,
-    head(
+    viewHeader(
       "Audit log",
-      "Who changed what on this server, the latest first.",
+      "All changes on this server, the latest first.",
       h("a", { class: "button", href: "#/keys" }, "Keys"),
     ),
     list,
@@ -27,106 +38,149 @@ export async function show(main, { signal }) {
   await load();
 
   async function load(after = "") {
-    const { items, next } = await read(address("v1/audit", { limit: PAGE, after }), { signal });
+    /** @type {{ items: AuditEntry[], next: string | null }} */
+    const { items, next } = await getJson(withQuery("v1/audit", { limit: PAGE_SIZE, after }), { signal });
     for (const entry of items) {
-      if (day(entry.at) !== shown) {
-        shown = day(entry.at);
-        list.append(h("section", { class: "stack tight" }, h("h2", {}, shown), h("ol", { class: "card lines" })));
+      const day = formatDay(entry.at);
+      if (day !== lastDay) {
+        lastDay = day;
+        dayList = h("ol", { class: "card lines" });
+        list.append(h("section", { class: "stack tight" }, h("h2", {}, day), dayList));
       }
-      list.lastElementChild.querySelector("ol").append(line(entry, names));
+      dayList.append(entryLine(entry, names));
     }
-    if (!list.children.length) fill(list, h("div", { class: "card" }, empty("clock", "Nothing was changed yet")));
-    fill(more, next && button("Earlier", () => load(next)));
+    if (!list.children.length) fill(list, h("div", { class: "card" }, emptyState("clock", "No changes yet")));
+    fill(more, next && button("Show earlier changes", () => load(next)));
   }
 }
 
-function line(entry, names) {
-  const who = entry.key_id ? nameOf(entry.key_id, names) : "Somebody at the server";
+/**
+ * @param {AuditEntry} entry
+ * @param {KeyNames} names
+ */
+function entryLine(entry, names) {
+  const actor = entry.key_id ? keyName(entry.key_id, names) : "A local user";
   return h(
     "li",
     { class: "entry" },
-    h("time", { class: "small soft number", dateTime: entry.at }, time(entry.at)),
-    h("span", { class: "wrap" }, h("strong", {}, who), " ", told(entry, names)),
+    h("time", { class: "small soft number", dateTime: entry.at }, formatTimeOfDay(entry.at)),
+    h("span", { class: "wrap" }, h("strong", {}, actor), " ", describe(entry, names)),
   );
 }
 
-/** What was done, as text and elements. What this page does not know yet is shown as it was written down. */
-function told({ action, subject }, names) {
-  const sayings = {
-    "session.begin": () => "signed in",
-    "keys.create": () => {
-      const [, id, rest] = subject.match(/^(\S+) ?(.*)$/s);
-      const [, name, scope] = rest.match(/^(.*) \((\w+)\)$/s) ?? [null, names.get(id) ?? id, ""];
-      return ["made the key ", quoted(name), scope && `, with the right to ${RIGHTS[scope] ?? scope}`];
-    },
-    "keys.revoke": () => {
-      const ended = subject.split(" ").map((id) => quoted(nameOf(id, names)));
-      return [ended.length > 1 ? "revoked the keys " : "revoked the key ", listed(ended)];
-    },
-    "recordings.add": () => {
-      const [, id, title, job] = subject.match(NAMED);
-      const from = job && [", heard in ", jobLink(job)];
-      return ["added ", recording(id, title), from];
-    },
-    "recordings.remove": () => ["removed ", ofSubject(subject)],
-    "recordings.edit": () => {
-      const [, which, changed] = subject.match(/^(.*): (.*)$/s);
-      return [`changed ${listed(changed.split(", ")).join("")} of `, ofSubject(which)];
-    },
-    "works.link": () => {
-      const [, work, ids] = subject.match(/^(.*): \[(.*)\]$/s);
-      return [`linked ${many(ids.split(",").length, "recording")} to the work `, quoted(work)];
-    },
-    "works.unlink": () => ["unlinked ", ofSubject(subject), " from its work"],
-    "verdicts.accept": () => ["accepted ", ofJob(subject)],
-    "verdicts.reject": () => ["rejected ", ofJob(subject)],
-    "verdicts.correct": () => ["named ", ofJob(subject)],
-    "verdicts.take_back": () => ["took back what was said of ", ofJob(subject)],
-    "jobs.cancel": () => ["cancelled ", jobLink(subject)],
-    "jobs.retry": () => ["queued ", jobLink(subject), " again"],
-    "jobs.forget": () => {
-      const [, count, age] = subject.match(/^(\d+) that ended (\S+) days ago$/);
-      return `deleted ${many(Number(count), "job")} that ended more than ${many(Number(age), "day")} ago`;
-    },
-  };
+/**
+ * What was done. Entries that this page cannot parse are shown unchanged.
+ *
+ * @param {AuditEntry} entry
+ * @param {KeyNames} names
+ * @returns {Child}
+ */
+function describe({ action, subject }, names) {
+  const description = DESCRIPTIONS[action];
   try {
-    return sayings[action]();
+    return description ? description(subject, names) : `${action} ${subject}`;
   } catch {
     return `${action} ${subject}`;
   }
 }
 
-const RIGHTS = { identify: "identify", write: "change the library", admin: "do everything" };
+/** @type {Record<string, (subject: string, names: KeyNames) => Child>} Action to its description. */
+const DESCRIPTIONS = {
+  "session.begin": () => "signed in",
+  "keys.create": (subject, names) => {
+    const [, id, rest] = parse(/^(\S+) ?(.*)$/s, subject);
+    const [, name, scope] = rest.match(/^(.*) \((\w+)\)$/s) ?? ["", names.get(id) ?? id, ""];
+    return ["created the key ", quote(name), scope && ` with the scope ${scope}`];
+  },
+  "keys.revoke": (subject, names) => {
+    const revoked = subject.split(" ").map((id) => quote(keyName(id, names)));
+    return [revoked.length > 1 ? "revoked the keys " : "revoked the key ", enumerate(revoked)];
+  },
+  "recordings.add": (subject) => {
+    const [, id, title, job] = parse(RECORDING, subject);
+    return ["added ", recordingName(id, title), job && [" from ", jobLink(job)]];
+  },
+  "recordings.remove": (subject) => ["removed ", parseRecording(subject)],
+  "recordings.edit": (subject) => {
+    const [, recording, fields] = parse(/^(.*): (.*)$/s, subject);
+    return ["changed ", enumerate(fields.split(", ")), " of ", parseRecording(recording)];
+  },
+  "works.link": (subject) => {
+    const [, work, ids] = parse(/^(.*): \[(.*)\]$/s, subject);
+    return [`linked ${plural(ids.split(",").length, "recording")} to the work `, quote(work)];
+  },
+  "works.unlink": (subject) => ["unlinked ", parseRecording(subject), " from its work"],
+  "verdicts.accept": (subject) => ["accepted ", parseVerdict(subject)],
+  "verdicts.reject": (subject) => ["rejected ", parseVerdict(subject)],
+  "verdicts.correct": (subject) => ["corrected ", parseVerdict(subject)],
+  "verdicts.take_back": (subject) => ["deleted the verdict on ", parseVerdict(subject)],
+  "jobs.cancel": (subject) => ["cancelled ", jobLink(subject)],
+  "jobs.retry": (subject) => ["restarted ", jobLink(subject)],
+  "jobs.forget": (subject) => {
+    const [, count, age] = parse(/^(\d+) that ended (\S+) days ago$/, subject);
+    return `deleted ${plural(Number(count), "job")} that ended more than ${plural(Number(age), "day")} ago`;
+  },
+};
 
-function nameOf(id, names) {
+/**
+ * @param {RegExp} pattern
+ * @param {string} text
+ */
+function parse(pattern, text) {
+  const found = text.match(pattern);
+  if (!found) throw new Error(`${text} does not match ${pattern}`);
+  return found;
+}
+
+/**
+ * @param {string} id
+ * @param {KeyNames} names
+ */
+function keyName(id, names) {
   return names.get(id) ?? `${id.slice(0, 8)}…`;
 }
 
+/** @param {string} id */
 function jobLink(id) {
   return h("a", { href: `#/jobs/${id}`, class: "unbroken" }, "a job");
 }
 
-/** "JOB segment 3: 17" -> "what is heard in a job: recording 17", with a way to the job. */
-function ofJob(subject) {
-  const [, job, part, , id] = subject.match(/^(\S+) (segment|gap) (\d+)(?:: (\d+))?$/);
-  const what = part === "gap" ? "unknown music in " : "what is heard in ";
-  return [what, jobLink(job), id && [": ", recording(id, "")]];
+/**
+ * "JOB segment 3: 17" becomes "a match in a job: recording 17".
+ *
+ * @param {string} subject
+ * @returns {Child}
+ */
+function parseVerdict(subject) {
+  const [, job, part, , id] = parse(/^(\S+) (segment|gap) (\d+)(?:: (\d+))?$/, subject);
+  return [part === "gap" ? "unknown music in " : "a match in ", jobLink(job), id && [": ", recordingName(id, "")]];
 }
 
-function quoted(text) {
+/** @param {string} text */
+function quote(text) {
   return h("q", {}, text);
 }
 
-function ofSubject(subject) {
-  const [, id, title] = subject.match(NAMED);
-  return recording(id, title);
+/** @param {string} subject */
+function parseRecording(subject) {
+  const [, id, title] = parse(RECORDING, subject);
+  return recordingName(id, title);
 }
 
-function recording(id, title) {
-  return title ? quoted(title) : `recording ${id}`;
+/**
+ * @param {string} id
+ * @param {string} title
+ */
+function recordingName(id, title) {
+  return title ? quote(title) : `recording ${id}`;
 }
 
-/** One, another and a third. */
-function listed(parts) {
-  return parts.flatMap((part, at) => [at ? (at === parts.length - 1 ? " and " : ", ") : "", part]);
+/**
+ * Join parts as "one, two and three".
+ *
+ * @param {Child[]} parts
+ * @returns {Child[]}
+ */
+function enumerate(parts) {
+  return parts.flatMap((part, index) => [index ? (index === parts.length - 1 ? " and " : ", ") : "", part]);
 }

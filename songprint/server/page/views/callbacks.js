@@ -1,29 +1,36 @@
-// Callbacks: what was sent where, each attempt, and sending them again.
+// Callbacks: their receivers and attempts, and sending them again.
 
+/** @import { Attempt, Delivery, ViewContext } from "../types.js" */
+
+import { isAllowed, latestOnly, sendJson, withQuery } from "../api.js";
+import { button, chip, emptyState, openDialog, toggleGroup, viewHeader } from "../components.js";
 import { fill, h } from "../dom.js";
-import { asked, button, chip, choice, empty, head } from "../parts.js";
-import { address, latest, may, send } from "../service.js";
-import { moment } from "../words.js";
+import { capitalize, formatDateTime } from "../format.js";
 
-const STATES = { waiting: "Waiting", sending: "Being sent", delivered: "Delivered", "given up": "Given up" };
-const KINDS = { delivered: "good", waiting: "warn", sending: "accent", "given up": "bad" };
+const PAGE_SIZE = 50;
+const STATES = { waiting: "Waiting", sending: "Sending", delivered: "Delivered", "given up": "Failed" };
+const STATE_KINDS = { waiting: "warn", sending: "accent", delivered: "good", "given up": "bad" };
 
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export async function show(main, { query, signal }) {
   let state = query.get("state") ?? "";
-  const reading = latest(signal);
+  const getLatest = latestOnly(signal);
   const list = h("div", { class: "stack" });
   const more = h("div", { class: "row centred" });
   fill(
     main,
-    head(
+    viewHeader(
       "Callbacks",
-      "What was sent to those who asked to be told, and every attempt.",
+      "Notifications about jobs that were sent to other programs, with all attempts.",
       h("a", { class: "button", href: "#/jobs" }, "Jobs"),
     ),
     h(
       "div",
       { class: "section" },
-      choice("Which callbacks", { "": "All", ...STATES }, state, (chosen) => {
+      toggleGroup("State of the callbacks", { "": "All", ...STATES }, state, (chosen) => {
         state = chosen;
         return load();
       }),
@@ -33,20 +40,26 @@ export async function show(main, { query, signal }) {
   await load();
 
   async function load(after = "") {
-    const { items, next } = await reading(address("v1/deliveries", { state, limit: 50, after }));
-    if (!after) fill(list, !items.length && h("div", { class: "card" }, empty("send", "No callbacks")));
+    /** @type {{ items: Delivery[], next: string | null }} */
+    const { items, next } = await getLatest(withQuery("v1/deliveries", { state, limit: PAGE_SIZE, after }));
+    if (!after) fill(list, !items.length && h("div", { class: "card" }, emptyState("send", "No callbacks")));
     list.append(...items.map((delivery) => deliveryCard(delivery, load)));
     fill(more, next && button("Show more", () => load(next)));
   }
 }
 
-/** One callback with its attempts; with `changed` also a way to its job, and to send it again. */
-export function deliveryCard(delivery, changed = null) {
-  const tools = changed && [
-    h("a", { class: "button quiet compact", href: `#/jobs/${delivery.job_id}` }, "Its job"),
-    may("write") &&
-      button("Send again", () => resend(`v1/jobs/${delivery.job_id}`, () => changed()), {
-        sign: "send",
+/**
+ * One callback with its attempts.
+ *
+ * @param {Delivery} delivery
+ * @param {(() => Promise<void>) | null} [onChange] If given, the card has a link to its job and a button to send again.
+ */
+export function deliveryCard(delivery, onChange = null) {
+  const actions = onChange && [
+    h("a", { class: "button quiet compact", href: `#/jobs/${delivery.job_id}` }, "Open the job"),
+    isAllowed("write") &&
+      button("Send again", () => resend(`v1/jobs/${delivery.job_id}`, onChange), {
+        iconName: "send",
         kind: "compact",
       }),
   ];
@@ -57,7 +70,7 @@ export function deliveryCard(delivery, changed = null) {
       "div",
       { class: "row between" },
       h("span", { class: "mono wrap room" }, delivery.url),
-      h("div", { class: "row" }, chip(STATES[delivery.state], KINDS[delivery.state]), tools),
+      h("div", { class: "row" }, chip(STATES[delivery.state], STATE_KINDS[delivery.state]), actions),
     ),
     delivery.attempts.length
       ? h("ol", { class: "attempts small" }, delivery.attempts.map(attemptLine))
@@ -65,22 +78,33 @@ export function deliveryCard(delivery, changed = null) {
   );
 }
 
-function attemptLine(attempt) {
+/** @param {Attempt} attempt */
+function attemptLine({ at, elapsed, status, error }) {
   return h(
     "li",
     { class: "row" },
-    h("span", { class: "soft number" }, moment(attempt.at)),
-    chip(attempt.status ?? (attempt.error ? "No answer" : "OK"), attempt.error ? "bad" : "good"),
-    h("span", { class: "soft wrap told" }, attempt.error ?? `answered after ${attempt.elapsed.toFixed(2)} s`),
+    h("span", { class: "soft number" }, formatDateTime(at)),
+    chip(status ?? (error ? "No response" : "OK"), error ? "bad" : "good"),
+    h("span", { class: "soft wrap result" }, error ? capitalize(error) : `Response after ${elapsed.toFixed(2)} s`),
   );
 }
 
-export function resend(path, changed) {
-  return asked("Send the callbacks again?", h("p", {}, "They are sent now, and again until they arrive."), {
-    yes: "Send",
-    onYes: async () => {
-      await send("POST", `${path}/deliveries`);
-      await changed();
+/**
+ * Send the callbacks of a job again, after confirmation.
+ *
+ * @param {string} path Of the job.
+ * @param {() => Promise<void>} onChange
+ */
+export function resend(path, onChange) {
+  return openDialog(
+    "Send the callbacks again?",
+    h("p", {}, "All callbacks of this job are sent now. Failed attempts are repeated."),
+    {
+      submit: "Send",
+      onSubmit: async () => {
+        await sendJson("POST", `${path}/deliveries`);
+        await onChange();
+      },
     },
-  });
+  );
 }

@@ -1,21 +1,30 @@
-// Try requests without writing a program, and copy the program that makes them.
+// The API explorer: fill in requests, send them, and copy the program that sends them.
 
+/** @import { ViewContext } from "../types.js" */
+
+import { session } from "../api.js";
+import { toggleGroup, viewHeader } from "../components.js";
 import { fill, h } from "../dom.js";
-import { choice, head } from "../parts.js";
 
-const TABS = { tencent: "Like Tencent Cloud", rest: "REST" };
+const TABS = { rest: "REST API", tencent: "Tencent API" };
 
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export async function show(main, { path: [tab], signal }) {
   const place = h("div", { class: "section" });
-  const start = TABS[tab] ? tab : "tencent";
+  // Requests of the Tencent API need a key for their signature.
+  const first = tab in TABS ? tab : session.open ? "rest" : "tencent";
   fill(
     main,
-    head("API explorer", "Fill in a request, see it as a program would send it, send it, and see what comes back."),
-    choice("Which API", TABS, start, open),
+    viewHeader("API explorer", "Fill in a request, send it, and copy the program that sends it."),
+    toggleGroup("API", TABS, first, open),
     place,
   );
-  await open(start);
+  await open(first);
 
+  /** @param {string} chosen */
   async function open(chosen) {
     history.replaceState(null, "", `#/explorer/${chosen}`);
     if (chosen === "rest") await (await import("../explorer/rest.js")).showRest(place, { signal });

@@ -1,73 +1,120 @@
-// One job: how far it is, then its timeline.
+// One job: its progress, then its timeline.
 
+/** @import { Delivery, Job, Recording, Timeline, Verdict, ViewContext } from "../types.js" */
+/** @import { Item } from "../timeline/layout.js" */
+/** @import { IconName } from "../dom.js" */
+
+import {
+  ApiError,
+  followJob,
+  getJson,
+  hasEnded,
+  isAbort,
+  isAllowed,
+  latestOnly,
+  messageOf,
+  sendJson,
+  withQuery,
+} from "../api.js";
 import { Player } from "../audio/player.js";
+import {
+  button,
+  chip,
+  emptyState,
+  hueOf,
+  menu,
+  note,
+  notify,
+  progressBar,
+  reportErrors,
+  stateChip,
+} from "../components.js";
 import { fill, h, icon, refill } from "../dom.js";
-import { button, chip, empty, hue, menu, note, progress, stateChip, tell, trying } from "../parts.js";
-import { address, follow, latest, may, read, send } from "../service.js";
+import {
+  artistNames,
+  capitalize,
+  formatConfidence,
+  formatDateTime,
+  formatDuration,
+  formatInterval,
+  formatShare,
+  formatTime,
+  KINDS,
+  plural,
+} from "../format.js";
 import { Chart } from "../timeline/chart.js";
 import { Detail } from "../timeline/detail.js";
-import { items, named, titleOf } from "../timeline/plan.js";
-import { artists, clock, duration, KINDS, many, moment, percent } from "../words.js";
+import { itemTitle, matchOf, recordingOf, soundOf, timelineItems } from "../timeline/layout.js";
 import { deliveryCard, resend } from "./callbacks.js";
 import { inputName } from "./jobs.js";
 
 const FORMATS = {
-  json: "JSON, everything",
+  json: "JSON, all fields",
   jsonl: "JSON lines",
   csv: "Table (CSV)",
-  audacity: "Labels for Audacity",
+  audacity: "Audacity labels",
   cue: "CUE sheet",
   srt: "Subtitles (SRT)",
   vtt: "Subtitles (WebVTT)",
-  tracklist: "Tracklist, text",
+  tracklist: "Tracklist (text)",
 };
-const POINTS = 2000; // of a waveform
-const FOLLOWED = 1000; // milliseconds between two looks at callbacks that are on their way
-const SOON = 60_000; // milliseconds until the next attempt for which the page keeps looking
+const WAVEFORM_POINTS = 2000;
+const DETAIL_ZOOM = 8; // from this magnification on, a finer waveform is loaded
+const DELIVERY_POLLING = 1000; // milliseconds
+const DELIVERY_SOON = 60_000; // milliseconds; a delivery that is due later is not followed
 
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export async function show(main, { path: [id], signal }) {
   const path = `v1/jobs/${encodeURIComponent(id)}`;
   const body = h("div", { class: "stack wide" });
-  let job = await read(path, { signal });
+  const card = progressCard();
+  /** @type {Job} */
+  let job = await getJson(path, { signal });
   draw();
 
   function draw() {
-    fill(main, heading(job, path, again), body);
-    if (job.state === "finished") trying(() => finished(job, path, body, signal));
-    else pending(job, body);
-    if (job.state === "waiting" || job.state === "running") listen();
+    fill(main, heading(job, path, reload), body);
+    const { result } = job;
+    if (job.state === "finished" && result) reportErrors(() => showTimeline(job, result, path, body, signal));
+    else showState(job, body, card);
+    if (!hasEnded(job)) follow();
   }
 
-  async function again() {
-    job = await read(path, { signal });
+  async function reload() {
+    job = await getJson(path, { signal });
     draw();
   }
 
-  function listen() {
-    const stop = follow(
+  function follow() {
+    const stop = followJob(
       id,
-      (now) => {
-        job = now;
-        if (!ended(now)) pending(now, body);
+      (changed) => {
+        job = changed;
+        if (!hasEnded(changed)) showState(changed, body, card);
       },
-      () => trying(again), // nobody waits for it, and the view may be left meanwhile
+      () => reportErrors(reload), // the view may have been left meanwhile
     );
     signal.addEventListener("abort", stop, { once: true });
   }
 }
 
-const ended = (job) => ["finished", "failed", "cancelled"].includes(job.state);
-
-function heading(job, path, again) {
-  const act = (what) =>
-    trying(async () => {
-      await send("POST", `${path}/${what}`);
-      await again();
-    });
+/**
+ * @param {Job} job
+ * @param {string} path
+ * @param {() => Promise<void>} reload
+ */
+function heading(job, path, reload) {
+  const act = async (/** @type {string} */ action) => {
+    await sendJson("POST", `${path}/${action}`);
+    await reload();
+  };
   const facts = [
-    job.seconds ? clock(job.seconds) : "",
-    job.result && many(job.result.songs.length, "song"),
-    moment(job.created_at),
+    job.seconds ? formatTime(job.seconds) : "",
+    job.result ? plural(job.result.songs.length, "song") : "",
+    formatDateTime(job.created_at),
   ].filter(Boolean);
   return h(
     "div",
@@ -82,15 +129,16 @@ function heading(job, path, again) {
     h(
       "div",
       { class: "row" },
-      !ended(job) && button("Cancel", () => act("cancel"), { sign: "cross" }),
+      !hasEnded(job) && button("Cancel", () => act("cancel"), { iconName: "cross" }),
       (job.state === "failed" || job.state === "cancelled") &&
-        button("Try again", () => act("retry"), { sign: "again", kind: "main" }),
-      job.state === "finished" && downloads(path),
+        button("Run again", () => act("retry"), { iconName: "again", kind: "main" }),
+      job.state === "finished" && downloadMenu(path),
     ),
   );
 }
 
-function downloads(path) {
+/** @param {string} path */
+function downloadMenu(path) {
   const corrected = h("input", { type: "checkbox", checked: true });
   const links = Object.entries(FORMATS).map(([format, label]) => {
     const link = h(
@@ -100,8 +148,8 @@ function downloads(path) {
         download: "",
         on: {
           click: () => {
-            link.href = address(`${path}/export`, { format, corrected: corrected.checked || undefined });
-            setTimeout(() => link.closest("details").removeAttribute("open"));
+            link.href = withQuery(`${path}/export`, { format, corrected: corrected.checked || undefined });
+            setTimeout(() => link.closest("details")?.removeAttribute("open"));
           },
         },
       },
@@ -115,156 +163,208 @@ function downloads(path) {
     [
       links,
       h("li", {}, h("hr")),
-      h("li", {}, h("label", { class: "check menu-check" }, corrected, "With corrections")),
+      h("li", {}, h("label", { class: "check menu-check" }, corrected, "Apply corrections")),
     ],
   );
 }
 
-function pending(job, body) {
+/**
+ * Show a job that has no timeline: waiting, running, failed or cancelled.
+ *
+ * @param {Job} job
+ * @param {HTMLElement} body
+ * @param {ReturnType<typeof progressCard>} card
+ */
+function showState(job, body, card) {
   if (job.state === "failed") {
-    fill(body, note(job.error?.message ?? "It failed.", "bad"));
+    fill(body, note(capitalize(job.error?.message ?? "The job failed"), "bad"));
     return;
   }
   if (job.state === "cancelled") {
-    fill(body, note("It was cancelled.", "", "cross"));
+    fill(body, note("The job was cancelled.", "", "cross"));
     return;
   }
-  let bar = body.querySelector(".pending .progress");
-  if (!bar) {
-    bar = progress(null, "Progress of the job");
-    fill(
-      body,
-      h(
-        "div",
-        { class: "card pending stack" },
-        h("div", { class: "row between" }, h("strong"), h("span", { class: "number soft" })),
-        bar,
-        h("p", { class: "small soft" }, "You may leave this page. The job goes on, and is listed under Jobs."),
-      ),
-    );
-  }
-  bar.set(job.state === "running" ? job.progress : null);
-  body.querySelector("strong").textContent = job.state === "running" ? "Listening to it" : "Waiting for its turn";
-  body.querySelector(".number").textContent = job.state === "running" ? `${Math.round(100 * job.progress)} %` : "";
+  if (!body.contains(card.element)) fill(body, card.element);
+  card.update(job);
 }
 
-async function finished(job, path, body, signal) {
-  const timeline = job.result;
+function progressCard() {
+  const bar = progressBar(null, "Progress of the job");
+  const state = h("strong");
+  const share = h("span", { class: "number soft" });
+  const element = h(
+    "div",
+    { class: "card stack" },
+    h("div", { class: "row between" }, state, share),
+    bar,
+    h("p", { class: "small soft" }, "You can leave this page. The job continues and stays listed under Jobs."),
+  );
+  const update = (/** @type {Job} */ job) => {
+    const isRunning = job.state === "running";
+    bar.setShare(isRunning ? job.progress : null);
+    state.textContent = isRunning ? "Scanning" : "Waiting in the queue";
+    share.textContent = isRunning ? formatShare(job.progress) : "";
+  };
+  return { element, update };
+}
+
+/**
+ * @param {Job} job
+ * @param {Timeline} timeline
+ * @param {string} path
+ * @param {HTMLElement} body
+ * @param {AbortSignal} signal
+ */
+async function showTimeline(job, timeline, path, body, signal) {
   const player = new Player();
-  let all = items(timeline, [], new Map());
-  const chart = new Chart(timeline.duration, all);
-  const detail = new Detail(job, player, refresh);
+  let items = timelineItems(timeline, [], new Map());
+  const chart = new Chart(timeline.duration, items);
+  const detail = new Detail(job, timeline.duration, player, refresh);
   const list = h("div", { class: "card table list" });
-  const below = h("div", { class: "stack" });
-  const summary = h("p", { class: "soft" }, said(timeline));
+  const callbacks = h("div", { class: "stack" });
   fill(
     body,
-    timeline.warnings.map((text) => note(text, "warn")),
-    !timeline.complete && note("The recording was not read to its end.", "warn"),
+    timeline.warnings.map((text) => note(capitalize(text), "warn")),
+    !timeline.complete && note("The scan did not reach the end of the recording.", "warn"),
     chart.element,
     h(
       "div",
       { class: "beside" },
-      h("div", { class: "stack" }, h("div", { class: "row between" }, h("h2", {}, "What is heard"), summary), list),
+      h(
+        "div",
+        { class: "stack" },
+        h(
+          "div",
+          { class: "row between" },
+          h("h2", {}, "Segments and gaps"),
+          h("p", { class: "soft" }, summarize(timeline)),
+        ),
+        list,
+      ),
       detail.element,
     ),
-    below,
+    callbacks,
   );
+  let frame = 0;
   signal.addEventListener("abort", () => {
     player.close();
     cancelAnimationFrame(frame);
   });
-  chart.addEventListener("select", ({ detail: item }) => {
+  chart.on("select", (item) => {
     detail.show(item);
     markRow(item);
   });
-  chart.addEventListener("toggle", () => {
-    if (chart.selected) detail.toggle();
+  chart.on("toggle", () => {
+    if (chart.selected) detail.togglePlaying();
   });
-  chart.addEventListener("switch", () => {
-    if (player.sides.length > 1) player.switchTo(1 - player.side);
+  chart.on("switch", () => {
+    if (player.sources.length > 1) player.switchTo(1 - player.source);
   });
-  chart.addEventListener("seek", ({ detail: at }) => seek(at));
-  let frame = 0;
-  const follow = () => {
-    detail.tick();
-    chart.setPlayhead(chart.selected.start + player.position);
-    if (player.playing) frame = requestAnimationFrame(follow);
-  };
-  player.addEventListener("change", () => {
+  chart.on("seek", seek);
+  player.on("change", () => {
     cancelAnimationFrame(frame);
-    if (chart.selected) follow();
+    updatePlayhead();
   });
-  rows();
-  waveform(chart, path, timeline.duration, signal);
-  trying(() => deliveries(path, below, signal));
+  drawList();
+  loadWaveform(chart, path, timeline.duration, signal);
+  reportErrors(() => showDeliveries(path, callbacks, signal));
   await refresh();
 
+  function updatePlayhead() {
+    if (!chart.selected) return;
+    detail.updatePosition();
+    chart.setPlayhead(chart.selected.start + player.position);
+    if (player.isPlaying) frame = requestAnimationFrame(updatePlayhead);
+  }
+
   async function refresh() {
-    const { verdicts } = await read(path, { signal });
-    all = items(timeline, verdicts, await recordingsOf(verdicts, signal));
-    chart.replace(all);
-    rows();
+    /** @type {Job} */
+    const { verdicts } = await getJson(path, { signal });
+    items = timelineItems(timeline, verdicts, await correctedRecordings(verdicts, signal));
+    chart.replace(items);
+    drawList();
     if (chart.selected) {
       detail.show(chart.selected);
       markRow(chart.selected);
     }
   }
 
-  function seek(at) {
-    const item =
-      all.find((each) => each.start <= at && at < each.end && each.recording) ??
-      all.find((each) => each.start <= at && at < each.end);
+  /** @param {number} time */
+  function seek(time) {
+    const present = items.filter((each) => each.start <= time && time < each.end);
+    const item = present.find((each) => each.part === "segment") ?? present[0];
     if (!item) return;
     if (chart.selected?.number !== item.number) chart.select(item);
-    player.seek(at - item.start);
+    player.seek(time - item.start);
   }
 
-  function rows() {
+  function drawList() {
     refill(
       list,
-      all.length
-        ? h(
-            "table",
-            {},
-            h(
-              "thead",
-              { class: "sr-only" },
-              h(
-                "tr",
-                {},
-                ["From", "What", "Kind", "Decision"].map((name) => h("th", { scope: "col" }, name)),
-              ),
-            ),
-            h(
-              "tbody",
-              {},
-              all.map((item) => row(item, () => chart.select(item))),
-            ),
-          )
-        : empty("none", "Nothing was heard"),
+      items.length ? itemTable(items, choose) : emptyState("none", "The recording has no segments and no gaps"),
     );
   }
 
+  /** @param {Item} item */
+  function choose(item) {
+    chart.select(item);
+    // On narrow screens the list is below the player.
+    detail.element.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {Item} item */
   function markRow(item) {
-    for (const each of list.querySelectorAll("tr[data-number]"))
-      each.classList.toggle("selected", Number(each.dataset.number) === item.number);
+    /** @type {NodeListOf<HTMLElement>} */
+    const rows = list.querySelectorAll("tr[data-number]");
+    for (const row of rows) row.classList.toggle("selected", Number(row.dataset.number) === item.number);
   }
 }
 
-function row(item, choose) {
-  const recording = named(item);
-  const signs = {
-    accepted: ["good", "check"],
-    rejected: ["bad", "cross"],
-    corrected: ["good", "edit"],
-    named: ["good", "edit"],
-  };
-  const [kind, sign] = signs[item.decided] ?? [];
+/**
+ * @param {Item[]} items
+ * @param {(item: Item) => void} choose
+ */
+function itemTable(items, choose) {
+  const columns = ["Time", "Title", "Confidence", "Decision"];
+  return h(
+    "table",
+    {},
+    h(
+      "thead",
+      { class: "sr-only" },
+      h(
+        "tr",
+        {},
+        columns.map((name) => h("th", { scope: "col" }, name)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      items.map((item) => itemRow(item, () => choose(item))),
+    ),
+  );
+}
+
+/** @type {Record<string, [string, IconName]>} The colour and icon of each decision. */
+const DECISION_CHIPS = {
+  accepted: ["good", "check"],
+  rejected: ["bad", "cross"],
+  corrected: ["good", "edit"],
+  named: ["good", "edit"],
+};
+
+/**
+ * @param {Item} item
+ * @param {() => void} choose
+ */
+function itemRow(item, choose) {
+  const recording = recordingOf(item);
+  const match = matchOf(item);
   return h(
     "tr",
-    { class: `${item.lane} ${item.decided}`, data: { number: item.number } },
-    h("td", { class: "number soft when" }, clock(item.start)),
+    { class: `${item.group} ${item.decision}`, data: { number: item.number } },
+    h("td", { class: "number soft when" }, formatInterval(item)),
     h(
       "td",
       { class: "lead" },
@@ -272,95 +372,128 @@ function row(item, choose) {
         "button",
         { type: "button", class: "pick", on: { click: choose } },
         h("i", {
-          class: `swatch ${item.lane} ${item.sound ?? ""}`,
-          style: { "--hue": recording ? hue(recording) : 0 },
+          class: `swatch ${item.group} ${soundOf(item)}`,
+          style: { "--hue": recording ? hueOf(recording) : 0 },
         }),
         h(
           "span",
           { class: "grow" },
-          h("span", { class: "clip block name" }, titleOf(item)),
-          recording && h("span", { class: "small soft clip block" }, artists(recording)),
+          h("span", { class: "clip block name" }, itemTitle(item)),
+          recording && h("span", { class: "small soft clip block" }, artistNames(recording)),
         ),
       ),
     ),
     h(
       "td",
       { class: "small soft right" },
-      item.recording && !item.correct && [
-        item.kind === "cover" && h("span", { class: "roomy" }, `${KINDS.cover}, `),
-        percent(item.confidence),
+      match && [
+        match.kind === "cover" && h("span", { class: "roomy" }, `${KINDS.cover}, `),
+        formatConfidence(match.confidence),
       ],
     ),
     h(
       "td",
       { class: "right verdict" },
-      sign && chip("", kind, sign),
-      item.decided && h("span", { class: "sr-only" }, item.decided),
+      item.decision && [
+        chip("", ...DECISION_CHIPS[item.decision]),
+        h("span", { class: "sr-only" }, capitalize(item.decision)),
+      ],
     ),
   );
 }
 
-/** The recordings that corrections name; one that was removed since is left out. */
-async function recordingsOf(verdicts, signal) {
-  const ids = [...new Set(verdicts.map((verdict) => verdict.recording_id).filter(Boolean))];
-  const found = await Promise.all(ids.map((id) => read(`v1/recordings/${id}`, { signal }).catch(() => null)));
-  return new Map(found.filter(Boolean).map((recording) => [recording.id, recording]));
+/**
+ * The recordings that corrections name, by id. Recordings that were removed since are left out.
+ *
+ * @param {Verdict[]} verdicts
+ * @param {AbortSignal} signal
+ * @returns {Promise<Map<number, Recording>>}
+ */
+async function correctedRecordings(verdicts, signal) {
+  const ids = new Set(verdicts.map((verdict) => verdict.recording_id));
+  const recordings = new Map();
+  const load = async (/** @type {number | null} */ id) => {
+    const recording = id && (await getJson(`v1/recordings/${id}`, { signal }).catch(() => null));
+    if (recording) recordings.set(id, recording);
+  };
+  await Promise.all([...ids].map(load));
+  return recordings;
 }
 
-function said(timeline) {
-  const known = timeline.songs.reduce((sum, song) => sum + song.share, 0);
+/** @param {Timeline} timeline */
+function summarize(timeline) {
   if (!timeline.songs.length) return "No song of the library";
-  const share = Math.round(100 * Math.min(1, known));
-  return `${many(timeline.songs.length, "song")}, ${share} % of ${duration(timeline.duration)}`;
+  const share = timeline.songs.reduce((sum, song) => sum + song.share, 0);
+  const songs = plural(timeline.songs.length, "song");
+  return `${songs}, ${formatShare(Math.min(1, share))} of ${formatDuration(timeline.duration)}`;
 }
 
-/** The whole waveform, and a finer one of what is looked at closely. */
-async function waveform(chart, path, length, signal) {
-  const get = (range) => read(address(`${path}/peaks`, { points: POINTS, ...range }), { signal });
+/**
+ * Load the waveform, and a finer one of the visible range when the chart is magnified.
+ *
+ * @param {Chart} chart
+ * @param {string} path
+ * @param {number} duration Seconds.
+ * @param {AbortSignal} signal
+ */
+async function loadWaveform(chart, path, duration, signal) {
+  const load = (range = {}) => getJson(withQuery(`${path}/peaks`, { points: WAVEFORM_POINTS, ...range }), { signal });
   try {
-    chart.setPeaks(await get({}));
+    chart.setPeaks(await load());
   } catch (error) {
-    if (error.name !== "AbortError" && error.code !== "no_audio") tell(error.message);
-    return; // without the audio there are lanes all the same
+    if (isAbort(error)) return;
+    chart.setPeaks(null);
+    if (!(error instanceof ApiError && error.code === "no_audio")) notify(messageOf(error));
+    return;
   }
   let timer = 0;
-  chart.addEventListener("view", ({ detail: { from, to } }) => {
+  chart.on("range", ({ from, to }) => {
     clearTimeout(timer);
-    if ((to - from) * 8 > length) {
-      chart.setDetail(null);
+    if ((to - from) * DETAIL_ZOOM > duration) {
+      chart.setDetailPeaks(null);
       return;
     }
-    timer = setTimeout(
-      async () => chart.setDetail(await get({ start: from.toFixed(2), end: to.toFixed(2) }).catch(() => null)),
+    timer = window.setTimeout(
+      async () => chart.setDetailPeaks(await load({ start: from.toFixed(2), end: to.toFixed(2) }).catch(() => null)),
       350,
     );
   });
 }
 
-/** The callbacks, followed for as long as one of them is on its way: whoever sends one again sees what became of it. */
-async function deliveries(path, below, signal) {
-  const reading = latest(signal);
+/**
+ * Show the callbacks of a job, and poll while one of them is about to be sent.
+ *
+ * @param {string} path
+ * @param {HTMLElement} place
+ * @param {AbortSignal} signal
+ */
+async function showDeliveries(path, place, signal) {
+  const getLatest = latestOnly(signal);
   let timer = 0;
   signal.addEventListener("abort", () => clearTimeout(timer));
   await load();
 
   async function load() {
     clearTimeout(timer);
-    const { items: owed } = await reading(`${path}/deliveries`);
-    if (!owed.length) return;
+    /** @type {{ items: Delivery[] }} */
+    const { items } = await getLatest(`${path}/deliveries`);
+    if (!items.length) return;
     refill(
-      below,
+      place,
       h(
         "div",
         { class: "row between" },
         h("h2", {}, "Callbacks"),
-        may("write") && button("Send again", () => resend(path, load), { sign: "send", kind: "compact" }),
+        isAllowed("write") && button("Send again", () => resend(path, load), { iconName: "send", kind: "compact" }),
       ),
-      owed.map((delivery) => deliveryCard(delivery)),
+      items.map((delivery) => deliveryCard(delivery)),
     );
-    if (!signal.aborted && owed.some(onItsWay)) timer = setTimeout(() => load().catch(() => {}), FOLLOWED);
+    if (!signal.aborted && items.some(isPending))
+      timer = window.setTimeout(() => load().catch(() => {}), DELIVERY_POLLING);
   }
 }
 
-const onItsWay = ({ state, due_at: due }) =>
-  state === "sending" || (state === "waiting" && Date.parse(due) < Date.now() + SOON);
+/** @param {Delivery} delivery */
+function isPending({ state, due_at: due }) {
+  return state === "sending" || (state === "waiting" && Date.parse(due ?? "") < Date.now() + DELIVERY_SOON);
+}

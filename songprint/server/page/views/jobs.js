@@ -1,32 +1,43 @@
-// All jobs, the latest first, as they are now.
+// The list of jobs, the latest first.
 
+/** @import { Job, ViewContext } from "../types.js" */
+
+import { isAbort, latestOnly, messageOf, withQuery } from "../api.js";
+import { button, emptyState, note, progressBar, stateChip, toggleGroup, viewHeader } from "../components.js";
 import { fill, h, refill } from "../dom.js";
-import { button, choice, empty, head, note, progress, stateChip } from "../parts.js";
-import { address, latest } from "../service.js";
-import { clock, fileName, many, moment, STATES } from "../words.js";
+import { capitalize, fileName, formatDateTime, formatTime, JOB_STATES, plural } from "../format.js";
 
-const SEEN_AGAIN = 2500; // milliseconds between two looks while something runs
+const PAGE_SIZE = 50;
+const POLLING = 2500; // milliseconds between two requests while a job waits or runs
 
+/** @typedef {{ items: Job[], next: string | null }} Page */
+
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export async function show(main, { query, signal }) {
   let state = query.get("state") ?? "";
-  const reading = latest(signal);
+  const getLatest = latestOnly(signal);
   const list = h("div", { class: "card table" });
   const more = h("div", { class: "row centred" });
-  let jobs = [],
-    next = null,
-    timer = 0;
+  /** @type {Job[]} */
+  let jobs = [];
+  /** @type {string | null} */
+  let next = null;
+  let timer = 0;
   fill(
     main,
-    head(
+    viewHeader(
       "Jobs",
-      "Long recordings, and the songs in them.",
+      "Long recordings that are scanned for the songs in them.",
       h("a", { class: "button", href: "#/jobs/callbacks" }, "Callbacks"),
-      h("a", { class: "button main", href: "#/file" }, "New job"),
+      h("a", { class: "button main", href: "#/identify?job" }, "New job"),
     ),
     h(
       "div",
       { class: "section row" },
-      choice("Which jobs", { "": "All", ...STATES }, state, (chosen) => {
+      toggleGroup("State of the jobs", { "": "All", ...JOB_STATES }, state, (chosen) => {
         state = chosen;
         history.replaceState(null, "", chosen ? `#/jobs?state=${chosen}` : "#/jobs");
         return load();
@@ -39,48 +50,55 @@ export async function show(main, { query, signal }) {
 
   async function load() {
     clearTimeout(timer);
-    ({ items: jobs, next } = await page(""));
+    ({ items: jobs, next } = await getPage(""));
     draw();
   }
 
-  function page(after) {
-    return reading(address("v1/jobs", { state, limit: 50, after }));
+  /**
+   * @param {string} after
+   * @returns {Promise<Page>}
+   */
+  function getPage(after) {
+    return getLatest(withQuery("v1/jobs", { state, limit: PAGE_SIZE, after }));
+  }
+
+  async function showMore() {
+    const page = await getPage(next ?? "");
+    jobs = [...jobs, ...page.items];
+    next = page.next;
+    draw();
   }
 
   function draw() {
-    refill(
-      list,
-      jobs.length
-        ? table(jobs)
-        : empty(
-            "jobs",
-            state ? `No job is ${STATES[state].toLowerCase()}` : "No jobs yet",
-            h("p", {}, "Drop a long recording under Identify, or send one to the API."),
-          ),
-    );
-    fill(
-      more,
-      next &&
-        button("Show more", async () => {
-          const added = await page(next);
-          jobs = [...jobs, ...added.items];
-          next = added.next;
-          draw();
-        }),
-    );
+    refill(list, jobs.length ? jobTable(jobs) : noJobs(state));
+    fill(more, next && button("Show more", showMore));
     clearTimeout(timer);
-    if (jobs.some((job) => job.state === "running" || job.state === "waiting")) timer = setTimeout(again, SEEN_AGAIN);
+    const isActive = jobs.some((job) => job.state === "running" || job.state === "waiting");
+    if (isActive) timer = window.setTimeout(poll, POLLING);
   }
 
-  async function again() {
-    if (jobs.length > 50) return; // whoever has gone far down does not want it to jump
+  async function poll() {
+    // Loading again would drop the further pages and move the list.
+    if (jobs.length > PAGE_SIZE) return;
     await load().catch((error) => {
-      if (error.name !== "AbortError") fill(list, note(error.message, "bad"));
+      if (!isAbort(error)) fill(list, note(messageOf(error), "bad"));
     });
   }
 }
 
-function table(jobs) {
+/** @param {string} state */
+function noJobs(state) {
+  if (state in JOB_STATES) return emptyState("jobs", `No ${state} jobs`);
+  return emptyState(
+    "jobs",
+    "No jobs yet",
+    h("p", {}, "Upload a long recording, or send one to the API."),
+    h("a", { class: "button main", href: "#/identify?job" }, "New job"),
+  );
+}
+
+/** @param {Job[]} jobs */
+function jobTable(jobs) {
   return h(
     "table",
     { class: "rows jobs" },
@@ -93,40 +111,42 @@ function table(jobs) {
         ["Recording", "State", "Length", "Submitted"].map((name) => h("th", { scope: "col" }, name)),
       ),
     ),
-    h(
-      "tbody",
-      {},
-      jobs.map((job) =>
-        h(
-          "tr",
-          {},
-          h(
-            "td",
-            { class: "lead" },
-            h("a", { href: `#/jobs/${job.id}`, class: "title clip" }, inputName(job)),
-            h("div", { class: "small soft clip" }, job.error ? job.error.message : where(job)),
-          ),
-          h(
-            "td",
-            { "data-label": "State" },
-            h(
-              "div",
-              { class: "stack state" },
-              stateChip(job.state),
-              job.state === "running" && progress(job.progress, "Progress"),
-            ),
-          ),
-          h("td", { class: "number", "data-label": "Length" }, job.seconds ? clock(job.seconds) : "–"),
-          h("td", { class: "soft", "data-label": "Submitted" }, moment(job.created_at)),
-        ),
-      ),
-    ),
+    h("tbody", {}, jobs.map(jobRow)),
   );
 }
 
-/** What a job listens to, in a word. */
-export function inputName(job) {
-  const { input } = job;
+/** @param {Job} job */
+function jobRow(job) {
+  return h(
+    "tr",
+    {},
+    h(
+      "td",
+      { class: "lead" },
+      h("a", { href: `#/jobs/${job.id}`, class: "title clip" }, inputName(job)),
+      h("div", { class: "small soft clip" }, job.error ? capitalize(job.error.message) : describeInput(job)),
+    ),
+    h(
+      "td",
+      { "data-label": "State" },
+      h(
+        "div",
+        { class: "stack state" },
+        stateChip(job.state),
+        job.state === "running" && progressBar(job.progress, `Progress of ${inputName(job)}`),
+      ),
+    ),
+    h("td", { class: "number", "data-label": "Length" }, job.seconds ? formatTime(job.seconds) : "–"),
+    h("td", { class: "soft", "data-label": "Submitted" }, formatDateTime(job.created_at)),
+  );
+}
+
+/**
+ * The file name of a job's input.
+ *
+ * @param {Job} job
+ */
+export function inputName({ input }) {
   const address = input.url ?? input.object ?? input.name ?? input.path ?? "";
   try {
     return fileName(decodeURIComponent(address.split(/[?#]/)[0])) || address || "Upload";
@@ -135,9 +155,9 @@ export function inputName(job) {
   }
 }
 
-function where(job) {
-  const { input } = job;
+/** @param {Job} job */
+function describeInput({ input, attempts }) {
   if (input.type === "url") return input.url;
   if (input.bucket) return `${input.type.toUpperCase()} ${input.bucket}`;
-  return job.attempts > 1 ? many(job.attempts, "attempt") : "Uploaded";
+  return attempts > 1 ? plural(attempts, "attempt") : "Uploaded";
 }

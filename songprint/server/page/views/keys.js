@@ -1,34 +1,53 @@
-// Who may ask this server, and for what.
+// The keys of the server: list, create, revoke.
 
+/** @import { Key, NewKey, ViewContext } from "../types.js" */
+
+import { getJson, sendJson, session, signIn } from "../api.js";
+import {
+  button,
+  chip,
+  codeBlock,
+  emptyState,
+  field,
+  iconButton,
+  note,
+  notify,
+  openDialog,
+  reportErrors,
+  select,
+  viewHeader,
+} from "../components.js";
 import { fill, h, refill } from "../dom.js";
-import { asked, button, chip, code, empty, field, head, note, select, signButton, tell, trying } from "../parts.js";
-import { read, send, session, signIn } from "../service.js";
-import { moment } from "../words.js";
+import { formatDateTime } from "../format.js";
 
 const SCOPES = {
-  identify: "Identify: ask and read",
+  identify: "Identify: send queries and jobs, read results",
   write: "Write: also change the library",
-  admin: "Admin: also see and make keys",
+  admin: "Admin: also manage keys",
 };
 
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export async function show(main, { refresh }) {
   const list = h("div", { class: "card table" });
   const audit = h("a", { class: "button", href: "#/keys/audit" }, "Audit log");
   fill(
     main,
-    head(
+    viewHeader(
       "Keys",
-      "A key for each program and each person: so you see who used how much, and can end one without the others.",
+      "Create one key for each program and each person, so that you can see their usage and revoke them separately.",
       audit,
-      button("New key", make, { kind: "main", sign: "plus" }),
+      button("New key", createKey, { kind: "main", iconName: "plus" }),
     ),
     session.open &&
       h(
         "div",
         { class: "section" },
         note(
-          "There are no keys yet, so this server answers this machine alone. As soon as there is one, everybody needs " +
-            "one, and this page asks for it too: begin with an admin key for yourself.",
+          "This server has no keys, so it accepts requests from this machine only. Once the first key exists, every " +
+            "request needs one, and so does this page. Start with an admin key for yourself.",
           "",
           "keys",
         ),
@@ -37,136 +56,160 @@ export async function show(main, { refresh }) {
   );
   await load();
 
-  async function load() {
-    const { items } = await read("v1/keys");
-    const names = new Map(items.map((key) => [key.id, key.name]));
-    // Whoever rules a part alone does not see what others did.
-    audit.hidden = Boolean(items.find((key) => key.id === session.key?.id)?.parent);
-    const ordered = [...items].sort((one, other) => Boolean(one.revoked_at) - Boolean(other.revoked_at));
-    refill(
-      list,
-      items.length
-        ? h(
-            "table",
-            { class: "rows keys" },
-            h(
-              "thead",
-              {},
-              h(
-                "tr",
-                {},
-                ["Name", "Rights", "Limit", "Made", ""].map((name) =>
-                  h("th", { scope: "col" }, name || h("span", { class: "sr-only" }, "Actions")),
-                ),
-              ),
-            ),
-            h(
-              "tbody",
-              {},
-              ordered.map((key) =>
-                h(
-                  "tr",
-                  { class: key.revoked_at ? "past" : "" },
-                  h(
-                    "td",
-                    { class: "lead" },
-                    h("div", { class: "clip title" }, key.name),
-                    h("div", { class: "mono soft clip" }, key.id),
-                    key.parent &&
-                      h("div", { class: "small soft clip" }, `under ${names.get(key.parent) ?? key.parent}`),
-                  ),
-                  h("td", { "data-label": "Rights" }, chip(key.scope, key.scope === "admin" ? "warn" : "")),
-                  h("td", { class: "number", "data-label": "Limit" }, key.rate ? `${key.rate} a second` : "None"),
-                  h("td", { class: "soft", "data-label": "Made" }, moment(key.created_at)),
-                  h(
-                    "td",
-                    { class: "right actions" },
-                    key.revoked_at
-                      ? chip("Revoked", "bad")
-                      : signButton("trash", `Revoke ${key.name}`, () => revoke(key), { kind: "quiet compact" }),
-                  ),
-                ),
-              ),
-            ),
-          )
-        : empty("keys", "No keys yet"),
-    );
-    return items;
+  /** @returns {Promise<Key[]>} */
+  async function getKeys() {
+    return (await getJson("v1/keys")).items;
   }
 
-  async function make() {
-    const { items } = await read("v1/keys");
-    const parents = Object.fromEntries(items.filter((key) => !key.revoked_at).map((key) => [key.id, key.name]));
-    let made = null;
-    await asked(
-      "New key",
-      [
-        field(
-          "Name",
-          h("input", { name: "name", required: true, maxLength: 200, placeholder: "Whose it is: a program, a person" }),
-        ),
-        field("Rights", select(SCOPES, session.open ? "admin" : "identify", null, { name: "scope" })),
-        h(
-          "div",
-          { class: "two" },
-          field(
-            "Requests a second",
-            h("input", { name: "rate", type: "number", min: "0.01", step: "any", placeholder: "No limit" }),
-          ),
-          field(
-            "Under another key",
-            select({ "": "None", ...parents }, "", null, { name: "parent" }),
-            "It ends with that one, and has no more rights",
-          ),
-        ),
-      ],
-      {
-        yes: "Make the key",
-        onYes: async (form) => {
-          made = await send("POST", "v1/keys", {
-            name: form.get("name"),
-            scope: form.get("scope"),
-            rate: Number(form.get("rate")) || null,
-            parent: form.get("parent") || null,
-          });
-        },
-      },
-    );
-    if (!made) return;
-    await asked(
-      `The key ${made.name}`,
-      [
-        note("The token and the secret key are shown this once. Copy them now.", "warn"),
-        field("Token, for this page and the REST API", code(made.token, "the token")),
-        field("SecretId, for signed requests", code(made.id, "the SecretId")),
-        field("SecretKey", code(made.secret_key, "the SecretKey")),
-      ],
-      { yes: "I have copied them", no: "" },
-    );
+  async function load() {
+    const keys = await getKeys();
+    // Keys under another key cannot read the audit log.
+    audit.hidden = Boolean(keys.find((key) => key.id === session.key?.id)?.parent);
+    refill(list, keys.length ? keyTable(keys, revoke) : emptyState("keys", "No keys yet"));
+  }
+
+  async function createKey() {
+    const created = await askForKey(await getKeys());
+    if (!created) return;
+    await showSecrets(created);
     if (session.open) {
-      // from now on this page needs the key too
-      await signIn(made.token);
-      refresh();
+      // The first key: from now on this page needs it too.
+      await signIn(created.token);
+      await refresh();
     } else await load();
   }
 
+  /** @param {Key} key */
   async function revoke(key) {
-    await asked(
+    await openDialog(
       `Revoke ${key.name}?`,
-      h(
-        "p",
-        {},
-        "Programs with this key, and with keys made under it, are refused from now on. This cannot be undone.",
-      ),
+      h("p", {}, "The server then rejects requests with this key and with all keys under it. This cannot be undone."),
       {
-        yes: "Revoke",
+        submit: "Revoke",
         kind: "danger",
-        onYes: async () => {
-          await send("DELETE", `v1/keys/${encodeURIComponent(key.id)}`);
-          tell(`${key.name} was revoked`);
+        onSubmit: async () => {
+          await sendJson("DELETE", `v1/keys/${encodeURIComponent(key.id)}`);
+          notify(`Revoked ${key.name}`);
         },
       },
     );
-    if (!(await trying(load))) refresh();
+    // The session ends if its own key was revoked.
+    if (!(await reportErrors(load))) await refresh();
   }
+}
+
+/**
+ * @param {Key[]} keys
+ * @returns {Promise<NewKey | null>} Null if the dialog was closed.
+ */
+async function askForKey(keys) {
+  const parents = Object.fromEntries(keys.filter((key) => !key.revoked_at).map((key) => [key.id, key.name]));
+  /** @type {NewKey | null} */
+  let created = null;
+  await openDialog(
+    "New key",
+    [
+      field(
+        "Name",
+        h("input", { name: "name", required: true, maxLength: 200, placeholder: "The program or person that uses it" }),
+      ),
+      field("Scope", select(SCOPES, session.open ? "admin" : "identify", null, { name: "scope" })),
+      h(
+        "div",
+        { class: "two" },
+        field(
+          "Requests per second",
+          h("input", { name: "rate", type: "number", min: "0.01", step: "any", placeholder: "No limit" }),
+        ),
+        field(
+          "Parent key",
+          select({ "": "None", ...parents }, "", null, { name: "parent" }),
+          "Limits the scope; revoking the parent revokes this key",
+        ),
+      ),
+    ],
+    {
+      submit: "Create key",
+      onSubmit: async (form) => {
+        created = await sendJson("POST", "v1/keys", {
+          name: form.get("name"),
+          scope: form.get("scope"),
+          rate: Number(form.get("rate")) || null,
+          parent: form.get("parent") || null,
+        });
+      },
+    },
+  );
+  return created;
+}
+
+/** @param {NewKey} key */
+function showSecrets(key) {
+  return openDialog(
+    `Key ${key.name}`,
+    [
+      note("The token and the secret key are shown only once. Copy them now.", "warn"),
+      field("Token for this page and the REST API", codeBlock(key.token, "Token")),
+      field("SecretId for signed requests", codeBlock(key.id, "SecretId")),
+      field("SecretKey for signed requests", codeBlock(key.secret_key, "SecretKey")),
+    ],
+    { submit: "I have copied them", cancel: "" },
+  );
+}
+
+/**
+ * @param {Key[]} keys
+ * @param {(key: Key) => Promise<void>} revoke
+ */
+function keyTable(keys, revoke) {
+  const names = new Map(keys.map((key) => [key.id, key.name]));
+  const ordered = [...keys].sort((one, other) => Number(Boolean(one.revoked_at)) - Number(Boolean(other.revoked_at)));
+  return h(
+    "table",
+    { class: "rows keys" },
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        ["Name", "Scope", "Limit", "Created"].map((name) => h("th", { scope: "col" }, name)),
+        h("th", { scope: "col" }, h("span", { class: "sr-only" }, "Actions")),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      ordered.map((key) => keyRow(key, names, revoke)),
+    ),
+  );
+}
+
+/**
+ * @param {Key} key
+ * @param {Map<string, string>} names Key id to name.
+ * @param {(key: Key) => Promise<void>} revoke
+ */
+function keyRow(key, names, revoke) {
+  return h(
+    "tr",
+    { class: key.revoked_at ? "past" : "" },
+    h(
+      "td",
+      { class: "lead" },
+      h("div", { class: "clip title" }, key.name),
+      h("div", { class: "mono soft clip" }, key.id),
+      key.parent && h("div", { class: "small soft clip" }, `Parent: ${names.get(key.parent) ?? key.parent}`),
+    ),
+    h("td", { "data-label": "Scope" }, chip(key.scope, key.scope === "admin" ? "warn" : "")),
+    h("td", { class: "number", "data-label": "Limit" }, key.rate ? `${key.rate} per second` : "None"),
+    h("td", { class: "soft", "data-label": "Created" }, formatDateTime(key.created_at)),
+    h(
+      "td",
+      { class: "right actions" },
+      key.revoked_at
+        ? chip("Revoked", "bad")
+        : iconButton("trash", `Revoke ${key.name}`, () => revoke(key), { kind: "quiet compact" }),
+    ),
+  );
 }

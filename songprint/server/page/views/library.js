@@ -1,15 +1,17 @@
-// The recordings that the server knows: search, add, edit, link, remove; and what should be looked at.
+// The recordings of the library: search, add, edit, link, remove; and those to review.
 
+/** @import { Recording, ViewContext } from "../types.js" */
+
+import { getJson, isAllowed, latestOnly, withQuery } from "../api.js";
+import { button, debounce, emptyState, iconButton, reportErrors, select, toggleGroup } from "../components.js";
 import { fill, h, icon, refill } from "../dom.js";
-import { editRecording, linkRecordings, removeRecordings } from "../library/changes.js";
+import { artistNames, formatDateTime, formatDuration, formatTime, plural, titleOf } from "../format.js";
+import { editRecording, linkRecordings, removeRecordings } from "../library/dialogs.js";
 import { showReview } from "../library/review.js";
 import { uploadPanel } from "../library/uploads.js";
-import { button, choice, empty, head, select, signButton, trying, unhurried } from "../parts.js";
-import { address, latest, may, read } from "../service.js";
-import { artists, clock, duration, many, moment } from "../words.js";
-import { catchDrops } from "./file.js";
+import { acceptDrops } from "./identify.js";
 
-const SORTS = {
+const SORT_ORDERS = {
   "-added_at": "Latest first",
   title: "Title",
   artists: "Artist",
@@ -17,150 +19,155 @@ const SORTS = {
   "-year": "Year",
   "-duration": "Length",
 };
-const PAGE = 100;
+const TABS = { all: "Recordings", review: "To review" };
+const PAGE_SIZE = 100;
 
+/** @typedef {{ items: Recording[], next: string | null, total: number }} Page */
+
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export async function show(main, { query, path: [tab], signal }) {
   const totals = h("p", { class: "number" });
-  const below = h("div", { class: "stack" });
-  const changes = may("write");
+  const place = h("div", { class: "stack" });
+  const canChange = isAllowed("write");
   const uploads = uploadPanel({
     signal,
-    onAdded: () => trying(() => Promise.all([count(), reload()])),
+    onAdded: () => reportErrors(() => Promise.all([showTotals(), reload()])),
   });
-  let reload = () => {};
+  let reload = async () => {};
   fill(
     main,
-    h("div", { class: "head" }, h("div", { class: "grow" }, h("h1", {}, "Library"), totals), changes && uploads.button),
+    h(
+      "div",
+      { class: "head" },
+      h("div", { class: "grow" }, h("h1", {}, "Library"), totals),
+      canChange && uploads.button,
+    ),
     uploads.element,
     h(
       "div",
       { class: "section row between" },
-      choice(
-        "What is shown",
-        { all: "Recordings", review: "To review" },
-        tab === "review" ? "review" : "all",
-        (chosen) => {
-          history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
-          return open(chosen);
-        },
-      ),
+      toggleGroup("Part of the library", TABS, tab === "review" ? "review" : "all", (chosen) => {
+        history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
+        return open(chosen);
+      }),
     ),
-    h("div", { class: "section" }, below),
+    h("div", { class: "section" }, place),
   );
-  if (changes) catchDrops(uploads.element, uploads.take, signal);
-  await Promise.all([count(), open(tab === "review" ? "review" : "all")]);
+  if (canChange) acceptDrops(uploads.element, uploads.addFiles, signal);
+  await Promise.all([showTotals(), open(tab)]);
 
-  async function count() {
-    const stats = await read("v1/stats", { signal });
+  async function showTotals() {
+    const stats = await getJson("v1/stats", { signal });
     totals.textContent = stats.recordings
-      ? `${many(stats.recordings, "recording")}, ${duration(stats.duration)} of music`
-      : "No music yet";
+      ? `${plural(stats.recordings, "recording")}, ${formatDuration(stats.duration)} of music`
+      : "No recordings yet";
   }
 
+  /** @param {string} chosen */
   async function open(chosen) {
-    reload = () => {};
-    if (chosen === "review") await showReview(below, { signal, changed: count });
-    else reload = await recordings(below, { words: query.get("q") ?? "", changes, changed: count, signal });
+    reload = async () => {};
+    if (chosen === "review") await showReview(place, { signal, onChange: showTotals });
+    else reload = await showRecordings(place, { words: query.get("q") ?? "", canChange, onChange: showTotals, signal });
   }
 }
 
-async function recordings(place, { words, changes, changed, signal }) {
-  const chosen = new Map();
-  const reading = latest(signal);
-  let sort = "-added_at",
-    shown = [],
-    next = null,
-    total = 0;
+/**
+ * @param {HTMLElement} place
+ * @param {{ words: string, canChange: boolean, onChange: () => Promise<void>, signal: AbortSignal }} options
+ * @returns {Promise<() => Promise<void>>} Loads the list again.
+ */
+async function showRecordings(place, { words, canChange, onChange, signal }) {
+  /** @type {Map<number, Recording>} */
+  const selected = new Map();
+  const getLatest = latestOnly(signal);
+  let sort = "-added_at";
+  /** @type {Recording[]} */
+  let shown = [];
+  /** @type {string | null} */
+  let next = null;
+  let total = 0;
   const search = h("input", {
     type: "search",
     value: words,
     "aria-label": "Search the library",
     placeholder: "Title, artist, album",
-    on: { input: unhurried(() => load(), 200) },
+    on: { input: debounce(() => load(), 200) },
   });
   const list = h("div", { class: "card table" });
   const more = h("div", { class: "row centred" });
-  const bar = h("div", {
+  const selectionBar = h("div", {
     class: "selection card row between",
     hidden: true,
     role: "region",
-    "aria-label": "What is chosen",
+    "aria-label": "Selected recordings",
   });
   const found = h("span", { class: "small soft number found", role: "status" });
-  const toolbar = h(
-    "div",
-    { class: "toolbar" },
-    h("div", { class: "search grow" }, icon("search"), search),
-    select(
-      SORTS,
-      sort,
-      (value) => {
-        sort = value;
-        return load();
+  const selectAll = h("input", {
+    type: "checkbox",
+    "aria-label": "Select all shown recordings",
+    on: {
+      change: () => {
+        for (const each of shown) setSelected(each, selectAll.checked);
+        draw();
       },
-      { "aria-label": "Order" },
-    ),
+    },
+  });
+  const order = select(
+    SORT_ORDERS,
+    sort,
+    (value) => {
+      sort = value;
+      return load();
+    },
+    { "aria-label": "Sort by" },
   );
-  fill(place, toolbar, bar, found, list, more);
+  const toolbar = h("div", { class: "toolbar" }, h("div", { class: "search grow" }, icon("search"), search), order);
+  fill(place, toolbar, selectionBar, found, list, more);
   await load();
   return load;
 
   async function load() {
-    const page = await get("");
-    ({ items: shown, next, total } = page);
+    ({ items: shown, next, total } = await getPage(""));
     draw();
   }
 
-  function get(after) {
-    return reading(address("v1/recordings", { q: search.value.trim(), sort, limit: PAGE, after }));
+  /**
+   * @param {string} after
+   * @returns {Promise<Page>}
+   */
+  function getPage(after) {
+    return getLatest(withQuery("v1/recordings", { q: search.value.trim(), sort, limit: PAGE_SIZE, after }));
+  }
+
+  async function showMore() {
+    const page = await getPage(next ?? "");
+    shown = [...shown, ...page.items];
+    next = page.next;
+    draw();
   }
 
   function draw() {
-    toolbar.hidden = !shown.length && !search.value.trim();
-    found.textContent = search.value.trim() ? `${many(total, "recording")} found` : "";
-    refill(
-      list,
-      shown.length
-        ? table()
-        : search.value.trim()
-          ? empty("search", "Nothing has all these words")
-          : empty(
-              "library",
-              "The library is empty",
-              h(
-                "p",
-                {},
-                changes
-                  ? "Add music, or drop files anywhere on this page."
-                  : "Somebody with a key for changes has to add music.",
-              ),
-            ),
-    );
-    fill(
-      more,
-      next &&
-        button(`Show more of ${total.toLocaleString("en")}`, async () => {
-          const page = await get(next);
-          shown = [...shown, ...page.items];
-          next = page.next;
-          draw();
-        }),
-    );
-    selection();
+    const isSearch = Boolean(search.value.trim());
+    toolbar.hidden = !shown.length && !isSearch;
+    found.textContent = isSearch ? `${plural(total, "recording")} found` : "";
+    refill(list, shown.length ? recordingTable() : noRecordings(isSearch));
+    fill(more, next && button(`Show more of ${total.toLocaleString("en")}`, showMore));
+    drawSelection();
   }
 
-  function table() {
-    const all = h("input", {
-      type: "checkbox",
-      "aria-label": "Choose all that are shown",
-      on: {
-        change: () => {
-          shown.forEach((each) => (all.checked ? chosen.set(each.id, each) : chosen.delete(each.id)));
-          draw();
-        },
-      },
-    });
-    all.checked = shown.every((each) => chosen.has(each.id));
+  /** @param {boolean} isSearch */
+  function noRecordings(isSearch) {
+    if (isSearch) return emptyState("search", "No recording contains all these words");
+    const hint = canChange
+      ? "Add music with the button above, or drop files anywhere on this page."
+      : "Adding music needs a key with the scope write.";
+    return emptyState("library", "The library is empty", h("p", {}, hint));
+  }
+
+  function recordingTable() {
     return h(
       "table",
       { class: "rows recordings" },
@@ -170,40 +177,45 @@ async function recordings(place, { words, changes, changed, signal }) {
         h(
           "tr",
           {},
-          changes && h("th", { scope: "col" }, all),
+          canChange && h("th", { scope: "col" }, selectAll),
           ["Title", "Album", "Length", "Added"].map((name) => h("th", { scope: "col" }, name)),
           h("th", { scope: "col" }, h("span", { class: "sr-only" }, "Actions")),
         ),
       ),
-      h("tbody", {}, shown.map(row)),
+      h("tbody", {}, shown.map(recordingRow)),
     );
   }
 
-  function row(recording) {
-    const pick = h("input", {
+  /** @param {Recording} recording */
+  function recordingRow(recording) {
+    const title = titleOf(recording);
+    const checkbox = h("input", {
       type: "checkbox",
-      checked: chosen.has(recording.id),
-      "aria-label": `Choose ${recording.title}`,
+      checked: selected.has(recording.id),
+      "aria-label": `Select ${title}`,
       on: {
         change: () => {
-          if (pick.checked) chosen.set(recording.id, recording);
-          else chosen.delete(recording.id);
-          selection();
+          setSelected(recording, checkbox.checked);
+          drawSelection();
         },
       },
     });
+    const actions = [
+      iconButton("edit", `Edit ${title}`, () => editRecording(recording, load), { kind: "quiet compact" }),
+      iconButton("trash", `Remove ${title}`, () => remove([recording]), { kind: "quiet compact" }),
+    ];
     return h(
       "tr",
       { data: { recording: recording.id } },
-      changes && h("td", { class: "pick-cell" }, pick),
+      canChange && h("td", { class: "pick-cell" }, checkbox),
       h(
         "td",
         { class: "lead" },
-        h("div", { class: "clip title" }, recording.title || "Untitled"),
+        h("div", { class: "clip title" }, title),
         h(
           "div",
           { class: "small soft clip" },
-          artists(recording),
+          artistNames(recording),
           recording.work &&
             h("span", { class: "work", title: `Work: ${recording.work}` }, icon("link", "Linked to a work")),
         ),
@@ -213,59 +225,61 @@ async function recordings(place, { words, changes, changed, signal }) {
         { class: "soft clip", "data-label": "Album" },
         [recording.album, recording.year].filter(Boolean).join(", ") || "–",
       ),
-      h("td", { class: "number", "data-label": "Length" }, clock(recording.duration)),
-      h("td", { class: "soft", "data-label": "Added" }, moment(recording.added_at)),
-      h(
-        "td",
-        { class: "right actions" },
-        changes &&
-          signButton("edit", `Edit ${recording.title}`, () => editRecording(recording, load), {
-            kind: "quiet compact",
-          }),
-        changes && signButton("trash", `Remove ${recording.title}`, () => gone([recording]), { kind: "quiet compact" }),
-      ),
+      h("td", { class: "number", "data-label": "Length" }, formatTime(recording.duration)),
+      h("td", { class: "soft", "data-label": "Added" }, formatDateTime(recording.added_at)),
+      h("td", { class: "right actions" }, canChange && actions),
     );
   }
 
-  function selection() {
-    bar.hidden = !chosen.size;
+  /**
+   * @param {Recording} recording
+   * @param {boolean} isSelected
+   */
+  function setSelected(recording, isSelected) {
+    if (isSelected) selected.set(recording.id, recording);
+    else selected.delete(recording.id);
+  }
+
+  function drawSelection() {
+    const count = shown.filter((each) => selected.has(each.id)).length;
+    selectAll.checked = count > 0 && count === shown.length;
+    selectAll.indeterminate = count > 0 && count < shown.length;
+    selectionBar.hidden = !selected.size;
+    const clear = () => {
+      selected.clear();
+      draw();
+    };
     refill(
-      bar,
+      selectionBar,
       h(
         "div",
         { class: "row tight" },
-        h("span", {}, h("strong", { class: "number" }, chosen.size), " chosen"),
-        button(
-          "Clear",
-          () => {
-            chosen.clear();
-            draw();
-          },
-          { kind: "quiet compact" },
-        ),
+        h("span", {}, h("strong", { class: "number" }, selected.size), " selected"),
+        button("Clear", clear, { kind: "quiet compact" }),
       ),
       h(
         "div",
         { class: "row" },
-        button("Link to one work", () => linkRecordings([...chosen.values()], forget), {
-          sign: "link",
+        button("Link to one work", () => linkRecordings([...selected.values()], clearAndLoad), {
+          iconName: "link",
           kind: "compact",
-          disabled: chosen.size < 2,
+          disabled: selected.size < 2,
         }),
-        button("Remove", () => gone([...chosen.values()]), { sign: "trash", kind: "compact danger" }),
+        button("Remove", () => remove([...selected.values()]), { iconName: "trash", kind: "compact danger" }),
       ),
     );
   }
 
-  async function forget() {
-    chosen.clear();
+  async function clearAndLoad() {
+    selected.clear();
     await load();
   }
 
-  async function gone(which) {
-    await removeRecordings(which, async () => {
-      which.forEach((each) => chosen.delete(each.id));
-      await Promise.all([load(), changed()]);
+  /** @param {Recording[]} recordings */
+  async function remove(recordings) {
+    await removeRecordings(recordings, async () => {
+      for (const each of recordings) selected.delete(each.id);
+      await Promise.all([load(), onChange()]);
     });
   }
 }

@@ -1,141 +1,167 @@
-// One large button: what is playing?
+// Identify music from the microphone.
 
-import { forbidden, Microphone, refusal } from "../audio/microphone.js";
+/** @import { Recording, Report, ViewContext } from "../types.js" */
+
+import { isAbort, messageOf, request, withQuery } from "../api.js";
+import { describeError, Microphone, unavailableReason } from "../audio/microphone.js";
+import { button, note } from "../components.js";
 import { fill, h, icon, svg } from "../dom.js";
-import { button, note } from "../parts.js";
-import { address, ask } from "../service.js";
-import { artists, clock, many, moment } from "../words.js";
-import { matchCard, noMatchCard } from "./match.js";
+import { artistNames, formatDateTime, formatTime, plural } from "../format.js";
+import { resultCards } from "./match.js";
 
-const FIRST_TRY = 3; // seconds of sound
-const AGAIN = 1; // seconds of sound until the next try
-const LAST_TRY = 12;
-const HISTORY = "songprint.heard";
-const KEPT = 30;
-const ROUND = 2 * Math.PI * 94; // of the ring around the button
+const FIRST_QUERY = 3; // seconds of sound in the first query
+const QUERY_STEP = 1; // seconds of sound that each further query adds at least
+const LAST_QUERY = 12; // seconds of sound after which there is no further query
+const QUIET = 0.15; // level below which the page asks the user to move closer
+const RING_LENGTH = 2 * Math.PI * 94; // of the progress ring around the button, in SVG units
+const HISTORY_KEY = "songprint.history";
+const HISTORY_LENGTH = 30;
+const READY = "Hold this device near the music";
 
+/**
+ * An entry of the history in this browser; `match` is null if nothing was found.
+ *
+ * @typedef {object} HistoryEntry
+ * @property {string} at
+ * @property {(Pick<Recording, "title" | "artists"> & { kind: string, start: number }) | null} match
+ */
+
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export function show(main, { signal }) {
+  const circle = { cx: 100, cy: 100, r: 94 };
   const ring = svg("circle", {
-    cx: 100,
-    cy: 100,
-    r: 94,
+    ...circle,
     class: "ring",
-    "stroke-dasharray": ROUND,
-    "stroke-dashoffset": ROUND,
+    "stroke-dasharray": RING_LENGTH,
+    "stroke-dashoffset": RING_LENGTH,
   });
   const halo = h("i", { class: "halo" });
   const label = h("span", {}, "Listen");
-  const press = h(
+  const listenButton = h(
     "button",
     { type: "button", class: "listen-button", on: { click: () => (listening ? stop() : start()) } },
     halo,
-    svg(
-      "svg",
-      { viewBox: "0 0 200 200", "aria-hidden": "true" },
-      svg("circle", { cx: 100, cy: 100, r: 94, class: "track" }),
-      ring,
-    ),
+    svg("svg", { viewBox: "0 0 200 200", "aria-hidden": "true" }, svg("circle", { ...circle, class: "track" }), ring),
     icon("listen"),
     label,
   );
-  const state = h("p", { class: "listen-state", role: "status" }, "Hold this device near the music");
+  const state = h("p", { class: "listen-state", role: "status" }, READY);
   const result = h("div", { class: "listen-result", "aria-live": "polite" });
   const past = h("section", { class: "stack" });
-  fill(main, h("h1", { class: "sr-only" }, "Listen"), h("div", { class: "listen" }, press, state, result), past);
-  showPast(past);
+  fill(main, h("h1", { class: "sr-only" }, "Listen"), h("div", { class: "listen" }, listenButton, state, result), past);
+  showHistory(past);
 
-  const why = forbidden();
-  if (why) {
-    press.disabled = true;
+  const reason = unavailableReason();
+  if (reason) {
+    listenButton.disabled = true;
     fill(state, "No microphone");
-    fill(result, note(why, "warn"));
+    fill(result, note(reason, "warn"));
   }
 
+  /** @type {AbortController | null} */
   let listening = null;
   signal.addEventListener("abort", () => listening?.abort());
 
   async function start() {
-    listening = new AbortController();
-    const mine = listening;
+    const current = new AbortController();
+    listening = current;
     const microphone = new Microphone();
-    mine.signal.addEventListener("abort", () => microphone.close());
+    current.signal.addEventListener("abort", () => microphone.close());
     fill(result);
-    press.classList.add("on");
+    listenButton.classList.add("on");
     label.textContent = "Stop";
     state.textContent = "Listening…";
     try {
       await microphone.open();
     } catch (error) {
-      if (!mine.signal.aborted) fill(result, note(refusal(error), "bad"));
-      finish(mine, "Hold this device near the music");
+      if (!current.signal.aborted) fill(result, note(describeError(error), "bad"));
+      finish(current, READY);
       return;
     }
-    meter(microphone, mine);
+    showLevel(microphone, current.signal);
     try {
-      const report = await recognise(microphone, mine.signal);
-      if (mine.signal.aborted) return;
-      finish(mine, report.matches.length ? "Found" : "Not found");
-      fill(
-        result,
-        report.matches.length ? report.matches.slice(0, 3).map((match) => matchCard(match)) : noMatchCard(report),
-      );
-      remember(report);
-      showPast(past);
+      const report = await identify(microphone, current.signal);
+      if (current.signal.aborted) return;
+      finish(current, report.matches.length ? "Match found" : "No match", "Listen again");
+      fill(result, resultCards(report));
+      addToHistory(report);
+      showHistory(past);
     } catch (error) {
-      if (error.name === "AbortError") return;
-      fill(result, note(error.message, "bad"));
-      finish(mine, "Hold this device near the music");
+      if (isAbort(error)) return;
+      fill(result, note(messageOf(error), "bad"));
+      finish(current, READY);
     }
   }
 
   function stop() {
-    finish(listening, "Hold this device near the music");
+    if (listening) finish(listening, READY);
   }
 
-  function finish(mine, text) {
-    mine.abort();
-    if (listening !== mine) return;
+  /**
+   * @param {AbortController} current
+   * @param {string} stateText
+   * @param {string} [buttonText]
+   */
+  function finish(current, stateText, buttonText = "Listen") {
+    current.abort();
+    if (listening !== current) return;
     listening = null;
-    press.classList.remove("on");
-    label.textContent = text === "Found" || text === "Not found" ? "Listen again" : "Listen";
-    state.textContent = text;
-    ring.setAttribute("stroke-dashoffset", ROUND);
+    listenButton.classList.remove("on");
+    label.textContent = buttonText;
+    state.textContent = stateText;
+    ring.setAttribute("stroke-dashoffset", String(RING_LENGTH));
     halo.style.transform = "";
   }
 
-  function meter(microphone, mine) {
-    const draw = () => {
-      if (mine.signal.aborted) return;
-      const loudness = Math.max(0, Math.min(1, 1 + Math.log10(microphone.level + 1e-5) / 3)); // 60 dB
-      halo.style.transform = `scale(${1 + 0.28 * loudness})`;
-      ring.setAttribute("stroke-dashoffset", ROUND * (1 - Math.min(1, microphone.seconds / LAST_TRY)));
-      const quiet = microphone.seconds > 2 && loudness < 0.15;
-      state.textContent = quiet
-        ? "Very quiet here. Go nearer to the music"
-        : `Listening… ${Math.floor(microphone.seconds)} s`;
-      requestAnimationFrame(draw);
-    };
-    draw();
+  /**
+   * @param {Microphone} microphone
+   * @param {AbortSignal} stopped
+   */
+  function showLevel(microphone, stopped) {
+    if (stopped.aborted) return;
+    const level = Math.max(0, Math.min(1, 1 + Math.log10(microphone.level + 1e-5) / 3)); // a range of 60 dB
+    halo.style.transform = `scale(${1 + 0.28 * level})`;
+    const progress = Math.min(1, microphone.seconds / LAST_QUERY);
+    ring.setAttribute("stroke-dashoffset", String(RING_LENGTH * (1 - progress)));
+    const isQuiet = microphone.seconds > 2 && level < QUIET;
+    state.textContent = isQuiet
+      ? "The sound is very quiet. Move closer to the music"
+      : `Listening… ${Math.floor(microphone.seconds)} s`;
+    requestAnimationFrame(() => showLevel(microphone, stopped));
   }
 }
 
-/** Ask with more and more sound until the server is sure, or there was enough of it. */
-async function recognise(microphone, signal) {
-  let wanted = FIRST_TRY;
+/**
+ * Send queries of increasing length until there is a match or the sound is long enough.
+ *
+ * @param {Microphone} microphone
+ * @param {AbortSignal} signal
+ * @returns {Promise<Report>}
+ */
+async function identify(microphone, signal) {
+  let needed = FIRST_QUERY;
   for (;;) {
-    while (microphone.seconds < wanted) await pause(80, signal);
+    while (microphone.seconds < needed) await pause(80, signal);
     const seconds = microphone.seconds;
-    const answer = await ask("POST", address("v1/identify", { top: 3 }), {
-      body: microphone.heard(),
+    const response = await request("POST", withQuery("v1/identify", { top: 3 }), {
+      body: microphone.toWav(),
       headers: { "content-type": "audio/wav" },
       signal,
     });
-    const report = await answer.json();
-    if (report.matches.length || seconds >= LAST_TRY) return report;
-    wanted = Math.min(LAST_TRY, Math.max(seconds, wanted + AGAIN));
+    /** @type {Report} */
+    const report = await response.json();
+    if (report.matches.length || seconds >= LAST_QUERY) return report;
+    needed = Math.min(LAST_QUERY, Math.max(seconds, needed + QUERY_STEP));
   }
 }
 
+/**
+ * @param {number} milliseconds
+ * @param {AbortSignal} signal
+ */
 function pause(milliseconds, signal) {
   signal.throwIfAborted();
   return new Promise((resolve) => {
@@ -143,75 +169,72 @@ function pause(milliseconds, signal) {
   });
 }
 
+/** @returns {HistoryEntry[]} The latest first. */
 function history() {
   try {
-    return JSON.parse(localStorage.getItem(HISTORY)) ?? [];
+    return JSON.parse(localStorage.getItem(HISTORY_KEY) ?? "[]");
   } catch {
     return [];
   }
 }
 
-function remember(report) {
-  const match = report.matches[0];
-  const heard = { at: new Date().toISOString(), found: Boolean(match) };
-  if (match)
-    Object.assign(heard, {
-      id: match.recording.id,
-      title: match.recording.title,
-      artists: match.recording.artists,
-      kind: match.kind,
-      confidence: match.confidence,
-      place: match.reference.start,
-    });
-  localStorage.setItem(HISTORY, JSON.stringify([heard, ...history()].slice(0, KEPT)));
+/** @param {Report} report */
+function addToHistory({ matches: [match] }) {
+  /** @type {HistoryEntry} */
+  const entry = { at: new Date().toISOString(), match: null };
+  if (match) {
+    const { title, artists } = match.recording;
+    entry.match = { title, artists, kind: match.kind, start: match.reference.start };
+  }
+  localStorage.setItem(HISTORY_KEY, JSON.stringify([entry, ...history()].slice(0, HISTORY_LENGTH)));
 }
 
-function showPast(past) {
-  const heard = history();
-  if (!heard.length) {
-    fill(past);
+/** @param {HTMLElement} place */
+function showHistory(place) {
+  const entries = history();
+  if (!entries.length) {
+    fill(place);
     return;
   }
+  const clear = () => {
+    localStorage.removeItem(HISTORY_KEY);
+    showHistory(place);
+  };
   fill(
-    past,
+    place,
     h(
       "div",
       { class: "row between" },
-      h("h2", { id: "heard" }, "Heard on this device"),
-      button(
-        "Forget",
-        () => {
-          localStorage.removeItem(HISTORY);
-          showPast(past);
-        },
-        { kind: "quiet compact", title: `Forget ${many(heard.length, "entry", "entries")}` },
-      ),
+      h("h2", {}, "History on this device"),
+      button("Clear", clear, {
+        kind: "quiet compact",
+        title: `Delete ${plural(entries.length, "entry", "entries")} from this browser`,
+      }),
+    ),
+    h("ul", { class: "card lines history" }, entries.map(historyEntry)),
+  );
+}
+
+/** @param {HistoryEntry} entry */
+function historyEntry({ at, match }) {
+  return h(
+    "li",
+    {},
+    h(
+      "span",
+      { class: `dot ${match?.kind ?? ""}` },
+      icon(match ? (match.kind === "cover" ? "versions" : "music") : "none"),
     ),
     h(
-      "ul",
-      { class: "card lines heard" },
-      heard.map((each) =>
-        h(
-          "li",
-          {},
-          h(
-            "span",
-            { class: `dot ${each.found ? each.kind : ""}` },
-            icon(each.found ? (each.kind === "cover" ? "versions" : "music") : "none"),
-          ),
-          h(
-            "div",
-            { class: "grow" },
-            h("div", { class: "clip" }, each.found ? each.title : "No match"),
-            h(
-              "div",
-              { class: "small soft wrap" },
-              each.found ? `${artists(each)} · at ${clock(each.place)}` : "Nothing in the library sounded like it",
-            ),
-          ),
-          h("span", { class: "small soft number" }, moment(each.at)),
-        ),
+      "div",
+      { class: "grow" },
+      h("div", { class: "clip" }, match ? match.title : "No match"),
+      h(
+        "div",
+        { class: "small soft wrap" },
+        match ? `${artistNames(match)} · at ${formatTime(match.start)}` : "Not in the library",
       ),
     ),
+    h("span", { class: "small soft number" }, formatDateTime(at)),
   );
 }

@@ -1,30 +1,53 @@
-// What a clip is: a name and how sure it is, or as clearly that there is none.
+// The result of a query: a card for each match, or one that says that there is none.
 
+/** @import { Match, Recording, Report } from "../types.js" */
+
+import { withQuery } from "../api.js";
 import { Player } from "../audio/player.js";
+import { button, chip, confidenceLabel, kindChip, note, notify } from "../components.js";
 import { fill, h, icon } from "../dom.js";
-import { button, chip, kindChip, sure, tell } from "../parts.js";
-import { address } from "../service.js";
-import { artists, clock, KINDS, keyShift, many, percent, speed } from "../words.js";
+import {
+  artistNames,
+  capitalize,
+  describeKeyShift,
+  describeSpeed,
+  formatConfidence,
+  formatTime,
+  KINDS,
+  plural,
+  titleOf,
+} from "../format.js";
 
-let playing = null; // one at a time
+const MAX_SHOWN = 3; // matches, and candidates
 
-export function matchCard(match) {
-  const { recording } = match;
-  const place = match.reference;
-  const share = 100 / Math.max(recording.duration, 1);
+/** @type {Player | null} Only one recording plays at a time. */
+let activePlayer = null;
+
+/** @param {Report} report */
+export function resultCards(report) {
+  return [
+    report.matches.length ? report.matches.slice(0, MAX_SHOWN).map(matchCard) : noMatchCard(report),
+    report.warnings.map((text) => note(capitalize(text), "warn")),
+  ];
+}
+
+/** @param {Match} match */
+function matchCard(match) {
+  const { recording, original, reference } = match;
+  const widthPerSecond = 100 / Math.max(recording.duration, 1);
   const facts = [
-    speed(match.speed),
-    match.kind === "cover" || Math.abs(match.key_shift) >= 0.1 ? keyShift(match.key_shift) : "",
+    describeSpeed(match.speed),
+    match.kind === "cover" || Math.abs(match.key_shift) >= 0.1 ? describeKeyShift(match.key_shift) : "",
   ].filter(Boolean);
   return h(
     "article",
-    { class: "card match", "aria-label": `${recording.title} by ${artists(recording)}` },
-    h("div", { class: "row between" }, kindChip(match.kind), sure(match.confidence)),
+    { class: "card match", "aria-label": `${titleOf(recording)} by ${artistNames(recording)}` },
+    h("div", { class: "row between" }, kindChip(match.kind), confidenceLabel(match.confidence)),
     h(
       "div",
       {},
-      h("h2", { class: "match-title wrap" }, recording.title || "Untitled"),
-      h("p", { class: "wrap" }, artists(recording)),
+      h("h2", { class: "match-title wrap" }, titleOf(recording)),
+      h("p", { class: "wrap" }, artistNames(recording)),
       (recording.album || recording.year) &&
         h("p", { class: "small soft wrap" }, [recording.album, recording.year].filter(Boolean).join(", ")),
     ),
@@ -35,30 +58,34 @@ export function matchCard(match) {
         "div",
         { class: "place-bar" },
         h("i", {
-          style: { left: `${place.start * share}%`, width: `${Math.max(1, (place.end - place.start) * share)}%` },
+          style: {
+            left: `${reference.start * widthPerSecond}%`,
+            width: `${Math.max(1, (reference.end - reference.start) * widthPerSecond)}%`,
+          },
         }),
       ),
       h(
         "div",
         { class: "row between small soft number" },
-        h("span", {}, `Heard from ${clock(place.start)} to ${clock(place.end)}`),
-        h("span", {}, clock(recording.duration)),
+        h("span", {}, `Matches ${formatTime(reference.start)} to ${formatTime(reference.end)}`),
+        h("span", {}, formatTime(recording.duration)),
       ),
     ),
-    match.original &&
-      match.original.id !== recording.id &&
-      h("p", { class: "small soft" }, `A version of ${match.original.title} by ${artists(match.original)}`),
+    original &&
+      original.id !== recording.id &&
+      h("p", { class: "small soft" }, `A version of ${titleOf(original)} by ${artistNames(original)}`),
     h(
       "div",
       { class: "row between" },
       h("span", { class: "small soft" }, facts.join(" · ")),
-      playButton(recording, place.start),
+      playButton(recording, reference.start),
     ),
   );
 }
 
-export function noMatchCard(report) {
-  const guess = report.candidates?.[0];
+/** @param {Report} report */
+function noMatchCard(report) {
+  const candidates = (report.candidates ?? []).slice(0, MAX_SHOWN);
   return h(
     "article",
     { class: "card match none", "aria-label": "No match" },
@@ -66,68 +93,68 @@ export function noMatchCard(report) {
     h(
       "div",
       {},
-      h("h2", { class: "match-title" }, "No match"),
-      h("p", {}, report.reason ? sentence(report.reason) : "Nothing in this library sounds like it."),
+      h("h2", { class: "match-title" }, report.reason ? "No match" : "Not in the library"),
+      h("p", {}, report.reason ? asSentence(report.reason) : "No recording of the library matches."),
     ),
     h(
       "p",
       { class: "small soft" },
-      `${Math.round(report.duration)} s were compared with ${many(report.searched, "recording")}.`,
+      `Compared ${Math.round(report.duration)} s of audio with ${plural(report.searched, "recording")}.`,
     ),
-    guess &&
+    candidates.length > 0 &&
       h(
         "details",
         { class: "small" },
-        h("summary", {}, "What came nearest"),
+        h("summary", {}, "Closest candidates"),
         h(
           "ul",
-          { class: "guesses" },
-          report.candidates
-            .slice(0, 3)
-            .map((each) =>
-              h(
-                "li",
-                { class: "row between" },
-                h("span", { class: "clip grow" }, `${each.recording.title} · ${artists(each.recording)}`),
-                chip(`${KINDS[each.kind]}, ${percent(each.confidence)}`),
-              ),
+          { class: "candidates" },
+          candidates.map(({ recording, kind, confidence }) =>
+            h(
+              "li",
+              { class: "row between" },
+              h("span", { class: "clip grow" }, `${titleOf(recording)} · ${artistNames(recording)}`),
+              chip(`${KINDS[kind]}, ${formatConfidence(confidence)}`),
             ),
+          ),
         ),
       ),
   );
 }
 
+/**
+ * A button that plays a recording of the library from a time on.
+ *
+ * @param {Recording} recording
+ * @param {number} start Seconds.
+ */
 function playButton(recording, start) {
   const player = new Player();
-  const press = button("Play it from there", toggle, { kind: "compact", sign: "play" });
-  player.addEventListener("change", () =>
-    fill(press, icon(player.playing ? "stop" : "play"), player.playing ? "Stop" : "Play it from there"),
-  );
-  player.addEventListener("trouble", (event) => tell(event.detail));
+  const label = `Play from ${formatTime(start)}`;
+  const element = button(label, toggle, { kind: "compact", iconName: "play" });
+  player.on("change", () => fill(element, icon(player.isPlaying ? "stop" : "play"), player.isPlaying ? "Stop" : label));
+  player.on("error", (message) => notify(message));
+  const address = (/** @type {number} */ from, /** @type {number} */ seconds) =>
+    withQuery(`v1/recordings/${recording.id}/audio`, { start: from, duration: seconds });
   player.load(
-    [
-      {
-        address: (from, seconds) => address(`v1/recordings/${recording.id}/audio`, { start: from, duration: seconds }),
-        start,
-        rate: 1,
-        end: recording.duration,
-      },
-    ],
+    [{ name: "Library recording", address, start, rate: 1, end: recording.duration }],
     recording.duration - start,
   );
+  window.addEventListener("hashchange", () => player.close(), { once: true });
+  return element;
+
   function toggle() {
-    if (player.playing) {
+    if (player.isPlaying) {
       player.stop();
       return;
     }
-    playing?.stop();
-    playing = player;
+    activePlayer?.stop();
+    activePlayer = player;
     player.play(0);
   }
-  window.addEventListener("hashchange", () => player.close(), { once: true });
-  return press;
 }
 
-function sentence(text) {
-  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+/** @param {string} text */
+function asSentence(text) {
+  return `${capitalize(text)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

@@ -1,11 +1,17 @@
-// Who asks: the token of a key, once, for a cookie that scripts cannot read.
+// Sign in with the token of a key, which the server exchanges for a cookie that scripts cannot read.
 
+/** @import { ViewContext } from "../types.js" */
+
+import { ApiError, messageOf, signIn } from "../api.js";
+import { field, note } from "../components.js";
 import { fill, h } from "../dom.js";
-import { field, note } from "../parts.js";
-import { signIn } from "../service.js";
 
+/**
+ * @param {HTMLElement} main
+ * @param {ViewContext} context
+ */
 export function show(main, { refresh }) {
-  const trouble = h("div");
+  const errors = h("div");
   const token = h("input", {
     type: "password",
     name: "token",
@@ -14,29 +20,27 @@ export function show(main, { refresh }) {
     spellcheck: false,
     placeholder: "sp_…",
   });
-  const enter = h("button", { type: "submit", class: "button main" }, "Sign in");
+  const submit = h("button", { type: "submit", class: "button main" }, "Sign in");
   const form = h(
     "form",
     { class: "card form sign-in" },
-    h("div", {}, h("h1", {}, "Sign in"), h("p", { class: "soft" }, "This server knows people by their keys.")),
-    field("Token of your key", token, "Whoever runs the server makes one with: songprint keys create"),
-    trouble,
-    enter,
+    h("div", {}, h("h1", {}, "Sign in"), h("p", { class: "soft" }, "This server requires a key.")),
+    field("Token of your key", token, "The server's administrator creates a key with: songprint keys create"),
+    errors,
+    submit,
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    enter.disabled = true;
+    submit.disabled = true;
     try {
       await signIn(token.value.trim());
-      refresh();
+      await refresh();
     } catch (error) {
-      fill(
-        trouble,
-        note(error.status === 401 ? "This token is not known, or its key was revoked." : error.message, "bad"),
-      );
+      const isUnknown = error instanceof ApiError && error.status === 401;
+      fill(errors, note(isUnknown ? "The token is not valid, or its key was revoked." : messageOf(error), "bad"));
       token.select();
     }
-    enter.disabled = false;
+    submit.disabled = false;
   });
   fill(main, form);
   token.focus();
