@@ -6,8 +6,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	done 2>/dev/null)
 VENV := .venv
 BIN := $(VENV)/bin
+NPM := $(shell command -v npm)
 
-.PHONY: help demo test test-databases test-heavy docs lab clean
+.PHONY: help demo test check-page test-databases test-heavy docs lab clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -15,9 +16,17 @@ help:  ## list the commands
 demo: $(VENV)/installed  ## identify a damaged clip (with your own music: MUSIC=folder CLIP=file)
 	@$(BIN)/python -m lab.demo $(if $(MUSIC),--music "$(MUSIC)") $(if $(CLIP),--clip "$(CLIP)")
 
-test: $(VENV)/ready-to-test  ## run the checks and the tests
+test: $(VENV)/ready-to-test check-page  ## run the checks and the tests
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "not heavy" -n auto --dist loadfile --no-loadscope-reorder
+
+ifdef NPM
+check-page: node_modules/.package-lock.json  ## check types, style and format of the web page (needs Node.js)
+	npm run --silent check
+else
+check-page:
+	@echo "make check-page: skipped, because Node.js with npm is not installed"
+endif
 
 test-databases: $(VENV)/ready-to-test  ## the same with MariaDB and PostgreSQL servers (installed on Debian)
 	.ci/with-databases $(MAKE) test
@@ -35,7 +44,11 @@ lab: $(VENV)/ready-to-test  ## install the requirements of training and evaluati
 	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1 crema==0.2.0  # without unused dependencies
 
 clean:  ## remove .venv, build and caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) node_modules build *.egg-info .pytest_cache .ruff_cache
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --silent --no-audit --no-fund
+	@touch $@
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/pip
 	@echo "Installing Songprint into $(VENV) (once; the packages take about 500 MB) ..."

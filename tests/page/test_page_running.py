@@ -218,8 +218,9 @@ def test_signatures_are_those_of_the_specification(visit):
     page = visit("explorer/tencent")
     signed = page.evaluate("""async () => {
       const { signedHeaders } = await import('/page/explorer/tc3.js');
-      return signedHeaders({ action: 'DescribeTaskDetail', body: '{"TaskId": "1-WorkflowTask-abc"}', host: '127.0.0.1:8080',
-                      secretId: 'AKIDlocal', secretKey: 'localsecret', now: 1700000000 });
+      return signedHeaders({ action: 'DescribeTaskDetail', body: '{"TaskId": "1-WorkflowTask-abc"}',
+                             host: '127.0.0.1:8080', secretId: 'AKIDlocal', secretKey: 'localsecret',
+                             now: 1700000000 });
     }""")
     specified = "751e0af3feb563a95e2903c28ff30dbd9e2a5d9e255119eb5f9ab974e2013d05"
     assert signed["Authorization"].endswith(f"Signature={specified}")
