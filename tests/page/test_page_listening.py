@@ -33,7 +33,7 @@ def test_what_the_microphone_hears_is_named_and_unknown_music_is_clearly_no_matc
     # The other device knows no name.
     match = other.locator("article.match.none")
     match.wait_for()
-    assert match.get_by_role("heading").inner_text() == "Not in the library"
+    assert match.get_by_role("heading").inner_text() == "No match"
     # Its first try was after three seconds of sound, the last after twelve, and each had heard more.
     heard = [answer.json()["duration"] for answer in answers]
     assert 3 <= heard[0] < 5 and 12 <= heard[-1] < 16 and len(heard) >= 3

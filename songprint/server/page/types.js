@@ -38,7 +38,7 @@
  * @property {Match[]} matches
  * @property {Match[]} [candidates]
  * @property {number} searched Number of recordings that were compared.
- * @property {string} reason Why there is no match; empty if the music is not in the library.
+ * @property {string} reason Why there is no match; empty if there is one.
  * @property {string[]} warnings
  */
 

@@ -232,7 +232,7 @@ function historyEntry({ at, match }) {
       h(
         "div",
         { class: "small soft wrap" },
-        match ? `${artistNames(match)} · at ${formatTime(match.start)}` : "Not in the library",
+        match ? `${artistNames(match)} · at ${formatTime(match.start)}` : "No recording of the library matches",
       ),
     ),
     h("span", { class: "small soft number" }, formatDateTime(at)),

@@ -93,8 +93,8 @@ function noMatchCard(report) {
     h(
       "div",
       {},
-      h("h2", { class: "match-title" }, report.reason ? "No match" : "Not in the library"),
-      h("p", {}, report.reason ? asSentence(report.reason) : "No recording of the library matches."),
+      h("h2", { class: "match-title" }, "No match"),
+      h("p", {}, asSentence(report.reason || "No recording of the library matches")),
     ),
     h(
       "p",
