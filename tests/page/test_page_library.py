@@ -89,3 +89,42 @@ def test_versions_that_nobody_has_linked_are_listed_for_review(site, visit):
     page.get_by_role("button", name="Compare all recordings").click()
     page.get_by_text("No unlinked versions").wait_for()
     assert f"Compared {len(KNOWN)} of {len(KNOWN)} recordings" in page.locator(".review-versions").inner_text()
+
+
+def test_the_checkbox_of_the_header_follows_the_selection(visit):
+    page = visit("library")
+    header, first = page.get_by_label("Select all shown recordings"), page.get_by_label(f"Select {KNOWN[0].title}")
+    first.check()
+    assert not header.is_checked() and header.evaluate("(box) => box.indeterminate")
+    header.check()
+    assert page.locator(".selection strong").inner_text() == str(len(KNOWN)) and first.is_checked()
+    first.uncheck()
+    assert not header.is_checked() and header.evaluate("(box) => box.indeterminate")
+    header.check()
+    header.uncheck()
+    assert not first.is_checked() and page.locator(".selection").is_hidden()
+
+
+def test_going_back_closes_a_dialog(visit):
+    page = visit("listen")
+    page.get_by_role("link", name="Library", exact=True).click()
+    page.get_by_role("button", name=f"Edit {KNOWN[0].title}").click()
+    page.locator("dialog").wait_for()
+    page.go_back()
+    page.locator(".listen-button").wait_for()
+    assert page.locator("dialog").count() == 0
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_long_titles_do_not_widen_the_review(site, visit, added, width):
+    other = site.library.recordings(KNOWN[0].title)[0]
+    title = 60 * "Long title " + 200 * "x"
+    pair = [site.asks(f"/v1/recordings/{each.id}") | {"title": title} for each in (added, other)]
+    page = visit("library", width=width)
+    page.route("**/v1/duplicates**", lambda route: route.fulfill(json={"items": [{"recordings": pair}], "next": None}))
+    page.get_by_role("button", name="To review").click()
+    page.locator(".pair").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for side in page.locator(".side-of-pair").all():
+        box = side.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width

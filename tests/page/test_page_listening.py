@@ -80,6 +80,27 @@ def test_what_is_no_audio_is_refused_in_words(site, visit):
     alert = page.get_by_role("alert")
     alert.wait_for()
     assert "letter.txt" in alert.inner_text() and "text" in alert.inner_text()
+    assert alert.inner_text()[0].isupper()
+    assert page.get_by_role("button", name="Try again").count() == 0        # the result would be the same
+
+
+def test_a_failed_upload_can_be_repeated(site, visit):
+    page = visit("identify")
+    page.route("**/v1/identify**", lambda route: route.abort())
+    page.locator("#choose").set_input_files(site.files.heard)
+    assert "does not respond" in page.get_by_role("alert").inner_text()
+    page.unroute("**/v1/identify**")
+    page.get_by_role("button", name="Try again").click()
+    page.locator("article.match").wait_for()
+
+
+def test_a_new_job_scans_short_files_too(site, visit):
+    page = visit("jobs")
+    page.get_by_role("link", name="New job").first.click()
+    page.get_by_role("heading", name="New job").wait_for()
+    page.locator("#choose").set_input_files(site.files.heard)
+    page.locator(".timeline .segment").first.wait_for()
+    assert page.locator(".segment").first.inner_text() == SHORT.title
 
 
 def test_what_is_sent_to_be_named_sounds_as_it_was_heard(visit):

@@ -97,6 +97,16 @@ def test_colours_follow_the_system_until_they_are_chosen(visit):
     assert not dark(page)
 
 
+def test_unknown_addresses_are_not_found(visit):
+    page = visit("listen")
+    for address in ("nowhere", "library/nothing", "jobs/abc/def", "toString", "%"):
+        page.goto(f"{page.url.partition('#')[0]}#/{address}")
+        page.get_by_text("There is no page at this address").wait_for()
+        assert page.title() == "Not found · Songprint"
+        page.get_by_role("link", name="Go to the start page").click()
+        page.locator(".listen-button").wait_for()
+
+
 def test_the_keyboard_reaches_the_content(visit):
     page = visit("library")
     page.keyboard.press("Tab")

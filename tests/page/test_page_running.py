@@ -214,6 +214,42 @@ def test_any_request_of_the_rest_api_can_be_tried(site, visit):
     assert KNOWN[1].artist in page.get_by_role("region", name="Body of the response").inner_text()
 
 
+def test_files_are_sent_with_their_fields_by_the_explorer(site, visit):
+    page = visit("explorer/rest")
+    page.get_by_role("combobox", name="Request").select_option("POST /v1/recordings")
+    page.locator("input[name=file]").set_input_files(site.files.new)
+    page.get_by_label("title (optional)").fill("Sent by the explorer")
+    code = page.get_by_role("region", name="Code of the request")
+    code.get_by_text("-F 'title=Sent by the explorer'").wait_for()
+    page.get_by_role("button", name="Python").click()
+    compile(code.inner_text(), "shown", "exec")
+    assert "data=" in code.inner_text() and "files=" in code.inner_text()
+    page.get_by_role("button", name="Send").click()
+    page.get_by_role("region", name="Body of the response").wait_for()
+    added, = site.library.recordings("Sent by the explorer")
+    site.library.remove(added.id)
+
+
+def test_docs_opens_the_reference_without_a_key(site, visit):
+    site.keys.create("Somebody else", "admin")
+    try:
+        page = visit("listen")
+        page.get_by_role("heading", name="Sign in").wait_for()
+        page.goto(f"{site.address}/docs")
+        page.get_by_role("combobox", name="Request").select_option("GET /v1/jobs/{job_id}")
+        page.get_by_text("Response 200").click()
+        fields = page.get_by_role("region", name="Fields of Job", exact=True)
+        assert "created_at" in fields.inner_text() and "finished" in fields.inner_text()
+        page.get_by_role("textbox", name="job_id").fill("abc")
+        page.get_by_role("button", name="Send").click()
+        assert "401" in page.locator(".chip.bad").inner_text()
+        page.get_by_role("link", name="Sign in").click()
+        page.get_by_role("heading", name="Sign in").wait_for()
+    finally:
+        for key in site.keys.list(revoked=False):
+            site.keys.revoke(key.id)
+
+
 def test_signatures_are_those_of_the_specification(visit):
     page = visit("explorer/tencent")
     signed = page.evaluate("""async () => {

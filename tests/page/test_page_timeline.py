@@ -47,6 +47,10 @@ def test_a_dropped_film_shows_its_songs_in_the_right_lanes_soon_after_it_was_sca
     assert page.get_by_role("heading", level=1).inner_text() == FILE
     assert [segment.inner_text() for segment in group(page, "Recordings").all()] == [FIRST.title, THIRD.title]
     assert [segment.inner_text() for segment in group(page, "Covers").all()] == [COVERED.title]
+    # The list shows where each begins and ends.
+    times = page.locator(".list .when").all_inner_texts()
+    assert len(times) == page.locator(".segment").count()
+    assert all(re.fullmatch(r"\d:\d\d – \d:\d\d", each) for each in times)
     # Each lies where it is heard.
     stage = page.locator(".tl-stage").bounding_box()
     box = group(page, "Recordings").nth(1).bounding_box()

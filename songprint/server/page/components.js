@@ -69,7 +69,7 @@ export function stateChip(state) {
 
 /** @param {number} confidence From 0 to 100. */
 export function confidenceLabel(confidence) {
-  return h("span", {}, "Confidence ", h("strong", { class: "number" }, formatConfidence(confidence)));
+  return h("span", { class: "small" }, "Confidence ", h("strong", { class: "number" }, formatConfidence(confidence)));
 }
 
 /**

@@ -90,7 +90,7 @@ export async function showRest(place, { signal }) {
     fill(about, withCode(description?.split("\n\n")[0].replaceAll("\n", " ") || summary || ""));
     fill(outcome);
     fill(fields, formControls(operation, api));
-    fill(reference, operationReference(operation, api));
+    fill(reference, h("h2", {}, "Reference"), h("ul", { class: "card lines" }, operationReference(operation, api)));
     showCode();
   }
 
@@ -207,7 +207,7 @@ function control(name, schema, required = false) {
  */
 function operationReference({ parameters, json, description }, api) {
   const details = (/** @type {string} */ title, /** @type {Child} */ content) =>
-    h("details", { class: "card" }, h("summary", {}, title), content);
+    h("li", {}, h("details", {}, h("summary", { class: "small" }, title), content));
   const responses = Object.entries(description.responses).filter(([status]) => Number(status) < 400);
   const errors = Object.entries(description.responses).filter(([status]) => Number(status) >= 400);
   return [
