@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.request
 
 from world import HEARD, KNOWN, until
 
@@ -72,6 +74,20 @@ def test_a_short_file_is_named_at_once(site, visit):
     match = page.locator("article.match")
     match.wait_for()
     assert match.get_by_role("heading").inner_text() == SHORT.title
+
+
+def test_copies_of_a_recording_share_a_card(site, visit):
+    sent = urllib.request.Request(f"{site.address}/v1/identify", site.files.heard.read_bytes(),
+                                  {"content-type": "audio/wav"})
+    with urllib.request.urlopen(sent) as answer:
+        report = json.load(answer)
+    first, = report["matches"]
+    other = {**first, "recording": {**first["recording"], "id": 4711, "album": "Another album"}}
+    page = visit("identify")
+    page.route("**/v1/identify**", lambda route: route.fulfill(json={**report, "matches": [first, other]}))
+    page.locator("#choose").set_input_files(site.files.heard)
+    page.get_by_text("2 copies in the library").wait_for()
+    assert page.locator("article.match").count() == 1
 
 
 def test_what_is_no_audio_is_refused_in_words(site, visit):

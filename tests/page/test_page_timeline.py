@@ -136,6 +136,17 @@ def test_the_focus_stays_when_verdicts_arrive(visit, job):
     assert page.evaluate("document.activeElement.dataset.number") == page.evaluate("window.focused.dataset.number")
 
 
+def test_the_player_is_in_sight_on_a_phone(visit, job):
+    page = visit(f"jobs/{job}", width=390, height=844)
+    bar, nav = page.locator("header.bar"), page.locator("#nav")
+    rows = page.locator(".list .pick")
+    for choose in (group(page, "Recordings").first, rows.last, rows.first):
+        choose.click()
+        box, title = page.locator(".player").bounding_box(), page.locator(".detail h2").bounding_box()
+        assert title["y"] >= bar.bounding_box()["height"]
+        assert box["y"] + box["height"] <= nav.bounding_box()["y"]
+
+
 def test_zoom_and_keyboard(visit, job):
     page = visit(f"jobs/{job}")
     page.wait_for_selector(".segment")

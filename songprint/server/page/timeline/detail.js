@@ -18,7 +18,7 @@ import {
   openDialog,
   reportErrors,
 } from "../components.js";
-import { fill, h, icon } from "../dom.js";
+import { fill, find, h, icon } from "../dom.js";
 import {
   artistNames,
   capitalize,
@@ -131,6 +131,11 @@ export class Detail {
         end: recording.duration,
       });
     this.player.load(sources, item.end - item.start);
+  }
+
+  /** On narrow screens the player is between the chart and the list, so a selection in either may hide it. */
+  scrollToPlayer() {
+    if (matchMedia("(max-width: 899px)").matches) find(this.element, ".player").scrollIntoView({ block: "nearest" });
   }
 
   playerControls() {

@@ -252,6 +252,7 @@ async function showTimeline(job, timeline, path, body, signal) {
   });
   chart.on("select", (item) => {
     detail.show(item);
+    detail.scrollToPlayer();
     markRow(item);
   });
   chart.on("toggle", () => {
@@ -301,15 +302,10 @@ async function showTimeline(job, timeline, path, body, signal) {
   function drawList() {
     refill(
       list,
-      items.length ? itemTable(items, choose) : emptyState("none", "The recording has no segments and no gaps"),
+      items.length
+        ? itemTable(items, (item) => chart.select(item))
+        : emptyState("none", "The recording has no segments and no gaps"),
     );
-  }
-
-  /** @param {Item} item */
-  function choose(item) {
-    chart.select(item);
-    // On narrow screens the list is below the player.
-    detail.element.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {Item} item */

@@ -26,16 +26,36 @@ let activePlayer = null;
 /** @param {Report} report */
 export function resultCards(report) {
   return [
-    report.matches.length ? report.matches.slice(0, MAX_SHOWN).map(matchCard) : noMatchCard(report),
+    report.matches.length ? withoutCopies(report.matches).slice(0, MAX_SHOWN).map(matchCard) : noMatchCard(report),
     report.warnings.map((text) => note(capitalize(text), "warn")),
   ];
 }
 
-/** @param {Match} match */
-function matchCard(match) {
+/**
+ * The matches without further copies of the same recording, such as those of a single and of an album.
+ *
+ * @param {Match[]} matches The best first.
+ * @returns {{ match: Match, copies: number }[]}
+ */
+function withoutCopies(matches) {
+  /** @type {Map<string, { match: Match, copies: number }>} */
+  const unique = new Map();
+  for (const match of matches) {
+    const { title, artists } = match.recording;
+    const name = JSON.stringify([match.kind, title, artists]);
+    const same = unique.get(name);
+    if (same) same.copies += 1;
+    else unique.set(name, { match, copies: 1 });
+  }
+  return [...unique.values()];
+}
+
+/** @param {{ match: Match, copies: number }} result */
+function matchCard({ match, copies }) {
   const { recording, original, reference } = match;
   const widthPerSecond = 100 / Math.max(recording.duration, 1);
   const facts = [
+    copies > 1 ? `${copies} copies in the library` : "",
     describeSpeed(match.speed),
     match.kind === "cover" || Math.abs(match.key_shift) >= 0.1 ? describeKeyShift(match.key_shift) : "",
   ].filter(Boolean);
