@@ -1,4 +1,4 @@
-"""One server and one browser for all tests of the page: Debian's Chromium, with a WAV file for a microphone."""
+"""The server and the browser that all tests of the page share. A WAV file replaces the microphone."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from songprint.service.usage import Usage
 from songprint.service.vault import Vault
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 120_000          # milliseconds: machines of a continuous integration may be busy
-LATELY = 20.0               # seconds in which a server that is told to stop has stopped
+PATIENCE = 120_000          # milliseconds; CI machines may be slow
+STOP_TIMEOUT = 20.0         # seconds for the server to stop
 
-# What a page that breaks the policy, or that does something else than it says, is caught at.
+# Records violations of the Content-Security-Policy, and the audio that the page plays.
 WATCH = """
 window.violations = [];
 document.addEventListener('securitypolicyviolation', (event) => {
@@ -48,31 +48,31 @@ AudioBufferSourceNode.prototype.start = function (when, offset, ...more) {
 
 @dataclass
 class Site:
-    """The server, the browser and the files of whoever sits before it."""
+    """The server, the browser, and the files of its user."""
 
     address: str
     files: world.Files
     library: songprint.Library
     browser: object
-    microphone: Path            # what this file holds is heard
+    microphone: Path            # the browser plays this file into its microphone
     keys: Keys
     jobs: Jobs
     usage: Usage
     audit: Audit
 
-    def asks(self, path: str) -> dict:
-        """What the server says, without the page."""
+    def get_json(self, path: str) -> dict:
+        """Send a request to the server without the page."""
         with urllib.request.urlopen(f"{self.address}{path}") as answer:
             return json.load(answer)
 
-    def hears(self, wav: Path) -> None:
-        """From now on the microphone hears this."""
+    def play_to_microphone(self, wav: Path) -> None:
+        """Replace the input of the microphone."""
         shutil.copy(wav, self.microphone)
 
 
 @dataclass
 class Seen:
-    """What a page did besides what it showed."""
+    """Requests and errors of a page."""
 
     origin: str
     foreign: list[str] = field(default_factory=list)
@@ -81,13 +81,13 @@ class Seen:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Iterator[Site]:
-    """A server with four tunes in its library."""
+    """A server with four recordings in its library."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
     folder = tmp_path_factory.mktemp("page")
     files = world.make(folder)
-    microphone = shutil.copy(files.heard, folder / "microphone.wav")
+    microphone = shutil.copy(files.query, folder / "microphone.wav")
     with _served(folder, files) as (address, library), sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
             "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
@@ -101,15 +101,15 @@ def site(tmp_path_factory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def job(site) -> str:
-    """The id of a job that has scanned the broadcast."""
+    """The id of a finished job that scanned the broadcast."""
     sent = urllib.request.Request(f"{site.address}/v1/jobs", site.files.broadcast.read_bytes(), {
         "content-type": "video/mp4", "x-file-name": "Evening%20show.mp4"})
     with urllib.request.urlopen(sent) as answer:
         made = json.load(answer)["id"]
     for _ in range(10):
-        if site.asks(f"/v1/jobs/{made}?wait=30")["state"] == "finished":
+        if site.get_json(f"/v1/jobs/{made}?wait=30")["state"] == "finished":
             return made
-    raise AssertionError(site.asks(f"/v1/jobs/{made}"))
+    raise AssertionError(site.get_json(f"/v1/jobs/{made}"))
 
 
 @contextmanager
@@ -131,16 +131,16 @@ def _served(folder: Path, files: world.Files) -> Iterator[tuple[str, songprint.L
             yield f"http://localhost:{port}", library
         finally:
             server.should_exit = True
-            thread.join(LATELY)
+            thread.join(STOP_TIMEOUT)
             listener.close()
 
 
 @pytest.fixture
 def visit(site):
-    """Open the page at a view, in a window of some size; whatever was opened is checked at the end.
+    """Return a function that opens a view in a new window.
 
-    The page asks nobody but its server, keeps the policy that it was sent with, and has no errors but those that
-    a test names in `seen.errors`.
+    At the end of the test, every opened page is checked: it has sent requests to its server only, has not violated
+    the Content-Security-Policy, and has raised no JavaScript errors.
     """
     opened = []
 
@@ -150,7 +150,7 @@ def visit(site):
         context.set_default_timeout(PATIENCE)
         context.add_init_script(WATCH)
         page, seen = context.new_page(), Seen(urlsplit(site.address).netloc)
-        page.on("request", lambda request: _asked(seen, request.url))
+        page.on("request", lambda request: _record_request(seen, request.url))
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         opened.append((context, page, seen))
         page.goto(f"{site.address}/#/{view}")
@@ -165,7 +165,7 @@ def visit(site):
         assert (seen.foreign, violations, seen.errors) == ([], [], [])
 
 
-def _asked(seen: Seen, url: str) -> None:
+def _record_request(seen: Seen, url: str) -> None:
     parsed = urlsplit(url)
     if parsed.scheme in ("http", "https", "ws", "wss") and parsed.netloc != seen.origin:
         seen.foreign.append(url)

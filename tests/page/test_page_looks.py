@@ -1,4 +1,4 @@
-"""Everybody: on a phone, in the dark, with a keyboard or a screen reader, over a slow line."""
+"""Accessibility, narrow screens, colour schemes, keyboard, size, caching, unknown addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_BYTES = 150_000                # of the first view, compressed
 
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory) -> str:
-    """The script that looks for what keeps people out."""
+    """The script of axe, which finds accessibility problems."""
     folder = tmp_path_factory.mktemp("axe")
     try:
         subprocess.run(["npm", "pack", AXE, "--silent"], cwd=folder, check=True, capture_output=True, timeout=60)
@@ -29,7 +29,7 @@ def axe(tmp_path_factory) -> str:
 
 
 def go(page, view: str) -> None:
-    """Show another view, and wait until it is all there."""
+    """Show another view and wait until it is complete."""
     page.evaluate("""(view) => {
       if (location.hash === `#/${view}`) return;
       document.querySelector('main').replaceChildren();
@@ -40,7 +40,7 @@ def go(page, view: str) -> None:
                 " each.responseEnd)) > 150")
 
 
-def test_nobody_is_kept_out(visit, job, axe):
+def test_axe_finds_no_serious_problems(visit, job, axe):
     page = visit("listen")
     page.evaluate(f"() => {{ {axe} }}")
     found = []
@@ -60,19 +60,19 @@ def test_nobody_is_kept_out(visit, job, axe):
     assert found == []
 
 
-def test_every_view_fits_a_phone(visit, job):
+def test_every_view_fits_a_narrow_screen(visit, job):
     page = visit("listen", width=320, height=740)
     for view in (*VIEWS, f"jobs/{job}"):
         go(page, view)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 320, f"{view} is {wide} pixels wide"
-    # All views can be reached with a thumb.
+    # The navigation is at the bottom and its links are large enough to touch.
     for link in page.locator("#nav a").all():
         box = link.bounding_box()
         assert box["y"] > 600 and box["height"] >= 44 and box["width"] >= 44
 
 
-def test_the_first_view_is_light(site):
+def test_the_first_view_is_small(site):
     sizes = []
     context = site.browser.new_context()
     page = context.new_page()
@@ -84,7 +84,7 @@ def test_the_first_view_is_light(site):
     assert 10_000 < sum(sizes) < MOST_BYTES
 
 
-def test_colours_follow_the_system_until_they_are_chosen(visit):
+def test_the_colour_scheme_follows_the_system_until_one_is_chosen(visit):
     def dark(page) -> bool:
         red = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
         return int(red) < 60
@@ -107,7 +107,7 @@ def test_unknown_addresses_are_not_found(visit):
         page.locator(".listen-button").wait_for()
 
 
-def test_the_keyboard_reaches_the_content(visit):
+def test_the_skip_link_moves_the_focus_to_the_content(visit):
     page = visit("library")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
@@ -116,12 +116,12 @@ def test_the_keyboard_reaches_the_content(visit):
     assert page.evaluate("document.activeElement.id") == "main"
 
 
-def test_the_keyboard_keeps_its_place(visit, job):
+def test_the_focus_returns_after_menus_dialogs_and_decisions(visit, job):
     def focused(page) -> str:
         return page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.innerText")
 
     page = visit(f"jobs/{job}")
-    # A menu, and a window over the page, give it back.
+    # Menus and dialogs return the focus.
     menu = page.locator("summary", has_text="Download")
     menu.press("Enter")
     page.keyboard.press("Tab")
@@ -133,13 +133,13 @@ def test_the_keyboard_keeps_its_place(visit, job):
     page.get_by_role("searchbox").press("Escape")
     page.locator("dialog").wait_for(state="detached")
     assert focused(page) == "Correct"
-    # Where something is drawn anew it stays near.
+    # Controls that replace the focused one receive the focus.
     for name, after in (("Reject", "Undo"), ("Undo", "Accept")):
         page.get_by_role("button", name=name).press("Enter")
         until(page, f"document.activeElement.innerText === '{after}'")
 
 
-def test_the_page_is_fetched_once_and_asked_for_again_cheaply(site):
+def test_files_are_compressed_and_revalidated(site):
     def get(path: str, **headers: str):
         return urllib.request.urlopen(urllib.request.Request(f"{site.address}{path}", headers=headers))
 

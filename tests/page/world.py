@@ -1,4 +1,4 @@
-"""What the page is tried on: a library of tunes, a broadcast made of some of them, and what a microphone hears."""
+"""The files of the page's tests: recordings of the library, a broadcast that contains some of them, queries."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from lab.tunes import TUNES, Tune, invent
 
 RATE = synth.SAMPLE_RATE
 KNOWN = TUNES[:4]
-COVERED, HIGHER = TUNES[1], 3       # a tune that other players play, so many semitones higher
-LENGTH = 46.0                       # seconds of a recording
-PART = 30.0                         # seconds of each piece of the broadcast
-CUT = 8.0                           # seconds into a recording at which its piece begins
-HEARD = 12.0                        # seconds into a recording at which the microphone begins to hear it
+COVERED, HIGHER = TUNES[1], 3       # the tune of the cover, and its transposition in semitones
+LENGTH = 46.0                       # seconds; length of each recording
+PART = 30.0                         # seconds; length of each piece of the broadcast
+CUT = 8.0                           # seconds; start of each piece in its recording
+QUERY_START = 12.0                  # seconds; start of the query in its recording
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files that people have."""
+    """The files of the user."""
 
     music: list[Path]               # of the library
     broadcast: Path                 # mp4: a recording, unknown music, another recording, a cover
-    heard: Path                     # WAV, noisy: a part of a recording
-    unheard: Path                   # WAV: music that the library does not know
-    new: Path                       # a recording that the library does not have yet
-    text: Path                      # no audio
+    query: Path                     # WAV: a noisy part of a recording
+    unknown_query: Path             # WAV: music that is not in the library
+    new: Path                       # a recording that is not in the library
+    text: Path                      # a text file, without audio
 
 
 def until(page, expression: str, patience: float = 120.0) -> None:
-    """Wait for an expression of JavaScript to be true. (Playwright's own way to wait needs what our policy forbids.)"""
+    """Wait for an expression of JavaScript to be true. (Playwright's wait_for_function violates the policy.)"""
     end = time.monotonic() + patience
     while not page.evaluate(f"() => Boolean({expression})"):
         assert time.monotonic() < end, f"{expression} has not become true"
@@ -49,14 +49,14 @@ def make(folder: Path) -> Files:
     other_take = degrade.stretch(synth.render(COVERED, seed=40), RATE, pitch=2 ** (HIGHER / 12))
     pieces = [recordings[0][_at(CUT):_at(CUT + PART)], synth.render(invent(101), seed=2)[:_at(PART)],
               recordings[3][_at(CUT):_at(CUT + PART)], other_take[:_at(40)]]
-    heard = recordings[2][_at(HEARD):_at(HEARD + 25)]
-    heard = degrade.add_noise(heard, 10.0, rng)          # dB above it
+    query = recordings[2][_at(QUERY_START):_at(QUERY_START + 25)]
+    query = degrade.add_noise(query, 10.0, rng)          # dB of signal above noise
     text = folder / "letter.txt"
     text.write_text("no music at all, but quite a few words " * 20)
     return Files(
         music=music, broadcast=soundfiles.write(folder / "Evening show.mp4", np.concatenate(pieces), RATE),
-        heard=_wav(folder / "heard.wav", heard),
-        unheard=_wav(folder / "unheard.wav", synth.render(invent(102), seed=2)[:_at(25)]),
+        query=_wav(folder / "query.wav", query),
+        unknown_query=_wav(folder / "unknown.wav", synth.render(invent(102), seed=2)[:_at(25)]),
         new=_written(folder / "new.flac", synth.render(TUNES[5], seed=1)[:_at(LENGTH)], TUNES[5]), text=text)
 
 
