@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lab import degrade, synth
-from lab.tunes import invent
-from songprint import audio
+from lab.data import degrade, synth
+from lab.data.tunes import invent
+from songprint.audio import files
 
 RATE = 16000                    # of the clips
 CLIP_SECONDS = 8.0
@@ -74,7 +74,7 @@ def damaged_clip(library: Path, music: Path, work: Path) -> tuple[Path, Path]:
     if not here:
         sys.exit(f"There is no music in {music}.")
     song = max(here, key=lambda recording: recording.name == "Traditional English - Greensleeves")
-    samples = audio.load(song.source, RATE)
+    samples = files.load(song.source, RATE)
     start = max(0, int((song.duration - CLIP_SECONDS) / 2 * RATE))
     clip = damage(samples[start:start + int(CLIP_SECONDS * RATE)], np.random.default_rng(1))
     path = work / "damaged.wav"

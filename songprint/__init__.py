@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from songprint.config import Settings
-    from songprint.encoders import Encoder
     from songprint.errors import AudioError, LibraryError, SongprintError
+    from songprint.fingerprint.encoder import Encoder
     from songprint.library import Library
     from songprint.types import Embeddings, Kind, Match, Recording, Report
 
@@ -56,9 +56,9 @@ def encoder(name: str = "fingerprint", threads: int = 1) -> Callable[..., Embedd
 
     Samples are float, mono (n,) or (n, channels), at the encoder's own rate unless you say otherwise.
     """
-    from songprint import encoders
-    from songprint.samples import at_rate
-    loaded = encoders.load_encoder(name, threads=threads)
+    from songprint import kinds
+    from songprint.audio.samples import at_rate
+    loaded = kinds.load_encoder(name, threads=threads)
 
     def encode(samples: np.ndarray, *, sample_rate: int = loaded.spec.sample_rate) -> Embeddings:
         return loaded.encode(at_rate(samples, sample_rate, loaded.spec.sample_rate))

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from songprint import audio, encoders
+from songprint import kinds
 from songprint.address import DatabaseAddress, MilvusAddress
+from songprint.audio import files
 from songprint.config import Settings
-from songprint.encoders import SHIPPED
+from songprint.kinds import SHIPPED
 from songprint.library import Library
 from songprint.types import Kind, Recording
 
@@ -41,7 +42,7 @@ def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
     for name in ("onnxruntime", "faiss-cpu", "av", *_of_servers(settings)):
         yield _check(name, lambda name=name: _import(name))
     for kind, name in SHIPPED.items():
-        if encoders.ships(name) or kind is Kind.RECORDING:
+        if kinds.ships(name) or kind is Kind.RECORDING:
             yield _check("encoder" if kind is Kind.RECORDING else f"encoder of {kind}s",
                          lambda name=name: _load_encoder(name))
     alone = settings.with_(database="", index="")       # the temporary library is no business of a server
@@ -74,7 +75,7 @@ def _of_servers(settings: Settings) -> Iterator[str]:
 
 
 def _load_encoder(name: str) -> str:
-    spec = encoders.load_encoder(name).spec
+    spec = kinds.load_encoder(name).spec
     return f"{spec.id}, {spec.dim} numbers every {spec.hop} s, weights undamaged"
 
 
@@ -147,7 +148,7 @@ def _index_complete(library: Library) -> str:
 def _identify_from_file(library: Library, recording: Recording) -> str:
     start = max(0.0, recording.duration / 2 - 10)
     rate = library.store.sample_rate
-    clip = audio.load(recording.source, rate, start=start, duration=20)
+    clip = files.load(recording.source, rate, start=start, duration=20)
     return _must_find(library, clip, rate, recording, start)
 
 

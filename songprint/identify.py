@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 
 from songprint.config import Settings
-from songprint.level import Level
-from songprint.matching import covers, recordings, speeds
-from songprint.matching.duplicates import same_recording
-from songprint.matching.query import Query
-from songprint.store import Store
-from songprint.threads import one_thread
-from songprint.types import Embeddings, Kind, Match, Report, songs_of
-from songprint.works import originals
+from songprint.covers import identify as covers
+from songprint.covers.identify import covers_of, tonal_embeddings
+from songprint.fingerprint import identify as recordings
+from songprint.fingerprint import speed_search
+from songprint.fingerprint.query import Query
+from songprint.processes.threads import one_thread
+from songprint.store.level import threshold_of
+from songprint.store.store import Store, incomplete
+from songprint.store.works import in_order
+from songprint.types import Kind, Report
 
 
 @one_thread()
@@ -38,7 +39,7 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
         thresholds[Kind.RECORDING] = threshold_of(exact, settings, everywhere=True)
     with ThreadPoolExecutor(1) as aside:
         tonal = aside.submit(tonal_embeddings, query, store)        # takes about as long as the search for recordings
-        judged = speeds.judge(query, exact)
+        judged = speed_search.judge(query, exact)
         matches = [match for match in judged if match.confidence >= thresholds[Kind.RECORDING]]
         candidates = [match for match in judged if match.confidence < thresholds[Kind.RECORDING]]
         embeddings = tonal.result()
@@ -49,7 +50,7 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
             thresholds[Kind.COVER] = threshold_of(store.levels[Kind.COVER], settings, own_tempo=True)
         matches += [match for match in judged if match.confidence >= thresholds[Kind.COVER]]
         candidates += [match for match in judged if match.confidence < thresholds[Kind.COVER]]
-    matches = in_order(matches, store)
+    matches = in_order(matches, store.catalog)
     named = {match.recording.id for match in matches}
     candidates = sorted((match for match in candidates if match.recording.id not in named),
                         key=lambda match: -match.confidence)
@@ -58,52 +59,3 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
         searched=exact.searched, elapsed=time.perf_counter() - began, source=source,
         reason="" if matches else recordings.reason(query, exact), warnings=tuple(incomplete(store)),
     )
-
-
-def in_order(matches: list[Match], store: Store) -> list[Match]:
-    """Recordings first, then covers, best first, those of one song together; each with the original of its work."""
-    of_work = originals(store.catalog, {match.work for match in matches})
-    matches = [replace(match, original=of_work.get(match.work)) for match in matches]
-    return [match for kind in Kind for song in songs_of(match for match in matches if match.kind is kind)
-            for match in song.matches]
-
-
-def tonal_embeddings(query: Query, store: Store) -> Embeddings | None:
-    """The clip as covers are found by; None where they are not looked for, or too little is heard."""
-    if Kind.COVER not in store.levels or query.duration < covers.SHORTEST:
-        return None
-    return store.levels[Kind.COVER].encoder.encode_stream(query.blocks(store.sample_rate))[0]
-
-
-def covers_of(embeddings: Embeddings, store: Store, named: set[int]) -> list[Match]:
-    """The recordings of which the clip is another rendition, but for those that were recognised in it exactly.
-
-    What is the very same recording as one of those, twice in the library, is no cover of it either.
-    """
-    level, recording_level = store.levels[Kind.COVER], store.levels[Kind.RECORDING]
-    judged = covers.judge(embeddings, level, leave_out=named)
-    stored = recording_level.embeddings_of(named | {match.recording.id for match in judged}) if named else {}
-    originals = [stored[recording_id] for recording_id in named if recording_id in stored]
-    return [match for match in judged if match.recording.id not in stored or not any(
-        same_recording(original, stored[match.recording.id]) for original in originals)]
-
-
-def threshold_of(level: Level, settings: Settings, *, everywhere: bool = False, own_tempo: bool = False) -> float:
-    """The confidence from which a match of this kind is an answer, of a clip that may be laid `everywhere` or not, and
-    that is looked for at its `own_tempo` alone or at others too."""
-    if settings.threshold is not None:
-        return settings.threshold
-    calibration = level.calibration
-    if everywhere:
-        calibration = calibration.everywhere
-    elif own_tempo:
-        calibration = calibration.own_tempo or calibration
-    return calibration.threshold(settings.false_accepts)
-
-
-def incomplete(store: Store) -> Iterable[str]:
-    """What of the library cannot be found, in words, as of the last `refresh`."""
-    for kind in store.levels:
-        if lacking := store.lacking(kind):
-            yield (f"{lacking:,} recordings of the library cannot be found as {kind}s: they were added without."
-                   " `songprint rebuild --reencode` reads their files again")

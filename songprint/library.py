@@ -11,17 +11,22 @@ from typing import BinaryIO
 
 import numpy as np
 
-from songprint import adoption, audio, explain, identify, ingest, listen, renditions, samples, scan, unknown, works
+from songprint import identify
+from songprint.audio import files, samples
+from songprint.audio.streams.live import Raw
 from songprint.config import Settings
-from songprint.encoders import Encoder
-from songprint.events import Event
-from songprint.explain import Explanation
-from songprint.ingest import OnProgress
-from songprint.occurrences import UnknownMusic
-from songprint.scan import OnProgress as OnScan
-from songprint.store import Store
-from songprint.streams.live import Raw
-from songprint.types import AddReport, Match, RebuildReport, Recording, Report, Stats, Timeline
+from songprint.covers import explain, within_library
+from songprint.covers.explain import Explanation
+from songprint.fingerprint.encoder import Encoder
+from songprint.ingest import add as ingest
+from songprint.ingest.add import OnProgress
+from songprint.scan import listen, scan
+from songprint.scan.scan import OnProgress as OnScan
+from songprint.store import works
+from songprint.store.store import Store
+from songprint.types import AddReport, Event, Match, RebuildReport, Recording, Report, Stats, Timeline, UnknownMusic
+from songprint.unknown import adoption
+from songprint.unknown import memory as unknown
 
 
 class Library:
@@ -56,7 +61,7 @@ class Library:
         if isinstance(source, np.ndarray):
             clip, name = [samples.at_rate(source, sample_rate, rate)], ""
         else:
-            clip, name = audio.blocks(source, rate, on_warning=warnings.append), _name(source)
+            clip, name = files.blocks(source, rate, on_warning=warnings.append), _name(source)
         report = identify.identify(clip, self.store, top=top, source=name, settings=self.store.settings)
         return replace(report, warnings=(*warnings, *report.warnings))
 
@@ -116,7 +121,7 @@ class Library:
 
         Those that are the very same recording come before, with kind "recording".
         """
-        return renditions.renditions(self.store, recording_id)
+        return within_library.renditions(self.store, recording_id)
 
     def explain(self, query: str | Path | int, recording_id: int) -> Explanation:
         """How a file, or a recording of the library, corresponds to another recording of it."""

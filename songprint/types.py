@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
@@ -83,7 +84,7 @@ class Embeddings:
     hop: float                  # seconds between rows
     encoder_id: str
     # (frames, columns) uint8: what a closer look needs besides. Of kind "recording" the peaks of a recording's
-    # spectrum (songprint.encoders.landmarks), none of a clip's; of kind "cover" the tonal frames.
+    # spectrum (songprint.fingerprint.landmarks), none of a clip's; of kind "cover" the tonal frames.
     evidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
     def __len__(self) -> int:
@@ -396,3 +397,59 @@ class Stats:
     @property
     def index_bytes(self) -> int:
         return sum(level.index_bytes for level in self.levels)
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """Where unknown music was heard."""
+
+    source: str                 # the file or stream; empty if it has no name
+    heard: Interval
+    heard_at: str               # when it was scanned: UTC, ISO 8601
+
+
+@dataclass(frozen=True)
+class UnknownMusic:
+    """Music that nobody knows, and where it was heard, in the order in which it was scanned."""
+
+    id: int
+    occurrences: tuple[Occurrence, ...]
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the longest occurrence."""
+        return max(each.heard.duration for each in self.occurrences)
+
+
+class Happening(StrEnum):
+    """What an event tells."""
+
+    CONNECTED = "connected"         # sound comes, for the first time
+    ANNOUNCED = "announced"         # the station says what it plays; shown and never believed
+    STARTED = "started"             # a song is heard
+    ENDED = "ended"                 # it is over; what is told of it is final
+    WITHDRAWN = "withdrawn"         # it was not that song after all
+    GAP = "gap"                     # the stream stalled or broke; nothing is heard
+    RECONNECTED = "reconnected"     # sound comes again
+    FINISHED = "finished"           # there is nothing more to come
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happens. Positions are seconds since the first sound, gaps included."""
+
+    what: Happening
+    begun: datetime                 # UTC: when position was 0
+    position: float                 # of the stream when this is told
+    segment: Segment | None = None  # of started, ended, withdrawn: the song; it is heard at these positions
+    text: str = ""                  # of connected the station's name, of announced the title, of gap why
+    seconds: float = 0.0            # of ended how long the song was heard, of reconnected how long nothing was
+
+    @property
+    def at(self) -> datetime:
+        """UTC: when this is told."""
+        return self.when(self.position)
+
+    def when(self, position: float) -> datetime:
+        """UTC: when a position was."""
+        return self.begun + timedelta(seconds=position)

@@ -8,29 +8,27 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import milvusserver
 import numpy as np
 import pytest
-import servers
-import soundfiles
-import toy
-from children import environment
-from commandline import use_toy_encoder
+from support import milvusserver, servers, soundfiles, toy
+from support.children import environment
+from support.commandline import use_toy_encoder
 
 import songprint
-from lab import synth
-from lab.tunes import invent
-from songprint.catalog import Catalog
-from songprint.database import Database
-from songprint.encoders import Encoder, load_encoder
-from songprint.encoders.logmel import SAMPLE_RATE
+from lab.data import synth
+from lab.data.tunes import invent
+from songprint.audio.samples import at_rate
+from songprint.fingerprint.encoder import Encoder
+from songprint.fingerprint.logmel import SAMPLE_RATE
+from songprint.kinds import load_encoder
 from songprint.library import Library
-from songprint.samples import at_rate
-from songprint.store import Store
+from songprint.store.catalog import Catalog
+from songprint.store.database import Database
+from songprint.store.store import Store
 from songprint.types import Kind, Tags
 
 FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_TEST_MILVUS", "SONGPRINT_TEST_CERTIFICATE",
-             "SONGPRINT_ACCEPTANCE")
+             "SONGPRINT_TEST_FREEZE", "SONGPRINT_ACCEPTANCE")
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from songprint import confidence
-from songprint.align import Line
 from songprint.confidence import Calibration
-from songprint.encoders import landmarks
 from songprint.errors import EncoderError, SettingsError
+from songprint.fingerprint import evidence, landmarks
+from songprint.fingerprint.align import Line
 
 
 def line(cosines, recording_id=1):
@@ -24,7 +24,7 @@ SILENT = landmarks.Testimony()
 
 
 def features(own, rivals=(), testimony=SILENT):
-    return confidence.features(line(own), testimony, [np.array(r) for r in rivals], clip(len(own)),
+    return evidence.features(line(own), testimony, [np.array(r) for r in rivals], clip(len(own)),
                                np.ones(len(own), bool), 0.25, 10_000)
 
 
@@ -37,13 +37,13 @@ def test_the_rival_is_measured_where_the_line_holds():
     """Two songs in one clip are no rivals: each is alone where it is heard."""
     own = Line(1, 1.0, 0.0, np.array([0.8] * 10 + [0.0] * 10), np.arange(20), 0, 10)
     other = np.array([0.0] * 10 + [0.8] * 10)
-    found = confidence.features(own, SILENT, [other], clip(20), np.ones(20, bool), 0.25, 100)
+    found = evidence.features(own, SILENT, [other], clip(20), np.ones(20, bool), 0.25, 100)
     assert found["lead"] == pytest.approx(0.8)
 
 
 def test_a_drone_is_the_same_throughout():
     drone = np.tile(clip(1), (20, 1))
-    assert confidence.features(line([0.8] * 20), SILENT, [], drone, np.ones(20, bool), 0.25, 100)["sameness"] == 1
+    assert evidence.features(line([0.8] * 20), SILENT, [], drone, np.ones(20, bool), 0.25, 100)["sameness"] == 1
     assert features([0.8] * 20)["sameness"] == 0
 
 
@@ -51,7 +51,7 @@ def test_the_second_witness_is_heard():
     testimony = landmarks.Testimony(prominence=0.6, excess=0.5, contrast=40.0, unchanged=3.0, speed=1.04)
     convinced = features([0.8] * 16, testimony=testimony)
     assert convinced["excess_length"] == pytest.approx(1.0)         # 4 s
-    assert convinced["contrast"] == confidence.HIGHEST_CONTRAST     # beyond that it says no more
+    assert convinced["contrast"] == evidence.HIGHEST_CONTRAST     # beyond that it says no more
     assert convinced["unchanged"] == 3
     assert convinced["plain"] == 1                                  # faster, at the same pitch
     assert features([0.8] * 16, testimony=landmarks.Testimony(speed=1.04, pitch=0.93))["plain"] == 0

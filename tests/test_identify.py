@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import toy
+from support import toy
 
 import songprint
-from songprint.matching import recordings
-from songprint.matching.query import Query
-from songprint.matching.recordings import windows_of
+from songprint.fingerprint import identify
+from songprint.fingerprint.identify import windows_of
+from songprint.fingerprint.query import Query
 from songprint.types import Embeddings, Kind
 
 
@@ -67,8 +67,8 @@ def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
 
     def asked(samples, every):
         searched.clear()
-        monkeypatch.setattr(recordings, "SURE", 2.0)        # of this encoder
-        monkeypatch.setattr(recordings, "SEARCHED_EVERY", every)
+        monkeypatch.setattr(identify, "SURE", 2.0)        # of this encoder
+        monkeypatch.setattr(identify, "SEARCHED_EVERY", every)
         return [(match.recording.title, match.confidence, match.query.start, match.query.end, match.reference.start)
                 for match in hear(band, samples).matches], len(searched)
 

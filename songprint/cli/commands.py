@@ -71,7 +71,7 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
         output.say(f"songprint: {warning}")
     output.say_skipped(report.skipped)
     if common.json:
-        from songprint.export import add_objects
+        from songprint.formats.objects import add_objects
 
         print_json(add_objects(report))
     elif not common.quiet:
@@ -106,7 +106,7 @@ def identify(common: Common, clips: Sequence[str], top: int) -> int:
 
 def _show_report(common: Common, clip: str, report: Report) -> None:
     if common.json:
-        from songprint.export import report_object
+        from songprint.formats.objects import report_object
 
         print_json([report_object(report)])
     else:
@@ -127,7 +127,7 @@ def list_(common: Common, query: str) -> None:
     with open_library(common) as library:
         recordings = library.recordings(query)
     if common.json:
-        from songprint.export import recording_object
+        from songprint.formats.objects import recording_object
 
         print_json(map(recording_object, recordings))
     else:
@@ -141,7 +141,7 @@ def show(common: Common, recording_id: int) -> None:
     with open_library(common) as library:
         recording = library.recording(recording_id)
     if common.json:
-        from songprint.export import recording_object
+        from songprint.formats.objects import recording_object
 
         print_json([recording_object(recording)])
     else:
@@ -159,7 +159,7 @@ def remove(common: Common, recording_ids: Sequence[int]) -> None:
         removed = [library.recording(recording_id) for recording_id in dict.fromkeys(recording_ids)]
         library.remove([recording.id for recording in removed])
     if common.json:
-        from songprint.export import recording_object
+        from songprint.formats.objects import recording_object
 
         print_json(map(recording_object, removed))
     elif not common.quiet:
@@ -209,7 +209,7 @@ def covers(common: Common, recording_id: int) -> int:
     with open_library(common) as library:
         found = library.covers(recording_id)
     if common.json:
-        from songprint.export import match_object
+        from songprint.formats.objects import match_object
 
         print_json(map(match_object, found))
     elif found:
@@ -236,7 +236,7 @@ def explain(common: Common, query: str, recording_id: int, plot: str | None) -> 
     if plot:
         explanation.draw(plot)
     if common.json:
-        from songprint.export import explanation_object
+        from songprint.formats.objects import explanation_object
 
         print_json([explanation_object(explanation)])
     elif explanation.alignment:
@@ -260,7 +260,7 @@ def rebuild(common: Common, reencode: bool) -> int:
         held = library.stats()
     output.say_skipped(report.skipped)
     if common.json:
-        from songprint.export import rebuild_objects
+        from songprint.formats.objects import rebuild_objects
 
         print_json(rebuild_objects(report))
     elif not common.quiet:
@@ -276,7 +276,7 @@ def stats(common: Common) -> None:
     with open_library(common) as library:
         held = library.stats()
     if common.json:
-        from songprint.export import stats_object
+        from songprint.formats.objects import stats_object
 
         print_json([stats_object(held)])
     else:
@@ -316,7 +316,7 @@ def log_as_asked(common: Common) -> None:
 
 
 def print_json(objects) -> None:
-    from songprint.export import to_json
+    from songprint.formats.objects import to_json
 
     output.prepare(sys.stdout, json=True)
     for value in objects:

@@ -22,8 +22,7 @@ from songprint.errors import AudioError, SongprintError
 
 if TYPE_CHECKING:
     from songprint import Library
-    from songprint.events import Event
-    from songprint.types import Timeline
+    from songprint.types import Event, Timeline
 
 
 @command("listen")
@@ -47,8 +46,8 @@ def listen(common: Common, source: str, raw: str | None, folder: Path | None, st
     """
     if raw and source != "-":
         raise click.UsageError("--raw is for samples on standard input: songprint listen - --raw 44100:2:s16le")
-    from songprint.listen import DailyLog
-    from songprint.streams.live import Raw
+    from songprint.audio.streams.live import Raw
+    from songprint.scan.listen import DailyLog
 
     form, log = Raw.parsed(raw) if raw else None, DailyLog(folder) if folder else None
     heard = False
@@ -64,7 +63,7 @@ def listen(common: Common, source: str, raw: str | None, folder: Path | None, st
 
 def _tell(common: Common, event: Event) -> None:
     if common.json:
-        from songprint.export import event_object
+        from songprint.formats.objects import event_object
 
         print_json([event_object(event)])
     elif event.segment or not common.quiet:
@@ -111,8 +110,8 @@ def watch(common: Common, folder: str, scan: bool, format_name: str | None, resu
     """
     if (format_name and not scan) or (results and not format_name):
         raise click.UsageError("--output needs --format, and --format needs --scan")
-    from songprint.watch import Folder
-    from songprint.watch import watch as watch_folder
+    from songprint.ingest.watch import Folder
+    from songprint.ingest.watch import watch as watch_folder
 
     watched = Folder(folder, recursive=not no_recursive, settle=settle)
     if new_only:
@@ -135,7 +134,7 @@ def _adding(common: Common, library: Library, stop: threading.Event) -> Callable
         for warning in report.warnings:
             say(f"songprint: {warning}")
         if common.json:
-            from songprint.export import add_objects
+            from songprint.formats.objects import add_objects
 
             print_json([each for each in add_objects(report) if each["outcome"] != "finished"])
         elif not common.quiet:
@@ -151,7 +150,7 @@ def _adding(common: Common, library: Library, stop: threading.Event) -> Callable
 def _scanning(common: Common, library: Library, folder: str, format_name: str | None, results: Path | None,
               stop: threading.Event) -> Callable[[list[str]], None]:
     """Scans files one after the other. What one that was stopped had found is kept, and the next time it goes on."""
-    from songprint.resuming import file_of
+    from songprint.scan.resuming import file_of
 
     def take(files: list[str]) -> None:
         for file in files:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from songprint.explain import Explanation
+    from songprint.covers.explain import Explanation
     from songprint.types import (
         AddReport,
         Interval,

@@ -70,7 +70,7 @@ def scan(common: Common, files: Sequence[str], format_name: str | None, output: 
 
 
 def _scanned(common: Common, library: Library, file: str, no_resume: bool) -> Timeline:
-    from songprint.resuming import file_of
+    from songprint.scan.resuming import file_of
 
     if file == "-":
         return library.scan(sys.stdin.buffer)
@@ -82,12 +82,12 @@ def _scanned(common: Common, library: Library, file: str, no_resume: bool) -> Ti
 
 
 def _draw(file: str, timeline: Timeline, path: str) -> None:
-    from songprint import draw
+    from songprint.formats import picture
 
     levels = None
     if file != "-":                 # what came through a pipe is gone
-        levels = draw.levels_of(file)[:round(timeline.duration * draw.LEVELS_A_SECOND)]
-    draw.timeline(timeline, path, levels)
+        levels = picture.levels_of(file)[:round(timeline.duration * picture.LEVELS_A_SECOND)]
+    picture.timeline(timeline, path, levels)
 
 
 def show(common: Common, file: str, timeline: Timeline, format_name: str | None, output: Path | None) -> None:
@@ -104,7 +104,7 @@ def show(common: Common, file: str, timeline: Timeline, format_name: str | None,
             prepare(sys.stdout, json=True)
             sys.stdout.write(written)
     elif common.json:
-        from songprint.export import timeline_object
+        from songprint.formats.objects import timeline_object
 
         print_json([timeline_object(timeline)])
     else:

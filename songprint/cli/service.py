@@ -18,10 +18,10 @@ from songprint.cli.program import DONE, FAILED, Common, Program, common_options
 from songprint.errors import JobError
 
 if TYPE_CHECKING:
-    from songprint.catalog import Catalog
-    from songprint.service.deliveries import Delivery
-    from songprint.service.jobs import Job, Jobs
-    from songprint.service.keys import Key, Keys
+    from songprint.accounts.keys import Key, Keys
+    from songprint.jobs.deliveries import Delivery
+    from songprint.jobs.jobs import Job, Jobs
+    from songprint.store.catalog import Catalog
 
 STATES = ("waiting", "running", "finished", "failed", "cancelled")
 SCOPES = ("identify", "write", "admin")
@@ -51,7 +51,7 @@ def worker(common: Common, processes: int) -> int:
     at hand are given back and begun anew by others. A process that dies is started again.
     """
     from songprint.server.background import Background
-    from songprint.server.crew import Opening
+    from songprint.server.pool import Opening
 
     with _catalog(common):              # there is one: the processes need not say that there is none
         opening = Opening(common.settings().library, (), common.settings().beside_others())
@@ -74,7 +74,7 @@ def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
     with _catalog(common) as catalog:
         found = _jobs(catalog).find(state=state or STATES, limit=limit)
     if common.json:
-        from songprint.service.jobs import job_object
+        from songprint.jobs.jobs import job_object
 
         print_json(map(job_object, found))
         return
@@ -88,8 +88,8 @@ def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
 @click.argument("job_id", metavar="JOB")
 def show_job(common: Common, job_id: str) -> None:
     """Show a job: how it went, the songs that were found, and every attempt at its callbacks."""
-    from songprint.service.deliveries import Deliveries, delivery_object
-    from songprint.service.jobs import job_object
+    from songprint.jobs.deliveries import Deliveries, delivery_object
+    from songprint.jobs.jobs import job_object
 
     with _catalog(common) as catalog:
         job = _jobs(catalog).get(job_id)
@@ -104,7 +104,7 @@ def show_job(common: Common, job_id: str) -> None:
         "length": output.duration(job.seconds) if job.result else ""})
     if job.result:
         from songprint.cli.timelines import print_timeline
-        from songprint.export import timeline_from_object
+        from songprint.formats.objects import timeline_from_object
 
         print_timeline(timeline_from_object(job.result), _called(job))
     for delivery in deliveries:
@@ -138,7 +138,7 @@ def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
 
     Exit status: 0 if all will be sent, 2 if one cannot be; the others are all the same.
     """
-    from songprint.service.deliveries import Deliveries
+    from songprint.jobs.deliveries import Deliveries
 
     def resend(catalog: Catalog, job_id: str) -> Job:
         Deliveries(catalog.database).resend(job_id)
@@ -152,7 +152,7 @@ def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
               help="Those that ended so many days ago.")
 def forget_jobs(common: Common, days: float) -> None:
     """Delete old jobs with their inputs, results, callbacks and verdicts. Usage is kept."""
-    from songprint.service.inputs import Inputs
+    from songprint.jobs.inputs import Inputs
 
     with _catalog(common) as catalog:
         Inputs(catalog.folder, catalog.database).remove_old(86_400 * days)
@@ -178,7 +178,7 @@ def create_key(common: Common, name: str, scope: str, parent: str | None, rate: 
     SecretId and SecretKey are for programs that sign their requests as Tencent Cloud's SDKs do; the token is for the
     REST API. Makes the library if there is none.
     """
-    from songprint.service.keys import key_object
+    from songprint.accounts.keys import key_object
 
     with _catalog(common, create=True) as catalog:
         made = _keys(catalog).create(name, scope, parent, rate)
@@ -198,7 +198,7 @@ def list_keys(common: Common, revoked: bool) -> None:
     with _catalog(common) as catalog:
         found = _keys(catalog).list(revoked=revoked)
     if common.json:
-        from songprint.service.keys import key_object
+        from songprint.accounts.keys import key_object
 
         print_json(map(key_object, found))
         return
@@ -214,7 +214,7 @@ def revoke_keys(common: Common, key_ids: Sequence[str]) -> None:
         ended = [key for key_id in dict.fromkeys(key_ids) for key in _keys(catalog).revoke(key_id)]
         _note(catalog, "keys.revoke", " ".join(key.id for key in ended))
     if common.json:
-        from songprint.service.keys import key_object
+        from songprint.accounts.keys import key_object
 
         print_json(map(key_object, ended))
     elif not common.quiet:
@@ -233,7 +233,7 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
 
     The seconds of a day are summed and rounded up to minutes. Jobs that failed count nothing.
     """
-    from songprint.service.usage import Usage, to_csv, used_object
+    from songprint.jobs.usage import Usage, to_csv, used_object
 
     with _catalog(common) as catalog:
         found = Usage(catalog.database).by_day(
@@ -261,7 +261,7 @@ def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str
                 status = FAILED
                 continue
             if common.json:
-                from songprint.service.jobs import job_object
+                from songprint.jobs.jobs import job_object
 
                 print_json([job_object(job)])
             elif not common.quiet:
@@ -272,7 +272,7 @@ def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str
 @contextmanager
 def _catalog(common: Common, *, create: bool = False) -> Iterator[Catalog]:
     """The catalogue alone, which is opened in a moment: nothing here needs what searches."""
-    from songprint.catalog import Catalog
+    from songprint.store.catalog import Catalog
 
     log_as_asked(common)
     settings = common.settings()
@@ -282,26 +282,26 @@ def _catalog(common: Common, *, create: bool = False) -> Iterator[Catalog]:
 
 
 def _jobs(catalog: Catalog) -> Jobs:
-    from songprint.service.jobs import Jobs
+    from songprint.jobs.jobs import Jobs
 
     return Jobs(catalog.database)
 
 
 def _keys(catalog: Catalog) -> Keys:
-    from songprint.service.keys import Keys
-    from songprint.service.vault import Vault
+    from songprint.accounts.keys import Keys
+    from songprint.accounts.vault import Vault
 
     return Keys(catalog.database, Vault(catalog.database, catalog.folder))
 
 
 def _note(catalog: Catalog, action: str, subject: str) -> None:
-    from songprint.service.audit import Audit
+    from songprint.accounts.audit import Audit
 
     Audit(catalog.database).note("", action, subject)
 
 
 def _called(job: Job) -> str:
-    from songprint.service.outside import name_of
+    from songprint.outside.places import name_of
 
     return name_of(job.input)
 

@@ -12,7 +12,7 @@ from songprint.cli.output import console, counted, duration, position, say, text
 from songprint.cli.program import DONE, NO_MATCH, Common, Program, common_options
 
 if TYPE_CHECKING:
-    from songprint.occurrences import UnknownMusic
+    from songprint.types import UnknownMusic
 
 SHOWN = 5           # occurrences of one piece of music
 
@@ -40,7 +40,7 @@ def list_(common: Common, everything: bool) -> int:
         found = library.unknown()
     shown = found if everything else [each for each in found if len(each.occurrences) > 1]
     if common.json:
-        from songprint.export import unknown_object
+        from songprint.formats.objects import unknown_object
 
         print_json(map(unknown_object, shown))
         return DONE if shown else NO_MATCH
@@ -82,7 +82,7 @@ def add(common: Common, number: int, title: str, artists: Sequence[str]) -> int:
     with open_library(common) as library:
         recording = library.add_unknown(number, title=title, artists=tuple(artists))
     if common.json:
-        from songprint.export import recording_object
+        from songprint.formats.objects import recording_object
 
         print_json([recording_object(recording)])
     elif not common.quiet:

@@ -6,7 +6,7 @@ import csv as csv_module
 import io
 import json as json_module
 
-from songprint import export
+from songprint.formats import objects
 from songprint.formats.entries import EVERY_SOUND, Entry, clock, entries, name, one_line, song
 from songprint.types import Gap, Segment, Timeline
 
@@ -19,19 +19,19 @@ STARTS_A_FORMULA = "=+-@＝＋－＠"        # in one spreadsheet or another, so
 
 def json(timeline: Timeline) -> str:
     """Everything, as one object that people can read too."""
-    return export.readable(json_module.dumps(export.timeline_object(timeline), ensure_ascii=False, allow_nan=False,
+    return objects.readable(json_module.dumps(objects.timeline_object(timeline), ensure_ascii=False, allow_nan=False,
                                              indent=2)) + "\n"
 
 
 def jsonl(timeline: Timeline) -> str:
     """A line about the whole, then one for each segment and gap in the order of time."""
-    whole = export.timeline_object(timeline)
+    whole = objects.timeline_object(timeline)
     about = {key: value for key, value in whole.items() if key not in ("segments", "songs", "gaps")}
     lines = [{"type": "timeline", **about}]
     for entry in entries(timeline, EVERY_SOUND):
-        lines.append({"type": "gap", **export.gap_object(entry)} if isinstance(entry, Gap) else
-                     {"type": "segment", **export.segment_object(entry)})
-    return "".join(export.to_json(line) + "\n" for line in lines)
+        lines.append({"type": "gap", **objects.gap_object(entry)} if isinstance(entry, Gap) else
+                     {"type": "segment", **objects.segment_object(entry)})
+    return "".join(objects.to_json(line) + "\n" for line in lines)
 
 
 def csv(timeline: Timeline) -> str:

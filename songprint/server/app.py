@@ -13,23 +13,13 @@ from pydantic.json_schema import models_json_schema
 from songprint import __version__
 from songprint.config import Settings
 from songprint.library import Library
-from songprint.server import (
-    inbox,
-    pages,
-    problems,
-    rest,
-    rest_admin,
-    rest_jobs,
-    rest_recordings,
-    rest_review,
-    rest_session,
-    shapes,
-)
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
-from songprint.server.page_api import with_page
-from songprint.server.service import Service
+from songprint.server.rest import admin, identify, jobs, problems, recordings, review, session, shapes
+from songprint.server.rest.page import with_page
+from songprint.server.state import Service
 from songprint.server.tencent.endpoint import TencentRoute
+from songprint.server.web import docs, inbox
 
 DESCRIPTION = """Names the recordings and covers in audio, with a library of your own.
 
@@ -62,7 +52,7 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
     server = settings.server
     app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
     app.router.routes.append(TencentRoute())
-    for module in (pages, rest, rest_jobs, rest_review, rest_recordings, rest_admin, rest_session):
+    for module in (docs, identify, jobs, review, recordings, admin, session):
         app.include_router(module.router)
     with_page(app)
     app.openapi = lambda: _described(app)

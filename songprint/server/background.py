@@ -8,8 +8,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from songprint import child
-from songprint.server.crew import Opening
+from songprint.processes import child
+from songprint.server.pool import Opening
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,9 @@ def _end(process: BaseProcess, pipe: Connection) -> None:
 # What follows runs in the process.
 
 def _work(pipe: Connection, opening: Opening) -> None:
+    from songprint.jobs import worker
     from songprint.library import Library
     from songprint.server.tencent import results
-    from songprint.service import worker
 
     logging.basicConfig(level="WARNING", format="songprint: %(message)s")
     logging.getLogger("songprint").setLevel(opening.settings.log_level.upper())

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from songprint import audio, identify, renditions
+from songprint import identify
+from songprint.audio import files
+from songprint.covers import within_library
 from songprint.errors import AudioError
-from songprint.export import Object, match_object, recording_object, report_object
+from songprint.formats.objects import Object, match_object, recording_object, report_object
 from songprint.library import Library
 from songprint.types import Kind
 
@@ -46,7 +48,7 @@ def name_clip(library: Library, path: str, name: str, top: int, longest: float) 
     warnings: list[str] = []
     rate = library.store.sample_rate
     try:
-        with closing(audio.blocks(path, rate, on_warning=warnings.append)) as blocks:
+        with closing(files.blocks(path, rate, on_warning=warnings.append)) as blocks:
             report = identify.identify(_at_most(blocks, rate, longest), library.store, top=top, source=name)
     except AudioError as error:
         raise type(error)(str(error).replace(path, name)) from error
@@ -119,8 +121,8 @@ def duplicates(library: Library, after: int, limit: int, seconds: float) -> tupl
     store.refresh()
     began, pairs = time.monotonic(), []
     for recording_id in sorted(each for each in store.catalog.searched(Kind.RECORDING) if each > after):
-        for other in renditions.duplicates(store, recording_id):
-            if other > recording_id or recording_id not in renditions.duplicates(store, other):
+        for other in within_library.duplicates(store, recording_id):
+            if other > recording_id or recording_id not in within_library.duplicates(store, other):
                 both = store.catalog.recordings_with([recording_id, other])
                 if len(both) == 2:          # not removed meanwhile
                     pairs.append({"recordings": [recording_object(both[each]) for each in (recording_id, other)]})
@@ -154,7 +156,7 @@ def peaks(library: Library, path: str, points: int, start: float, end: float | N
 def _loudest(path: str) -> np.ndarray:
     """(n,) uint8: the largest sample of every PIECE of a file."""
     size, found, rest = round(PIECE * PEAKS_RATE), [], np.zeros(0, np.float32)
-    for block in audio.blocks(path, PEAKS_RATE, on_warning=_ignored):
+    for block in files.blocks(path, PEAKS_RATE, on_warning=_ignored):
         rest = np.concatenate([rest, block])
         whole = len(rest) // size * size
         found.append(np.abs(rest[:whole].reshape(-1, size)).max(axis=1, initial=0))
@@ -166,7 +168,7 @@ def _loudest(path: str) -> np.ndarray:
 
 def excerpt(library: Library, path: str, start: float, duration: float) -> bytes:
     """A stretch of any file as WAV, mono at 44.1 kHz: what every browser plays."""
-    return _wave(audio.stretch(path, EXCERPT_RATE, start, duration))
+    return _wave(files.stretch(path, EXCERPT_RATE, start, duration))
 
 
 def cut(library: Library, path: str, start: float, end: float, target: str) -> None:

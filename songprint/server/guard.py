@@ -12,9 +12,9 @@ from collections.abc import Collection
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from songprint.server import problems
 from songprint.server.metrics import Metrics
-from songprint.server.problems import Problem
+from songprint.server.rest import problems
+from songprint.server.rest.problems import Problem
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from songprint.errors import SongprintError
-from songprint.service.usage import Usage
+from songprint.jobs.usage import Usage
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from songprint.accounts.keys import Keys
+from songprint.accounts.vault import Vault
 from songprint.config import Settings
 from songprint.errors import LibraryError, SettingsError
 from songprint.library import Library
 from songprint.server import create_app
 from songprint.server.guard import is_loopback
-from songprint.service.keys import Keys
-from songprint.service.vault import Vault
 
 log = logging.getLogger(__name__)
 

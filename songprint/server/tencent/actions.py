@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from songprint.errors import AudioError, FetchError, JobNotFound, JobStateError, SongprintError
-from songprint.server.signatures import Refused
+from songprint.outside import fetch, media
+from songprint.outside.fetch import Rules
+from songprint.outside.storage import Storage
 from songprint.server.tencent import known, process, results
 from songprint.server.tencent.parameters import Parameters
 from songprint.server.tencent.results import Object
-from songprint.service import fetch, media
-from songprint.service.fetch import Rules
-from songprint.service.storage import Storage
+from songprint.server.tencent.signatures import Refused
 
 if TYPE_CHECKING:
+    from songprint.accounts.keys import Key
+    from songprint.jobs.jobs import Job
     from songprint.library import Library
-    from songprint.server.service import Service
-    from songprint.service.jobs import Job
-    from songprint.service.keys import Key
+    from songprint.server.state import Service
 
 STATES = {"WAITING": ("waiting",), "PROCESSING": ("running",), "FINISH": ("finished", "failed", "cancelled")}
 FAILED = ("failed", "cancelled")

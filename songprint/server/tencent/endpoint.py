@@ -21,14 +21,13 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from songprint.errors import KeyRefused
-from songprint.server import signatures
-from songprint.server.signatures import FORM, Claim, Refused
-from songprint.server.tencent import parameters
+from songprint.server.tencent import parameters, signatures
 from songprint.server.tencent.actions import Call, named
+from songprint.server.tencent.signatures import FORM, Claim, Refused
 
 if TYPE_CHECKING:
-    from songprint.server.service import Service
-    from songprint.service.keys import Key
+    from songprint.accounts.keys import Key
+    from songprint.server.state import Service
 
 log = logging.getLogger(__name__)
 

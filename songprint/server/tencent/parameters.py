@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 
-from songprint.server.signatures import Refused
+from songprint.server.tencent.signatures import Refused
 
 COMMON = frozenset({"Action", "Version", "Timestamp", "Nonce", "SecretId", "SignatureMethod", "Signature", "Region",
                     "Token", "Language", "RequestClient"})

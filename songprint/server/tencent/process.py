@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from songprint.config import ServerSettings
 from songprint.errors import DuplicateSession, FetchError, QueueFull
-from songprint.server.signatures import Refused
+from songprint.outside import fetch
+from songprint.outside.fetch import Rules
+from songprint.outside.storage import Storage, is_bucket, object_name
 from songprint.server.tencent import results
 from songprint.server.tencent.parameters import Parameters
-from songprint.service import fetch
-from songprint.service.fetch import Rules
-from songprint.service.storage import Storage, is_bucket, object_name
+from songprint.server.tencent.signatures import Refused
 
 if TYPE_CHECKING:
-    from songprint.service.jobs import Job, Jobs
+    from songprint.jobs.jobs import Job, Jobs
 
 PRESET = 21                 # the template of music identification
 PROCESS_TYPE = "1102"       # music identification among what the template can do

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from songprint import timeline
+from songprint import intervals
 from songprint.types import Interval
 
 if TYPE_CHECKING:
-    from songprint.service.jobs import Job
+    from songprint.jobs.jobs import Job
 
 Object = dict[str, object]
 
@@ -245,7 +245,7 @@ def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
     singers = [named["artists"], *(segment["recording"]["artists"] for segment in segments)]
     singers = list(dict.fromkeys(singer for each in singers for singer in each))
     heard = [[round(interval.start), round(interval.end)] for interval in
-             timeline.grid(Interval(segment["start"], segment["end"]) for segment in segments)]
+             intervals.grid(Interval(segment["start"], segment["end"]) for segment in segments)]
     title = named["title"] or PurePath(named["source"]).stem
     info = {
         "song_name": title, "album_name": named["album"], "singer_name": singers[0] if singers else "",

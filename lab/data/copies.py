@@ -1,0 +1,87 @@
+"""Stretched and coded copies of the training music, made once: what is too slow to do for every pair.
+
+    python -m lab.data.copies --out data
+
+A copy is stretched block by block (30 s) by factors that follow from the track's id. Read at another
+speed it gives any mix of tempo and pitch: a block stretched by T and read T times slower is a pure
+change of pitch. Every second block is also sent through a lossy codec, at the low bit rates that calls,
+messages and streams use, and is laid back in its place: the codec's delay is measured and undone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from lab.data import corpus, degrade
+
+BLOCK_SAMPLES = 30 * corpus.SAMPLE_RATE
+MOST = 0.12                 # about two semitones
+CODECS = [("libmp3lame", 8_000), ("libmp3lame", 16_000), ("libmp3lame", 24_000), ("libopus", 6_000),
+          ("libopus", 9_000), ("libopus", 14_000), ("aac", 8_000), ("aac", 14_000),
+          ("libopencore_amrnb", 4_750), ("libopencore_amrnb", 7_400), ("libopencore_amrnb", 12_200)]     # bits/s
+
+
+def blocks(track_id: int, count: int) -> list[tuple[int, int, int, float]]:
+    """(source start, copy start, copy length, tempo) of each block, all in samples but the last."""
+    rng = np.random.default_rng([7, track_id])
+    table, start = [], 0
+    for source in range(0, count - BLOCK_SAMPLES // 2, BLOCK_SAMPLES):
+        tempo = float(np.exp(rng.uniform(-MOST, MOST)))
+        length = round(min(BLOCK_SAMPLES, count - source) / tempo)
+        table.append((source, start, length, tempo))
+        start += length
+    return table
+
+
+def coded_blocks(track_id: int, count: int) -> list[tuple[int, int, int, tuple[str, int]]]:
+    """(source start, copy start, length, codec and bit rate) of each coded block, in samples."""
+    rng = np.random.default_rng([8, track_id])
+    sources = range(int(rng.integers(2)) * BLOCK_SAMPLES, count - BLOCK_SAMPLES // 2, 2 * BLOCK_SAMPLES)
+    lengths = [min(BLOCK_SAMPLES, count - source) for source in sources]
+    starts = np.cumsum([0, *lengths])
+    return [(source, int(start), length, CODECS[rng.integers(len(CODECS))])
+            for source, start, length in zip(sources, starts, lengths, strict=False)]
+
+
+def make(job: tuple[Path, corpus.Track]) -> None:
+    """Both copies of one track, as far as they are missing."""
+    out, track = job
+    samples = np.asarray(corpus.load_pcm(out, track)).astype(np.float32) / 32768
+    for suffix, copy in ((".stretched", stretched), (".coded", coded)):
+        target = out / "pcm" / f"{track.id:05d}{suffix}.npy"
+        if not target.exists():
+            np.save(target, (np.clip(copy(samples, track.id), -1, 1) * 32767).astype(np.int16))
+
+
+def stretched(samples: np.ndarray, track_id: int) -> np.ndarray:
+    parts = []
+    for source, _, length, tempo in blocks(track_id, len(samples)):
+        part = degrade.stretch(samples[source:source + BLOCK_SAMPLES], corpus.SAMPLE_RATE, tempo=tempo)
+        parts.append(np.pad(part, (0, max(0, length - len(part))))[:length])
+    return np.concatenate(parts)
+
+
+def coded(samples: np.ndarray, track_id: int) -> np.ndarray:
+    parts = [degrade.code(samples[source:source + length], corpus.SAMPLE_RATE, *codec)
+             for source, _, length, codec in coded_blocks(track_id, len(samples))]
+    return np.concatenate([np.zeros(0, np.float32), *parts])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data"))
+    options = parser.parse_args()
+    jobs = [(options.out, track) for track in corpus.load_tracks(options.out, "train")]
+    with ProcessPoolExecutor() as pool:
+        for number, _ in enumerate(pool.map(make, jobs, chunksize=8), 1):
+            if number % 100 == 0 or number == len(jobs):
+                print(f"{number}/{len(jobs)} tracks", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

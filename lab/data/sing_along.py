@@ -1,0 +1,103 @@
+"""Real music with a voice over it: what no soundfont plays, and a tune that is known.
+
+    python -m lab.data.teacher --data data --out data/crema
+    python -m lab.data.sing --data data --out data/voices
+    python -m lab.data.sing_along --data data --crema data/crema --voices data/voices --out data/along
+
+writes `NNNNN.npz` for every real track of the training, and of the calibration for an exam: a stretch of it, over which
+somebody sings (`lab.data.sing`) a tune that is made up of the chords that the teacher hears: `samples` (int16, 8 kHz),
+`melody` ((frames, 84) uint8, 5 a second), and `start`, the second of the track at which it begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+from lab.data import degrade, perform, sing
+from lab.data.corpus import Track, load_pcm, load_tracks
+from lab.data.perform import LOWEST, SEMITONES
+from lab.data.processes import work_off
+from lab.data.renditions import Part
+from lab.data.scores import NOTE
+from lab.data.teacher import HOP_SAMPLES, SAMPLE_RATE
+from songprint.covers.tonal import FRAMES_PER_SECOND
+
+STRETCH = 60.0                          # seconds
+LENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)       # of notes, seconds at the usual pace
+BELONGS = 128                           # of 255: the teacher believes that a pitch class is in the chord
+
+
+def tune(taught: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Notes (of NOTE, in seconds) over chords (frames, 12) uint8: in steps, and at home on notes of the chord."""
+    pace = SAMPLE_RATE / HOP_SAMPLES
+    seconds, now = len(taught) / pace, 0.0
+    pitch, speed = int(rng.integers(55, 68)), rng.uniform(0.6, 1.5)
+    scale = np.argsort(-taught.sum(axis=0, dtype=np.int64))[:7]
+    notes = []
+    while now < seconds - 0.3:
+        if rng.random() < 0.08:                         # a breath
+            now += rng.uniform(0.4, 3)
+            continue
+        length = min(float(rng.choice(LENGTHS)) * speed, seconds - now)
+        chord = np.flatnonzero(taught[min(int(now * pace), len(taught) - 1)] > BELONGS)
+        classes = chord if len(chord) and (length > 0.35 or rng.random() < 0.5) else scale
+        near = [step for step in range(-9, 10) if (pitch + step) % 12 in classes and 45 <= pitch + step <= 80]
+        weights = np.exp(-np.abs(near) / 2.5) if near else np.ones(1)
+        pitch += int(rng.choice(near or [0], p=weights / weights.sum()))
+        notes.append((now, now + length * 0.97, pitch, 90))
+        now += length
+    return np.array(notes, NOTE)
+
+
+def with_voice(job: tuple[Path, Path, Path, Path, Track]) -> float:
+    """One track -> its seconds; what is there already is left, and what the teacher did not hear."""
+    data, crema, voices, out, track = job
+    path, heard = out / f"{track.id:05d}.npz", crema / f"{track.id:05d}.npy"
+    if path.exists() or not heard.exists():
+        return 0.0
+    rng = np.random.default_rng([track.id, 2])
+    taught, pace = np.load(heard), SAMPLE_RATE / HOP_SAMPLES
+    known = min(len(taught) / pace, track.duration)
+    length = min(STRETCH, known)
+    start = rng.uniform(0, known - length)
+    music = np.asarray(load_pcm(data, track)[int(start * perform.SAMPLE_RATE):][:int(length * perform.SAMPLE_RATE)])
+    notes = tune(taught[int(start * pace):int((start + length) * pace)], rng)
+    if not music.any() or not len(notes):
+        return 0.0
+    singer = sing.hire(voices, track.split, rng)
+    part = sing.octave_for(singer, Part("melody", 0, 0.0, notes), rng)
+    voice = sing.sing(part, length, 0.0, singer, rng)[:len(music)]
+    if rng.random() < 0.5:
+        voice = degrade.room(voice, sing.SAMPLE_RATE, rng.uniform(0.3, 1.5), rng)
+    samples = degrade.unit(music.astype(np.float32))[:len(voice)] + voice * 10 ** (rng.uniform(-5, 6) / 20)
+    samples = perform.levelled(samples)
+    melody = np.zeros((int(length * FRAMES_PER_SECOND), SEMITONES), np.float32)
+    for note in part.notes:
+        span, share = perform.frames_of(note, FRAMES_PER_SECOND, len(melody))
+        melody[span, note["pitch"] - LOWEST] = np.maximum(melody[span, note["pitch"] - LOWEST], share)
+    unfinished = path.with_suffix(".part.npz")
+    np.savez_compressed(unfinished, samples=(samples * 32767).astype(np.int16), start=start,
+                        melody=(melody * 255).astype(np.uint8))
+    unfinished.rename(path)
+    return length
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--crema", type=Path, required=True, help="what lab.data.teacher wrote")
+    parser.add_argument("--voices", type=Path, required=True, help="what lab.data.sing wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    work_off(with_voice, [(options.data, options.crema, options.voices, options.out, track)
+                          for split in ("train", "calibration") for track in load_tracks(options.data, split)
+                          if track.path], os.cpu_count())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""What crema's chord network hears in real music: targets for the tonal network. In the laboratory only.
+
+    pip install --no-deps crema==0.2.0
+    python -m lab.data.teacher --data data --out data/crema
+
+writes `NNNNN.npy` for each real track of the training, and of the calibration for an exam: (frames, 12) uint8, the
+probability times 255 that a pitch class belongs to the chord, at 44100 / 4096 frames a second. The network (McFee &
+Bello, "Structured training for large-vocabulary chord recognition", ISMIR 2017; ISC licence) is evaluated with PyTorch
+from the weights in its wheel: no TensorFlow, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from lab.data.corpus import Track, load_tracks
+from lab.data.processes import work_off
+from songprint.audio import files
+
+SAMPLE_RATE = 44100
+HOP_SAMPLES = 4096
+BINS, BINS_AN_OCTAVE = 216, 36
+UNITS = 128
+EPSILON = 1e-3                          # of Keras's batch normalisation
+
+
+def pitch_classes(samples: np.ndarray) -> np.ndarray:
+    """Samples (n,) at 44.1 kHz -> (frames, 12) float32, the probabilities from C to B."""
+    import librosa
+    import torch
+    import torch.nn.functional as F
+
+    weights = _weights()
+    planes = []
+    for harmonic in (1, 2):
+        transform = librosa.cqt(samples, sr=SAMPLE_RATE, hop_length=HOP_SAMPLES, n_bins=BINS,
+                                fmin=librosa.note_to_hz("C1") * harmonic, bins_per_octave=BINS_AN_OCTAVE)
+        planes.append(librosa.amplitude_to_db(np.abs(transform), ref=np.max).T)
+
+    def normalised(values: torch.Tensor, layer: str) -> torch.Tensor:
+        mean, variance, gain, bias = (weights[f"{layer}/{name}:0"] for name in
+                                      ("moving_mean", "moving_variance", "gamma", "beta"))
+        return (values - mean) / torch.sqrt(variance + EPSILON) * gain + bias
+
+    with torch.no_grad():
+        values = normalised(torch.tensor(np.stack(planes, -1), dtype=torch.float32), "batch_normalization_1")
+        kernel = weights["conv2d_1/kernel:0"].permute(3, 2, 0, 1)                   # (1, 2, 5, 5): time, frequency
+        values = F.relu(F.conv2d(values.permute(2, 0, 1)[None], kernel, weights["conv2d_1/bias:0"], padding=2))[0, 0]
+        values = normalised(values[..., None], "batch_normalization_2")[..., 0]     # (frames, 216)
+        values = F.relu(values @ weights["conv2d_2/kernel:0"][0, :, 0, :] + weights["conv2d_2/bias:0"])
+        values = _recurrent(normalised(values, "batch_normalization_3"), weights, 1)
+        values = _recurrent(normalised(values, "batch_normalization_4"), weights, 2)
+        return torch.sigmoid(values @ weights["chord_pitch/kernel:0"] + weights["chord_pitch/bias:0"]).numpy()
+
+
+def _recurrent(values, weights, number: int):
+    """One bidirectional GRU layer of Keras: gates z, r, h; the reset before the product; hard sigmoids."""
+    import torch
+
+    directions = []
+    for direction in ("forward", "backward"):
+        kernel, inner, bias = (weights[f"bidirectional_{number}/{direction}_gru_{number}/{name}:0"]
+                               for name in ("kernel", "recurrent_kernel", "bias"))
+        inputs = values @ kernel + bias
+        rows = inputs.flip(0) if direction == "backward" else inputs
+        states = torch.from_numpy(_gru(rows.numpy(), inner.numpy()))
+        directions.append(states.flip(0) if direction == "backward" else states)
+    return torch.cat(directions, 1)
+
+
+def _gru(inputs: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    gates, candidate = np.ascontiguousarray(inner[:, :2 * UNITS]), np.ascontiguousarray(inner[:, 2 * UNITS:])
+    state, states = np.zeros(UNITS, np.float32), np.empty((len(inputs), UNITS), np.float32)
+    for i, row in enumerate(inputs):
+        both = np.clip(0.2 * (row[:2 * UNITS] + state @ gates) + 0.5, 0, 1)
+        update, reset = both[:UNITS], both[UNITS:]
+        state = update * state + (1 - update) * np.tanh(row[2 * UNITS:] + (reset * state) @ candidate)
+        states[i] = state
+    return states
+
+
+@cache
+def _weights() -> dict:
+    import h5py
+    import torch
+
+    folder = Path(find_spec("crema").origin).parent
+    found = {}
+
+    def keep(name: str, item) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name.split("/", 1)[1]] = torch.tensor(item[()].astype(np.float32))
+
+    with h5py.File(folder / "models" / "chord" / "model.h5") as file:
+        file["model_weights"].visititems(keep)
+    return found
+
+
+def _one(job: tuple[Path, Track, float]) -> float:
+    import torch
+    torch.set_num_threads(1)
+    out, track, seconds = job
+    path = out / f"{track.id:05d}.npy"
+    if not path.exists():
+        samples = files.load(track.path, SAMPLE_RATE, duration=seconds)
+        np.save(path, (pitch_classes(samples) * 255).round().astype(np.uint8))
+    return min(track.duration, seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--splits", default="train,calibration")
+    parser.add_argument("--seconds", type=float, default=120, help="heard of each track")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    tracks = [track for split in options.splits.split(",") for track in load_tracks(options.data, split) if track.path]
+    work_off(_one, [(options.out, track, options.seconds) for track in tracks], options.processes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""What the verifier of covers learns from: paths between renditions of one song, and between songs that are alike.
+
+    python -m lab.data.verifier_pairs --data data --tonal data/tonal --out data/pairs
+
+Excerpts of 10 to 60 s of all takes of the training are asked against three libraries: whole songs with real tracks, the
+passages that were rendered with real tracks, and songs that were recomposed, each beside one of the same chords, with
+tune books. Of each question the paths that fit best by the alignment and by the embedding are kept, and those of
+the song itself, each as a band (`songprint.covers.verifier`). What is heard has to be in the other take: the beats of the
+score tell. Some excerpts are asked at another tempo, as clips are that are not recognised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import sys
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lab.data import corpus
+from lab.data.takes import Take, split_of_take
+from lab.ship.calibrate_covers import Song, Songs, embedded, work_of
+from songprint.covers import search, tempo_search
+from songprint.covers.align import Comparison
+from songprint.covers.encoder import CoverEncoder
+from songprint.covers.search import Networks
+from songprint.covers.tonal import FRAMES_PER_SECOND
+from songprint.covers.verifier import band
+from songprint.kinds import load_encoder
+from songprint.processes.threads import one_thread
+from songprint.types import Embeddings
+
+LENGTHS = (10, 14, 20, 20, 30, 30, 30, 40, 60)      # seconds of an excerpt
+CHANGED = 0.15                  # share of the excerpts that are given another tempo, as `tempi` does
+SUGGESTED = 30                  # references that a query is laid along
+BY_ALIGNMENT, BY_EMBEDDING = 3, 2       # of which so many are kept
+OVERLAP = 0.5                   # share of the beats that are heard which the other take must have
+RECOMPOSED, TUNES = 1000, 500   # works of these kinds
+A_FILE = 1000                   # questions
+HELD_OUT = 10                   # every so many works, to see how well it learns
+
+
+@dataclass(frozen=True)
+class Job:
+    """An excerpt that a library is asked."""
+
+    library: str
+    query: Embeddings
+    work: str
+    arrangement: str
+    heard: set[int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The paths of one question: their bands, which are right, and their scores by alignment alone."""
+
+    work: str
+    bands: list[np.ndarray]
+    right: list[bool]
+    scores: list[float]
+
+    @property
+    def held_out(self) -> bool:
+        return zlib.crc32(self.work.encode()) % HELD_OUT == 0
+
+
+class Library(Songs):
+    """Songs with the takes that they are of, made ready to be laid along."""
+
+    def __init__(self, takes: Sequence[Take], encoder: CoverEncoder) -> None:
+        super().__init__([Song(take.work, embedded(take.frames, encoder)) for take in takes])
+        self.takes = takes
+        self.ready = [encoder.networks.ready(take.frames) for take in takes]
+
+
+class Asked:
+    """What each process holds while it asks."""
+
+    libraries: dict[str, Library]
+    networks: Networks
+
+    @classmethod
+    def hold(cls) -> None:
+        """Each has networks of its own."""
+        cls.networks = load_encoder("cover").networks
+
+
+def load_takes(tonal: Path, kind: str) -> dict[str, list[Take]]:
+    """The takes of each work that training hears."""
+    found: dict[str, list[Take]] = defaultdict(list)
+    for path in sorted(tonal.glob(f"{kind}-*.npz")):
+        if split_of_take(path) == "train":
+            take = Take.load(path)
+            found[take.work].append(take)
+    return found
+
+
+def one_each(takes: dict[str, list[Take]], rng: np.random.Generator) -> list[Take]:
+    """A take of every work."""
+    return [those[rng.integers(len(those))] for those in takes.values()]
+
+
+def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Generator) -> Job:
+    """Some seconds of it, asked of a library."""
+    count = min(int(rng.choice(LENGTHS)) * FRAMES_PER_SECOND, len(take.frames))
+    start = int(rng.integers(len(take.frames) - count + 1))
+    frames = take.frames[start:start + count]
+    if rng.random() < CHANGED:
+        frames = tempo_search.changed(frames, float(rng.choice(tempo_search.TEMPI)))
+    return Job(library, embedded(frames, encoder), take.work, take.arrangement, take.between(start, start + count))
+
+
+def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> list[tuple[Take, str]]:
+    """Of which take which library is asked, in any order."""
+    pairs = []
+    for kind, works in takes.items():
+        for take in (take for those in works.values() for take in those):
+            if kind == "real":
+                libraries: tuple[str, ...] = (str(rng.choice(["whole", "passages"])),)
+            else:
+                libraries = ("whole", "passages") if kind in ("rendered", "imagined") else ("alike",)
+            pairs += [(take, library) for library in libraries]
+    return [pairs[i] for i in rng.permutation(len(pairs))]
+
+
+@one_thread()           # there are as many processes as cores
+def ask(job: Job) -> Answer | None:
+    """The paths that are kept of a question; None if what is heard is there in part alone, or in the same take."""
+    library = Asked.libraries[job.library]
+    query = Asked.networks.ready(job.query.evidence)
+    own = sorted(library.of(job.work))
+    if query is None or not job.query.heard.any() or any(library.takes[n].arrangement == job.arrangement for n in own):
+        return None
+    if any(len(job.heard & library.takes[n].heard) < OVERLAP * len(job.heard) for n in own):
+        return None
+    candidates = list(dict.fromkeys([*search.suggested(job.query, library.index, most=SUGGESTED), *own]))
+    comparison = Comparison(query, [library.ready[n] for n in candidates])
+    comparison.lay(range(len(candidates)))
+    heights = np.array([comparison.height(place) for place in range(len(candidates))])
+    kept = list(dict.fromkeys([*np.argsort(-heights)[:BY_ALIGNMENT].tolist(), *range(BY_EMBEDDING),
+                               *map(candidates.index, own)]))
+    comparison.lay(kept, search.LIKELY_KEYS)
+    answer = Answer(job.work, [], [], [])
+    for place in kept:
+        alignment = comparison.alignment(place)
+        if alignment and alignment.features["aligned"] >= search.SHORTEST:
+            answer.bands.append(band(query, library.ready[candidates[place]], alignment))
+            answer.right.append(candidates[place] in own)
+            answer.scores.append(alignment.score)
+    return answer if answer.bands else None
+
+
+def answers(folder: Path) -> Iterator[Answer]:
+    """What was written."""
+    for path in sorted(folder.glob("pairs-*.pkl")):
+        for fields in pickle.loads(path.read_bytes()):
+            yield Answer(**fields)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features and lab.data.imagine wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, help="only so many questions")
+    parser.add_argument("--seed", type=int, default=0, help="other excerpts, beside those that are there")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(options.seed)
+    takes = {kind: load_takes(options.tonal, kind) for kind in ("rendered", "imagined", "real", "recomposed", "tune")}
+    names = {f"real {track.id}": work_of(track.name) for track in corpus.load_tracks(options.data, "train")}
+    takes["real"] = {work: [replace(take, work=names[work]) for take in those] for work, those in takes["real"].items()
+                     if work in names}
+    for kind, most in (("recomposed", RECOMPOSED), ("tune", TUNES)):
+        takes[kind] = dict(list(takes[kind].items())[:most])
+    real = [those[0] for those in takes["real"].values()]
+    encoder = load_encoder("cover", threads=os.cpu_count() or 1)
+    Asked.libraries = {"whole": Library(one_each(takes["imagined"], rng) + real, encoder),
+                       "passages": Library(one_each(takes["rendered"], rng) + real, encoder),
+                       "alike": Library(one_each(takes["recomposed"], rng) + one_each(takes["tune"], rng), encoder)}
+    print({name: len(library.takes) for name, library in Asked.libraries.items()}, file=sys.stderr, flush=True)
+    jobs = [excerpt(take, library, encoder, rng) for take, library in asked(takes, rng)[:options.most]]
+    found: list[Answer] = []
+    with ProcessPoolExecutor(initializer=Asked.hold) as pool:
+        for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
+            found += [answer] if answer else []
+            if number % A_FILE == 0 or number == len(jobs):
+                print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
+                (options.out / f"pairs-{options.seed:02d}-{number:06d}.pkl").write_bytes(
+                    pickle.dumps([vars(answer) for answer in found]))
+                found = []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Other systems that name recordings, asked about the very same clips. Each is installed from a package:
+
+    audfprint       landmark hashes; pip install audfprint2
+    chromaprint     the fingerprint of AcoustID; Debian and Ubuntu: apt install libchromaprint-tools
+
+All of them have the same few methods: `add` files, then `ask`. None of their code is here.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import subprocess
+import tempfile
+import wave
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from songprint.audio import files as audio
+from songprint.audio.samples import at_rate
+
+
+class PeerMissing(Exception):
+    """A system that is to be compared with is not there; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The track that a system finds most likely, however unlikely."""
+
+    track: str              # path, as it was added
+    score: float            # larger is surer; no scale is promised
+    start: float            # seconds in the track where the clip begins
+    speed: float | None = None      # seconds of the track in a second of the clip; None: not told
+
+
+class Peer(Protocol):
+    name: str
+    version: str
+    note: str               # what `bytes` leaves out
+    bytes: int              # that the fingerprints take
+
+    def add(self, files: Sequence[Path], workers: int) -> None: ...
+
+    def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None: ...
+
+
+def find(name: str) -> Peer:
+    """An empty peer by its name; PeerMissing where it is not installed."""
+    if name not in PEERS:
+        raise PeerMissing(f"peer {name!r} is unknown. Known are {', '.join(PEERS)}")
+    return PEERS[name]()
+
+
+class Audfprint:
+    """Pairs of spectral peaks in a hash table, tuned for clips: denser than its defaults.
+
+    Clips are hashed at four shifts of a quarter frame, as its own command line does. The score is the number
+    of hashes that agree on a place.
+    """
+
+    name = "audfprint"
+    note = "4 bytes per hash; its table takes 400 MB of memory whatever it holds"
+    sample_rate = 11_025
+    hop = 256 / 11_025                  # seconds
+    clip_shifts = 4
+
+    def __init__(self) -> None:
+        try:
+            self.version = f"audfprint2 {metadata.version('audfprint2')}"
+            level = logging.getLogger().level
+            from audfprint2 import HashTable, Matcher
+            logging.getLogger().setLevel(level)         # its import turns everybody's messages on
+        except ImportError as error:
+            raise PeerMissing("audfprint is not installed: pip install -r lab/requirements.txt,"
+                              " or leave it out of --peers") from error
+        random.seed(0)                                  # a full bucket forgets at random
+        self._table = HashTable(maxtime=1 << 17)        # 50 minutes, then places start again at 0
+        self._matcher = Matcher()
+        self._matcher.window, self._matcher.threshcount = 2, 2      # frames; a low count: the sweep decides
+        self._analyzer = _audfprint_analyzer()
+
+    def add(self, files: Sequence[Path], workers: int) -> None:
+        # "spawn": a fork would copy the threads of a model runtime half-way
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for path, hashes in zip(files, pool.map(_audfprint_hashes, files), strict=True):
+                self._table.store(str(path), hashes)
+
+    def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None:
+        samples = at_rate(samples, sample_rate, self.sample_rate)
+        shifts = [round(256 * shift / self.clip_shifts) for shift in range(self.clip_shifts)]
+        hashes = np.unique(np.concatenate([_hashes(self._analyzer, samples[shift:]) for shift in shifts]), axis=0)
+        found = self._matcher.match_hashes(self._table, hashes) if len(hashes) else []
+        if not len(found):
+            return None
+        track, agreeing, frames = found[0][:3]
+        return Guess(self._table.names[track], float(agreeing), float(frames) * self.hop)
+
+    @property
+    def bytes(self) -> int:
+        return 4 * int(np.minimum(self._table.counts, self._table.depth).sum())
+
+
+def _audfprint_analyzer():
+    from audfprint2 import Analyzer
+
+    analyzer = Analyzer(density=70.0)
+    analyzer.maxpairsperpeak, analyzer.maxpksperframe = 8, 8
+    return analyzer
+
+
+def _audfprint_hashes(path: Path) -> list[tuple[int, int]]:
+    return _hashes(_audfprint_analyzer(), audio.load(path, Audfprint.sample_rate)).tolist()
+
+
+def _hashes(analyzer, samples: np.ndarray) -> np.ndarray:
+    """(n, 2) frame and hash."""
+    from audfprint2.core.analyzer import landmarks2hashes
+
+    peaks = analyzer.find_peaks(samples, Audfprint.sample_rate)
+    return np.unique(landmarks2hashes(analyzer.peaks2landmarks(peaks)), axis=0).reshape(-1, 2)
+
+
+class Chromaprint:
+    """32 bits of chroma every eighth of a second, laid along every track at every place.
+
+    The score is 1 - 2 x the share of bits that differ (chance: 0). Clips below 2.8 s have no fingerprint.
+    """
+
+    name = "chromaprint"
+    note = "4 bytes per fingerprint, compared one by one"
+    hop = 1365 / 11_025                 # seconds
+
+    def __init__(self) -> None:
+        if not shutil.which("fpcalc"):
+            raise PeerMissing("chromaprint is not installed: fpcalc is not found (Debian and Ubuntu: apt install"
+                              " libchromaprint-tools). Or leave it out of --peers")
+        said = subprocess.run(["fpcalc", "-version"], check=True, capture_output=True, text=True).stdout
+        self.version = " ".join(said.split()[:3])
+        self._prints: dict[str, np.ndarray] = {}
+
+    def add(self, files: Sequence[Path], workers: int) -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            self._prints |= zip(map(str, files), pool.map(fingerprint, files), strict=True)
+
+    def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None:
+        with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+            _write_wave(file, samples, sample_rate)
+            clip = fingerprint(Path(file.name))
+        likeliest = [(*best_place(clip, track), path) for path, track in self._prints.items()
+                     if 0 < len(clip) <= len(track)]
+        if not likeliest:
+            return None
+        errors, place, path = min(likeliest)
+        return Guess(path, 1 - 2 * errors, place * self.hop)
+
+    @property
+    def bytes(self) -> int:
+        return sum(track.nbytes for track in self._prints.values())
+
+
+def fingerprint(path: Path) -> np.ndarray:
+    """(n,) uint32: Chromaprint's numbers for a whole file; none where the sound is too short."""
+    # Debian 12's fpcalc calls every end of a file an error (status 3), so its output counts, not its status
+    run = subprocess.run(["fpcalc", "-raw", "-plain", "-length", "0", path], capture_output=True, text=True)
+    if not run.stdout.strip():
+        if "Empty fingerprint" in run.stderr:
+            return np.zeros(0, np.uint32)
+        raise audio.AudioError(f"fpcalc cannot read {path}: {run.stderr.strip()}")
+    return np.array(run.stdout.split(","), np.int64).astype(np.uint32)
+
+
+def best_place(clip: np.ndarray, track: np.ndarray) -> tuple[float, int]:
+    """(n,) and (m,) uint32, n <= m -> the least share of bits that differ, and where in the track that is.
+
+    >>> best_place(np.array([7, 9], np.uint32), np.array([1, 7, 9, 2], np.uint32))
+    (0.0, 1)
+    """
+    places = np.lib.stride_tricks.sliding_window_view(track, len(clip))         # (m - n + 1, n)
+    wrong = np.bitwise_count(places ^ clip).sum(axis=1, dtype=np.int64)
+    place = int(wrong.argmin())
+    return float(wrong[place] / (32 * len(clip))), place
+
+
+def _write_wave(file, samples: np.ndarray, sample_rate: int) -> None:
+    """16 bits; a clip that is too loud is turned down, not clipped."""
+    loudest = max(1.0, float(np.abs(samples).max(initial=0)))
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(sample_rate)
+        out.writeframes((samples / loudest * 32767).astype("<i2").tobytes())
+    file.flush()
+
+
+PEERS = {peer.name: peer for peer in (Audfprint, Chromaprint)}

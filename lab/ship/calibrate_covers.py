@@ -1,0 +1,359 @@
+"""Fit the judge of covers on works, soundfonts and real music that no weight was trained on.
+
+    python -m lab.ship.calibrate_covers --data data --tonal data/tonal
+
+Renditions of the calibration works, whole, in excerpts and before or after another song, are asked against libraries of
+three sizes: one rendition of each work among the calibration music; the same with all real training music beside it,
+and a second rendition of every other work; and the first in portions of a few songs. Each is also asked as if its work
+were not there, and so are the real tracks, speech and noise: whatever is then found is wrong. So are simple tunes that
+are synthesised here, from which the judge does not learn: many share their chords bar by bar, and it is printed how
+many of those that are unknown would be answered. The cohort that ships is made here, too. The result is written into
+the encoder's spec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Collection
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, compress
+from pathlib import Path
+
+import numpy as np
+
+from lab.data import corpus, degrade, synth
+from lab.data.cover_features import frames
+from lab.data.render_covers import SUNG, is_sung, split_of
+from lab.data.takes import split_of_take
+from lab.data.tunes import invent
+from lab.ship import judge
+from lab.ship.judge import Question
+from songprint.audio.samples import at_rate
+from songprint.confidence import Calibration, to_confidence
+from songprint.covers import search, tempo_search
+from songprint.covers.cohort import Cohort
+from songprint.covers.encoder import CoverEncoder
+from songprint.covers.search import FEATURES
+from songprint.covers.tonal import FRAMES_PER_SECOND
+from songprint.encoders.contract import WEIGHTS
+from songprint.kinds import load_encoder
+from songprint.processes.threads import one_thread
+from songprint.store.index.exact import ExactIndex
+from songprint.store.level import heard_segments
+from songprint.types import Embeddings
+
+EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)      # seconds; each library is asked
+ASKED = 2                               # of them for a rendition,
+WHOLES = 3                              # and one of them whole for every so many renditions: they take long
+MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
+PART = (15.0, 45.0)                     # so long
+ANSWERS = search.JUDGED               # that the judge learns from: those at the clip's own tempo
+GIVEN = {"changed": -1.0}               # log-odds that another tempo costs: these are further looks, and covers seldom
+#                                         differ that much
+FEW = 6                                 # songs of a small library
+SHORT = 15.0                            # seconds: clips that are shorter are not answered more often by mistake
+COHORT = 300                            # tracks,
+COHORT_PASSAGES = 120                   # and renditions of scores,
+COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
+COHORT_SECONDS = 45.0                   # so long
+COHORT_WINDOWS = 8                      # vectors kept of each
+NOTHINGS = 40                           # clips of speech and of noise
+INVENTED = range(3000, 3030)            # seeds of tunes
+ABLATIONS = {
+    "alignment": ("log_alignment", "aligned", "density", "agreement", "log_crookedness", "key_lead", *search.CLOSELY,
+                  "consistent"),
+    "the embedding": ("log_embedding", "log_embedding_lead", "consistent"),
+    "the lead over rivals": tuple(f"log_{name}" for name in search.LEADS),
+    "the lead of its key": ("key_lead",),
+    "the tune and the lead of its place": ("tune", "place_lead"),
+    "what the network sees along the path": ("verified",),
+    "length, share, entropy, library": ("length", "share", "entropy", "library"),
+}
+
+Works = dict[str, list[list[Embeddings]]]           # the renditions of each, each in one guise or two
+
+
+@dataclass(frozen=True)
+class Song:
+    """A rendition by its work; real tracks are works of their own."""
+
+    work: str
+    embeddings: Embeddings
+
+
+def embedded(found: np.ndarray, encoder: CoverEncoder) -> Embeddings:
+    """Tonal frames -> what a library or a query holds."""
+    return Embeddings(encoder.embed(found), encoder.spec.hop, encoder.spec.id, found)
+
+
+def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> Works:
+    """The renditions of each work of a split, each as it was played and as it was sung. The first, for the library, is
+    the one that keeps near to the score; of every other work it is sung first, as far as it was rendered so."""
+    works: dict[str, dict[int, Embeddings]] = {}
+    for path in sorted(folder.glob("rendered-?????-??.npz")):
+        _, work, number = path.stem.split("-")
+        if split_of(int(work)) == split:
+            with np.load(path) as file:
+                works.setdefault(work, {})[int(number)] = embedded(file["frames"], encoder)
+    found = {}
+    for place, (work, takes) in enumerate(works.items()):
+        renditions: dict[int, list[Embeddings]] = {}
+        for number in sorted(takes, reverse=place % 2 == 1):
+            renditions.setdefault(number % SUNG, []).append(takes[number])
+        if len(renditions) > 1:
+            found[work] = [renditions[number] for number in sorted(renditions)]
+    return found
+
+
+def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dict[str, Embeddings]:
+    """The real tracks of a split, by name. Their frames are kept in `cache`."""
+    found = {}
+    for track in corpus.load_tracks(data, split):
+        if not track.path:
+            continue
+        kept = cache / f"real-{track.id:05d}-00.npz"
+        if not kept.exists():
+            np.savez_compressed(kept, frames=frames(corpus.load_pcm(data, track)), seconds=[0, track.duration],
+                                beats=[0, track.duration])
+        with np.load(kept) as file:
+            found[track.name] = embedded(file["frames"], encoder)
+    return found
+
+
+def load_tunes(encoder: CoverEncoder) -> Works:
+    """Tunes that nobody wrote, synthesised in three renditions each: simple ones, many of which share their chords."""
+    found = {}
+    for number in INVENTED:
+        tune = invent(number)
+        takes = [synth.render(tune, seed=0)] + [
+            degrade.stretch(synth.render(tune, seed=seed), synth.SAMPLE_RATE, pitch=2 ** (key / 12))
+            for seed, key in ((1, number % 5 - 2), (2, number % 7 - 3))]
+        found[tune.title] = [[encoder.encode(at_rate(take, synth.SAMPLE_RATE, corpus.SAMPLE_RATE))] for take in takes]
+    return found
+
+
+def load_passages(folder: Path, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
+    """COHORT_PASSAGES works of the training as they were played, one rendition of each."""
+    takes = {}
+    for path in sorted(folder.glob("rendered-?????-??.npz")):
+        if split_of_take(path) == "train" and not is_sung(path):
+            takes[path.stem[:-len("-KK")]] = path
+    found = []
+    for path in (list(takes.values())[i] for i in rng.permutation(len(takes))[:COHORT_PASSAGES]):
+        with np.load(path) as file:
+            found.append(embedded(file["frames"], encoder))
+    return found
+
+
+def make_cohort(tracks: dict[str, Embeddings], passages: list[Embeddings], rng: np.random.Generator) -> Cohort:
+    """Some windows of some hundred tracks and of the passages, and stretches of a few, half of them of either.
+
+    Of the passages many have the few chords that many songs have: what is like those is like nothing in particular.
+    """
+    real = [list(tracks.values())[i] for i in rng.permutation(len(tracks))[:COHORT]]
+    half = COHORT_EXCERPTS // 2
+    thinned = [Embeddings(one.vectors[np.linspace(0, len(one) - 1, min(COHORT_WINDOWS, len(one))).astype(int)],
+                          one.hop, one.encoder_id, one.evidence)
+               for one in (*real[:half], *passages[:half], *real[half:], *passages[half:])]
+    return Cohort.of(thinned, excerpts=COHORT_EXCERPTS, seconds=COHORT_SECONDS)
+
+
+class Songs:
+    """A library in memory: its index, and which recordings are of which work."""
+
+    def __init__(self, songs: list[Song]) -> None:
+        self.songs = songs
+        self.index = ExactIndex(songs[0].embeddings.vectors.shape[1])
+        for number, song in enumerate(songs):
+            self.index.add(*heard_segments(number, song.embeddings))
+
+    def of(self, work: str) -> set[int]:
+        return {number for number, song in enumerate(self.songs) if song.work == work}
+
+    def ask(self, query: Embeddings, work: str, encoder: CoverEncoder, cohort: Cohort, absent: Collection[str]
+            ) -> Question:
+        """What is found of a work if some works are not there, at every tempo at which it is looked for."""
+        right = self.of(work)
+        find = partial(search.find, index=self.index, cohort=cohort, networks=encoder.networks,
+                       embeddings_of=lambda ids: {each: self.songs[each].embeddings for each in ids},
+                       leave_out=set().union(*map(self.of, absent)))
+        found = list(chain.from_iterable(tempo_search.looks(query, find, encoder.embed)))
+        return Question([version.features for version in found], [version.recording_id in right for version in found],
+                        len(query.evidence) / FRAMES_PER_SECOND, work)
+
+
+def excerpt(whole: Embeddings, seconds: float, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
+    """So many seconds from somewhere in the middle."""
+    return embedded(_cut(whole, seconds, rng), encoder)
+
+
+def medley(whole: Embeddings, other: Embeddings, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
+    """A part of one song before or after one of another."""
+    seconds = rng.uniform(*PART)
+    parts = [_cut(whole, seconds, rng), _cut(other, MEDLEY - seconds, rng)]
+    return embedded(np.concatenate(parts if rng.random() < 0.5 else parts[::-1]), encoder)
+
+
+def _cut(whole: Embeddings, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    count = round(seconds * FRAMES_PER_SECOND)
+    start = int(rng.integers(max(1, len(whole.evidence) - count)))
+    return whole.evidence[start:start + count]
+
+
+def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
+    """Half a minute each of speech and of noise."""
+    from songprint.audio import files
+    lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
+    kinds = [path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE
+             | corpus.ACCEPTANCE_NOISE] if noise else []
+    made = []
+    for _ in range(NOTHINGS // 2):
+        spoken = np.concatenate([files.load(lines[i], corpus.SAMPLE_RATE) for i in rng.integers(0, len(lines), 12)])
+        made.append(spoken[:30 * corpus.SAMPLE_RATE])
+    for path in [kinds[i] for i in rng.permutation(len(kinds))[:NOTHINGS // 2]]:
+        made.append(files.load(path, corpus.SAMPLE_RATE, duration=30))
+    return [embedded(frames((samples * 32767).astype(np.int16)), encoder) for samples in made]
+
+
+def work_of(name: str) -> str:
+    """Of a real track."""
+    return corpus.SAME_MUSIC.get(name, name)
+
+
+class Asked:
+    """What each process holds while it asks."""
+
+    libraries: tuple[Songs, ...]
+    cohort: Cohort
+    encoder: CoverEncoder
+
+    @classmethod
+    def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
+        """Each has an encoder of its own."""
+        cls.libraries, cls.cohort, cls.encoder = libraries, cohort, load_encoder("cover")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a library is asked."""
+
+    query: Embeddings
+    work: str
+    library: int
+    absent: tuple[str, ...]         # works that it lacks
+
+    @property
+    def known(self) -> bool:
+        return self.work not in self.absent
+
+
+@one_thread()           # there are as many processes as cores
+def ask(job: Job) -> Question:
+    return Asked.libraries[job.library].ask(job.query, job.work, Asked.encoder, Asked.cohort, job.absent)
+
+
+def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: dict[str, Embeddings],
+              empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort, share: float = 1.0
+              ) -> tuple[list[Question], list[Question], list[Question]]:
+    """Known and unknown ones, against libraries of some hundred, of many and of few songs; unknown tunes. A `share` of
+    them alone, drawn by lot, if it is to be done sooner."""
+    works = works | tunes
+    rng = np.random.default_rng(5)
+    some = [Song(work, renditions[0][0]) for work, renditions in works.items()]
+    some += [Song(work_of(name), one) for name, one in real.items()]
+    again = {work: renditions[1][0] for work, renditions in list(works.items())[::2] if len(renditions) > 2}
+    many = some + [Song(work, take) for work, take in again.items()] + [
+        Song(work_of(name), one) for name, one in others.items()]
+    simple = [song.work in tunes for song in some]          # these together, or it would be too easy
+    order = [*rng.permutation(np.flatnonzero(simple)), *rng.permutation(np.flatnonzero(np.invert(simple)))]
+    portions = [[some[place] for place in places] for places in np.array_split(order, int(np.ceil(len(some) / FEW)))]
+    libraries = tuple(map(Songs, (some, many, *portions)))
+    few = {song.work: number for number, portion in enumerate(portions, 2) for song in portion}
+    jobs = []
+    for work, renditions in works.items():
+        for number, take in enumerate(chain.from_iterable(renditions[2 if work in again else 1:])):
+            other = str(rng.choice([name for name in works if name != work]))
+            for library in (0, 1, few[work]):
+                queries = [excerpt(take, seconds, encoder, rng) for seconds in rng.permutation(EXCERPTS)[:ASKED]]
+                queries += [take] if library == 1 and number % WHOLES == 0 else []
+                jobs += [Job(query, work, library, absent) for query in queries for absent in ((), (work,))]
+            mixed = medley(take, works[other][-1][-1], encoder, rng)
+            jobs += [Job(mixed, work, number % 2, (other, *absent)) for absent in ((), (work,))]
+    for name, one in real.items():
+        for seconds in (180.0, EXCERPTS[0], float(rng.choice(EXCERPTS))):
+            query, work = excerpt(one, seconds, encoder, rng), work_of(name)
+            jobs += [Job(query, work, library, (work,)) for library in (0, 1, few[work])]
+    jobs += [Job(query, "", library, ("",)) for query in empty for library in (0, 1, 2)]
+    jobs = [job for job in jobs if rng.random() < share]
+    answers = []
+    with ProcessPoolExecutor(initializer=Asked.hold, initargs=(libraries, cohort)) as pool:
+        for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
+            answers.append(answer)
+            if number % 100 == 0:
+                print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
+    said = list(zip(answers, jobs, strict=True))
+    fitted = [(answer, job) for answer, job in said if job.work not in tunes]
+    return ([answer for answer, job in fitted if job.known], [answer for answer, job in fitted if not job.known],
+            [answer for answer, job in said if job.work in tunes and not job.known])
+
+
+def own_tempo_thresholds(known: list[Question], unknown: list[Question], fitted: Calibration) -> dict[str, float]:
+    """The thresholds if no other tempo is tried: whoever looks less often is mistaken less often."""
+    def own(questions: list[Question]) -> list[Question]:
+        kept = [[not values["changed"] for values in question.features] for question in questions]
+        return [replace(question, features=list(compress(question.features, those)),
+                        right=list(compress(question.right, those)))
+                for question, those in zip(questions, kept, strict=True)]
+
+    levels = judge.levels_of(own(unknown), fitted, short=SHORT)
+    for rate, level in levels.items():
+        print(f"at its own tempo alone, false accepts {100 * rate:g} %: confidence {to_confidence(level)}, known clips"
+              f" answered rightly {100 * judge.rightly_answered(own(known), fitted, level):.1f} %")
+    return {str(rate): to_confidence(level) for rate, level in levels.items()}
+
+
+def tell_by_length(known: list[Question], unknown: list[Question]) -> None:
+    """How many are answered at FAR 1 % by judges that did not learn from the work, by what is asked."""
+    answered = judge.crossed(known, unknown, FEATURES, answers=ANSWERS, given=GIVEN)
+    print(f"by judges that did not learn from the work: {100 * answered[0].mean():.1f} % of known clips rightly")
+    for seconds in EXCERPTS:
+        of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
+        print(f"  {seconds:.0f} s, medleys too: {100 * answered[0][of[0]].mean():.1f} % of {of[0].sum()}; of unknown"
+              f" ones {100 * answered[1][of[1]].mean():.1f} % of {of[1].sum()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features wrote")
+    parser.add_argument("--noise", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="ask only so many of the questions (default: 1, all)")
+    options = parser.parse_args()
+    encoder = load_encoder("cover", threads=2)
+    rng = np.random.default_rng(3)
+    works = load_rendered(options.tonal, "calibration", encoder)
+    real, others = (load_real(options.data, split, encoder, options.tonal) for split in ("calibration", "train"))
+    cohort = make_cohort(others, load_passages(options.tonal, encoder, np.random.default_rng(4)), rng)
+    cohort.save(WEIGHTS / "cover_cohort.npz")
+    cohort = Cohort.load(WEIGHTS / "cover_cohort.npz")
+    print(f"{len(works)} works, {len(real)} tracks, {len(others)} more; cohort of {cohort.songs.max() + 1}"
+          f" ({(WEIGHTS / 'cover_cohort.npz').stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
+    empty = nothings(options.data, options.noise, encoder, rng)
+    known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort,
+                                       options.share)
+    calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS, short=SHORT, answers=ANSWERS, given=GIVEN)
+    calibration["own_tempo"] = {"thresholds": own_tempo_thresholds(known, unknown, Calibration.from_spec(calibration))}
+    tell_by_length(known, unknown)
+    logits = judge.best_logits(simple, Calibration.from_spec(calibration))
+    answered = np.mean([to_confidence(logit) >= calibration["thresholds"]["0.01"] for logit in logits])
+    print(f"{len(simple)} questions of unknown tunes, many of the same chords: {100 * answered:.1f} % answered then")
+    file = WEIGHTS / "cover.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "calibration": calibration}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

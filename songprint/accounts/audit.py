@@ -1,0 +1,49 @@
+"""The audit log: who changed what, and when. It is only ever written to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select
+
+from songprint.store.database.columns import storable
+from songprint.store.service_tables import audit, clock, iso
+
+if TYPE_CHECKING:
+    from songprint.store.database import Database
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that was done."""
+
+    number: int
+    at: str                     # UTC, ISO 8601
+    key_id: str                 # who did it; empty: somebody at the machine itself
+    action: str                 # such as "keys.create"
+    subject: str                # to what
+
+
+class Audit:
+    """The audit log of a service."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note(self, key_id: str, action: str, subject: str = "") -> None:
+        """Write down that this key did something."""
+        with self._database.writing() as connection:
+            connection.execute(insert(audit).values(at=clock(connection), key_id=key_id, action=storable(action, 60),
+                                                    subject=storable(subject, 2000)))
+
+    def entries(self, *, key_id: str | None = None, limit: int = 100, before: int | None = None) -> list[Entry]:
+        """The latest entries, of all or of one key; `before` is the number of the last one seen."""
+        wanted = select(audit).order_by(audit.c.number.desc()).limit(limit)
+        if key_id is not None:
+            wanted = wanted.where(audit.c.key_id == key_id)
+        if before is not None:
+            wanted = wanted.where(audit.c.number < before)
+        with self._database.reading() as connection:
+            return [Entry(row.number, iso(row.at), row.key_id, row.action, row.subject)
+                    for row in connection.execute(wanted)]

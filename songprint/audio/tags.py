@@ -1,0 +1,150 @@
+"""What a file says about itself: title, artists, ISRC, MusicBrainz ids.
+
+tinytag reads the tags of the usual formats and FFmpeg those of the others. Tags are a help, never a
+duty: one that is broken is left out, and a file without a title is named by its file name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+from songprint.audio import files
+from songprint.errors import AudioError
+from songprint.types import Tags
+
+_LONGEST = 500              # characters of one field: a whole book has been seen in a title
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
+_ISWC = re.compile(r"T[0-9]{10}")
+_YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})")
+_TRACK = re.compile(r"^\s*([0-9]{1,5})(?![0-9])")
+_NUMBERED = re.compile(r"(?:[0-9]-)?([0-9]{1,3})(?:\.| -) (?=.)")         # "03 - ", "1-03 - ", "03. "
+
+logger = logging.getLogger(__name__)
+
+
+def read_tags(path: str | Path) -> Tags:
+    """Read the tags of an audio file. Never fails: without tags, the file name says what it can.
+
+    >>> read_tags("Nina Simone - Sinnerman.mp3").artists
+    ('Nina Simone',)
+    """
+    path = Path(path)
+    values = _tinytag_values(path) or _ffmpeg_values(path)
+    tags = _tags(values)
+    if tags.title:
+        return tags
+    named = tags_from_name(path)
+    return replace(
+        tags, title=named.title, artists=tags.artists or named.artists, track=tags.track or named.track
+    )
+
+
+def tags_from_name(path: str | Path) -> Tags:
+    """Read `Artist - Title`, `03 - Artist - Title` or `Title` from a file name.
+
+    >>> tags_from_name("03_-_Nina_Simone_-_Sinnerman.mp3").track
+    3
+    """
+    name = _clean(Path(path).stem.replace("_", " ")).replace(" – ", " - ")
+    numbered = _NUMBERED.match(name)
+    track = int(numbered[1]) or None if numbered else None
+    artist, dash, title = name[numbered.end() if numbered else 0 :].partition(" - ")
+    return Tags(title=title, artists=(artist,), track=track) if dash else Tags(title=artist, track=track)
+
+
+def _tinytag_values(path: Path) -> dict[str, list[str]]:
+    """All values of every field, under tinytag's names without punctuation; none if it cannot read them."""
+    from tinytag import TinyTag
+
+    try:
+        fields = TinyTag.get(path, duration=False).as_dict()
+    except Exception as error:      # a parser of strangers' bytes raises whatever it likes; tags are a help
+        logger.debug("%s: tags not read: %s", path, error)
+        return {}
+    return {_plain(name): values for name, values in fields.items() if isinstance(values, list)}
+
+
+def _ffmpeg_values(path: Path) -> dict[str, list[str]]:
+    """The same from FFmpeg, which knows more formats (Matroska, APE, WavPack) but fewer fields."""
+    try:
+        fields = files.metadata(path)
+    except AudioError as error:     # who wants the sound too is told there
+        logger.debug("%s: tags not read: %s", path, error)
+        return {}
+    return {_plain(name): [value] for name, value in fields.items()}
+
+
+def _plain(name: str) -> str:
+    """`MusicBrainz/Track Id`, `MUSICBRAINZ_TRACKID`: the formats agree on the letters only."""
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+def _tags(values: dict[str, list[str]]) -> Tags:
+    def texts(*names: str) -> list[str]:
+        return [text for name in names for text in values.get(name, [])]
+
+    work = _identifier(texts("musicbrainzworkid"), _UUID) or _identifier(texts("iswc", "tiswc"), _ISWC)
+    return Tags(
+        title=_first(texts("title")),
+        artists=_artists(texts("artist", "artists")) or _artists(texts("albumartist")),
+        album=_first(texts("album")),
+        isrc=_identifier(texts("isrc", "tsrc"), _ISRC),
+        track=_number(texts("track", "tracknumber", "partnumber"), _TRACK),
+        year=_number(texts("year", "date", "datereleased", "tyer", "tdrc"), _YEAR),
+        musicbrainz_recording_id=_identifier(
+            texts("musicbrainztrackid", "musicbrainzrecordingid") + _unique_file_ids(texts("ufid")), _UUID
+        ),
+        musicbrainz_release_id=_identifier(texts("musicbrainzalbumid", "musicbrainzreleaseid"), _UUID),
+        work=work,
+    )
+
+
+def _first(texts: list[str]) -> str:
+    """The first that is not empty; several values in one text are parted by NUL (ID3v2.4)."""
+    cleaned = (_clean(part) for text in texts for part in text.split("\0"))
+    return next(filter(None, cleaned), "")
+
+
+def _artists(texts: list[str]) -> tuple[str, ...]:
+    """One name each, without repetition.
+
+    `ARTIST=Queen & David Bowie` beside `ARTISTS=Queen; David Bowie` gives the two names.
+    """
+    parts = [_clean(part) for text in texts for part in re.split("[;\0]", text)]
+    names = list(dict.fromkeys(filter(None, parts)))
+    if len(names) > 2 and all(name in names[0] for name in names[1:]):
+        names = names[1:]
+    return tuple(names)
+
+
+def _identifier(texts: list[str], form: re.Pattern[str]) -> str:
+    """The first that has the form, in the case of the form and without the punctuation people add."""
+    for text in texts:
+        for part in re.split("[;\0]", text):
+            candidate = _clean(part)
+            candidate = candidate.lower() if form is _UUID else re.sub(r"[\s.-]", "", candidate.upper())
+            if form.fullmatch(candidate):
+                return candidate
+    return ""
+
+
+def _unique_file_ids(texts: list[str]) -> list[str]:
+    """MusicBrainz's among ID3's unique file identifiers, `owner NUL id`."""
+    return [text.rpartition("\0")[2] for text in texts if text.startswith("http://musicbrainz.org\0")]
+
+
+def _number(texts: list[str], form: re.Pattern[str]) -> int | None:
+    """The first whole number above 0 that the form finds: 3 in `3/12`, 1998 in `1998-05-04`."""
+    found = (form.search(text) for text in texts)
+    return next((int(match[1]) for match in found if match and int(match[1])), None)
+
+
+def _clean(text: str) -> str:
+    """Control characters and half characters become spaces, runs of spaces one."""
+    kept = (" " if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text[:_LONGEST])
+    return " ".join("".join(kept).split())

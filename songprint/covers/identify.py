@@ -1,0 +1,158 @@
+"""Another rendition of the same song: embed, search, align in key and tempo, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from songprint import confidence
+from songprint.covers import search, tempo_search
+from songprint.covers.tempo_search import Embed, Find, duration_of
+from songprint.covers.tonal import FRAMES_PER_SECOND
+from songprint.encoders.contract import EncoderSpec
+from songprint.fingerprint.duplicates import same_recording
+from songprint.fingerprint.query import Query
+from songprint.store.level import Level
+from songprint.store.references import References
+from songprint.store.store import Store
+from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
+
+WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
+WINDOW = 60.0           # a film or a concert in windows of at most so many
+SHORTEST = 8.0          # seconds of music that must correspond: less of a tune is in many songs
+KEPT = 500              # recordings at hand while a clip is judged: at another tempo many are looked over once more
+GAP = 30.0              # seconds that may lie between two stretches of one song
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A recording in one window of the query, and what speaks for it."""
+
+    recording_id: int
+    sections: tuple[Section, ...]       # on the time line of the whole query
+    key_shift: int
+    tempo: float
+    score: float
+    features: dict[str, float]
+    logit: float
+
+    @property
+    def heard(self) -> Interval:
+        return Interval(self.sections[0].query.start, self.sections[-1].query.end)
+
+
+def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> list[Match]:
+    """The recordings that are other renditions of what is heard, most probable first.
+
+    `leave_out` are recordings that are known to be the very same, and therefore no covers.
+    """
+    if not len(level.index) or duration_of(query) < SHORTEST:
+        return []
+    windows = list(windows_of(query, level.spec))
+    embed = level.encoder.embed if at_any_tempo(query, leave_out) else None
+    find = partial(search.find, index=level.index, embeddings_of=References(level, KEPT), cohort=level.encoder.cohort,
+                   networks=level.encoder.networks, leave_out=leave_out)
+    found = [each for start, window in windows for each in _found(window, start, level, find, embed)]
+    found.sort(key=lambda each: -each.logit)
+    groups: list[list[_Found]] = []
+    for each in found:
+        home = next((group for group in groups if any(_continues(other, each) for other in group)), None)
+        if home is None:
+            groups.append([each])
+        else:
+            home.append(each)
+    recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
+    matches = [_match(group, recordings[group[0].recording_id], len(windows), level.spec) for group in groups
+               if group[0].recording_id in recordings]             # not removed since the search
+    return sorted((match for match in matches if _music(match.sections) >= SHORTEST),
+                  key=lambda match: -match.confidence)
+
+
+def at_any_tempo(query: Embeddings, leave_out: Collection[int]) -> bool:
+    """Whether it is looked for at other tempi too, where `leave_out` are known to be heard.
+
+    Who knows those knows what is heard. Of what is long enough is found as it is; of hundreds of windows most are
+    unknown, and to look at those thrice would take thrice as long.
+    """
+    return not leave_out and tempo_search.short_enough(query)
+
+
+def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embeddings]]:
+    """Where each window starts, and what is in it: the whole, or windows of about equal length."""
+    duration = duration_of(query)
+    if duration <= WHOLE:
+        return [(0.0, query)]
+    edges = np.linspace(0, duration / query.hop, int(np.ceil(duration / WINDOW)) + 1).astype(int)
+    frames = round(query.hop * FRAMES_PER_SECOND)
+    windows = []
+    for first, last in pairwise(edges):
+        final = last == edges[-1]
+        rows = slice(first, None if final else last - round(spec.window / spec.hop) + 1)    # that end in here
+        part = slice(first * frames, None if final else last * frames)
+        window = replace(query, vectors=query.vectors[rows], evidence=query.evidence[part])
+        windows.append((float(first * query.hop), window))
+    return windows
+
+
+def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Embed | None) -> Iterator[_Found]:
+    if not window.heard.any():
+        return
+    for answer in tempo_search.answers(window, find, level.calibration, embed):
+        version, alignment = answer.version, answer.version.alignment
+        sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
+                                 section.reference) for section in alignment.sections)
+        yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
+                     version.features, answer.logit)
+
+
+def _continues(one: _Found, other: _Found) -> bool:
+    """Whether two windows hear the same rendition of the same recording."""
+    first, second = sorted((one.heard, other.heard), key=lambda heard: heard.start)
+    return (one.recording_id == other.recording_id and one.key_shift == other.key_shift
+            and second.start - first.end < GAP)
+
+
+def _match(group: list[_Found], recording: Recording, windows: int, spec: EncoderSpec) -> Match:
+    """One recording in neighbouring windows, the best first, as one match. What spoke against it does not widen it."""
+    best = group[0]
+    sections = tuple(sorted((section for found in group if found.logit > 0 or found is best
+                             for section in found.sections), key=lambda section: section.query.start))
+    alignment = Alignment(
+        recording_id=recording.id,
+        query=Interval(sections[0].query.start, max(section.query.end for section in sections)),
+        reference=Interval(min(section.reference.start for section in sections),
+                           max(section.reference.end for section in sections)),
+        speed=best.tempo, score=best.score, agreeing=max(1, round(_music(sections) / spec.hop)),
+        features=best.features, key_shift=float(best.key_shift), sections=sections,
+    )
+    logit = confidence.combine([found.logit for found in group], windows)
+    return Match(recording, Kind.COVER, confidence.to_confidence(logit), alignment)
+
+
+def _music(sections: Iterable[Section]) -> float:
+    """Seconds of the query that correspond to something."""
+    return sum(section.query.duration for section in sections)
+
+
+def tonal_embeddings(query: Query, store: Store) -> Embeddings | None:
+    """The clip as covers are found by; None where they are not looked for, or too little is heard."""
+    if Kind.COVER not in store.levels or query.duration < SHORTEST:
+        return None
+    return store.levels[Kind.COVER].encoder.encode_stream(query.blocks(store.sample_rate))[0]
+
+
+def covers_of(embeddings: Embeddings, store: Store, named: set[int]) -> list[Match]:
+    """The recordings of which the clip is another rendition, but for those that were recognised in it exactly.
+
+    What is the very same recording as one of those, twice in the library, is no cover of it either.
+    """
+    level, recording_level = store.levels[Kind.COVER], store.levels[Kind.RECORDING]
+    judged = judge(embeddings, level, leave_out=named)
+    stored = recording_level.embeddings_of(named | {match.recording.id for match in judged}) if named else {}
+    originals = [stored[recording_id] for recording_id in named if recording_id in stored]
+    return [match for match in judged if match.recording.id not in stored or not any(
+        same_recording(original, stored[match.recording.id]) for original in originals)]

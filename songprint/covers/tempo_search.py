@@ -1,0 +1,103 @@
+"""A clip is looked for as it is, and as it would be at other tempi.
+
+Renditions that differ in tempo by half are hard to lay along each other: what is a moment of one lasts for two of the
+other, and a second of it is no longer what the networks have learned that moments are like. So a clip that is not
+recognised is made slower, and faster, and looked for again. Only its tonal frames are changed: the library needs
+nothing for it, and the clip need not be heard again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from songprint.confidence import Calibration
+from songprint.covers.align import TonalAlignment
+from songprint.covers.search import JUDGED, Version
+from songprint.covers.tonal import FRAMES_PER_SECOND
+from songprint.types import Embeddings, Interval, Section
+
+CHANGE = 1.6                    # renditions are laid along each other well up to 1.4 times the tempo, not beyond twice
+TEMPI = (1 / CHANGE, CHANGE)    # that a clip is given
+LONGEST = 90.0                  # seconds of a clip that is changed; of longer ones enough is found as they are
+FEW = 20                        # recordings that a changed clip is laid along: what is gained is mostly among the first
+ENOUGH = 2.0                    # log-odds with which a clip is recognised, and no other tempo is tried
+
+Find = Callable[..., Iterable[Version]]         # as `versions.find`: of a query, at `most` so many, best first
+Embed = Callable[[np.ndarray], np.ndarray]      # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A version, and the log-odds that it is one."""
+
+    version: Version
+    logit: float
+
+
+def answers(query: Embeddings, find: Find, judge: Calibration, embed: Embed | None) -> list[Answer]:
+    """The recordings that may be other renditions of a query, each at the tempo at which it is most probable; at most
+    JUDGED, most probable first. Without `embed` no other tempo is tried.
+    """
+    found: list[Answer] = []
+    for versions in looks(query, find, embed):
+        found += [Answer(version, judge.logit(version.features)) for version in versions]
+        if any(answer.logit >= ENOUGH for answer in found):
+            break
+    best: dict[int, Answer] = {}
+    for answer in sorted(found, key=lambda answer: -answer.logit):
+        best.setdefault(answer.version.recording_id, answer)
+    return list(best.values())[:JUDGED]
+
+
+def looks(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[Version]]:
+    """The JUDGED best versions of the query as it is; then those of what it would be at each of the TEMPI.
+
+    Each look is taken when it is asked for. All are told of the query as it is, but for the feature `changed`.
+    """
+    yield list(islice(find(query), JUDGED))
+    if embed and short_enough(query):
+        duration = duration_of(query)
+        for tempo in TEMPI:
+            frames = changed(query.evidence, tempo)
+            other = Embeddings(embed(frames), query.hop, query.encoder_id, frames)
+            told = (_told(version, tempo, duration) for version in islice(find(other, most=FEW), JUDGED))
+            yield [version for version in told if version.claimable]
+
+
+def short_enough(query: Embeddings) -> bool:
+    """Whether it is looked for at other tempi."""
+    return duration_of(query) <= LONGEST
+
+
+def duration_of(query: Embeddings) -> float:
+    """Seconds, as far as there are tonal frames."""
+    return len(query.evidence) / FRAMES_PER_SECOND
+
+
+def changed(frames: np.ndarray, tempo: float) -> np.ndarray:
+    """Tonal frames (n, 48) uint8 -> (n / tempo, 48) uint8 as they would be at `tempo` times the tempo."""
+    count = len(frames)
+    at = np.minimum(np.arange(round(count / tempo)) * tempo, count - 1)
+    before = at.astype(int)
+    share = (at - before).astype(np.float32)[:, None]
+    return np.rint(frames[before] * (1 - share) + frames[np.minimum(before + 1, count - 1)] * share).astype(np.uint8)
+
+
+def _told(version: Version, tempo: float, duration: float) -> Version:
+    """A version of a query that was made `tempo` times as fast -> of the query as it is, of so many seconds."""
+    alignment = undone(version.alignment, tempo, duration)
+    features = {"aligned": alignment.features["aligned"], "length": float(np.log(max(1.0, duration))), "changed": 1.0}
+    return replace(version, alignment=alignment, features=version.features | features)
+
+
+def undone(alignment: TonalAlignment, tempo: float, duration: float) -> TonalAlignment:
+    """The alignment of a query made `tempo` times as fast -> that of the query as it is, of so many seconds."""
+    return TonalAlignment(
+        alignment.score, alignment.key_shift, alignment.tempo / tempo,
+        tuple(Section(Interval(section.query.start * tempo, min(section.query.end * tempo, duration)),
+                      section.reference) for section in alignment.sections),
+        alignment.path * (tempo, 1.0), alignment.features | {"aligned": alignment.features["aligned"] * tempo})

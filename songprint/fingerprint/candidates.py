@@ -1,0 +1,190 @@
+"""The lines that a part of a clip suggests: candidates by the nearest segments, fitted, looked at closely, told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from songprint.fingerprint import align, evidence
+from songprint.fingerprint.align import Candidate, Line, Passage
+from songprint.fingerprint.landmarks import Scene, Testimony
+from songprint.fingerprint.peak_search import HIGHEST_LEAD, Everywhere
+from songprint.fingerprint.query import Query
+from songprint.store.index import NOTHING
+from songprint.store.level import Level
+from songprint.types import Embeddings
+
+Features = dict[str, float]
+Neighbours = tuple[np.ndarray, np.ndarray]     # ids and cosines (m, k), see `recordings.neighbours`
+References = Callable[[Collection[int]], Mapping[int, Embeddings]]
+
+VERIFIED = 30               # candidates whose line is fitted
+REFINED = 8                 # of these, the lines that are looked at closely,
+PLACES = 2                  # and of one recording at most so many
+FEWEST_SEGMENTS = 2         # one segment alone is no evidence
+SHORTEST_STRETCH = 2.5      # seconds that a line must hold, or
+MUCH_WORSE = 0.85           # of the agreement of a line beyond doubt: with less another need not be looked at
+SHARE = 0.6                 # of a clip that is shorter than that needs
+CLOSELY, SELDOM = 0.6, 0.05         # mean cosine, and share of segments below EVIDENT, of a song that simply goes on
+EVIDENT = 0.3               # cosine from which a segment speaks for it
+ASTRAY = 0.6                # seconds by which it may be off
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A line in one window of the clip, and what speaks for it. The laboratory calibrates on these."""
+
+    line: Line
+    times: np.ndarray           # (m,) seconds in the clip of the segments that the line was fitted to
+    testimony: Testimony
+    features: Features
+
+
+class Lines:
+    """The lines in one window of a clip, each looked at but once."""
+
+    def __init__(self, query: Query, level: Level, window: np.ndarray, near: Neighbours, embeddings_of: References, *,
+                 verified: int = VERIFIED, refined: int = REFINED):
+        """Of segments `window (m,)` of the query and what is nearest to each.
+
+        `embeddings_of` gives what is stored of recordings. `verified` is the number of candidates that are looked at,
+        and `refined` that of lines that are looked at closely.
+        """
+        self._query, self._level, self._embeddings_of = query, level, embeddings_of
+        self._ids, cosines = near
+        self._times, self._vectors = query.times(window), query.embeddings.vectors[window]
+        self._layout = align.Layout(self._times, level.spec.hop, level.spec.window)
+        # a recording that the search did not bring up is no more like a segment than the last one it did
+        self._others = np.where(self._ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
+        self._begin = max(0.0, float(self._times[0]))
+        self._scene: Scene | None = None            # made when a line is worth it
+        self._references: dict[int, Embeddings] = {}
+        self.lines: list[Line] = []
+        self._passages: list[Passage] = []
+        self._testimonies: dict[int, Testimony] = {}        # by the number of the line
+        candidates = align.vote(self._ids, cosines, self._times, level.spec.hop, most=verified)
+        self._refine(_closest(self._verified(candidates), refined))
+
+    def _verified(self, candidates: Sequence[Candidate]) -> list[Line]:
+        self._references |= self._embeddings_of({candidate.recording_id for candidate in candidates}
+                                                - self._references.keys())
+        lines = [align.verify(self._vectors, self._layout, self._references[candidate.recording_id], candidate)
+                 for candidate in candidates if candidate.recording_id in self._references]     # not removed meanwhile
+        return [line for line in lines if line]
+
+    def _refine(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            reference = self._references[line.recording_id]
+            self.lines.append(align.refine(line, self._vectors, self._layout, reference))
+            self._passages.append(Passage(self.lines[-1], reference.vectors))
+
+    def hypotheses(self, *, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None) -> list[Hypothesis]:
+        """One for each recording, best first.
+
+        A line of which the mean cosine is not `alike` is left out. With `hopeful` the second witness is heard only
+        of lines whose features without it are.
+        """
+        hop, times = self._query.embeddings.hop, self._times
+        fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(times)))
+        found: dict[int, Hypothesis] = {}
+        needed = 0.0                    # summed cosines with which a line is still of interest
+        for number, line in enumerate(self.lines):
+            if line.last - line.first < fewest or line.cosines.sum() < needed or line.score < alike:
+                continue
+            features = self._features(number)
+            if hopeful and not hopeful(features(Testimony())):
+                continue
+            testimony = self._testimony(number)
+            said = features(testimony)
+            if testimony.beyond_doubt:
+                needed = max(needed, MUCH_WORSE * float(line.cosines.sum()))
+            if testimony.sure:          # of the two it knows better
+                line = replace(line, speed=testimony.speed, offset=testimony.offset)
+            known = found.get(line.recording_id)
+            if known is None or _agreement(line, testimony) > _agreement(known.line, known.testimony):
+                found[line.recording_id] = Hypothesis(line, times, testimony, said)
+        return sorted(found.values(), key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony))
+
+    def _features(self, number: int) -> Callable[[Testimony], Features]:
+        line, level = self.lines[number], self._level
+        rivals = self._rivals(number) or [self._others]
+        hits = align.hits(line, self._ids, self._times, level.spec.hop)
+        return lambda testimony: evidence.features(
+            line, testimony, rivals=rivals, vectors=self._vectors, hits=hits, hop=self._query.embeddings.hop,
+            library_segments=len(level.index))
+
+    def _rivals(self, number: int) -> list[np.ndarray]:
+        """The cosines of other recordings. One that is the same sound, twice in the library, is no rival."""
+        line, passage = self.lines[number], self._passages[number]
+        return [other.cosines for other, rows in zip(self.lines, self._passages, strict=True)
+                if other.recording_id != line.recording_id and not align.same_sound(line, other, passage, rows)]
+
+    def _testimony(self, number: int) -> Testimony:
+        """What the second witness says of a line."""
+        if number not in self._testimonies:
+            self._scene = self._scene or Scene(self._samples())
+            line = self.lines[number]
+            self._testimonies[number] = self._scene.testimony(
+                self._references[line.recording_id].evidence, line.speed, line.at(self._begin)
+            ).later(self._begin)
+        return self._testimonies[number]
+
+    def _samples(self) -> np.ndarray:
+        spec = self._level.spec
+        return self._query.between(self._begin, float(self._times[-1]) + spec.window, spec.sample_rate)
+
+    def everywhere(self, found: Sequence[Hypothesis], leave_out: Collection[int] = ()) -> list[Hypothesis]:
+        """The hypotheses `found`, and what comes up when the clip is laid everywhere in the library, best first.
+
+        Their features are those of `evidence.EVERYWHERE`. `leave_out` pretends that the library lacks recordings.
+        """
+        view = Everywhere(self._samples(), self._begin, self._level.peaks, leave_out)
+        if also := view.candidates(hypothesis.line for hypothesis in found):
+            self._refine(self._verified(also))
+            found = self.hypotheses()
+        lines = {hypothesis.line.recording_id: hypothesis.line for hypothesis in found}
+        passages = {recording_id: Passage(line, self._references[recording_id].vectors)
+                    for recording_id, line in lines.items()}
+
+        def same(line: Line) -> set[int]:
+            return {number for number, other in lines.items() if number != line.recording_id and align.same_sound(
+                line, other, passages[line.recording_id], passages[number])}
+
+        told = [replace(hypothesis, features=hypothesis.features | view.features(
+            hypothesis.line, hypothesis.testimony, self._references[hypothesis.line.recording_id].evidence,
+            same(hypothesis.line))) for hypothesis in found]
+        return sorted(told, key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony)
+                      - hypothesis.features["clearly"] / HIGHEST_LEAD)
+
+
+def going_on(recording_id: int, place: float, vectors: np.ndarray, layout: align.Layout, reference: Embeddings
+             ) -> Line | None:
+    """The line of a recording that simply goes on, with `place` seconds of it in the middle of the layout.
+
+    None unless it agrees closely from the first of the `vectors (m, dim)` to the last: then nothing else can be heard
+    there. A hundredth of the time that a search takes.
+    """
+    line = align.verify(vectors, layout, reference, Candidate(recording_id, place - layout.middle, 0.0))
+    line = line and align.refine(line, vectors, layout, reference)
+    if line is None or abs(line.at(layout.middle) - place) > ASTRAY:
+        return None
+    return line if line.cosines.mean() >= CLOSELY and np.mean(line.cosines < EVIDENT) <= SELDOM else None
+
+
+def _closest(lines: list[Line], most: int) -> list[Line]:
+    """The `most` lines with most agreement: PLACES of one recording, none twice."""
+    chosen: list[Line] = []
+    for line in sorted(lines, key=lambda line: -line.cosines.sum()):
+        same = [other for other in chosen if other.recording_id == line.recording_id]
+        if len(same) < PLACES and all(abs(other.offset - line.offset) > align.BIN for other in same):
+            chosen.append(line)
+        if len(chosen) == most:
+            break
+    return chosen
+
+
+def _agreement(line: Line, testimony: Testimony) -> float:
+    """Both witnesses on one scale, to choose among lines before they are judged."""
+    return float(line.cosines.mean()) + testimony.prominence

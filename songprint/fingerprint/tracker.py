@@ -1,0 +1,169 @@
+"""RecordingEar: hears something long, block by block, and tells which recordings are heard when."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from songprint import confidence
+from songprint.fingerprint import presence, tracks
+from songprint.fingerprint.encoder import VectorStream
+from songprint.fingerprint.history import Trail
+from songprint.fingerprint.presence import Stretch
+from songprint.fingerprint.query import Query
+from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Course, Hit
+from songprint.store.level import Level
+from songprint.store.references import References
+from songprint.types import Embeddings, Interval, Kind, Recording, Segment
+
+REACH = 60.0                # seconds that a course is followed beyond its hits
+PLAUSIBLE = 0.0             # log-odds of the best hit of a course that is worth reading
+LOOKS = 720                 # windows, an hour, in which a wrong name may have come up by chance for one that is right
+SURE = 4.0                  # log-odds of a hit that may simply go on,
+SEARCHED_EVERY = 3          # for so many windows at most without another search
+UNASKED = -2                # in the place of ids that were not searched for
+SNAP = 1.5                  # seconds before the middle of the first vector in which a song may have begun
+
+
+class RecordingEar:
+    """What is kept of a second: 16 kB of samples until its window was searched, then 0.5 kB of vectors."""
+
+    def __init__(self, level: Level, trail: Trail | None = None):
+        """All vectors are told to the `trail`, if there is one."""
+        self.level, self.spec = level, level.spec
+        self._trail = trail
+        self._stream = VectorStream(level.encoder, HOP)
+        self._references = References(level)
+        self._samples = np.zeros(0, np.int16)
+        self._samples_from = 0                      # number of the first of them
+        self._vectors = np.zeros((0, self.spec.dim), np.float32)
+        self._base = 0                              # number of the first of them
+        self._ids = np.zeros((0, NEIGHBOURS), np.int64)
+        self._cosines = np.zeros((0, NEIGHBOURS), np.float32)
+        self._peeked: list[Hit] = []                # in seconds of which no window was searched yet
+        self._peeked_until = 0
+        self._leading: Hit | None = None            # what was heard in the last window, beyond doubt,
+        self._unsearched = 0                        # and windows since it was searched for
+        self._next = 0                              # row with which the next window begins
+        self.heard = 0                              # samples
+        self.hits: list[Hit] = []
+
+    @property
+    def duration(self) -> float:
+        return self.heard / self.spec.sample_rate
+
+    def hear(self, block: np.ndarray) -> None:
+        """(n,) float32 samples that come next."""
+        self.heard += len(block)
+        self._samples = np.concatenate([self._samples, (np.clip(block, -1, 1) * 32767).astype(np.int16)])
+        self._take(self._stream.hear(block))
+        while self._count >= self._next + round(WINDOW / HOP):
+            self._search(self._next + round(WINDOW / HOP))
+
+    def finish(self) -> None:
+        """Nothing comes any more."""
+        self._take(self._stream.finish())
+        if self._count > self._next:
+            self._next = max(self._base, self._count - round(WINDOW / HOP))
+            self._search(self._count)
+
+    def peek(self) -> None:
+        """Search the last seconds at once, for those who wait for an answer."""
+        first = max(self._base, self._count - round(WINDOW / HOP))
+        if self._count > self._peeked_until and self._count > self._next:
+            self._peeked = self._found_in(first, self._count)
+            self._peeked_until = self._count
+
+    def forget(self, until: float) -> None:
+        """What was heard before `until` seconds, to which nothing will be added."""
+        gone = min(max(0, int(until / HOP) - self._base), self._next - self._base)
+        self._vectors, self._ids, self._cosines = (each[gone:] for each in (self._vectors, self._ids, self._cosines))
+        self._base += gone
+        self.hits, self._peeked = ([hit for hit in hits if hit.middle > until] for hits in (self.hits, self._peeked))
+
+    @property
+    def _count(self) -> int:
+        """Of vectors, with those that are forgotten."""
+        return self._base + len(self._vectors)
+
+    def segments(self) -> list[Segment]:
+        """What is heard in all that was heard and not forgotten."""
+        found = [course for course in tracks.courses(self.hits + self._peeked)
+                 if max(hit.logit for hit in course.hits) > PLAUSIBLE]
+        readings = []
+        for course in found:
+            reference = self._references([course.recording_id]).get(course.recording_id)
+            if reference is not None:
+                readings.append(tracks.read(course, self._vectors, self._base, HOP, reference, REACH))
+        stretches = presence.stretches(readings)
+        recordings = self.level.catalog.recordings_with({each.reading.course.recording_id for each in stretches})
+        return [self._segment(each, recordings[each.reading.course.recording_id]) for each in stretches
+                if each.reading.course.recording_id in recordings]
+
+    def _take(self, vectors: np.ndarray) -> None:
+        if len(vectors):
+            if self._trail:
+                self._trail.add(vectors)
+            self._vectors = np.concatenate([self._vectors, vectors])
+            # not searched for yet
+            self._ids = np.concatenate([self._ids, np.full((len(vectors), NEIGHBOURS), UNASKED)])
+            self._cosines = np.concatenate([self._cosines, np.zeros((len(vectors), NEIGHBOURS), np.float32)])
+
+    def _neighbours(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """(m, k) ids and cosines of the segments nearest to these vectors; each is searched for once."""
+        ids, cosines = self._ids[rows], self._cosines[rows]         # views
+        lacking = np.flatnonzero(ids[:, 0] == UNASKED)
+        if len(lacking):
+            ids[lacking], cosines[lacking] = self.level.index.search(self._vectors[rows][lacking], NEIGHBOURS)
+        return ids, cosines
+
+    def _search(self, last: int) -> None:
+        """The window from the next row to `last`."""
+        first, self._peeked = self._next, []
+        heard = self._embeddings(first, last)
+        known = None
+        if self._leading and self._unsearched < SEARCHED_EVERY:
+            known = tracks.going_on(self._leading, heard, first * HOP, self.level, self._references)
+        if known:
+            self.hits.append(known)
+            self._leading, self._unsearched = known, self._unsearched + 1
+        else:
+            found = self._found_in(first, last)
+            self.hits += found
+            best = max(found, key=lambda hit: hit.logit, default=None)
+            self._leading, self._unsearched = best if best and best.logit > SURE else None, 0
+        self._next = first + round(EVERY / HOP)
+        kept = round(max(0, self._next * HOP - WINDOW) * self.spec.sample_rate)
+        self._samples, self._samples_from = self._samples[kept - self._samples_from:], kept
+
+    def _embeddings(self, first: int, last: int) -> Embeddings:
+        return Embeddings(self._vectors[first - self._base:last - self._base], HOP, self.spec.id)
+
+    def _found_in(self, first: int, last: int) -> list[Hit]:
+        """What the vectors [first, last) hold."""
+        rate = self.spec.sample_rate
+        begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
+        samples = self._samples[max(0, begin - self._samples_from):end - self._samples_from]
+        window = Query(self._embeddings(first, last), samples, 0.0, len(samples) / rate)
+        return tracks.hits(window, first * HOP, self.level,
+                            self._neighbours(slice(first - self._base, last - self._base)), self._references)
+
+    def _segment(self, stretch: Stretch, recording: Recording) -> Segment:
+        course, reading = stretch.reading.course, stretch.reading
+        start, end = presence.exact(stretch, self.spec.window)
+        # what begins with the recording, or with what was heard, has nothing before it to tell where
+        if start < (reading.first + 0.5) * HOP + self.spec.window / 2:
+            start = min(start, max(0.0, self._when(course, 0.0, start)))
+        if end > (reading.last - 1.5) * HOP + self.spec.window / 2:
+            end = max(end, min(self.duration, self._when(course, recording.duration, end)))
+        start, end = max(0.0, start), min(self.duration, end)
+        first, last = course.places(np.array([start, end])).clip(0, recording.duration)
+        within = [hit.logit for hit in self.hits + self._peeked if hit.recording_id == recording.id
+                  and start - 1 < hit.middle < end + 1]
+        logit = confidence.combine(within, LOOKS) if within else -10.0
+        return Segment(recording, Kind.RECORDING, confidence.to_confidence(logit), Interval(start, end),
+                       Interval(float(first), float(last)), course.speed, course.key_shift)
+
+    def _when(self, course: Course, place: float, near: float) -> float:
+        """When a place of the recording is heard: that which is reached at the ends of what can be read, or near it."""
+        seconds = near + (place - float(course.places(np.array([near]))[0])) / course.speed
+        return seconds if abs(seconds - near) < SNAP else near

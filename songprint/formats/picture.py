@@ -1,0 +1,354 @@
+"""A timeline as a picture: how loud it is above, what is heard below, in rows as long as can be read.
+
+Everything is placed in inches on one sheet. Covers are hatched and unknown music, speech and silence have patterns of
+their own, so nothing depends on colour; a block is filled as high as its name is sure.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from songprint.audio import files
+from songprint.errors import MissingExtra, SongprintError
+from songprint.formats.entries import Entry, clock, label, mark, name, one_line, song
+from songprint.types import Gap, Kind, Segment, Sound, Timeline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEVELS_A_SECOND = 20
+LEVEL_RATE = 8000                       # Hz at which a file is read to see how loud it is
+
+WIDTH, LEFT, RIGHT = 14.0, 0.45, 0.45   # inches, like all lengths of the sheet
+HEADER, FOOTER = 1.0, 0.25
+WAVE, LANE, TICKS, BETWEEN = 0.55, 0.34, 0.24, 0.2
+NARROW = 1.6                            # a block so wide has room for how sure it is
+INDEX_LINE, INDEX_COLUMNS, MOST_INDEXED = 0.2, 3, 240
+DPI = 130
+MINUTES_OF_A_ROW = ((120, 10), (300, 15), (720, 30), (1440, 60))       # up to so many minutes: so many are a row
+MOST_ROWS = 24                          # of what is longer still
+TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+MOST_TICKS = 16                         # of a row
+
+INK, PALE, FAINT = "#1f2933", "#6b7885", "#dfe4ea"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b")
+PATTERNS = {                            # of gaps: colour of the ground, hatch
+    Sound.MUSIC: ("#ffffff", "...."),
+    Sound.SPEECH: ("#eef1f4", "----"),
+    Sound.SILENCE: ("#ffffff", ""),
+    Sound.OTHER: ("#f7f8fa", "xx"),
+}
+SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Arabic", "Noto Sans Hebrew",
+           "WenQuanYi Zen Hei", "Droid Sans Fallback", "Hiragino Sans", "PingFang SC", "Yu Gothic", "Microsoft YaHei",
+           "Arial Unicode MS")      # fonts for what the usual one lacks, where they are installed
+
+
+def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = None) -> None:
+    """Draw a timeline: a PNG, PDF or SVG, by the suffix of `path`.
+
+    `levels` (n,) tell how loud it is from its beginning to its end, at even steps; without them that part is left out.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("drawing needs matplotlib: pip install 'songprint[plot]'") from error
+    rows = list(_rows(timeline, levels))
+    numbers = _numbers(timeline)
+    height = HEADER + sum(row.height for row in rows) + _index_height(len(numbers)) + FOOTER
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    sheet = _Sheet(figure, height)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")      # a script that no font here has
+        sheet.header(timeline)
+        top = height - HEADER
+        for row in rows:
+            sheet.row(row, top, numbers)
+            top -= row.height
+        sheet.index(timeline, numbers, top)
+        _save(figure, path)
+
+
+def levels_of(source: files.Source) -> np.ndarray:
+    """(n,) how loud a file is, LEVELS_A_SECOND times a second: its peaks. The file is read for it once more."""
+    size = LEVEL_RATE // LEVELS_A_SECOND
+    peaks = [np.abs(block[:len(block) // size * size]).reshape(-1, size).max(axis=1)
+             for block in files.blocks(source, LEVEL_RATE, on_warning=lambda warning: None)]
+    return np.concatenate(peaks)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A stretch of the recording, and the lanes of what is heard in it."""
+
+    start: float                # seconds
+    end: float
+    scale: float                # seconds that the whole width stands for
+    lanes: list[list[Entry]]
+    levels: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def height(self) -> float:
+        return (WAVE if len(self.levels) else 0.0) + LANE * len(self.lanes) + TICKS + BETWEEN
+
+    def x(self, seconds: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (seconds - self.start) / self.scale
+
+
+def _rows(timeline: Timeline, levels: np.ndarray | None) -> Iterator[_Row]:
+    duration = max(timeline.duration, 1.0)
+    seconds = _row_seconds(duration)
+    loudest = max(float(levels.max()), 1e-6) if levels is not None and len(levels) else 1.0
+    for start in np.arange(0, duration, seconds):
+        end = min(start + seconds, duration)
+        within = [entry for entry in (*timeline.segments, *timeline.gaps)
+                  if entry.heard.start < end and entry.heard.end > start]
+        part = np.zeros(0)
+        if levels is not None and len(levels):
+            part = levels[int(start / duration * len(levels)):max(1, int(end / duration * len(levels)))] / loudest
+        yield _Row(float(start), float(end), min(seconds, duration), _lanes(within), part)
+
+
+def _row_seconds(duration: float) -> float:
+    for longest, minutes in MINUTES_OF_A_ROW:
+        if duration <= 60 * longest:
+            return 60.0 * minutes
+    return 3600.0 * np.ceil(duration / 3600 / MOST_ROWS)
+
+
+def _lanes(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """What is heard at the same time lies in different lanes; each takes the first that is free."""
+    lanes: list[list[Entry]] = [[]]
+    for entry in sorted(entries, key=lambda each: (each.heard.start, -each.heard.end)):
+        free = next((lane for lane in lanes if not lane or lane[-1].heard.end <= entry.heard.start + 0.05), None)
+        if free is None:
+            lanes.append(free := [])
+        free.append(entry)
+    return lanes
+
+
+def _numbers(timeline: Timeline) -> dict[str | int, int]:
+    """Songs are numbered in the order in which they first occur."""
+    return {played.work or played.segments[0].recording.id: number
+            for number, played in enumerate(timeline.songs, start=1)}
+
+
+def _number(segment: Segment, numbers: dict[str | int, int]) -> int:
+    return numbers[segment.work or segment.recording.id]
+
+
+def _index_height(songs: int) -> float:
+    lines = -(-min(songs, MOST_INDEXED) // INDEX_COLUMNS) + (songs > MOST_INDEXED)
+    return 0.35 + INDEX_LINE * lines if songs else 0.0
+
+
+class _Sheet:
+    """The axes that cover the whole figure, with an inch as their unit, and what is drawn there."""
+
+    def __init__(self, figure: Figure, height: float) -> None:
+        self.height = height
+        self.axes: Axes = figure.add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, WIDTH), ylim=(0, height))
+        self.axes.axis("off")
+        self._family = _fonts()
+
+    def header(self, timeline: Timeline) -> None:
+        songs = len(timeline.songs)
+        top = self.height - 0.35
+        facts = f"{_duration(timeline.duration)}   {songs} {'song' if songs == 1 else 'songs'}"
+        facts += "" if timeline.complete else "   interrupted: this is what was heard until then"
+        title = one_line(Path(timeline.source).name) if timeline.source not in ("", "-") else "Timeline"
+        self.text(LEFT, top, self.fitting(title, WIDTH * 0.45, 15), size=15, weight="bold")
+        self.text(LEFT, top - 0.27, facts, size=9.5, colour=PALE)
+        self._legend(WIDTH - RIGHT, top - 0.02)
+
+    def row(self, row: _Row, top: float, numbers: dict[str | int, int]) -> None:
+        if len(row.levels):
+            self._wave(row, top)
+            top -= WAVE
+        for lane in row.lanes:
+            for entry in lane:
+                left, right = row.x(max(entry.heard.start, row.start)), row.x(min(entry.heard.end, row.end))
+                if isinstance(entry, Gap):
+                    self._gap(entry, left, right, top)
+                else:
+                    self._song(entry, _number(entry, numbers), left, right, top)
+            top -= LANE
+        self._ticks(row, top)
+
+    def index(self, timeline: Timeline, numbers: dict[str | int, int], top: float) -> None:
+        """The songs by their numbers, column after column."""
+        if not numbers:
+            self.text(LEFT, top, "no song of the library is heard", size=9.5, colour=PALE)
+            return
+        songs = timeline.songs[:MOST_INDEXED]
+        lines = -(-len(songs) // INDEX_COLUMNS)
+        column = (WIDTH - LEFT - RIGHT) / INDEX_COLUMNS
+        top -= 0.15
+        for place, played in enumerate(songs):
+            x, y = LEFT + place // lines * column, top - (place % lines) * INDEX_LINE
+            colour = COLOURS[place % len(COLOURS)]
+            self.text(x + 0.22, y, str(place + 1), size=8, colour=colour, weight="bold", align="right")
+            parts = len(played.segments)
+            times = _duration(played.seconds) + (f" in {parts} parts" if parts > 1 else "")
+            taken = self.width(times, 7.5) + 0.25
+            shown = self.fitting(name(played.original), column - 0.3 - taken, 8)
+            self.text(x + 0.3, y, shown, size=8)
+            self.text(x + 0.3 + self.width(shown, 8) + 0.1, y, times, size=7.5, colour=PALE)
+        if len(numbers) > MOST_INDEXED:
+            more = f"and {len(numbers) - MOST_INDEXED} more"
+            self.text(LEFT + 0.3, top - lines * INDEX_LINE, more, size=8, colour=PALE)
+
+    def _legend(self, right: float, y: float) -> None:
+        sounds = (("unknown music", Sound.MUSIC), ("speech", Sound.SPEECH), ("silence", Sound.SILENCE),
+                  ("other sound", Sound.OTHER))
+        entries = [("recording", COLOURS[0], False), ("cover", COLOURS[0], True),
+                   *((text, sound, None) for text, sound in sounds)]
+        x = right - sum(0.48 + self.width(text, 8) for text, _, _ in entries) + 0.1
+        left = x
+        for text, what, cover in entries:
+            if cover is None:
+                self._pattern(what, x, x + 0.26, y - 0.08, 0.16)
+            else:
+                self._block(what, x, x + 0.26, y - 0.08, 0.16, share=1.0, cover=cover)
+            self.text(x + 0.32, y, text, size=8, colour=INK)
+            x += 0.48 + self.width(text, 8)
+        self.text(left, y - 0.25, "a block is filled as high as its name is sure", size=8, colour=PALE)
+
+    def _wave(self, row: _Row, top: float) -> None:
+        middle, half = top - WAVE / 2, 0.44 * WAVE
+        columns = min(len(row.levels), round((row.x(row.end) - LEFT) * DPI))
+        edges = np.linspace(0, len(row.levels), columns + 1).astype(int)
+        peaks = np.array([row.levels[first:max(last, first + 1)].max() for first, last in pairwise(edges)]) ** 0.8
+        means = np.array([row.levels[first:max(last, first + 1)].mean() for first, last in pairwise(edges)]) ** 0.8
+        x = np.linspace(LEFT, row.x(row.end), columns)
+        self.axes.fill_between(x, middle - half * peaks, middle + half * peaks, color="#c3ccd6", linewidth=0)
+        self.axes.fill_between(x, middle - half * means, middle + half * means, color="#8a97a6", linewidth=0)
+
+    def _song(self, segment: Segment, number: int, left: float, right: float, top: float) -> None:
+        colour, cover = COLOURS[(number - 1) % len(COLOURS)], segment.kind == Kind.COVER
+        self._block(colour, left, right, top - LANE + 0.03, LANE - 0.06, share=segment.confidence / 100, cover=cover)
+        room, sure = right - left - 0.1, f"{int(segment.confidence)} %"
+        title = f"{number}  {one_line(song(segment).title) or name(song(segment))}{mark(segment)}"
+        room_of_name = room - self.width(sure, 6.5) - 0.1
+        if self.width(title, 7.5) > room_of_name and room < NARROW:      # the name matters more, how sure it is is seen
+            room_of_name, sure = room, ""
+        shown = self.fitting(title, room_of_name, 7.5)
+        middle = top - LANE / 2
+        if len(shown) > len(str(number)) + 4:
+            self.text(left + 0.06, middle, shown, size=7.5, on_pattern=cover)
+            self.text(right - 0.05, middle, sure, size=6.5, colour="#4a5560", align="right",
+                      on_pattern=cover)
+        elif self.width(str(number), 6.5) < room + 0.08:
+            self.text((left + right) / 2, middle, str(number), size=6.5, align="center", on_pattern=cover)
+
+    def _gap(self, gap: Gap, left: float, right: float, top: float) -> None:
+        self._pattern(gap.sound, left, right, top - LANE + 0.09, LANE - 0.18)
+        shown = label(gap).strip("[]")
+        number = "" if gap.unknown is None else str(gap.unknown)
+        for text in (shown, shown.replace("unknown music", "unknown"), number and f"? {number}"):
+            if text and self.width(text, 7) < right - left - 0.12:
+                self.text((left + right) / 2, top - LANE / 2, text, size=7, colour="#4a5560", align="center",
+                          on_pattern=gap.sound != Sound.SILENCE)
+                return
+
+    def _block(self, colour: str, left: float, right: float, bottom: float, height: float, *, share: float, cover: bool
+               ) -> None:
+        """An outline, filled from below as high as the `share`; of a cover hatched and dashed."""
+        from matplotlib.colors import to_rgb
+        from matplotlib.patches import Rectangle
+
+        tint = tuple(1 - 0.32 * (1 - part) for part in to_rgb(colour))
+        width = max(right - left, 0.012)
+        self.axes.add_artist(Rectangle((left, bottom), width, height * share, facecolor=tint, edgecolor="none"))
+        if cover:
+            pale = tuple(1 - 0.6 * (1 - part) for part in to_rgb(colour))
+            self.axes.add_artist(Rectangle((left, bottom), width, height, facecolor="none", edgecolor=pale,
+                                           hatch="////", linewidth=0))
+        self.axes.add_artist(Rectangle((left, bottom), width, height, facecolor="none", edgecolor=colour,
+                                       linewidth=0.9, linestyle=(0, (3, 1.5)) if cover else "solid"))
+
+    def _pattern(self, sound: Sound, left: float, right: float, bottom: float, height: float) -> None:
+        from matplotlib.patches import Rectangle
+
+        ground, hatch = PATTERNS[sound]
+        self.axes.add_artist(Rectangle((left, bottom), max(right - left, 0.008), height, facecolor=ground,
+                                       edgecolor="#c3ccd6", hatch=hatch or None, linewidth=0.6))
+
+    def _ticks(self, row: _Row, y: float) -> None:
+        end = row.x(row.end)
+        self.axes.plot((LEFT, end), (y, y), color=FAINT, linewidth=0.8, solid_capstyle="butt")
+        step = next((each for each in TICK_SECONDS if row.scale / each <= MOST_TICKS), TICK_SECONDS[-1])
+        for seconds in np.arange(np.ceil(row.start / step) * step, row.end + 0.01, step):
+            x = row.x(seconds)
+            self.axes.plot((x, x), (y, y - 0.05), color=PALE, linewidth=0.7)
+            if x < WIDTH - RIGHT + 0.01:
+                self.text(x, y - 0.13, _duration(seconds), size=7, colour=PALE, align="center")
+
+    def text(self, x: float, y: float, text: str, *, size: float, colour: str = INK, weight: str = "normal",
+             align: str = "left", on_pattern: bool = False) -> None:
+        ground = {"facecolor": "white", "alpha": 0.82, "edgecolor": "none", "boxstyle": "round,pad=0.18"}
+        self.axes.text(x, y, text, fontsize=size, color=colour, fontweight=weight, ha=align, va="center_baseline",
+                       family=self._family, parse_math=False, bbox=ground if on_pattern else None)
+
+    def width(self, text: str, size: float) -> float:
+        """Inches, of letters that this font has; all others are taken for as wide as they are high."""
+        return sum(map(_advance, text)) * size / 72
+
+    def fitting(self, text: str, room: float, size: float) -> str:
+        """As much of a text as there is room for; what is cut ends in `…`."""
+        if room <= 0:
+            return ""
+        if self.width(text, size) <= room:
+            return text
+        shortest, longest = 0, len(text)
+        while shortest < longest:
+            middle = (shortest + longest + 1) // 2
+            if self.width(text[:middle].rstrip() + "…", size) <= room:
+                shortest = middle
+            else:
+                longest = middle - 1
+        return text[:shortest].rstrip() + "…" if shortest else ""
+
+
+@cache
+def _advance(letter: str) -> float:
+    """How wide a letter is, as a share of the size of the font."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties(family="DejaVu Sans")))
+    if not font.get_char_index(ord(letter)):
+        return 1.0
+    font.set_size(100, 72)
+    return font.load_char(ord(letter)).linearHoriAdvance / 65536 / 100
+
+
+def _fonts() -> list[str]:
+    """The usual font, and what there is for other scripts."""
+    from matplotlib.font_manager import fontManager
+
+    there = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(font for font in SCRIPTS if font in there)]
+
+
+def _duration(seconds: float) -> str:
+    """`0:42`, `1:02:05`"""
+    hours, minutes, whole = clock(round(seconds))[:-4].split(":")
+    return f"{int(hours)}:{minutes}:{whole}" if int(hours) else f"{int(minutes)}:{whole}"
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    try:
+        figure.savefig(path, dpi=DPI)
+    except ValueError as error:             # a format that matplotlib does not know
+        raise SongprintError(f"cannot draw {path}: {error}") from error
+    except OSError as error:
+        raise SongprintError(f"cannot write {path}: {error.strerror}") from error

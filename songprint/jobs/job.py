@@ -1,0 +1,100 @@
+"""One job: a value, a row of the database, an object of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+
+from sqlalchemy import Row
+
+from songprint.store.service_tables import iso
+
+WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
+ENDED = (FINISHED, FAILED, CANCELLED)
+ERROR_CODES = ("input_refused", "input_not_found", "input_too_large", "input_unreadable", "input_timeout",
+               "cancelled", "internal")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to change a job, for as long as heartbeats prolong it."""
+
+    token: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One queued piece of work. Moments are UTC in ISO 8601, and empty for what has not happened."""
+
+    id: str
+    state: str
+    priority: int               # -10 to 10; higher goes first
+    input: dict
+    options: dict
+    progress: float             # 0 to 1
+    result: dict | None         # a timeline as `export.timeline_object` makes it
+    error_code: str             # one of ERROR_CODES; of a waiting job: why the last attempt failed
+    error: str
+    key_id: str                 # whose job it is; empty: nobody's
+    session_id: str
+    session_context: str
+    created_at: str
+    started_at: str             # of the latest attempt
+    finished_at: str
+    changed_at: str
+    attempts: int               # that were begun
+    seconds: float              # of the input, for usage
+    worker: str                 # who runs it, or ran it last
+    lease: Lease | None = field(default=None, repr=False, compare=False)    # of a job that was just claimed
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+def job_object(job: Job) -> dict[str, object]:
+    """A job as JSON, without the secrets that came with it and without places on this machine."""
+    kept = {each.name: getattr(job, each.name) for each in fields(Job)
+            if each.name not in ("error_code", "error", "lease", "worker")}
+    return kept | {"input": _public(job.input), "options": _public(job.options),
+                   "started_at": job.started_at or None, "finished_at": job.finished_at or None,
+                   "error": {"code": job.error_code, "message": job.error} if job.error_code else None}
+
+
+def to_job(row: Row, lease: Lease | None = None) -> Job:
+    """A row of the table, or of a list that leaves the results out."""
+    named = {each.name for each in fields(Job)} - {"lease", "result"}
+    values = {name: getattr(row, name) for name in named}
+    result = getattr(row, "result", None)
+    moments = {name: iso(values[name]) for name in named if name.endswith("_at")}
+    return Job(**values | moments | {"input": json.loads(row.input), "options": json.loads(row.options),
+                                     "result": json.loads(result) if result else None, "lease": lease})
+
+
+def with_secrets(value: object, change: Callable[[str], str]) -> object:
+    """The input or the options of a job with its secrets, at any depth, changed; empty ones stay as they are.
+
+    >>> with_secrets({"type": "s3", "secret_key": "k3y", "secret_id": ""}, str.upper)
+    {'type': 's3', 'secret_key': 'K3Y', 'secret_id': ''}
+    """
+    if not isinstance(value, Mapping):
+        return value
+    return {name: change(inner) if _is_secret(name) and inner else with_secrets(inner, change)
+            for name, inner in value.items()}
+
+
+def to_text(value: Mapping) -> str:
+    """What a job was given, or gives, as it is stored."""
+    return json.dumps(value)        # escaped, so that whatever a stranger wrote can be stored
+
+
+def _public(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _public(inner) for name, inner in value.items() if not _is_secret(name) and name != "path"}
+    return value
+
+
+def _is_secret(name: str) -> bool:
+    return "secret" in name

@@ -1,0 +1,53 @@
+"""What a media file is made of: its container and its streams, as their headers say. Nothing is decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from songprint.audio import files
+
+if TYPE_CHECKING:
+    import av
+
+_MICROSECONDS = 1e6         # FFmpeg's unit of a container's times
+
+
+def describe(path: str | Path) -> dict[str, object]:
+    """A file as values for JSON: `bytes`, `format`, `bit_rate`, `duration`, and lists of `video` and `audio` streams.
+
+    Bit rates are bits a second, times seconds; what a file does not say is 0. AudioError if it is no media file.
+    """
+    from av.stream import Disposition
+
+    with files.container(path) as (opened, _):
+        # A picture on the cover is none of a film.
+        streams = [stream for stream in opened.streams if not stream.disposition & Disposition.attached_pic]
+        pictures = [_video(stream) for stream in streams if stream.type == "video" and stream.codec_context is not None]
+        sounds = [_audio(stream) for stream in streams if stream.type == "audio" and stream.codec_context is not None]
+        longest = max((stream["duration"] for stream in pictures + sounds), default=0.0)
+        return {
+            "bytes": Path(path).stat().st_size,
+            "format": opened.format.name,
+            "bit_rate": int(opened.bit_rate or 0),
+            "duration": round(opened.duration / _MICROSECONDS, 3) if opened.duration else longest,
+            "video": pictures,
+            "audio": sounds,
+        }
+
+
+def _video(stream: av.VideoStream) -> dict[str, object]:
+    codec = stream.codec_context
+    return {**_either(stream), "width": codec.width, "height": codec.height,
+            "frames_per_second": round(float(stream.average_rate or 0), 3)}
+
+
+def _audio(stream: av.AudioStream) -> dict[str, object]:
+    codec = stream.codec_context
+    return {**_either(stream), "sample_rate": codec.sample_rate, "channels": codec.channels}
+
+
+def _either(stream: av.VideoStream | av.AudioStream) -> dict[str, object]:
+    lasts = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    return {"codec": stream.codec_context.codec.canonical_name, "bit_rate": int(stream.codec_context.bit_rate or 0),
+            "duration": round(lasts, 3)}

@@ -1,0 +1,194 @@
+"""Object storage: buckets that are folders of this machine, or stand behind an S3 interface.
+
+A location is `{"type": "cos" or "s3", "bucket", "region", "object"}`, as it comes with a request; `secret_id` and
+`secret_key` may come along, and go before those of the settings. The settings say where a bucket is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from urllib.parse import urlsplit
+
+from songprint.config import ServerSettings, StorageSettings
+from songprint.errors import FetchError
+from songprint.outside import fetch, s3
+from songprint.outside.fetch import OnProgress, Rules
+from songprint.outside.s3 import Credentials
+
+Location = Mapping[str, object]
+
+AWS = StorageSettings(endpoint="https://s3.{region}.amazonaws.com")     # for requests that bring a key of their own
+
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
+_REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)      # it becomes a part of a host name
+_LONGEST_NAME = 1024        # bytes, as S3 has it
+_COPIED_BYTES = 1 << 20
+_ANY_PORT = (range(1, 65536),)
+
+
+class Storage:
+    """The stores of the settings. `rules` are those of inputs, for tests."""
+
+    def __init__(self, settings: ServerSettings, rules: Rules | None = None) -> None:
+        self._stores = settings.storages
+        self._rules = rules or Rules.of_inputs(settings)
+
+    def knows(self, location: Location) -> bool:
+        """Whether there is such a bucket, as far as can be told without asking a server."""
+        store = self._store(location)
+        if store is None or not is_bucket(str(location["bucket"])):
+            return False
+        return store.folder is None or (store.folder / str(location["bucket"])).is_dir()
+
+    def read(self, location: Location, target: Path, *, on_progress: OnProgress | None = None,
+             stop: threading.Event | None = None) -> None:
+        """Bring an object into the file `target`; FetchError says why that cannot be, and leaves no file behind."""
+        store, name = self._found(location), object_name(str(location["object"]))
+        if store.folder is not None:
+            path = _inside(store.folder, str(location["bucket"]), name)
+            _copy(path, target, self._rules.max_bytes, on_progress, stop)
+            return
+        url = self._url(store, location, name)
+        headers = self._headers("GET", url, b"", store, location)
+        fetch.download(url, target, self._rules_of(store, url), headers=headers, on_progress=on_progress, stop=stop)
+
+    def write(self, location: Location, key: str, content: bytes) -> None:
+        """Put an object of this name into the bucket of a location, over one that is there."""
+        store, name = self._found(location), object_name(key)
+        if store.folder is not None:
+            _put(_inside(store.folder, str(location["bucket"]), name), content)
+            return
+        url = self._url(store, location, name)
+        headers = self._headers("PUT", url, content, store, location)
+        rules = replace(self._rules_of(store, url), timeout=self._rules.read_timeout)
+        status = fetch.send("PUT", url, content, headers, rules).status
+        if not 200 <= status < 300:
+            raise FetchError(f"the store answers with status {status}", "input_not_found", retry=status >= 500)
+
+    def _store(self, location: Location) -> StorageSettings | None:
+        bucket, region = str(location["bucket"]), str(location.get("region") or "")
+        for store in self._stores:
+            if fnmatchcase(bucket, store.bucket) and fnmatchcase(region, store.region):
+                return store
+        return AWS if location["type"] == "s3" and location.get("secret_id") else None
+
+    def _found(self, location: Location) -> StorageSettings:
+        bucket = str(location["bucket"])
+        if not is_bucket(bucket):
+            raise FetchError("the name of the bucket is not one that can exist", "input_refused")
+        store = self._store(location)
+        if store is None:
+            raise FetchError(f"the bucket {bucket} is in none of this server's stores", "input_not_found")
+        return store
+
+    def _url(self, store: StorageSettings, location: Location, name: str) -> str:
+        region = str(location.get("region") or "")
+        if "{region}" in store.endpoint and not _REGION.fullmatch(region):
+            raise FetchError("the region of the bucket is not one that can exist", "input_refused")
+        endpoint = store.endpoint.replace("{region}", region)
+        return s3.object_url(endpoint, str(location["bucket"]), name, in_path=store.addressing == "path")
+
+    def _headers(self, method: str, url: str, body: bytes, store: StorageSettings,
+                 location: Location) -> dict[str, str]:
+        access = str(location.get("secret_id") or store.access_key)
+        secret = str(location.get("secret_key") or "") if location.get("secret_id") else store.secret_key
+        if not access:
+            return {}               # a public bucket
+        region = str(location.get("region") or "us-east-1")
+        return s3.signed(method, url, body, region, Credentials(access, secret), datetime.now(UTC))
+
+    def _rules_of(self, store: StorageSettings, url: str) -> Rules:
+        """The operator named this host; only AWS's own is a host like any other. A signature holds for one host."""
+        host = urlsplit(url).hostname or ""
+        allowed = self._rules.allow_hosts if store is AWS else (*self._rules.allow_hosts, host)
+        return replace(self._rules, allow_hosts=allowed, ports=_ANY_PORT, max_redirects=0)
+
+
+def is_bucket(name: str) -> bool:
+    """Whether a bucket can have this name: it is a folder's name too, and a part of a host name.
+
+    >>> is_bucket("music-1250000000"), is_bucket("../etc")
+    (True, False)
+    """
+    return bool(_BUCKET.fullmatch(name)) and ".." not in name
+
+
+def object_name(text: str) -> str:
+    """The name of an object, without a slash before it; FetchError for one that leads elsewhere.
+
+    >>> object_name("/a/song.mp3")
+    'a/song.mp3'
+    """
+    name = text.lstrip("/")
+    parts = name.split("/")
+    if not name or len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
+        raise FetchError(f"the name of the object must have 1 to {_LONGEST_NAME} bytes", "input_refused")
+    if {".", "..", ""} & set(parts) or any(character in name for character in "\\\0\r\n"):
+        raise FetchError("the name of the object holds '.', '..', '//' or a backslash", "input_refused")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise FetchError("the name of the object is no text", "input_refused") from error
+    return name
+
+
+def _inside(folder: Path, bucket: str, name: str) -> Path:
+    """The file of an object, whatever links there are on the way to it: it lies in its bucket."""
+    root = (folder / bucket).resolve()
+    path = (root / name).resolve()
+    if not root.is_dir():
+        raise FetchError(f"there is no bucket {bucket}", "input_not_found")
+    if root.parent != folder.resolve() or root not in path.parents:
+        raise FetchError("the name of the object leads out of its bucket", "input_refused")
+    return path
+
+
+def _copy(path: Path, target: Path, most: int, on_progress: OnProgress | None, stop: threading.Event | None) -> None:
+    done = 0
+    try:
+        if not path.is_file():
+            raise FetchError("there is no such object in the bucket", "input_not_found")
+        size = path.stat().st_size
+        if size > most:
+            raise FetchError(f"the input is larger than the {most} bytes that this server takes", "input_too_large")
+        with path.open("rb") as source, target.open("wb") as copy:
+            while piece := source.read(_COPIED_BYTES):
+                copy.write(piece)
+                done += len(piece)
+                if on_progress is not None:
+                    on_progress(done, size)
+                if stop is not None and stop.is_set():
+                    raise FetchError("the download was stopped", "cancelled")
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        ours = error.filename is None or Path(error.filename) == target
+        raise FetchError(f"the object cannot be read: {error.strerror}", "internal" if ours else "input_not_found",
+                         retry=ours) from error
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    part = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
+            part = Path(file.name)
+            file.write(content)
+        part.replace(path)
+    except OSError as error:
+        if part is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+        raise FetchError(f"the object cannot be written: {error.strerror}", "internal", retry=True) from error

@@ -1,0 +1,100 @@
+"""What a scan that was stopped has settled: kept in a small file, so that the next one goes on there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from songprint import __version__
+from songprint.audio import files
+from songprint.config import Settings
+from songprint.formats import objects
+from songprint.store.store import Store
+from songprint.types import Interval, Segment, Sound
+
+FOLDER = "scans"            # in the library, or, where that is read-only, in the user's cache
+CACHE = Path("~/.cache/songprint/scans")
+
+log = logging.getLogger(__name__)
+
+Sounds = Sequence[tuple[Interval, Sound]]
+
+
+def file_of(store: Store, source: str | Path) -> Path:
+    """Where the scan of a file is kept."""
+    folder = CACHE.expanduser() if store.catalog.readonly else store.path / FOLDER
+    name = f"{store.path.resolve()}\0{Path(source).absolute()}"
+    return folder / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.json"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of a recording up to `until` seconds."""
+
+    until: float = 0.0
+    segments: tuple[Segment, ...] = ()
+    sounds: tuple[tuple[Interval, Sound], ...] = ()
+
+    def then(self, seconds: float, segments: Iterable[Segment], sounds: Sounds) -> Past:
+        """With what was found in so many seconds that came after it, told as from their own beginning."""
+        return Past(self.until + seconds,
+                    (*self.segments, *(replace(each, heard=self._later(each.heard)) for each in segments)),
+                    (*self.sounds, *((self._later(Interval(interval.start, min(interval.end, seconds))), sound)
+                                     for interval, sound in sounds if interval.start < seconds)))
+
+    def _later(self, interval: Interval) -> Interval:
+        return Interval(interval.start + self.until, interval.end + self.until)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The file of one scan. What another sound, library or settings left in it does not count."""
+
+    path: Path
+    mark: str           # of all that a timeline depends on
+
+    @classmethod
+    def of(cls, path: Path, source: files.Source, store: Store, settings: Settings) -> Saved | None:
+        """None for a source that cannot be read again."""
+        if not isinstance(source, str | Path):
+            return None
+        state = store.catalog.state()
+        depends_on = (__version__, files.content_hash(source), str(store.path.resolve()), state.revision,
+                      sorted(state.encoders.items()), settings.kinds, settings.threshold, settings.false_accepts,
+                      settings.shortest_segment)
+        return cls(path, hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest())
+
+    def load(self) -> Past:
+        """What was kept; nothing if that is of another scan, or damaged."""
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            if kept["mark"] != self.mark:
+                return Past()
+            return Past(kept["until"], tuple(objects.segment_from_object(each) for each in kept["segments"]),
+                        tuple((Interval(start, end), Sound(sound)) for start, end, sound in kept["sounds"]))
+        except FileNotFoundError:
+            return Past()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s cannot be used, so the scan begins anew: %s", self.path, error)
+            return Past()
+
+    def keep(self, past: Past) -> None:
+        """Write it, whole or not at all. Where that cannot be done, a scan is not stopped by it."""
+        kept = {"mark": self.mark, "until": past.until,
+                "segments": [objects.segment_object(each) for each in past.segments],
+                "sounds": [(interval.start, interval.end, sound) for interval, sound in past.sounds]}
+        unfinished = self.path.with_suffix(".unfinished")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(objects.to_json(kept), encoding="utf-8")
+            unfinished.replace(self.path)
+        except OSError as error:
+            log.warning("cannot keep what was found so far: %s", error)
+
+    def delete(self) -> None:
+        self.path.unlink(missing_ok=True)

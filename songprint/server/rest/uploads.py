@@ -1,0 +1,227 @@
+"""What a client sends: streamed to the disk as it comes, and refused as soon as it is too much.
+
+A file may be the body itself, or a part of a form (multipart/form-data) among fields of text.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from fastapi import Request
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from songprint.jobs.inputs import safe_name
+from songprint.server.rest.problems import Problem
+
+AT_ONCE = 1 << 20           # bytes gathered in memory before they are written
+MOST_FIELD_BYTES = 1 << 16  # of all text fields of a form
+MOST_PARTS = 100
+LEFT_OVER = 24 * 3600.0     # seconds after which a file that nobody fetched was left by a process that died
+
+
+@dataclass
+class Upload:
+    """What came: a file in a folder of its own, and the other fields of the form."""
+
+    path: Path | None = None        # None: no file was sent, or an empty one without a name
+    name: str = ""                  # as the client calls it, made safe
+    size: int = 0                   # bytes
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str | None:
+        """The last value of a field, None where it is not there."""
+        return self.fields[name][-1] if self.fields.get(name) else None
+
+
+class Uploads:
+    """A folder in which each upload gets a folder of its own, so that files keep their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    async def receive(self, request: Request, most: int) -> Upload:
+        """Stream the request's file to the disk. Whoever gets the upload has to `discard` or to keep it."""
+        said = request.headers.get("content-length", "")
+        if said.isdecimal() and int(said) > most + MOST_FIELD_BYTES:
+            raise too_large(most)
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        upload = Upload()
+        file = _File(self.folder, upload, most)
+        try:
+            if kind == b"multipart/form-data":
+                await _read_form(request, options.get(b"boundary", b""), upload, file)
+            else:
+                file.open(unquote(request.headers.get("x-file-name", "")))
+                async for chunk in request.stream():
+                    await file.write(chunk)
+            await run_in_threadpool(file.close)
+        except BaseException as error:
+            file.abandon()
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Problem(507, "disk_full", "the server's disk is full. Ask whoever runs it") from error
+            if isinstance(error, ClientDisconnect):
+                raise Problem(400, "incomplete", "the upload broke off. Send it again") from error
+            raise
+        return upload
+
+    @contextmanager
+    def discarding(self, upload: Upload) -> Iterator[Upload]:
+        """Delete the upload's file at the end, unless it was moved away."""
+        try:
+            yield upload
+        finally:
+            self.discard(upload)
+
+    def discard(self, upload: Upload) -> None:
+        if upload.path is not None:
+            self.remove(upload.path)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file in a folder of its own here, if it is still there."""
+        if path.parent.parent == self.folder:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Delete what a process that died has left."""
+        for folder in self.folder.iterdir():
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > LEFT_OVER:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def too_large(most: int) -> Problem:
+    return Problem(413, "too_large", f"at most {most / 1e6:,.0f} MB are taken here. Send a shorter clip to"
+                                     " /v1/identify, or a long recording to /v1/jobs")
+
+
+class _File:
+    """A file that is written while it comes."""
+
+    def __init__(self, folder: Path, upload: Upload, most: int) -> None:
+        self._folder, self._upload, self._most = folder, upload, most
+        self._file = None
+        self._held = bytearray()
+
+    def open(self, name: str) -> None:
+        if self._upload.path is not None:
+            raise Problem(400, "several_files", "one file is taken at a time. Send the others in requests of their own")
+        own = self._folder / secrets.token_hex(12)
+        own.mkdir()
+        self._upload.name = safe_name(name)
+        self._upload.path = own / self._upload.name
+        self._file = self._upload.path.open("wb")
+
+    async def write(self, chunk: bytes) -> None:
+        self.hold(chunk)
+        if len(self._held) >= AT_ONCE:
+            await run_in_threadpool(self.flush)
+
+    def hold(self, chunk: bytes) -> None:
+        self._upload.size += len(chunk)
+        if self._upload.size > self._most:
+            raise too_large(self._most)
+        self._held += chunk
+
+    def flush(self) -> None:
+        if self._file is not None and self._held:
+            self._file.write(self._held)
+        self._held = bytearray()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self.flush()
+            self._file.close()
+
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            shutil.rmtree(self._upload.path.parent, ignore_errors=True)
+
+
+class _Form:
+    """Puts the parts of a form where they belong, as the parser meets them."""
+
+    def __init__(self, upload: Upload, file: _File) -> None:
+        self.upload, self.file = upload, file
+        self.ended = False
+        self._parts = self._field_bytes = 0
+        self._header_name = self._header_value = b""
+        self._disposition = b""
+        self._name = ""
+        self._is_file = False
+        self._text = bytearray()
+
+    def on_part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise Problem(400, "bad_form", f"a form has at most {MOST_PARTS} fields here")
+        self._disposition, self._text = b"", bytearray()
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name = self._header_value = b""
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise Problem(400, "bad_form", "every part of a form needs a name, as curl's -F file=@clip.mp3 gives it")
+        self._name = options[b"name"].decode("utf-8", "replace")
+        self._is_file = b"filename" in options
+        if self._is_file:
+            self.file.open(options[b"filename"].decode("utf-8", "replace"))
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self.file.hold(data[start:end])
+            return
+        self._field_bytes += end - start
+        if self._field_bytes > MOST_FIELD_BYTES:
+            raise Problem(413, "too_large", f"the text fields of a form may hold {MOST_FIELD_BYTES} bytes together."
+                                            " Send audio as a file: -F file=@clip.mp3")
+        self._text += data[start:end]
+
+    def on_part_end(self) -> None:
+        if not self._is_file:
+            self.upload.fields.setdefault(self._name, []).append(self._text.decode("utf-8", "replace"))
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+async def _read_form(request: Request, boundary: bytes, upload: Upload, file: _File) -> None:
+    form = _Form(upload, file)
+    callbacks = {name: getattr(form, name) for name in dir(form) if name.startswith("on_")}
+    try:
+        parser = MultipartParser(boundary, callbacks)
+        async for chunk in request.stream():
+            parser.write(chunk)
+            await file.write(b"")
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
+        raise _bad_form() from error
+    if not form.ended:
+        raise _bad_form()
+
+
+def _bad_form() -> Problem:
+    return Problem(400, "bad_form", "the body is not the form that its Content-Type promises. Let the client library"
+                                    " write both: curl -F file=@clip.mp3")

@@ -1,0 +1,132 @@
+"""Store: a catalogue and the levels of an open library, kept in step.
+
+The catalogue is the truth. The index of each level is brought into step with it by `refresh`, which costs next to
+nothing while nothing has changed: so several processes may search while another adds, and no crash can leave the
+two at odds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from songprint import kinds
+from songprint.config import Settings
+from songprint.errors import EncoderError, LibraryError
+from songprint.fingerprint.encoder import Encoder
+from songprint.kinds import SHIPPED
+from songprint.store import level
+from songprint.store.catalog import Catalog
+from songprint.store.level import Level
+from songprint.types import Kind, Stats
+
+
+class Store:
+    """An open library from the inside: `catalog`, `settings`, and `levels`, one for each kind of match.
+
+    `encoder` replaces those that are shipped: one, or one of each kind. They have to be picklable if files are to
+    be added by several processes.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False, encoder: Encoder | Sequence[Encoder] | None = None,
+                 settings: Settings | None = None) -> None:
+        self.path = Path(path)
+        self.settings = settings or Settings()
+        given = _by_kind(encoder)
+        used = [kind for kind in SHIPPED if kind in self.settings.kinds and (
+            kind in given if given else kinds.ships(SHIPPED[kind]))]
+        self.catalog = Catalog(self.path, create=create, busy_timeout=self.settings.busy_timeout,
+                               database=self.settings.database)
+        self.levels: Mapping[Kind, Level] = {
+            kind: Level(kind, self.catalog, self.settings, given.get(kind)) for kind in used}
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz: of the samples that every encoder wants."""
+        return self.levels[Kind.RECORDING].spec.sample_rate
+
+    @property
+    def encoders(self) -> dict[Kind, Encoder]:
+        """The encoders at hand, loaded."""
+        return {kind: each.encoder for kind, each in self.levels.items()}
+
+    def check_encoders(self) -> None:
+        """Raise LibraryVersionError if the library was made with another encoder than the one at hand."""
+        state = self.catalog.state()
+        for each in self.levels.values():
+            each.check_encoder(state)
+
+    def refresh(self) -> None:
+        """Bring every index into step with what this and other processes have added and removed."""
+        state = self.catalog.state()
+        for each in self.levels.values():
+            each.refresh(state)
+
+    def lacking(self, kind: Kind) -> int:
+        """How many recordings have no embeddings of this kind, as of the last `refresh`: they are not found."""
+        return max(each.searched for each in self.levels.values()) - self.levels[kind].searched
+
+    def tidy(self) -> None:
+        """Move vectors from memory to the disk when there are many: adding calls this now and then."""
+        self.catalog.settle()
+        state, totals = self.catalog.state(), self.catalog.totals()
+        for each in self.levels.values():
+            each.tidy(state, totals.segments.get(each.kind, 0))
+
+    def rebuild(self) -> None:
+        """Make every index again from the catalogue."""
+        state = self.catalog.state()
+        for each in self.levels.values():
+            if not each.rebuild(state):
+                raise LibraryError(f"cannot rebuild the index of {self.path}: the library is read-only, or"
+                                   " another process is rebuilding it now")
+        level.delete_other_indexes(self.catalog, state, self.settings)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """True inside for one process at a time, on all machines: the one that may rewrite what is derived."""
+        with self.catalog.database.alone("rebuild") as of_all, level.alone(self.catalog) as of_this_machine:
+            yield of_all and of_this_machine
+
+    def stats(self) -> Stats:
+        """What the library holds and takes. Loads neither encoders nor vectors."""
+        state, totals = self.catalog.state(), self.catalog.totals()
+        levels = tuple(each.stats(state, totals.segments.get(each.kind, 0)) for each in self.levels.values())
+        return Stats(path=str(self.path), database=self._database_in_words(), recordings=totals.recordings,
+                     duration=totals.duration, catalogue_bytes=self.catalog.bytes_on_disk, levels=levels,
+                     schema_version=state.schema_version)
+
+    def _database_in_words(self) -> str:
+        database = self.catalog.database
+        return f"{database.product} at {database.name}" if self.settings.database else database.product
+
+    def close(self) -> None:
+        for each in self.levels.values():
+            each.close()
+        self.catalog.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _by_kind(given: Encoder | Sequence[Encoder] | None) -> dict[Kind, Encoder]:
+    several = given if isinstance(given, Sequence) else [] if given is None else [given]
+    found = {encoder.spec.kind: encoder for encoder in several}
+    if several and Kind.RECORDING not in found:
+        raise EncoderError("an encoder of kind 'recording' is needed; that of covers comes beside it")
+    rates = {encoder.spec.sample_rate for encoder in several}
+    if len(rates) > 1:
+        raise EncoderError(f"encoders of one library need the same sample rate; these have {sorted(rates)} Hz")
+    return found
+
+
+def incomplete(store: Store) -> Iterable[str]:
+    """What of the library cannot be found, in words, as of the last `refresh`."""
+    for kind in store.levels:
+        if lacking := store.lacking(kind):
+            yield (f"{lacking:,} recordings of the library cannot be found as {kind}s: they were added without."
+                   " `songprint rebuild --reencode` reads their files again")

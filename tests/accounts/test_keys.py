@@ -1,0 +1,166 @@
+"""Keys, what they may do and how often, and the log of what was done."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from songprint.accounts.audit import Audit
+from songprint.accounts.keys import Keys, key_object
+from songprint.accounts.limiter import Limiter
+from songprint.accounts.vault import MASTER_KEY_FILE, MASTER_KEY_VARIABLE, Vault
+from songprint.errors import KeyRefused
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.mkdir()
+    return path
+
+
+def keys_of(database, folder: Path, environ: dict[str, str]) -> Keys:
+    return Keys(database, Vault(database, folder, environ))
+
+
+@pytest.fixture
+def keys(database, folder) -> Keys:
+    return keys_of(database, folder, {})
+
+
+def test_one_key_signs_and_bears(keys):
+    made = keys.create("player", "write", rate=5)
+    assert len(made.key.id) == 34 and made.key.id.startswith("SP") and made.key.id.isalnum()
+    assert keys.by_secret_id(made.key.id) == (made.key, made.secret_key)
+    assert keys.by_token(made.token) == made.key
+    assert (made.key.may("identify"), made.key.may("write"), made.key.may("admin")) == (True, True, False)
+    assert keys.list() == [made.key] and keys.any()
+    assert key_object(made.key)["parent"] is None
+
+
+def test_no_secret_lies_in_the_database_or_beside_it_for_others_to_read(database, keys, folder):
+    made = keys.create("player", "identify")
+    with database.reading() as connection:
+        [row] = connection.execute(text("SELECT * FROM service_keys")).all()
+    stored = b" ".join(value if isinstance(value, bytes) else str(value).encode() for value in row)
+    assert made.secret_key.encode() not in stored and made.token.encode() not in stored
+    assert stat.S_IMODE((folder / MASTER_KEY_FILE).stat().st_mode) == 0o600
+    assert os.listdir(folder) == [MASTER_KEY_FILE]
+
+
+def test_the_master_key_may_come_from_outside(database, folder):
+    given = {MASTER_KEY_VARIABLE: base64.urlsafe_b64encode(bytes(range(32))).decode()}
+    made = keys_of(database, folder, given).create("player", "identify")
+    assert os.listdir(folder) == []
+    assert keys_of(database, folder / "on another machine", given).by_secret_id(made.key.id)[1] == made.secret_key
+    wrong = {MASTER_KEY_VARIABLE: base64.urlsafe_b64encode(bytes(32)).decode()}
+    with pytest.raises(KeyRefused, match="the master key is not the one with which"):
+        keys_of(database, folder, wrong).by_secret_id(made.key.id)
+    with pytest.raises(KeyRefused, match=r"in \$SONGPRINT_MASTER_KEY must be 32 bytes in base64"):
+        keys_of(database, folder, {MASTER_KEY_VARIABLE: "secret"}).create("other", "identify")
+
+
+def test_a_lost_master_key_is_not_replaced_in_silence(database, keys, folder):
+    made = keys.create("player", "identify")
+    (folder / MASTER_KEY_FILE).unlink()
+    again = keys_of(database, folder, {})
+    with pytest.raises(KeyRefused, match=r"master\.key is missing, and there are keys already"):
+        again.create("other", "identify")
+    with pytest.raises(KeyRefused, match="cannot read the master key"):
+        again.by_secret_id(made.key.id)
+    assert again.by_token(made.token)           # needs no secret
+
+
+def test_two_processes_make_one_master_key(database, folder):
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda name: keys_of(database, folder, {}).create(name, "identify"), "abcd"))
+    for each in made:
+        assert keys_of(database, folder, {}).by_secret_id(each.key.id)[1] == each.secret_key
+
+
+def test_a_key_under_another_has_no_more_rights_than_that(keys):
+    parent = keys.create("label", "write", rate=10).key
+    assert keys.create("player", "identify", parent=parent.id, rate=3).key.rate == 3
+    assert keys.create("player", "write", parent=parent.id).key.rate == 10
+    with pytest.raises(KeyRefused, match="has the scope write: a key under it cannot have admin"):
+        keys.create("root", "admin", parent=parent.id)
+    with pytest.raises(KeyRefused, match="may ask 10 times a second: a key under it cannot 11 times"):
+        keys.create("fast", "identify", parent=parent.id, rate=11)
+    with pytest.raises(KeyRefused, match="no key SPnobody"):
+        keys.create("lost", "identify", parent="SPnobody")
+
+
+def test_revoking_a_key_ends_all_that_were_made_under_it(keys):
+    label = keys.create("label", "admin")
+    shop = keys.create("shop", "write", parent=label.key.id)
+    player = keys.create("player", "identify", parent=shop.key.id)
+    other = keys.create("other", "admin")
+    assert keys.family(label.key.id) == [label.key.id, shop.key.id, player.key.id]
+    assert {key.id for key in keys.revoke(label.key.id)} == {label.key.id, shop.key.id, player.key.id}
+    for each in (label, shop, player):
+        with pytest.raises(KeyRefused, match=f"the key {each.key.id} was revoked"):
+            keys.by_token(each.token)
+        with pytest.raises(KeyRefused, match="was revoked"):
+            keys.by_secret_id(each.key.id)
+    assert [key.id for key in keys.list(revoked=False)] == [other.key.id]
+    with pytest.raises(KeyRefused, match="was revoked"):
+        keys.revoke(label.key.id)
+    with pytest.raises(KeyRefused, match="was revoked"):
+        keys.create("late", "identify", parent=shop.key.id)
+    keys.revoke(other.key.id)
+    assert not keys.any()
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    ({"scope": "root"}, "scope='root' must be one of identify, write, admin"),
+    ({"rate": 0}, r"rate=0 must be positive \(requests per second\)"),
+    ({"name": " "}, "a key needs a name"),
+])
+def test_what_makes_no_sense_is_refused(keys, values, said):
+    with pytest.raises(KeyRefused, match=said):
+        keys.create(**{"name": "player", "scope": "identify"} | values)
+
+
+def test_an_unknown_key_is_refused(keys):
+    with pytest.raises(KeyRefused, match="no key SPnobody"):
+        keys.by_secret_id("SPnobody")
+    with pytest.raises(KeyRefused, match="no key with this token"):
+        keys.by_token("sp_wrong")
+
+
+def test_requests_pass_at_their_rate_and_a_second_of_them_at_once():
+    now = [100.0]
+    limiter = Limiter(clock=lambda: now[0])
+    assert [limiter.wait("SPme", 4) for _ in range(5)] == [0, 0, 0, 0, 0.25]
+    assert limiter.wait("SPother", 4) == 0
+    now[0] += 0.25
+    assert [limiter.wait("SPme", 4) for _ in range(2)] == [0, 0.25]
+    now[0] += 60
+    assert [limiter.wait("SPme", 4) for _ in range(5)] == [0, 0, 0, 0, 0.25]
+    assert [limiter.wait("slow", 0.5) for _ in range(2)] == [0, 2.0]
+
+
+def test_the_limiter_forgets_those_who_have_not_asked_for_long():
+    now = [0.0]
+    limiter = Limiter(clock=lambda: now[0])
+    for number in range(30_000):
+        now[0] += 0.01
+        limiter.wait(f"address {number}", rate=1)
+    assert len(limiter._buckets) <= 10_001
+
+
+def test_what_was_done_is_written_down(database):
+    audit = Audit(database)
+    audit.note("", "keys.create", "SPme player\0")
+    audit.note("SPme", "recordings.add", "7")
+    latest, first = audit.entries()
+    assert (latest.key_id, latest.action, latest.subject) == ("SPme", "recordings.add", "7")
+    assert first.subject == "SPme player" and first.at <= latest.at
+    assert audit.entries(key_id="SPme") == [latest]
+    assert audit.entries(before=latest.number, limit=1) == [first]

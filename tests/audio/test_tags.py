@@ -1,0 +1,188 @@
+"""Tags are read from every format, and never make a file fail."""
+
+import os
+
+import pytest
+from support import soundfiles
+
+from songprint.audio.tags import read_tags, tags_from_name
+from songprint.types import Tags
+
+RECORDING_ID = "7a1b2c3d-0000-4000-8000-0123456789ab"
+RELEASE_ID = "11111111-2222-4333-8444-555555555555"
+WORK_ID = "99999999-2222-4333-8444-555555555555"
+WRITTEN = {
+    "title": "Under Pressure",
+    "artist": "Queen; David Bowie",
+    "album": "Hot Space",
+    "track": "11/11",
+    "date": "1982-05-21",
+    "ISRC": "gb-um7-11-00003",
+    "MUSICBRAINZ_TRACKID": RECORDING_ID,
+    "MUSICBRAINZ_ALBUMID": RELEASE_ID,
+    "MUSICBRAINZ_WORKID": WORK_ID,
+}
+READ = Tags(
+    title="Under Pressure",
+    artists=("Queen", "David Bowie"),
+    album="Hot Space",
+    isrc="GBUM71100003",
+    track=11,
+    year=1982,
+    musicbrainz_recording_id=RECORDING_ID,
+    musicbrainz_release_id=RELEASE_ID,
+    work=WORK_ID,
+)
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """Writes a short file with these tags and reads them back."""
+
+    def write_and_read(tags, suffix=".flac", name="song"):
+        samples = soundfiles.tone(duration=0.1, sample_rate=48000, channels=2)
+        return read_tags(soundfiles.write(tmp_path / f"{name}{suffix}", samples, 48000, tags=tags))
+
+    return write_and_read
+
+
+@pytest.fixture
+def id3(tmp_path):
+    """Writes an mp3 of the given ID3v2.4 frames, as bytes by frame id, and reads the tags."""
+
+    def write_and_read(*frames):
+        body = b"".join(name + sizes(len(content)) + b"\0\0" + content for name, content in frames)
+        plain = soundfiles.write(tmp_path / "plain.mp3", soundfiles.tone(duration=0.1)).read_bytes()
+        path = tmp_path / "song.mp3"
+        path.write_bytes(b"ID3\4\0\0" + sizes(len(body)) + body + plain)
+        return read_tags(path)
+
+    def sizes(number):
+        return bytes([number >> 7 * shift & 127 for shift in (3, 2, 1, 0)])
+
+    return write_and_read
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".oga", ".opus", ".wv", ".mkv", ".webm"])
+def test_all_tags_come_back(tagged, suffix):
+    assert tagged(WRITTEN, suffix) == READ
+
+
+@pytest.mark.parametrize("suffix", [".m4a", ".mp4", ".wma", ".wav"])
+def test_the_common_tags_come_back_where_the_format_has_no_others(tagged, suffix):
+    tags = tagged(WRITTEN, suffix)
+    assert (tags.title, tags.artists, tags.album, tags.year) == (
+        "Under Pressure", ("Queen", "David Bowie"), "Hot Space", 1982,
+    )  # fmt: skip
+
+
+def test_the_recording_id_is_found_in_an_id3_unique_file_identifier(id3):
+    tags = id3((b"UFID", b"http://musicbrainz.org\0" + RECORDING_ID.encode()), (b"TIT2", b"\3Title"))
+    assert (tags.musicbrainz_recording_id, tags.title) == (RECORDING_ID, "Title")
+
+
+def test_the_unique_file_identifier_of_others_is_no_recording_id(id3):
+    assert id3((b"UFID", b"http://example.com\0" + RECORDING_ID.encode())).musicbrainz_recording_id == ""
+
+
+def test_several_values_of_one_id3_frame_are_several_artists(id3):
+    assert id3((b"TPE1", b"\3Queen\0David Bowie\0")).artists == ("Queen", "David Bowie")
+
+
+def test_the_separate_artists_are_preferred_to_the_joined_ones(id3):
+    joined, separate = (b"TPE1", b"\3Queen & David Bowie"), (b"TXXX", b"\3ARTISTS\0Queen\0David Bowie")
+    assert id3(joined, separate).artists == ("Queen", "David Bowie")
+
+
+def test_the_album_artist_stands_in_for_a_missing_artist(id3):
+    assert id3((b"TPE2", b"\3Queen")).artists == ("Queen",)
+
+
+@pytest.mark.parametrize(
+    ("written", "isrc"),
+    [
+        ("USRC17607839", "USRC17607839"),
+        ("us-rc1-76-07839", "USRC17607839"),
+        ("n/a; USRC17607839", "USRC17607839"),
+        ("none", ""),
+        ("USRC1760783", ""),
+    ],
+)
+def test_an_isrc_is_brought_into_form_or_left_out(tagged, written, isrc):
+    assert tagged({"ISRC": written}).isrc == isrc
+
+
+@pytest.mark.parametrize(
+    ("written", "year"),
+    [("1998", 1998), ("1998-05-04", 1998), ("04.05.1998", 1998), ("19980504", 1998), ("0000", None)],
+)
+def test_the_year_is_found_in_a_date(tagged, written, year):
+    assert tagged({"date": written}).year == year
+
+
+@pytest.mark.parametrize(("written", "track"), [("3", 3), ("03/12", 3), ("0", None), ("A1", None)])
+def test_the_track_is_a_number_above_zero(tagged, written, track):
+    assert tagged({"track": written}).track == track
+
+
+def test_a_work_may_be_an_iswc(tagged):
+    assert tagged({"ISWC": "T-034.524.680-1"}).work == "T0345246801"
+
+
+def test_control_characters_and_endless_texts_are_cut(tagged):
+    tags = tagged({"title": "A\x07 little\r\n  song", "album": "x" * 100_000})
+    assert tags.title == "A little song"
+    assert len(tags.album) == 500
+
+
+def test_latin_tags_in_a_format_of_utf8_do_not_fail(tagged, tmp_path):
+    tagged({"title": "Cafe XYZ"}, ".mkv")
+    path = tmp_path / "song.mkv"
+    path.write_bytes(path.read_bytes().replace(b"Cafe XYZ", b"Caf\xe9 XYZ"))
+    assert read_tags(path).title.startswith("Caf")
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".m4a", ".wma", ".wav", ".mkv"])
+def test_a_broken_tag_is_ignored(tagged, tmp_path, suffix):
+    tagged({"title": "Broken"}, suffix, name="Artist - Name")
+    path = tmp_path / f"Artist - Name{suffix}"
+    for size in (150, 100, 60, 30, 10):
+        os.truncate(path, size)
+        assert read_tags(path).title
+
+
+@pytest.mark.parametrize("content", [b"", b"ID3\4\0\0\x7f\x7f\x7f\x7f", b"fLaC\x04\xff\xff\xff", b"text"])
+def test_without_tags_the_file_name_speaks(tmp_path, content):
+    path = tmp_path / "03 - Nina Simone - Sinnerman.mp3"
+    path.write_bytes(content)
+    assert read_tags(path) == Tags(title="Sinnerman", artists=("Nina Simone",), track=3)
+
+
+def test_even_a_missing_file_has_a_name():
+    assert read_tags("gone/Sinnerman.flac") == Tags(title="Sinnerman")
+
+
+def test_the_file_name_does_not_overrule_a_tag(tagged):
+    assert tagged({"artist": "Tag"}, name="Name - Song") == Tags(title="Song", artists=("Tag",))
+    assert tagged({"title": "Tag"}, name="Name - Song") == Tags(title="Tag")
+
+
+@pytest.mark.parametrize(
+    ("name", "track", "artists", "title"),
+    [
+        ("Sinnerman.flac", None, (), "Sinnerman"),
+        ("Nina Simone - Sinnerman.ogg", None, ("Nina Simone",), "Sinnerman"),
+        ("03 - Nina Simone - Sinnerman.mp3", 3, ("Nina Simone",), "Sinnerman"),
+        ("03. Nina Simone - Sinnerman.mp3", 3, ("Nina Simone",), "Sinnerman"),
+        ("1-03 - Sinnerman.mp3", 3, (), "Sinnerman"),
+        ("Nina_Simone_-_Sinnerman.mp3", None, ("Nina Simone",), "Sinnerman"),
+        ("Nina Simone – Sinnerman.mp3", None, ("Nina Simone",), "Sinnerman"),
+        ("Nina Simone - Sinnerman - Live.mp3", None, ("Nina Simone",), "Sinnerman - Live"),
+        ("99 Luftballons.mp3", None, (), "99 Luftballons"),
+        ("Mr. Brightside.mp3", None, (), "Mr. Brightside"),
+        ("Jay-Z - 99 Problems.mp3", None, ("Jay-Z",), "99 Problems"),
+        ("七里香.mp3", None, (), "七里香"),
+    ],
+)
+def test_a_file_name_is_read(name, track, artists, title):
+    assert tags_from_name(f"folder/{name}") == Tags(title=title, artists=artists, track=track)

@@ -1,0 +1,258 @@
+"""Listening to a web radio: one that stalls, breaks off, moves, announces, or is none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from support import radio
+from support.radio import SAMPLE_RATE, Answer, Ears, Radio, told
+
+from songprint.audio.streams import connect
+from songprint.errors import StreamError
+from songprint.scan.listen import Listener, follow
+from songprint.types import Event, Happening
+
+
+@pytest.fixture
+def station() -> Iterator[Callable[..., Radio]]:
+    """Makes radios."""
+    made = []
+
+    def make(*answers: Answer, **paths: tuple[Answer, ...]) -> Radio:
+        made.append(Radio({f"/{path.replace('__', '.')}": each for path, each in paths.items()} if paths else answers))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def tuned_in(url: str, *, until: int, **more: object) -> list[Event]:
+    """The first `until` things that happen at a URL, apart from what is announced."""
+    events, stop = [], threading.Event()
+    listener = Listener(Ears, SAMPLE_RATE)
+    more = {"stall": 5.0, **more}
+    for event in follow(lambda: connect.connect(url, timeout=5), listener, SAMPLE_RATE, name="radio", stop=stop, **more):
+        events.append(event)
+        if len(told(events)) >= until:
+            break
+    return events
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr("songprint.scan.listen.FIRST_DELAY", 0.05)
+    monkeypatch.setattr("songprint.scan.listen.LOOK_SECONDS", 1.0)
+
+
+# Over the air
+
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus", ".aac", ".flac", ".ts"])
+def test_every_usual_format_is_listened_to(station, tmp_path, suffix):
+    tuned = station(Answer(radio.encoded(tmp_path, suffix, (None, 2), (1, 8), (None, 6)), stalls=True))
+    events = tuned_in(tuned.url, until=3)
+    assert told(events) == ["connected", "started 1", "ended 1"]
+    assert events[0].text == "Test FM"
+    assert events[-1].seconds == pytest.approx(8, abs=1)
+
+
+def test_a_stream_that_breaks_off_is_connected_again_and_the_gap_is_told(station, tmp_path):
+    sound = radio.encoded(tmp_path, ".mp3", (None, 2), (1, 8))
+    events = tuned_in(station(Answer(sound)).url, until=7)
+    assert told(events) == ["connected", "started 1", "ended 1", "gap", "reconnected", "started 1", "ended 1"]
+    assert "ended the stream" in events[3].text
+    assert 0.03 < events[4].seconds < 30
+
+
+def test_a_stream_that_stalls_is_connected_again(station, tmp_path):
+    sound = radio.encoded(tmp_path, ".mp3", (2, 8))
+    events = tuned_in(station(Answer(sound, stalls=True), Answer(sound)).url, until=5, stall=0.6)
+    assert told(events)[:5] == ["connected", "started 2", "ended 2", "gap", "reconnected"]
+    assert "nothing came for 0.6 s" in events[3].text
+
+
+def test_attempts_to_connect_again_are_further_and_further_apart(station, tmp_path, monkeypatch):
+    waits = []
+    stop = threading.Event()
+    monkeypatch.setattr("songprint.scan.listen.LONGEST_DELAY", 0.3)
+    monkeypatch.setattr(stop, "wait", lambda seconds: waits.append(seconds) or (len(waits) >= 6 and stop.set()))
+    tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
+    events = list(follow(lambda: connect.connect(tuned.url, timeout=5), Listener(Ears, SAMPLE_RATE), SAMPLE_RATE,
+                         name="radio", stop=stop))
+    assert told(events) == ["connected", "started 1", "ended 1", "gap", "finished"]
+    assert [round(wait, 3) for wait in waits] == [pytest.approx(delay, rel=0.21)
+                                                  for delay in (0.05, 0.1, 0.2, 0.3, 0.3, 0.3)]
+
+
+def test_a_station_that_does_not_come_back_is_given_up_if_that_was_wanted(station, tmp_path):
+    tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
+    with pytest.raises(StreamError, match=r"did not come back for 0.2 s: cannot open http.*answers 503 Later"):
+        tuned_in(tuned.url, until=99, give_up=0.2)
+
+
+def test_a_file_that_was_heard_to_its_end_is_finished(station, tmp_path):
+    sound = radio.encoded(tmp_path, ".mp3", (1, 6))
+    events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound)}")).url, until=99)
+    assert told(events) == ["connected", "started 1", "ended 1", "finished"]
+
+
+def test_a_file_that_breaks_off_before_its_length_is_connected_again(station, tmp_path):
+    sound = radio.encoded(tmp_path, ".mp3", (1, 6))
+    events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound) + 9}")).url, until=5)
+    assert told(events)[3:] == ["gap", "reconnected"]
+    assert "broke off with 9 bytes to go" in events[3].text
+
+
+def test_what_the_station_announces_is_told_and_the_sound_stays_whole(station, tmp_path):
+    sound = radio.encoded(tmp_path, ".mp3", (1, 8), (None, 4))
+    tuned = station(Answer(sound, titles=("Band - It's so", "", "Für Elise"), stalls=True))
+    events = tuned_in(tuned.url, until=3)
+    assert told(events) == ["connected", "started 1", "ended 1"]
+    assert [event.text for event in events if event.what == Happening.ANNOUNCED] == ["Band - It's so", "", "Für Elise"]
+    assert "Icy-Metadata: 1" in tuned.requests[0].title()
+
+
+def test_an_old_shoutcast_answer_is_understood(station, tmp_path):
+    sound = radio.encoded(tmp_path, ".mp3", (1, 6), (None, 4))
+    tuned = station(Answer(sound, "ICY 200 OK\r\nicy-name:Old FM\r\ncontent-type:audio/mpeg", stalls=True))
+    events = tuned_in(tuned.url, until=2)
+    assert told(events) == ["connected", "started 1"] and events[0].text == "Old FM"
+
+
+def test_a_chain_of_ogg_streams_is_one_stream(station, tmp_path):
+    sound = radio.encoded(tmp_path, ".ogg", (1, 6)) + radio.encoded(tmp_path, ".ogg", (2, 6), (None, 4))
+    assert told(tuned_in(station(Answer(sound, stalls=True)).url, until=5)) == [
+        "connected", "started 1", "started 2", "ended 1", "ended 2"]
+
+
+# Where the sound is
+
+def test_redirections_and_playlists_lead_to_the_stream(station, tmp_path):
+    sound = Answer(radio.encoded(tmp_path, ".mp3", (1, 6)), stalls=True)
+    moved = Answer(head="HTTP/1.1 302 Found\r\nLocation: /list.pls\r\nContent-Length: 0")
+    pls = Answer(b"[playlist]\nNumberOfEntries=1\nFile1=/radio.m3u\n", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-scpls")
+    m3u = Answer(b"#EXTM3U\n#EXTINF:-1,Test\n/stream\n", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl")
+    tuned = station(old=(moved,), list__pls=(pls,), radio__m3u=(m3u,), stream=(sound,))
+    assert told(tuned_in(f"{tuned.url}/old", until=2)) == ["connected", "started 1"]
+    assert [request.split()[1] for request in tuned.requests] == ["/old", "/list.pls", "/radio.m3u", "/stream"]
+
+
+@pytest.mark.parametrize("location, said", [
+    ("file:///etc/passwd", "file:///etc/passwd' is not allowed"),
+    ("ftp://host/x", "leads to ftp://host/x, which is no web radio"),
+    ("{url}/again", "redirect error that would lead to an infinite loop"),
+])
+def test_a_redirection_leads_only_to_another_web_radio_and_not_in_circles(station, location, said):
+    tuned = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0"))
+    with pytest.raises(StreamError, match=f"(?s){said}"):
+        connect.connect(tuned.url, timeout=5)
+
+
+@pytest.mark.parametrize("named", ["file:///etc/passwd", "/etc/passwd", "concat:/etc/passwd", "ftp://h/x"])
+def test_a_playlist_names_only_web_radios(station, named):
+    tuned = station(list__m3u=(Answer(named.encode(), "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),),
+                    etc=(Answer(b"x"),))
+    tuned.answers["/etc/passwd"] = (Answer(head="HTTP/1.0 404 Not Found"),)
+    with pytest.raises(StreamError, match=r"it is no URL of a web radio|the server answers 404"):
+        connect.connect(f"{tuned.url}/list.m3u", timeout=5)
+
+
+def test_playlists_that_name_each_other_come_to_an_end(station):
+    tuned = station(a__m3u=(Answer(b"/a.m3u", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),))
+    with pytest.raises(StreamError, match="its playlists name nothing but playlists"):
+        connect.connect(f"{tuned.url}/a.m3u", timeout=5)
+
+
+def test_a_password_is_sent_to_the_station_alone_and_never_shown(station, tmp_path):
+    there = station(Answer(head="HTTP/1.0 404 Not Found"))
+    tuned = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {there.url}/x?key=123\r\nContent-Length: 0"))
+    with pytest.raises(StreamError) as caught:
+        connect.connect(tuned.url.replace("//", "//me:secret@"), timeout=5)
+    assert "Authorization: Basic bWU6c2VjcmV0" in tuned.requests[0]
+    assert "Authorization" not in there.requests[0]
+    assert "secret" not in str(caught.value) and "123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url, said", [
+    ("http://127.0.0.1:1/", "Connection refused"), ("http://no.such.host.invalid/", "there is no such host"),
+    ("http://host:port/", "it is no URL"), ("ftp://host/", "it is no URL of a web radio"), ("http://", "it is no URL"),
+])
+def test_what_cannot_be_opened_is_said_in_words(url, said):
+    with pytest.raises(StreamError, match=said):
+        connect.connect(url, timeout=2)
+
+
+@pytest.mark.parametrize("body, said", [
+    (b"<!doctype html><title>Radio</title>", "it is text, not sound"), (b"just words", "it is text, not sound"),
+    (b"#EXTM3U\nfile:///etc/passwd", "it is a playlist"), (bytes(range(256)) * 40, "FFmpeg does not know its format"),
+    (b"", "nothing came|ended the stream"),
+])
+def test_what_is_no_sound_is_an_error_at_the_first_time(station, body, said):
+    with pytest.raises(StreamError, match=said):
+        tuned_in(station(Answer(body)).url, until=99)
+
+
+def test_a_server_that_never_answers_is_an_error_after_a_while(station):
+    with pytest.raises(StreamError, match=r"nothing came for 0.5 s"):
+        tuned_in(station(Answer(head="HTTP/1.0 200 OK", stalls=True)).url, until=99, stall=0.5)
+
+
+# HLS
+
+def hls(*lines: str) -> Answer:
+    return Answer("\n".join(["#EXTM3U", *lines]).encode(), "HTTP/1.0 200 OK\r\nContent-Type: application/x-mpegURL")
+
+
+def test_hls_is_listened_to_piece_by_piece(station, tmp_path):
+    pieces = [Answer(radio.encoded(tmp_path, ".ts", plan), "HTTP/1.0 200 OK") for plan in ((1, 5), (2, 5), (None, 5))]
+    begin = ("#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:7", "#EXTINF:5,", "/a.ts", "#EXTINF:5,", "/b.ts")
+    tuned = station(
+        live__m3u8=(hls('#EXT-X-STREAM-INF:BANDWIDTH=900000,CODECS="mp4a.40.2"', "/high.m3u8",
+                        "#EXT-X-STREAM-INF:BANDWIDTH=96000", "/low.m3u8"),),
+        low__m3u8=(hls(*begin), hls(*begin), hls(*begin, "#EXTINF:5,", "/c.ts", "#EXT-X-ENDLIST")),
+        a__ts=(pieces[0],), b__ts=(pieces[1],), c__ts=(pieces[2],))
+    events = tuned_in(f"{tuned.url}/live.m3u8", until=99)
+    assert told(events) == ["connected", "started 1", "started 2", "ended 1", "ended 2", "finished"]
+
+
+def test_hls_in_mp4_has_its_header_first(station, tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "whole.mp4"), "w", options={"movflags": "frag_keyframe+empty_moov+default_base_moof",
+                                                            "frag_duration": "1000000"}) as container:
+        stream = container.add_stream("aac", rate=44100, layout="stereo")
+        radio.soundfiles._write_audio(container, stream, radio.samples((1, 6), (None, 4)), 44100, "stereo")
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    cut = whole.index(b"moof") - 4
+    tuned = station(
+        live__m3u8=(hls("#EXT-X-TARGETDURATION:9", '#EXT-X-MAP:URI="/head.mp4"', "/rest.m4s", "#EXT-X-ENDLIST"),),
+        head__mp4=(Answer(whole[:cut], "HTTP/1.0 200 OK"),), rest__m4s=(Answer(whole[cut:], "HTTP/1.0 200 OK"),))
+    assert told(tuned_in(f"{tuned.url}/live.m3u8", until=99)) == ["connected", "started 1", "ended 1", "finished"]
+
+
+@pytest.mark.parametrize("line, said", [
+    ('#EXT-X-KEY:METHOD=AES-128,URI="/key"', "it is encrypted"), ("#EXT-X-BYTERANGE:100@0", "parts of files"),
+])
+def test_hls_that_cannot_be_read_safely_is_refused(station, line, said):
+    tuned = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", line, "/a.ts"),))
+    with pytest.raises(StreamError, match=said):
+        tuned_in(f"{tuned.url}/live.m3u8", until=99)
+
+
+def test_hls_pieces_come_over_http_alone(station):
+    tuned = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", "file:///etc/passwd"),))
+    with pytest.raises(StreamError, match="it is no URL of a web radio"):
+        tuned_in(f"{tuned.url}/live.m3u8", until=99)
+
+
+def test_listening_stops_at_once_when_it_is_told_to_also_while_nothing_comes(station, tmp_path):
+    stop = threading.Event()
+    tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 5)), stalls=True))
+    events = []
+    threading.Timer(0.7, stop.set).start()
+    for event in follow(lambda: connect.connect(tuned.url, timeout=20), Listener(Ears, SAMPLE_RATE), SAMPLE_RATE,
+                        name="radio", stop=stop, stall=20):
+        events.append(event)
+    assert told(events) == ["connected", "started 1", "ended 1", "finished"]

@@ -1,0 +1,56 @@
+"""`songprint doctor`: what it examines, and what it finds."""
+
+from __future__ import annotations
+
+import pytest
+from support.commandline import json_lines, run
+
+import songprint
+from songprint import kinds
+
+pytestmark = pytest.mark.usefixtures("toy_command")
+
+
+def test_doctor_examines_installation_and_library(songs):
+    run("add", *songs)
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert all(line.startswith("✓ ") for line in lines)
+    for name in ("onnxruntime", "faiss-cpu", "av", "encoder", "new library", "known recording", "library",
+                 "database", "embeddings", "index", "from its own file"):
+        assert sum(line.startswith(f"✓ {name}: ") for line in lines) == 1
+    assert all(check["passed"] for check in json_lines(run("doctor", "--json")))
+
+
+def test_doctor_needs_no_library_and_makes_none(tmp_path):
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "library").exists()
+
+
+def test_doctor_misses_the_library_that_was_named(tmp_path):
+    result = run("doctor", "--library", tmp_path / "nowhere")
+    assert result.exit_code == 2
+    assert "✗ library: " in result.stdout
+
+
+def test_doctor_finds_a_damaged_encoder(monkeypatch):
+    def damaged(*args, **more):
+        raise songprint.SongprintError("the weights are damaged")
+
+    monkeypatch.setattr(kinds, "load_encoder", damaged)
+    result = run("doctor")
+    assert result.exit_code == 2
+    assert "✗ encoder: the weights are damaged" in result.stdout
+
+
+def test_doctor_finds_a_damaged_database(songs, tmp_path):
+    run("add", *songs)
+    [database] = [path for path in (tmp_path / "library").iterdir() if path.suffix in (".sqlite", ".db")]
+    content = bytearray(database.read_bytes())
+    content[len(content) // 2:len(content) // 2 + 3000] = bytes(3000)
+    database.write_bytes(content)
+    result = run("doctor")
+    assert result.exit_code == 2
+    assert "✗ " in result.stdout and "Traceback" not in result.output

@@ -1,0 +1,185 @@
+"""`songprint listen` and `songprint watch` as their users run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import radio, toy
+from support.commandline import assert_one_line, json_lines, run
+from support.radio import Answer, Ears, Radio
+
+from songprint.scan import listen
+
+pytestmark = pytest.mark.usefixtures("toy_command")
+
+
+@pytest.fixture
+def ears(monkeypatch) -> None:
+    """`listen` has the ears of these tests."""
+    monkeypatch.setattr(listen, "Scanner", lambda store: Ears())
+
+
+@pytest.fixture
+def songs_added(songs) -> None:
+    assert run("add", *songs).exit_code == 0
+
+
+def wav(tmp_path: Path, *plan: tuple[int | None, float]) -> bytes:
+    return radio.encoded(tmp_path, ".wav", *plan)
+
+
+# listen
+
+def test_listening_tells_songs_in_words(songs_added, ears, tmp_path):
+    result = run("listen", "-", input=wav(tmp_path, (None, 3), (1, 70), (None, 5)))
+    assert result.exit_code == 0, result.output
+    lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in result.stdout.splitlines()]
+    assert lines[0] == "on air" and lines[-1] == "the end" and len(lines) == 4
+    assert lines[1].startswith("Band - Song 1, recording, 99 % sure, 0:00.0 to 0:0")
+    assert lines[2] == "over: Band - Song 1, heard for 1:10"
+
+
+def test_listening_tells_events_in_json_and_keeps_a_log(songs_added, ears, tmp_path):
+    result = run("listen", "--json", "--log", tmp_path / "log", "-", input=wav(tmp_path, (2, 6), (None, 5)))
+    events = json_lines(result)
+    assert [event["event"] for event in events] == ["connected", "started", "ended", "finished"]
+    assert events[2]["recording"]["title"] == "Song 2" and events[2]["seconds"] == 6
+    logged = [json.loads(line) for path in sorted((tmp_path / "log").iterdir())
+              for line in path.read_text().splitlines()]
+    assert logged == events
+
+
+def test_no_song_until_the_end_is_exit_status_1(songs_added, ears, tmp_path):
+    assert run("listen", "-", input=wav(tmp_path, (None, 5))).exit_code == 1
+
+
+def test_samples_without_a_header(songs_added, ears):
+    sound = (radio.samples((1, 6), (None, 5)).T * 32767).astype("<i2").tobytes()
+    result = run("listen", "--json", "-", "--raw", "44100:2:s16le", input=sound)
+    assert [event["event"] for event in json_lines(result)] == ["connected", "started", "ended", "finished"]
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("http://127.0.0.1:1/radio",), "http://127.0.0.1:1/radio: Connection refused"),
+    (("http://me:secret@127.0.0.1:1/radio?key=1",), "http://127.0.0.1:1/radio: Connection refused"),
+    (("song.mp3",), "it is no URL of a web radio"),
+    (("-", "--raw", "cd"), "is not RATE:CHANNELS:FORMAT, as 44100:2:s16le"),
+])
+def test_a_mistake_is_one_line(songs_added, ears, arguments, said):
+    result = run("listen", *arguments)
+    assert result.exit_code == 2
+    assert_one_line(result.stderr)
+    assert said in result.stderr and "secret" not in result.stderr
+
+
+def test_raw_is_for_standard_input(songs_added):
+    assert "--raw is for samples on standard input" in run("listen", "http://x/", "--raw", "44100:2:s16le").stderr
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a command in a process of its own, with the toy encoder; it is ended with the test."""
+    started = []
+
+    def start(*arguments: object) -> subprocess.Popen:
+        code = ("import sys, pytest; from support import commandline; from songprint.cli import main;"
+                "commandline.use_toy_encoder(pytest.MonkeyPatch()); main(sys.argv[1:])")
+        tests = str(Path(__file__).parents[1])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(tests).parent), tests])}
+        started.append(subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_listening_at_once_and_cleanly(songs_added, tmp_path, process, number):
+    tuned = Radio((Answer(radio.encoded(tmp_path, ".mp3", (None, 5)), stalls=True),))
+    running = process("listen", "--stall", "120", tuned.url)
+    assert "on air: Test FM" in running.stdout.readline()
+    running.send_signal(number)
+    out, err = running.communicate(timeout=30)      # long before it would have stalled
+    assert running.returncode == 0
+    assert out.endswith("the end\n") and err == ""
+    tuned.close()
+
+
+# watch
+
+def lines_until(running: subprocess.Popen, count: int) -> list[str]:
+    return [running.stdout.readline() for _ in range(count)]
+
+
+def test_files_are_added_as_they_appear_and_one_that_is_broken_stops_nothing(tmp_path, process):
+    toy.write_song(tmp_path / "in/Band - First.wav", 1)
+    running = process("watch", tmp_path / "in", "--settle", "0.2")
+    assert lines_until(running, 1) == ["added 1: Band - First\n"]
+    (tmp_path / "in/broken.mp3").write_text("this is no music")
+    toy.write_song(tmp_path / "in/Band - Second.wav", 2)
+    assert lines_until(running, 1) == ["added 2: Band - Second\n"]
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=20)
+    assert running.returncode == 0 and out == ""
+    assert err.count("\n") == 2 and "watching" in err and "it is text, not audio" in err
+
+
+def test_files_are_scanned_as_they_appear_and_their_timelines_written(songs, tmp_path, process):
+    assert run("add", *songs).exit_code == 0
+    (tmp_path / "in/monday").mkdir(parents=True)
+    long = toy.write(tmp_path / "in/monday/show.wav", toy.song(3))
+    running = process("watch", tmp_path / "in", "--scan", "--format", "json", "--output", tmp_path / "out",
+                      "--settle", "0.2")
+    assert re.fullmatch(r".*show\.wav: \d songs?: .*show\.wav\.json\n", lines_until(running, 1)[0])
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=20)
+    assert running.returncode == 0
+    written = tmp_path / "out/monday/show.wav.json"
+    assert json.loads(written.read_text())["source"] == str(long)
+    assert [path.name for path in written.parent.iterdir()] == ["show.wav.json"]
+
+
+def test_what_was_scanned_already_is_not_scanned_again(songs, tmp_path, process):
+    assert run("add", *songs).exit_code == 0
+    toy.write(tmp_path / "in/old.wav", toy.song(3))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old.wav.csv").write_text("kept")
+    running = process("watch", tmp_path / "in", "--scan", "--format", "csv", "--output", tmp_path / "out",
+                      "--settle", "0.2")
+    toy.write(tmp_path / "in/new.wav", toy.song(3))
+    assert "new.wav: " in lines_until(running, 1)[0]
+    assert (tmp_path / "out/old.wav.csv").read_text() == "kept"
+
+
+def test_only_new_files_if_that_is_wanted(songs, tmp_path, process):
+    running = process("watch", tmp_path / "music", "--new-only", "--settle", "0.2", "--json")
+    running.stderr.readline()                               # "watching"
+    toy.write_song(tmp_path / "music/Band - New.wav", 77)
+    assert json.loads(lines_until(running, 1)[0])["path"].endswith("Band - New.wav")
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("nowhere",), "cannot watch nowhere: it is no folder"),
+    ((".", "--scan"), "no library"),
+])
+def test_what_cannot_be_watched_is_one_line(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    result = run("watch", *arguments)
+    assert result.exit_code == 2 and said in result.stderr
+    assert_one_line(result.stderr)
+
+
+def test_formats_are_for_scans():
+    assert "--format needs --scan" in run("watch", ".", "--format", "csv").stderr
+    assert "--output needs --format" in run("watch", ".", "--scan", "--output", "x").stderr

@@ -1,0 +1,111 @@
+"""The command line in a process of its own: what it loads, terminals, the shipped encoder; and how things are said."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.commandline import ESCAPE, really_run
+
+import songprint
+from songprint.cli import output, progress
+from songprint.encoders.contract import WEIGHTS
+from songprint.types import Progress
+
+pytestmark = pytest.mark.usefixtures("toy_command")
+shipped = pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(),
+                             reason="the weights of the encoder are not here yet")
+
+
+def test_help_is_fast_because_nothing_heavy_is_loaded():
+    code = "import sys, songprint.cli; print({'numpy', 'onnxruntime', 'av', 'rich'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(library):
+    command = [sys.executable, "-m", "songprint", "--library", str(library.path), "list"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
+def on_a_terminal(*arguments: object, **environment: str) -> str:
+    """What a terminal is sent."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
+    process = subprocess.Popen([sys.executable, "-m", "songprint", *map(str, arguments)], stdout=theirs,
+                               stderr=theirs, env=environment)
+    os.close(theirs)
+    sent = b""
+    while True:
+        try:
+            sent += (read := os.read(ours, 4096))
+        except OSError:                         # how Linux says that the other end is closed
+            break
+        if not read:
+            break
+    os.close(ours)
+    process.wait()
+    return sent.decode()
+
+
+def test_a_terminal_gets_a_table_in_colour_unless_no_color(library):
+    shown = on_a_terminal("--library", library.path, "list")
+    assert "Song 00" in shown and f"{ESCAPE}[36m" in shown
+    plain = on_a_terminal("--library", library.path, "list", NO_COLOR="1")
+    assert "Song 00" in plain and not re.search(rf"{ESCAPE}\[3\dm", plain)
+
+
+@shipped
+def test_the_whole_way_with_the_shipped_encoder(tmp_path):
+    from lab.data import synth
+
+    synth.write_pieces(tmp_path / "music", count=3)
+    samples = synth.render(synth.pieces(3)[1])[20 * synth.SAMPLE_RATE:28 * synth.SAMPLE_RATE]
+    synth.write(tmp_path / "clip.wav", samples)
+    added = really_run("add", tmp_path / "music")
+    assert added.returncode == 0, added.stderr
+    found = really_run("identify", "--json", "-", input=(tmp_path / "clip.wav").read_bytes())
+    assert found.returncode == 0, found.stderr
+    [match] = json.loads(found.stdout)["matches"]
+    assert match["recording"]["title"] == "Greensleeves"
+    assert match["reference"]["start"] == pytest.approx(20, abs=0.5)
+    checked = really_run("doctor")
+    assert checked.returncode == 0, checked.stdout
+
+
+@shipped
+def test_the_installed_command_is_the_same():
+    command = shutil.which("songprint", path=str(Path(sys.executable).parent))
+    if not command:
+        pytest.skip("songprint is not installed in this environment")
+    assert subprocess.run([command, "--version"], capture_output=True, check=True).stdout == \
+        f"songprint {songprint.__version__}\n".encode()
+
+
+# How things are said
+
+@pytest.mark.parametrize("done, expected", [
+    (0, "0 of 8 files"),
+    (2, "2 of 8 files  300x real time  0:03 left"),
+    (8, "8 of 8 files  300x real time  0:00 left"),
+])
+def test_progress_tells_speed_and_what_is_left(done, expected):
+    step = Progress("a.mp3", "added", files_done=done, files_total=8, bytes_done=done * 100, bytes_total=800,
+                    audio_seconds=150.0 * done, elapsed=0.5 * done)
+    assert progress.status(step) == expected
+
+
+@pytest.mark.parametrize("seconds, expected",
+                         [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (36000, "10:00:00")])
+def test_durations_are_hours_minutes_seconds(seconds, expected):
+    assert output.duration(seconds) == expected

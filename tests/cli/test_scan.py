@@ -1,0 +1,113 @@
+"""`songprint scan` as its user sees it."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from support import toy
+from support.commandline import assert_one_line, json_lines, run
+
+from songprint import formats, kinds
+from songprint.cli import scanning
+from songprint.formats.objects import timeline_from_object, timeline_object, to_json
+from tests.scan import test_scan
+
+
+@pytest.fixture
+def files(monkeypatch, tmp_path, toy_command):
+    """A library of four songs, and a programme with two of them."""
+    monkeypatch.setattr(kinds, "load_encoder", lambda name="fingerprint", **more: test_scan.Ear())
+    monkeypatch.setattr(kinds, "load_spec", lambda name="fingerprint", **more: test_scan.Ear().spec)
+    assert run("add", *toy.write_songs(tmp_path / "songs", 4, 30.0)).exit_code == 0
+    return toy.write(tmp_path / "programme.wav", np.concatenate([
+        test_scan.cut(1, 4, 24), test_scan.silence(10), test_scan.cut(3, 0, 30)]))
+
+
+def test_a_line_for_each_song_and_each_gap(files):
+    result = run("scan", files)
+    assert result.exit_code == 0
+    head, *lines = result.stdout.splitlines()
+    assert head == f"{files}: 1:00, 2 songs"
+    assert len(lines) == 3 and "Band 01 - Song 01, recording, " in lines[0] and " of 0:30" in lines[0]
+    assert "silence" in lines[1] and "Band 03 - Song 03" in lines[2] and "0:00.0 to 0:30.0 of 0:30" in lines[2]
+
+
+def test_json_is_one_timeline_object_for_each_file(files):
+    result = run("scan", "--json", files, files)
+    one, other = json_lines(result)
+    assert [each["recording"]["title"] for each in one["segments"]] == ["Song 01", "Song 03"]
+    assert one["segments"] == other["segments"]
+    assert json.loads(to_json(timeline_object(timeline_from_object(one)))) == one
+
+
+def test_the_status_tells_whether_songs_were_found(files, tmp_path):
+    unknown = toy.write(tmp_path / "unknown.wav", toy.song(55, 20.0))
+    result = run("scan", unknown)
+    assert result.exit_code == 1 and "0 songs" in result.stdout
+    result = run("scan", files, tmp_path / "missing.wav")
+    assert result.exit_code == 2 and "Song 01" in result.stdout
+    assert_one_line(result.stderr)
+
+
+def test_standard_input_is_scanned(files):
+    result = run("scan", "-", input=files.read_bytes())
+    assert result.exit_code == 0 and "Song 03" in result.stdout
+
+
+def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, tmp_path):
+    from songprint.scan import scan
+
+    long = toy.write(tmp_path / "long.wav", np.concatenate([
+        test_scan.cut(1, 0, 20), test_scan.silence(120), test_scan.cut(3, 0, 30)]))
+    hear = scan.Scanner.hear
+
+    def interrupted(self, block):
+        if self.duration >= 120:
+            signal.raise_signal(signal.SIGINT)
+        hear(self, block)
+
+    monkeypatch.setattr(scan.Scanner, "hear", interrupted)
+    result = run("--json", "scan", long)
+    assert result.exit_code == 130 and "interrupted" in result.stderr and "again for the rest" in result.stderr
+    [found] = json_lines(result)
+    assert not found["complete"] and [each["recording"]["title"] for each in found["segments"]] == ["Song 01"]
+    [kept] = (tmp_path / "library" / "scans").iterdir()
+    assert json.loads(kept.read_text())["until"] > 60
+
+    monkeypatch.setattr(scan.Scanner, "hear", hear)
+    result = run("--json", "scan", long)
+    [found] = json_lines(result)
+    assert found["complete"] and [each["recording"]["title"] for each in found["segments"]] == ["Song 01", "Song 03"]
+    assert not list((tmp_path / "library" / "scans").iterdir())
+
+
+def test_no_resume_begins_anew(files, tmp_path):
+    from songprint.scan import resuming
+
+    with test_scan.Library(tmp_path / "library") as library:
+        kept = resuming.file_of(library.store, files)
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("{}")
+    assert run("scan", "--no-resume", files).exit_code == 0 and not kept.exists()
+
+
+def test_other_formats_go_to_standard_output_or_to_a_file(files, tmp_path):
+    result = run("scan", "--format", "tracklist", files)
+    assert result.exit_code == 0 and result.stdout.splitlines()[0] == "00:00:00 Band 01 - Song 01"
+    target = tmp_path / "programme.csv"
+    result = run("scan", "--format", "csv", "--output", target, files)
+    assert result.stdout == "" and "Song 03" in target.read_text(encoding="utf-8")
+
+
+def test_one_output_takes_one_timeline(files, tmp_path):
+    result = run("scan", "--format", "csv", "--output", tmp_path / "a.csv", files, files)
+    assert result.exit_code == 2 and "one FILE" in result.stderr
+    result = run("scan", "--output", tmp_path / "a.csv", files)
+    assert result.exit_code == 2 and "--format" in result.stderr
+
+
+def test_every_format_can_be_asked_for():
+    assert tuple(formats.FORMATS) == scanning.FORMATS

@@ -1,0 +1,116 @@
+"""A clip is looked for at other tempi as well."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+from support import tonal
+
+from songprint.confidence import Calibration
+from songprint.covers import search, tempo_search
+from songprint.covers.cohort import Cohort
+from songprint.covers.tempo_search import TEMPI, answers, changed, looks
+from songprint.types import Embeddings
+
+BY_ALIGNMENT = Calibration(("log_alignment", "changed"), (10.0, -0.5), -20.0, {})
+
+
+def embedded(song, tempo):
+    """As an encoder would embed a song that is played at a tempo and changed."""
+    return lambda frames: song._vectors(frames, tempo, tonal.PARTS, 0.1, 0)
+
+
+class Asked:
+    """A library that remembers what it was asked."""
+
+    def __init__(self, *stored):
+        self.stored = dict(enumerate(stored))
+        self.queries, self.most = [], []
+
+    def find(self, query, most=50):
+        self.queries.append(query)
+        self.most.append(most)
+        return (version for version in search.compare(query, self.stored, Cohort.none()) if version.claimable)
+
+
+@pytest.fixture
+def songs():
+    return [tonal.Song(seed) for seed in range(6)]
+
+
+@pytest.fixture
+def library(songs):
+    return Asked(*(song.rendition(seed=seed) for seed, song in enumerate(songs)))
+
+
+def clip(song, tempo, duration=30.0):
+    return tonal.excerpt(song.rendition(tempo=tempo, key=2, seed=9), start=0, duration=duration)
+
+
+@pytest.mark.parametrize("tempo", TEMPI)
+def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
+    query = clip(songs[0], 1.0)
+    other = changed(query.evidence, tempo)
+    assert other.shape == (round(len(query.evidence) / tempo), query.evidence.shape[1]) and other.dtype == np.uint8
+    assert (other[0] == query.evidence[0]).all()
+    middle, at = other[len(other) // 2], len(query.evidence) // 2
+    near = query.evidence[at - 2:at + 3]
+    assert (middle <= near.max(axis=0)).all() and (middle >= near.min(axis=0)).all()
+
+
+@pytest.mark.parametrize(("look", "tempo"), [(1, 1.9), (2, 0.5)])
+def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, library, look, tempo):
+    query = clip(songs[3], tempo)
+    best, *_ = list(looks(query, library.find, embedded(songs[3], tempo * TEMPI[look - 1])))[look]
+    assert best.recording_id == 3
+    assert best.features["changed"] == 1 and best.features["length"] == pytest.approx(np.log(30))
+    alignment = best.alignment
+    assert alignment.tempo == pytest.approx(tempo, rel=0.08)
+    assert alignment.key_shift == 2
+    assert alignment.sections[-1].query.end <= 30
+    aligned = sum(section.query.duration for section in alignment.sections)
+    assert best.features["aligned"] == alignment.features["aligned"] == pytest.approx(aligned, abs=1)
+    seconds, reference = alignment.path.T
+    again = tonal.seconds(2)                        # where the first part is played once more
+    assert np.abs((reference - seconds * tempo + again / 2) % again - again / 2).max() < 3
+
+
+def test_a_clip_that_is_not_recognised_is_looked_for_at_every_tempo(songs, library):
+    unsure = Calibration(("log_alignment",), (0.0,), tempo_search.ENOUGH - 1, {})
+    query = clip(songs[3], 1.0)
+    answers(query, library.find, unsure, None)
+    assert len(library.queries) == 1, "there is nothing to embed what it would be"
+    answers(query, library.find, unsure, embedded(songs[3], 1.0))
+    assert [len(asked.evidence) for asked in library.queries[1:]] == [150, 240, 94]
+    assert library.most[1:] == [50, tempo_search.FEW, tempo_search.FEW]
+
+
+def test_what_is_recognised_is_not_looked_for_again(songs, library):
+    assert answers(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit > tempo_search.ENOUGH
+    assert len(library.queries) == 1
+
+
+def test_a_long_clip_is_looked_for_as_it_is(songs, library):
+    stranger = tonal.Song(50).rendition(parts="ABACABAC")
+    assert len(stranger.evidence) / 5 > tempo_search.LONGEST
+    answers(stranger, library.find, BY_ALIGNMENT, embedded(songs[0], 1.0))
+    assert len(library.queries) == 1
+
+
+def test_each_recording_is_answered_once_at_its_best(songs, library):
+    query = clip(songs[1], 1.25)
+    everything = list(chain.from_iterable(looks(query, library.find, embedded(songs[1], 1.0))))
+    never = Calibration(("log_alignment", "changed"), (1.0, -0.5), -20.0, {})
+    found = answers(query, library.find, never, embedded(songs[1], 1.0))
+    names = [answer.version.recording_id for answer in found]
+    assert len(set(names)) == len(names) <= search.JUDGED
+    assert [answer.logit for answer in found] == sorted((answer.logit for answer in found), reverse=True)
+    for answer in found:
+        assert answer.logit == max(never.logit(version.features) for version in everything
+                                   if version.recording_id == answer.version.recording_id)
+
+
+def test_a_silent_clip_is_nothing_at_any_tempo():
+    silence = Embeddings(np.zeros((2, tonal.DIM), np.float32), 5.0, "toy-cover", np.zeros((150, 48), np.uint8))
+    assert not answers(silence, Asked(tonal.Song(0).rendition()).find, BY_ALIGNMENT,
+                       lambda frames: np.zeros((2, tonal.DIM), np.float32))

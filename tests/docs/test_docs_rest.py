@@ -1,0 +1,61 @@
+"""What docs/rest.md shows works: its curl commands and its Python, against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import songprint
+from lab.data import synth
+from songprint.accounts.keys import Keys
+from songprint.accounts.vault import Vault
+from songprint.audio import files
+from tests.server.test_serve import serve
+
+PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the examples need curl")
+def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
+    tunes = synth.write_pieces(tmp_path / "tunes", 3)
+    with songprint.open(tmp_path / "library", create=True) as library:
+        library.add(tunes[:2])
+        database = library.store.catalog.database
+        token = Keys(database, Vault(database, library.path)).create("docs", "admin").token
+    write_files(tmp_path, tunes)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKEN", token)
+    ran = 0
+    with serve(tmp_path / "library") as server:
+        server.until_ready()
+        for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", PAGE.read_text(encoding="utf-8"),
+                                          re.MULTILINE | re.DOTALL):
+            here = block.replace("http://127.0.0.1:8080", server.url)
+            if language == "python":
+                names: dict = {}
+                exec(compile(here, PAGE.name, "exec"), names)
+                if "api" in names:
+                    names["api"].close()
+            else:
+                done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", here], capture_output=True, text=True,
+                                      env=os.environ | {"NO_PROXY": "*"})
+                assert done.returncode == 0, block + done.stdout + done.stderr
+            ran += 1
+    printed = capsys.readouterr().out
+    assert ran >= 10 and "Greensleeves recording" in printed and "100%" in printed and "-->" in printed
+
+
+def write_files(folder: Path, tunes: list[Path]) -> None:
+    """The files that the page speaks of."""
+    one, two = (files.load(tune, synth.SAMPLE_RATE, start=5, duration=15) for tune in tunes[:2])
+    synth.write(folder / "clip.flac", two[:10 * synth.SAMPLE_RATE])
+    synth.write(folder / "mix.flac", np.concatenate([one, two]))
+    for name in ("clip", "mix"):        # whatever a file is called, its content counts
+        (folder / f"{name}.flac").rename(folder / f"{name}.mp3")
+    shutil.copy(tunes[2], folder / "song.flac")

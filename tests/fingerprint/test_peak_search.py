@@ -1,0 +1,171 @@
+"""The third witness: clips in loud noise, laid everywhere in a library of music."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lab.data import degrade
+from songprint.confidence import Calibration
+from songprint.errors import EncoderError
+from songprint.fingerprint import evidence, landmarks
+from songprint.fingerprint import identify as recordings
+from songprint.fingerprint.align import Line
+from songprint.fingerprint.candidates import Lines
+from songprint.fingerprint.identify import windows_of
+from songprint.fingerprint.logmel import SAMPLE_RATE
+from songprint.fingerprint.peak_search import FEWEST, SILENT, Everywhere
+from songprint.fingerprint.query import Query
+from songprint.identify import identify
+from songprint.kinds import load_encoder
+from songprint.store import level
+from songprint.store.level import threshold_of
+from songprint.types import Kind, Tags
+
+
+def noisy(samples, decibels, seed=3):
+    return degrade.add_noise(samples, decibels, np.random.default_rng(seed)).astype(np.float32)
+
+
+def laid(store, samples, leave_out=()):
+    """By recording: what is said of it."""
+    exact = store.levels[Kind.RECORDING]
+    query = Query.listen([samples], exact.encoder)
+    window, = windows_of(query)
+    near = recordings.neighbours(query, exact, window, leave_out)
+    lines = Lines(query, exact, window, near, exact.embeddings_of)
+    return {hypothesis.line.recording_id: hypothesis for hypothesis in lines.everywhere(lines.hypotheses(), leave_out)}
+
+
+def line_at(recording_id, offset):
+    return Line(recording_id, 1.0, offset, np.ones(20), np.arange(20), 0, 20)
+
+
+def cut(tune, start, seconds):
+    return tune[int(start * SAMPLE_RATE):int((start + seconds) * SAMPLE_RATE)]
+
+
+def test_the_right_recording_has_more_peaks_than_any_other(band, tunes):
+    said = laid(band, noisy(cut(tunes[3], 12, 5), 0))
+    best = next(iter(said.values()))
+    assert best.line.recording_id == 4, "the best comes first"
+    assert best.features["everywhere"] > 3
+    assert all(other.features["everywhere"] < 1 for other in list(said.values())[1:])
+
+
+def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, encoder):
+    """Steady tones lie on the same tones anywhere."""
+    time = np.arange(40 * SAMPLE_RATE) / SAMPLE_RATE
+    drone = sum(0.05 * np.sin(2 * np.pi * hertz * time * (1 + 1e-4 * number)) for number, hertz in
+                enumerate((220, 331, 447, 563, 884, 1310))).astype(np.float32)
+    band.catalog.add(tags=Tags(title="Drone"), duration=40.0, source="drone", content_hash="d" * 32,
+                     embeddings={Kind.RECORDING: encoder.encode(drone)})
+    band.refresh()
+    exact = band.levels[Kind.RECORDING]
+    clip = noisy(cut(drone, 7, 5), 10)
+    view = Everywhere(clip, 0.0, exact.peaks)
+    stored = exact.embeddings_of([8, 4])
+    plain = landmarks.Testimony()
+    told = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())
+    assert told["everywhere"] > 3 > 2 > told["nearby"]
+    told = Everywhere(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.peaks).features(
+        line_at(4, 12.0), plain, stored[4].evidence, ())
+    assert told["nearby"] > 3
+
+
+def test_strangers_have_no_lead(band, tunes):
+    for hypothesis in laid(band, noisy(cut(tunes[3], 12, 5), 0), leave_out={4}).values():
+        assert hypothesis.line.recording_id != 4
+        assert hypothesis.features["everywhere"] < 2
+        assert hypothesis.features["clearly"] >= 0
+
+
+@pytest.mark.parametrize(("tempo", "pitch"), [(1.04, 1.04), (1.0, 2 ** (1 / 12)), (1.06, 1.0)])
+def test_changes_of_speed_and_pitch_are_undone(band, tunes, tempo, pitch):
+    changed = degrade.stretch(cut(tunes[2], 8, 8), SAMPLE_RATE, tempo, pitch)
+    assert laid(band, noisy(changed, 10))[3].features["everywhere"] > 3
+
+
+def test_the_same_sound_twice_in_the_library_is_no_rival_of_itself(band, tunes):
+    said = laid(band, noisy(cut(tunes[1], 10, 5), 5))
+    assert said[2].features["everywhere"] > 3
+    assert said[7].features["everywhere"] > 3
+
+
+def test_what_the_embeddings_miss_is_looked_at(band, tunes, monkeypatch):
+    """As if the search had come up with one other recording alone."""
+    search = recordings.neighbours
+
+    def missing(query, exact, window, leave_out):
+        return search(query, exact, window, {4})
+
+    samples = noisy(cut(tunes[3], 12, 5), 5)
+    monkeypatch.setattr(recordings, "neighbours", missing)
+    said = laid(band, samples)
+    assert said[4].features["everywhere"] > 3
+    assert said[4].line.offset == pytest.approx(12, abs=0.2)
+
+
+def test_too_few_peaks_say_nothing(band, tunes):
+    exact = band.levels[Kind.RECORDING]
+    silent = Everywhere(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.peaks)
+    found = next(iter(laid(band, cut(tunes[3], 12, 5)).values()))
+    landmarks = exact.embeddings_of([4])[4].evidence
+    assert silent.features(found.line, found.testimony, landmarks, ()) == SILENT
+    assert silent.candidates([]) == []
+    assert FEWEST > 1
+
+
+def test_the_peaks_follow_the_library(band, tunes, encoder):
+    exact = band.levels[Kind.RECORDING]
+    assert exact.peaks.recording_ids == set(range(1, 8))
+    assert exact.peaks is exact.peaks
+    band.catalog.remove([3])
+    band.catalog.add(tags=Tags(title="New"), duration=9.0, source="new", content_hash="f" * 32,
+                     embeddings={Kind.RECORDING: encoder.encode(cut(tunes[0], 5, 9))})
+    assert exact.peaks.recording_ids == set(range(1, 8)), "as of the last refresh"
+    band.refresh()
+    assert exact.peaks.recording_ids == {1, 2, 4, 5, 6, 7, 8}
+
+
+def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
+    exact = band.levels[Kind.RECORDING]
+    query = Query.listen([cut(tunes[3], 12, 5)], exact.encoder)
+    assert recordings.looks_everywhere(query, exact)
+    monkeypatch.setattr(level, "PEAKS_OF", 0.01)
+    assert not exact.has_peaks
+    assert not recordings.looks_everywhere(query, exact)
+    report = identify([cut(tunes[3], 12, 5)], band)
+    assert [match.recording.id for match in report.matches] == [4]
+    assert report.thresholds[Kind.RECORDING] == threshold_of(exact, band.settings)
+
+
+def test_something_long_is_not_laid_everywhere(band, tunes):
+    exact = band.levels[Kind.RECORDING]
+    assert not recordings.looks_everywhere(Query.listen([cut(tunes[3], 0, 20)], exact.encoder), exact)
+
+
+def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
+    exact = band.levels[Kind.RECORDING]
+    asked = []
+    whole = Lines.everywhere
+    monkeypatch.setattr(Lines, "everywhere", lambda *arguments: asked.append(1) or whole(*arguments))
+    report = identify([cut(tunes[3], 12, 5)], band)
+    assert [match.recording.id for match in report.matches] == [4]
+    assert not asked
+    report = identify([noisy(cut(tunes[3], 12, 5), -12)], band)
+    assert asked
+    assert report.thresholds[Kind.RECORDING] == threshold_of(exact, band.settings, everywhere=True)
+    assert identify([np.zeros(5 * SAMPLE_RATE, np.float32)], band).matches == []
+
+
+def test_a_calibration_holds_both_judges():
+    values = {"features": ["score"], "weights": [1.0], "bias": 0.0, "thresholds": {"0.01": 50.0}}
+    assert Calibration.from_spec(values).everywhere is None
+    both = Calibration.from_spec(values | {"everywhere": values | {"thresholds": {"0.01": 60.0}}})
+    assert both.threshold(0.01) == 50
+    assert both.everywhere.threshold(0.01) == 60
+    shipped = Calibration.from_spec(load_encoder().spec.calibration)
+    assert set(shipped.everywhere.features) == set(evidence.EVERYWHERE)
+    with pytest.raises(EncoderError, match="another version"):
+        replace(both, features=("clearly",)).logit({"score": 1.0})

@@ -1,0 +1,199 @@
+"""Callbacks: owed with the end of a job, sent until they arrive, signed, logged."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.service import CALLBACK, RESULT, URL, Receiver, let_pass, post
+
+from songprint.accounts.vault import Vault
+from songprint.errors import FetchError, JobNotFound
+from songprint.jobs.callbacks import Sender, headers
+from songprint.jobs.deliveries import JITTER, LEASE, WAITS, Deliveries, delivery_object
+from songprint.jobs.jobs import Jobs
+
+
+@pytest.fixture
+def jobs(database, tmp_path) -> Jobs:
+    return Jobs(database, Vault(database, tmp_path))
+
+
+@pytest.fixture
+def deliveries(database) -> Deliveries:
+    return Deliveries(database)
+
+
+def ended(jobs: Jobs, **callback: object) -> str:
+    """The id of a job that has just finished, and owes a callback."""
+    job_id = jobs.submit(URL, {"callback": CALLBACK | callback}, session_context="mine").id
+    assert jobs.finish(jobs.claim("worker"), RESULT, 90.5)
+    return job_id
+
+
+def refusing(url: str, body: bytes, headers: object):
+    raise FetchError("the URL is refused: 10.0.0.1 is no public host", "input_refused")
+
+
+def test_a_callback_arrives_signed_and_with_the_job_in_it(jobs, deliveries):
+    with Receiver() as receiver:
+        job_id = ended(jobs, url=receiver.url)
+        assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "delivered"
+    [heard] = receiver.heard
+    assert heard.path == "//callback"
+    told = json.loads(heard.body)
+    assert (told["id"], told["state"], told["result"], told["session_context"]) == (job_id, "finished", RESULT, "mine")
+    assert "k3y" not in heard.body.decode()
+    [delivery] = deliveries.of_job(job_id)
+    assert heard.headers["webhook-id"] == delivery.id
+    signed = f"{delivery.id}.{heard.headers['webhook-timestamp']}.".encode() + heard.body
+    expected = base64.b64encode(hmac.new(b"k3y", signed, hashlib.sha256).digest()).decode()
+    assert heard.headers["webhook-signature"] == f"v1,{expected}"
+    assert heard.headers["content-type"] == "application/json"
+    assert [(each.status, each.error) for each in delivery.attempts] == [(200, "")]
+    assert deliveries.claim() is None
+
+
+def test_a_callback_is_verified_as_the_manual_says(jobs, deliveries):
+    manual = (Path(__file__).parents[2] / "docs/jobs.md").read_text(encoding="utf-8")
+    found: dict = {}
+    exec(re.search(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)[1], found)
+    with Receiver() as receiver:
+        ended(jobs, url=receiver.url)
+        Sender(jobs, deliveries, post, {}).send(deliveries.claim())
+    [heard] = receiver.heard
+    assert found["is_genuine"](heard.headers, heard.body, "k3y")
+    assert not found["is_genuine"](heard.headers, heard.body + b" ", "k3y")
+    assert not found["is_genuine"](heard.headers, heard.body, "another")
+    recorded = heard.headers | {"webhook-timestamp": str(int(heard.headers["webhook-timestamp"]) - 600)}
+    assert not found["is_genuine"](recorded, heard.body, "k3y")
+
+
+def test_a_secret_in_the_form_of_standard_webhooks_is_decoded():
+    """The vector of the specification's own libraries."""
+    signed = headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}',
+                     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    assert "webhook-signature" not in headers("msg_1", 1614265330, b"", "")
+
+
+def test_who_does_not_take_a_callback_is_called_again_on_the_schedule(database, jobs, deliveries):
+    with Receiver() as receiver:
+        receiver.answers = [500, 429, 408, 503, 502, 500, 500, 500]
+        job_id = ended(jobs, url=receiver.url)
+        sender = Sender(jobs, deliveries, post, {})
+        for wait in WAITS:
+            assert sender.send(deliveries.claim()) == "waiting"
+            let_pass(database, wait * (1 - JITTER) - 1)
+            assert deliveries.claim() is None
+            let_pass(database, 2 * wait * JITTER + 2)
+        assert sender.send(deliveries.claim()) == "given up"
+    [delivery] = deliveries.of_job(job_id)
+    assert [each.status for each in delivery.attempts] == [500, 429, 408, 503, 502, 500, 500, 500]
+    assert delivery.attempts[0].error == "the receiver answers with status 500"
+    assert {heard.headers["webhook-id"] for heard in receiver.heard} == {delivery.id}
+    assert deliveries.counts() == {"waiting": 0, "sending": 0, "delivered": 0, "given up": 1}
+
+
+def test_who_says_that_he_will_never_take_it_is_not_called_again(jobs, deliveries):
+    with Receiver() as receiver:
+        for status in (301, 400, 403, 404, 410):
+            receiver.answers = [status]
+            ended(jobs, url=receiver.url)
+            assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "given up"
+
+
+def test_who_cannot_be_reached_is_called_again_and_who_must_not_be_is_not(database, jobs, deliveries):
+    unreachable = ended(jobs, url="http://127.0.0.1:9/")
+    assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "waiting"
+    [attempt] = deliveries.of_job(unreachable)[0].attempts
+    assert (attempt.status, attempt.error) == (None, "the receiver cannot be reached")
+    ended(jobs)
+    assert Sender(jobs, deliveries, refusing, {}).send(deliveries.claim()) == "given up"
+
+
+def test_a_callback_can_be_sent_again(jobs, deliveries):
+    with Receiver() as receiver:
+        receiver.answers = [410]
+        job_id = ended(jobs, url=receiver.url)
+        sender = Sender(jobs, deliveries, post, {})
+        sender.send(deliveries.claim())
+        assert [each.state for each in deliveries.resend(job_id)] == ["waiting"]
+        assert sender.send(deliveries.claim()) == "delivered"
+    [delivery] = deliveries.of_job(job_id)
+    assert [each.status for each in delivery.attempts] == [410, 200]
+    told = delivery_object(delivery)
+    assert (told["state"], told["attempts"][0]["status"], told["due_at"]) == ("delivered", 410, None)
+    with pytest.raises(JobNotFound, match="no callback of job abc"):
+        deliveries.resend("abc")
+
+
+def test_the_callback_of_a_sender_that_died_is_sent_by_another(database, jobs, deliveries):
+    job_id = ended(jobs)
+    dead = deliveries.claim()
+    assert deliveries.claim() is None and deliveries.due() == 0
+    let_pass(database, LEASE + 1)
+    assert deliveries.due() == 1
+    other = deliveries.claim()
+    assert other.id == dead.id
+    assert deliveries.attempted(dead, status=None, error="late", again=False) == "sending"     # it has no say any more
+    assert deliveries.attempted(other, status=200) == "delivered"
+    assert [each.error for each in deliveries.of_job(job_id)[0].attempts] == ["late", ""]
+
+
+def test_a_body_can_be_made_in_another_style_and_the_beginning_told_too(jobs, deliveries):
+    builders = {"tencent": lambda job: f"{job.id} is {job.state}, {job.result}".encode()}
+    with Receiver() as receiver:
+        callback = CALLBACK | {"url": receiver.url, "style": "tencent", "mode": "change"}
+        job_id = jobs.submit(URL, {"callback": callback}).id
+        jobs.finish(jobs.claim("worker"), RESULT, 1.0)
+        sender = Sender(jobs, deliveries, post, builders)
+        sender.send(deliveries.claim()), sender.send(deliveries.claim())
+    assert {heard.body.decode() for heard in receiver.heard} == {
+        f"{job_id} is running, None", f"{job_id} is finished, {RESULT}"}
+    assert all("webhook-signature" in heard.headers for heard in receiver.heard)
+
+
+def test_what_a_bug_makes_of_a_callback_is_logged_and_not_tried_for_ever(database, jobs, deliveries, caplog):
+    def broken(job):
+        raise TypeError("a bug")
+
+    job_id = ended(jobs, style="broken")
+    assert Sender(jobs, deliveries, post, {"broken": broken}).send(deliveries.claim()) == "waiting"
+    assert deliveries.of_job(job_id)[0].attempts[0].error == "internal error (TypeError)"
+    assert "a bug" in caplog.text
+    other = ended(jobs, style="unknown")
+    assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "given up"
+    assert deliveries.of_job(other)[0].attempts[0].error == "there are no callbacks of style 'unknown'"
+
+
+def test_the_failure_of_a_job_that_is_tried_again_is_not_told_late(database, jobs, deliveries):
+    job_id = jobs.submit(URL, {"callback": CALLBACK}).id
+    jobs.fail(jobs.claim("worker"), "input_not_found", "404", retry=False)
+    jobs.retry(job_id)
+    assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "given up"
+    assert "is tried again" in deliveries.of_job(job_id)[0].attempts[0].error
+
+
+def test_a_slow_receiver_does_not_hold_up_the_others(jobs, deliveries):
+    with Receiver(delay=1.0) as slow, Receiver() as quick:
+        for _ in range(12):
+            ended(jobs, url=slow.url)
+        ended(jobs, url=quick.url.replace("127.0.0.1", "localhost"))
+        stop, began = threading.Event(), time.monotonic()
+        sending = threading.Thread(target=Sender(jobs, deliveries, post, {}).run, args=(stop,))
+        sending.start()
+        while not quick.heard and time.monotonic() < began + 10:
+            time.sleep(0.02)
+        elapsed = time.monotonic() - began
+        stop.set()
+        sending.join()
+    assert quick.heard and elapsed < 1.0
+    assert 2 <= len(slow.heard) <= 4

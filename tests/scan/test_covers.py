@@ -1,0 +1,123 @@
+"""Covers in long recordings, with toy encoders: when they are heard, and never beside the recording itself."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from support import toy
+
+import songprint
+from songprint.covers import tracker
+from songprint.covers.tracker import CoverEar, Guess, _Stretch
+from songprint.scan.scan import Scanner
+from songprint.types import Interval, Kind, Section
+from tests.scan.test_scan import Ear, silence
+
+RATE = toy.SAMPLE_RATE
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Three songs of a minute and a half."""
+    with songprint.open(tmp_path / "library", create=True,
+                        encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
+        library.add([toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, 90.0)) for seed in (1, 2, 3)],
+                    workers=1)
+        yield library
+
+
+def cover(seed: int) -> np.ndarray:
+    """Another rendition, three semitones higher."""
+    return toy.tune(seed, 90.0, key=3, sound=2)
+
+
+def told(timeline) -> list[tuple[str, str]]:
+    return [(each.recording.title, str(each.kind)) for each in timeline.segments]
+
+
+def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_path):
+    file = toy.write(tmp_path / "programme.wav", np.concatenate([silence(40), cover(1), silence(40)]))
+    [segment] = library.scan(file).segments
+    assert (segment.recording.title, segment.kind, segment.key_shift) == ("Tune 1", Kind.COVER, 3)
+    assert segment.heard.start == pytest.approx(40, abs=5) and segment.heard.end == pytest.approx(130, abs=5)
+    assert segment.reference.start == pytest.approx(0, abs=5) and segment.reference.end == pytest.approx(90, abs=5)
+
+
+def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_path):
+    seconds = 1.4 * tracker.LONGEST
+    with songprint.open(tmp_path / "library", create=True, encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
+        library.add([toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, seconds)) for seed in (1, 2)],
+                    workers=1)
+        file = toy.write(tmp_path / "programme.wav", np.concatenate([
+            silence(40), toy.tune(1, seconds, key=3, sound=2), silence(40)]))
+        [segment] = library.scan(file).segments
+    assert segment.recording.title == "Tune 1"
+    assert segment.heard.start == pytest.approx(40, abs=5) and segment.heard.end == pytest.approx(40 + seconds, abs=5)
+    assert segment.reference.end == pytest.approx(seconds, abs=5)
+
+
+def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
+    """A stretch is looked at further where the song may go on. Here it does once, and then another song begins."""
+    ear = CoverEar(library.store.levels[Kind.COVER])
+    said = {(100, 160): 5.0, (100, 190): 7.0, (100, 220): -2.0}
+
+    def ask(start, end, recordings=()):
+        section = Section(Interval(start + 20, end), Interval(0.0, end - start - 20))
+        return [Guess(1, Interval(start, end), (section,), 3, 1.0, said[start, end])]
+
+    monkeypatch.setattr(ear, "_ask", ask)
+    monkeypatch.setattr(ear, "_stretches", lambda exact, until: [
+        _Stretch(100, 160, Interval(0, 400), {1: 6.0})])
+    [guess] = ear._judged([], 400.0)
+    assert guess.heard == Interval(120, 190) and guess.logit == 6.0     # by the windows
+
+
+def test_a_recording_is_not_told_as_its_own_cover(library, tmp_path):
+    file = toy.write(tmp_path / "programme.wav", np.concatenate([toy.tune(2, 90.0), silence(5), cover(3)]))
+    assert told(library.scan(file)) == [("Tune 2", "recording"), ("Tune 3", "cover")]
+
+
+def test_a_cover_of_the_same_work_as_a_recording_that_is_heard_is_not_told(library, tmp_path):
+    library.link([library.recordings("Tune 1")[0].id, library.recordings("Tune 2")[0].id])
+    both = 0.7 * toy.tune(1, 90.0) + 0.3 * cover(2)
+    timeline = library.scan(toy.write(tmp_path / "programme.wav", both))
+    assert told(timeline) == [("Tune 1", "recording")]
+
+
+def test_a_stream_settles_covers_too(library):
+    scanner = Scanner(library.store)
+    samples = np.concatenate([cover(1), silence(200), cover(2), silence(60)])
+    settled = []
+    for start in range(0, len(samples), 10 * RATE):
+        scanner.hear(samples[start:start + 10 * RATE])
+        settled += scanner.settled()
+    assert [each.recording.title for each in settled] == ["Tune 1"]
+    assert 90 < scanner.settled_until < 300
+    assert told(scanner.finish()) == [("Tune 1", "cover"), ("Tune 2", "cover")]
+
+
+def test_without_covers_in_the_settings_none_are_looked_for(library, tmp_path):
+    file = toy.write(tmp_path / "programme.wav", cover(1))
+    with songprint.open(library.path, encoder=Ear(), settings=songprint.config.Settings(kinds=("recording",))) as other:
+        assert told(other.scan(file)) == []
+
+
+def test_what_the_ear_of_covers_raises_ends_the_scan(library, tmp_path, monkeypatch):
+    def broken(self, blocks):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(toy.ToyCoverEncoder, "frames", broken)
+    with pytest.raises(RuntimeError, match="no memory"):
+        library.scan(toy.write(tmp_path / "programme.wav", np.concatenate([cover(1)] * 3)))
+
+
+def test_a_scan_that_fails_leaves_no_thread_behind(library, tmp_path):
+    def failing(step):
+        raise RuntimeError("cancelled")
+
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match="cancelled"):
+        library.scan(toy.write(tmp_path / "programme.wav", cover(1)), on_progress=failing)
+    assert set(threading.enumerate()) <= before

@@ -1,0 +1,245 @@
+"""Listening: what is told of a stream that plays and pauses, and what comes through a pipe."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from support import radio
+from support.radio import SAMPLE_RATE, Ears, told
+
+from songprint.audio.streams import live
+from songprint.audio.streams.ahead import ReadAhead
+from songprint.audio.streams.pipe import Pipe
+from songprint.errors import SongprintError, StreamError
+from songprint.formats import objects
+from songprint.scan.listen import DailyLog, Listener, follow
+from songprint.types import Event, Happening, Timeline
+
+NOON = datetime(2026, 8, 7, 12, tzinfo=UTC)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def listened(listener: Listener, clock: Clock, *plan: tuple[int | None, float]) -> list[Event]:
+    """What is told while this is heard as it is played."""
+    events = []
+    mono = radio.samples(*plan, sample_rate=SAMPLE_RATE)[0]
+    for at in range(0, len(mono), SAMPLE_RATE):
+        clock.seconds += 1
+        events += listener.hear(mono[at:at + SAMPLE_RATE])
+    return events
+
+
+def new_listener(clock: Clock, new_scanner: Callable[[], Ears] = Ears) -> Listener:
+    listener = Listener(new_scanner, SAMPLE_RATE, clock=clock, now=lambda: NOON)
+    listener.event(Happening.CONNECTED)
+    return listener
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr("songprint.scan.listen.FIRST_DELAY", 0.05)
+    monkeypatch.setattr("songprint.scan.listen.LOOK_SECONDS", 1.0)
+
+
+# What a listener tells
+
+def test_a_song_is_told_when_it_is_heard_and_when_it_is_over():
+    clock = Clock()
+    events = listened(new_listener(clock), clock, (None, 5), (1, 20), (None, 10))
+    started, ended = events
+    assert told(events) == ["started 1", "ended 1"]
+    assert started.position <= 5 + 10
+    assert ended.when(ended.segment.heard.start) == NOON + timedelta(seconds=5)
+    assert ended.when(ended.segment.heard.end) == NOON + timedelta(seconds=25)
+    assert ended.seconds == 20
+
+
+def test_songs_that_follow_each_other_and_a_repeat():
+    clock = Clock()
+    events = listened(new_listener(clock), clock, (1, 10), (2, 10), (None, 30), (1, 10), (None, 5))
+    assert told(events) == ["started 1", "started 2", "ended 1", "ended 2", "started 1", "ended 1"]
+
+
+def test_a_song_shorter_than_two_looks_is_started_and_ended_at_once():
+    class Late(Ears):
+        def current(self):
+            return []
+
+    clock = Clock()
+    events = listened(new_listener(clock, Late), clock, (None, 3), (3, 4), (None, 8))
+    assert told(events) == ["started 3", "ended 3"]
+
+
+def test_a_name_that_did_not_hold_is_withdrawn():
+    class Hasty(Ears):
+        def current(self):
+            return [radio._segment(4, 1, 2)] if self._seconds < 4 else []
+
+    clock = Clock()
+    assert told(listened(new_listener(clock, Hasty), clock, (None, 90))) == ["started 4", "withdrawn 4"]
+
+
+def test_what_is_heard_when_the_sound_breaks_off_ends_there():
+    clock = Clock()
+    listener = new_listener(clock)
+    assert told(listened(listener, clock, (2, 10))) == ["started 2"]
+    [ended] = listener.pause()
+    assert (ended.what, ended.segment.heard.end) == (Happening.ENDED, 10)
+    clock.seconds += 50
+    [started] = listened(listener, clock, (2, 5))
+    assert started.segment.heard.start == pytest.approx(60, abs=2)
+
+
+def test_a_stream_that_lags_behind_the_clock_is_told_by_the_clock():
+    clock = Clock()
+    listener = new_listener(clock)
+    listened(listener, clock, (None, 10))
+    clock.seconds += 8                      # nothing comes, nothing breaks
+    events = listened(listener, clock, (None, 2), (1, 10), (None, 5))
+    assert events[-1].segment.heard.start == pytest.approx(20, abs=1)
+
+
+def test_sound_that_comes_faster_than_it_is_played_is_told_by_its_own_seconds():
+    clock, events = Clock(), []
+    listener = new_listener(clock)
+    mono = radio.samples((None, 30), (1, 20), (None, 10), sample_rate=SAMPLE_RATE)[0]
+    for at in range(0, len(mono), SAMPLE_RATE):
+        events += listener.hear(mono[at:at + SAMPLE_RATE])
+    assert (events[-1].segment.heard.start, events[-1].segment.heard.end) == (30, 50)
+
+
+def test_after_an_hour_fresh_ears_are_taken_when_no_song_is_heard(monkeypatch):
+    made = []
+    monkeypatch.setattr("songprint.scan.listen.EARS_SECONDS", 60.0)
+    monkeypatch.setattr("songprint.scan.listen.EARS_SECONDS_AT_MOST", 200.0)
+    clock = Clock()
+    listener = new_listener(clock, lambda: made.append(Ears()) or made[-1])
+    events = listened(listener, clock, (None, 55), (1, 20), (None, 15), (2, 20), (None, 10))
+    assert len(made) == 2
+    assert told(events) == ["started 1", "ended 1", "started 2", "ended 2"]
+    assert events[-1].segment.heard.start == 90
+    assert told(listened(listener, clock, (3, 250))) == ["started 3", "ended 3", "started 3"]     # 200 s at most
+
+
+# The shape of what is told
+
+def test_events_have_these_json_keys():
+    clock = Clock()
+    listener = new_listener(clock)
+    started, ended = listened(listener, clock, (None, 5), (1, 20), (None, 10))
+    value = objects.event_object(ended)
+    assert value["event"] == "ended" and value["at"] == "2026-08-07T12:00:27.000Z"
+    assert (value["started_at"], value["ended_at"]) == ("2026-08-07T12:00:05.000Z", "2026-08-07T12:00:25.000Z")
+    assert set(value) == {"event", "at", "position", "started_at", "ended_at", "seconds",
+                          *objects.segment_object(ended.segment)}
+    assert "ended_at" not in objects.event_object(started)
+    assert objects.event_object(Event(Happening.GAP, NOON, 3.0, text="it stalled")) == {
+        "event": "gap", "at": "2026-08-07T12:00:03.000Z", "position": 3.0, "reason": "it stalled"}
+    assert objects.event_object(Event(Happening.RECONNECTED, NOON, 9.5, text="FM", seconds=6.5)) == {
+        "event": "reconnected", "at": "2026-08-07T12:00:09.500Z", "position": 9.5, "station": "FM", "seconds": 6.5}
+    assert objects.event_object(Event(Happening.ANNOUNCED, NOON, 0.0, text="A - B"))["title"] == "A - B"
+
+
+# From a pipe
+
+def piped(sound: bytes, raw: str | None = None) -> list[Event]:
+    return list(follow(lambda: Pipe(io.BytesIO(sound)), Listener(Ears, SAMPLE_RATE), SAMPLE_RATE, name="the input",
+                       stall=None, reconnect=False, raw=raw and live.Raw.parsed(raw)))
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".ogg", ".flac"])
+def test_encoded_sound_comes_through_a_pipe(tmp_path, suffix):
+    events = piped(radio.encoded(tmp_path, suffix, (None, 3), (1, 8), (None, 5)))
+    assert told(events) == ["connected", "started 1", "ended 1", "finished"]
+    assert events[2].segment.heard.start == pytest.approx(3, abs=1)
+    assert events[3].position == pytest.approx(16, abs=1)
+
+
+@pytest.mark.parametrize("form, kind, scale",
+                         [("s16le", "<i2", 32767), ("f32be", ">f4", 1), ("s32le", "<i4", 2**31 - 256)])
+def test_samples_come_through_a_pipe_without_a_header(form, kind, scale):
+    sound = (radio.samples((None, 3), (2, 8), (None, 5)).T * scale).astype(kind).tobytes()
+    events = piped(sound, f"44100:2:{form}")
+    assert told(events) == ["connected", "started 2", "ended 2", "finished"]
+    assert events[2].segment.heard.start == pytest.approx(3, abs=0.5)
+
+
+@pytest.mark.parametrize("raw, said", [
+    ("44100", "is not RATE:CHANNELS:FORMAT"), ("44100:0:s16le", "is not RATE"), ("1:2:s16le", "is not RATE"),
+    ("44100:2:mp3", "mp3 is no format of samples; known are u8"), ("44100:2:concat", "is no format"),
+])
+def test_a_form_of_samples_that_makes_no_sense_is_an_error(raw, said):
+    with pytest.raises(StreamError, match=said):
+        live.Raw.parsed(raw)
+
+
+def test_an_mp4_that_cannot_be_read_from_a_pipe_says_why(tmp_path, random):
+    noise = random.normal(0, 0.2, 30 * 44100)
+    with pytest.raises(StreamError, match="index is at its end"):
+        piped(radio.soundfiles.write(tmp_path / "noise.m4a", noise).read_bytes())
+
+
+# Reading ahead
+
+def test_reading_ahead_never_raises_and_says_why_it_ended():
+    class Broken(Pipe):
+        def read(self, size: int) -> bytes:
+            raise StreamError("it broke")
+
+    with ReadAhead(lambda: Broken(io.BytesIO()), stop=threading.Event(), patience=5) as ahead:
+        ahead.opened()
+        assert ahead.read(100) == b"" == ahead.read(100)
+        assert str(ahead.failure) == "it broke" and ahead.ended
+
+
+def test_reading_ahead_gives_every_byte_in_its_order():
+    sent = np.random.default_rng(3).bytes(300_000)
+    with ReadAhead(lambda: Pipe(io.BytesIO(sent)), stop=threading.Event(), patience=5) as ahead:
+        ahead.opened()
+        assert b"".join(iter(lambda: ahead.read(777), b"")) == sent
+        assert ahead.failure is None and ahead.ended
+
+
+# The log
+
+def test_the_log_has_a_file_for_each_day_of_utc(tmp_path):
+    log = DailyLog(tmp_path / "log")
+    for hours in (0, 11.5, 12.5, 40):
+        log.write(Event(Happening.GAP, NOON, hours * 3600, text="a\nb"))
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
+        "2026-08-07.jsonl", "2026-08-08.jsonl", "2026-08-09.jsonl"]
+    lines = (tmp_path / "log/2026-08-07.jsonl").read_text().splitlines()
+    assert [json.loads(line)["at"] for line in lines] == ["2026-08-07T12:00:00.000Z", "2026-08-07T23:30:00.000Z"]
+
+
+def test_a_log_that_cannot_be_kept_is_an_error_and_a_full_disk_is_said_once(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SongprintError, match="cannot keep a log in"):
+        DailyLog(tmp_path / "file")
+    log = DailyLog(tmp_path / "log")
+    (tmp_path / "log/2026-08-07.jsonl").mkdir()
+    for _ in range(3):
+        log.write(Event(Happening.FINISHED, NOON, 0.0))
+    assert caplog.text.count("cannot write the log") == 1
+
+
+def test_the_ears_of_these_tests_hear(tmp_path):
+    ears = Ears()
+    ears.hear(radio.samples((None, 2), (3, 4), sample_rate=SAMPLE_RATE)[0])
+    assert isinstance(ears.finish(), Timeline)
+    assert [each.recording.id for each in ears.current()] == [3]

@@ -1,0 +1,113 @@
+"""Music, speech, silence and other sounds are told apart, second by second."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from support import toy
+
+from lab.data import degrade, synth
+from lab.train import sounds as train_sounds
+from songprint.scan import sounds
+from songprint.scan.sounds import SAMPLE_RATE, SoundMeter, classify
+from songprint.types import Sound
+
+MUSIC, SPEECH, OTHER, SILENCE = Sound.MUSIC, Sound.SPEECH, Sound.OTHER, Sound.SILENCE
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """Twenty seconds of a synthesised tune."""
+    from songprint.audio import files
+
+    [path, *_] = synth.write_pieces(tmp_path_factory.mktemp("tunes"), count=1)
+    return 0.1 * degrade.unit(files.load(path, SAMPLE_RATE)[10 * SAMPLE_RATE:30 * SAMPLE_RATE])
+
+
+def noise(random, seconds):
+    return 0.05 * random.standard_normal(seconds * SAMPLE_RATE).astype(np.float32)
+
+
+def silence(seconds):
+    return np.zeros(seconds * SAMPLE_RATE, np.float32)
+
+
+def told(found):
+    return [(sound, round(interval.start), round(interval.end)) for interval, sound in found]
+
+
+def test_music_noise_and_silence_follow_each_other(music, random):
+    found = told(classify(np.concatenate([music, silence(6), noise(random, 15)])))
+    assert [sound for sound, _, _ in found] == [MUSIC, SILENCE, OTHER]
+    assert found[0][2] == pytest.approx(20, abs=1) and found[1][2] == pytest.approx(26, abs=1)
+
+
+def test_what_was_heard_is_covered_without_holes(music, random):
+    samples = np.concatenate([music, noise(random, 10), silence(3), music])[:-3000]
+    found = classify(samples)
+    assert found[0][0].start == 0
+    assert found[-1][0].end == pytest.approx(len(samples) / SAMPLE_RATE)
+    for (before, _), (after, _) in pairwise(found):
+        assert before.end == after.start
+
+
+@pytest.mark.parametrize("block", [700, SAMPLE_RATE, 10 * SAMPLE_RATE])
+def test_it_does_not_matter_in_which_blocks_it_is_heard_or_when_it_is_asked(block, music, random):
+    samples = np.concatenate([music, noise(random, 8), silence(4), 0.3 * music])
+    meter = SoundMeter()
+    for start in range(0, len(samples), block):
+        meter.hear(samples[start:start + block])
+        if start % (7 * block) == 0:
+            meter.sounds()
+    assert meter.sounds() == classify(samples)
+
+
+def test_the_level_does_not_matter(music, random):
+    samples = np.concatenate([music, noise(random, 10)])
+    assert told(classify(samples)) == told(classify(0.05 * samples))
+
+
+def test_what_is_very_faint_is_silence(music):
+    assert told(classify(0.001 * music)) == [(SILENCE, 0, 20)]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.6, 1.0, 2.7])
+def test_short_sounds_are_told_too(seconds):
+    samples = toy.song(1, 5.0)[:int(seconds * SAMPLE_RATE)]
+    found = classify(samples)
+    assert sum(interval.duration for interval, _ in found) == pytest.approx(len(samples) / SAMPLE_RATE)
+
+
+def test_a_single_odd_second_changes_nothing():
+    """The likeliest sequence: a change has to last."""
+    odd = np.zeros((9, 4))
+    odd[:, 0] = [3, 3, 3, 0, 3, 3, 0, 0, 0]
+    odd[3, 1], odd[6:, 1] = 4, 4
+    assert sounds.likeliest(odd).tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1]
+    assert sounds.likeliest(odd[3:4]).tolist() == [1]
+
+
+def test_clips_to_learn_from_are_what_their_names_say(random):
+    assert train_sounds.label("music, under speech 5 to 10 dB louder") is MUSIC
+    assert train_sounds.label("speech, over faint music") is SPEECH
+    material = train_sounds.Material([toy.song(seed, 20.0) for seed in range(3)],
+                                     [0.1 * random.standard_normal(16_000).astype(np.float32)],
+                                     [noise(random, 12)])
+    drawn = list(train_sounds.clips(material, 4, seed=1))
+    assert {name.partition(",")[0] for name, _ in drawn} == {"music", "speech", "noise"}
+    assert {len(samples) for _, samples in drawn} == {train_sounds.CLIP * SAMPLE_RATE}
+    table = train_sounds.measure(sounds._network(), material, 2, 1)
+    assert table.startswith("| what | seconds | called music | called speech | called other |")
+
+
+def test_training_learns_to_tell_them_apart(random):
+    """On a small scale: tones against noise."""
+    pytest.importorskip("torch", reason="training needs PyTorch: make lab")
+    pulses = [np.repeat(random.random(40) > 0.5, 400).astype(np.float32) * random.standard_normal(16_000)
+              for _ in range(3)]
+    material = train_sounds.Material([toy.song(seed, 20.0) for seed in range(4)],
+                                     [pulse.astype(np.float32) for pulse in pulses], [noise(random, 15)])
+    network = sounds.Network(train_sounds.train(material, 0, count=12))
+    samples = np.pad(toy.song(9, 12.0), (0, sounds.REACH))
+    called = network.judge(sounds.in_context(sounds.features(samples))).argmax(axis=1)
+    assert (called == sounds.CLASSES.index(MUSIC)).mean() > 0.8

@@ -1,0 +1,244 @@
+"""The REST API as its clients see it: naming clips, the library, errors that say what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import toy
+from support.serving import serving
+
+from songprint.server.rest import shapes
+from songprint.server.state import RECORDINGS
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("world")) as world:
+        yield world
+
+
+def problem(answer, status: int, code: str) -> str:
+    """What a refusal says, when it is the one that is expected."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    told = answer.json()
+    assert (answer.status_code, told["status"], told["code"]) == (status, status, code), answer.text
+    assert told["request_id"] == answer.headers["x-request-id"]
+    return told["detail"]
+
+
+def test_a_clip_is_named_at_once(world):
+    answer = world.client.post("/v1/identify", content=world.clip(3))
+    assert answer.status_code == 200
+    match, = answer.json()["matches"]
+    assert match["recording"]["title"] == "Song 03"
+    assert match["reference"]["start"] == pytest.approx(1.0, abs=0.3)
+    assert match["confidence"] > 50
+
+
+def test_a_clip_may_come_as_the_part_of_a_form(world):
+    answer = world.client.post("/v1/identify?top=3", files={"file": ("../../my clip.wav", world.clip(2))})
+    assert answer.json()["matches"][0]["recording"]["title"] == "Song 02"
+    assert answer.json()["source"] == "my clip.wav"
+
+
+def test_what_the_library_does_not_know_is_no_match_and_the_reason_is_told(world):
+    told = world.client.post("/v1/identify", content=world.clip(4711)).json()
+    assert told["matches"] == [] and told["reason"]
+
+
+@pytest.mark.parametrize("sent", [b"", b"hello, I am no music", bytes(1000), b"RIFF\xff\xff\xff\x7fWAVE" + bytes(50),
+                                  b"OggS" + bytes(100), b"\x00\x00\x00\x20ftypM4A " + bytes(40)])
+def test_what_is_no_audio_is_refused_in_words_without_places_of_the_server(world, sent):
+    answer = world.client.post("/v1/identify", content=sent)
+    assert "cannot read upload" in problem(answer, 422, "unreadable_audio")
+    assert str(world.folder) not in answer.text
+
+
+def test_the_shortest_sounds_are_answered(world):
+    for samples in (1, 2, 100):
+        answer = world.client.post("/v1/identify", content=world.wav(toy.song(1)[:samples]))
+        assert answer.status_code == 200 and answer.json()["matches"] == [], answer.text
+    silence = world.client.post("/v1/identify", content=world.wav(np.zeros(80000, np.float32)))
+    assert silence.json()["matches"] == [] and silence.json()["reason"]
+
+
+def test_what_is_too_large_or_too_long_is_told_where_to_go(tmp_path):
+    with serving(tmp_path, songs=1, max_clip_bytes=100_000, max_clip_duration=3.0) as world:
+        long = world.client.post("/v1/identify", content=world.clip(0))
+        assert "POST /v1/jobs" in problem(long, 413, "too_long")
+        large = world.client.post("/v1/identify", content=bytes(200_000))
+        assert "0 MB" in problem(large, 413, "too_large")
+        unannounced = world.client.post("/v1/identify", content=(bytes(50_000) for _ in range(5)))
+        problem(unannounced, 413, "too_large")
+        assert list(world.service.uploads.folder.iterdir()) == []
+
+
+def test_nothing_of_an_upload_stays(world):
+    world.client.post("/v1/identify", content=world.clip(3))
+    world.client.post("/v1/identify", content=b"no music")
+    world.client.post("/v1/identify", files={"file": ("a.wav", b"1"), "other": ("b.wav", b"2")})
+    assert list(world.service.uploads.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "body"), [
+    ("multipart/form-data", b"x"), ("multipart/form-data; boundary=a", b"--b\r\n"),
+    ("multipart/form-data; boundary=a", b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nabc'),
+    ("multipart/form-data; boundary=a", b"--a\r\nContent-Disposition: form-data\r\n\r\nabc\r\n--a--\r\n"),
+    ("multipart/form-data; boundary=" + "a" * 300, b"--a"),
+])
+def test_a_broken_form_is_a_client_s_mistake(world, kind, body):
+    problem(world.client.post("/v1/identify", content=body, headers={"content-type": kind}), 400, "bad_form")
+
+
+def test_a_recording_is_found_from_the_moment_it_was_added_until_it_is_removed(world):
+    clip = world.clip(50)
+    assert world.client.post("/v1/identify", content=clip).json()["matches"] == []
+    added = world.add(50, "Nina - Fifty.wav", album="Numbers", artists=["Nina", "Simone"], year="1965")
+    assert (added["title"], added["artists"], added["album"], added["year"]) == (
+        "Fifty", ["Nina", "Simone"], "Numbers", 1965)
+    named = world.client.post("/v1/identify", content=clip).json()["matches"][0]["recording"]
+    assert named["id"] == added["id"]
+    kept = list((world.library.path / RECORDINGS).rglob("Nina - Fifty.wav"))
+    assert len(kept) == 1
+    assert world.client.delete(f"/v1/recordings/{added['id']}").status_code == 204
+    assert world.client.post("/v1/identify", content=clip).json()["matches"] == []
+    assert not kept[0].exists()
+    problem(world.client.delete(f"/v1/recordings/{added['id']}"), 404, "recording_not_found")
+
+
+def test_the_same_file_is_added_once(world):
+    first = world.add(51)
+    again = world.client.post("/v1/recordings", files={"file": ("copy.wav", world.wav(toy.song(51)))})
+    assert (again.status_code, again.json()["outcome"]) == (200, "known")
+    assert again.json()["recording"]["id"] == first["id"]
+
+
+def test_a_recording_that_replaces_another_inherits_its_name(world):
+    old = world.add(52, title="The song", artists=["Somebody"], work="The work", original="true")
+    new = world.add(53, "remaster.wav", replaces=old["id"], album="Remasters")
+    assert (new["title"], new["artists"], new["work"], new["album"]) == (
+        "The song", ["Somebody"], "The work", "Remasters")
+    assert world.library.recording(new["id"]).original
+    problem(world.client.get(f"/v1/recordings/{old['id']}"), 404, "recording_not_found")
+    named = world.client.post("/v1/identify", content=world.clip(53)).json()["matches"][0]["recording"]
+    assert named["id"] == new["id"]
+
+
+def test_what_cannot_be_added_leaves_nothing(world):
+    before = sorted(world.library.path.rglob("*.wav"))
+    for sent, code in ((b"text", "unreadable_audio"), (world.wav(toy.song(9)[:2000]), "unreadable_audio")):
+        problem(world.client.post("/v1/recordings", files={"file": ("x.wav", sent)}), 422, code)
+    wrong = world.client.post("/v1/recordings", files={"file": ("x.wav", world.clip(9))}, data={"year": "MCM"})
+    assert "year" in problem(wrong, 422, "invalid_request")
+    unknown = world.client.post("/v1/recordings", files={"file": ("x.wav", world.clip(9))}, data={"replaces": "99999"})
+    problem(unknown, 404, "recording_not_found")
+    assert sorted(world.library.path.rglob("*.wav")) == before
+
+
+def test_tags_are_edited_and_answers_bear_them(world):
+    added = world.add(54)
+    edited = world.client.patch(f"/v1/recordings/{added['id']}", json={
+        "title": "Ünïcode 🎵", "artists": ["A", "B"], "year": 2001, "album": None})
+    assert edited.status_code == 200
+    named = world.client.post("/v1/identify", content=world.clip(54)).json()["matches"][0]["recording"]
+    assert (named["title"], named["artists"], named["year"]) == ("Ünïcode 🎵", ["A", "B"], 2001)
+    for wrong in ({"title": ""}, {"titel": "x"}, {"year": 12}, {"title": "a\0b"}, {"isrc": "no"}, [], "x"):
+        problem(world.client.patch(f"/v1/recordings/{added['id']}", json=wrong), 422, "invalid_request")
+    problem(world.client.patch("/v1/recordings/999999", json={"title": "x"}), 404, "recording_not_found")
+
+
+def test_the_list_is_searched_sorted_and_paged(world):
+    def pages(**query):
+        after = "0"
+        while after is not None:
+            page = world.client.get("/v1/recordings", params={**query, "after": after}).json()
+            yield from page["items"]
+            after = page["next"]
+
+    everything = list(pages(limit=2))
+    assert [each["id"] for each in everything] == [each.id for each in world.library.recordings()]
+    backwards = [each["title"] for each in pages(limit=3, sort="-title", q="song 0")]
+    assert backwards == ["Song 04", "Song 03", "Song 02", "Song 01", "Song 00"]
+    assert world.client.get("/v1/recordings?q=band+song&limit=1").json()["total"] >= 5
+    for wrong in ("after=x", "after=-1", "limit=0", "limit=100000", "sort=source"):
+        problem(world.client.get(f"/v1/recordings?{wrong}"), 422, "invalid_request")
+
+
+def test_recordings_are_linked_to_one_work(world):
+    ids = [world.add(seed)["id"] for seed in (55, 56)]
+    linked = world.client.put("/v1/works", json={"recordings": ids, "work": "Ninety", "original": ids[1]}).json()
+    assert [each["id"] for each in linked["recordings"]] == ids
+    song, = world.client.post("/v1/identify", content=world.clip(55)).json()["songs"]
+    assert (song["work"], song["original"]) == ("Ninety", ids[1])
+    assert world.client.delete(f"/v1/recordings/{ids[0]}/work").status_code == 204
+    assert world.client.get(f"/v1/recordings/{ids[0]}").json()["work"] == ""
+    problem(world.client.put("/v1/works", json={"recordings": [ids[0]]}), 409, "library_refuses")
+
+
+def test_covers_of_a_recording_are_listed(world):
+    tunes = [world.client.post("/v1/recordings", files={"file": (f"tune {key}.wav", world.wav(
+        toy.tune(7, key=key, sound=1 + key)))}).json()["recording"] for key in (0, 2)]
+    found, = world.client.get(f"/v1/recordings/{tunes[0]['id']}/covers").json()["items"]
+    assert (found["recording"]["id"], found["kind"]) == (tunes[1]["id"], "cover")
+    assert abs(found["key_shift"]) == 2
+
+
+def test_recordings_that_are_the_same_twice_are_listed_for_review(world):
+    one = world.add(57)
+    softer = world.client.post("/v1/recordings", files={"file": ("softer.wav", world.wav(0.6 * toy.song(57)))}).json()
+    pairs, after = [], "0"
+    while after is not None:
+        page = world.client.get("/v1/duplicates", params={"after": after, "limit": 1}).json()
+        pairs += [[each["id"] for each in pair["recordings"]] for pair in page["items"]]
+        after = page["next"]
+    assert pairs == [[one["id"], softer["recording"]["id"]]]
+
+
+def test_a_recording_is_played_whole_in_parts_and_as_a_stretch(world):
+    added = world.add(58)
+    sent = world.wav(toy.song(58))
+    address = f"/v1/recordings/{added['id']}/audio"
+    whole = world.client.get(address)
+    assert whole.content == sent and whole.headers["content-type"] == "audio/x-wav"
+    part = world.client.get(address, headers={"range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, sent[100:200])
+    stretch = world.client.get(f"{address}?start=1.5&duration=2")
+    assert stretch.headers["content-type"] == "audio/wav" and len(stretch.content) == 44 + 2 * 2 * 44100
+    assert len(world.client.get(f"{address}?start=100").content) < 50       # behind the end nothing is heard
+    (world.library.path / RECORDINGS / added["source"]).unlink()
+    problem(world.client.get(address), 404, "no_audio")
+
+
+def test_addresses_and_methods_that_do_not_exist_are_problems_too(world):
+    assert "/docs" in problem(world.client.get("/v1/nothing"), 404, "not_found")
+    problem(world.client.put("/v1/identify"), 405, "method_not_allowed")
+    for wrong in ("0", "-1", "x", str(2**63), "1e3"):
+        problem(world.client.get(f"/v1/recordings/{wrong}"), 422, "invalid_request")
+
+
+def test_the_server_says_how_it_is(world):
+    assert world.client.get("/healthz").text == "ok\n"
+    assert world.client.get("/readyz").text == "ready\n"
+    world.client.post("/v1/identify", content=world.clip(3))
+    told = world.client.get("/metrics").text
+    assert f"songprint_recordings {len(world.library)}\n" in told
+    assert 'songprint_requests_total{method="POST",route="/v1/identify",status="200"}' in told
+    assert 'songprint_identify_seconds_bucket{le="+Inf"}' in told
+    assert world.client.get("/v1/stats").json()["recordings"] == len(world.library)
+
+
+def test_every_answer_carries_what_keeps_browsers_safe(world):
+    for address in ("/healthz", "/v1/recordings", "/v1/nothing"):
+        headers = world.client.get(address).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert "access-control-allow-origin" not in headers
+
+
+def test_the_shapes_of_the_description_are_those_of_the_answers(world):
+    report = world.client.post("/v1/identify?top=5", content=world.clip(3)).json()
+    assert shapes.Report.model_validate(report, strict=True).model_fields_set == report.keys()
+    match = report["matches"][0]
+    assert match.keys() == shapes.Match.model_fields.keys()
+    assert match["recording"].keys() == shapes.Recording.model_fields.keys()
+    assert report["songs"][0].keys() == shapes.Song.model_fields.keys()

@@ -1,0 +1,238 @@
+"""Jobs over HTTP: submitting, following, exporting, and what people say of what was found."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from support import toy
+from support.serving import World, serving
+
+from songprint.formats import objects
+from songprint.server.rest import shapes
+from songprint.types import Gap, Interval, Kind, Segment, Sound, Timeline
+from tests.server.test_rest import problem
+
+PLACE = {"input": {"type": "url", "url": "https://media.example.org/mix.mp4"}}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("world")) as world:
+        yield world
+
+
+def timeline_of(world: World) -> dict:
+    """Songs 1 and 2, a gap between them."""
+    segments = [Segment(world.library.recording(number), Kind.RECORDING, 90.0, Interval(*heard), Interval(0.0, 5.0))
+                for number, heard in ((1, (0.0, 5.0)), (2, (10.0, 15.0)))]
+    gaps = [Gap(Interval(5.0, 10.0), Sound.MUSIC)]
+    return objects.timeline_object(Timeline(segments, gaps, 15.0, {Kind.RECORDING: 50.0}, 5, 0.1, source="mix.mp3"))
+
+
+def submitted(world: World, **more: object) -> dict:
+    answer = world.client.post("/v1/jobs", json=PLACE | more)
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
+    told = submitted(world, priority=3, callback={"url": "https://me.example.org/hook", "secret": "s3cret"},
+                     kinds=["recording"], session_context="mine")
+    job = world.service.jobs.get(told["id"])
+    assert (job.state, job.priority, job.options["kinds"]) == ("waiting", 3, ["recording"])
+    assert world.service.jobs.opened(job).options["callback"] == {
+        "url": "https://me.example.org/hook", "secret": "s3cret", "style": "standard"}
+    assert "s3cret" not in json.dumps(told)
+    shown = world.client.get(f"/v1/jobs/{told['id']}").json()
+    assert shown == told and shown.keys() == shapes.Job.model_fields.keys()
+    world.service.jobs.cancel(job.id)
+
+
+def test_a_recording_can_be_sent_with_the_job(world):
+    sent = world.wav(toy.song(3))
+    answer = world.client.post("/v1/jobs", files={"file": ("../My mix.wav", sent)},
+                               data={"options": json.dumps({"session_id": "once", "priority": -5})})
+    assert answer.status_code == 202 and answer.json()["input"] == {"type": "file", "name": "My mix.wav"}
+    job = world.service.jobs.get(answer.json()["id"])
+    with open(job.input["path"], "rb") as file:
+        assert file.read() == sent
+    again = world.client.post("/v1/jobs", files={"file": ("x.wav", sent)}, data={"options": '{"session_id": "once"}'})
+    problem(again, 409, "duplicate_session")
+    assert again.json()["job_id"] == job.id
+    assert len(list(world.service.inputs.folder.iterdir())) == 1        # the second upload was not kept
+    assert list(world.service.uploads.folder.iterdir()) == []
+    raw = world.client.post("/v1/jobs", content=sent, headers={"x-file-name": "My%20mix.wav"})
+    assert raw.json()["input"]["name"] == "My mix.wav"
+    for each in (job.id, raw.json()["id"]):
+        world.service.jobs.cancel(each)
+
+
+@pytest.mark.parametrize("wrong", [
+    {}, [], "x", {"input": {"type": "file", "path": "/etc/passwd"}}, {"input": {"type": "url", "url": "file:///etc/passwd"}},
+    {"input": {"type": "url", "url": "http://\n"}}, {"input": {"type": "s3", "bucket": "b"}},
+    PLACE | {"priority": 11}, PLACE | {"callback": {"url": "gopher://x"}}, PLACE | {"kinds": []},
+    PLACE | {"session_id": "x" * 51}, PLACE | {"unknown": 1}, PLACE | {"session_context": "a\0b"},
+])
+def test_what_is_no_job_is_refused_with_what_is_wrong(world, wrong):
+    assert "/docs" in problem(world.client.post("/v1/jobs", json=wrong), 422, "invalid_request")
+    broken = world.client.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"})
+    problem(broken, 422, "invalid_request")
+    problem(world.client.post("/v1/jobs", content=b""), 400, "no_file")
+
+
+def test_too_many_waiting_jobs_are_refused(tmp_path):
+    with serving(tmp_path, songs=0, max_waiting=2) as world:
+        submitted(world), submitted(world)
+        answer = world.client.post("/v1/jobs", json=PLACE)
+        problem(answer, 429, "queue_full")
+        assert answer.headers["retry-after"] == "60"
+
+
+def test_jobs_are_listed_the_latest_first_without_results(world):
+    ids = [world.finished(timeline_of(world)) for _ in range(3)]
+    first = world.client.get("/v1/jobs?limit=2&state=finished").json()
+    assert [each["id"] for each in first["items"]] == [ids[2], ids[1]]
+    assert "result" not in first["items"][0]
+    rest = world.client.get("/v1/jobs", params={"after": first["next"], "state": "finished"}).json()["items"]
+    assert rest[0]["id"] == ids[0]
+    problem(world.client.get("/v1/jobs?after=nobody"), 404, "job_not_found")
+    problem(world.client.get("/v1/jobs/nobody"), 404, "job_not_found")
+
+
+def test_who_has_an_answer_already_is_told_so_in_few_bytes(world):
+    job_id = world.finished(timeline_of(world))
+    first = world.client.get(f"/v1/jobs/{job_id}")
+    again = world.client.get(f"/v1/jobs/{job_id}", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    world.client.post(f"/v1/jobs/{job_id}/segments/0/verdict", json={"verdict": "accept"})
+    changed = world.client.get(f"/v1/jobs/{job_id}", headers={"if-none-match": first.headers["etag"]})
+    assert changed.status_code == 200
+
+
+def test_a_job_is_cancelled_and_tried_again(world):
+    job_id = submitted(world)["id"]
+    assert world.client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+    problem(world.client.post(f"/v1/jobs/{job_id}/cancel"), 409, "wrong_state")
+    assert world.client.post(f"/v1/jobs/{job_id}/retry").json()["state"] == "waiting"
+    problem(world.client.post(f"/v1/jobs/{job_id}/retry"), 409, "wrong_state")
+    problem(world.client.get(f"/v1/jobs/{job_id}/export"), 409, "not_finished")
+    assert [(each.action, each.subject) for each in world.service.audit.entries(limit=2)] == [
+        ("jobs.retry", job_id), ("jobs.cancel", job_id)]
+    world.client.post(f"/v1/jobs/{job_id}/cancel")
+
+
+def test_waiting_for_a_job_ends_with_the_job(world):
+    job_id = submitted(world)["id"]
+    assert world.client.get(f"/v1/jobs/{job_id}?wait=0.5").json()["state"] == "waiting"
+    world.service.jobs.cancel(job_id)
+    assert world.client.get(f"/v1/jobs/{job_id}?wait=60").json()["error"]["code"] == "cancelled"
+    problem(world.client.get(f"/v1/jobs/{job_id}?wait=1e9"), 422, "invalid_request")
+
+
+def test_events_tell_every_state_until_the_end(world):
+    job_id = world.finished(timeline_of(world))
+    told = world.client.get(f"/v1/jobs/{job_id}/events")
+    assert told.headers["content-type"].startswith("text/event-stream")
+    event = next(part for part in told.text.split("\n\n") if part.startswith("event: job"))
+    data = json.loads(event.split("data: ")[1])
+    assert data["state"] == "finished" and "result" not in data
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv", "audacity", "cue", "srt", "vtt", "tracklist"])
+def test_a_timeline_is_exported_in_every_format(world, format):
+    job_id = world.finished(timeline_of(world))
+    answer = world.client.get(f"/v1/jobs/{job_id}/export?format={format}")
+    assert answer.status_code == 200 and "Song 00" in answer.text
+    assert 'filename="mix.mp3.' in answer.headers["content-disposition"]
+
+
+def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
+    job_id = world.finished(timeline_of(world))
+    address = f"/v1/jobs/{job_id}/segments"
+    assert world.client.post(f"{address}/0/verdict", json={"verdict": "accept", "note": "sure"}).status_code == 200
+    said = world.client.post(f"{address}/0/verdict", json={"verdict": "reject"}).json()
+    assert said.keys() == shapes.Verdict.model_fields.keys()
+    world.client.post(f"{address}/1/verdict", json={"verdict": "correct", "recording": 4})
+    verdicts = world.client.get(f"/v1/jobs/{job_id}").json()["verdicts"]
+    assert [(each["position"], each["verdict"], each["recording_id"]) for each in verdicts] == [
+        (0, "reject", None), (1, "correct", 4)]
+    corrected = world.client.get(f"/v1/jobs/{job_id}/export?format=json&corrected=true").json()
+    segment, = corrected["segments"]
+    assert (segment["recording"]["id"], segment["confidence"], segment["start"]) == (4, 100.0, 10.0)
+    assert len(world.client.get(f"/v1/jobs/{job_id}/export?format=json").json()["segments"]) == 2
+    assert world.client.delete(f"{address}/0/verdict").status_code == 204
+    problem(world.client.delete(f"{address}/0/verdict"), 404, "no_verdict")
+    problem(world.client.post(f"{address}/2/verdict", json={"verdict": "accept"}), 404, "not_found")
+    problem(world.client.post(f"{address}/0/verdict", json={"verdict": "correct"}), 422, "invalid_request")
+    assert [(each.action, each.subject.partition(" ")[2]) for each in world.service.audit.entries(limit=4)] == [
+        ("verdicts.take_back", "segment 0"), ("verdicts.correct", "segment 1: 4"), ("verdicts.reject", "segment 0"),
+        ("verdicts.accept", "segment 0")]
+    unknown = world.client.post(f"{address}/0/verdict", json={"verdict": "correct", "recording": 99999})
+    problem(unknown, 404, "recording_not_found")
+
+
+def test_an_unknown_stretch_is_named_added_and_recognised_from_then_on(world):
+    heard = np.concatenate([toy.song(0), toy.song(61), toy.song(1)])
+    sent = world.client.post("/v1/jobs", files={"file": ("mix.wav", world.wav(heard))}).json()["id"]
+    claimed = world.service.jobs.claim("a test")
+    assert claimed.id == sent
+    world.service.jobs.finish(claimed, timeline_of(world), 15.0)
+
+    assert world.client.get(f"/v1/jobs/{sent}/audio").content == world.wav(heard)
+    peaks = world.client.get(f"/v1/jobs/{sent}/peaks?points=30&start=5&end=10").json()
+    assert len(peaks["peaks"]) == 30 and 0.4 < max(peaks["peaks"]) < 0.6
+    assert (peaks["start"], peaks["end"]) == (5.0, 10.0)
+
+    named = world.client.post(f"/v1/jobs/{sent}/gaps/0/recording", json={"title": "Sixty-one", "artists": ["Me"]})
+    assert named.status_code == 201, named.text
+    match = world.client.post("/v1/identify", content=world.clip(61)).json()["matches"][0]
+    assert match["recording"]["id"] == named.json()["recording"]["id"] and match["recording"]["title"] == "Sixty-one"
+    corrected = world.client.get(f"/v1/jobs/{sent}/export?corrected=true").json()
+    assert [each["recording"]["title"] for each in corrected["segments"]] == ["Song 00", "Sixty-one", "Song 01"]
+    assert corrected["gaps"] == []
+    wrong = world.client.post(f"/v1/jobs/{sent}/gaps/0/recording", json={"start": 1, "end": 9})
+    assert "lie in the gap" in problem(wrong, 422, "invalid_request")
+
+
+def test_a_gap_may_be_said_to_be_a_recording_that_is_known_and_that_can_be_taken_back(world):
+    job_id = world.finished(timeline_of(world))
+    address = f"/v1/jobs/{job_id}/gaps/0/verdict"
+    problem(world.client.post(address, json={"verdict": "reject"}), 422, "invalid_request")
+    said = world.client.post(address, json={"verdict": "correct", "recording": 3}).json()
+    assert (said["part"], said["position"], said["recording_id"]) == ("gap", 0, 3)
+    corrected = world.client.get(f"/v1/jobs/{job_id}/export?corrected=true").json()
+    assert [each["recording"]["id"] for each in corrected["segments"]][1] == 3 and corrected["gaps"] == []
+    assert world.client.delete(address).status_code == 204
+    assert world.client.get(f"/v1/jobs/{job_id}").json()["verdicts"] == []
+
+
+def test_what_is_no_longer_kept_cannot_be_heard(world):
+    job_id = world.finished(timeline_of(world))
+    for what in ("audio", "peaks"):
+        assert "24 hours" in problem(world.client.get(f"/v1/jobs/{job_id}/{what}"), 404, "no_audio")
+
+
+def test_callbacks_are_listed_and_sent_again(world):
+    told = {"callback": {"url": "https://me.example.org/", "style": "standard"}}
+    job_id = world.finished(timeline_of(world), options=told)
+    delivery, = world.client.get(f"/v1/jobs/{job_id}/deliveries").json()["items"]
+    assert delivery["state"] == "waiting" and delivery.keys() == shapes.Delivery.model_fields.keys()
+    assert world.client.post(f"/v1/jobs/{job_id}/deliveries").status_code == 202
+    listed = world.client.get("/v1/deliveries?state=waiting&limit=1").json()
+    assert listed["items"][0]["id"] == delivery["id"]
+    problem(world.client.get("/v1/deliveries?after=nothing"), 404, "not_found")
+    silent = world.finished(timeline_of(world))
+    problem(world.client.post(f"/v1/jobs/{silent}/deliveries"), 404, "no_callback")
+
+
+def test_usage_counts_jobs_and_clips(world):
+    world.finished(timeline_of(world))
+    world.client.post("/v1/identify", content=world.clip(3))
+    row, = world.client.get("/v1/usage").json()["items"]
+    assert row["seconds"] >= 18.5 and row["minutes"] >= 1 and row.keys() == shapes.Used.model_fields.keys()
+    table = world.client.get("/v1/usage.csv?price=0.44").text.splitlines()
+    assert table[0] == "day,key,jobs,seconds,minutes,cost" and len(table) == 2
+    assert world.client.get("/v1/usage?until=2020-01-01").json()["items"] == []
+    problem(world.client.get("/v1/usage?since=yesterday"), 422, "invalid_request")

@@ -1,0 +1,216 @@
+"""Who gets into Tencent's API: forged, late, cut-off and oversized requests are refused, each with its code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+
+import pytest
+from support.serving import serving
+from support.tencent import CALLBACK, Client, request_of
+
+from songprint.server.tencent import endpoint, known
+
+TASK = {"TaskId": "nope"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("world"), songs=1, names=("music.example.org",),
+                 trusted_proxies=("127.0.0.1",), rates={"DescribeUsageData": 0.01}) as world:
+        yield world
+
+
+@pytest.fixture
+def client(world) -> Client:
+    return Client.of(world, world.service.keys.create("player", "identify"))
+
+
+def refusal(answer: dict) -> str:
+    return answer["Error"]["Code"]
+
+
+def test_an_unsigned_request_is_told_what_it_lacks(world):
+    headers = {"X-TC-Action": "DescribeTasks", "X-TC-Version": "2019-06-12"}
+    answer = world.client.post("/", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert "Authorization" in answer.json()["Response"]["Error"]["Message"]
+    assert refusal(answer.json()["Response"]) == "MissingParameter"
+
+
+def test_a_forged_request_is_refused(client):
+    assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"         # the key is fine
+    body = json.dumps(TASK).encode()
+    headers = client.signed("DescribeTaskDetail", body)
+    for changed in (body[:-3], b"", b'{"TaskId": "other"}', body + b" "):
+        assert refusal(client.opened("POST", "/", changed, headers)) == "AuthFailure.SignatureFailure"
+    later = headers | {"x-tc-timestamp": str(int(headers["x-tc-timestamp"]) + 1)}
+    assert refusal(client.opened("POST", "/", body, later)) == "AuthFailure.SignatureFailure"
+    client.secret_key = "guessed"
+    assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SignatureFailure"
+    client.secret_id = "AKIDnobody"
+    assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SecretIdNotFound"
+
+
+def test_a_key_that_was_revoked_is_not_known_any_more(client, world):
+    world.service.keys.revoke(client.secret_id)
+    assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SecretIdNotFound"
+
+
+@pytest.mark.parametrize("clock", [-3600, -301, 302, 86400])
+def test_a_late_or_early_request_is_refused_even_with_a_wrong_key(client, clock):
+    client.clock = clock
+    assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SignatureExpire"
+    client.secret_key = "guessed"
+    assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SignatureExpire"
+    assert refusal(client.v1("POST", "DescribeTaskDetail", TASK)) == "AuthFailure.SignatureExpire"
+
+
+def test_the_same_request_twice_is_no_attack(client):
+    headers = client.signed("DescribeTasks", b'{"Status": "FINISH"}')
+    answers = [client.opened("POST", "/", b'{"Status": "FINISH"}', headers) for _ in range(2)]
+    assert answers[0] == answers[1] and "Error" not in answers[0]
+
+
+def test_a_request_for_another_server_is_refused(client):
+    body = json.dumps(TASK).encode()
+    meant = client.signed("DescribeTaskDetail", body) | {"host": "evil.example:8080"}
+    assert refusal(client.opened("POST", "/", body, meant)) == "AuthFailure.SignatureFailure"
+
+
+def test_the_host_has_the_spellings_of_all_sdks_and_proxies(client):
+    body = json.dumps(TASK).encode()
+    for signed_host, service in (("localhost", "localhost:8080"), ("music.example.org", "music"),
+                                 ("localhost:8080", "1")):
+        client.host, client.service = signed_host, service
+        headers = client.signed("DescribeTaskDetail", body) | {"host": "localhost:8080"}
+        assert refusal(client.opened("POST", "/", body, headers)) == "ResourceNotFound"
+    client.host = "mps.tencentcloudapi.com"         # by a DNS of one's own
+    assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
+
+
+def test_a_forwarded_host_counts_from_a_trusted_proxy_alone(client, world, tmp_path):
+    body, client.host = json.dumps(TASK).encode(), "public.example.net"
+    behind = {"host": "inner:8080", "x-forwarded-host": "public.example.net"}
+    headers = client.signed("DescribeTaskDetail", body) | behind
+    assert refusal(client.opened("POST", "/", body, headers)) == "ResourceNotFound"
+    with serving(tmp_path, songs=1) as untrusting:
+        other = Client.of(untrusting, untrusting.service.keys.create("player", "identify"))
+        other.host = "public.example.net"
+        headers = other.signed("DescribeTaskDetail", body) | behind
+        assert refusal(other.opened("POST", "/", body, headers)) == "AuthFailure.SignatureFailure"
+
+
+def test_a_token_is_not_known(client):
+    assert client.refusal("DescribeTaskDetail", TASK, x_tc_token="tok") == "AuthFailure.TokenFailure"
+
+
+def test_what_is_too_large_is_refused(client):
+    body = b" " * (10 << 20)
+    assert client.refusal("DescribeTaskDetail", body=b"{}" + body[2:]) == "MissingParameter"
+    assert client.refusal("DescribeTaskDetail", body=body + b"{}") == "RequestSizeLimitExceeded"
+    assert refusal(client.v1("POST", "DescribeTaskDetail", {"TaskId": "a" * (1 << 20)})) == "RequestSizeLimitExceeded"
+    assert refusal(client.get("DescribeTaskDetail", {"TaskId": "a" * (33 << 10)})) == "RequestSizeLimitExceeded"
+
+
+def test_a_body_without_an_announced_length_is_measured_too(client):
+    headers = client.signed("DescribeTaskDetail", b"")
+    endless = (b" " * (1 << 20) for _ in range(80))
+    assert refusal(client.opened("POST", "/", endless, headers)) == "RequestSizeLimitExceeded"
+
+
+def test_a_length_that_is_announced_is_believed(client):
+    headers = client.signed("DescribeTaskDetail", b"{}") | {"content-length": "999999999999"}
+    assert refusal(client.opened("POST", "/", b"{}", headers)) == "RequestSizeLimitExceeded"
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(endpoint, "BODY_SECONDS", 0.05)
+    sent = []
+
+    async def nothing() -> None:
+        await asyncio.sleep(60)
+
+    async def keep(message: dict) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    # in a thread: the browser's tests leave a loop running in this one
+    thread = threading.Thread(target=lambda: asyncio.run(endpoint.Endpoint()(scope, nothing, keep)))
+    thread.start()
+    thread.join()
+    assert refusal(json.loads(sent[1]["body"])["Response"]) == "FailedOperation.NetWorkError"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused_in_the_same_envelope(client, method):
+    assert refusal(client.opened(method, "/", b"", client.signed("DescribeTasks", b""))) == "UnsupportedProtocol"
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"5", b"null", b'"text"', b"\xff\xfe", b"[" * 200_000,
+                                  b'{"TaskId": NaNa}', b"9" * 10_000])
+def test_what_is_no_object_of_json_is_refused(client, body):
+    assert client.refusal("DescribeTaskDetail", body=body) == "InvalidParameter"
+
+
+def test_flat_parameters_that_contradict_each_other_are_refused(client):
+    for flat in ({"A": "1", "A.B": "2"}, {"A.B": "2", "A": "1"}, {".".join("a" * 50): "1"}):
+        assert refusal(client.get("DescribeTaskDetail", flat)) == "InvalidParameter"
+    assert refusal(client.get("DescribeTaskDetail", {"TaskId.0": "a"})) == "InvalidParameter"
+
+
+@pytest.mark.parametrize(("action", "version", "code"), [
+    ("NoSuchThing", "2019-06-12", "InvalidAction"), ("processMedia", "2019-06-12", "InvalidAction"),
+    ("EditMedia", "2019-06-12", "UnsupportedOperation"), ("ProcessMedia", "2017-03-12", "NoSuchVersion"),
+])
+def test_actions_that_are_not_here_are_told_apart(client, action, version, code):
+    assert client.refusal(action, {}, x_tc_version=version) == code
+
+
+def test_every_name_of_tencent_is_answered(client):
+    for action in sorted(known.ACTIONS)[::10]:
+        assert client.refusal(action, {}) in ("UnsupportedOperation", "MissingParameter")
+
+
+def test_a_key_may_ask_so_often_and_no_more(world, client):
+    slow = Client.of(world, world.service.keys.create("slow", "identify", rate=0.01))
+    codes = [slow.refusal("DescribeTaskDetail", TASK) for _ in range(2)]
+    assert codes == ["ResourceNotFound", "RequestLimitExceeded.UinLimitExceeded"]
+    codes = [client.refusal("DescribeUsageData", {}) for _ in range(2)]
+    assert codes == ["MissingParameter", "RequestLimitExceeded"]
+    assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
+
+
+def test_keys_cannot_be_guessed_fast(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "GUESSES", 0.01)
+    with serving(tmp_path, songs=1) as world:
+        client = Client.of(world, world.service.keys.create("player", "identify"))
+        right, client.secret_key = client.secret_key, "guessed"
+        codes = [client.refusal("DescribeTaskDetail", TASK) for _ in range(2)]
+        assert codes == ["AuthFailure.SignatureFailure", "RequestLimitExceeded.IPLimitExceeded"]
+        client.secret_key = right
+        assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
+
+
+def test_a_bug_is_answered_without_its_insides(client, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("secret place")
+    monkeypatch.setattr(endpoint, "named", broken)
+    with caplog.at_level(logging.CRITICAL):
+        answer = client.call("DescribeTaskDetail", TASK)
+    assert refusal(answer) == "InternalError" and "secret" not in json.dumps(answer)
+
+
+def test_a_browser_gets_the_page_and_not_this(world):
+    assert "Response" not in world.client.get("/", headers={"accept": "text/html"}).text
+    assert "Response" in world.client.get("/?Action=DescribeTasks&Signature=x&SecretId=y").json()
+    assert "Response" in world.client.get("/", headers={"X-TC-Action": "DescribeTasks"}).json()
+
+
+def test_secrets_are_not_logged(world, client, caplog):
+    with caplog.at_level(logging.DEBUG):
+        client.call("ProcessMedia", request_of(TaskNotifyConfig=CALLBACK | {"NotifyKey": "k3y9"}))
+        client.refusal("ProcessMedia", request_of(SessionId=5))
+    assert client.secret_key not in caplog.text and "k3y9" not in caplog.text

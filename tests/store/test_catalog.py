@@ -1,0 +1,147 @@
+"""The catalogue: whole recordings or none, found again as they were put in, on every database."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from support.recordings import add, unit_vectors
+
+from songprint.errors import LibraryVersionError, RecordingNotFound
+from songprint.store import tables
+from songprint.store.catalog import Catalog
+from songprint.types import Embeddings, Kind, Known, Recording, Tags
+
+
+def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
+    tags = Tags(title="Für Elise", artists=("Beethoven", "日本"), album="A", isrc="DEA123456789", track=3,
+                year=1810, musicbrainz_recording_id="r", musicbrainz_release_id="s", work="T-1")
+    peaks = random.integers(0, 256, (80, 2)).astype(np.uint8)
+    vectors = Embeddings(unit_vectors(random), hop=0.5, encoder_id="toy-1", evidence=peaks)
+    added = catalog.add(tags=tags, duration=4.75, source="/a.wav", content_hash="h",
+                        embeddings={Kind.RECORDING: vectors})
+    assert added.tags == tags
+    assert catalog.recording(added.id) == added
+    assert catalog.recordings() == [added]
+    kept = catalog.embeddings(Kind.RECORDING, added.id)
+    assert (kept.hop, kept.encoder_id) == (0.5, "toy-1")
+    assert np.abs(np.sum(kept.vectors * vectors.vectors, axis=1) - 1).max() < 1e-3
+    np.testing.assert_array_equal(kept.evidence, peaks)
+
+
+def test_the_same_content_is_added_once(catalog, random):
+    first = add(catalog, random, "Song")
+    revision = catalog.state().revision
+    assert add(catalog, random, "Song") == Known("/music/Song.wav", first.id)
+    assert catalog.known("'Song'") == first.id
+    assert catalog.state().revision == revision
+
+
+def test_many_writers_at_once_add_each_content_once(catalog, random, tmp_path, database_url):
+    outcomes: list[Recording | Known] = []
+
+    def write() -> None:
+        own = Catalog(tmp_path / "library", database=database_url)
+        outcomes.extend(add(own, np.random.default_rng(1), f"Song {number}") for number in range(10))
+        own.close()
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 40
+    assert sum(isinstance(outcome, Recording) for outcome in outcomes) == 10 == catalog.totals().recordings
+
+
+def test_many_makers_at_once_make_one_library(tmp_path, database_url):
+    made: list[int] = []
+
+    def make() -> None:
+        catalog = Catalog(tmp_path / "new", create=True, database=database_url)
+        made.append(catalog.state().schema_version)
+        catalog.close()
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [len(tables.STEPS)] * 8
+
+
+def test_words_are_found_in_title_artists_and_album_in_any_case(catalog, random):
+    add(catalog, random, "Ode an die FREUDE", artists=("Ärzte",), album="100%")
+    add(catalog, random, "Other", artists=("Someone",))
+    for query in ("freude", "ärzte ODE", "100%", "ÄRZTE"):
+        assert [found.title for found in catalog.recordings(query)] == ["Ode an die FREUDE"], query
+    assert catalog.recordings("ode someone") == []
+    assert catalog.recordings("%") == catalog.recordings("100%")
+
+
+def test_removal_is_all_or_nothing_and_ids_are_never_used_again(catalog, random):
+    first, second = add(catalog, random, "1"), add(catalog, random, "2")
+    with pytest.raises(RecordingNotFound, match="no recording 99 in the library"):
+        catalog.remove([first.id, 99])
+    assert len(catalog.recordings()) == 2
+    catalog.remove([first.id, second.id])
+    assert catalog.recordings() == [] and catalog.searched(Kind.RECORDING) == {}
+    assert list(catalog.each_embeddings(Kind.RECORDING, [first.id])) == []
+    with pytest.raises(RecordingNotFound):
+        catalog.embeddings(Kind.RECORDING, first.id)
+    assert add(catalog, random, "1").id > second.id
+
+
+def test_every_change_raises_the_revision(catalog, random):
+    revisions = [catalog.state().revision]
+    added = add(catalog, random)
+    revisions.append(catalog.state().revision)
+    catalog.remove([added.id])
+    revisions.append(catalog.state().revision)
+    assert revisions == sorted(set(revisions))
+
+
+def test_text_that_is_no_text_is_kept_as_far_as_possible(catalog, random):
+    title = b"caf\xe9".decode("utf-8", "surrogateescape") + "\0" + "x" * 5000
+    added = add(catalog, random, title, artists=("a\udce9",))
+    assert added.title.startswith("caf?x") and len(added.title) == 1000
+    assert catalog.recording(added.id).artists == ("a?",)
+
+
+def test_another_encoder_is_refused_until_it_is_adopted(catalog, random):
+    kept, lost = add(catalog, random, "kept"), add(catalog, random, "lost")
+    with pytest.raises(LibraryVersionError, match=r"made with the encoder toy-1.*has toy-2.*--reencode"):
+        add(catalog, random, "new", encoder_id="toy-2")
+    assert [recording.id for recording in catalog.lacking(Kind.RECORDING, "toy-2")] == [kept.id, lost.id]
+    catalog.add_embeddings(kept.id, {Kind.RECORDING: Embeddings(unit_vectors(random, 7), 0.5, "toy-2")})
+    assert catalog.embeddings(Kind.RECORDING, kept.id).encoder_id == "toy-1"
+    catalog.adopt(Kind.RECORDING, "toy-2")
+    assert catalog.searched(Kind.RECORDING) == {kept.id: 7}
+    assert catalog.embeddings(Kind.RECORDING, kept.id).encoder_id == "toy-2"
+    assert [recording.id for recording in catalog.lacking(Kind.RECORDING, "toy-2")] == [lost.id]
+
+
+def test_each_kind_has_an_encoder_of_its_own(catalog, random):
+    def made(encoder_id: str, columns: int) -> Embeddings:
+        return Embeddings(unit_vectors(random), 5.0, encoder_id, np.full((9, columns), 34, np.uint8))
+
+    both = {Kind.RECORDING: made("toy-1", 2), Kind.COVER: made("toy-cover-1", 36)}
+    added = catalog.add(tags=Tags("Song"), duration=50, source="/a.wav", content_hash="h", embeddings=both)
+    assert catalog.state().encoders == {Kind.RECORDING: "toy-1", Kind.COVER: "toy-cover-1"}
+    assert catalog.totals().segments == {Kind.RECORDING: 10, Kind.COVER: 10}
+    for kind in Kind:
+        kept = catalog.embeddings(kind, added.id)
+        assert kept.encoder_id == both[kind].encoder_id
+        np.testing.assert_array_equal(kept.evidence, both[kind].evidence)
+    with pytest.raises(LibraryVersionError, match="made with the encoder toy-cover-1"):
+        catalog.add(tags=Tags("Other"), duration=50, source="/b.wav", content_hash="i",
+                    embeddings=both | {Kind.COVER: made("toy-cover-2", 36)})
+    assert catalog.recordings() == [added]              # all of it or nothing
+    catalog.add_embeddings(added.id, {Kind.COVER: made("toy-cover-2", 36)})
+    catalog.adopt(Kind.COVER, "toy-cover-2")
+    assert catalog.state().encoders == {Kind.RECORDING: "toy-1", Kind.COVER: "toy-cover-2"}
+    assert catalog.searched(Kind.RECORDING) == catalog.searched(Kind.COVER) == {added.id: 10}
+    assert catalog.problems() == []
+    catalog.remove([added.id])
+    assert catalog.searched(Kind.COVER) == {}

@@ -1,0 +1,202 @@
+"""The index in Milvus: filled once for all who share it, and derived: lost, it comes back from the catalogue."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from support import toy
+from support.children import environment
+
+from songprint.address import MilvusAddress
+from songprint.config import Settings
+from songprint.errors import LibraryError, MissingExtra, SettingsError
+from songprint.store.index import milvus, segment_ids, split_ids
+from songprint.store.store import Store
+from songprint.types import Embeddings, Kind, Tags
+
+BOTH = pytest.mark.parametrize("address", ["lite", pytest.param("server", marks=pytest.mark.heavy)], indirect=True)
+
+
+@pytest.fixture
+def address(request, tmp_path):
+    """The setting `index`."""
+    return f"milvus:{tmp_path}/vectors.db" if request.param == "lite" else request.getfixturevalue("milvus_server")
+
+
+def opened(folder, address: str, database: str = "", encoder: str = "toy-1") -> Store:
+    settings = Settings(index=address, database=database)
+    return Store(folder, create=True, encoder=toy.ToyEncoder(encoder), settings=settings)
+
+
+def put(store: Store, seed: int) -> int:
+    made = toy.ToyEncoder().encode(toy.song(seed))
+    return store.catalog.add(tags=Tags(f"Song {seed}"), duration=5, source=f"/{seed}.wav", content_hash=str(seed),
+                             embeddings={Kind.RECORDING: made}).id
+
+
+def index_of(store: Store) -> milvus.MilvusIndex:
+    return store.levels[Kind.RECORDING].index
+
+
+def nearest(store: Store, seed: int) -> int:
+    """The recording to which most segments of a song lead."""
+    ids, _ = index_of(store).search(toy.ToyEncoder().encode(toy.song(seed)).vectors, k=1)
+    return int(np.bincount(split_ids(ids[:, 0])[0]).argmax())
+
+
+@BOTH
+def test_a_library_is_searched_in_milvus_and_a_lost_collection_comes_back(tmp_path, address, monkeypatch):
+    with opened(tmp_path / "library", address) as store:
+        store.refresh()                                             # nothing in it yet: no server is asked
+        ids = [put(store, seed) for seed in range(4)]
+        store.catalog.remove([ids.pop(1)])
+        store.refresh()
+        index = index_of(store)
+        assert index.shared and index.recording_ids() == set(ids)
+        assert len(index) == 3 * 9 and store.stats().levels[0].index.startswith("Milvus")
+        assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
+        index._client.drop_collection(index.collection)             # somebody cleaned up
+        with pytest.raises(LibraryError, match=r"Milvus at milvus:.* says: .*"):
+            nearest(store, 0)
+        store.refresh()
+        assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
+        index._client.drop_collection(index.collection)
+        store.rebuild()
+        assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
+    with opened(tmp_path / "library", address) as store:            # it is still there, and is not filled again
+        monkeypatch.setattr(milvus.MilvusIndex, "add", lambda *given: pytest.fail("filled again"))
+        store.refresh()
+        assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
+
+
+@BOTH
+@pytest.mark.heavy
+def test_a_recording_that_was_written_in_part_is_written_again(tmp_path, address):
+    with opened(tmp_path / "library", address) as store:
+        recording = put(store, 1)
+        index = index_of(store)
+        index.remove([recording])
+        vectors = toy.ToyEncoder().encode(toy.song(1)).vectors
+        index.add(segment_ids(recording, np.arange(9)), vectors)
+        index._client.delete(index.collection, filter="segments > 0")       # the last row was not written any more
+        assert index.recording_ids() == set()
+        assert store.levels[Kind.RECORDING].rebuild(store.catalog.state())
+        assert index.recording_ids() == {recording} and len(index) == 9
+        found, scores = index.search(vectors, k=9)
+        assert sorted(found[0].tolist()) == segment_ids(recording, np.arange(9)).tolist()   # none of them twice
+        assert (scores[:, 0] > 0.99).all()
+
+
+@BOTH
+@pytest.mark.heavy
+def test_the_vectors_of_an_encoder_that_is_no_longer_used_are_dropped(tmp_path, address):
+    with opened(tmp_path / "library", address) as store:
+        recording = put(store, 1)
+        store.refresh()
+        old = index_of(store).collection
+    vectors = np.eye(4, toy.DIM, dtype=np.float32)
+    with opened(tmp_path / "library", address, encoder="toy-2") as store:
+        store.catalog.add_embeddings(recording, {Kind.RECORDING: Embeddings(vectors, 0.5, "toy-2")})
+        store.catalog.adopt(Kind.RECORDING, "toy-2")
+        store.rebuild()
+        assert index_of(store).collection != old and len(index_of(store)) == 4
+        names = index_of(store)._client.list_collections()
+        assert index_of(store).collection in names and old not in names
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("address", ["server"], indirect=True)
+def test_of_several_machines_one_fills_the_index_for_all(tmp_path, database_url, address, monkeypatch):
+    added: list[int] = []
+    write = milvus.MilvusIndex.add
+
+    def noted(index, ids, vectors):
+        added.extend(np.unique(split_ids(ids)[0]).tolist())
+        write(index, ids, vectors)
+
+    monkeypatch.setattr(milvus.MilvusIndex, "add", noted)
+    # one machine, if the catalogue is a file; else one for each
+    folders = [tmp_path / ("library" if not database_url else str(number)) for number in range(3)]
+    stores = [opened(folder, address, database_url) for folder in folders]
+    ids = [put(stores[0], seed) for seed in range(6)]
+    monkeypatch.setattr("songprint.store.level.PATIENCE", 60.0)
+    threads = [threading.Thread(target=store.refresh) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(added) == ids
+    for store in stores:
+        assert index_of(store).recording_ids() == set(ids) and nearest(store, 4) == ids[4]
+    stores[1].catalog.remove([ids[4]])
+    late = put(stores[2], 9)
+    for store in stores:
+        store.refresh()
+        assert index_of(store).recording_ids() == {*ids, late} - {ids[4]} and nearest(store, 9) == late
+    assert sorted(added) == [*ids, late]
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("address", ["server"], indirect=True)
+def test_while_another_fills_the_index_what_is_there_is_searched(tmp_path, address, monkeypatch):
+    monkeypatch.setattr("songprint.store.level.PATIENCE", 0.1)
+    with opened(tmp_path / "library", address) as store, opened(tmp_path / "library", address) as other:
+        first = put(store, 1)
+        store.refresh()
+        with store.catalog.database.alone("index-recording") as mine:
+            second = put(store, 2)
+            other.refresh()
+            assert mine and nearest(other, 1) == first and index_of(other).recording_ids() == {first}
+        other.refresh()
+        assert nearest(other, 2) == second
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("address", ["lite"], indirect=True)
+def test_a_second_process_is_told_that_milvus_lite_serves_one(tmp_path, address):
+    with opened(tmp_path / "library", address) as store:
+        put(store, 1)
+        store.refresh()
+        program = ("from songprint.store.index import milvus; from songprint.address import MilvusAddress; import sys\n"
+                   "try: milvus.connect(MilvusAddress.parse(sys.argv[1]))\nexcept Exception as error: print(error)")
+        told = subprocess.run([sys.executable, "-c", program, address], env=environment(), text=True,
+                              capture_output=True, timeout=100)
+    assert "One process at a time can use it: for several, run a Milvus server" in told.stdout
+
+
+@pytest.mark.parametrize(("setting", "why"), [
+    ("faiss", "leave it empty for the index in the library folder"),
+    ("milvus:", "leave it empty"),
+    ("milvus:s3cret", r"neither a web address nor a path that ends in \.db"),
+    ("milvus:http://me:s3cret@host:port", "port or brackets"),
+    ("milvus:tcp://me:s3cret@host", "neither a web address"),
+])
+def test_an_index_that_will_not_do_is_refused_without_showing_it(setting, why):
+    with pytest.raises(SettingsError, match=why) as caught:
+        Settings(index=setting)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_address_of_milvus_is_shown_without_its_password():
+    address = MilvusAddress.parse("milvus:https://me:s3cret%21@[::1]")
+    assert (str(address), address.token, address.lite) == ("milvus:https://[::1]:19530", "me:s3cret!", False)
+    assert "s3cret" not in repr(address) + repr(Settings(index="milvus:http://me:s3cret@host"))
+    assert MilvusAddress.parse("milvus:~/x.db").lite
+
+
+def test_a_server_that_is_down_and_a_missing_client_are_said(tmp_path, monkeypatch):
+    with opened(tmp_path / "library", "milvus:http://me:s3cret@127.0.0.1:1") as store:
+        put(store, 1)
+        said = r"no Milvus server answers at milvus:http://127.0.0.1:1\. Is it running"
+        with pytest.raises(LibraryError, match=said) as caught:
+            store.refresh()
+        assert "s3cret" not in str(caught.value)
+        monkeypatch.setitem(sys.modules, "pymilvus", None)
+        with pytest.raises(MissingExtra, match=r"pip install 'songprint\[milvus\]'"):
+            store.refresh()

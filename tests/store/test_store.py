@@ -1,0 +1,231 @@
+"""The store: the index follows the catalogue, whoever changes it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from support import toy
+
+from songprint.config import Settings
+from songprint.errors import LibraryError, LibraryVersionError
+from songprint.store.index import split_ids
+from songprint.store.level import heard_segments
+from songprint.store.store import Store
+from songprint.types import Embeddings, Kind, Recording, Tags
+
+
+@pytest.fixture
+def store(tmp_path, database_url):
+    """An empty store on each kind of database."""
+    settings = Settings(database=database_url)
+    with Store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
+        yield store
+
+
+def add(store: Store, seed: int, duration: float = 5.0) -> Recording:
+    vectors = toy.ToyEncoder(store.levels[Kind.RECORDING].spec.id).encode(toy.song(seed, duration))
+    return store.catalog.add(tags=Tags(title=f"Song {seed}"), duration=duration, source=f"/{seed}.wav",
+                             content_hash=str(seed), embeddings={Kind.RECORDING: vectors})
+
+
+def nearest(store: Store, seed: int) -> int:
+    """The recording to which most segments of a song lead."""
+    ids, _ = store.levels[Kind.RECORDING].index.search(toy.ToyEncoder().encode(toy.song(seed)).vectors, k=1)
+    recordings, _ = split_ids(ids[:, 0])
+    return int(np.bincount(recordings).argmax())
+
+
+def another(store: Store, **settings) -> Store:
+    return Store(store.path, encoder=toy.ToyEncoder(), settings=store.settings.with_(**settings))
+
+
+def test_what_one_process_adds_and_removes_another_finds_and_forgets(store):
+    with another(store) as reader:
+        first = add(store, 1)
+        reader.refresh()
+        assert nearest(reader, 1) == first.id
+        second = add(store, 2)
+        store.catalog.remove([first.id])
+        reader.refresh()
+        assert reader.levels[Kind.RECORDING].index.recording_ids() == {second.id}
+        assert nearest(reader, 1) == nearest(reader, 2) == second.id
+
+
+def test_refreshing_without_a_change_reads_nothing(store, monkeypatch):
+    add(store, 1)
+    store.refresh()
+    monkeypatch.setattr(store.catalog, "searched", lambda kind: pytest.fail("the catalogue was read"))
+    store.refresh()
+
+
+def test_silence_is_not_indexed(store):
+    samples = np.concatenate([toy.song(1), np.zeros(5 * toy.SAMPLE_RATE, np.float32)])
+    vectors = store.levels[Kind.RECORDING].encoder.encode(samples)
+    store.catalog.add(tags=Tags("Song"), duration=10, source="", content_hash="h", embeddings={Kind.RECORDING: vectors})
+    assert len(store.levels[Kind.RECORDING].index) == vectors.heard.sum() < len(vectors)
+    ids, heard = heard_segments(3, vectors)
+    recording, position = split_ids(ids)
+    assert set(recording) == {3} and np.allclose(vectors.vectors[position], heard)
+
+
+def test_a_large_library_is_searched_on_the_disk_with_the_same_answers(store):
+    recordings = [add(store, seed, duration=20.0) for seed in range(20)]
+    with another(store, exact_limit=100) as large:
+        large.tidy()
+        assert large.stats().index_bytes > 0
+        late = add(store, 99)
+        store.catalog.remove([recordings[3].id])
+        large.refresh()
+        assert nearest(large, 99) == late.id
+        assert [nearest(large, seed) for seed in (5, 15)] == [recordings[5].id, recordings[15].id]
+        assert recordings[3].id not in large.levels[Kind.RECORDING].index.recording_ids()
+    with another(store, exact_limit=100) as reopened:
+        reopened.refresh()
+        assert reopened.levels[Kind.RECORDING].index.recording_ids() == store.catalog.searched(Kind.RECORDING).keys()
+
+
+def test_a_lost_index_is_made_again(store):
+    recordings = [add(store, seed, duration=20.0) for seed in range(20)]
+    with another(store, exact_limit=100) as large:
+        large.tidy()
+    shutil.rmtree(store.path / "index")
+    with another(store, exact_limit=100) as large:
+        large.refresh()
+        assert nearest(large, 7) == recordings[7].id
+        assert large.stats().index_bytes > 0
+
+
+def test_a_damaged_index_is_made_again(store):
+    recordings = [add(store, seed, duration=20.0) for seed in range(20)]
+    with another(store, exact_limit=100) as large:
+        large.tidy()
+    for file in (store.path / "index").rglob("*.*"):
+        if file.is_file():
+            file.write_bytes(b"nonsense" * 100)
+    with another(store, exact_limit=100) as large:
+        large.refresh()
+        assert nearest(large, 7) == recordings[7].id
+
+
+def test_another_process_finds_what_was_moved_to_the_disk(store):
+    recordings = [add(store, seed, duration=20.0) for seed in range(20)]
+    with another(store, exact_limit=10_000) as reader:
+        reader.refresh()
+        with another(store, exact_limit=100) as large:
+            large.tidy()
+        late = add(store, 99)
+        reader.refresh()
+        assert reader.levels[Kind.RECORDING].index.recording_ids() == store.catalog.searched(Kind.RECORDING).keys()
+        assert [nearest(reader, seed) for seed in (2, 99)] == [recordings[2].id, late.id]
+
+
+def test_rebuild_changes_nothing_but_the_index(store):
+    recordings = [add(store, seed) for seed in range(5)]
+    store.rebuild()
+    assert store.catalog.recordings() == recordings
+    assert [nearest(store, seed) for seed in range(5)] == [recording.id for recording in recordings]
+
+
+def test_one_process_at_a_time_rebuilds(store):
+    add(store, 1)
+    with another(store) as other, other.alone() as mine:
+        assert mine
+        with pytest.raises(LibraryError, match="rebuilding it now"):
+            store.rebuild()
+    store.rebuild()
+
+
+def test_a_library_of_another_encoder_is_not_searched_but_shown(store):
+    recording = add(store, 1)
+    with Store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
+        assert newer.catalog.recordings() == [recording]
+        assert newer.stats().levels[0].encoder_id == "toy-1"
+        for act in (newer.check_encoders, newer.refresh):
+            with pytest.raises(LibraryVersionError, match="encoder toy-1"):
+                act()
+
+
+def test_vectors_of_the_old_encoder_are_not_searched_after_a_change(store):
+    recording = add(store, 1)
+    store.refresh()
+    with Store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
+        vectors = np.zeros((4, toy.DIM), np.float32)
+        vectors[:, 3] = 1
+        newer.catalog.add_embeddings(recording.id, {Kind.RECORDING: Embeddings(vectors, 0.5, "toy-2")})
+        newer.catalog.adopt(Kind.RECORDING, "toy-2")
+        newer.refresh()
+        assert len(newer.levels[Kind.RECORDING].index) == 4
+        ids, scores = newer.levels[Kind.RECORDING].index.search(vectors[:1], k=1)
+        assert split_ids(ids)[0][0, 0] == recording.id and scores[0, 0] == pytest.approx(1, abs=1e-3)
+    with pytest.raises(LibraryVersionError):
+        store.refresh()
+
+
+def test_an_empty_library_can_be_searched(store):
+    store.refresh()
+    ids, _ = store.levels[Kind.RECORDING].index.search(np.eye(toy.DIM, dtype=np.float32), k=3)
+    assert (ids < 0).all() and len(store.levels[Kind.RECORDING].index) == 0
+    assert store.stats().recordings == 0 and store.stats().levels[0].encoder_id == ""
+
+
+def test_a_library_on_a_read_only_disk_is_searched(disk):
+    with Store(disk.path / "library", create=True, encoder=toy.ToyEncoder()) as store:
+        recordings = [add(store, seed) for seed in range(3)]
+    disk.make_readonly()
+    with Store(disk.path / "library", encoder=toy.ToyEncoder(), settings=Settings(exact_limit=5)) as store:
+        store.refresh()
+        assert nearest(store, 2) == recordings[2].id
+        with pytest.raises(LibraryError, match="read-only"):
+            store.rebuild()
+
+
+def test_threads_may_refresh_together(store):
+    errors = []
+
+    def refresh() -> None:
+        try:
+            for _ in range(20):
+                store.refresh()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=refresh) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for seed in range(10):
+        add(store, seed)
+    for thread in threads:
+        thread.join()
+    store.refresh()
+    assert not errors and len(store.levels[Kind.RECORDING].index.recording_ids()) == 10
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
+    for seed in range(3):
+        add(store, seed)
+    log = store.path / "catalogue.sqlite-wal"
+    assert log.stat().st_size > 0
+    with another(store) as reader, reader.catalog.database.reading() as connection:     # somebody is just reading
+        connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar()
+        add(store, 3)
+        store.tidy()                                                            # waits for no one, loses nothing
+    store.tidy()
+    assert log.stat().st_size == 0
+    assert len(store.catalog.recordings()) == 4
+
+
+def test_some_rows_of_a_recording_are_those_of_all(store):
+    first, gone = add(store, 1), add(store, 2)
+    store.catalog.remove([gone.id])
+    stored = store.levels[Kind.RECORDING].embeddings_of([first.id, gone.id])
+    assert stored.keys() == {first.id}
+    rows, whole = stored[first.id].vectors, store.catalog.embeddings(Kind.RECORDING, first.id)
+    assert len(rows) == len(whole) and rows.shape == whole.vectors.shape
+    np.testing.assert_array_equal(rows[2:5], whole.vectors[2:5])
+    np.testing.assert_array_equal(rows[np.array([0, 4])], whole.vectors[[0, 4]])
+    np.testing.assert_allclose(whole.vectors @ rows[0:1].T, whole.vectors @ whole.vectors[0:1].T)
+    assert stored[first.id].heard.all()

@@ -1,0 +1,156 @@
+"""A web radio on this machine that does what web radios do: title, stall, break off, move, come back."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from support import soundfiles
+
+from songprint.types import Event, Happening, Interval, Kind, Recording, Segment, Tags, Timeline
+
+SAMPLE_RATE = 8000
+TONES = (400.0, 700.0, 1000.0, 1300.0)      # the songs that `Ears` know, by the number of their recording
+TITLES_EVERY = 4096
+
+
+@dataclass
+class Answer:
+    """What one connection gets: head and sound; then it is closed, or nothing more comes."""
+
+    sound: bytes = b""
+    head: str = "HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\nicy-name: Test FM"
+    stalls: bool = False
+    titles: tuple[str, ...] = ()            # said before the first sound, then after each TITLES_EVERY bytes
+    seconds: float = 0.0                    # that sending takes
+
+
+@dataclass
+class Radio:
+    """Answers the first connection with the first answer and so on; then with the last again and again."""
+
+    answers: tuple[Answer, ...] | dict[str, tuple[Answer, ...]]
+    requests: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._closed = threading.Event()
+        self._count: dict[str, int] = {}
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def close(self) -> None:
+        self._closed.set()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(OSError):
+                threading.Thread(target=self._answer, args=(self._socket.accept()[0],), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            request = b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += connection.recv(1)
+            self.requests.append(request.decode())
+            path = request.split(b" ")[1].decode()
+            answers = self.answers[path] if isinstance(self.answers, dict) else self.answers
+            number = self._count[path] = self._count.get(path, -1) + 1
+            answer = answers[min(number, len(answers) - 1)]
+            self._send(connection, answer)
+            if answer.stalls:
+                self._closed.wait(30)
+
+    def _send(self, connection: socket.socket, answer: Answer) -> None:
+        metaint = f"\r\nicy-metaint: {TITLES_EVERY}" if answer.titles else ""
+        connection.sendall((answer.head.replace("{url}", self.url) + metaint + "\r\n\r\n").encode())
+        sound = b"".join(_with_titles(answer.sound, answer.titles)) if answer.titles else answer.sound
+        pieces = range(0, len(sound), 1400)
+        for at in pieces:
+            connection.sendall(sound[at:at + 1400])
+            if answer.seconds:
+                time.sleep(answer.seconds / len(pieces))
+
+
+def _with_titles(sound: bytes, titles: tuple[str, ...]) -> Iterator[bytes]:
+    for number, at in enumerate(range(0, len(sound), TITLES_EVERY)):
+        yield sound[at:at + TITLES_EVERY]
+        if at + TITLES_EVERY <= len(sound):
+            said = f"StreamTitle='{titles[number]}';StreamUrl='';".encode() if number < len(titles) else b""
+            padded = said + bytes(-len(said) % 16)
+            yield bytes([len(padded) // 16]) + padded
+
+
+def samples(*plan: tuple[int | None, float], sample_rate: int = 44100) -> np.ndarray:
+    """(2, n) float32: `(2, 5.0)` is five seconds of song 2, None of silence."""
+    parts = [np.zeros((2, round(seconds * sample_rate)), np.float32) if song is None else
+             soundfiles.tone(TONES[song - 1], seconds, sample_rate, 2) for song, seconds in plan]
+    return np.concatenate(parts, axis=1)
+
+
+def encoded(folder: Path, suffix: str, *plan: tuple[int | None, float]) -> bytes:
+    """The same as a file of that kind."""
+    rate = 48000 if suffix == ".opus" else 44100
+    return soundfiles.write(folder / f"sound{suffix}", samples(*plan, sample_rate=rate), rate).read_bytes()
+
+
+class Ears:
+    """A scanner that knows four songs, each a tone. What ended two seconds ago has settled."""
+
+    def __init__(self) -> None:
+        self._waiting = np.zeros(0, np.float32)
+        self._seconds = 0
+        self._runs: list[list[int]] = []        # song, first and last second
+        self._told = 0
+
+    def hear(self, block: np.ndarray) -> None:
+        self._waiting = np.concatenate([self._waiting, block])
+        while len(self._waiting) >= SAMPLE_RATE:
+            song = self._song(self._waiting[:SAMPLE_RATE])
+            self._waiting = self._waiting[SAMPLE_RATE:]
+            if song and self._runs and self._runs[-1][0] == song and self._runs[-1][2] == self._seconds:
+                self._runs[-1][2] += 1
+            elif song:
+                self._runs.append([song, self._seconds, self._seconds + 1])
+            self._seconds += 1
+
+    def settled(self) -> list[Segment]:
+        done = [run for run in self._runs if run[2] + 2 <= self._seconds]
+        new, self._told = done[self._told:], len(done)
+        return [_segment(*run) for run in new]
+
+    def current(self) -> list[Segment]:
+        return [_segment(*run) for run in self._runs[self._told:]]
+
+    def finish(self) -> Timeline:
+        segments = [_segment(*run) for run in self._runs]
+        return Timeline(segments, [], float(self._seconds), {}, searched=len(TONES), elapsed=0.0)
+
+    @staticmethod
+    def _song(second: np.ndarray) -> int | None:
+        spectrum = np.abs(np.fft.rfft(second))
+        if spectrum.max() < 200:
+            return None
+        return next((number for number, tone in enumerate(TONES, start=1) if abs(spectrum.argmax() - tone) < 5), None)
+
+
+def _segment(song: int, first: int, last: int) -> Segment:
+    recording = Recording(song, Tags(title=f"Song {song}", artists=("Band",)), 100.0, f"{song}.mp3", f"hash {song}")
+    heard = Interval(float(first), float(last))
+    return Segment(recording, Kind.RECORDING, 99.0, heard, Interval(0.0, heard.duration))
+
+
+def told(events: list[Event]) -> list[str]:
+    """`started 1`, `gap`, ... without what the station announces."""
+    return [f"{event.what} {event.segment.recording.id}" if event.segment else str(event.what)
+            for event in events if event.what != Happening.ANNOUNCED]

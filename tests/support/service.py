@@ -1,0 +1,118 @@
+"""What tests of the service share: time that passes, what a job asks for, a receiver of callbacks, scans."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+from sqlalchemy import update
+
+from songprint.errors import FetchError
+from songprint.store.database import Database
+from songprint.store.service_tables import metadata
+from songprint.store.store import Store
+from songprint.types import Timeline
+
+URL = {"type": "url", "url": "https://music.example.org/mix.mp3"}
+CALLBACK = {"url": "http://receiver.example.org:5000//callback", "style": "standard", "secret": "k3y"}
+RESULT = {"source": "mix.mp3", "duration": 90.5, "segments": []}
+
+
+def let_pass(database: Database, seconds: float) -> None:
+    """Make everything in the tables of the service older by so many seconds: the clock itself is the database's."""
+    with database.writing() as connection:
+        for table in metadata.tables.values():
+            moments = {column: column - round(1000 * seconds) for column in table.c
+                       if column.name in ("at", "lease_until") or column.name.endswith("_at")}
+            if moments:
+                connection.execute(update(table).values(moments))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A call that the receiver got."""
+
+    path: str
+    headers: dict[str, str]     # names in small letters
+    body: bytes
+
+
+class Receiver:
+    """An HTTP server on this machine that takes callbacks; `answers` are the next statuses, then 200."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.heard: list[Heard] = []
+        self.answers: list[int] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                time.sleep(delay)
+                path = self.requestline.split()[1]          # self.path begins with one slash, whatever was sent
+                receiver.heard.append(Heard(path, {name.lower(): value for name, value in self.headers.items()},
+                                            body))
+                self.send_response(receiver.answers.pop(0) if receiver.answers else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}//callback"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> SimpleNamespace:
+    """Send a callback without asking whether one should."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, dict(headers)), timeout=10) as answer:
+            return SimpleNamespace(status=answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return SimpleNamespace(status=error.code)
+    except OSError as error:
+        raise FetchError("the receiver cannot be reached", "input_not_found", retry=True) from error
+
+
+@dataclass
+class FakeScan:
+    """In the place of a library: what it holds open is real, and a scan is a number of steps.
+
+    `steps` may hold exceptions to raise. A step takes `pace` seconds.
+    """
+
+    store: Store
+    steps: Sequence[object] = (1, 2, 3)
+    pace: float = 0.01
+    scanned: list[str] = field(default_factory=list)
+
+    def scan(self, source: Path, *, on_progress, find_unknown: bool = True) -> Timeline:
+        self.scanned.append(Path(source).read_text())
+        for number, step in enumerate(self.steps, 1):
+            if isinstance(step, BaseException):
+                raise step
+            time.sleep(self.pace)
+            on_progress(SimpleNamespace(seconds_done=10.0 * number, seconds_total=10.0 * len(self.steps)))
+        return Timeline([], [], duration=10.0 * len(self.steps), thresholds={}, searched=5, elapsed=0.1,
+                        source=str(source))
