@@ -18,6 +18,7 @@ demo: $(VENV)/installed  ## identify a damaged clip (with your own music: MUSIC=
 
 test: $(VENV)/ready-to-test check-page  ## run the checks and the tests
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -m "not heavy" -n auto --dist loadfile --no-loadscope-reorder
 
 ifdef NPM

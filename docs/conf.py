@@ -38,7 +38,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
 
-default_role = "literal"            # `name` in a docstring is code, as in Markdown
+default_role = "literal"  # `name` in a docstring is code, as in Markdown
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -56,7 +56,7 @@ def setup(app: Sphinx) -> None:
 def _process(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     lines[:] = _restructured(lines)
     if what == "property" and lines:
-        lines[0] = lines[0].replace(": ", " – ")      # napoleon takes what stands before a colon for a type
+        lines[0] = lines[0].replace(": ", " – ")  # napoleon takes what stands before a colon for a type
     if inspect.isclass(thing) and (comments := _field_comments(thing)):
         lines += ["", *(f"- **{field}** – {_escaped(text)}" for field, text in comments.items()), ""]
 
@@ -64,7 +64,7 @@ def _process(app: Sphinx, what: str, name: str, thing: object, options: object, 
 def _restructured(lines: list[str]) -> list[str]:
     """A docstring with its special characters escaped and its indented blocks marked as literal."""
     result: list[str] = []
-    block: int | None = None        # indentation of the paragraph before an indented block
+    block: int | None = None  # indentation of the paragraph before an indented block
     in_section = False
     for number, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
@@ -105,8 +105,9 @@ def _is_list_item(line: str) -> bool:
 def _escaped(text: str) -> str:
     """Text in which only code spans are markup."""
     parts = CODE.split(text)
-    parts[::2] = (re.sub(r"([*|\\]|_(?=\W|$))", r"\\\1", part) if not _is_list_item(part) else part
-                  for part in parts[::2])
+    parts[::2] = (
+        re.sub(r"([*|\\]|_(?=\W|$))", r"\\\1", part) if not _is_list_item(part) else part for part in parts[::2]
+    )
     return "".join(parts)
 
 
@@ -123,7 +124,7 @@ def _field_comments(thing: type) -> dict[str, str]:
         line = token.line
         if token.type == tokenize.COMMENT:
             text = token.string.lstrip("# ")
-            if line.lstrip().startswith("#"):       # a comment on its own line belongs to the field below it
+            if line.lstrip().startswith("#"):  # a comment on its own line belongs to the field below it
                 above.append(text)
             elif named := re.match(r"    (\w+)\s*(?::|=)", line):
                 field = named[1]

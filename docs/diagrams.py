@@ -25,10 +25,10 @@ DOCS = Path(__file__).parent
 # All sizes are pixels.
 WIDTH = 820
 MARGIN = 24
-GAP = 40                    # between rows, and the least between columns
+GAP = 40  # between rows, and the least between columns
 LINE = 17
 PADDING = 10
-LETTER = 6.9                # average width of a letter of a detail
+LETTER = 6.9  # average width of a letter of a detail
 STYLES = {"data": ("#eef4fb", "#3b6ea5", 16), "step": ("#ffffff", "#44505c", 4), "store": ("#fdf3e1", "#b07a1e", 4)}
 
 
@@ -37,8 +37,8 @@ class Box:
     style: str
     title: str
     details: list[str]
-    x: float = 0.0          # centre
-    y: float = 0.0          # top
+    x: float = 0.0  # centre
+    y: float = 0.0  # top
     width: float = 0.0
     height: float = 0.0
 
@@ -93,14 +93,17 @@ def svg(text: str) -> str:
     """The picture of a diagram."""
     diagram = parse(text)
     height = _place(diagram)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}"'
-             f' height="{height:g}" font-family="system-ui, sans-serif" font-size="12.5" role="img">',
-             f"<title>{escape(diagram.title)}</title>",
-             '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8"'
-             ' orient="auto"><path d="M0 0L8 4L0 8z" fill="#44505c"/></marker></defs>',
-             f'<rect width="{WIDTH}" height="{height:g}" rx="8" fill="#ffffff"/>']
-    frames = {name: _frame(title, [diagram.boxes[each] for each in names])
-              for name, (title, names) in diagram.frames.items()}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}"'
+        f' height="{height:g}" font-family="system-ui, sans-serif" font-size="12.5" role="img">',
+        f"<title>{escape(diagram.title)}</title>",
+        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8"'
+        ' orient="auto"><path d="M0 0L8 4L0 8z" fill="#44505c"/></marker></defs>',
+        f'<rect width="{WIDTH}" height="{height:g}" rx="8" fill="#ffffff"/>',
+    ]
+    frames = {
+        name: _frame(title, [diagram.boxes[each] for each in names]) for name, (title, names) in diagram.frames.items()
+    }
     parts += [_drawn_frame(frame) for frame in frames.values()]
     parts += _lines(diagram.edges, diagram.boxes | frames)
     parts += [_drawn(box) for box in diagram.boxes.values()]
@@ -114,7 +117,7 @@ def _place(diagram: Diagram) -> float:
     for row in diagram.rows:
         boxes = [diagram.boxes[name] for name in row if name]
         if framed & set(row):
-            top += LINE + PADDING       # for the title of the frame
+            top += LINE + PADDING  # for the title of the frame
         height = 2 * PADDING + LINE * (1 + max(len(box.details) for box in boxes))
         column = (WIDTH - 2 * MARGIN) / len(row)
         for number, name in enumerate(row):
@@ -137,9 +140,11 @@ def _frame(title: str, boxes: list[Box]) -> Box:
 
 def _drawn_frame(frame: Box) -> str:
     left = frame.x - frame.width / 2
-    return (f'<rect x="{left:.1f}" y="{frame.y:.1f}" width="{frame.width:.1f}" height="{frame.height:.1f}" rx="8"'
-            ' fill="#f6f7f8" stroke="#a8b0b8" stroke-dasharray="5 4"/>'
-            f'<text x="{left + PADDING:.1f}" y="{frame.y + LINE - 1:.1f}" fill="#5b6670">{escape(frame.title)}</text>')
+    return (
+        f'<rect x="{left:.1f}" y="{frame.y:.1f}" width="{frame.width:.1f}" height="{frame.height:.1f}" rx="8"'
+        ' fill="#f6f7f8" stroke="#a8b0b8" stroke-dasharray="5 4"/>'
+        f'<text x="{left + PADDING:.1f}" y="{frame.y + LINE - 1:.1f}" fill="#5b6670">{escape(frame.title)}</text>'
+    )
 
 
 def _lines(edges: list[Edge], boxes: dict[str, Box]) -> list[str]:
@@ -162,14 +167,16 @@ def _lines(edges: list[Edge], boxes: dict[str, Box]) -> list[str]:
         for position, (_, number, end) in enumerate(sorted(those), start=1):
             share = position / (len(those) + 1) - 0.5
             points[number, end] = {
-                "top": (box.x + share * box.width, box.y), "bottom": (box.x + share * box.width, box.y + box.height),
+                "top": (box.x + share * box.width, box.y),
+                "bottom": (box.x + share * box.width, box.y + box.height),
                 "left": (box.x - box.width / 2, box.y + (share + 0.5) * box.height),
-                "right": (box.x + box.width / 2, box.y + (share + 0.5) * box.height)}[side]
+                "right": (box.x + box.width / 2, box.y + (share + 0.5) * box.height),
+            }[side]
     drawn = []
     for number, edge in enumerate(edges):
         (x1, y1), (x2, y2) = points[number, 0], points[number, 1]
         if sides[number][0] in ("top", "bottom") and abs(x1 - x2) < PADDING:
-            x2 = x1             # straight instead of a small step
+            x2 = x1  # straight instead of a small step
         if sides[number][0] in ("left", "right") or x1 == x2:
             path, label_x, label_y = f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}", (x1 + x2) / 2, (y1 + y2) / 2 - 5
             anchor = "middle"
@@ -182,8 +189,10 @@ def _lines(edges: list[Edge], boxes: dict[str, Box]) -> list[str]:
         dash = ' stroke-dasharray="4 4"' if edge.dashed else ""
         drawn.append(f'<path d="{path}" fill="none" stroke="#44505c"{dash} marker-end="url(#arrow)"/>')
         if edge.label:
-            drawn.append(f'<text x="{label_x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}" font-size="11.5"'
-                         f' fill="#5b6670">{escape(edge.label)}</text>')
+            drawn.append(
+                f'<text x="{label_x:.1f}" y="{label_y:.1f}" text-anchor="{anchor}" font-size="11.5"'
+                f' fill="#5b6670">{escape(edge.label)}</text>'
+            )
     return drawn
 
 
@@ -191,11 +200,15 @@ def _drawn(box: Box) -> str:
     fill, stroke, radius = STYLES[box.style]
     lines = [box.title, *box.details]
     first = box.y + (box.height - LINE * len(lines)) / 2 + LINE - 4
-    texts = "".join(f'<text x="{box.x:.1f}" y="{first + LINE * number:.1f}" text-anchor="middle" fill="#1d242b"'
-                    f' font-weight="{400 if number else 600}">{escape(line)}</text>'
-                    for number, line in enumerate(lines))
-    return (f'<rect x="{box.x - box.width / 2:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}"'
-            f' rx="{radius}" fill="{fill}" stroke="{stroke}"/>{texts}')
+    texts = "".join(
+        f'<text x="{box.x:.1f}" y="{first + LINE * number:.1f}" text-anchor="middle" fill="#1d242b"'
+        f' font-weight="{400 if number else 600}">{escape(line)}</text>'
+        for number, line in enumerate(lines)
+    )
+    return (
+        f'<rect x="{box.x - box.width / 2:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}"'
+        f' rx="{radius}" fill="{fill}" stroke="{stroke}"/>{texts}'
+    )
 
 
 def main() -> None:

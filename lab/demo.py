@@ -22,9 +22,9 @@ from lab.data import degrade, synth
 from lab.data.tunes import invent
 from songprint.audio import files
 
-RATE = 16000                    # of the clips
+RATE = 16000  # of the clips
 CLIP_SECONDS = 8.0
-NO_MATCH = 1                    # exit status of `songprint identify`
+NO_MATCH = 1  # exit status of `songprint identify`
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def main() -> int:
         library = work / f"library-{zlib.crc32(bytes(music.resolve())):08x}"
     else:
         music, library = synthesised_music(work / "music"), work / "library"
-    songprint("--library", library, "add", music)       # goes on if some of the files cannot be read
+    songprint("--library", library, "add", music)  # goes on if some of the files cannot be read
 
     if arguments.clip:
         say("Your clip:")
@@ -76,7 +76,7 @@ def damaged_clip(library: Path, music: Path, work: Path) -> tuple[Path, Path]:
     song = max(here, key=lambda recording: recording.name == "Traditional English - Greensleeves")
     samples = files.load(song.source, RATE)
     start = max(0, int((song.duration - CLIP_SECONDS) / 2 * RATE))
-    clip = damage(samples[start:start + int(CLIP_SECONDS * RATE)], np.random.default_rng(1))
+    clip = damage(samples[start : start + int(CLIP_SECONDS * RATE)], np.random.default_rng(1))
     path = work / "damaged.wav"
     synth.write(path, clip, RATE)
     return path, Path(song.source)
@@ -94,7 +94,7 @@ def unknown_clip(work: Path) -> Path:
     path = work / "unknown.wav"
     samples = synth.render(invent(2024))
     start = len(samples) // 2
-    synth.write(path, samples[start:start + int(CLIP_SECONDS * synth.SAMPLE_RATE)])
+    synth.write(path, samples[start : start + int(CLIP_SECONDS * synth.SAMPLE_RATE)])
     return path
 
 

@@ -27,21 +27,46 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-__all__ = ["AudioError", "Kind", "Library", "LibraryError", "Match", "Recording", "Report", "SongprintError",
-           "__version__", "encoder", "open"]
+__all__ = [
+    "AudioError",
+    "Kind",
+    "Library",
+    "LibraryError",
+    "Match",
+    "Recording",
+    "Report",
+    "SongprintError",
+    "__version__",
+    "encoder",
+    "open",
+]
 
-_HOMES = {"Library": "library", "Recording": "types", "Match": "types", "Report": "types", "Kind": "types",
-          "SongprintError": "errors", "AudioError": "errors", "LibraryError": "errors"}
+_HOMES = {
+    "Library": "library",
+    "Recording": "types",
+    "Match": "types",
+    "Report": "types",
+    "Kind": "types",
+    "SongprintError": "errors",
+    "AudioError": "errors",
+    "LibraryError": "errors",
+}
 
 
-def open(path: str | Path | None = None, *, create: bool = False,
-         encoder: Encoder | Sequence[Encoder] | None = None, settings: Settings | None = None) -> Library:
+def open(
+    path: str | Path | None = None,
+    *,
+    create: bool = False,
+    encoder: Encoder | Sequence[Encoder] | None = None,
+    settings: Settings | None = None,
+) -> Library:
     """Open the library in a folder; with `create`, make it if there is none.
 
     Without a path, the one in the settings ($SONGPRINT_LIBRARY, or a folder in your home).
     """
     from songprint import config
     from songprint.library import Library
+
     settings = settings or config.load()
     return Library(path or settings.library, create=create, encoder=encoder, settings=settings)
 
@@ -58,6 +83,7 @@ def encoder(name: str = "fingerprint", threads: int = 1) -> Callable[..., Embedd
     """
     from songprint import kinds
     from songprint.audio.samples import at_rate
+
     loaded = kinds.load_encoder(name, threads=threads)
 
     def encode(samples: np.ndarray, *, sample_rate: int = loaded.spec.sample_rate) -> Embeddings:

@@ -23,15 +23,15 @@ class DatabaseAddress:
     mysql://me@db.local:3306/music
     """
 
-    scheme: str                     # mysql (MariaDB too) or postgresql
+    scheme: str  # mysql (MariaDB too) or postgresql
     user: str
     password: str = field(repr=False)
     host: str
     port: int
     name: str
-    socket: str = ""                # the path of a Unix socket; empty: by the network
-    tls: str = "off"                # on: encrypted; verify: and the server's certificate is checked
-    tls_ca: str = ""                # a file with the certificates that are trusted; empty: those of the system
+    socket: str = ""  # the path of a Unix socket; empty: by the network
+    tls: str = "off"  # on: encrypted; verify: and the server's certificate is checked
+    tls_ca: str = ""  # a file with the certificates that are trusted; empty: those of the system
 
     @classmethod
     def parse(cls, url: str) -> DatabaseAddress:
@@ -52,8 +52,15 @@ class DatabaseAddress:
             raise _refused(f"its option '{unknown[0]}' is not known; known are {', '.join(OPTIONS)}")
         if options.get("tls", "off") not in TLS:
             raise _refused(f"its option tls must be one of {', '.join(TLS)}")
-        return cls(scheme, unquote(parts.username or ""), unquote(parts.password or ""), parts.hostname or "127.0.0.1",
-                   port or PORTS[scheme], name, **options)
+        return cls(
+            scheme,
+            unquote(parts.username or ""),
+            unquote(parts.password or ""),
+            parts.hostname or "127.0.0.1",
+            port or PORTS[scheme],
+            name,
+            **options,
+        )
 
     @property
     def server(self) -> str:
@@ -73,8 +80,8 @@ class MilvusAddress:
     milvus:http://vectors.local:19530
     """
 
-    uri: str                            # http://HOST:PORT, or a path that ends in .db
-    token: str = field(repr=False)      # USER:PASSWORD, or an API key; empty: none is needed
+    uri: str  # http://HOST:PORT, or a path that ends in .db
+    token: str = field(repr=False)  # USER:PASSWORD, or an API key; empty: none is needed
     lite: bool
 
     @classmethod
@@ -101,8 +108,10 @@ class MilvusAddress:
 
 
 def _no_index(why: str) -> SettingsError:
-    return SettingsError("the setting `index` must be milvus:http://HOST:19530, milvus:http://USER:PASSWORD@HOST:19530"
-                         f" or milvus:FOLDER/FILE.db: {why}")
+    return SettingsError(
+        "the setting `index` must be milvus:http://HOST:19530, milvus:http://USER:PASSWORD@HOST:19530"
+        f" or milvus:FOLDER/FILE.db: {why}"
+    )
 
 
 def _refused(why: str) -> SettingsError:

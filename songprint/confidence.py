@@ -17,8 +17,8 @@ import numpy as np
 from songprint.errors import EncoderError, SettingsError
 
 EVEN = 50.0
-MOST_CERTAIN = 0.999        # no measurement of ours could show more
-SPECIAL = ("everywhere", "own_tempo")       # cases of which a calibration may say something else, or a part of it
+MOST_CERTAIN = 0.999  # no measurement of ours could show more
+SPECIAL = ("everywhere", "own_tempo")  # cases of which a calibration may say something else, or a part of it
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Calibration:
     """A fitted judge. `thresholds` maps a false-accept rate, as text, to a confidence from 0 to 100."""
 
     features: tuple[str, ...]
-    weights: tuple[float, ...]          # one per feature
+    weights: tuple[float, ...]  # one per feature
     bias: float
     thresholds: dict[str, float]
-    everywhere: Calibration | None = None       # of clips that were laid everywhere in the library, if that is known
-    own_tempo: Calibration | None = None        # of what was looked for at its own tempo alone, if others may be tried
+    everywhere: Calibration | None = None  # of clips that were laid everywhere in the library, if that is known
+    own_tempo: Calibration | None = None  # of what was looked for at its own tempo alone, if others may be tried
 
     @classmethod
     def from_spec(cls, values: dict) -> Calibration:
@@ -38,8 +38,13 @@ class Calibration:
             raise EncoderError("this encoder has no calibration: run `python -m lab.ship.calibrate` after its export")
         special = {name: values[name] for name in SPECIAL if name in values}
         plain = {name: value for name, value in values.items() if name not in SPECIAL}
-        return cls(tuple(values["features"]), tuple(values["weights"]), values["bias"], values["thresholds"],
-                   **{name: cls.from_spec(plain | those) for name, those in special.items()})
+        return cls(
+            tuple(values["features"]),
+            tuple(values["weights"]),
+            values["bias"],
+            values["thresholds"],
+            **{name: cls.from_spec(plain | those) for name, those in special.items()},
+        )
 
     def threshold(self, rate: float) -> float:
         """The confidence at which at most a share `rate` of the clips of unknown music is answered.
@@ -48,17 +53,22 @@ class Calibration:
         """
         known = {float(text): threshold for text, threshold in self.thresholds.items()}
         if rate not in known:
-            raise SettingsError(f"false_accepts={rate:g}: this encoder has thresholds for"
-                                f" {', '.join(f'{one:g}' for one in sorted(known))}")
+            raise SettingsError(
+                f"false_accepts={rate:g}: this encoder has thresholds for"
+                f" {', '.join(f'{one:g}' for one in sorted(known))}"
+            )
         return max(EVEN, known[rate])
 
     def logit(self, features: dict[str, float]) -> float:
         """Log-odds that the name is right."""
         if unknown := set(self.features) - features.keys():
-            raise EncoderError("the calibration of this encoder was made for another version of Songprint"
-                               f" (it asks for {', '.join(sorted(unknown))}): run `python -m lab.ship.calibrate`")
-        return self.bias + sum(weight * features[name]
-                               for weight, name in zip(self.weights, self.features, strict=True))
+            raise EncoderError(
+                "the calibration of this encoder was made for another version of Songprint"
+                f" (it asks for {', '.join(sorted(unknown))}): run `python -m lab.ship.calibrate`"
+            )
+        return self.bias + sum(
+            weight * features[name] for weight, name in zip(self.weights, self.features, strict=True)
+        )
 
 
 def combine(logits: list[float], windows: int) -> float:

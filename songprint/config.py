@@ -25,11 +25,11 @@ from songprint.errors import SettingsError
 from songprint.types import Kind
 
 KINDS = tuple(str(kind) for kind in Kind)
-SECRET = ("database", "index", "secret_key", "callback_key")    # may hold passwords: never shown
+SECRET = ("database", "index", "secret_key", "callback_key")  # may hold passwords: never shown
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESSING = ("virtual", "path")
 GIB = 1 << 30
-MOST_THREADS = 4                # of a network, unless told otherwise: a clip is not much work
+MOST_THREADS = 4  # of a network, unless told otherwise: a clip is not much work
 
 
 @dataclass(frozen=True)
@@ -40,26 +40,38 @@ class StorageSettings:
     PosixPath('/srv/objects')
     """
 
-    bucket: str = "*"           # names of buckets; * stands for anything
+    bucket: str = "*"  # names of buckets; * stands for anything
     region: str = "*"
     folder: Path | None = None  # holds <bucket>/<object>
-    endpoint: str = ""          # https://cos.{region}.myqcloud.com; {region} is replaced
-    access_key: str = ""        # of the store: SecretId, access key id; empty: objects are public
+    endpoint: str = ""  # https://cos.{region}.myqcloud.com; {region} is replaced
+    access_key: str = ""  # of the store: SecretId, access key id; empty: objects are public
     secret_key: str = field(default="", repr=False)
     secret_key_file: Path | None = None
-    addressing: str = "virtual"     # the bucket is a part of the host name, or the first one of the "path"
+    addressing: str = "virtual"  # the bucket is a part of the host name, or the first one of the "path"
 
     def __post_init__(self) -> None:
         for name in ("folder", "secret_key_file"):
             _expand(self, name)
-        _check(self, bool(self.folder) != bool(self.endpoint), "endpoint",
-               "is one way and folder the other: a store needs one of them")
-        _check(self, not self.endpoint or self.endpoint.startswith(("https://", "http://")), "endpoint",
-               "must begin with https:// or http://")
+        _check(
+            self,
+            bool(self.folder) != bool(self.endpoint),
+            "endpoint",
+            "is one way and folder the other: a store needs one of them",
+        )
+        _check(
+            self,
+            not self.endpoint or self.endpoint.startswith(("https://", "http://")),
+            "endpoint",
+            "must begin with https:// or http://",
+        )
         _check(self, self.addressing in ADDRESSING, "addressing", f"must be one of {', '.join(ADDRESSING)}")
         _read_secret(self, "secret_key")
-        _check(self, bool(self.access_key) == bool(self.secret_key), "access_key",
-               "needs secret_key or secret_key_file, and the other way round")
+        _check(
+            self,
+            bool(self.access_key) == bool(self.secret_key),
+            "access_key",
+            "needs secret_key or secret_key_file, and the other way round",
+        )
 
 
 @dataclass(frozen=True)
@@ -72,37 +84,37 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = 8080
-    names: tuple[str, ...] = ()             # by which clients call this server, when a proxy stands before it
-    trusted_proxies: tuple[str, ...] = ()   # addresses or networks whose X-Forwarded-* headers are believed
+    names: tuple[str, ...] = ()  # by which clients call this server, when a proxy stands before it
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-* headers are believed
 
-    allow_hosts: tuple[str, ...] = ()       # private hosts that inputs may be fetched from
-    allow_callbacks: tuple[str, ...] = ()   # private hosts that callbacks may be sent to
-    allow_private: bool = False             # anything goes: for trying things out on one machine
+    allow_hosts: tuple[str, ...] = ()  # private hosts that inputs may be fetched from
+    allow_callbacks: tuple[str, ...] = ()  # private hosts that callbacks may be sent to
+    allow_private: bool = False  # anything goes: for trying things out on one machine
     input_ports: tuple[int, ...] = (80, 443)
-    max_bytes: int = 4 * GIB                # of one input
-    max_duration: float = 24 * 3600.0       # seconds of one input
-    fetch_timeout: float = 3600.0           # seconds for one whole input
-    read_timeout: float = 30.0              # seconds without a byte
-    callback_timeout: float = 10.0          # seconds for one call
-    callback_key: str = field(default="", repr=False)   # signs callbacks for which the client names no key
+    max_bytes: int = 4 * GIB  # of one input
+    max_duration: float = 24 * 3600.0  # seconds of one input
+    fetch_timeout: float = 3600.0  # seconds for one whole input
+    read_timeout: float = 30.0  # seconds without a byte
+    callback_timeout: float = 10.0  # seconds for one call
+    callback_key: str = field(default="", repr=False)  # signs callbacks for which the client names no key
     callback_key_file: Path | None = None
 
-    storages: tuple[StorageSettings, ...] = ()          # the first that fits a bucket is taken
+    storages: tuple[StorageSettings, ...] = ()  # the first that fits a bucket is taken
 
-    app_id: int = 1300000000                # account number at the head of Tencent's task ids
-    clock_skew: float = 300.0               # seconds that a signed request may be early or late
-    max_waiting: int = 10_000               # jobs in the queue; more are refused
-    rates: Mapping[str, float] = field(default_factory=dict)    # requests a second and key, by Tencent's action
+    app_id: int = 1300000000  # account number at the head of Tencent's task ids
+    clock_skew: float = 300.0  # seconds that a signed request may be early or late
+    max_waiting: int = 10_000  # jobs in the queue; more are refused
+    rates: Mapping[str, float] = field(default_factory=dict)  # requests a second and key, by Tencent's action
 
-    rate: float = 50.0                      # requests a second of the REST API, of a key that has no rate of its own
-    max_clip_bytes: int = 64 << 20          # of a clip that is named at once
-    max_clip_duration: float = 120.0        # seconds of such a clip
-    max_recording_bytes: int = GIB          # of a recording that is added
-    clip_processes: int = 0                 # that name clips; 0: one for each usable core, at most 8
-    clip_timeout: float = 60.0              # seconds that naming one clip may take
-    max_clips_waiting: int = 64             # clips in the line; more are told to come again
-    job_processes: int = 1                  # workers that `songprint serve` starts for jobs; 0: only `songprint worker`
-    keep_inputs: float = 24 * 3600.0        # seconds that the input of a job is kept for listening after its end
+    rate: float = 50.0  # requests a second of the REST API, of a key that has no rate of its own
+    max_clip_bytes: int = 64 << 20  # of a clip that is named at once
+    max_clip_duration: float = 120.0  # seconds of such a clip
+    max_recording_bytes: int = GIB  # of a recording that is added
+    clip_processes: int = 0  # that name clips; 0: one for each usable core, at most 8
+    clip_timeout: float = 60.0  # seconds that naming one clip may take
+    max_clips_waiting: int = 64  # clips in the line; more are told to come again
+    job_processes: int = 1  # workers that `songprint serve` starts for jobs; 0: only `songprint worker`
+    keep_inputs: float = 24 * 3600.0  # seconds that the input of a job is kept for listening after its end
 
     def __post_init__(self) -> None:
         _expand(self, "callback_key_file")
@@ -110,15 +122,27 @@ class ServerSettings:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check(self, bool(self.host), "host", "must be an address to listen on, as 127.0.0.1")
         _check(self, 0 <= self.port < 65536, "port", "must lie between 0 (any free one) and 65535")
-        _check(self, all(0 < port < 65536 for port in self.input_ports), "input_ports",
-               "must lie between 1 and 65535")
-        for name in ("max_bytes", "max_clip_bytes", "max_recording_bytes", "app_id", "max_waiting",
-                     "max_clips_waiting"):
+        _check(self, all(0 < port < 65536 for port in self.input_ports), "input_ports", "must lie between 1 and 65535")
+        for name in (
+            "max_bytes",
+            "max_clip_bytes",
+            "max_recording_bytes",
+            "app_id",
+            "max_waiting",
+            "max_clips_waiting",
+        ):
             _check(self, getattr(self, name) > 0, name, "must be 1 or more")
         for name in ("clip_processes", "job_processes"):
             _check(self, getattr(self, name) >= 0, name, "must be 0 or more")
-        for name in ("max_duration", "fetch_timeout", "read_timeout", "callback_timeout", "clock_skew",
-                     "max_clip_duration", "clip_timeout"):
+        for name in (
+            "max_duration",
+            "fetch_timeout",
+            "read_timeout",
+            "callback_timeout",
+            "clock_skew",
+            "max_clip_duration",
+            "clip_timeout",
+        ):
             _check(self, getattr(self, name) > 0, name, "must be positive (seconds)")
         _check(self, self.keep_inputs >= 0, "keep_inputs", "must be 0 (delete at once) or more (seconds)")
         _check(self, self.rate > 0, "rate", "must be positive (requests a second)")
@@ -138,36 +162,48 @@ class Settings:
     """
 
     library: Path = Path("~/.local/share/songprint/library")
-    workers: int = 0                # processes that decode and encode; 0: one for each usable core
-    threads: int = 0                # of the networks while identifying; 0: one for each usable core, at most 4
-    false_accepts: float = 0.01     # share of unknown clips that may be answered: 0.05, 0.01, 0.001 or 0.0001
+    workers: int = 0  # processes that decode and encode; 0: one for each usable core
+    threads: int = 0  # of the networks while identifying; 0: one for each usable core, at most 4
+    false_accepts: float = 0.01  # share of unknown clips that may be answered: 0.05, 0.01, 0.001 or 0.0001
     threshold: float | None = None  # confidence from which a match is an answer; None: the one for that share
     kinds: tuple[str, ...] = KINDS  # of match: without "cover" adding takes half the time and less room
-    exact_limit: int = 200_000      # segments up to which the search is exact (about 28 hours of music)
-    shortest_segment: float = 3.0   # seconds: of a long recording shorter bits of songs are not told
-    busy_timeout: float = 30.0      # seconds to wait while another process writes to the library
+    exact_limit: int = 200_000  # segments up to which the search is exact (about 28 hours of music)
+    shortest_segment: float = 3.0  # seconds: of a long recording shorter bits of songs are not told
+    busy_timeout: float = 30.0  # seconds to wait while another process writes to the library
     log_level: str = "warning"
     # Where the catalogue is kept: empty for a SQLite file in the library folder. It may hold a password.
     database: str = field(default="", repr=False)
-    index: str = field(default="", repr=False)      # empty: in the library folder; else where Milvus is
+    index: str = field(default="", repr=False)  # empty: in the library folder; else where Milvus is
     server: ServerSettings = field(default_factory=ServerSettings)
 
     def __post_init__(self) -> None:
         _expand(self, "library")
         _check(self, self.workers >= 0, "workers", "must be 0 (one for each core) or more")
         _check(self, self.threads >= 0, "threads", "must be 0 (one for each core, at most 4) or more")
-        _check(self, 0 < self.false_accepts < 1, "false_accepts",
-               "must lie between 0 and 1 (0.01: one of 100 clips of unknown music may be answered)")
-        _check(self, self.threshold is None or 0 <= self.threshold <= 100, "threshold",
-               "must lie between 0 and 100 (the confidence of an answer)")
+        _check(
+            self,
+            0 < self.false_accepts < 1,
+            "false_accepts",
+            "must lie between 0 and 1 (0.01: one of 100 clips of unknown music may be answered)",
+        )
+        _check(
+            self,
+            self.threshold is None or 0 <= self.threshold <= 100,
+            "threshold",
+            "must lie between 0 and 100 (the confidence of an answer)",
+        )
         object.__setattr__(self, "kinds", tuple(self.kinds))
-        _check(self, Kind.RECORDING in self.kinds and set(self.kinds) <= set(KINDS), "kinds",
-               'must be ["recording", "cover"], or ["recording"] to do without covers')
+        _check(
+            self,
+            Kind.RECORDING in self.kinds and set(self.kinds) <= set(KINDS),
+            "kinds",
+            'must be ["recording", "cover"], or ["recording"] to do without covers',
+        )
         _check(self, self.exact_limit >= 0, "exact_limit", "must be 0 or more (segments)")
         _check(self, self.shortest_segment >= 0, "shortest_segment", "must be 0 or more (seconds)")
         _check(self, self.busy_timeout > 0, "busy_timeout", "must be positive (seconds)")
         if self.database:
-            DatabaseAddress.parse(self.database)        # says what is wrong with it
+            DatabaseAddress.parse(self.database)  # says what is wrong with it
         if self.index:
             MilvusAddress.parse(self.index)
         _check(self, self.log_level in LOG_LEVELS, "log_level", f"must be one of {', '.join(LOG_LEVELS)}")
@@ -198,8 +234,9 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     if not isinstance(server, dict):
         raise SettingsError(f"server={server!r} in {path} must be a table: write its settings below [server]")
     values = _values(Settings, written, str(path)) | _from_environment(Settings, environ, "SONGPRINT_")
-    of_server = (_values(ServerSettings, server, f"[server] in {path}")
-                 | _from_environment(ServerSettings, environ, "SONGPRINT_SERVER_"))
+    of_server = _values(ServerSettings, server, f"[server] in {path}") | _from_environment(
+        ServerSettings, environ, "SONGPRINT_SERVER_"
+    )
     return Settings(**values, server=ServerSettings(**of_server))
 
 
@@ -229,7 +266,7 @@ def _read_secret(settings: object, name: str) -> None:
         object.__setattr__(settings, name, file.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {name}_file={file}: {getattr(error, 'strerror', None) or error}") from error
-    object.__setattr__(settings, f"{name}_file", None)      # read: the value may be copied with other changes
+    object.__setattr__(settings, f"{name}_file", None)  # read: the value may be copied with other changes
 
 
 def _from_file(path: Path) -> dict[str, object]:
@@ -243,8 +280,11 @@ def _from_file(path: Path) -> dict[str, object]:
 
 
 def _from_environment(kind: type, environ: Mapping[str, str], prefix: str) -> dict[str, object]:
-    return {name: _value(kind, name, environ[prefix + name.upper()], origin=f"${prefix}{name.upper()}")
-            for name in _forms(kind) if environ.get(prefix + name.upper())}
+    return {
+        name: _value(kind, name, environ[prefix + name.upper()], origin=f"${prefix}{name.upper()}")
+        for name in _forms(kind)
+        if environ.get(prefix + name.upper())
+    }
 
 
 def _values(kind: type, written: dict[str, object], origin: str) -> dict[str, object]:
@@ -285,8 +325,9 @@ def _listed(name: str, value: object, wanted: type, origin: str) -> tuple[object
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, list) or (wanted is str and not all(isinstance(word, str) for word in words)):
         example = '["recording", "cover"]' if name == "kinds" else "[80, 443]" if wanted is int else '["nas.lan"]'
-        raise SettingsError(f"{name}={value!r} in {origin} must be a list of "
-                            f"{'numbers' if wanted is int else 'names'}, as {example}")
+        raise SettingsError(
+            f"{name}={value!r} in {origin} must be a list of {'numbers' if wanted is int else 'names'}, as {example}"
+        )
     return tuple(_single(name, word.strip() if isinstance(word, str) else word, wanted, origin) for word in words)
 
 
@@ -302,7 +343,7 @@ def _tables(name: str, value: object, origin: str) -> object:
             raise SettingsError(f"{name}={value!r} in {origin} must be a table, as {{ ProcessMedia = 100 }}")
         return {action: _single(action, rate, float, origin) for action, rate in value.items()}
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise SettingsError(f"{name} in {origin} must be tables: write each below [[server.{name}]]")   # no value: keys
+        raise SettingsError(f"{name} in {origin} must be tables: write each below [[server.{name}]]")  # no value: keys
     return tuple(StorageSettings(**_values(StorageSettings, each, f"{name} of {origin}")) for each in value)
 
 

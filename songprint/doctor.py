@@ -22,10 +22,10 @@ from songprint.kinds import SHIPPED
 from songprint.library import Library
 from songprint.types import Kind, Recording
 
-RATE = 16000                    # of the known recording
+RATE = 16000  # of the known recording
 CUT = slice(6 * RATE, 14 * RATE)
-TOLERANCE = 1.0                 # seconds that a place may be off
-TRIES = 20                      # recordings whose file is looked for
+TOLERANCE = 1.0  # seconds that a place may be off
+TRIES = 20  # recordings whose file is looked for
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
         yield _check(name, lambda name=name: _import(name))
     for kind, name in SHIPPED.items():
         if kinds.ships(name) or kind is Kind.RECORDING:
-            yield _check("encoder" if kind is Kind.RECORDING else f"encoder of {kind}s",
-                         lambda name=name: _load_encoder(name))
-    alone = settings.with_(database="", index="")       # the temporary library is no business of a server
+            yield _check(
+                "encoder" if kind is Kind.RECORDING else f"encoder of {kind}s", lambda name=name: _load_encoder(name)
+            )
+    alone = settings.with_(database="", index="")  # the temporary library is no business of a server
     with tempfile.TemporaryDirectory(prefix="songprint-doctor-") as folder:
         yield _check("new library", lambda: _write_and_read(Path(folder), alone))
         yield _check("known recording", lambda: _identify_known(Path(folder), alone))
@@ -57,7 +58,7 @@ def _check(name: str, question: Callable[[], str]) -> Check:
     """Ask; whatever is raised is the answer."""
     try:
         return Check(name, True, question())
-    except Exception as error:      # a doctor reports what is broken, however it breaks
+    except Exception as error:  # a doctor reports what is broken, however it breaks
         return Check(name, False, f"{error}" or type(error).__name__)
 
 
@@ -118,8 +119,7 @@ def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
 def _no_problems(library: Library) -> str:
     problems = library.store.catalog.problems()
     if problems:
-        raise RuntimeError(f"{'; '.join(problems[:3])}."
-                           " Restore it from a copy, or add the music to a new library")
+        raise RuntimeError(f"{'; '.join(problems[:3])}. Restore it from a copy, or add the music to a new library")
     return f"undamaged ({library.store.catalog.database.product})"
 
 
@@ -127,19 +127,24 @@ def _embeddings_complete(library: Library) -> str:
     for kind, level in library.store.levels.items():
         lacking = library.store.catalog.lacking(kind, level.spec.id)
         if lacking:
-            raise RuntimeError(f"those of kind {kind} are missing for {len(lacking):,} recordings, the first is"
-                               f" {lacking[0].name!r}. `songprint rebuild --reencode` makes them from the files")
+            raise RuntimeError(
+                f"those of kind {kind} are missing for {len(lacking):,} recordings, the first is"
+                f" {lacking[0].name!r}. `songprint rebuild --reencode` makes them from the files"
+            )
     return f"every recording has them ({', '.join(library.store.levels)})"
 
 
 def _index_complete(library: Library) -> str:
     told = []
     for kind, level in library.store.levels.items():
-        expected = sum(int(made.heard.sum()) for _, made
-                       in level.catalog.each_embeddings(kind, level.catalog.searched(kind)))
+        expected = sum(
+            int(made.heard.sum()) for _, made in level.catalog.each_embeddings(kind, level.catalog.searched(kind))
+        )
         if len(level.index) != expected:
-            raise RuntimeError(f"that of kind {kind} holds {len(level.index):,} of {expected:,} segments."
-                               " `songprint rebuild` makes it again")
+            raise RuntimeError(
+                f"that of kind {kind} holds {len(level.index):,} of {expected:,} segments."
+                " `songprint rebuild` makes it again"
+            )
         where = f" at {MilvusAddress.parse(level.settings.index)}" if level.settings.index else ""
         told.append(f"{kind}: {level.index.kind}{where}, {expected:,} segments")
     return "; ".join(told)
@@ -157,8 +162,14 @@ def _must_find(library: Library, clip: np.ndarray, rate: int, recording: Recordi
     report = library.identify(clip, sample_rate=rate)
     if not report:
         raise RuntimeError(f"{recording.name!r} is not found from itself: {report.reason}")
-    match = next((match for match in report.matches if match.kind is Kind.RECORDING
-                  and match.recording.content_hash == recording.content_hash), None)
+    match = next(
+        (
+            match
+            for match in report.matches
+            if match.kind is Kind.RECORDING and match.recording.content_hash == recording.content_hash
+        ),
+        None,
+    )
     if match is None:
         raise RuntimeError(f"{recording.name!r} is taken for {report.matches[0].recording.name!r}")
     place = match.reference.start - match.speed * match.query.start
@@ -175,10 +186,10 @@ def known_music(seconds: int = 20) -> np.ndarray:
     for beat in np.arange(0, seconds, 0.25):
         pitch = rng.integers(40, 84)
         frequencies = 440 * 2 ** ((pitch - 69) / 12) * np.arange(1, 7)
-        harmonics = np.sin(2 * np.pi * np.outer(frequencies, time)) / np.arange(1, 7)[:, None]   # (6, n)
+        harmonics = np.sin(2 * np.pi * np.outer(frequencies, time)) / np.arange(1, 7)[:, None]  # (6, n)
         at = int(beat * RATE)
-        samples[at:at + len(time)] += harmonics.sum(axis=0) * np.exp(-3 * time) * rng.uniform(0.3, 1)
-    return samples[:seconds * RATE] * np.float32(0.8 / np.abs(samples).max())
+        samples[at : at + len(time)] += harmonics.sum(axis=0) * np.exp(-3 * time) * rng.uniform(0.3, 1)
+    return samples[: seconds * RATE] * np.float32(0.8 / np.abs(samples).max())
 
 
 def _write_wav(path: Path, samples: np.ndarray) -> None:

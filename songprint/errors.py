@@ -1,24 +1,24 @@
 """What can go wrong, as one tree. Every message says what happened and what to do.
 
-    SongprintError
-    ├── AudioError          a file that cannot be read as audio
-    ├── EncoderError        a model that is missing, damaged or not the one expected
-    ├── FetchError          an input that cannot be fetched, or a callback not be sent
-    ├── JobError            a job that cannot be had or changed as wished
-    │   ├── DuplicateSession    a job with this session id was submitted already
-    │   ├── JobNotFound         no job with that id
-    │   ├── JobStateError       it has ended, or has not
-    │   └── QueueFull           too many jobs wait
-    ├── KeyRefused          a key that is not known (any more), or may not be made so
-    ├── LibraryError        a library that cannot be opened or written
-    │   ├── LibraryNotFound     nothing there (only `add` makes a library)
-    │   ├── LibraryVersionError made by another version, or with another encoder
-    │   └── LibraryFull         the disk is full
-    ├── StreamError         a web radio or pipe that cannot be opened, or has broken
-    ├── MissingExtra        a part of Songprint that is installed on demand
-    ├── RecordingNotFound   no recording with that id
-    ├── UnknownMusicNotFound    no unknown music of that number, or its sound is gone
-    └── SettingsError       a setting with a value that makes no sense
+SongprintError
+├── AudioError          a file that cannot be read as audio
+├── EncoderError        a model that is missing, damaged or not the one expected
+├── FetchError          an input that cannot be fetched, or a callback not be sent
+├── JobError            a job that cannot be had or changed as wished
+│   ├── DuplicateSession    a job with this session id was submitted already
+│   ├── JobNotFound         no job with that id
+│   ├── JobStateError       it has ended, or has not
+│   └── QueueFull           too many jobs wait
+├── KeyRefused          a key that is not known (any more), or may not be made so
+├── LibraryError        a library that cannot be opened or written
+│   ├── LibraryNotFound     nothing there (only `add` makes a library)
+│   ├── LibraryVersionError made by another version, or with another encoder
+│   └── LibraryFull         the disk is full
+├── StreamError         a web radio or pipe that cannot be opened, or has broken
+├── MissingExtra        a part of Songprint that is installed on demand
+├── RecordingNotFound   no recording with that id
+├── UnknownMusicNotFound    no unknown music of that number, or its sound is gone
+└── SettingsError       a setting with a value that makes no sense
 """
 
 

@@ -22,8 +22,9 @@ from songprint.types import Kind, Report
 
 
 @one_thread()
-def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source: str = "",
-             settings: Settings | None = None) -> Report:
+def identify(
+    blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source: str = "", settings: Settings | None = None
+) -> Report:
     """Name what a clip is, given as blocks of float32 mono samples at the store's sample rate.
 
     The very same recordings come first, then the covers. A film may be asked for as a whole: what is kept of an
@@ -38,7 +39,7 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
     if recordings.looks_everywhere(query, exact):
         thresholds[Kind.RECORDING] = threshold_of(exact, settings, everywhere=True)
     with ThreadPoolExecutor(1) as aside:
-        tonal = aside.submit(tonal_embeddings, query, store)        # takes about as long as the search for recordings
+        tonal = aside.submit(tonal_embeddings, query, store)  # takes about as long as the search for recordings
         judged = speed_search.judge(query, exact)
         matches = [match for match in judged if match.confidence >= thresholds[Kind.RECORDING]]
         candidates = [match for match in judged if match.confidence < thresholds[Kind.RECORDING]]
@@ -52,10 +53,17 @@ def identify(blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source
         candidates += [match for match in judged if match.confidence < thresholds[Kind.COVER]]
     matches = in_order(matches, store.catalog)
     named = {match.recording.id for match in matches}
-    candidates = sorted((match for match in candidates if match.recording.id not in named),
-                        key=lambda match: -match.confidence)
+    candidates = sorted(
+        (match for match in candidates if match.recording.id not in named), key=lambda match: -match.confidence
+    )
     return Report(
-        matches=matches, candidates=candidates[:top], duration=query.duration, thresholds=thresholds,
-        searched=exact.searched, elapsed=time.perf_counter() - began, source=source,
-        reason="" if matches else recordings.reason(query, exact), warnings=tuple(incomplete(store)),
+        matches=matches,
+        candidates=candidates[:top],
+        duration=query.duration,
+        thresholds=thresholds,
+        searched=exact.searched,
+        elapsed=time.perf_counter() - began,
+        source=source,
+        reason="" if matches else recordings.reason(query, exact),
+        warnings=tuple(incomplete(store)),
     )

@@ -8,10 +8,10 @@ import numpy as np
 
 from songprint.types import Gap, Interval, Segment, Sound
 
-BEGIN = 6.0                 # evidence that it takes for a song to begin, or for one to follow another
-NOBODY = -1                 # the song of moments in which no song is heard
+BEGIN = 6.0  # evidence that it takes for a song to begin, or for one to follow another
+NOBODY = -1  # the song of moments in which no song is heard
 NEVER = -1e9
-SHORTEST_GAP = 1.0          # seconds: less between two songs is no gap
+SHORTEST_GAP = 1.0  # seconds: less between two songs is no gap
 
 
 def lane(evidence: np.ndarray, begin: float = BEGIN) -> np.ndarray:
@@ -27,7 +27,7 @@ def lane(evidence: np.ndarray, begin: float = BEGIN) -> np.ndarray:
     if not songs:
         return np.full(count, NOBODY)
     scores, nobody = np.full(songs, NEVER), 0.0
-    came_from = np.empty((count, songs), np.int64)         # the song before, for each song
+    came_from = np.empty((count, songs), np.int64)  # the song before, for each song
     nobody_from = np.empty(count, np.int64)
     own = np.arange(songs)
     for moment, row in enumerate(evidence):
@@ -114,8 +114,11 @@ def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[In
     """
     found: list[Gap] = []
     for free in between(duration, (segment.heard for segment in segments)):
-        parts = [Gap(part, sound) for interval, sound in sounds
-                 if (part := Interval(max(interval.start, free.start), min(interval.end, free.end))).duration > 0]
+        parts = [
+            Gap(part, sound)
+            for interval, sound in sounds
+            if (part := Interval(max(interval.start, free.start), min(interval.end, free.end))).duration > 0
+        ]
         found.extend(_without_slivers(parts))
     return found
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # The encoder of each kind that ships. The order is that in which kinds are searched and told.
 SHIPPED = {Kind.RECORDING: "fingerprint", Kind.COVER: "cover"}
-NETWORKS = {Kind.RECORDING: ["fingerprint"], Kind.COVER: ["tonal", "cover"]}     # files, in the order of computing
+NETWORKS = {Kind.RECORDING: ["fingerprint"], Kind.COVER: ["tonal", "cover"]}  # files, in the order of computing
 
 
 def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEIGHTS) -> Encoder | CoverEncoder:
@@ -28,13 +28,18 @@ def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEI
     try:
         contents = [file.read_bytes() for file in files]
     except OSError as error:
-        raise EncoderError(f"cannot read the weights of encoder {name!r}: {error.strerror}. "
-                           "Reinstall Songprint: pip install --force-reinstall songprint") from error
+        raise EncoderError(
+            f"cannot read the weights of encoder {name!r}: {error.strerror}. "
+            "Reinstall Songprint: pip install --force-reinstall songprint"
+        ) from error
     if weights_hash(b"".join(contents)) not in spec.id:
-        raise EncoderError(f"the weights of encoder {name!r} are damaged ({files[-1]}). "
-                           "Reinstall Songprint: pip install --force-reinstall songprint")
+        raise EncoderError(
+            f"the weights of encoder {name!r} are damaged ({files[-1]}). "
+            "Reinstall Songprint: pip install --force-reinstall songprint"
+        )
     if spec.kind is Kind.COVER:
         from songprint.covers.encoder import CoverEncoder
+
         return CoverEncoder(spec, *contents, threads, folder)
     return Encoder(spec, *contents, threads)
 

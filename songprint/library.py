@@ -35,22 +35,37 @@ class Library:
     Several processes may have the same library open, and change it, at the same time.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = False, encoder: Encoder | Sequence[Encoder] | None = None,
-                 settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        create: bool = False,
+        encoder: Encoder | Sequence[Encoder] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self.store = Store(Path(path).expanduser(), create=create, encoder=encoder, settings=settings)
 
     @property
     def path(self) -> Path:
         return self.store.path
 
-    def add(self, paths: str | Path | Iterable[str | Path], *, recursive: bool = True, workers: int | None = None,
-            tags: Mapping[str, object] | None = None, on_progress: OnProgress | None = None) -> AddReport:
+    def add(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        recursive: bool = True,
+        workers: int | None = None,
+        tags: Mapping[str, object] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> AddReport:
         """Add audio files, and those in folders. What is known already is left alone; see `ingest.add`."""
-        return ingest.add(self.store, _listed(paths), recursive=recursive, workers=workers, tags=tags,
-                          on_progress=on_progress)
+        return ingest.add(
+            self.store, _listed(paths), recursive=recursive, workers=workers, tags=tags, on_progress=on_progress
+        )
 
-    def identify(self, source: str | Path | BinaryIO | np.ndarray, *, top: int = 0,
-                 sample_rate: int | None = None) -> Report:
+    def identify(
+        self, source: str | Path | BinaryIO | np.ndarray, *, top: int = 0, sample_rate: int | None = None
+    ) -> Report:
         """Name what a clip is: a file, an open binary file, or samples with their `sample_rate`.
 
         Samples are float, mono (n,) or with channels (n, channels). `top` asks for the most probable names
@@ -65,18 +80,32 @@ class Library:
         report = identify.identify(clip, self.store, top=top, source=name, settings=self.store.settings)
         return replace(report, warnings=(*warnings, *report.warnings))
 
-    def scan(self, source: str | Path | BinaryIO, *, on_progress: OnScan | None = None, resume: Path | None = None,
-             find_unknown: bool = True) -> Timeline:
+    def scan(
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        on_progress: OnScan | None = None,
+        resume: Path | None = None,
+        find_unknown: bool = True,
+    ) -> Timeline:
         """The songs in a recording of any length, when they are heard and which part of them; see `scan.scan`.
 
         `resume` is a file in which is kept what was found so far: a scan that was stopped goes on there. With
         `find_unknown` music that nobody knows is remembered: it has the same number where it comes again.
         """
-        return scan.scan(self.store, source, name=_name(source), on_progress=on_progress, resume=resume,
-                         find_unknown=find_unknown)
+        return scan.scan(
+            self.store, source, name=_name(source), on_progress=on_progress, resume=resume, find_unknown=find_unknown
+        )
 
-    def listen(self, source: str | BinaryIO, *, stop: threading.Event | None = None, raw: Raw | None = None,
-               stall: float = listen.STALL, give_up: float | None = None) -> Iterator[Event]:
+    def listen(
+        self,
+        source: str | BinaryIO,
+        *,
+        stop: threading.Event | None = None,
+        raw: Raw | None = None,
+        stall: float = listen.STALL,
+        give_up: float | None = None,
+    ) -> Iterator[Event]:
         """What is heard at a URL, or in an open file that has no end, as it happens; see `listen.listen`."""
         return listen.listen(self.store, source, stop=stop, raw=raw, stall=stall, give_up=give_up)
 
@@ -127,8 +156,9 @@ class Library:
         """How a file, or a recording of the library, corresponds to another recording of it."""
         return explain.explain(self.store, query, recording_id)
 
-    def rebuild(self, *, reencode: bool = False, workers: int | None = None,
-                on_progress: OnProgress | None = None) -> RebuildReport:
+    def rebuild(
+        self, *, reencode: bool = False, workers: int | None = None, on_progress: OnProgress | None = None
+    ) -> RebuildReport:
         """Make the index again from the catalogue.
 
         `reencode` first reads the files again that the present encoder has not read: needed after it changed.
@@ -147,7 +177,7 @@ class Library:
         return self.store.catalog.totals().recordings
 
     def __bool__(self) -> bool:
-        return True         # an empty library is a library
+        return True  # an empty library is a library
 
     def close(self) -> None:
         self.store.close()

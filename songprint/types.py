@@ -14,20 +14,20 @@ import numpy as np
 class Kind(StrEnum):
     """How a match relates to the recording it names."""
 
-    RECORDING = "recording"     # the very same recording
-    COVER = "cover"             # another rendition of the same song
+    RECORDING = "recording"  # the very same recording
+    COVER = "cover"  # another rendition of the same song
 
 
 class Sound(StrEnum):
     """What is heard where no song of the library is."""
 
-    MUSIC = "music"             # that the library does not know
+    MUSIC = "music"  # that the library does not know
     SPEECH = "speech"
     SILENCE = "silence"
-    OTHER = "other"             # applause, traffic, rain
+    OTHER = "other"  # applause, traffic, rain
 
 
-LANDMARKS_A_FRAME = 2       # at most
+LANDMARKS_A_FRAME = 2  # at most
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Tags:
     year: int | None = None
     musicbrainz_recording_id: str = ""
     musicbrainz_release_id: str = ""
-    work: str = ""              # the song underneath: an ISWC or MusicBrainz work id
+    work: str = ""  # the song underneath: an ISWC or MusicBrainz work id
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Recording:
 
     id: int
     tags: Tags
-    duration: float             # seconds
-    source: str                 # where it was added from
-    content_hash: str           # BLAKE2 of the file's bytes: adding twice is harmless
-    added_at: str = ""          # UTC, ISO 8601
-    original: bool = False      # the user marked it as the original of its work
+    duration: float  # seconds
+    source: str  # where it was added from
+    content_hash: str  # BLAKE2 of the file's bytes: adding twice is harmless
+    added_at: str = ""  # UTC, ISO 8601
+    original: bool = False  # the user marked it as the original of its work
 
     @property
     def title(self) -> str:
@@ -80,8 +80,8 @@ class Embeddings:
     tone): it has inner product 0 with everything, so it is never found and never counts.
     """
 
-    vectors: np.ndarray         # (n, dim) float32
-    hop: float                  # seconds between rows
+    vectors: np.ndarray  # (n, dim) float32
+    hop: float  # seconds between rows
     encoder_id: str
     # (frames, columns) uint8: what a closer look needs besides. Of kind "recording" the peaks of a recording's
     # spectrum (songprint.fingerprint.landmarks), none of a clip's; of kind "cover" the tonal frames.
@@ -123,12 +123,12 @@ class Alignment:
     recording_id: int
     query: Interval
     reference: Interval
-    speed: float                # 1.04: the query plays 4 % faster than the reference
-    score: float                # how alike: of a recording the mean cosine along the line, 0 to 1
-    agreeing: int               # segments of the query that agree
-    features: dict[str, float] = field(default_factory=dict)    # what confidence looks at
-    key_shift: float = 0.0      # semitones that the query sounds higher
-    sections: tuple[Section, ...] = ()      # of a cover, in the order of the query
+    speed: float  # 1.04: the query plays 4 % faster than the reference
+    score: float  # how alike: of a recording the mean cosine along the line, 0 to 1
+    agreeing: int  # segments of the query that agree
+    features: dict[str, float] = field(default_factory=dict)  # what confidence looks at
+    key_shift: float = 0.0  # semitones that the query sounds higher
+    sections: tuple[Section, ...] = ()  # of a cover, in the order of the query
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ class Match:
 
     recording: Recording
     kind: Kind
-    confidence: float           # 0 to 100: the calibrated probability that the name is right
+    confidence: float  # 0 to 100: the calibrated probability that the name is right
     alignment: Alignment
-    original: Recording | None = None       # of the work that the recording is of; None if no work is known
+    original: Recording | None = None  # of the work that the recording is of; None if no work is known
 
     @property
     def work(self) -> str:
@@ -201,13 +201,13 @@ class Report:
     """What one clip is: the recordings heard in it, then its covers, best first. Nothing found is an empty list."""
 
     matches: list[Match]
-    candidates: list[Match]     # the most probable names below the threshold; not answers
-    duration: float             # of the clip, seconds
-    thresholds: dict[Kind, float]   # of each kind that was looked for: confidence from which a match counts
-    searched: int               # recordings in the library
-    elapsed: float              # seconds spent
+    candidates: list[Match]  # the most probable names below the threshold; not answers
+    duration: float  # of the clip, seconds
+    thresholds: dict[Kind, float]  # of each kind that was looked for: confidence from which a match counts
+    searched: int  # recordings in the library
+    elapsed: float  # seconds spent
     source: str = ""
-    reason: str = ""            # why there is no match, in words; empty when there is one
+    reason: str = ""  # why there is no match, in words; empty when there is one
     warnings: tuple[str, ...] = ()
 
     @property
@@ -225,12 +225,12 @@ class Segment:
 
     recording: Recording
     kind: Kind
-    confidence: float           # 0 to 100
-    heard: Interval             # in the long recording
-    reference: Interval         # which part of the song it is
-    speed: float = 1.0          # 1.04: it plays 4 % faster than the reference
-    key_shift: float = 0.0      # semitones that it sounds higher
-    original: Recording | None = None       # of the work that the recording is of; None if no work is known
+    confidence: float  # 0 to 100
+    heard: Interval  # in the long recording
+    reference: Interval  # which part of the song it is
+    speed: float = 1.0  # 1.04: it plays 4 % faster than the reference
+    key_shift: float = 0.0  # semitones that it sounds higher
+    original: Recording | None = None  # of the work that the recording is of; None if no work is known
 
     @property
     def work(self) -> str:
@@ -252,7 +252,7 @@ class Played:
     """One song of a long recording: all segments of one work, or of one recording whose work is not known."""
 
     segments: tuple[Segment, ...]
-    share: float                # of the long recording, 0 to 1
+    share: float  # of the long recording, 0 to 1
 
     @property
     def work(self) -> str:
@@ -273,14 +273,14 @@ class Played:
 class Timeline:
     """The songs that occur in a long recording, and when. Nothing found is an empty list."""
 
-    segments: list[Segment]     # in the order in which they start
+    segments: list[Segment]  # in the order in which they start
     gaps: list[Gap]
-    duration: float             # of the long recording, as far as it was read, in seconds
+    duration: float  # of the long recording, as far as it was read, in seconds
     thresholds: dict[Kind, float]
-    searched: int               # recordings in the library
-    elapsed: float              # seconds spent
+    searched: int  # recordings in the library
+    elapsed: float  # seconds spent
     source: str = ""
-    complete: bool = True       # False: it was interrupted, and this is what was found until then
+    complete: bool = True  # False: it was interrupted, and this is what was found until then
     warnings: tuple[str, ...] = ()
 
     @property
@@ -289,8 +289,10 @@ class Timeline:
         groups: dict[str | int, list[Segment]] = {}
         for segment in self.segments:
             groups.setdefault(segment.work or segment.recording.id, []).append(segment)
-        return [Played(tuple(group), covered(segment.heard for segment in group) / max(self.duration, 1e-9))
-                for group in groups.values()]
+        return [
+            Played(tuple(group), covered(segment.heard for segment in group) / max(self.duration, 1e-9))
+            for group in groups.values()
+        ]
 
     def __bool__(self) -> bool:
         return bool(self.segments)
@@ -301,9 +303,9 @@ class ScanProgress:
     """How far a scan is."""
 
     seconds_done: float
-    seconds_total: float | None     # None where the file does not say how long it is
-    segments: int               # that were found and will not change any more
-    elapsed: float              # seconds since the start
+    seconds_total: float | None  # None where the file does not say how long it is
+    segments: int  # that were found and will not change any more
+    elapsed: float  # seconds since the start
 
 
 def covered(intervals: Iterable[Interval]) -> float:
@@ -339,14 +341,14 @@ class Known:
 class Progress:
     """How far `add` is; sent after every file."""
 
-    path: str                   # the file just finished
-    outcome: str                # "added", "known" or "skipped"
+    path: str  # the file just finished
+    outcome: str  # "added", "known" or "skipped"
     files_done: int
     files_total: int
     bytes_done: int
     bytes_total: int
-    audio_seconds: float        # seconds of music added so far
-    elapsed: float              # seconds since the start
+    audio_seconds: float  # seconds of music added so far
+    elapsed: float  # seconds since the start
 
 
 @dataclass(frozen=True)
@@ -358,7 +360,7 @@ class AddReport:
     skipped: list[Skipped]
     audio_seconds: float
     elapsed: float
-    warnings: tuple[str, ...] = ()      # about files that were added as far as they could be read
+    warnings: tuple[str, ...] = ()  # about files that were added as far as they could be read
 
 
 @dataclass(frozen=True)
@@ -366,7 +368,7 @@ class RebuildReport:
     """What became of the recordings that `rebuild` read again."""
 
     reencoded: int
-    skipped: list[Skipped]      # recordings that could not be read again; they are not found until they are
+    skipped: list[Skipped]  # recordings that could not be read again; they are not found until they are
 
 
 @dataclass(frozen=True)
@@ -374,12 +376,12 @@ class LevelStats:
     """What one kind of match takes."""
 
     kind: Kind
-    recordings: int             # that can be found so
-    segments: int               # embeddings
-    catalogue_bytes: int        # vectors and evidence
-    index_bytes: int            # on disk; 0 while the library is small enough to be searched exactly
-    index: str                  # "exact" or the FAISS description
-    encoder_id: str             # empty while nothing of this kind was added
+    recordings: int  # that can be found so
+    segments: int  # embeddings
+    catalogue_bytes: int  # vectors and evidence
+    index_bytes: int  # on disk; 0 while the library is small enough to be searched exactly
+    index: str  # "exact" or the FAISS description
+    encoder_id: str  # empty while nothing of this kind was added
 
 
 @dataclass(frozen=True)
@@ -388,11 +390,11 @@ class Stats:
 
     path: str
     recordings: int
-    duration: float             # seconds of music
+    duration: float  # seconds of music
     catalogue_bytes: int
     levels: tuple[LevelStats, ...]
     schema_version: int
-    database: str = ""          # what keeps the catalogue, and where; never with a password
+    database: str = ""  # what keeps the catalogue, and where; never with a password
 
     @property
     def index_bytes(self) -> int:
@@ -403,9 +405,9 @@ class Stats:
 class Occurrence:
     """Where unknown music was heard."""
 
-    source: str                 # the file or stream; empty if it has no name
+    source: str  # the file or stream; empty if it has no name
     heard: Interval
-    heard_at: str               # when it was scanned: UTC, ISO 8601
+    heard_at: str  # when it was scanned: UTC, ISO 8601
 
 
 @dataclass(frozen=True)
@@ -424,14 +426,14 @@ class UnknownMusic:
 class Happening(StrEnum):
     """What an event tells."""
 
-    CONNECTED = "connected"         # sound comes, for the first time
-    ANNOUNCED = "announced"         # the station says what it plays; shown and never believed
-    STARTED = "started"             # a song is heard
-    ENDED = "ended"                 # it is over; what is told of it is final
-    WITHDRAWN = "withdrawn"         # it was not that song after all
-    GAP = "gap"                     # the stream stalled or broke; nothing is heard
-    RECONNECTED = "reconnected"     # sound comes again
-    FINISHED = "finished"           # there is nothing more to come
+    CONNECTED = "connected"  # sound comes, for the first time
+    ANNOUNCED = "announced"  # the station says what it plays; shown and never believed
+    STARTED = "started"  # a song is heard
+    ENDED = "ended"  # it is over; what is told of it is final
+    WITHDRAWN = "withdrawn"  # it was not that song after all
+    GAP = "gap"  # the stream stalled or broke; nothing is heard
+    RECONNECTED = "reconnected"  # sound comes again
+    FINISHED = "finished"  # there is nothing more to come
 
 
 @dataclass(frozen=True)
@@ -439,11 +441,11 @@ class Event:
     """One thing that happens. Positions are seconds since the first sound, gaps included."""
 
     what: Happening
-    begun: datetime                 # UTC: when position was 0
-    position: float                 # of the stream when this is told
+    begun: datetime  # UTC: when position was 0
+    position: float  # of the stream when this is told
     segment: Segment | None = None  # of started, ended, withdrawn: the song; it is heard at these positions
-    text: str = ""                  # of connected the station's name, of announced the title, of gap why
-    seconds: float = 0.0            # of ended how long the song was heard, of reconnected how long nothing was
+    text: str = ""  # of connected the station's name, of announced the title, of gap why
+    seconds: float = 0.0  # of ended how long the song was heard, of reconnected how long nothing was
 
     @property
     def at(self) -> datetime:

@@ -27,8 +27,13 @@ from songprint.store.database import Database
 from songprint.store.store import Store
 from songprint.types import Kind, Tags
 
-FOR_TESTS = ("SONGPRINT_TEST_DATABASES", "SONGPRINT_TEST_MILVUS", "SONGPRINT_TEST_CERTIFICATE",
-             "SONGPRINT_TEST_FREEZE", "SONGPRINT_ACCEPTANCE")
+FOR_TESTS = (
+    "SONGPRINT_TEST_DATABASES",
+    "SONGPRINT_TEST_MILVUS",
+    "SONGPRINT_TEST_CERTIFICATE",
+    "SONGPRINT_TEST_FREEZE",
+    "SONGPRINT_ACCEPTANCE",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -135,8 +140,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     path = tmp_path / "disk"
     path.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "songprint-test", path], check=True,
-                       capture_output=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "songprint-test", path], check=True, capture_output=True
+        )
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("cannot mount a small disk here: needs Linux and root")
     yield Disk(path)
@@ -148,8 +154,9 @@ def run_python() -> Callable[..., str]:
     """Run Python in a process of its own, with the package and the toys at hand; gives its output."""
 
     def run(*arguments: str) -> str:
-        return subprocess.run([sys.executable, *arguments], check=True, text=True, stdout=subprocess.PIPE,
-                              env=environment(), timeout=60).stdout
+        return subprocess.run(
+            [sys.executable, *arguments], check=True, text=True, stdout=subprocess.PIPE, env=environment(), timeout=60
+        ).stdout
 
     return run
 
@@ -174,8 +181,9 @@ def write_bytes(tmp_path):
 @pytest.fixture(scope="session")
 def tunes() -> list[np.ndarray]:
     """Six tunes of 40 s at 8 kHz."""
-    return [at_rate(synth.render(invent(seed)), synth.SAMPLE_RATE, SAMPLE_RATE)[:40 * SAMPLE_RATE]
-            for seed in range(6)]
+    return [
+        at_rate(synth.render(invent(seed)), synth.SAMPLE_RATE, SAMPLE_RATE)[: 40 * SAMPLE_RATE] for seed in range(6)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +197,12 @@ def band(tmp_path: Path, tunes: list[np.ndarray], encoder: Encoder) -> Iterator[
     """A store that holds the tunes as recordings 1 to 6; 7 is 2, softer."""
     with Store(tmp_path / "library", create=True, encoder=encoder) as store:
         for number, samples in enumerate([*tunes, 0.5 * tunes[1]]):
-            store.catalog.add(tags=Tags(title=f"Tune {number}"), duration=40.0, source=str(number),
-                              content_hash=f"{number:032x}", embeddings={Kind.RECORDING: encoder.encode(samples)})
+            store.catalog.add(
+                tags=Tags(title=f"Tune {number}"),
+                duration=40.0,
+                source=str(number),
+                content_hash=f"{number:032x}",
+                embeddings={Kind.RECORDING: encoder.encode(samples)},
+            )
         store.refresh()
         yield store

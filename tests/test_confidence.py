@@ -24,8 +24,9 @@ SILENT = landmarks.Testimony()
 
 
 def features(own, rivals=(), testimony=SILENT):
-    return evidence.features(line(own), testimony, [np.array(r) for r in rivals], clip(len(own)),
-                               np.ones(len(own), bool), 0.25, 10_000)
+    return evidence.features(
+        line(own), testimony, [np.array(r) for r in rivals], clip(len(own)), np.ones(len(own), bool), 0.25, 10_000
+    )
 
 
 def test_a_lead_over_the_rival_counts():
@@ -50,10 +51,10 @@ def test_a_drone_is_the_same_throughout():
 def test_the_second_witness_is_heard():
     testimony = landmarks.Testimony(prominence=0.6, excess=0.5, contrast=40.0, unchanged=3.0, speed=1.04)
     convinced = features([0.8] * 16, testimony=testimony)
-    assert convinced["excess_length"] == pytest.approx(1.0)         # 4 s
-    assert convinced["contrast"] == evidence.HIGHEST_CONTRAST     # beyond that it says no more
+    assert convinced["excess_length"] == pytest.approx(1.0)  # 4 s
+    assert convinced["contrast"] == evidence.HIGHEST_CONTRAST  # beyond that it says no more
     assert convinced["unchanged"] == 3
-    assert convinced["plain"] == 1                                  # faster, at the same pitch
+    assert convinced["plain"] == 1  # faster, at the same pitch
     assert features([0.8] * 16, testimony=landmarks.Testimony(speed=1.04, pitch=0.93))["plain"] == 0
 
 
@@ -78,7 +79,7 @@ def test_confidence_runs_from_0_to_99_9():
 def test_each_false_accept_rate_has_its_threshold():
     judge = Calibration(("score",), (1.0,), 0.0, {"0.05": 12.0, "0.01": 60.0, "0.001": 90.0})
     assert (judge.threshold(0.01), judge.threshold(0.001)) == (60, 90)
-    assert judge.threshold(0.05) == 50          # no name is given that is more probably wrong than right
+    assert judge.threshold(0.05) == 50  # no name is given that is more probably wrong than right
     with pytest.raises(SettingsError, match=r"false_accepts=0.5: this encoder has thresholds for 0.001, 0.01, 0.05"):
         judge.threshold(0.5)
 

@@ -28,9 +28,9 @@ from songprint.formats.objects import report_object, timeline_object
 FROZEN = Path(__file__).with_name("frozen.json")
 RATE = synth.SAMPLE_RATE
 KNOWN = TUNES[:6]
-VOLATILE = ("elapsed", "added_at", "source", "content_hash")    # differ from run to run, or with the FLAC encoder
+VOLATILE = ("elapsed", "added_at", "source", "content_hash")  # differ from run to run, or with the FLAC encoder
 TOLERANCES = {"confidence": 3.0, "score": 0.02, "agreeing": 3, "speed": 0.003, "key_shift": 0.1}
-OTHER_TOLERANCE = 0.3           # seconds; every other number is a time
+OTHER_TOLERANCE = 0.3  # seconds; every other number is a time
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,9 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("frozen")
     (folder / "music").mkdir()
     for number, tune in enumerate(KNOWN):
-        synth.write(folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title,
-                    artist=tune.artist)
+        synth.write(
+            folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title, artist=tune.artist
+        )
     with songprint.open(folder / "library", create=True) as library:
         library.add(folder / "music", workers=1)
         yield library
@@ -51,7 +52,7 @@ def original(number: int, start: float, seconds: float) -> np.ndarray:
 
 
 def cut(samples: np.ndarray, start: float, seconds: float) -> np.ndarray:
-    return samples[round(start * RATE):round((start + seconds) * RATE)]
+    return samples[round(start * RATE) : round((start + seconds) * RATE)]
 
 
 def telephone(samples: np.ndarray) -> np.ndarray:
@@ -90,8 +91,14 @@ QUERIES = {
 def programme() -> np.ndarray:
     """Noise, a song, an unknown tune, silence, a cover, another song."""
     noise = np.random.default_rng(4).normal(0, 0.02, 15 * RATE)
-    parts = [noise, original(0, 8, 25), unknown(103, 20), np.zeros(5 * RATE), cut(other_rendition(4, 0), 0, 45),
-             original(2, 5, 20)]
+    parts = [
+        noise,
+        original(0, 8, 25),
+        unknown(103, 20),
+        np.zeros(5 * RATE),
+        cut(other_rendition(4, 0), 0, 45),
+        original(2, 5, 20),
+    ]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -137,7 +144,7 @@ def assert_close(answer: object, expected: object, where: str) -> None:
     if isinstance(expected, dict):
         assert list(answer) == list(expected), where
         for key in expected:
-            if key != "candidates":             # what is below the threshold may change places
+            if key != "candidates":  # what is below the threshold may change places
                 assert_close(answer[key], expected[key], f"{where}.{key}")
     elif isinstance(expected, list):
         assert len(answer) == len(expected), where
@@ -159,5 +166,6 @@ def processor() -> str:
     except OSError:
         flags = set()
     relevant = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8")
-    return " ".join([platform.machine(), os.environ.get("OPENBLAS_CORETYPE", "any"),
-                     *(each for each in relevant if each in flags)])
+    return " ".join(
+        [platform.machine(), os.environ.get("OPENBLAS_CORETYPE", "any"), *(each for each in relevant if each in flags)]
+    )

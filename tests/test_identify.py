@@ -25,7 +25,7 @@ def hear(library, samples, **options):
 
 
 def piece(seed, start, seconds):
-    return toy.song(seed, 40)[int(start * toy.SAMPLE_RATE):int((start + seconds) * toy.SAMPLE_RATE)]
+    return toy.song(seed, 40)[int(start * toy.SAMPLE_RATE) : int((start + seconds) * toy.SAMPLE_RATE)]
 
 
 def test_a_clip_is_named_and_placed(band):
@@ -67,10 +67,12 @@ def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
 
     def asked(samples, every):
         searched.clear()
-        monkeypatch.setattr(identify, "SURE", 2.0)        # of this encoder
+        monkeypatch.setattr(identify, "SURE", 2.0)  # of this encoder
         monkeypatch.setattr(identify, "SEARCHED_EVERY", every)
-        return [(match.recording.title, match.confidence, match.query.start, match.query.end, match.reference.start)
-                for match in hear(band, samples).matches], len(searched)
+        return [
+            (match.recording.title, match.confidence, match.query.start, match.query.end, match.reference.start)
+            for match in hear(band, samples).matches
+        ], len(searched)
 
     (often, searches), (seldom, fewer) = (asked(toy.song(5, 40), every) for every in (0, 3))
     assert (searches, fewer) == (4, 1)
@@ -93,11 +95,14 @@ def test_what_is_removed_is_no_longer_named(band):
     assert not hear(band, piece(3, 12, 8))
 
 
-@pytest.mark.parametrize(("samples", "reason"), [
-    (np.zeros(8 * toy.SAMPLE_RATE), "silent"),
-    (np.full(100, 0.1), "too short"),
-    (toy.song(3, 40)[:int(0.4 * toy.SAMPLE_RATE)], "too short"),
-])
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.zeros(8 * toy.SAMPLE_RATE), "silent"),
+        (np.full(100, 0.1), "too short"),
+        (toy.song(3, 40)[: int(0.4 * toy.SAMPLE_RATE)], "too short"),
+    ],
+)
 def test_no_match_says_why(band, samples, reason):
     report = hear(band, samples)
     assert not report
@@ -111,8 +116,9 @@ def test_an_empty_library_says_so(tmp_path):
 
 def test_long_clips_are_searched_in_windows():
     def query(seconds):
-        return Query(Embeddings(np.ones((4 * seconds, 4), np.float32), 0.25, "test"), np.zeros(0, np.int16), 0.0,
-                     seconds)
+        return Query(
+            Embeddings(np.ones((4 * seconds, 4), np.float32), 0.25, "test"), np.zeros(0, np.int16), 0.0, seconds
+        )
 
     windows = list(windows_of(query(120)))
     assert len(windows) == 12
@@ -127,7 +133,7 @@ def test_a_short_clip_is_looked_at_closely(blocks):
     query = Query.listen(np.array_split(samples, blocks), toy.JudgingToyEncoder())
     assert len(query.embeddings) == 5
     assert query.duration == 1.0
-    assert query.times(np.arange(5)).mean() == pytest.approx(0, abs=0.01)       # the middle one is the clip itself
+    assert query.times(np.arange(5)).mean() == pytest.approx(0, abs=0.01)  # the middle one is the clip itself
     assert len(query.samples) == len(samples)
 
 

@@ -32,11 +32,25 @@ ROWS = [
     {"__main__"},
 ]
 # Of these rows two imports do not hold yet: levels open their own encoders.
-EXPECTED = {"store.level": {"kinds", "fingerprint.encoder", "fingerprint.peak_index"},
-            "store.store": {"kinds", "fingerprint.encoder"}}
-DEEPEST = 22            # modules in a chain of imports at module level; a longer chain is hard to follow
-HEAVY = ("numpy", "scipy", "av", "onnxruntime", "faiss", "sqlalchemy", "tinytag", "click", "rich", "fastapi",
-         "uvicorn", "cryptography")
+EXPECTED = {
+    "store.level": {"kinds", "fingerprint.encoder", "fingerprint.peak_index"},
+    "store.store": {"kinds", "fingerprint.encoder"},
+}
+DEEPEST = 22  # modules in a chain of imports at module level; a longer chain is hard to follow
+HEAVY = (
+    "numpy",
+    "scipy",
+    "av",
+    "onnxruntime",
+    "faiss",
+    "sqlalchemy",
+    "tinytag",
+    "click",
+    "rich",
+    "fastapi",
+    "uvicorn",
+    "cryptography",
+)
 
 
 def row(folder: str) -> int:
@@ -58,8 +72,12 @@ def modules() -> dict[str, Path]:
 def imported(name: str, *, at_module_level: bool = False) -> frozenset[str]:
     """The modules of songprint that a module imports: anywhere except for type checkers, or at module level alone."""
     tree = ast.parse(modules()[name].read_text(encoding="utf-8"))
-    skipped = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If)
-               and ast.unparse(node.test) == "TYPE_CHECKING" for inner in ast.walk(node)}
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     found = set()
     for node in tree.body if at_module_level else ast.walk(tree):
         if id(node) in skipped:
@@ -72,7 +90,7 @@ def imported(name: str, *, at_module_level: bool = False) -> frozenset[str]:
         else:
             continue
         found |= {full.removeprefix("songprint.") for full in names if full.startswith("songprint.")}
-    parents = {name[:place] for place, letter in enumerate(name) if letter == "."}       # Python imports these anyway
+    parents = {name[:place] for place, letter in enumerate(name) if letter == "."}  # Python imports these anyway
     return frozenset((found & modules().keys()) - {name, *parents})
 
 
@@ -80,8 +98,9 @@ def imported(name: str, *, at_module_level: bool = False) -> frozenset[str]:
 def test_imports_go_one_way(name):
     folder = name.split(".")[0]
     assert row(folder) >= 0, f"{folder} has no place in ROWS"
-    wrong = {other for other in imported(name)
-             if other.split(".")[0] != folder and row(other.split(".")[0]) >= row(folder)}
+    wrong = {
+        other for other in imported(name) if other.split(".")[0] != folder and row(other.split(".")[0]) >= row(folder)
+    }
     wrong -= EXPECTED.get(name, set())
     assert not wrong, f"{name} imports {wrong}: not above {folder} in ROWS"
 
@@ -101,7 +120,7 @@ def chains(*, at_module_level: bool) -> dict[str, tuple[str, ...]]:
     entered: list[str] = []
 
     def of(name: str) -> tuple[str, ...]:
-        assert name not in entered, f"circle: {' -> '.join([*entered[entered.index(name):], name])}"
+        assert name not in entered, f"circle: {' -> '.join([*entered[entered.index(name) :], name])}"
         if name not in known:
             entered.append(name)
             others = imported(name, at_module_level=at_module_level)

@@ -56,7 +56,9 @@ def test_no_songs_leave_nobody():
 
 def test_the_grid_rounds_starts_down_and_ends_up_and_joins_what_touches():
     assert intervals.grid([Interval(62, 70), Interval(16, 29), Interval(31, 44)]) == [
-        Interval(15, 45), Interval(60, 75)]
+        Interval(15, 45),
+        Interval(60, 75),
+    ]
     assert intervals.grid([Interval(30, 45)]) == [Interval(30, 45)]
     assert intervals.grid([Interval(45, 45)]) == [Interval(45, 60)]
     assert intervals.grid([Interval(3, 4)], step=10) == [Interval(0, 10)]
@@ -67,7 +69,10 @@ def test_gaps_are_what_no_song_covers_by_their_sound():
     sounds = [(Interval(0, 12), Sound.SPEECH), (Interval(12, 30), Sound.MUSIC), (Interval(30, 40), Sound.SILENCE)]
     found = intervals.gaps(40, [segment(4, 10), segment(8, 20)], sounds)
     assert [(gap.heard, gap.sound) for gap in found] == [
-        (Interval(0, 4), Sound.SPEECH), (Interval(20, 30), Sound.MUSIC), (Interval(30, 40), Sound.SILENCE)]
+        (Interval(0, 4), Sound.SPEECH),
+        (Interval(20, 30), Sound.MUSIC),
+        (Interval(30, 40), Sound.SILENCE),
+    ]
 
 
 def test_slivers_are_no_gaps():

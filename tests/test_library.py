@@ -93,6 +93,7 @@ def heard(monkeypatch):
         clip = np.concatenate(list(blocks))
         clips.append((clip, source))
         return songprint.Report([], [], len(clip) / toy.SAMPLE_RATE, {}, 5, 0.0, source)
+
     monkeypatch.setattr("songprint.library.identify.identify", listen)
     return clips
 
@@ -131,13 +132,16 @@ def test_integers_and_channels_become_mono_floats():
     assert not samples.at_rate(stereo, 8000, 8000).any()
 
 
-@pytest.mark.parametrize(("array", "rate", "message"), [
-    (np.zeros(100), None, r"sample_rate=None must be given with samples \(Hz\)"),
-    (np.zeros(0), 8000, r"samples of shape \(0,\) are no audio"),
-    (np.zeros((1, 2, 3)), 8000, "are no audio"),
-    (np.zeros((2, 8000)), 8000, "pass samples.T"),
-    (np.array([0.0, np.nan]), 8000, "NaN or infinity"),
-])
+@pytest.mark.parametrize(
+    ("array", "rate", "message"),
+    [
+        (np.zeros(100), None, r"sample_rate=None must be given with samples \(Hz\)"),
+        (np.zeros(0), 8000, r"samples of shape \(0,\) are no audio"),
+        (np.zeros((1, 2, 3)), 8000, "are no audio"),
+        (np.zeros((2, 8000)), 8000, "pass samples.T"),
+        (np.array([0.0, np.nan]), 8000, "NaN or infinity"),
+    ],
+)
 def test_samples_that_are_no_audio_are_refused(array, rate, message):
     with pytest.raises(AudioError, match=message):
         samples.at_rate(array, rate, 8000)

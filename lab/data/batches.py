@@ -19,34 +19,35 @@ from songprint.fingerprint import logmel
 
 RATE = logmel.SAMPLE_RATE
 WINDOW = logmel.WINDOW_SAMPLES
-CONTEXT = 7600                      # samples before the window: the room is already sounding
-FFT_SIZE = 16384                    # >= CONTEXT + WINDOW
-SHIFT = 0.25                        # seconds between the two of a pair, at most: half the reference hop
+CONTEXT = 7600  # samples before the window: the room is already sounding
+FFT_SIZE = 16384  # >= CONTEXT + WINDOW
+SHIFT = 0.25  # seconds between the two of a pair, at most: half the reference hop
 
 
 @dataclass(frozen=True)
 class Material:
     """What pairs are made of."""
 
-    music: list[np.ndarray]         # int16, one per track
-    stretched: list[np.ndarray]     # the same through lab.data.copies
+    music: list[np.ndarray]  # int16, one per track
+    stretched: list[np.ndarray]  # the same through lab.data.copies
     coded: list[np.ndarray]
     track_ids: list[int]
-    noise: np.ndarray               # float32, unit level
+    noise: np.ndarray  # float32, unit level
     speech: np.ndarray
-    responses: np.ndarray           # (rooms, FFT_SIZE // 2 + 1) complex64
+    responses: np.ndarray  # (rooms, FFT_SIZE // 2 + 1) complex64
 
 
 def load_material(out: Path, noise: Path) -> Material:
     """Everything that training may use; nothing of the acceptance kinds."""
     tracks = corpus.load_tracks(out, "train")
     tracks = [track for track in tracks if (out / "pcm" / f"{track.id:05d}.coded.npy").exists()]
-    kinds = [path for path in sorted(noise.glob("*.opus"))
-             if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE]
+    kinds = [
+        path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
+    ]
     lines = sorted((out / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
     responses = np.zeros((400, CONTEXT), np.float32)
     for row, response in zip(responses, rooms.simulate(len(responses), RATE, seed=1), strict=True):
-        row[:len(response)] = response[:CONTEXT]
+        row[: len(response)] = response[:CONTEXT]
     return Material(
         music=[corpus.load_pcm(out, track) for track in tracks],
         stretched=[corpus.load_pcm(out, track, ".stretched") for track in tracks],
@@ -63,8 +64,9 @@ def unit_level(samples: np.ndarray) -> np.ndarray:
     return samples / (np.sqrt(np.mean(samples**2, axis=-1, keepdims=True)) + 1e-4)
 
 
-def pairs(material: Material, count: int, difficulty: float, rng: np.random.Generator
-          ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pairs(
+    material: Material, count: int, difficulty: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> clean and damaged log-mel windows, each (count, 128, 32) float32 in [-1, 1], and (count,) track numbers."""
     tracks = rng.choice(len(material.music), count, replace=count > len(material.music))
     clean = np.empty((count, WINDOW), np.float32)
@@ -77,15 +79,16 @@ def pairs(material: Material, count: int, difficulty: float, rng: np.random.Gene
     return logmel.normalise(logmel.spectrogram(clean).transpose(0, 2, 1)), damaged_windows, tracks
 
 
-def cut_pair(material: Material, track: int, difficulty: float, rng: np.random.Generator
-             ) -> tuple[np.ndarray, np.ndarray]:
+def cut_pair(
+    material: Material, track: int, difficulty: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """A window of the track, and the same place with its past, at another speed, pitch or tempo."""
     music = material.music[track]
-    for _ in range(4):                  # look for a place that is not silent
+    for _ in range(4):  # look for a place that is not silent
         start = int(rng.integers(2 * CONTEXT, len(music) - 2 * WINDOW - CONTEXT))
-        if np.abs(music[start:start + WINDOW]).max() > 800:
+        if np.abs(music[start : start + WINDOW]).max() > 800:
             break
-    clean = music[start:start + WINDOW].astype(np.float32) / 32768
+    clean = music[start : start + WINDOW].astype(np.float32) / 32768
     centre = start + WINDOW / 2 + rng.uniform(-SHIFT, SHIFT) * RATE
     speed = rng.uniform(0.93, 1.08) if rng.random() < 0.5 else 1.0
     copy = rng.random()
@@ -93,23 +96,24 @@ def cut_pair(material: Material, track: int, difficulty: float, rng: np.random.G
         block = _block_around(centre, copies.blocks(material.track_ids[track], len(music)))
         if block:
             source, copy, length, tempo = block
-            music = material.stretched[track][copy:copy + length]
+            music = material.stretched[track][copy : copy + length]
             centre = (centre - source) / tempo
-            if rng.random() < 0.6:      # pure pitch, or nearly: undo the change of tempo
+            if rng.random() < 0.6:  # pure pitch, or nearly: undo the change of tempo
                 speed = rng.uniform(0.99, 1.01) / tempo
             elif rng.random() < 0.7:
                 speed = 1.0
-    elif copy < 0.65 * difficulty:      # half of the blocks are coded
+    elif copy < 0.65 * difficulty:  # half of the blocks are coded
         block = _block_around(centre, copies.coded_blocks(material.track_ids[track], len(music)))
         if block:
-            music, centre = material.coded[track][block[1]:block[1] + block[2]], centre - block[0]
+            music, centre = material.coded[track][block[1] : block[1] + block[2]], centre - block[0]
     return clean, read(music, centre - speed * (WINDOW / 2 + CONTEXT), CONTEXT + WINDOW, speed)
 
 
 def _block_around(centre: float, blocks: list[tuple]) -> tuple | None:
     """The block in which a window and its past lie, if one does."""
-    return next((block for block in blocks
-                 if block[0] + 2.5 * RATE < centre < block[0] + copies.BLOCK_SAMPLES - 2 * RATE), None)
+    return next(
+        (block for block in blocks if block[0] + 2.5 * RATE < centre < block[0] + copies.BLOCK_SAMPLES - 2 * RATE), None
+    )
 
 
 def read(music: np.ndarray, start: float, count: int, speed: float) -> np.ndarray:
@@ -118,7 +122,7 @@ def read(music: np.ndarray, start: float, count: int, speed: float) -> np.ndarra
     if start < 0:
         music, start = np.pad(music, (0, int(count * speed) + 3 - len(music))), 0.0
     first = int(start)
-    part = music[first:first + int(count * speed) + 3].astype(np.float32) / 32768
+    part = music[first : first + int(count * speed) + 3].astype(np.float32) / 32768
     times = np.arange(count, dtype=np.float64) * speed + (start - first)
     index = times.astype(np.int64)
     fraction = (times - index).astype(np.float32)
@@ -138,16 +142,18 @@ def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.r
     spectrum = rfft(damaged, FFT_SIZE) * equaliser(count, difficulty, rng)
     responses = material.responses[rng.integers(len(material.responses), size=count)]
     spectrum = np.where(some(0.6 * difficulty), spectrum * responses, spectrum)
-    music = unit_level(irfft(spectrum, FFT_SIZE)[:, CONTEXT:CONTEXT + WINDOW])
+    music = unit_level(irfft(spectrum, FFT_SIZE)[:, CONTEXT : CONTEXT + WINDOW])
 
     # noise: ambience, hiss, another piece of music; and, apart from it, somebody who talks
     kind = rng.random((count, 1))
     ambience = unit_level(cuts(material.noise, count, rng))
-    hiss = unit_level(np.cumsum(rng.standard_normal((count, WINDOW), np.float32), axis=1)
-                      * between(0, 0.02) + rng.standard_normal((count, WINDOW), np.float32))
+    hiss = unit_level(
+        np.cumsum(rng.standard_normal((count, WINDOW), np.float32), axis=1) * between(0, 0.02)
+        + rng.standard_normal((count, WINDOW), np.float32)
+    )
     noise = np.where(kind < 0.7, ambience, np.where(kind < 0.85, hiss, np.roll(music, 1, axis=0)))
     snr = between(-6, 14) * difficulty + 25 * (1 - difficulty)
-    snr = np.where(kind >= 0.85, np.maximum(snr, 2.0 * difficulty), snr)        # other music stays behind
+    snr = np.where(kind >= 0.85, np.maximum(snr, 2.0 * difficulty), snr)  # other music stays behind
     music = music + noise * np.where(some(0.8), 10 ** (-snr / 20), 0)
     speech = unit_level(cuts(material.speech, count, rng))
     speech_snr = between(-3, 10) * difficulty + 25 * (1 - difficulty)
@@ -159,7 +165,7 @@ def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.r
     music = np.tanh(music / soft) * soft
     hard = np.where(some(0.15 * difficulty), between(0.5, 2.0), 1e4)
     music = np.clip(music, -hard, hard)
-    gap_start, gap = between(-800, WINDOW), between(160, 1200)                  # drop-outs of 20 to 150 ms
+    gap_start, gap = between(-800, WINDOW), between(160, 1200)  # drop-outs of 20 to 150 ms
     times = np.arange(WINDOW)
     lost = some(0.1 * difficulty) & (times > gap_start) & (times < gap_start + gap)
     return np.where(lost, 0, music).astype(np.float32) * 0.1
@@ -178,7 +184,7 @@ def equaliser(count: int, difficulty: float, rng: np.random.Generator) -> np.nda
 
 def level_control(music: np.ndarray, strength: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Automatic gain: (n, samples) divided by their loudness over `width (n, 1)` samples, to the power `strength`."""
-    power = np.cumsum(np.pad(music.astype(np.float64)**2, ((0, 0), (1, 0))), axis=1)
+    power = np.cumsum(np.pad(music.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
     ends = np.arange(1, music.shape[1] + 1)
     starts = np.maximum(ends - width.astype(np.int64), 0)
     loudness = np.sqrt((power[:, 1:] - np.take_along_axis(power, starts, axis=1)) / (ends - starts)) + 0.05
@@ -188,11 +194,11 @@ def level_control(music: np.ndarray, strength: np.ndarray, width: np.ndarray) ->
 def cuts(source: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """(count, WINDOW) random stretches of one long signal."""
     starts = rng.integers(len(source) - WINDOW, size=count)
-    return np.stack([source[start:start + WINDOW] for start in starts])
+    return np.stack([source[start : start + WINDOW] for start in starts])
 
 
 def hide_band(windows: np.ndarray, probability: float, rng: np.random.Generator) -> None:
     """Silence a random band of up to 24 mel bins in some windows (SpecAugment), in place."""
     for row in np.flatnonzero(rng.random(len(windows)) < probability):
         low = rng.integers(logmel.BANDS - 24)
-        windows[row, low:low + rng.integers(1, 24)] = -1
+        windows[row, low : low + rng.integers(1, 24)] = -1

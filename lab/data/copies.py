@@ -20,10 +20,20 @@ import numpy as np
 from lab.data import corpus, degrade
 
 BLOCK_SAMPLES = 30 * corpus.SAMPLE_RATE
-MOST = 0.12                 # about two semitones
-CODECS = [("libmp3lame", 8_000), ("libmp3lame", 16_000), ("libmp3lame", 24_000), ("libopus", 6_000),
-          ("libopus", 9_000), ("libopus", 14_000), ("aac", 8_000), ("aac", 14_000),
-          ("libopencore_amrnb", 4_750), ("libopencore_amrnb", 7_400), ("libopencore_amrnb", 12_200)]     # bits/s
+MOST = 0.12  # about two semitones
+CODECS = [
+    ("libmp3lame", 8_000),
+    ("libmp3lame", 16_000),
+    ("libmp3lame", 24_000),
+    ("libopus", 6_000),
+    ("libopus", 9_000),
+    ("libopus", 14_000),
+    ("aac", 8_000),
+    ("aac", 14_000),
+    ("libopencore_amrnb", 4_750),
+    ("libopencore_amrnb", 7_400),
+    ("libopencore_amrnb", 12_200),
+]  # bits/s
 
 
 def blocks(track_id: int, count: int) -> list[tuple[int, int, int, float]]:
@@ -44,8 +54,10 @@ def coded_blocks(track_id: int, count: int) -> list[tuple[int, int, int, tuple[s
     sources = range(int(rng.integers(2)) * BLOCK_SAMPLES, count - BLOCK_SAMPLES // 2, 2 * BLOCK_SAMPLES)
     lengths = [min(BLOCK_SAMPLES, count - source) for source in sources]
     starts = np.cumsum([0, *lengths])
-    return [(source, int(start), length, CODECS[rng.integers(len(CODECS))])
-            for source, start, length in zip(sources, starts, lengths, strict=False)]
+    return [
+        (source, int(start), length, CODECS[rng.integers(len(CODECS))])
+        for source, start, length in zip(sources, starts, lengths, strict=False)
+    ]
 
 
 def make(job: tuple[Path, corpus.Track]) -> None:
@@ -61,14 +73,16 @@ def make(job: tuple[Path, corpus.Track]) -> None:
 def stretched(samples: np.ndarray, track_id: int) -> np.ndarray:
     parts = []
     for source, _, length, tempo in blocks(track_id, len(samples)):
-        part = degrade.stretch(samples[source:source + BLOCK_SAMPLES], corpus.SAMPLE_RATE, tempo=tempo)
+        part = degrade.stretch(samples[source : source + BLOCK_SAMPLES], corpus.SAMPLE_RATE, tempo=tempo)
         parts.append(np.pad(part, (0, max(0, length - len(part))))[:length])
     return np.concatenate(parts)
 
 
 def coded(samples: np.ndarray, track_id: int) -> np.ndarray:
-    parts = [degrade.code(samples[source:source + length], corpus.SAMPLE_RATE, *codec)
-             for source, _, length, codec in coded_blocks(track_id, len(samples))]
+    parts = [
+        degrade.code(samples[source : source + length], corpus.SAMPLE_RATE, *codec)
+        for source, _, length, codec in coded_blocks(track_id, len(samples))
+    ]
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
 

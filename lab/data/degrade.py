@@ -31,13 +31,14 @@ def mix(samples: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarray:
     return samples + other * np.float32(rms(samples) / rms(other) * 10 ** (-snr_db / 20))
 
 
-def add_noise(samples: np.ndarray, snr_db: float, rng: np.random.Generator,
-              noise: np.ndarray | None = None) -> np.ndarray:
+def add_noise(
+    samples: np.ndarray, snr_db: float, rng: np.random.Generator, noise: np.ndarray | None = None
+) -> np.ndarray:
     """Add noise at `snr_db`: a random stretch of `noise`, or pink noise when none is given."""
     if noise is None:
         return mix(samples, pink_noise(len(samples), rng), snr_db)
     start = rng.integers(max(1, len(noise) - len(samples)))
-    return mix(samples, noise[start:start + len(samples)], snr_db)
+    return mix(samples, noise[start : start + len(samples)], snr_db)
 
 
 def pink_noise(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -51,14 +52,14 @@ def room(samples: np.ndarray, sample_rate: int, rt60: float, rng: np.random.Gene
     """Play the samples in a room: a direct sound and exponentially decaying noise (RT60 in seconds)."""
     times = np.arange(int(rt60 * 1.2 * sample_rate)) / sample_rate
     response = rng.standard_normal(len(times)) * 10 ** (-3 * times / rt60) * rng.uniform(0.05, 0.2)
-    response[:int(rng.integers(1, 0.006 * sample_rate))] = 0
+    response[: int(rng.integers(1, 0.006 * sample_rate))] = 0
     response[0] = 1
     return convolve(samples, response)
 
 
 def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Pass the samples through an impulse response; the length and the level stay."""
-    wet = fftconvolve(samples, response)[:len(samples)]
+    wet = fftconvolve(samples, response)[: len(samples)]
     return (wet * (rms(samples) / rms(wet))).astype(np.float32)
 
 
@@ -88,12 +89,14 @@ def code(samples: np.ndarray, sample_rate: int, codec: str, bit_rate: int) -> np
         peak = max(1.0, float(np.abs(samples).max(initial=0)))
         frame = av.AudioFrame.from_ndarray((samples / peak)[None].astype(np.float32), format="fltp", layout="mono")
         frame.sample_rate = sample_rate
-        resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate,
-                                      frame_size=stream.codec_context.frame_size)
+        resampler = av.AudioResampler(
+            format=stream.codec_context.format, layout="mono", rate=rate, frame_size=stream.codec_context.frame_size
+        )
         for part in [*resampler.resample(frame), *resampler.resample(None), None]:
             container.mux(stream.encode(part))
     file.seek(0)
     from songprint.audio import files
+
     return aligned(files.load(file, sample_rate), samples) * np.float32(peak)
 
 
@@ -103,8 +106,8 @@ def drop_out(samples: np.ndarray, sample_rate: int, share: float, rng: np.random
     start = 0
     while start < len(kept):
         length = rng.uniform(0.02, 0.08) * sample_rate
-        gap = length * (1 / share - 1) * rng.uniform(0.5, 1.5)         # on average what makes the share right
-        kept[int(start + gap):int(start + gap + length)] = 0
+        gap = length * (1 / share - 1) * rng.uniform(0.5, 1.5)  # on average what makes the share right
+        kept[int(start + gap) : int(start + gap + length)] = 0
         start += gap + length
     return kept
 
@@ -118,7 +121,7 @@ def aligned(decoded: np.ndarray, original: np.ndarray, most: int = 4000) -> np.n
     lag = int(np.argmax(lags))
     delay = lag if lag < most else lag - 2 * most
     shifted = decoded[delay:] if delay >= 0 else np.concatenate([np.zeros(-delay, np.float32), decoded])
-    return np.pad(shifted, (0, max(0, len(original) - len(shifted))))[:len(original)].astype(np.float32)
+    return np.pad(shifted, (0, max(0, len(original) - len(shifted))))[: len(original)].astype(np.float32)
 
 
 def speed(samples: np.ndarray, sample_rate: int, factor: float) -> np.ndarray:

@@ -31,10 +31,10 @@ from lab.data.scores import Score
 from lab.models.cover import Turning
 from songprint.covers.tonal import CHANNELS, COLUMNS
 
-TAUGHT = 300            # takes that the listener learns from
-LONGEST = 400           # frames of a take in one batch
-UNSOUNDED = ("tune", "recomposed")      # kinds of works of which no take was rendered: all are for the training
-FAINTEST = 0.01         # activation that is told from nothing: an error is measured between the log-odds of two
+TAUGHT = 300  # takes that the listener learns from
+LONGEST = 400  # frames of a take in one batch
+UNSOUNDED = ("tune", "recomposed")  # kinds of works of which no take was rendered: all are for the training
+FAINTEST = 0.01  # activation that is told from nothing: an error is measured between the log-odds of two
 
 
 class Listener(nn.Module):
@@ -42,8 +42,9 @@ class Listener(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(Turning(CHANNELS, 32, 7, 1), nn.Conv2d(32, 32, 1), nn.ReLU(),
-                                    nn.Conv2d(32, CHANNELS, 1))
+        self.layers = nn.Sequential(
+            Turning(CHANNELS, 32, 7, 1), nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, CHANNELS, 1)
+        )
 
     def forward(self, played: Tensor) -> Tensor:
         return self.layers(played)
@@ -53,22 +54,26 @@ class Listener(nn.Module):
 class Heard:
     """A take that was rendered: what is played in it, and what the tonal network made of that."""
 
-    played: np.ndarray          # (frames, 48) 0..1
-    found: np.ndarray           # (frames, 48) 0..1
+    played: np.ndarray  # (frames, 48) 0..1
+    found: np.ndarray  # (frames, 48) 0..1
 
 
 def planes(labels: dict[str, np.ndarray]) -> np.ndarray:
     """What `perform.heard` tells -> (frames, 48): harmony, bass, melody, all notes."""
-    return np.concatenate([labels["harmony"], *(perform.folded(labels[name]) for name in ("bass", "melody", "notes"))],
-                          axis=1)
+    return np.concatenate(
+        [labels["harmony"], *(perform.folded(labels[name]) for name in ("bass", "melody", "notes"))], axis=1
+    )
 
 
 def load_heard(covers: Path, tonal: Path, most: int = TAUGHT) -> list[Heard]:
     """Some of the training takes, spread over all works."""
-    paths = [path for path in sorted(covers.glob("?????-??.npz"))
-             if split_of(int(path.stem[:5])) == "train" and (tonal / f"rendered-{path.name}").exists()]
+    paths = [
+        path
+        for path in sorted(covers.glob("?????-??.npz"))
+        if split_of(int(path.stem[:5])) == "train" and (tonal / f"rendered-{path.name}").exists()
+    ]
     heard = []
-    for path in paths[::max(1, len(paths) // most)]:
+    for path in paths[:: max(1, len(paths) // most)]:
         with np.load(path) as labels, np.load(tonal / f"rendered-{path.name}") as file:
             played = planes({name: labels[name] for name in ("harmony", "bass", "melody", "notes")})
             count = min(len(played), len(file["frames"]))
@@ -94,7 +99,7 @@ def teach(heard: list[Heard], passes: int = 6, seed: int = 0) -> Listener:
         for i in rng.permutation(len(heard)):
             take = heard[i]
             start = int(rng.integers(max(1, len(take.played) - LONGEST)))
-            played, found = (tensor(frames[start:start + LONGEST]) for frames in (take.played, take.found))
+            played, found = (tensor(frames[start : start + LONGEST]) for frames in (take.played, take.found))
             loss = F.binary_cross_entropy_with_logits(listener(played), found)
             optimiser.zero_grad()
             loss.backward()
@@ -123,11 +128,11 @@ def errors(listener: Listener, heard: list[Heard]) -> list[np.ndarray]:
 def imagined(listener: Listener, off: list[np.ndarray], played: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(frames, 48) played -> (frames, 48) uint8 as the tonal network might hear it."""
     said = expected(listener, played)
-    laid = []                                       # the errors of other takes, one after the other, in another key
+    laid = []  # the errors of other takes, one after the other, in another key
     while sum(map(len, laid)) < len(said):
         taken = off[rng.integers(len(off))].astype(np.float32).reshape(-1, CHANNELS, 12)
         laid.append(np.roll(taken, int(rng.integers(12)), axis=2).reshape(-1, COLUMNS))
-    said = said * rng.uniform(0.7, 1.2) + rng.uniform(0.4, 1.2) * np.concatenate(laid)[:len(said)]
+    said = said * rng.uniform(0.7, 1.2) + rng.uniform(0.4, 1.2) * np.concatenate(laid)[: len(said)]
     return (255 / (1 + np.exp(-said))).round().astype(np.uint8)
 
 
@@ -159,10 +164,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--covers", type=Path, required=True, help="what lab.data.render_covers wrote")
-    parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features wrote; takes are put there")
-    parser.add_argument("--kind", choices=("imagined", *UNSOUNDED), default="imagined",
-                        help="whether the works are those that were rendered (only those of the training are taken), "
-                             "or of tune books or recomposed, of which no take was")
+    parser.add_argument(
+        "--tonal", type=Path, required=True, help="what lab.data.cover_features wrote; takes are put there"
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("imagined", *UNSOUNDED),
+        default="imagined",
+        help="whether the works are those that were rendered (only those of the training are taken), "
+        "or of tune books or recomposed, of which no take was",
+    )
     parser.add_argument("--takes", type=int, default=8, help="of each work")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
@@ -172,9 +183,12 @@ def main() -> None:
         heard = load_heard(options.covers, options.tonal)
         listener = teach(heard)
         torch.save({"weights": listener.state_dict(), "errors": errors(listener, heard)}, model)
-    jobs = [(options.tonal, options.kind, score, work, number, model, options.seed) for number in range(options.takes)
-            for work, score in enumerate(scores.load(options.scores))
-            if options.kind in UNSOUNDED or split_of(work) == "train"]
+    jobs = [
+        (options.tonal, options.kind, score, work, number, model, options.seed)
+        for number in range(options.takes)
+        for work, score in enumerate(scores.load(options.scores))
+        if options.kind in UNSOUNDED or split_of(work) == "train"
+    ]
     work_off(imagine, jobs, options.processes)
 
 

@@ -14,13 +14,13 @@ from lab.data.programmes import MP3_BIT_RATE, Item, Programme
 from songprint.audio import files
 from songprint.types import Interval
 
-RATE = 22_050               # Hz
-LEVEL = 0.1                 # root mean square of music and speech: -20 dBFS
-SOUNDING = 0.01             # of a file's own level: what is 40 dB below is silence
-STEP = 0.05                 # seconds, of the look for it
-CLICKLESS = 0.005           # seconds in which a cut comes and goes
-DUCKING = 0.3               # seconds in which music goes down under talk
-PAUSE = (0.2, 0.7)          # seconds between two lines of speech
+RATE = 22_050  # Hz
+LEVEL = 0.1  # root mean square of music and speech: -20 dBFS
+SOUNDING = 0.01  # of a file's own level: what is 40 dB below is silence
+STEP = 0.05  # seconds, of the look for it
+CLICKLESS = 0.005  # seconds in which a cut comes and goes
+DUCKING = 0.3  # seconds in which music goes down under talk
+PAUSE = (0.2, 0.7)  # seconds between two lines of speech
 
 
 @cache
@@ -31,7 +31,7 @@ def sounding(path: str) -> Interval:
     step = round(STEP * rate)
     if len(samples) < step:
         return Interval(0.0, 0.0)
-    levels = np.sqrt(np.square(samples[:len(samples) // step * step].reshape(-1, step)).mean(axis=1))
+    levels = np.sqrt(np.square(samples[: len(samples) // step * step].reshape(-1, step)).mean(axis=1))
     loud = np.flatnonzero(levels > SOUNDING * degrade.rms(samples))
     if not len(loud):
         return Interval(0.0, 0.0)
@@ -50,17 +50,17 @@ def write(programme: Programme, speech: Sequence[str], folder: Path) -> Path:
     with _file(path, programme.speed, bit_rate) as put:
         for samples in mixed(programme.items, speech):
             put(samples)
-    truth.write_text(words, encoding="utf-8")           # last: it says that the sound is whole
+    truth.write_text(words, encoding="utf-8")  # last: it says that the sound is whole
     return path
 
 
 def mixed(items: Sequence[Item], speech: Sequence[str]) -> Iterator[np.ndarray]:
     """The samples at RATE, one item after the other; what still overlaps the next waits."""
-    waiting, position = np.zeros(0, np.float32), 0      # position of the first sample that waits
+    waiting, position = np.zeros(0, np.float32), 0  # position of the first sample that waits
     for item in items:
         first = round(item.start * RATE)
-        yield waiting[:max(0, first - position)].clip(-1, 1)
-        waiting = waiting[max(0, first - position):]
+        yield waiting[: max(0, first - position)].clip(-1, 1)
+        waiting = waiting[max(0, first - position) :]
         position = max(position, first)
         samples = played(item, speech)
         longer = max(len(samples), len(waiting))
@@ -123,15 +123,19 @@ def _file(path: Path, speed: float, bit_rate: int | None):
         stream = container.add_stream("libmp3lame" if bit_rate else "pcm_s16le", rate=RATE, layout="mono")
         if bit_rate:
             stream.bit_rate = bit_rate
-            stream.options = {"compression_level": "7"}     # a third of the time; what is lost is hardly heard
+            stream.options = {"compression_level": "7"}  # a third of the time; what is lost is hardly heard
         resampler = None
 
         def put(samples: np.ndarray | None) -> None:
             nonlocal resampler
             if resampler is None:
                 stream.codec_context.open(strict=False)
-                resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=RATE,
-                                              frame_size=stream.codec_context.frame_size or 4096)
+                resampler = av.AudioResampler(
+                    format=stream.codec_context.format,
+                    layout="mono",
+                    rate=RATE,
+                    frame_size=stream.codec_context.frame_size or 4096,
+                )
             frame = None
             if samples is not None:
                 if not len(samples):

@@ -13,11 +13,11 @@ from lab.data import degrade
 from lab.data.renditions import Part, Rendition
 
 SAMPLE_RATE = 8000
-PLAYED_AT = 16000                       # the synthesizer's rate: what lies above is not heard later
-STEP = 0.03                             # seconds between two bends of a voice
-LOWEST, SEMITONES = 24, 84              # MIDI numbers of the labels: C1 to B7
+PLAYED_AT = 16000  # the synthesizer's rate: what lies above is not heard later
+STEP = 0.03  # seconds between two bends of a voice
+LOWEST, SEMITONES = 24, 84  # MIDI numbers of the labels: C1 to B7
 PITCH_CLASSES = 12
-DRUMS = 9                               # the channel of General MIDI
+DRUMS = 9  # the channel of General MIDI
 
 
 @lru_cache(maxsize=8)
@@ -32,10 +32,10 @@ def play(rendition: Rendition, font: Path) -> np.ndarray:
     """The samples (n,) float32 at 8 kHz, peak 0.7, each part on a channel of its own."""
     synth, number = _synth(str(font))
     synth.sounds_off()
-    events: list[tuple[float, int, int, float, int]] = []           # when, what, channel, value, velocity
+    events: list[tuple[float, int, int, float, int]] = []  # when, what, channel, value, velocity
     channels = [channel for channel in range(16) if channel != DRUMS]
     for part, melodic in zip(rendition.parts, _numbered(rendition.parts, channels), strict=True):
-        with suppress(RuntimeError):    # a small bank without this program keeps its first
+        with suppress(RuntimeError):  # a small bank without this program keeps its first
             synth.program_select(melodic, number, 0, part.program, is_drums=melodic == DRUMS)
         synth.pitchbend(melodic, 8192)
         synth.set_tuning(melodic, rendition.tuning)
@@ -74,16 +74,20 @@ def _bends(note, part: Part, channel: int) -> list[tuple[float, int, int, float,
     times = np.arange(0, note["end"] - note["start"], STEP)
     slide = -part.scoop * np.exp(-times / 0.05)
     tremble = part.vibrato * np.sin(2 * np.pi * 5.5 * times) * np.clip((times - 0.2) / 0.3, 0, 1)
-    return [(note["start"] + time, 2, channel, float(bend), 0)
-            for time, bend in zip(times, slide + tremble, strict=True)]
+    return [
+        (note["start"] + time, 2, channel, float(bend), 0) for time, bend in zip(times, slide + tremble, strict=True)
+    ]
 
 
 def record(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What a studio, a hall and an old tape do to it: tone, room, noise, a limiter."""
     spectrum = np.fft.rfft(samples)
-    octaves = np.linspace(-3, 4, 8)     # around 250 Hz
-    gains = np.interp(np.log2(np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 1) / 250), octaves,
-                      rng.normal(0, rng.uniform(0, 6), 8))
+    octaves = np.linspace(-3, 4, 8)  # around 250 Hz
+    gains = np.interp(
+        np.log2(np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 1) / 250),
+        octaves,
+        rng.normal(0, rng.uniform(0, 6), 8),
+    )
     samples = np.fft.irfft(spectrum * 10 ** (gains / 20), len(samples)).astype(np.float32)
     if rng.random() < 0.5:
         samples = degrade.room(samples, SAMPLE_RATE, rng.uniform(0.2, 2.0), rng)
@@ -129,7 +133,7 @@ def heard(rendition: Rendition, rate: float) -> dict[str, np.ndarray]:
             notes[span, pitch] = np.maximum(notes[span, pitch], share)
             if part.role == "melody":
                 melody[span, pitch] = np.maximum(melody[span, pitch], share)
-    sounding = notes[:, :60 - LOWEST + 1] > 0.3
+    sounding = notes[:, : 60 - LOWEST + 1] > 0.3
     bass = np.zeros(shape, np.float32)
     has = sounding.any(axis=1)
     lowest = sounding.argmax(axis=1)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-LINES = 60          # at most, over the whole work
+LINES = 60  # at most, over the whole work
 
 
 def work_off(function: Callable[[tuple], float], jobs: Sequence[tuple], processes: int | None) -> None:
@@ -17,5 +17,8 @@ def work_off(function: Callable[[tuple], float], jobs: Sequence[tuple], processe
         for number, seconds in enumerate(pool.map(function, jobs, chunksize=4), 1):
             done += seconds
             if number % every == 0 or number == len(jobs):
-                print(f"{number}/{len(jobs)}: {done / 3600:.1f} h, {done / (time.monotonic() - began):.0f}x real time",
-                      file=sys.stderr, flush=True)
+                print(
+                    f"{number}/{len(jobs)}: {done / 3600:.1f} h, {done / (time.monotonic() - began):.0f}x real time",
+                    file=sys.stderr,
+                    flush=True,
+                )

@@ -15,24 +15,32 @@ import numpy as np
 
 from songprint.types import Interval, Kind, Sound
 
-SPEEDS = {"plain": 1.0, "speed +4 %": 1.04, "speed -4 %": 0.96, "mp3 48k": 1.0}     # of a whole programme
+SPEEDS = {"plain": 1.0, "speed +4 %": 1.04, "speed -4 %": 0.96, "mp3 48k": 1.0}  # of a whole programme
 MP3_BIT_RATE = {"mp3 48k": 48_000}
-MIX = {"song": 0.46, "repeat": 0.06, "unknown": 0.13, "unknown again": 0.04, "cover": 0.14, "speech": 0.09,
-       "noise": 0.04, "silence": 0.04}          # how often what comes next
-LENGTHS = {                                     # seconds of music, and how often; WHOLE is a whole song
+MIX = {
+    "song": 0.46,
+    "repeat": 0.06,
+    "unknown": 0.13,
+    "unknown again": 0.04,
+    "cover": 0.14,
+    "speech": 0.09,
+    "noise": 0.04,
+    "silence": 0.04,
+}  # how often what comes next
+LENGTHS = {  # seconds of music, and how often; WHOLE is a whole song
     "song": [((10, 30), 0.3), ((30, 90), 0.35), ((90, 200), 0.1), ("whole", 0.25)],
     "cover": [((20, 60), 0.35), ((60, 150), 0.4), ("whole", 0.25)],
     "unknown": [((10, 30), 0.3), ((30, 90), 0.4), ((90, 180), 0.3)],
 }
-OTHERS = {"speech": (5.0, 50.0), "noise": (5.0, 20.0), "silence": (2.0, 12.0)}      # seconds
-LONGEST = 0.1, 60.0         # that one item may take: of a programme, but at least so many seconds
-CROSSED, CUT = 0.4, 0.4     # how often music is cross-faded into music, and how often cut; faded otherwise
-CROSS_FADE = (1.0, 8.0)     # seconds
+OTHERS = {"speech": (5.0, 50.0), "noise": (5.0, 20.0), "silence": (2.0, 12.0)}  # seconds
+LONGEST = 0.1, 60.0  # that one item may take: of a programme, but at least so many seconds
+CROSSED, CUT = 0.4, 0.4  # how often music is cross-faded into music, and how often cut; faded otherwise
+CROSS_FADE = (1.0, 8.0)  # seconds
 FADE = 2.0
-TALKED_OVER = 0.3           # of the music
-TALK = (4.0, 15.0)          # seconds
-DUCKED = (4.0, 10.0)        # dB by which music goes down under the talk
-EDGE = 0.161                # of a fade: there the music is 12 dB down, which counts as the edge of what is heard
+TALKED_OVER = 0.3  # of the music
+TALK = (4.0, 15.0)  # seconds
+DUCKED = (4.0, 10.0)  # dB by which music goes down under the talk
+EDGE = 0.161  # of a fade: there the music is 12 dB down, which counts as the edge of what is heard
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,8 @@ class Piece:
     """A file that may be played."""
 
     path: str
-    song: str = ""              # the file that the library holds of it; empty: none
-    kind: Kind = Kind.RECORDING     # of the match that is right
+    song: str = ""  # the file that the library holds of it; empty: none
+    kind: Kind = Kind.RECORDING  # of the match that is right
 
 
 @dataclass(frozen=True)
@@ -60,23 +68,23 @@ class Talk:
     """Speech over music, in seconds since the music began."""
 
     at: Interval
-    ducked: float               # dB
+    ducked: float  # dB
 
 
 @dataclass(frozen=True)
 class Item:
     """One thing that is played. Times are seconds before any change of speed."""
 
-    what: str                   # a key of MIX
-    start: float                # in the programme
+    what: str  # a key of MIX
+    start: float  # in the programme
     duration: float
-    path: str = ""              # of music and noise
-    begin: float = 0.0          # in the file
+    path: str = ""  # of music and noise
+    begin: float = 0.0  # in the file
     fade_in: float = 0.0
     fade_out: float = 0.0
-    level: float = 0.0          # dB
+    level: float = 0.0  # dB
     talk: Talk | None = None
-    seed: int = 0               # of what is said
+    seed: int = 0  # of what is said
 
     @property
     def end(self) -> float:
@@ -87,13 +95,13 @@ class Item:
 class Part:
     """The truth about one stretch of music, in seconds of the finished programme."""
 
-    heard: Interval             # it is at most 12 dB down
-    audible: Interval           # the fades too: whoever names it there is not wrong
-    path: str                   # what is played
-    song: str                   # what the library holds of it; empty: nothing
+    heard: Interval  # it is at most 12 dB down
+    audible: Interval  # the fades too: whoever names it there is not wrong
+    path: str  # what is played
+    song: str  # what the library holds of it; empty: nothing
     kind: Kind
-    reference: Interval         # in the file that is played
-    hard_start: bool            # cut, not faded
+    reference: Interval  # in the file that is played
+    hard_start: bool  # cut, not faded
     hard_end: bool
 
 
@@ -101,11 +109,11 @@ class Part:
 class Programme:
     """A plan, and what follows from it."""
 
-    condition: str              # a key of SPEEDS
+    condition: str  # a key of SPEEDS
     seed: int
     items: tuple[Item, ...]
-    parts: tuple[Part, ...]     # all music, known or not
-    sounds: tuple[tuple[Interval, Sound], ...]      # all else
+    parts: tuple[Part, ...]  # all music, known or not
+    sounds: tuple[tuple[Interval, Sound], ...]  # all else
     duration: float
 
     @property
@@ -125,7 +133,7 @@ class Programme:
         return json.dumps(asdict(self), indent=1)
 
 
-Measure = Callable[[str], Interval]     # a file -> which part of it sounds, in seconds
+Measure = Callable[[str], Interval]  # a file -> which part of it sounds, in seconds
 
 
 def plan(collection: Collection, seconds: float, condition: str, seed: int, sounding: Measure) -> Programme:
@@ -142,10 +150,14 @@ def plan(collection: Collection, seconds: float, condition: str, seed: int, soun
             items = _joined(items, item, rng)
             end = items[-1].end
     pieces = {piece.path: piece for piece in (*collection.known, *collection.unknown, *collection.covers)}
-    return Programme(condition, seed, tuple(items),
-                     tuple(_part(item, pieces[item.path], speed) for item in items if _is_music(item)),
-                     tuple((_scaled(item.start, item.end, speed), _sound(item)) for item in items
-                           if not _is_music(item)), end / speed)
+    return Programme(
+        condition,
+        seed,
+        tuple(items),
+        tuple(_part(item, pieces[item.path], speed) for item in items if _is_music(item)),
+        tuple((_scaled(item.start, item.end, speed), _sound(item)) for item in items if not _is_music(item)),
+        end / speed,
+    )
 
 
 class _Draw:
@@ -153,8 +165,11 @@ class _Draw:
 
     def __init__(self, collection: Collection, rng: np.random.Generator, sounding: Measure, longest: float) -> None:
         self.collection, self.rng, self.sounding, self.longest = collection, rng, sounding, longest
-        self.rows = {"song": list(collection.known), "cover": list(collection.covers),
-                     "unknown": list(collection.unknown)}
+        self.rows = {
+            "song": list(collection.known),
+            "cover": list(collection.covers),
+            "unknown": list(collection.unknown),
+        }
         for pieces in self.rows.values():
             rng.shuffle(pieces)
 
@@ -165,12 +180,13 @@ class _Draw:
         if what in OTHERS:
             path = str(self.rng.choice(self.collection.noise)) if what == "noise" else ""
             duration = float(self.rng.uniform(*OTHERS[what]))
-            return Item(what, 0.0, duration, path, level=float(self.rng.uniform(-3, 3)),
-                        seed=int(self.rng.integers(1 << 30)))
+            return Item(
+                what, 0.0, duration, path, level=float(self.rng.uniform(-3, 3)), seed=int(self.rng.integers(1 << 30))
+            )
         if what in ("repeat", "unknown again"):
             return self._again(what, items)
         pieces = self.rows[what]
-        pieces.append(pieces.pop(0))                    # each comes once before any comes twice
+        pieces.append(pieces.pop(0))  # each comes once before any comes twice
         return self._excerpt(what, pieces[-1].path)
 
     def _possible(self, what: str, items: Sequence[Item]) -> bool:
@@ -209,8 +225,16 @@ class _Draw:
             spoken = min(float(self.rng.uniform(*TALK)), 0.7 * length)
             at = float(self.rng.choice([0.0, length - spoken, self.rng.uniform(0, length - spoken)]))
             talk = Talk(Interval(at, at + spoken), float(self.rng.uniform(*DUCKED)))
-        return Item(what, 0.0, length, path, begin, level=float(self.rng.uniform(-3, 3)), talk=talk,
-                    seed=int(self.rng.integers(1 << 30)))
+        return Item(
+            what,
+            0.0,
+            length,
+            path,
+            begin,
+            level=float(self.rng.uniform(-3, 3)),
+            talk=talk,
+            seed=int(self.rng.integers(1 << 30)),
+        )
 
 
 def _first_of(what: str) -> str:
@@ -229,8 +253,7 @@ def _joined(items: list[Item], item: Item, rng: np.random.Generator) -> list[Ite
     how, length = rng.random(), float(rng.uniform(*CROSS_FADE))
     if _is_music(last) and _is_music(item) and how < CROSSED:
         length = min(length, 0.3 * last.duration, 0.3 * item.duration)
-        return [*before, replace(last, fade_out=length),
-                replace(item, start=last.end - length, fade_in=length)]
+        return [*before, replace(last, fade_out=length), replace(item, start=last.end - length, fade_in=length)]
     if how < CROSSED + CUT:
         return [*items, replace(item, start=last.end)]
     gone = min(FADE, 0.2 * last.duration) if _is_music(last) else 0.0
@@ -240,10 +263,16 @@ def _joined(items: list[Item], item: Item, rng: np.random.Generator) -> list[Ite
 
 def _part(item: Item, piece: Piece, speed: float) -> Part:
     heard = Interval(item.start + EDGE * item.fade_in, item.end - EDGE * item.fade_out)
-    return Part(_scaled(heard.start, heard.end, speed), _scaled(item.start, item.end, speed), item.path,
-                piece.song, piece.kind,
-                Interval(item.begin + heard.start - item.start, item.begin + heard.end - item.start),
-                not item.fade_in, not item.fade_out)
+    return Part(
+        _scaled(heard.start, heard.end, speed),
+        _scaled(item.start, item.end, speed),
+        item.path,
+        piece.song,
+        piece.kind,
+        Interval(item.begin + heard.start - item.start, item.begin + heard.end - item.start),
+        not item.fade_in,
+        not item.fade_out,
+    )
 
 
 def _sound(item: Item) -> Sound:

@@ -21,21 +21,21 @@ from lab.data import scores
 from lab.data.render_covers import split_of
 from lab.data.scores import NOTE, Chord, Score
 
-BARS = 2                                # of a cell
-SECTION = 4                             # cells
+BARS = 2  # of a cell
+SECTION = 4  # cells
 FORMS = ("AABA", "ABAB", "AABB", "ABAC", "ABCB", "AAB", "ABA")
-LOOP = 0.4                              # share of sections whose chords are two cells, again and again
-OTHER_END = 0.5                         # how often a section that comes again ends otherwise
-CANDIDATES = 24                         # cells of which the one that suits best is taken
+LOOP = 0.4  # share of sections whose chords are two cells, again and again
+OTHER_END = 0.5  # how often a section that comes again ends otherwise
+CANDIDATES = 24  # cells of which the one that suits best is taken
 
 
 @dataclass(frozen=True)
 class Cell:
     """Two bars of a song, moved to the key of C or C minor. Beats from its own beginning."""
 
-    melody: np.ndarray                  # of NOTE
+    melody: np.ndarray  # of NOTE
     chords: tuple[Chord, ...]
-    heard: np.ndarray                   # (half beats, 12), see `sounding`
+    heard: np.ndarray  # (half beats, 12), see `sounding`
 
 
 def cells_of(score: Score) -> list[Cell]:
@@ -44,9 +44,17 @@ def cells_of(score: Score) -> list[Cell]:
     for start in np.arange(0, score.beats - length + 1e-6, length):
         end = start + length
         melody = score.melody[(score.melody["start"] >= start - 1e-6) & (score.melody["start"] < end - 1e-6)].copy()
-        chords = [replace(chord, start=max(0.0, chord.start - start), end=min(length, chord.end - start),
-                          root=(chord.root - score.tonic) % 12, bass=(chord.bass - score.tonic) % 12)
-                  for chord in score.chords if chord.start < end and chord.end > start]
+        chords = [
+            replace(
+                chord,
+                start=max(0.0, chord.start - start),
+                end=min(length, chord.end - start),
+                root=(chord.root - score.tonic) % 12,
+                bass=(chord.bass - score.tonic) % 12,
+            )
+            for chord in score.chords
+            if chord.start < end and chord.end > start
+        ]
         if len(melody) < 3 or sum(chord.end - chord.start for chord in chords) < 0.9 * length:
             continue
         melody["start"] -= start
@@ -67,7 +75,7 @@ def pools(works: list[Score]) -> dict[tuple[int, bool], list[Cell]]:
 def sounding(melody: np.ndarray, beats: int) -> np.ndarray:
     """How long each pitch class is held in each half beat, (2 * beats, 12)."""
     at = np.arange(0, beats, 0.5)[:, None]
-    held = (np.minimum(melody["end"], at + 0.5) - np.maximum(melody["start"], at)).clip(0)      # (half beats, notes)
+    held = (np.minimum(melody["end"], at + 0.5) - np.maximum(melody["start"], at)).clip(0)  # (half beats, notes)
     return held @ np.eye(12)[melody["pitch"] % 12]
 
 
@@ -92,17 +100,20 @@ def tune_over(chords: list[tuple[Chord, ...]], cells: list[Cell], rng: np.random
 
         chosen = [cells[i] for i in rng.integers(len(cells), size=CANDIDATES)]
         mask = belonging(bars, len(chosen[0].heard) // 2)
-        fits = [(cell.heard * mask).sum() / cell.heard.sum() - 0.02 * abs((leap(cell.melody) + 6) % 12 - 6)
-                for cell in chosen]
+        fits = [
+            (cell.heard * mask).sum() / cell.heard.sum() - 0.02 * abs((leap(cell.melody) + 6) % 12 - 6)
+            for cell in chosen
+        ]
         melody = chosen[int(np.argmax(fits))].melody.copy()
         melody["pitch"] -= 12 * round(leap(melody) / 12)
-        melody["pitch"] += 12 * round((67 - np.median(melody["pitch"])) / 24)      # where voices are
+        melody["pitch"] += 12 * round((67 - np.median(melody["pitch"])) / 24)  # where voices are
         tune.append(melody)
     return tune
 
 
-def recomposed(cells: list[Cell], rng: np.random.Generator, *, bar: int, minor: bool, tempo: float,
-               name: str) -> tuple[Score, Score]:
+def recomposed(
+    cells: list[Cell], rng: np.random.Generator, *, bar: int, minor: bool, tempo: float, name: str
+) -> tuple[Score, Score]:
     """Two songs that have their chords in common."""
     form = str(rng.choice(FORMS))
     chords: dict[str, list[tuple[Chord, ...]]] = {}
@@ -124,10 +135,19 @@ def recomposed(cells: list[Cell], rng: np.random.Generator, *, bar: int, minor: 
             for number, (bars, melody) in enumerate(zip(own, melodies, strict=True)):
                 start = (place * SECTION + number) * BARS * bar
                 rows.append(_moved(melody, start, tonic))
-                laid += [replace(chord, start=chord.start + start, end=chord.end + start,
-                                 root=(chord.root + tonic) % 12, bass=(chord.bass + tonic) % 12) for chord in bars]
-        pair.append(Score(f"{name}/{twin}", np.concatenate(rows), np.zeros(0, NOTE), tuple(laid), bar, tempo, tonic,
-                          minor))
+                laid += [
+                    replace(
+                        chord,
+                        start=chord.start + start,
+                        end=chord.end + start,
+                        root=(chord.root + tonic) % 12,
+                        bass=(chord.bass + tonic) % 12,
+                    )
+                    for chord in bars
+                ]
+        pair.append(
+            Score(f"{name}/{twin}", np.concatenate(rows), np.zeros(0, NOTE), tuple(laid), bar, tempo, tonic, minor)
+        )
     return pair[0], pair[1]
 
 
@@ -141,8 +161,9 @@ def _moved(melody: np.ndarray, start: float, tonic: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", type=Path, required=True, 
-                        help="what lab.data.scores wrote; held-out works are left alone")
+    parser.add_argument(
+        "--scores", type=Path, required=True, help="what lab.data.scores wrote; held-out works are left alone"
+    )
     parser.add_argument("--works", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)

@@ -26,11 +26,11 @@ from lab.data.processes import work_off
 from lab.data.scores import Score
 
 LABELS_PER_SECOND = 5
-HELD_OUT = 9                            # every so many works
-BROKEN_FONT = "fluid-soundfont-gs"      # holds variations alone: in the place of most instruments plays another
-REPEATED = {17, 101, 664, 803}          # songs that POP909 has once more, before them (`lab.data.repeats`)
-SUNG = 50                               # rendition K, where it is sung, is take K + 50
-EXCERPT = (40.0, 70.0)                  # seconds at the score's own tempo that training hears of a work
+HELD_OUT = 9  # every so many works
+BROKEN_FONT = "fluid-soundfont-gs"  # holds variations alone: in the place of most instruments plays another
+REPEATED = {17, 101, 664, 803}  # songs that POP909 has once more, before them (`lab.data.repeats`)
+SUNG = 50  # rendition K, where it is sung, is take K + 50
+EXCERPT = (40.0, 70.0)  # seconds at the score's own tempo that training hears of a work
 
 
 def split_of(work: int) -> str:
@@ -65,7 +65,7 @@ def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> f
     rng = np.random.default_rng([seed, work, number])
     begin, end = 0.0, None
     if split_of(work) == "train":
-        common = np.random.default_rng([seed, work])        # the same excerpt for all renditions of the work
+        common = np.random.default_rng([seed, work])  # the same excerpt for all renditions of the work
         length = common.uniform(*EXCERPT) * score.tempo / 60
         begin = common.uniform(0, max(1.0, score.beats - length))
         end = begin + length
@@ -76,16 +76,23 @@ def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> f
     elif sing.tune_of(rendition) is None:
         return 0.0
     else:
-        own = np.random.default_rng([seed, work, number, 1])    # so that all else is as in the rendition played
+        own = np.random.default_rng([seed, work, number, 1])  # so that all else is as in the rendition played
         singer = sing.hire(voices, split_of(work), own)
         rendition = sing.within_reach(rendition, singer, own)
         samples = sing.perform(rendition, font, singer, own)
     samples = perform.record(samples, rng)
-    labels = {name: (frames * 255).astype(np.uint8) for name, frames
-              in perform.heard(rendition, LABELS_PER_SECOND).items()}
+    labels = {
+        name: (frames * 255).astype(np.uint8) for name, frames in perform.heard(rendition, LABELS_PER_SECOND).items()
+    }
     unfinished = path.with_suffix(".part.npz")
-    np.savez_compressed(unfinished, samples=(samples * 32767).astype(np.int16), seconds=rendition.seconds,
-                        beats=rendition.beats, shift=rendition.shift, **labels)
+    np.savez_compressed(
+        unfinished,
+        samples=(samples * 32767).astype(np.int16),
+        seconds=rendition.seconds,
+        beats=rendition.beats,
+        shift=rendition.shift,
+        **labels,
+    )
     unfinished.rename(path)
     return rendition.duration
 
@@ -99,8 +106,9 @@ def write_files(covers: Path, split: str, folder: Path, *, sung: bool) -> None:
     for path in sorted(covers.glob("?????-??.npz")):
         if split_of(int(path.stem[:5])) == split and is_sung(path) == sung:
             with np.load(path) as file:
-                synth.write(folder / f"{path.stem}.flac", file["samples"].astype(np.float32) / 32767,
-                            perform.SAMPLE_RATE)
+                synth.write(
+                    folder / f"{path.stem}.flac", file["samples"].astype(np.float32) / 32767, perform.SAMPLE_RATE
+                )
             lines.append(f"{path.stem}.flac\t{path.stem[:5]}\n")
     (folder / "works.tsv").write_text("".join(lines))
     print(f"{len(lines)} files in {folder}", file=sys.stderr)
@@ -123,10 +131,16 @@ def main() -> None:
     works = scores.load(options.scores)
     (options.out / "works.json").write_text(json.dumps([score.name for score in works]))
     fonts = {split: fonts_of(options.data / "packages", split) for split in options.splits.split(",")}
-    chosen = [work for split in fonts
-              for work in [number for number in range(len(works)) if split_of(number) == split][:options.works]]
-    jobs = [(options.out, works[work], work, number, fonts[split_of(work)], options.voices, options.seed)
-            for number in range(options.renditions) for work in chosen]
+    chosen = [
+        work
+        for split in fonts
+        for work in [number for number in range(len(works)) if split_of(number) == split][: options.works]
+    ]
+    jobs = [
+        (options.out, works[work], work, number, fonts[split_of(work)], options.voices, options.seed)
+        for number in range(options.renditions)
+        for work in chosen
+    ]
     work_off(render, jobs, options.processes)
     if options.files:
         for split in fonts:

@@ -19,19 +19,19 @@ VOICES = (52, 53, 54, 85, 91)
 CHORDS = (0, 1, 2, 4, 5, 6, 7, 16, 19, 21, 24, 25, 26, 27, 28, 29, 30, 46, 48, 49, 50, 61, 88, 89, 90, 105, 107)
 PADS = (16, 19, 48, 49, 50, 51, 52, 61, 88, 89, 90, 91, 94)
 BASSES = (32, 33, 34, 35, 36, 38, 39, 43, 58)
-HIT = 0.1                               # seconds that a drum is held
+HIT = 0.1  # seconds that a drum is held
 
 
 @dataclass(frozen=True)
 class Part:
     """One player. Notes in seconds."""
 
-    role: str                           # "melody", "chords", "bass" or "drums"
+    role: str  # "melody", "chords", "bass" or "drums"
     program: int
-    gain: float                         # decibels
-    notes: np.ndarray                   # of NOTE
-    vibrato: float = 0.0                # semitones either way
-    scoop: float = 0.0                  # semitones from below at which a note begins
+    gain: float  # decibels
+    notes: np.ndarray  # of NOTE
+    vibrato: float = 0.0  # semitones either way
+    scoop: float = 0.0  # semitones from below at which a note begins
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,24 @@ class Rendition:
 
     work: str
     parts: tuple[Part, ...]
-    duration: float                     # seconds
+    duration: float  # seconds
     seconds: np.ndarray
     beats: np.ndarray
-    chords: np.ndarray                  # of NOTE: pitch classes, when they belong to the chord; none for a tune alone
-    shift: int                          # semitones above the score
-    tuning: float                       # semitones, a fraction
+    chords: np.ndarray  # of NOTE: pitch classes, when they belong to the chord; none for a tune alone
+    shift: int  # semitones above the score
+    tuning: float  # semitones, a fraction
 
 
-def make(score: Score, rng: np.random.Generator, *, begin: float = 0.0, end: float | None = None,
-         boldness: float = 1.0) -> Rendition:
+def make(
+    score: Score, rng: np.random.Generator, *, begin: float = 0.0, end: float | None = None, boldness: float = 1.0
+) -> Rendition:
     """A rendition of the beats from `begin` to `end`. `boldness` 0 keeps near to the score, 1 goes far."""
     end = score.beats if end is None else min(end, score.beats)
     form = _form(score, begin, end, boldness, rng)
     score = _reharmonised(score, boldness, rng)
     clock = _Clock(form, score.tempo * _tempo_factor(score, boldness, rng), boldness, rng)
     shift = int(rng.integers(-6, 7))
-    alone = rng.random() < 0.07 * boldness              # a voice without company
+    alone = rng.random() < 0.07 * boldness  # a voice without company
     parts = []
     if alone or rng.random() < 0.93:
         parts += _lead(score, boldness, alone, rng)
@@ -65,11 +66,25 @@ def make(score: Score, rng: np.random.Generator, *, begin: float = 0.0, end: flo
     parts = [replace(part, notes=_transposed(clock.place(part.notes), part, shift)) for part in parts]
     if not alone and rng.random() < 0.55:
         parts.append(_drums(clock, score.bar, rng))
-    chords = np.array([(chord.start, chord.end, (chord.root + interval + shift) % 12, 100) for chord in score.chords
-                       for interval in chord.intervals], NOTE)
+    chords = np.array(
+        [
+            (chord.start, chord.end, (chord.root + interval + shift) % 12, 100)
+            for chord in score.chords
+            for interval in chord.intervals
+        ],
+        NOTE,
+    )
     tuning = float(rng.uniform(-0.35, 0.35)) if rng.random() < 0.5 else 0.0
-    return Rendition(score.name, tuple(part for part in parts if len(part.notes)), clock.duration, clock.seconds,
-                     clock.beats, clock.place(chords[:0] if alone else chords), shift, tuning)
+    return Rendition(
+        score.name,
+        tuple(part for part in parts if len(part.notes)),
+        clock.duration,
+        clock.seconds,
+        clock.beats,
+        clock.place(chords[:0] if alone else chords),
+        shift,
+        tuning,
+    )
 
 
 def _tempo_factor(score: Score, boldness: float, rng: np.random.Generator) -> float:
@@ -77,8 +92,9 @@ def _tempo_factor(score: Score, boldness: float, rng: np.random.Generator) -> fl
     return float(np.clip(factor, 45 / score.tempo, 190 / score.tempo))
 
 
-def _form(score: Score, begin: float, end: float, boldness: float, rng: np.random.Generator
-          ) -> list[tuple[float, float]]:
+def _form(
+    score: Score, begin: float, end: float, boldness: float, rng: np.random.Generator
+) -> list[tuple[float, float]]:
     """Stretches of the score in the order in which they are played: some bars cut, some repeated."""
     bar = score.bar
     first = np.ceil(begin / bar) * bar + (bar * rng.integers(0, 5) if rng.random() < 0.4 * boldness else 0)
@@ -91,11 +107,11 @@ def _form(score: Score, begin: float, end: float, boldness: float, rng: np.rando
         if bars < 16:
             continue
         middle = start + bar * int(rng.integers(4, bars - 4))
-        if rng.random() < 0.5:          # again from a little before
+        if rng.random() < 0.5:  # again from a little before
             again = max(start, middle - bar * int(rng.choice([4, 8])))
-            form[at:at + 1] = [(start, middle), (again, stop)]
+            form[at : at + 1] = [(start, middle), (again, stop)]
         else:
-            form[at:at + 1] = [(start, middle), (min(stop - bar, middle + bar * int(rng.choice([2, 4]))), stop)]
+            form[at : at + 1] = [(start, middle), (min(stop - bar, middle + bar * int(rng.choice([2, 4]))), stop)]
     return form
 
 
@@ -108,7 +124,7 @@ class _Clock:
         self._anchors = []
         drift = boldness * rng.uniform(0, 0.025) if rng.random() < 0.7 else 0.0
         rubato = boldness * rng.uniform(0, 0.08) if rng.random() < 0.4 else 0.0
-        self.swing = rng.uniform(0.1, 0.17) if rng.random() < 0.18 * boldness else 0.0      # beats
+        self.swing = rng.uniform(0.1, 0.17) if rng.random() < 0.18 * boldness else 0.0  # beats
         pace = 0.0
         for start, stop in form:
             beats = np.arange(start, stop + 1e-6, 1.0)
@@ -149,11 +165,12 @@ def _transposed(notes: np.ndarray, part: Part, shift: int) -> np.ndarray:
 
 # --- harmony
 
+
 def _reharmonised(score: Score, boldness: float, rng: np.random.Generator) -> Score:
     if rng.random() < 0.06 * boldness:
         score = _other_mode(score)
     rate = boldness * rng.uniform(0, 0.25) if rng.random() < 0.5 else 0.0
-    plain = rng.random() < 0.25 * boldness              # triads only
+    plain = rng.random() < 0.25 * boldness  # triads only
     return replace(score, chords=tuple(_substituted(chord, rate, plain, rng) for chord in score.chords))
 
 
@@ -181,10 +198,10 @@ def _substituted(chord: Chord, rate: float, plain: bool, rng: np.random.Generato
         return chord
     major = 4 in chord.intervals
     choice = rng.integers(4)
-    if choice == 0:                     # the relative: C -> Am, Am -> C
+    if choice == 0:  # the relative: C -> Am, Am -> C
         root = (chord.root + (9 if major else 3)) % 12
         return replace(chord, root=root, bass=root, intervals=(0, 3, 7) if major else (0, 4, 7))
-    if choice == 1:                     # a seventh or ninth
+    if choice == 1:  # a seventh or ninth
         return replace(chord, intervals=(*chord.intervals[:3], int(rng.choice([10, 11] if major else [10, 2]))))
     if choice == 2:
         return replace(chord, intervals=(0, int(rng.choice([2, 5])), 7))
@@ -192,6 +209,7 @@ def _substituted(chord: Chord, rate: float, plain: bool, rng: np.random.Generato
 
 
 # --- the tune
+
 
 def _lead(score: Score, boldness: float, alone: bool, rng: np.random.Generator) -> list[Part]:
     notes = score.melody.copy()
@@ -202,23 +220,28 @@ def _lead(score: Score, boldness: float, alone: bool, rng: np.random.Generator) 
     if rng.random() < 0.5 * boldness:
         notes = _ornamented(notes, score, rng.uniform(0.02, 0.2), rng)
     notes = notes[rng.random(len(notes)) >= boldness * rng.uniform(0, 0.12)]
-    if rng.random() < 0.35 * boldness and not alone:          # an instrumental stretch
+    if rng.random() < 0.35 * boldness and not alone:  # an instrumental stretch
         start = rng.uniform(score.melody["start"][0], score.melody["start"][-1])
         notes = notes[(notes["start"] < start) | (notes["start"] > start + rng.uniform(8, 32))]
     notes["pitch"] += 12 * int(rng.choice([-1, 0, 0, 0, 1]))
     sung = rng.random() < 0.55
-    if sung or rng.random() < 0.5:                      # legato: up to the next note
+    if sung or rng.random() < 0.5:  # legato: up to the next note
         gaps = np.append(notes["start"][1:], np.inf) - notes["start"]
         wanted = np.minimum(gaps, np.maximum(notes["end"] - notes["start"], rng.uniform(0.5, 2.5)))
         notes["end"] = notes["start"] + wanted * 0.98
     program = int(rng.choice(VOICES if sung and rng.random() < 0.5 else LEADS))
-    part = Part("melody", program, float(rng.uniform(-3, 6)), notes,
-                vibrato=float(rng.uniform(0.1, 0.6)) if sung else 0.0,
-                scoop=float(rng.uniform(0.3, 1.5)) if sung and rng.random() < 0.6 else 0.0)
+    part = Part(
+        "melody",
+        program,
+        float(rng.uniform(-3, 6)),
+        notes,
+        vibrato=float(rng.uniform(0.1, 0.6)) if sung else 0.0,
+        scoop=float(rng.uniform(0.3, 1.5)) if sung and rng.random() < 0.6 else 0.0,
+    )
     parts = [part]
-    if rng.random() < 0.2 * boldness:                   # doubled in octaves
+    if rng.random() < 0.2 * boldness:  # doubled in octaves
         parts.append(replace(part, program=int(rng.choice(LEADS)), gain=part.gain - 6, notes=raised(notes, 12)))
-    elif rng.random() < 0.2 * boldness:                 # a second voice below, in the chord
+    elif rng.random() < 0.2 * boldness:  # a second voice below, in the chord
         parts.append(Part("chords", part.program, part.gain - 5, _second_voice(notes, score)))
     return parts
 
@@ -264,14 +287,14 @@ def _ornamented(notes: np.ndarray, score: Score, rate: float, rng: np.random.Gen
         start, end, pitch = notes["start"][i], notes["end"][i], int(notes["pitch"][i])
         other = neighbour(pitch, int(rng.choice([-1, 1])))
         kind = rng.integers(3)
-        if kind == 0:                   # a grace note on the beat
+        if kind == 0:  # a grace note on the beat
             length = min(0.2, (end - start) / 3)
             added.append((start, start + length, other, notes["velocity"][i]))
             notes["start"][i] += length
-        elif kind == 1 and end - start > 0.4:                   # on the way to the next
+        elif kind == 1 and end - start > 0.4:  # on the way to the next
             added.append((end - 0.25, end, other, notes["velocity"][i]))
             notes["end"][i] = end - 0.25
-        elif end - start > 0.7:         # a turn
+        elif end - start > 0.7:  # a turn
             third = (end - start) / 3
             added.append((start + third, start + 2 * third, other, notes["velocity"][i]))
             added.append((start + 2 * third, end, pitch, notes["velocity"][i]))
@@ -285,12 +308,15 @@ def _second_voice(notes: np.ndarray, score: Score) -> np.ndarray:
     for i, note in enumerate(notes):
         chord = score.chords[max(0, np.searchsorted(starts, note["start"], "right") - 1)]
         classes = {(chord.root + interval) % 12 for interval in chord.intervals}
-        second["pitch"][i] = next((pitch for pitch in range(note["pitch"] - 3, note["pitch"] - 10, -1)
-                                   if pitch % 12 in classes), note["pitch"] - 12)
+        second["pitch"][i] = next(
+            (pitch for pitch in range(note["pitch"] - 3, note["pitch"] - 10, -1) if pitch % 12 in classes),
+            note["pitch"] - 12,
+        )
     return second
 
 
 # --- the company
+
 
 def _company(score: Score, boldness: float, rng: np.random.Generator) -> list[Part]:
     parts = []
@@ -304,8 +330,14 @@ def _company(score: Score, boldness: float, rng: np.random.Generator) -> list[Pa
     for layer in range(rng.choice([1, 1, 2, 2, 3])):
         pattern = patterns[rng.integers(len(patterns))] if layer == 0 or rng.random() < 0.5 else _held
         program = int(rng.choice(PADS if pattern is _held and rng.random() < 0.7 else CHORDS))
-        parts.append(Part("chords", program, float(rng.uniform(-9, 1)),
-                          _voiced(score, pattern, centre + int(rng.integers(-7, 8)), rng)))
+        parts.append(
+            Part(
+                "chords",
+                program,
+                float(rng.uniform(-9, 1)),
+                _voiced(score, pattern, centre + int(rng.integers(-7, 8)), rng),
+            )
+        )
     if rng.random() < 0.8:
         parts.append(_bass(score, rng))
     return parts
@@ -320,25 +352,52 @@ def _held(chord: Chord, pitches: list[int], bar: int) -> list[tuple[float, float
 
 def _every(step: float, length: float, off: float = 0.0) -> Pattern:
     """The chord struck every `step` beats."""
+
     def pattern(chord: Chord, pitches: list[int], bar: int) -> list[tuple[float, float, int]]:
-        return [(time, min(time + length, chord.end), pitch) for time in np.arange(chord.start + off, chord.end, step)
-                for pitch in pitches]
+        return [
+            (time, min(time + length, chord.end), pitch)
+            for time in np.arange(chord.start + off, chord.end, step)
+            for pitch in pitches
+        ]
+
     return pattern
 
 
 def _broken(step: float, order: tuple[int, ...]) -> Pattern:
     """The notes of the chord one after the other."""
+
     def pattern(chord: Chord, pitches: list[int], bar: int) -> list[tuple[float, float, int]]:
-        return [(time, min(time + 2 * step, chord.end), pitches[order[i % len(order)] % len(pitches)])
-                for i, time in enumerate(np.arange(chord.start, chord.end, step))]
+        return [
+            (time, min(time + 2 * step, chord.end), pitches[order[i % len(order)] % len(pitches)])
+            for i, time in enumerate(np.arange(chord.start, chord.end, step))
+        ]
+
     return pattern
 
 
-FOUR = (_held, _every(1, 0.9), _every(2, 1.8), _every(0.5, 0.3), _every(1, 0.4, 0.5), _every(2, 0.9, 1.0),
-        _broken(0.5, (0, 1, 2, 1)), _broken(0.5, (0, 2, 1, 2)), _broken(0.25, (0, 1, 2, 3)),
-        _broken(0.25, (0, 2, 1, 2)), _broken(1, (0, 1, 2, 1)), _broken(1 / 3, (0, 1, 2)))
-THREE = (_held, _every(1, 0.9), _every(1, 0.6, 1.0), _every(0.5, 0.3), _broken(0.5, (0, 1, 2, 3, 2, 1)),
-         _broken(0.5, (0, 1, 2)), _broken(1, (0, 1, 2)))
+FOUR = (
+    _held,
+    _every(1, 0.9),
+    _every(2, 1.8),
+    _every(0.5, 0.3),
+    _every(1, 0.4, 0.5),
+    _every(2, 0.9, 1.0),
+    _broken(0.5, (0, 1, 2, 1)),
+    _broken(0.5, (0, 2, 1, 2)),
+    _broken(0.25, (0, 1, 2, 3)),
+    _broken(0.25, (0, 2, 1, 2)),
+    _broken(1, (0, 1, 2, 1)),
+    _broken(1 / 3, (0, 1, 2)),
+)
+THREE = (
+    _held,
+    _every(1, 0.9),
+    _every(1, 0.6, 1.0),
+    _every(0.5, 0.3),
+    _broken(0.5, (0, 1, 2, 3, 2, 1)),
+    _broken(0.5, (0, 1, 2)),
+    _broken(1, (0, 1, 2)),
+)
 
 
 def _voiced(score: Score, pattern: Pattern, centre: int, rng: np.random.Generator) -> np.ndarray:
@@ -347,11 +406,13 @@ def _voiced(score: Score, pattern: Pattern, centre: int, rng: np.random.Generato
     loudness = int(rng.integers(60, 100))
     for chord in score.chords:
         classes = [(chord.root + interval) % 12 for interval in chord.intervals]
-        pitches = sorted(centre + (pitch_class - centre + 6) % 12 - 6 for pitch_class in classes)[:max(most, 2)]
+        pitches = sorted(centre + (pitch_class - centre + 6) % 12 - 6 for pitch_class in classes)[: max(most, 2)]
         if most > len(pitches):
             pitches.append(pitches[0] + 12)
-        rows += [(start, end, pitch, loudness + int(rng.integers(-12, 13)))
-                 for start, end, pitch in pattern(chord, pitches, score.bar)]
+        rows += [
+            (start, end, pitch, loudness + int(rng.integers(-12, 13)))
+            for start, end, pitch in pattern(chord, pitches, score.bar)
+        ]
     return np.array(rows, NOTE)
 
 
@@ -371,8 +432,9 @@ def _bass(score: Score, rng: np.random.Generator) -> Part:
                 pitch = fifth - 12 if rng.random() < 0.5 else fifth
             elif style == "walking" and i:
                 pitch = root + int(rng.choice([*chord.intervals, 2, 5]))
-            rows.append((time, min(time + step * rng.uniform(0.6, 1), chord.end), pitch,
-                         85 + int(rng.integers(-10, 11))))
+            rows.append(
+                (time, min(time + step * rng.uniform(0.6, 1), chord.end), pitch, 85 + int(rng.integers(-10, 11)))
+            )
     return Part("bass", int(rng.choice(BASSES)), float(rng.uniform(-4, 4)), np.array(rows, NOTE))
 
 
@@ -382,13 +444,16 @@ KICK, SNARE, HAT, OPEN_HAT, RIDE, CLAP, TOM, SHAKER, TAMBOURINE = 36, 38, 42, 46
 def _drums(clock: _Clock, bar: int, rng: np.random.Generator) -> Part:
     """A pattern of one bar, with fills."""
     steps = 4 * bar
-    grid = {KICK: np.zeros(steps), SNARE: np.zeros(steps),
-            int(rng.choice([HAT, RIDE, SHAKER, TAMBOURINE])): np.zeros(steps)}
+    grid = {
+        KICK: np.zeros(steps),
+        SNARE: np.zeros(steps),
+        int(rng.choice([HAT, RIDE, SHAKER, TAMBOURINE])): np.zeros(steps),
+    }
     kick, snare, cymbal = grid.values()
     kick[0] = 1
     kick[rng.integers(0, steps, rng.integers(1, 4))] = rng.uniform(0.5, 1)
     snare[4::8] = 1
-    cymbal[::int(rng.choice([1, 2, 2, 4]))] = rng.uniform(0.4, 0.9)
+    cymbal[:: int(rng.choice([1, 2, 2, 4]))] = rng.uniform(0.4, 0.9)
     rows = []
     for (start, stop), (beats, seconds) in zip(clock.form, clock._anchors, strict=True):
         for at in np.arange(start, stop, bar):

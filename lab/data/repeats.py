@@ -26,18 +26,18 @@ from songprint.covers.rows import Rendition
 from songprint.kinds import load_encoder
 from songprint.types import Embeddings
 
-TURN = 10               # intervals in a row by which tunes are compared,
-LIVELY = 4              # of so many kinds at least: scales and repeated notes are everyone's
-COMMON = 5              # tunes in which the same turn may be: what is in more says nothing
-SHARE = 0.2             # of the turns of the shorter tune: songs that differ had 0.07 at most, those twice 0.35 or more
-NEAREST = 14            # tracks with which each is aligned
-ALIGNED = 6.0           # score of an alignment: strangers have 2 to 5, what their names call versions 10 to 13
+TURN = 10  # intervals in a row by which tunes are compared,
+LIVELY = 4  # of so many kinds at least: scales and repeated notes are everyone's
+COMMON = 5  # tunes in which the same turn may be: what is in more says nothing
+SHARE = 0.2  # of the turns of the shorter tune: songs that differ had 0.07 at most, those twice 0.35 or more
+NEAREST = 14  # tracks with which each is aligned
+ALIGNED = 6.0  # score of an alignment: strangers have 2 to 5, what their names call versions 10 to 13
 
 
 def turns(score: Score) -> set[tuple[int, ...]]:
     """What is sung, as intervals: the same in every key and tempo."""
     intervals = np.diff(np.sort(score.melody, order="start")["pitch"].astype(int)).tolist()
-    found = {tuple(intervals[at:at + TURN]) for at in range(len(intervals) - TURN + 1)}
+    found = {tuple(intervals[at : at + TURN]) for at in range(len(intervals) - TURN + 1)}
     return {turn for turn in found if len(set(turn)) >= LIVELY}
 
 
@@ -48,10 +48,10 @@ def same_tunes(works: Sequence[Score]) -> list[tuple[float, int, int]]:
     for number, found in enumerate(heard):
         for turn in found:
             singers[turn].append(number)
-    together = Counter(pair for numbers in singers.values() if len(numbers) <= COMMON
-                       for pair in combinations(numbers, 2))
-    shares = [(count / min(len(heard[one]), len(heard[other])), one, other)
-              for (one, other), count in together.items()]
+    together = Counter(
+        pair for numbers in singers.values() if len(numbers) <= COMMON for pair in combinations(numbers, 2)
+    )
+    shares = [(count / min(len(heard[one]), len(heard[other])), one, other) for (one, other), count in together.items()]
     return sorted((share for share in shares if share[0] >= SHARE), reverse=True)
 
 
@@ -66,9 +66,8 @@ def same_pieces(tracks: Sequence[Embeddings]) -> list[tuple[float, int, int]]:
     for one, own in enumerate(vectors):
         alike = np.array([np.median((own @ each.T).max(axis=1)) for each in vectors])
         alike[one] = -np.inf
-        others = np.argsort(-alike)[:min(NEAREST, len(tracks) - 1)]
-        for other, alignment in zip(others, align.align(tracks[one].evidence, [ready[i] for i in others]),
-                                    strict=True):
+        others = np.argsort(-alike)[: min(NEAREST, len(tracks) - 1)]
+        for other, alignment in zip(others, align.align(tracks[one].evidence, [ready[i] for i in others]), strict=True):
             if alignment:
                 pair = (min(one, int(other)), max(one, int(other)))
                 found[pair] = max(found.get(pair, 0.0), alignment.score)
@@ -91,8 +90,12 @@ def main() -> None:
         from lab.ship.calibrate_covers import load_real  # needs PyTorch, the rest does not
 
         encoder = load_encoder("cover")
-        tracks = [track for split in ("train", "calibration")
-                  for track in load_real(options.data, split, encoder, options.tonal).items() if len(track[1])]
+        tracks = [
+            track
+            for split in ("train", "calibration")
+            for track in load_real(options.data, split, encoder, options.tonal).items()
+            if len(track[1])
+        ]
         print(f"{len(tracks)} tracks", file=sys.stderr)
         for score, one, other in same_pieces([track for _, track in tracks]):
             print(f"{score:.1f}\t{tracks[one][0]}\t{tracks[other][0]}")

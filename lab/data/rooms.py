@@ -20,7 +20,7 @@ def simulate(count: int, sample_rate: int, seed: int) -> list[np.ndarray]:
         rt60 = rng.uniform(0.15, 1.1)
         try:
             absorption, order = pra.inverse_sabine(rt60, size)
-        except ValueError:              # no wall is hard enough for this RT60 in a room of this size
+        except ValueError:  # no wall is hard enough for this RT60 in a room of this size
             continue
         model = pra.ShoeBox(size, fs=sample_rate, materials=pra.Material(absorption), max_order=min(order, 17))
         model.add_source(rng.uniform(0.4, size - 0.4))
@@ -28,6 +28,6 @@ def simulate(count: int, sample_rate: int, seed: int) -> list[np.ndarray]:
         model.compute_rir()
         response = model.rir[0][0].astype(np.float32)
         direct = int(np.argmax(np.abs(response) > 0.3 * np.abs(response).max()))
-        response = response[max(0, direct - 4):]
+        response = response[max(0, direct - 4) :]
         responses.append(response / np.abs(response).max())
     return responses

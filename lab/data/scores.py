@@ -1,7 +1,7 @@
 """Scores: the works that renditions are made of. Times are beats.
 
-    POP909 (Wang et al., 2020; MIT): pop songs with melody, accompaniment, beats and chords.
-    The tune books of music21's corpus: melodies alone, chords are guessed for them.
+POP909 (Wang et al., 2020; MIT): pop songs with melody, accompaniment, beats and chords.
+The tune books of music21's corpus: melodies alone, chords are guessed for them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,21 @@ from lab.data.tunes import Tune
 
 # Pitch classes above the root of a chord, by its name in the annotations
 QUALITIES = {
-    "maj": (0, 4, 7), "min": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "sus2": (0, 2, 7), "sus4": (0, 5, 7),
-    "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11), "min7": (0, 3, 7, 10), "minmaj7": (0, 3, 7, 11),
-    "maj6": (0, 4, 7, 9), "min6": (0, 3, 7, 9), "dim7": (0, 3, 6, 9), "hdim7": (0, 3, 6, 10), "sus4(b7)": (0, 5, 7, 10),
+    "maj": (0, 4, 7),
+    "min": (0, 3, 7),
+    "dim": (0, 3, 6),
+    "aug": (0, 4, 8),
+    "sus2": (0, 2, 7),
+    "sus4": (0, 5, 7),
+    "7": (0, 4, 7, 10),
+    "maj7": (0, 4, 7, 11),
+    "min7": (0, 3, 7, 10),
+    "minmaj7": (0, 3, 7, 11),
+    "maj6": (0, 4, 7, 9),
+    "min6": (0, 3, 7, 9),
+    "dim7": (0, 3, 6, 9),
+    "hdim7": (0, 3, 6, 10),
+    "sus4(b7)": (0, 5, 7, 10),
 }
 DEGREES = {"1": 0, "b2": 1, "2": 2, "b3": 3, "3": 4, "4": 5, "b5": 6, "5": 7, "b6": 8, "6": 9, "b7": 10, "7": 11}
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -37,9 +49,9 @@ class Chord:
 
     start: float
     end: float
-    root: int                   # pitch class
+    root: int  # pitch class
     intervals: tuple[int, ...]  # semitones above the root
-    bass: int                   # pitch class
+    bass: int  # pitch class
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,11 @@ class Score:
 
     name: str
     melody: np.ndarray
-    accompaniment: np.ndarray   # as the arranger wrote it; may be empty
+    accompaniment: np.ndarray  # as the arranger wrote it; may be empty
     chords: tuple[Chord, ...]
-    bar: int                    # beats in a bar
-    tempo: float                # beats a minute
-    tonic: int                  # pitch class
+    bar: int  # beats in a bar
+    tempo: float  # beats a minute
+    tonic: int  # pitch class
     minor: bool
 
     @property
@@ -85,11 +97,16 @@ def _pop909(folder: Path) -> Score:
         within = np.interp(seconds, known, np.arange(len(known)))
         return within + np.minimum(0, seconds - known[0]) / period + np.maximum(0, seconds - known[-1]) / period
 
-    parts = {part.name: np.array([(beats(note.start), beats(note.end), note.pitch, note.velocity)
-                                  for note in part.notes], NOTE) for part in midi.instruments if part.notes}
+    parts = {
+        part.name: np.array(
+            [(beats(note.start), beats(note.end), note.pitch, note.velocity) for note in part.notes], NOTE
+        )
+        for part in midi.instruments
+        if part.notes
+    }
     downbeats = np.flatnonzero(times[:, 2] == 1) if times.shape[1] > 2 else np.arange(0, len(times), 4)
     bar = int(np.median(np.diff(downbeats))) if len(downbeats) > 2 else 4
-    shift = downbeats[0] % bar if len(downbeats) else 0         # a bar begins at beat 0
+    shift = downbeats[0] % bar if len(downbeats) else 0  # a bar begins at beat 0
     for notes in parts.values():
         notes["start"] -= shift
         notes["end"] -= shift
@@ -101,9 +118,16 @@ def _pop909(folder: Path) -> Score:
             chords.append(chord)
     key = (folder / "key_audio.txt").read_text().split()[2]
     tonic, mode = key.split(":")
-    return Score(f"pop909/{folder.name}", parts["MELODY"],
-                 np.concatenate([parts[name] for name in ("BRIDGE", "PIANO") if name in parts]), tuple(chords),
-                 bar if bar in (3, 4, 6) else 4, 60 / period, pitch_class(tonic), mode.startswith("min"))
+    return Score(
+        f"pop909/{folder.name}",
+        parts["MELODY"],
+        np.concatenate([parts[name] for name in ("BRIDGE", "PIANO") if name in parts]),
+        tuple(chords),
+        bar if bar in (3, 4, 6) else 4,
+        60 / period,
+        pitch_class(tonic),
+        mode.startswith("min"),
+    )
 
 
 def pitch_class(name: str) -> int:
@@ -120,14 +144,15 @@ def parse_chord(name: str, start: float, end: float) -> Chord | None:
     return Chord(start, end, root, QUALITIES.get(quality, QUALITIES["maj"]), (root + DEGREES.get(bass, 0)) % 12)
 
 
-def load_tunes(books: tuple[str, ...] = ("oneills1850", "ryansMammoth", "airdsAirs", "essenFolksong"),
-               shortest: int = 40) -> Iterator[Score]:
+def load_tunes(
+    books: tuple[str, ...] = ("oneills1850", "ryansMammoth", "airdsAirs", "essenFolksong"), shortest: int = 40
+) -> Iterator[Score]:
     """The melodies of music21's tune books with at least `shortest` notes."""
     import music21
 
     root = Path(music21.__file__).parent / "corpus"
     paths = [path for book in books for path in sorted((root / book).glob("*.abc"))]
-    with ProcessPoolExecutor() as pool:             # its parser takes a tenth of a second for a tune
+    with ProcessPoolExecutor() as pool:  # its parser takes a tenth of a second for a tune
         for found in pool.map(_book, paths, [shortest] * len(paths)):
             yield from found
 
@@ -137,24 +162,30 @@ def _book(path: Path, shortest: int) -> list[Score]:
 
     try:
         parsed = music21.converter.parse(path)
-    except Exception as error:      # its parser raises whatever it meets
+    except Exception as error:  # its parser raises whatever it meets
         print(f"{path.name} is left out: {error}", file=sys.stderr)
         return []
-    found = [_tune(f"{path.parent.name}/{path.stem}/{number}", piece, shortest)
-             for number, piece in enumerate(getattr(parsed, "scores", [parsed]))]
+    found = [
+        _tune(f"{path.parent.name}/{path.stem}/{number}", piece, shortest)
+        for number, piece in enumerate(getattr(parsed, "scores", [parsed]))
+    ]
     return [score for score in found if score]
 
 
 def _tune(name: str, piece, shortest: int) -> Score | None:
-    rows = [(float(note.offset), float(note.offset + note.quarterLength), int(note.pitch.midi), 90)
-            for note in piece.flatten().notes if note.isNote and note.quarterLength > 0]
+    rows = [
+        (float(note.offset), float(note.offset + note.quarterLength), int(note.pitch.midi), 90)
+        for note in piece.flatten().notes
+        if note.isNote and note.quarterLength > 0
+    ]
     melody = np.array(rows, NOTE)
     if len(melody) < shortest:
         return None
     title = getattr(piece.metadata, "title", None) or ""
     signatures = list(piece.flatten().getElementsByClass("TimeSignature"))
-    return harmonised(f"{name} {title}".strip(), melody,
-                      float(signatures[0].barDuration.quarterLength) if signatures else 4.0)
+    return harmonised(
+        f"{name} {title}".strip(), melody, float(signatures[0].barDuration.quarterLength) if signatures else 4.0
+    )
 
 
 def harmonised(name: str, melody: np.ndarray, bar: float, tempo: float = 110.0, shortest: float = 50.0) -> Score:
@@ -170,8 +201,9 @@ def harmonised(name: str, melody: np.ndarray, bar: float, tempo: float = 110.0, 
     again["start"] += shifts
     again["end"] += shifts
     tonic, minor = key_of(melody)
-    return Score(name, again, np.zeros(0, NOTE), guess_chords(again, bar, tonic, minor), max(2, round(bar)), tempo,
-                 tonic, minor)
+    return Score(
+        name, again, np.zeros(0, NOTE), guess_chords(again, bar, tonic, minor), max(2, round(bar)), tempo, tonic, minor
+    )
 
 
 # How often each degree is heard in a key (Krumhansl & Kessler, 1982)
@@ -181,13 +213,26 @@ MINOR_PROFILE = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 
 
 def from_tune(tune: Tune, times: int = 1) -> Score:
     """One of our own tunes (`lab.data.tunes`), as often as that."""
-    melody = np.array([(note.start + turn * tune.beats, note.start + note.beats + turn * tune.beats, note.pitch, 90)
-                       for turn in range(times) for note in tune.notes()], NOTE)
-    chords = tuple(Chord(chord.start + turn * tune.beats, chord.start + chord.beats + turn * tune.beats,
-                         chord.pitch_classes[0],
-                         tuple((other - chord.pitch_classes[0]) % 12 for other in chord.pitch_classes),
-                         chord.pitch_classes[0])
-                   for turn in range(times) for chord in tune.harmony() if chord.pitch_classes)
+    melody = np.array(
+        [
+            (note.start + turn * tune.beats, note.start + note.beats + turn * tune.beats, note.pitch, 90)
+            for turn in range(times)
+            for note in tune.notes()
+        ],
+        NOTE,
+    )
+    chords = tuple(
+        Chord(
+            chord.start + turn * tune.beats,
+            chord.start + chord.beats + turn * tune.beats,
+            chord.pitch_classes[0],
+            tuple((other - chord.pitch_classes[0]) % 12 for other in chord.pitch_classes),
+            chord.pitch_classes[0],
+        )
+        for turn in range(times)
+        for chord in tune.harmony()
+        if chord.pitch_classes
+    )
     tonic, minor = key_of(melody)
     return Score(tune.title, melody, np.zeros(0, NOTE), chords, tune.bar, tune.tempo, tonic, minor)
 
@@ -195,8 +240,11 @@ def from_tune(tune: Tune, times: int = 1) -> Score:
 def key_of(melody: np.ndarray) -> tuple[int, bool]:
     """The tonic's pitch class, and whether the key is minor."""
     heard = np.bincount(melody["pitch"] % 12, weights=melody["end"] - melody["start"], minlength=12)
-    fits = [(np.corrcoef(heard, np.roll(profile, tonic))[0, 1], tonic, minor)
-            for minor, profile in ((False, MAJOR_PROFILE), (True, MINOR_PROFILE)) for tonic in range(12)]
+    fits = [
+        (np.corrcoef(heard, np.roll(profile, tonic))[0, 1], tonic, minor)
+        for minor, profile in ((False, MAJOR_PROFILE), (True, MINOR_PROFILE))
+        for tonic in range(12)
+    ]
     return max(fits)[1:]
 
 
@@ -204,27 +252,34 @@ def guess_chords(melody: np.ndarray, bar: float, tonic: int, minor: bool) -> tup
     """For each bar the triad of the key that holds most of its notes."""
     scale = (0, 2, 3, 5, 7, 8, 10) if minor else (0, 2, 4, 5, 7, 9, 11)
     triads = [(scale[i], tuple(sorted((scale[(i + 2 * k) % 7] - scale[i]) % 12 for k in range(3)))) for i in range(7)]
-    likely = {0: 0.3, 3: 0.15, 4: 0.2}              # tonic, subdominant, dominant
+    likely = {0: 0.3, 3: 0.15, 4: 0.2}  # tonic, subdominant, dominant
     chords = []
     for start in np.arange(0, melody["end"].max(), bar):
         length = (np.minimum(melody["end"], start + bar) - np.maximum(melody["start"], start)).clip(0)
         heard = np.bincount((melody["pitch"] - tonic) % 12, weights=length, minlength=12)
-        fits = [sum(heard[(root + interval) % 12] for interval in intervals) + 0.3 * heard[root]
-                + likely.get(degree, 0) * (heard.sum() + 0.1) for degree, (root, intervals) in enumerate(triads)]
+        fits = [
+            sum(heard[(root + interval) % 12] for interval in intervals)
+            + 0.3 * heard[root]
+            + likely.get(degree, 0) * (heard.sum() + 0.1)
+            for degree, (root, intervals) in enumerate(triads)
+        ]
         root, intervals = triads[int(np.argmax(fits))]
         chords.append(Chord(start, start + bar, (root + tonic) % 12, intervals, (root + tonic) % 12))
     return tuple(chords)
 
 
 def save(scores: list[Score], path: Path) -> None:
-    path.write_bytes(pickle.dumps([{**vars(score), "chords": [vars(chord) for chord in score.chords]}
-                                   for score in scores]))
+    path.write_bytes(
+        pickle.dumps([{**vars(score), "chords": [vars(chord) for chord in score.chords]} for score in scores])
+    )
 
 
 def load(path: Path) -> list[Score]:
     """Scores that `python -m lab.data.scores` saved: our own file, for unpickling runs what it says."""
-    return [Score(**{**row, "chords": tuple(Chord(**chord) for chord in row["chords"])})
-            for row in pickle.loads(path.read_bytes())]
+    return [
+        Score(**{**row, "chords": tuple(Chord(**chord) for chord in row["chords"])})
+        for row in pickle.loads(path.read_bytes())
+    ]
 
 
 def main() -> None:

@@ -33,16 +33,16 @@ from songprint.errors import AudioError
 
 ANALYSED_AT = 16000
 SAMPLE_RATE = 8000
-STEP = 5.0                              # milliseconds between two frames of WORLD
+STEP = 5.0  # milliseconds between two frames of WORLD
 PER_SECOND = round(1000 / STEP)
-BINS = 129                              # of an envelope up to 4 kHz
-LINES = 600                             # of a package
-SHORTEST = 10                           # frames of a vowel
-LONGEST = 50                            # a longer one is taken for two
-BEFORE = 30                             # most frames of consonants before a vowel
-HIGH_VOICE = 53.0                       # MIDI number above which a speaking voice is a high one
-CENTRES = {False: (53.0, 60.0), True: (60.0, 69.0)}     # MIDI numbers around which low and high voices sing
-QUIET = -12.0                           # log power of what is as good as silence
+BINS = 129  # of an envelope up to 4 kHz
+LINES = 600  # of a package
+SHORTEST = 10  # frames of a vowel
+LONGEST = 50  # a longer one is taken for two
+BEFORE = 30  # most frames of consonants before a vowel
+HIGH_VOICE = 53.0  # MIDI number above which a speaking voice is a high one
+CENTRES = {False: (53.0, 60.0), True: (60.0, 69.0)}  # MIDI numbers around which low and high voices sing
+QUIET = -12.0  # log power of what is as good as silence
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Line:
 
     envelope: np.ndarray
     aperiodicity: np.ndarray
-    voiced: np.ndarray                  # (frames,) bool
-    syllables: np.ndarray               # (n, 3)
-    pitch: float                        # MIDI number, the median
+    voiced: np.ndarray  # (frames,) bool
+    syllables: np.ndarray  # (n, 3)
+    pitch: float  # MIDI number, the median
 
 
 def analysed(samples: np.ndarray) -> Line | None:
@@ -68,10 +68,15 @@ def analysed(samples: np.ndarray) -> Line | None:
     syllables = syllables_of(voiced)
     if len(syllables) < 3:
         return None
-    envelope = pyworld.cheaptrick(samples, pitch, times, ANALYSED_AT)[:, :2 * BINS - 1:2]
-    aperiodicity = pyworld.d4c(samples, pitch, times, ANALYSED_AT)[:, :2 * BINS - 1:2]
-    return Line(np.log(envelope + 1e-12).astype(np.float32), aperiodicity.astype(np.float32), voiced, syllables,
-                float(np.median(69 + 12 * np.log2(pitch[voiced] / 440))))
+    envelope = pyworld.cheaptrick(samples, pitch, times, ANALYSED_AT)[:, : 2 * BINS - 1 : 2]
+    aperiodicity = pyworld.d4c(samples, pitch, times, ANALYSED_AT)[:, : 2 * BINS - 1 : 2]
+    return Line(
+        np.log(envelope + 1e-12).astype(np.float32),
+        aperiodicity.astype(np.float32),
+        voiced,
+        syllables,
+        float(np.median(69 + 12 * np.log2(pitch[voiced] / 440))),
+    )
 
 
 def syllables_of(voiced: np.ndarray) -> np.ndarray:
@@ -94,8 +99,8 @@ class Singer:
 
     lines: tuple[Line, ...]
     high: bool
-    throat: float                       # by which formants are raised
-    steadiness: float                   # semitones that the pitch strays
+    throat: float  # by which formants are raised
+    steadiness: float  # semitones that the pitch strays
 
 
 def hire(voices: Path, split: str, rng: np.random.Generator) -> Singer:
@@ -122,8 +127,13 @@ def within_reach(rendition: Rendition, singer: Singer, rng: np.random.Generator)
     if tune is None:
         return rendition
     steps = int(octave_for(singer, tune, rng).notes["pitch"][0] - tune.notes["pitch"][0])
-    return replace(rendition, parts=tuple(
-        replace(part, notes=raised(part.notes, steps)) if part.role == "melody" else part for part in rendition.parts))
+    return replace(
+        rendition,
+        parts=tuple(
+            replace(part, notes=raised(part.notes, steps)) if part.role == "melody" else part
+            for part in rendition.parts
+        ),
+    )
 
 
 def tune_of(rendition: Rendition) -> Part | None:
@@ -136,7 +146,7 @@ def perform(rendition: Rendition, font: Path, singer: Singer, rng: np.random.Gen
     tune = tune_of(rendition)
     company = replace(rendition, parts=tuple(part for part in rendition.parts if part is not tune))
     voice = sing(tune, rendition.duration, rendition.tuning, singer, rng)
-    if rng.random() < 0.15:                 # sung twice, as studios do
+    if rng.random() < 0.15:  # sung twice, as studios do
         voice = voice + 0.7 * sing(tune, rendition.duration, rendition.tuning, singer, rng)
     if rng.random() < 0.4:
         voice = degrade.room(voice, SAMPLE_RATE, rng.uniform(0.3, 1.5), rng)
@@ -159,8 +169,9 @@ def sing(part: Part, duration: float, tuning: float, singer: Singer, rng: np.ran
     notes = one_at_a_time(part.notes, count)
     pitch = pitches(notes, count, part, tuning, singer, rng)
     envelope, aperiodicity = words(notes, count, pitch, singer, rng)
-    samples = pyworld.synthesize(pitch, np.exp(envelope.astype(np.float64)), aperiodicity.astype(np.float64),
-                                 SAMPLE_RATE, STEP).astype(np.float32)
+    samples = pyworld.synthesize(
+        pitch, np.exp(envelope.astype(np.float64)), aperiodicity.astype(np.float64), SAMPLE_RATE, STEP
+    ).astype(np.float32)
     wanted = round(duration * SAMPLE_RATE)
     samples = np.pad(samples, (0, max(0, wanted - len(samples))))[:wanted]
     loud = np.abs(samples) > 0.05 * np.abs(samples).max(initial=1e-9)
@@ -172,12 +183,16 @@ def one_at_a_time(notes: np.ndarray, count: int) -> list[tuple[int, int, int]]:
     notes = np.sort(notes, order="start")
     starts = (notes["start"] * PER_SECOND).round().astype(int)
     ends = np.minimum((notes["end"] * PER_SECOND).round().astype(int), np.append(starts[1:], count))
-    return [(int(start), int(end), int(pitch)) for start, end, pitch in zip(starts, ends, notes["pitch"], strict=True)
-            if end - start >= SHORTEST and end <= count]
+    return [
+        (int(start), int(end), int(pitch))
+        for start, end, pitch in zip(starts, ends, notes["pitch"], strict=True)
+        if end - start >= SHORTEST and end <= count
+    ]
 
 
-def pitches(notes: list[tuple[int, int, int]], count: int, part: Part, tuning: float, singer: Singer,
-            rng: np.random.Generator) -> np.ndarray:
+def pitches(
+    notes: list[tuple[int, int, int]], count: int, part: Part, tuning: float, singer: Singer, rng: np.random.Generator
+) -> np.ndarray:
     """The frequency of each frame in Hz, 0 where nobody sings."""
     semitones, sung = np.zeros(count), np.zeros(count, bool)
     depth = part.vibrato or float(rng.uniform(0, 0.4))
@@ -188,7 +203,7 @@ def pitches(notes: list[tuple[int, int, int]], count: int, part: Part, tuning: f
         legato = last is not None and start - before < 0.15 * PER_SECOND
         below = float(np.clip(last - pitch, -12, 12)) if legato else -(part.scoop or rng.uniform(0, 0.8))
         tremble = depth * np.sin(2 * np.pi * (rate * times + rng.random())) * np.clip((times - 0.25) / 0.3, 0, 1)
-        overshoot = -0.15 * below * np.exp(-((times - 0.12) / 0.05) ** 2)
+        overshoot = -0.15 * below * np.exp(-(((times - 0.12) / 0.05) ** 2))
         semitones[start:end] = pitch + below * np.exp(-times / slide) + tremble + overshoot
         sung[start:end] = True
         before, last = end, pitch
@@ -197,8 +212,9 @@ def pitches(notes: list[tuple[int, int, int]], count: int, part: Part, tuning: f
     return np.where(sung, frequencies.clip(65, 1500), 0.0)
 
 
-def words(notes: list[tuple[int, int, int]], count: int, pitch: np.ndarray, singer: Singer,
-          rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def words(
+    notes: list[tuple[int, int, int]], count: int, pitch: np.ndarray, singer: Singer, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Syllables laid under the notes: logarithmic envelope and aperiodicity (count, 129)."""
     throat = np.clip(np.arange(BINS) / singer.throat, 0, BINS - 1.001)
     low = throat.astype(int)
@@ -212,12 +228,12 @@ def words(notes: list[tuple[int, int, int]], count: int, pitch: np.ndarray, sing
         consonants = min(vowel - first, (start - behind) // 2 if start > behind else 4)
         frames = np.concatenate([np.arange(vowel - consonants, vowel), _held(vowel, last, end - start)])
         at = np.arange(max(0, start - consonants), end)
-        frames = frames[-len(at):]
+        frames = frames[-len(at) :]
         below = np.clip(frames.astype(int), 0, len(line.envelope) - 2)
         part = (frames - below).astype(np.float32)[:, None]
         log = line.envelope[below] * (1 - part) + line.envelope[below + 1] * part
         log = log[:, low] * (1 - share) + log[:, low + 1] * share
-        loudness = np.log(np.exp(line.envelope[vowel:last]).mean() + 1e-12)     # syllables alike in loudness
+        loudness = np.log(np.exp(line.envelope[vowel:last]).mean() + 1e-12)  # syllables alike in loudness
         gain = -loudness + rng.normal(0, 0.5)
         fade = np.log(np.clip((end - at) / 12, 0.02, 1))[:, None] * 2
         envelope[at] = np.maximum(log + gain, -12) + fade
@@ -248,9 +264,16 @@ def _lines(path: str) -> list[Line]:
         arrays = {name: file[name] for name in file.files}
     ends, counts = np.cumsum(arrays["frames"])[:-1], np.cumsum(arrays["counts"])[:-1]
     parts = [np.split(arrays[name].astype(np.float32), ends) for name in ("envelope", "aperiodicity")]
-    return [Line(envelope, aperiodicity, voiced, syllables, float(pitch)) for envelope, aperiodicity, voiced, syllables,
-            pitch in zip(*parts, np.split(arrays["voiced"], ends), np.split(arrays["syllables"], counts),
-                         arrays["pitch"], strict=True)]
+    return [
+        Line(envelope, aperiodicity, voiced, syllables, float(pitch))
+        for envelope, aperiodicity, voiced, syllables, pitch in zip(
+            *parts,
+            np.split(arrays["voiced"], ends),
+            np.split(arrays["syllables"], counts),
+            arrays["pitch"],
+            strict=True,
+        )
+    ]
 
 
 def take_apart(path: Path) -> Line | None:
@@ -263,11 +286,16 @@ def take_apart(path: Path) -> Line | None:
 
 def save_lines(target: Path, lines: list[Line]) -> None:
     unfinished = target.with_suffix(".part.npz")
-    np.savez(unfinished, frames=[len(line.envelope) for line in lines], counts=[len(line.syllables) for line in lines],
-             pitch=[line.pitch for line in lines], voiced=np.concatenate([line.voiced for line in lines]),
-             syllables=np.concatenate([line.syllables for line in lines]),
-             envelope=np.concatenate([line.envelope for line in lines]).astype(np.float16),
-             aperiodicity=np.concatenate([line.aperiodicity for line in lines]).astype(np.float16))
+    np.savez(
+        unfinished,
+        frames=[len(line.envelope) for line in lines],
+        counts=[len(line.syllables) for line in lines],
+        pitch=[line.pitch for line in lines],
+        voiced=np.concatenate([line.voiced for line in lines]),
+        syllables=np.concatenate([line.syllables for line in lines]),
+        envelope=np.concatenate([line.envelope for line in lines]).astype(np.float16),
+        aperiodicity=np.concatenate([line.aperiodicity for line in lines]).astype(np.float16),
+    )
     unfinished.rename(target)
 
 
@@ -281,7 +309,7 @@ def main() -> None:
     for package in SPEECH.values():
         paths = sorted((options.data / "packages" / package).rglob("*.ogg"))
         with ProcessPoolExecutor() as pool:
-            lines = list(pool.map(take_apart, paths[::max(1, len(paths) // options.lines)], chunksize=8))
+            lines = list(pool.map(take_apart, paths[:: max(1, len(paths) // options.lines)], chunksize=8))
         save_lines(options.out / f"{package}.npz", [line for line in lines if line])
         print(f"{package}: {len(lines)} lines, of which {len(lines) - lines.count(None)} can be sung", file=sys.stderr)
 

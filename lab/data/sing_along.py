@@ -26,9 +26,9 @@ from lab.data.scores import NOTE
 from lab.data.teacher import HOP_SAMPLES, SAMPLE_RATE
 from songprint.covers.tonal import FRAMES_PER_SECOND
 
-STRETCH = 60.0                          # seconds
-LENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)       # of notes, seconds at the usual pace
-BELONGS = 128                           # of 255: the teacher believes that a pitch class is in the chord
+STRETCH = 60.0  # seconds
+LENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)  # of notes, seconds at the usual pace
+BELONGS = 128  # of 255: the teacher believes that a pitch class is in the chord
 
 
 def tune(taught: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -39,7 +39,7 @@ def tune(taught: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     scale = np.argsort(-taught.sum(axis=0, dtype=np.int64))[:7]
     notes = []
     while now < seconds - 0.3:
-        if rng.random() < 0.08:                         # a breath
+        if rng.random() < 0.08:  # a breath
             now += rng.uniform(0.4, 3)
             continue
         length = min(float(rng.choice(LENGTHS)) * speed, seconds - now)
@@ -64,24 +64,25 @@ def with_voice(job: tuple[Path, Path, Path, Path, Track]) -> float:
     known = min(len(taught) / pace, track.duration)
     length = min(STRETCH, known)
     start = rng.uniform(0, known - length)
-    music = np.asarray(load_pcm(data, track)[int(start * perform.SAMPLE_RATE):][:int(length * perform.SAMPLE_RATE)])
-    notes = tune(taught[int(start * pace):int((start + length) * pace)], rng)
+    music = np.asarray(load_pcm(data, track)[int(start * perform.SAMPLE_RATE) :][: int(length * perform.SAMPLE_RATE)])
+    notes = tune(taught[int(start * pace) : int((start + length) * pace)], rng)
     if not music.any() or not len(notes):
         return 0.0
     singer = sing.hire(voices, track.split, rng)
     part = sing.octave_for(singer, Part("melody", 0, 0.0, notes), rng)
-    voice = sing.sing(part, length, 0.0, singer, rng)[:len(music)]
+    voice = sing.sing(part, length, 0.0, singer, rng)[: len(music)]
     if rng.random() < 0.5:
         voice = degrade.room(voice, sing.SAMPLE_RATE, rng.uniform(0.3, 1.5), rng)
-    samples = degrade.unit(music.astype(np.float32))[:len(voice)] + voice * 10 ** (rng.uniform(-5, 6) / 20)
+    samples = degrade.unit(music.astype(np.float32))[: len(voice)] + voice * 10 ** (rng.uniform(-5, 6) / 20)
     samples = perform.levelled(samples)
     melody = np.zeros((int(length * FRAMES_PER_SECOND), SEMITONES), np.float32)
     for note in part.notes:
         span, share = perform.frames_of(note, FRAMES_PER_SECOND, len(melody))
         melody[span, note["pitch"] - LOWEST] = np.maximum(melody[span, note["pitch"] - LOWEST], share)
     unfinished = path.with_suffix(".part.npz")
-    np.savez_compressed(unfinished, samples=(samples * 32767).astype(np.int16), start=start,
-                        melody=(melody * 255).astype(np.uint8))
+    np.savez_compressed(
+        unfinished, samples=(samples * 32767).astype(np.int16), start=start, melody=(melody * 255).astype(np.uint8)
+    )
     unfinished.rename(path)
     return length
 
@@ -94,9 +95,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    work_off(with_voice, [(options.data, options.crema, options.voices, options.out, track)
-                          for split in ("train", "calibration") for track in load_tracks(options.data, split)
-                          if track.path], os.cpu_count())
+    work_off(
+        with_voice,
+        [
+            (options.data, options.crema, options.voices, options.out, track)
+            for split in ("train", "calibration")
+            for track in load_tracks(options.data, split)
+            if track.path
+        ],
+        os.cpu_count(),
+    )
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ import numpy as np
 from lab.data.tunes import TUNES, Tune, invent
 
 SAMPLE_RATE = 22050
-SHORTEST, LONGEST = 42.0, 80.0          # seconds; verses are repeated to get there
-TIMING = 0.012                          # standard deviation of a player's timing, seconds
-TAKES = 3                               # different renderings of each pitch; players choose among them
+SHORTEST, LONGEST = 42.0, 80.0  # seconds; verses are repeated to get there
+TIMING = 0.012  # standard deviation of a player's timing, seconds
+TAKES = 3  # different renderings of each pitch; players choose among them
 
 Instrument = Callable[[float, np.ndarray, np.random.Generator], np.ndarray]
 
@@ -51,7 +51,7 @@ def render(tune: Tune, seed: int = 0) -> np.ndarray:
         band.melody(tune, start, lead[number % 2], octave)
         band.bass(tune, start)
         band.chords(tune, start, chords, patterns[number % len(patterns)])
-        if drums and number:                    # the drummer waits a verse
+        if drums and number:  # the drummer waits a verse
             band.drums(tune, start)
     return band.mix()
 
@@ -84,7 +84,7 @@ class Band:
                 beats, groups = chord.beats, [pitches]
             elif pattern == "struck":
                 beats, groups = 1.0, [pitches] * round(chord.beats)
-            else:                                       # broken into single notes
+            else:  # broken into single notes
                 beats, groups = 0.5, [[pitches[step % 3]] for step in range(round(2 * chord.beats))]
             for step, group in enumerate(groups):
                 for pitch in group:
@@ -105,8 +105,8 @@ class Band:
         sound[-release:] *= np.linspace(1, 0, release, dtype=np.float32)
         seconds = beat * self.seconds_per_beat + self.rng.normal(0, TIMING)
         at = max(0, int(seconds * SAMPLE_RATE))
-        room = self.track[at:at + length]
-        room += sound[:len(room)]
+        room = self.track[at : at + length]
+        room += sound[: len(room)]
 
     def mix(self) -> np.ndarray:
         """The track with a little echo, at a peak of 0.8."""
@@ -188,8 +188,16 @@ COMPANIONS = (plucked, organ, strings)
 PATTERNS = ("held", "struck", "broken")
 
 
-def _harmonics(frequency: float, time: np.ndarray, count: int, rng: np.random.Generator,
-               *, slope: float, decay: float, decay_rise: float) -> np.ndarray:
+def _harmonics(
+    frequency: float,
+    time: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    slope: float,
+    decay: float,
+    decay_rise: float,
+) -> np.ndarray:
     """Harmonic k at k ** -slope, dying with decay + decay_rise * (k - 1) per second.
 
     sin(k x) by its recurrence, which is ten times as fast as a sine for each harmonic.
@@ -202,7 +210,7 @@ def _harmonics(frequency: float, time: np.ndarray, count: int, rng: np.random.Ge
     for k in range(1, count + 1):
         if k * frequency >= SAMPLE_RATE / 2:
             break
-        sound += np.float32(rng.uniform(0.6, 1.2) * k ** -slope) * current * fading
+        sound += np.float32(rng.uniform(0.6, 1.2) * k**-slope) * current * fading
         before, current = current, twice_cosine * current - before
         fading = fading * fading_more
     return 0.6 * sound
@@ -212,8 +220,9 @@ def _attack(time: np.ndarray, seconds: float) -> np.ndarray:
     return np.minimum(time / np.float32(seconds), 1)
 
 
-def write(path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE, *,
-          title: str = "", artist: str = "") -> None:
+def write(
+    path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE, *, title: str = "", artist: str = ""
+) -> None:
     """Write mono float32 samples as 16 bits; the format follows from the name (.flac, .wav, .ogg ...)."""
     import av
 
@@ -240,7 +249,7 @@ def write_pieces(folder: Path, count: int = len(TUNES), seed: int = 0) -> list[P
     for tune in pieces(count, seed):
         path = folder / f"{tune.artist} - {tune.title}.flac"
         if not path.exists():
-            partial = path.with_name(f".{path.name}")       # half a file is not taken for a whole one
+            partial = path.with_name(f".{path.name}")  # half a file is not taken for a whole one
             write(partial, render(tune, seed), title=tune.title, artist=tune.artist)
             partial.rename(path)
         paths.append(path)

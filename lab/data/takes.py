@@ -11,26 +11,31 @@ import numpy as np
 from lab.data.render_covers import rendition_of, split_of
 from songprint.covers.tonal import FRAMES_PER_SECOND
 
-SONGS = ("rendered", "imagined")        # takes of the same scores
+SONGS = ("rendered", "imagined")  # takes of the same scores
 
 
 @dataclass(frozen=True)
 class Take:
     """The tonal frames (n, 48) uint8 of one rendition, and which beat is played when."""
 
-    frames: np.ndarray                  # (n, 48) uint8
+    frames: np.ndarray  # (n, 48) uint8
     seconds: np.ndarray
     beats: np.ndarray
-    arrangement: str = ""               # the same for two takes that differ in the lead alone, played or sung
-    work: str = ""                      # its kind and its number
+    arrangement: str = ""  # the same for two takes that differ in the lead alone, played or sung
+    work: str = ""  # its kind and its number
 
     @classmethod
     def load(cls, path: Path) -> Take:
         """`KIND-NNNNN-KK.npz`, as `lab.data.cover_features` and `lab.data.imagine` write it."""
         kind, number, _ = path.stem.split("-")
         with np.load(path) as file:
-            return cls(file["frames"], file["seconds"], file["beats"], f"{kind} {rendition_of(path)}",
-                       f"{'song' if kind in SONGS else kind} {int(number)}")
+            return cls(
+                file["frames"],
+                file["seconds"],
+                file["beats"],
+                f"{kind} {rendition_of(path)}",
+                f"{'song' if kind in SONGS else kind} {int(number)}",
+            )
 
     @cached_property
     def heard(self) -> set[int]:

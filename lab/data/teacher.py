@@ -26,7 +26,7 @@ SAMPLE_RATE = 44100
 HOP_SAMPLES = 4096
 BINS, BINS_AN_OCTAVE = 216, 36
 UNITS = 128
-EPSILON = 1e-3                          # of Keras's batch normalisation
+EPSILON = 1e-3  # of Keras's batch normalisation
 
 
 def pitch_classes(samples: np.ndarray) -> np.ndarray:
@@ -38,20 +38,27 @@ def pitch_classes(samples: np.ndarray) -> np.ndarray:
     weights = _weights()
     planes = []
     for harmonic in (1, 2):
-        transform = librosa.cqt(samples, sr=SAMPLE_RATE, hop_length=HOP_SAMPLES, n_bins=BINS,
-                                fmin=librosa.note_to_hz("C1") * harmonic, bins_per_octave=BINS_AN_OCTAVE)
+        transform = librosa.cqt(
+            samples,
+            sr=SAMPLE_RATE,
+            hop_length=HOP_SAMPLES,
+            n_bins=BINS,
+            fmin=librosa.note_to_hz("C1") * harmonic,
+            bins_per_octave=BINS_AN_OCTAVE,
+        )
         planes.append(librosa.amplitude_to_db(np.abs(transform), ref=np.max).T)
 
     def normalised(values: torch.Tensor, layer: str) -> torch.Tensor:
-        mean, variance, gain, bias = (weights[f"{layer}/{name}:0"] for name in
-                                      ("moving_mean", "moving_variance", "gamma", "beta"))
+        mean, variance, gain, bias = (
+            weights[f"{layer}/{name}:0"] for name in ("moving_mean", "moving_variance", "gamma", "beta")
+        )
         return (values - mean) / torch.sqrt(variance + EPSILON) * gain + bias
 
     with torch.no_grad():
         values = normalised(torch.tensor(np.stack(planes, -1), dtype=torch.float32), "batch_normalization_1")
-        kernel = weights["conv2d_1/kernel:0"].permute(3, 2, 0, 1)                   # (1, 2, 5, 5): time, frequency
+        kernel = weights["conv2d_1/kernel:0"].permute(3, 2, 0, 1)  # (1, 2, 5, 5): time, frequency
         values = F.relu(F.conv2d(values.permute(2, 0, 1)[None], kernel, weights["conv2d_1/bias:0"], padding=2))[0, 0]
-        values = normalised(values[..., None], "batch_normalization_2")[..., 0]     # (frames, 216)
+        values = normalised(values[..., None], "batch_normalization_2")[..., 0]  # (frames, 216)
         values = F.relu(values @ weights["conv2d_2/kernel:0"][0, :, 0, :] + weights["conv2d_2/bias:0"])
         values = _recurrent(normalised(values, "batch_normalization_3"), weights, 1)
         values = _recurrent(normalised(values, "batch_normalization_4"), weights, 2)
@@ -64,8 +71,10 @@ def _recurrent(values, weights, number: int):
 
     directions = []
     for direction in ("forward", "backward"):
-        kernel, inner, bias = (weights[f"bidirectional_{number}/{direction}_gru_{number}/{name}:0"]
-                               for name in ("kernel", "recurrent_kernel", "bias"))
+        kernel, inner, bias = (
+            weights[f"bidirectional_{number}/{direction}_gru_{number}/{name}:0"]
+            for name in ("kernel", "recurrent_kernel", "bias")
+        )
         inputs = values @ kernel + bias
         rows = inputs.flip(0) if direction == "backward" else inputs
         states = torch.from_numpy(_gru(rows.numpy(), inner.numpy()))
@@ -74,12 +83,12 @@ def _recurrent(values, weights, number: int):
 
 
 def _gru(inputs: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    gates, candidate = np.ascontiguousarray(inner[:, :2 * UNITS]), np.ascontiguousarray(inner[:, 2 * UNITS:])
+    gates, candidate = np.ascontiguousarray(inner[:, : 2 * UNITS]), np.ascontiguousarray(inner[:, 2 * UNITS :])
     state, states = np.zeros(UNITS, np.float32), np.empty((len(inputs), UNITS), np.float32)
     for i, row in enumerate(inputs):
-        both = np.clip(0.2 * (row[:2 * UNITS] + state @ gates) + 0.5, 0, 1)
+        both = np.clip(0.2 * (row[: 2 * UNITS] + state @ gates) + 0.5, 0, 1)
         update, reset = both[:UNITS], both[UNITS:]
-        state = update * state + (1 - update) * np.tanh(row[2 * UNITS:] + (reset * state) @ candidate)
+        state = update * state + (1 - update) * np.tanh(row[2 * UNITS :] + (reset * state) @ candidate)
         states[i] = state
     return states
 
@@ -103,6 +112,7 @@ def _weights() -> dict:
 
 def _one(job: tuple[Path, Track, float]) -> float:
     import torch
+
     torch.set_num_threads(1)
     out, track, seconds = job
     path = out / f"{track.id:05d}.npy"

@@ -40,8 +40,8 @@ class Tune:
 
     title: str
     artist: str
-    tempo: float                # beats a minute
-    bar: int                    # beats in a bar
+    tempo: float  # beats a minute
+    bar: int  # beats in a bar
     melody: str
     chords: str
 
@@ -107,7 +107,10 @@ def _read_token(token: str, pattern: str) -> tuple[str, str, str, float]:
 
 TUNES = (
     Tune(
-        "Ode to Joy", "Ludwig van Beethoven", 116, 4,
+        "Ode to Joy",
+        "Ludwig van Beethoven",
+        116,
+        4,
         "E4 E F G | G F E D | C C D E | E:1.5 D:.5 D:2 | E E F G | G F E D | C C D E | D:1.5 C:.5 C:2 |"
         "D D E C | D E:.5 F:.5 E C | D E:.5 F:.5 E D | C D G3:2 |"
         "E4 E F G | G F E D | C C D E | D:1.5 C:.5 C:2",
@@ -115,7 +118,10 @@ TUNES = (
         "C:4 | G:4 | C:4 | G:2 C:2",
     ),
     Tune(
-        "Greensleeves", "Traditional English", 190, 6,
+        "Greensleeves",
+        "Traditional English",
+        190,
+        6,
         "R:5 A4 | C5:2 D E:1.5 F:.5 E | D:2 B4 G:1.5 A:.5 B | C5:2 A4 A:1.5 G#:.5 A | B:2 G# E:2 A |"
         "C5:2 D E:1.5 F:.5 E | D:2 B4 G:1.5 A:.5 B | C5:1.5 B4:.5 A G#:1.5 F#:.5 G# | A:6 |"
         "G5:3 G:1.5 F#:.5 E | D:2 B4 G:1.5 A:.5 B | C5:2 A4 A:1.5 G#:.5 A | B:2 G# E:3 |"
@@ -124,14 +130,20 @@ TUNES = (
         "C:6 | G:6 | Am:6 | E:6 | C:6 | G:6 | Am:3 E:3 | Am:6",
     ),
     Tune(
-        "Scarborough Fair", "Traditional English", 124, 3,
+        "Scarborough Fair",
+        "Traditional English",
+        124,
+        3,
         "D4:2 D | A:2 A | E:1.5 F:.5 E | D:3 | R A C5 | D:2 C | A4 B G | A:3 | R:2 D5 | D:2 C |"
         "C:2 A4 | A G F | E C:2 | D:2 A | G:2 F | E D C | D:3 | R:3",
         "Dm:3 | Dm:3 | C:3 | Dm:3 | F:3 | Dm:3 | F:1 G:2 | Dm:3 | Dm:3 | Dm:3 |"
         "C:3 | F:3 | C:3 | Dm:3 | C:3 | Am:3 | Dm:3 | Dm:3",
     ),
     Tune(
-        "Für Elise", "Ludwig van Beethoven", 280, 6,
+        "Für Elise",
+        "Ludwig van Beethoven",
+        280,
+        6,
         "R:4 E5 D# | E D# E B4 D5 C | A4:2 R C E A | B:2 R E G# B | C5:2 R E4 E5 D# |"
         "E D# E B4 D5 C | A4:2 R C E A | B:2 R E C5 B4 | A:2 R B C5 D |"
         "E:3 G4 F5 E | D:3 F4 E5 D | C:3 E4 D5 C | B4:2 R E E5 R | R E4 E5 R E D# |"
@@ -141,15 +153,20 @@ TUNES = (
         "Am:6 | Am:6 | E:6 | Am:6 | Am:6 | Am:6 | E:6 | Am:6",
     ),
     Tune(
-        "Korobeiniki", "Traditional Russian", 144, 4,
+        "Korobeiniki",
+        "Traditional Russian",
+        144,
+        4,
         "E5 B4:.5 C5:.5 D C:.5 B4:.5 | A A:.5 C5:.5 E D:.5 C:.5 | B4:1.5 C5:.5 D E | C A4 A:2 |"
         "R:.5 D5 F:.5 A G:.5 F:.5 | E:1.5 C:.5 E D:.5 C:.5 | B4 B:.5 C5:.5 D E | C A4 A:2 |"
         "E5:2 C:2 | D:2 B4:2 | C5:2 A4:2 | G#:2 B:2 | E5:2 C:2 | D:2 B4:2 | C5 E A:2 | G#:4",
-        "E:4 | Am:4 | E:4 | Am:4 | Dm:4 | Am:4 | E:4 | Am:4 |"
-        "Am:4 | E:4 | Am:4 | E:4 | Am:4 | E:4 | Am:4 | E:4",
+        "E:4 | Am:4 | E:4 | Am:4 | Dm:4 | Am:4 | E:4 | Am:4 |Am:4 | E:4 | Am:4 | E:4 | Am:4 | E:4 | Am:4 | E:4",
     ),
     Tune(
-        "Auld Lang Syne", "Traditional Scottish", 112, 4,
+        "Auld Lang Syne",
+        "Traditional Scottish",
+        112,
+        4,
         "R:3 C4 | F:1.5 F:.5 F A | G:1.5 F:.5 G A | F:1.5 F:.5 A C5 | D:3 D | C:1.5 A4:.5 A F |"
         "G:1.5 F:.5 G A | F:1.5 D:.5 D C | F:3 D5 | C:1.5 A4:.5 A F | G:1.5 F:.5 G D5 |"
         "C:1.5 A4:.5 A C5 | D:3 D | C:1.5 A4:.5 A F | G:1.5 F:.5 G A | F:1.5 D:.5 D C | F:4",
@@ -157,7 +174,10 @@ TUNES = (
         "F:4 | C:4 | F:4 | Bb:4 | F:4 | C:4 | Bb:2 C:2 | F:4",
     ),
     Tune(
-        "Minuet in G", "Christian Petzold", 126, 3,
+        "Minuet in G",
+        "Christian Petzold",
+        126,
+        3,
         "D5 G4:.5 A:.5 B:.5 C5:.5 | D G4 G | E5 C:.5 D:.5 E:.5 F#:.5 | G G4 G |"
         "C5 D:.5 C:.5 B4:.5 A:.5 | B C5:.5 B4:.5 A:.5 G:.5 | F# G:.5 A:.5 B:.5 G:.5 | A:3 |"
         "D5 G4:.5 A:.5 B:.5 C5:.5 | D G4 G | E5 C:.5 D:.5 E:.5 F#:.5 | G G4 G |"
@@ -165,7 +185,10 @@ TUNES = (
         "G:3 | G:3 | C:3 | G:3 | Am:3 | G:3 | D:3 | D:3 | G:3 | G:3 | C:3 | G:3 | Am:3 | G:3 | D:3 | G:3",
     ),
     Tune(
-        "Canon in D", "Johann Pachelbel", 92, 4,
+        "Canon in D",
+        "Johann Pachelbel",
+        92,
+        4,
         "F#5:2 E:2 | D:2 C#:2 | B4:2 A:2 | B:2 C#5:2 | D:2 C#:2 | B4:2 A:2 | G:2 F#:2 | G:2 E:2 |"
         "D F# A G | F# D F# E | D B3 D4 A | G B A G |"
         "A5 F#:.5 G:.5 A F#:.5 G:.5 | A:.5 A4:.5 B:.5 C#5:.5 D:.5 E:.5 F#:.5 G:.5 |"
@@ -175,40 +198,56 @@ TUNES = (
         "D:2 A:2 | Bm:2 F#m:2 | G:2 D:2 | G:2 A:2 |" * 5,
     ),
     Tune(
-        "Amazing Grace", "Traditional American", 92, 3,
+        "Amazing Grace",
+        "Traditional American",
+        92,
+        3,
         "R:2 D4 | G:2 B:.5 G:.5 | B:2 A | G:2 E | D:2 D | G:2 B:.5 G:.5 | B:2 A | D5:3 | D:2 B4 |"
         "D5:2 B4:.5 G:.5 | B:2 A | G:2 E | D:2 D | G:2 B:.5 G:.5 | B:2 A | G:3",
         "N:3 | G:3 | G:3 | C:3 | G:3 | G:3 | Em:3 | D:3 | D:3 | G:3 | G:3 | C:3 | G:3 | Em:3 | D:3 | G:3",
     ),
     Tune(
-        "Frère Jacques", "Traditional French", 112, 4,
+        "Frère Jacques",
+        "Traditional French",
+        112,
+        4,
         "C4 D E C | C D E C | E F G:2 | E F G:2 | G:.5 A:.5 G:.5 F:.5 E C | G:.5 A:.5 G:.5 F:.5 E C |"
         "C G3 C4:2 | C G3 C4:2",
         "C:2 G:1 C:1 | C:2 G:1 C:1 | C:4 | C:4 | C:4 | C:4 | C:1 G:1 C:2 | C:1 G:1 C:2",
     ),
     Tune(
-        "Ah! vous dirai-je, maman", "Traditional French", 104, 4,
+        "Ah! vous dirai-je, maman",
+        "Traditional French",
+        104,
+        4,
         "C4 C G G | A A G:2 | F F E E | D D C:2 | G G F F | E E D:2 | G G F F | E E D:2 |"
         "C C G G | A A G:2 | F F E E | D D C:2",
-        "C:4 | F:2 C:2 | F:2 C:2 | G:2 C:2 | C:2 F:2 | C:2 G:2 | C:2 F:2 | C:2 G:2 |"
-        "C:4 | F:2 C:2 | F:2 C:2 | G:2 C:2",
+        "C:4 | F:2 C:2 | F:2 C:2 | G:2 C:2 | C:2 F:2 | C:2 G:2 | C:2 F:2 | C:2 G:2 |C:4 | F:2 C:2 | F:2 C:2 | G:2 C:2",
     ),
     Tune(
-        "When the Saints Go Marching In", "Traditional American", 152, 4,
+        "When the Saints Go Marching In",
+        "Traditional American",
+        152,
+        4,
         "R C4 E F | G:4 | R C E F | G:4 | R C E F | G:2 E:2 | C:2 E:2 | D:4 |"
         "R E E D | C:3 C | E:2 G:2 | G F:3 | R:2 E F | G:2 E:2 | C:2 D:2 | C:4",
         "C:4 | C:4 | C:4 | C:4 | C:4 | C:4 | C:4 | G:4 | C:4 | C:4 | C:4 | F:4 | F:4 | C:4 | C:2 G:2 | C:4",
     ),
     Tune(
-        "Oh! Susanna", "Stephen Foster", 132, 4,
+        "Oh! Susanna",
+        "Stephen Foster",
+        132,
+        4,
         "R:3 C4:.5 D:.5 | E G G:1.5 A:.5 | G E C:1.5 D:.5 | E E D C | D:3 C:.5 D:.5 |"
         "E G G:1.5 A:.5 | G E C:1.5 D:.5 | E E D D | C:4 | F:2 F:2 | A A:2 A | G G E C | D:3 C:.5 D:.5 |"
         "E G G:1.5 A:.5 | G E C:1.5 D:.5 | E E D D | C:4",
-        "N:4 | C:4 | C:4 | C:4 | G:4 | C:4 | C:4 | C:2 G:2 | C:4 | F:4 | F:4 | C:4 | G:4 |"
-        "C:4 | C:4 | C:2 G:2 | C:4",
+        "N:4 | C:4 | C:4 | C:4 | G:4 | C:4 | C:4 | C:2 G:2 | C:4 | F:4 | F:4 | C:4 | G:4 |C:4 | C:4 | C:2 G:2 | C:4",
     ),
     Tune(
-        "Jingle Bells", "James Pierpont", 184, 4,
+        "Jingle Bells",
+        "James Pierpont",
+        184,
+        4,
         "G3 E4 D C | G3:3 G:.5 G:.5 | G E4 D C | A3:4 | A F4 E D | B3:4 | G4 G F D | E:4 |"
         "G3 E4 D C | G3:4 | G E4 D C | A3:4 | A F4 E D | G G G G | A G F D | C:2 G:2 |"
         "E E E:2 | E E E:2 | E G C:1.5 D:.5 | E:4 | F F F:1.5 F:.5 | F E E E:.5 E:.5 | E D D E | D:2 G:2 |"
@@ -217,21 +256,30 @@ TUNES = (
         "C:4 | C:4 | C:4 | C:4 | F:4 | C:4 | D:4 | G:4 | C:4 | C:4 | C:4 | C:4 | F:4 | C:4 | G:4 | C:4",
     ),
     Tune(
-        "Drunken Sailor", "Traditional Irish", 160, 4,
+        "Drunken Sailor",
+        "Traditional Irish",
+        160,
+        4,
         "A4 A:.5 A:.5 A A:.5 A:.5 | A D F A | G G:.5 G:.5 G G:.5 G:.5 | G C E G |"
         "A A:.5 A:.5 A A:.5 A:.5 | A B C5 D | C A4 G E | D:2 D:2 |"
         "A:2 A:2 | A D F A | G:2 G:2 | G C E G | A:2 A:2 | A B C5 D | C A4 G E | D:2 D:2",
         "Dm:4 | Dm:4 | C:4 | C:4 | Dm:4 | Dm:4 | C:4 | Dm:4 |" * 2,
     ),
     Tune(
-        "Sakura Sakura", "Traditional Japanese", 88, 4,
+        "Sakura Sakura",
+        "Traditional Japanese",
+        88,
+        4,
         "A4 A B:2 | A A B:2 | A B C5 B4 | A B:.5 A:.5 F:2 | E C E F | E E:.5 C:.5 B3:2 |"
         "A4 B C5 B4 | A B:.5 A:.5 F:2 | E C E F | E E:.5 C:.5 B3:2 | A4 A B:2 | A A B:2 |"
         "E F B:.5 A:.5 F | E:4",
         "Am:4 | Am:4 | Am:4 | F:4 | Am:4 | E:4 | Am:4 | F:4 | Am:4 | E:4 | Am:4 | Am:4 | F:4 | E:4",
     ),
     Tune(
-        "In the Hall of the Mountain King", "Edvard Grieg", 140, 4,
+        "In the Hall of the Mountain King",
+        "Edvard Grieg",
+        140,
+        4,
         "B3:.5 C#4:.5 D:.5 E:.5 F#:.5 D:.5 F# | F:.5 C#:.5 F E:.5 C:.5 E |"
         "B3:.5 C#4:.5 D:.5 E:.5 F#:.5 D:.5 F#:.5 B:.5 | A:.5 F#:.5 D:.5 F#:.5 A:2 |"
         "F#:.5 G#:.5 A#:.5 B:.5 C#5:.5 A#4:.5 C#5 | D:.5 A#4:.5 D5 C#:.5 A#4:.5 C#5 |"
@@ -241,7 +289,10 @@ TUNES = (
         "Bm:4 | C#:2 C:2 | Bm:4 | D:4 | F#:4 | Bm:2 F#:2 | F#:4 | Bm:2 F#:2 | Bm:4 | C#:2 C:2 | Bm:4 | Bm:4",
     ),
     Tune(
-        "Mo Li Hua", "Traditional Chinese", 92, 4,
+        "Mo Li Hua",
+        "Traditional Chinese",
+        92,
+        4,
         "E4 E:.5 G:.5 A:.5 C5:.5 C:.5 A4:.5 | G G:.5 A:.5 G:2 | E E:.5 G:.5 A:.5 C5:.5 C:.5 A4:.5 |"
         "G G:.5 A:.5 G:2 | G G G E:.5 G:.5 | A A G:2 | E D:.5 E:.5 G E:.5 D:.5 | C C:.5 D:.5 C:2 |"
         "E:.5 D:.5 C:.5 E:.5 D:1.5 E:.5 | G A:.5 C5:.5 G4:2 | D E:.5 G:.5 D:.5 E:.5 C:.5 A3:.5 |"
@@ -249,15 +300,20 @@ TUNES = (
         "C:4 | C:4 | C:4 | C:4 | C:4 | F:2 C:2 | C:4 | C:4 | G:4 | C:4 | G:4 | Am:4 | G:2 Am:2 | C:4",
     ),
     Tune(
-        "Yankee Doodle", "Traditional American", 172, 4,
+        "Yankee Doodle",
+        "Traditional American",
+        172,
+        4,
         "C4 C D E | C E D:2 | C C D E | C:2 B3:2 | C4 C D E | F E D C | B3 G A B | C4:2 C:2 |"
         "A3:1.5 B:.5 A G | A B C4:2 | G3:1.5 A:.5 G F | E:2 G:2 |"
         "A:1.5 B:.5 A G | A B C4 A3 | G C4 B3 D4 | C:2 C:2",
-        "C:4 | C:2 G:2 | C:4 | C:2 G:2 | C:4 | F:4 | G:4 | C:4 |"
-        "F:4 | F:4 | C:4 | C:4 | F:4 | F:4 | G:4 | C:4",
+        "C:4 | C:2 G:2 | C:4 | C:2 G:2 | C:4 | F:4 | G:4 | C:4 |F:4 | F:4 | C:4 | C:4 | F:4 | F:4 | G:4 | C:4",
     ),
     Tune(
-        "Silent Night", "Franz Xaver Gruber", 104, 3,
+        "Silent Night",
+        "Franz Xaver Gruber",
+        104,
+        3,
         "G4:1.5 A:.5 G | E:3 | G:1.5 A:.5 G | E:3 | D5:2 D | B4:3 | C5:2 C | G4:3 |"
         "A:2 A | C5:1.5 B4:.5 A | G:1.5 A:.5 G | E:3 | A:2 A | C5:1.5 B4:.5 A | G:1.5 A:.5 G | E:3 |"
         "D5:2 D | F:1.5 D:.5 B4 | C5:3 | E:3 | C:1.5 G4:.5 E | G:1.5 F:.5 D | C:3 | R:3",
@@ -268,10 +324,16 @@ TUNES = (
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 MINOR = (0, 2, 3, 5, 7, 8, 10)
-PROGRESSIONS = (    # degrees of the scale, 0 is the tonic; four bars each
-    (0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 3), (5, 3, 0, 4), (0, 2, 3, 4), (0, 3, 0, 4), (0, 5, 1, 4),
+PROGRESSIONS = (  # degrees of the scale, 0 is the tonic; four bars each
+    (0, 4, 5, 3),
+    (0, 5, 3, 4),
+    (0, 3, 4, 3),
+    (5, 3, 0, 4),
+    (0, 2, 3, 4),
+    (0, 3, 0, 4),
+    (0, 5, 1, 4),
 )
-RHYTHMS = ((1, 1, 1, 1), (2, 1, 1), (1, .5, .5, 2), (1.5, .5, 1, 1), (.5, .5, .5, .5, 1, 1), (3, 1), (2, 2))
+RHYTHMS = ((1, 1, 1, 1), (2, 1, 1), (1, 0.5, 0.5, 2), (1.5, 0.5, 1, 1), (0.5, 0.5, 0.5, 0.5, 1, 1), (3, 1), (2, 2))
 NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
@@ -295,12 +357,12 @@ def invent(seed: int) -> Tune:
 def _invent_part(scale: tuple[int, ...], rng: np.random.Generator) -> tuple[str, str]:
     """Four bars of melody and chords in the notation above."""
     melody, chords = [], []
-    step = int(rng.integers(3, 9))                      # degrees above the tonic in octave 4
+    step = int(rng.integers(3, 9))  # degrees above the tonic in octave 4
     for degree in PROGRESSIONS[rng.integers(len(PROGRESSIONS))]:
         chords.append(_chord_name(scale, degree))
         for position, beats in enumerate(RHYTHMS[rng.integers(len(RHYTHMS))]):
             step += int(rng.choice((-2, -1, -1, 0, 1, 1, 2, 4)))
-            if position == 0:                           # a bar begins on a note of its chord
+            if position == 0:  # a bar begins on a note of its chord
                 step = next(near for near in (step, step + 1, step - 1) if (near - degree) % 7 in (0, 2, 4))
             step = int(np.clip(step, 0, 13))
             octave, index = divmod(step, 7)

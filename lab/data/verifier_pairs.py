@@ -37,14 +37,14 @@ from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
 from songprint.types import Embeddings
 
-LENGTHS = (10, 14, 20, 20, 30, 30, 30, 40, 60)      # seconds of an excerpt
-CHANGED = 0.15                  # share of the excerpts that are given another tempo, as `tempi` does
-SUGGESTED = 30                  # references that a query is laid along
-BY_ALIGNMENT, BY_EMBEDDING = 3, 2       # of which so many are kept
-OVERLAP = 0.5                   # share of the beats that are heard which the other take must have
-RECOMPOSED, TUNES = 1000, 500   # works of these kinds
-A_FILE = 1000                   # questions
-HELD_OUT = 10                   # every so many works, to see how well it learns
+LENGTHS = (10, 14, 20, 20, 30, 30, 30, 40, 60)  # seconds of an excerpt
+CHANGED = 0.15  # share of the excerpts that are given another tempo, as `tempi` does
+SUGGESTED = 30  # references that a query is laid along
+BY_ALIGNMENT, BY_EMBEDDING = 3, 2  # of which so many are kept
+OVERLAP = 0.5  # share of the beats that are heard which the other take must have
+RECOMPOSED, TUNES = 1000, 500  # works of these kinds
+A_FILE = 1000  # questions
+HELD_OUT = 10  # every so many works, to see how well it learns
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Gene
     """Some seconds of it, asked of a library."""
     count = min(int(rng.choice(LENGTHS)) * FRAMES_PER_SECOND, len(take.frames))
     start = int(rng.integers(len(take.frames) - count + 1))
-    frames = take.frames[start:start + count]
+    frames = take.frames[start : start + count]
     if rng.random() < CHANGED:
         frames = tempo_search.changed(frames, float(rng.choice(tempo_search.TEMPI)))
     return Job(library, embedded(frames, encoder), take.work, take.arrangement, take.between(start, start + count))
@@ -131,7 +131,7 @@ def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> 
     return [pairs[i] for i in rng.permutation(len(pairs))]
 
 
-@one_thread()           # there are as many processes as cores
+@one_thread()  # there are as many processes as cores
 def ask(job: Job) -> Answer | None:
     """The paths that are kept of a question; None if what is heard is there in part alone, or in the same take."""
     library = Asked.libraries[job.library]
@@ -145,8 +145,11 @@ def ask(job: Job) -> Answer | None:
     comparison = Comparison(query, [library.ready[n] for n in candidates])
     comparison.lay(range(len(candidates)))
     heights = np.array([comparison.height(place) for place in range(len(candidates))])
-    kept = list(dict.fromkeys([*np.argsort(-heights)[:BY_ALIGNMENT].tolist(), *range(BY_EMBEDDING),
-                               *map(candidates.index, own)]))
+    kept = list(
+        dict.fromkeys(
+            [*np.argsort(-heights)[:BY_ALIGNMENT].tolist(), *range(BY_EMBEDDING), *map(candidates.index, own)]
+        )
+    )
     comparison.lay(kept, search.LIKELY_KEYS)
     answer = Answer(job.work, [], [], [])
     for place in kept:
@@ -168,7 +171,9 @@ def answers(folder: Path) -> Iterator[Answer]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features and lab.data.imagine wrote")
+    parser.add_argument(
+        "--tonal", type=Path, required=True, help="what lab.data.cover_features and lab.data.imagine wrote"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--most", type=int, help="only so many questions")
     parser.add_argument("--seed", type=int, default=0, help="other excerpts, beside those that are there")
@@ -177,17 +182,22 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     takes = {kind: load_takes(options.tonal, kind) for kind in ("rendered", "imagined", "real", "recomposed", "tune")}
     names = {f"real {track.id}": work_of(track.name) for track in corpus.load_tracks(options.data, "train")}
-    takes["real"] = {work: [replace(take, work=names[work]) for take in those] for work, those in takes["real"].items()
-                     if work in names}
+    takes["real"] = {
+        work: [replace(take, work=names[work]) for take in those]
+        for work, those in takes["real"].items()
+        if work in names
+    }
     for kind, most in (("recomposed", RECOMPOSED), ("tune", TUNES)):
         takes[kind] = dict(list(takes[kind].items())[:most])
     real = [those[0] for those in takes["real"].values()]
     encoder = load_encoder("cover", threads=os.cpu_count() or 1)
-    Asked.libraries = {"whole": Library(one_each(takes["imagined"], rng) + real, encoder),
-                       "passages": Library(one_each(takes["rendered"], rng) + real, encoder),
-                       "alike": Library(one_each(takes["recomposed"], rng) + one_each(takes["tune"], rng), encoder)}
+    Asked.libraries = {
+        "whole": Library(one_each(takes["imagined"], rng) + real, encoder),
+        "passages": Library(one_each(takes["rendered"], rng) + real, encoder),
+        "alike": Library(one_each(takes["recomposed"], rng) + one_each(takes["tune"], rng), encoder),
+    }
     print({name: len(library.takes) for name, library in Asked.libraries.items()}, file=sys.stderr, flush=True)
-    jobs = [excerpt(take, library, encoder, rng) for take, library in asked(takes, rng)[:options.most]]
+    jobs = [excerpt(take, library, encoder, rng) for take, library in asked(takes, rng)[: options.most]]
     found: list[Answer] = []
     with ProcessPoolExecutor(initializer=Asked.hold) as pool:
         for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
@@ -195,7 +205,8 @@ def main() -> None:
             if number % A_FILE == 0 or number == len(jobs):
                 print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
                 (options.out / f"pairs-{options.seed:02d}-{number:06d}.pkl").write_bytes(
-                    pickle.dumps([vars(answer) for answer in found]))
+                    pickle.dumps([vars(answer) for answer in found])
+                )
                 found = []
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from lab.data import clips
 
-CLOSE, VERY_CLOSE = 0.5, 0.1        # seconds of error in the place
+CLOSE, VERY_CLOSE = 0.5, 0.1  # seconds of error in the place
 SONGPRINT = "Songprint"
-RATES = (0.01, 0.001, 0.0001)               # false-accept rates
+RATES = (0.01, 0.001, 0.0001)  # false-accept rates
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,18 @@ class Answer:
     """What one system said to one clip, whatever its score."""
 
     system: str
-    clip: int               # the same number: the very same clip
+    clip: int  # the same number: the very same clip
     condition: str
-    length: float           # seconds; 0: no music at all
-    known: bool             # the library holds it
-    right: bool             # and it was named
-    score: float            # of the best line, Songprint's confidence; 0 where there was none
-    error: float | None     # seconds between the true and the reported place; None unless right
-    speed: float            # true: seconds of the recording in a second of the clip
-    told_speed: float | None    # None unless right and the system tells
-    elapsed: float          # seconds
-    track: str = ""         # name of the file that the clip is of; none: no music
-    named: str = ""         # of the file that was named
+    length: float  # seconds; 0: no music at all
+    known: bool  # the library holds it
+    right: bool  # and it was named
+    score: float  # of the best line, Songprint's confidence; 0 where there was none
+    error: float | None  # seconds between the true and the reported place; None unless right
+    speed: float  # true: seconds of the recording in a second of the clip
+    told_speed: float | None  # None unless right and the system tells
+    elapsed: float  # seconds
+    track: str = ""  # name of the file that the clip is of; none: no music
+    named: str = ""  # of the file that was named
 
     @property
     def main(self) -> bool:
@@ -47,9 +47,9 @@ class System:
 
     name: str
     version: str
-    times_real_time: float          # of adding
+    times_real_time: float  # of adding
     megabytes_per_hour: float
-    note: str = ""                  # what the two figures leave out
+    note: str = ""  # what the two figures leave out
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Run:
     machine: str
     recordings: int
     hours: float
-    threshold: float                # confidence that ships
+    threshold: float  # confidence that ships
     systems: tuple[System, ...]
 
 
@@ -76,8 +76,9 @@ def read(path: Path) -> tuple[Run, list[Answer]]:
         run = Run(**{**first, "systems": tuple(System(**system) for system in first["systems"])})
         return run, [Answer(**line) for line in rest]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} holds no answers ({error!r})."
-                         " Was it written by --answers of this version?") from error
+        raise ValueError(
+            f"{path} holds no answers ({error!r}). Was it written by --answers of this version?"
+        ) from error
 
 
 def of(answers: Iterable[Answer], system: str) -> list[Answer]:
@@ -120,8 +121,10 @@ def wilson(right: int, asked: int, z: float = 1.96) -> tuple[float, float]:
         return 0.0, 100.0
     p, spread = right / asked, z * z / asked
     middle, half = p + spread / 2, z * np.sqrt(p * (1 - p) / asked + spread / (4 * asked))
-    return (max(0.0, float(100 * (middle - half) / (1 + spread))),
-            min(100.0, float(100 * (middle + half) / (1 + spread))))
+    return (
+        max(0.0, float(100 * (middle - half) / (1 + spread))),
+        min(100.0, float(100 * (middle + half) / (1 + spread))),
+    )
 
 
 def chance(ours: Sequence[Answer], theirs: Sequence[Answer], our_level: float, their_level: float) -> float:
@@ -131,15 +134,17 @@ def chance(ours: Sequence[Answer], theirs: Sequence[Answer], our_level: float, t
     only_ours = sum(us and not them for us, them in pairs)
     differing = only_ours + sum(them and not us for us, them in pairs)
     fewer = min(only_ours, differing - only_ours)
-    return min(1.0, 2 * sum(math.comb(differing, count) for count in range(fewer + 1)) / 2 ** differing)
+    return min(1.0, 2 * sum(math.comb(differing, count) for count in range(fewer + 1)) / 2**differing)
 
 
 def reliability(answers: Sequence[Answer], bins: int) -> list[tuple[float, float, list[Answer]]]:
     """(from, to, music clips answered with such a confidence) for each part of 0 to 100."""
     asked = [a for a in answers if a.length]
     width = 100 / bins
-    return [(part * width, (part + 1) * width, [a for a in asked if min(bins - 1, int(a.score // width)) == part])
-            for part in range(bins)]
+    return [
+        (part * width, (part + 1) * width, [a for a in asked if min(bins - 1, int(a.score // width)) == part])
+        for part in range(bins)
+    ]
 
 
 def calibration_error(answers: Sequence[Answer]) -> float:

@@ -36,19 +36,23 @@ from songprint.covers import tonal
 from songprint.library import Library
 from songprint.types import Embeddings, Kind, Tags
 
-RATE = 16000                # of the clips
+RATE = 16000  # of the clips
 CLIP_SECONDS = (10.0, 30.0)
-NOISE = 5.0                 # dB
-TUNES = 8                   # synthesised when there is no music
-TRACK_SECONDS = 240.0       # of a recording that was never audio
-DIMENSIONS = 32             # in which embeddings of music lie: they hold 99.7 % of the squared length
-STEP = 0.65                 # how far a walk goes from row to row: neighbours have a cosine of about 0.8
-HOME = 0.5                  # how much a recording keeps to its own region: a mean cosine of about 0.2
-REFRAIN = 24                # rows that come back, a little changed
-FUNCTIONS = {               # whose time is counted apart; what they call of each other is not counted twice
+NOISE = 5.0  # dB
+TUNES = 8  # synthesised when there is no music
+TRACK_SECONDS = 240.0  # of a recording that was never audio
+DIMENSIONS = 32  # in which embeddings of music lie: they hold 99.7 % of the squared length
+STEP = 0.65  # how far a walk goes from row to row: neighbours have a cosine of about 0.8
+HOME = 0.5  # how much a recording keeps to its own region: a mean cosine of about 0.2
+REFRAIN = 24  # rows that come back, a little changed
+FUNCTIONS = {  # whose time is counted apart; what they call of each other is not counted twice
     "decode": ["songprint.audio.files.blocks"],
-    "front end": ["songprint.fingerprint.logmel.power", "songprint.fingerprint.logmel.mel",
-                  "songprint.fingerprint.logmel.heard", "songprint.fingerprint.logmel.normalise"],
+    "front end": [
+        "songprint.fingerprint.logmel.power",
+        "songprint.fingerprint.logmel.mel",
+        "songprint.fingerprint.logmel.heard",
+        "songprint.fingerprint.logmel.normalise",
+    ],
     "network": ["songprint.fingerprint.encoder.Encoder._vectors"],
     "search": ["songprint.store.index.faiss.FaissIndex.search"],
     "vote": ["songprint.fingerprint.align.vote"],
@@ -58,9 +62,15 @@ FUNCTIONS = {               # whose time is counted apart; what they call of eac
     "cover vectors": ["songprint.covers.encoder.CoverEncoder.embed"],
     "motifs": ["songprint.covers.search.Networks.ready"],
     "tonal alignment": ["songprint.covers.align.Comparison.lay"],
-    "cover windows": ["songprint.covers.search.suggested", "songprint.covers.windows.Windows.__init__",
-                      "songprint.covers.windows.Windows.leads"],
-    "second witness": ["songprint.fingerprint.landmarks.Scene.__init__", "songprint.fingerprint.landmarks.Scene.testimony"],
+    "cover windows": [
+        "songprint.covers.search.suggested",
+        "songprint.covers.windows.Windows.__init__",
+        "songprint.covers.windows.Windows.leads",
+    ],
+    "second witness": [
+        "songprint.fingerprint.landmarks.Scene.__init__",
+        "songprint.fingerprint.landmarks.Scene.testimony",
+    ],
     "third witness": ["songprint.fingerprint.peak_search.Everywhere.__init__"],
     "rivals": ["songprint.fingerprint.candidates.Lines._rivals"],
     "embeddings": ["songprint.store.level.Level.embeddings_of"],
@@ -78,12 +88,26 @@ def main() -> None:
     parser.add_argument("--kinds", default="recording,cover", help="of matches (default: recording,cover)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench(Path(folder), options.tracks, options.clips, options.music, options.workers,
-              Settings(kinds=tuple(options.kinds.split(","))), options.unknown)
+        bench(
+            Path(folder),
+            options.tracks,
+            options.clips,
+            options.music,
+            options.workers,
+            Settings(kinds=tuple(options.kinds.split(","))),
+            options.unknown,
+        )
 
 
-def bench(work: Path, tracks: int, clips: int, music: Path | None, workers: int | None = None,
-          settings: Settings | None = None, unknown: Path | None = None) -> None:
+def bench(
+    work: Path,
+    tracks: int,
+    clips: int,
+    music: Path | None,
+    workers: int | None = None,
+    settings: Settings | None = None,
+    unknown: Path | None = None,
+) -> None:
     """Measure everything and print it."""
     tell("import songprint", f"{import_milliseconds():.0f} ms")
     if music is None:
@@ -108,6 +132,7 @@ def bench(work: Path, tracks: int, clips: int, music: Path | None, workers: int 
 
 def import_milliseconds() -> float:
     """What `import songprint` takes beyond the start of Python; the least of five."""
+
     def least(code: str) -> float:
         times = []
         for _ in range(5):
@@ -115,6 +140,7 @@ def import_milliseconds() -> float:
             subprocess.run([sys.executable, "-c", code], check=True)
             times.append(time.perf_counter() - began)
         return min(times)
+
     return 1000 * (least("import songprint") - least("pass"))
 
 
@@ -126,8 +152,11 @@ def measure_adding(folder: Path, music: Path, workers: int | None, settings: Set
     if not report.added:
         sys.exit(f"{music} holds no music that could be added")
     cpu = sum(after[:4]) - sum(before[:4])
-    tell("adding", f"{report.audio_seconds / report.elapsed:.0f} x real time ({len(report.added)} files,"
-                   f" {report.audio_seconds / 60:.0f} minutes); {report.audio_seconds / cpu:.0f} x a core-second")
+    tell(
+        "adding",
+        f"{report.audio_seconds / report.elapsed:.0f} x real time ({len(report.added)} files,"
+        f" {report.audio_seconds / 60:.0f} minutes); {report.audio_seconds / cpu:.0f} x a core-second",
+    )
 
 
 def measure_storage(folder: Path, settings: Settings) -> None:
@@ -135,8 +164,11 @@ def measure_storage(folder: Path, settings: Settings) -> None:
         stats = library.stats()
         numbers = sum(level.segments * library.store.levels[level.kind].spec.dim for level in stats.levels)
     size = stats.catalogue_bytes + stats.index_bytes
-    tell("storage", f"{size / 1e6 / (stats.duration / 3600):.2f} MB an hour of music ({stats.recordings} recordings,"
-                    f" {stats.duration / 3600:.0f} hours; {numbers / size:.0%} of it embeddings)")
+    tell(
+        "storage",
+        f"{size / 1e6 / (stats.duration / 3600):.2f} MB an hour of music ({stats.recordings} recordings,"
+        f" {stats.duration / 3600:.0f} hours; {numbers / size:.0%} of it embeddings)",
+    )
 
 
 def measure_identifying(folder: Path, files: list[tuple[Path, str]], what: str, settings: Settings) -> None:
@@ -154,8 +186,11 @@ def measure_identifying(folder: Path, files: list[tuple[Path, str]], what: str, 
             right += source in [match.recording.source for match in report.matches[:1]]
             answered += bool(report.matches)
         p50, p95 = np.quantile(times, [0.5, 0.95])
-        tell(what, f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips, {len(library)} recordings,"
-             f" {right} named right, {answered - right} wrong)")
+        tell(
+            what,
+            f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips, {len(library)} recordings,"
+            f" {right} named right, {answered - right} wrong)",
+        )
         with stages() as spent:
             began = time.process_time()
             for path, _ in files:
@@ -177,8 +212,12 @@ def fill_up(library: Library, tracks: int) -> None:
             rows = int((TRACK_SECONDS - spec.window) / spec.hop) + 1
             made[kind] = Embeddings(walk(rows, spec.dim, rng), spec.hop, spec.id, evidence[kind](rng))
         library.store.catalog.add(
-            tags=Tags(title=f"Walk {number}", artists=("Nobody",)), duration=TRACK_SECONDS,
-            source=f"/nowhere/{number}", content_hash=f"walk-{number}", embeddings=made)
+            tags=Tags(title=f"Walk {number}", artists=("Nobody",)),
+            duration=TRACK_SECONDS,
+            source=f"/nowhere/{number}",
+            content_hash=f"walk-{number}",
+            embeddings=made,
+        )
     began = time.perf_counter()
     library.store.tidy()
     tell("index of the whole library", f"{library.stats().levels[0].index}, {time.perf_counter() - began:.1f} s")
@@ -195,8 +234,11 @@ def chords(rng: np.random.Generator) -> np.ndarray:
     count = int(TRACK_SECONDS * tonal.FRAMES_PER_SECOND)
     roots = np.repeat(rng.integers(0, 12, count // 10 + 1), 10)[:count]
     sounding = np.isin((np.arange(12) - roots[:, None]) % 12, (0, 4, 7))
-    strength = np.where(np.tile(sounding, tonal.CHANNELS), rng.uniform(0.5, 1, (count, tonal.COLUMNS)),
-                        rng.uniform(0, 0.3, (count, tonal.COLUMNS)))
+    strength = np.where(
+        np.tile(sounding, tonal.CHANNELS),
+        rng.uniform(0.5, 1, (count, tonal.COLUMNS)),
+        rng.uniform(0, 0.3, (count, tonal.COLUMNS)),
+    )
     return (np.rint(strength * tonal.STEPS) * (255 // tonal.STEPS)).astype(np.uint8)
 
 
@@ -209,7 +251,7 @@ def walk(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
     vectors = steps + HOME * rng.standard_normal(DIMENSIONS) / np.sqrt(DIMENSIONS)
     refrain = vectors[:REFRAIN]
     for start in range(3 * REFRAIN, rows - REFRAIN, 4 * REFRAIN):
-        vectors[start:start + REFRAIN] = refrain + 0.2 * rng.standard_normal(refrain.shape) / np.sqrt(DIMENSIONS)
+        vectors[start : start + REFRAIN] = refrain + 0.2 * rng.standard_normal(refrain.shape) / np.sqrt(DIMENSIONS)
     vectors = vectors @ _basis(dim) + 0.05 * rng.standard_normal((rows, dim)) / np.sqrt(dim)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -228,7 +270,7 @@ def write_clips(folder: Path, sources: list[str], count: int, seconds: float) ->
         source = sources[number % len(sources)]
         music = audio.load(source, RATE)
         start = int(rng.integers(max(1, len(music) - int(seconds * RATE))))
-        clip = degrade.add_noise(music[start:start + int(seconds * RATE)], NOISE, rng)
+        clip = degrade.add_noise(music[start : start + int(seconds * RATE)], NOISE, rng)
         path = folder / f"{number}.flac"
         synth.write(path, clip * np.float32(0.9 / np.abs(clip).max()), RATE)
         yield path, source
@@ -238,7 +280,7 @@ def write_clips(folder: Path, sources: list[str], count: int, seconds: float) ->
 def stages() -> Iterator[dict[str, float]]:
     """Seconds of processor time of each stage while this is open. A function that is no longer there counts as rest."""
     spent: dict[str, float] = dict.fromkeys(FUNCTIONS, 0.0)
-    running = threading.local()         # in each thread, for each function running now: what others spent inside it
+    running = threading.local()  # in each thread, for each function running now: what others spent inside it
     undo = []
 
     def timed(function: Callable, stage: str) -> Callable:
@@ -254,6 +296,7 @@ def stages() -> Iterator[dict[str, float]]:
                 spent[stage] += passed - within.pop()
                 if within:
                     within[-1] += passed
+
         return run
 
     for stage, names in FUNCTIONS.items():
@@ -281,6 +324,7 @@ def _found(name: str) -> tuple[object, str]:
 
 def peak_megabytes() -> float:
     import resource
+
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / (1024**2 if sys.platform == "darwin" else 1024)
 

@@ -47,16 +47,16 @@ from songprint.store.index.exact import ExactIndex
 from songprint.store.level import heard_segments
 from songprint.types import Embeddings
 
-WHOLE = 0                           # the "length" of a query that is a whole song
-RATE = 0.01                         # of false accepts
-TIMED = 40                          # queries of each length of which the search is timed
+WHOLE = 0  # the "length" of a query that is a whole song
+RATE = 0.01  # of false accepts
+TIMED = 40  # queries of each length of which the search is timed
 SYSTEMS: dict[str, Callable[[Version], float]] = {
     "embedding alone": lambda version: version.features["embedding"],
     "alignment alone": lambda version: version.features["alignment"] if version.alignment else -np.inf,
     "both": lambda version: version.score,
 }
 JUDGED = "both, by confidence"
-NEVER = -1000.0                     # log-odds of what is not answered
+NEVER = -1000.0  # log-odds of what is not answered
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Rendition:
 
     name: str
     work: str
-    duration: float                         # seconds
-    queries: dict[int, list[Embeddings]]    # by length in seconds; WHOLE is always there, once
-    elapsed: float = 0.0                    # seconds that encoding the whole took
+    duration: float  # seconds
+    queries: dict[int, list[Embeddings]]  # by length in seconds; WHOLE is always there, once
+    elapsed: float = 0.0  # seconds that encoding the whole took
 
     @property
     def whole(self) -> Embeddings:
@@ -79,8 +79,8 @@ class Measured:
     """What was measured with queries of one length."""
 
     length: int
-    figures: dict[str, Figures]             # by system
-    search: list[float]                     # seconds for each timed search of the library
+    figures: dict[str, Figures]  # by system
+    search: list[float]  # seconds for each timed search of the library
     queries: int
 
 
@@ -101,8 +101,14 @@ def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def listen(files: Sequence[tuple[Path, str]], lengths: Sequence[int], seed: int, workers: int,
-           plain: bool = False, draws: int = 1) -> list[Rendition]:
+def listen(
+    files: Sequence[tuple[Path, str]],
+    lengths: Sequence[int],
+    seed: int,
+    workers: int,
+    plain: bool = False,
+    draws: int = 1,
+) -> list[Rendition]:
     """Encode every file and `draws` excerpts of each length, from anywhere in it. `plain`: as plain chroma."""
     jobs = [(path, work, [*lengths] * draws, [seed, number], plain) for number, (path, work) in enumerate(files)]
     with _pool(workers) as each:
@@ -121,7 +127,7 @@ def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Ren
     random = np.random.default_rng(seed)
     for length in lengths:
         start = int(random.uniform(0, max(0, len(samples) - length * rate)))
-        excerpt = encoder.encode_stream([samples[start:start + length * rate]])[0]
+        excerpt = encoder.encode_stream([samples[start : start + length * rate]])[0]
         queries.setdefault(length, []).append(excerpt)
     return Rendition(path.name, work, len(samples) / rate, queries, elapsed)
 
@@ -132,16 +138,18 @@ def _encoder(plain: bool) -> CoverEncoder:
     return chroma.load_chroma_encoder() if plain else load_encoder("cover")
 
 
-def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1,
-            judge: Calibration | None = None) -> Measured:
+def measure(
+    renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1, judge: Calibration | None = None
+) -> Measured:
     """Every rendition's queries of one length against all other renditions, leaving itself out.
 
     With a `judge` its log-odds are a system too: of the few that it is asked about, the others come after them. What it
     says depends on what else is there, so it is also asked of every query with all renditions of its work left out.
     """
     works = np.array([rendition.work for rendition in renditions])
-    queries = [(number, draw) for number, rendition in enumerate(renditions)
-               for draw in range(len(rendition.queries[length]))]
+    queries = [
+        (number, draw) for number, rendition in enumerate(renditions) for draw in range(len(rendition.queries[length]))
+    ]
     own = np.array([number for number, _ in queries])
     with _pool(workers, _hold, renditions, length, cohort, judge) as each:
         rows = list(_told(name_of(length), each(_ask, queries), len(queries)))
@@ -149,8 +157,15 @@ def measure(renditions: Sequence[Rendition], length: int, cohort: Cohort, worker
     scores = {system: np.array([row.scores[system] for row in rows]) for system in rows[0].scores}
     unknown = {JUDGED: np.array([row.unknown for row in rows])}
     relevant, others = works[own][:, None] == works, own[:, None] != np.arange(len(works))
-    return Measured(length, {system: ranking.evaluate(score, relevant, others, RATE, unknown.get(system))
-                             for system, score in scores.items()}, search, len(queries))
+    return Measured(
+        length,
+        {
+            system: ranking.evaluate(score, relevant, others, RATE, unknown.get(system))
+            for system, score in scores.items()
+        },
+        search,
+        len(queries),
+    )
 
 
 class _Held:
@@ -161,7 +176,7 @@ class _Held:
     cohort: Cohort
     judge: Calibration | None
     index: ExactIndex
-    unverified: versions.Networks       # as `_networks`, for what does not ask the verifier; made once
+    unverified: versions.Networks  # as `_networks`, for what does not ask the verifier; made once
 
 
 def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: Calibration | None) -> None:
@@ -176,11 +191,11 @@ def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: C
 class _Asked:
     """What was said of a query."""
 
-    scores: dict[str, np.ndarray]           # (renditions,) by each system; -inf where it says nothing
-    unknown: float = NEVER                  # the judge's log-odds of the best answer where its work is not held
+    scores: dict[str, np.ndarray]  # (renditions,) by each system; -inf where it says nothing
+    unknown: float = NEVER  # the judge's log-odds of the best answer where its work is not held
 
 
-@one_thread()               # there are as many processes as cores
+@one_thread()  # there are as many processes as cores
 def _ask(query: tuple[int, int]) -> _Asked:
     number, draw = query
     clip = _Held.renditions[number].queries[_Held.length][draw]
@@ -204,8 +219,14 @@ def _ask(query: tuple[int, int]) -> _Asked:
 
 def _find(leave_out: Collection[int]) -> Callable[..., Iterator[Version]]:
     """`versions.find`, in all renditions but for some."""
-    return partial(versions.find, index=_Held.index, cohort=_Held.cohort, networks=_networks(), leave_out=leave_out,
-                   embeddings_of=lambda ids: {id: _Held.renditions[id].whole for id in ids})
+    return partial(
+        versions.find,
+        index=_Held.index,
+        cohort=_Held.cohort,
+        networks=_networks(),
+        leave_out=leave_out,
+        embeddings_of=lambda ids: {id: _Held.renditions[id].whole for id in ids},
+    )
 
 
 def _answers(clip: Embeddings, leave_out: Collection[int]) -> list[Answer]:
@@ -260,20 +281,29 @@ def name_of(length: int) -> str:
 def text(command: str, renditions: Sequence[Rendition], measured: Sequence[Measured]) -> str:
     """The figures as Markdown."""
     hours = sum(rendition.duration for rendition in renditions) / 3600
-    lines = [f"    {command}", "",
-             f"{len(renditions)} recordings of {len({rendition.work for rendition in renditions})} works,"
-             f" {hours:.1f} h, {machine()}. Every recording, or excerpts of it, are compared with all others.", "",
-             "| query | number | by | MAP | P@1 | MR1 | recall at 1 % false accepts |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        f"    {command}",
+        "",
+        f"{len(renditions)} recordings of {len({rendition.work for rendition in renditions})} works,"
+        f" {hours:.1f} h, {machine()}. Every recording, or excerpts of it, are compared with all others.",
+        "",
+        "| query | number | by | MAP | P@1 | MR1 | recall at 1 % false accepts |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for one in measured:
-        lines += [f"| {name_of(one.length)} | {one.queries} | {system} | {figures.mean_average_precision:.3f} |"
-                  f" {figures.precision_at_1:.3f} | {figures.mean_rank:.1f} | {figures.recall:.3f} |"
-                  for system, figures in one.figures.items()]
+        lines += [
+            f"| {name_of(one.length)} | {one.queries} | {system} | {figures.mean_average_precision:.3f} |"
+            f" {figures.precision_at_1:.3f} | {figures.mean_rank:.1f} | {figures.recall:.3f} |"
+            for system, figures in one.figures.items()
+        ]
     encoding = sum(rendition.elapsed for rendition in renditions)
     if encoding:
         lines += ["", f"Decoding and encoding: {hours * 3600 / encoding:.0f} times real time on one core."]
     lines += ["", "| query | search, median ms | 95th percentile |", "|---|---|---|"]
-    lines += [f"| {name_of(one.length)} | {1000 * np.median(one.search):.0f} |"
-              f" {1000 * np.quantile(one.search, 0.95):.0f} |" for one in measured]
+    lines += [
+        f"| {name_of(one.length)} | {1000 * np.median(one.search):.0f} | {1000 * np.quantile(one.search, 0.95):.0f} |"
+        for one in measured
+    ]
     return "\n".join(lines)
 
 
@@ -285,8 +315,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--draws", type=int, default=1, help="excerpts of each length from each recording")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--chroma", action="store_true",
-                        help="hear plain chroma instead of the tonal network: look at the alignment alone")
+    parser.add_argument(
+        "--chroma",
+        action="store_true",
+        help="hear plain chroma instead of the tonal network: look at the alignment alone",
+    )
     parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures into this page")
     return parser
 
@@ -295,17 +328,19 @@ def main() -> None:
     options = parser().parse_args()
     try:
         if options.report:
-            report.check_page(options.report)               # before the minutes, not after them
+            report.check_page(options.report)  # before the minutes, not after them
         lengths = [int(length) for length in options.excerpts.split(",") if length]
         files = read_works(options.music, options.works)
         renditions = listen(files, lengths, options.seed, options.workers, options.chroma, options.draws)
-        cohort = _encoder(options.chroma).cohort        # here: processes that are forked shall not inherit a session
+        cohort = _encoder(options.chroma).cohort  # here: processes that are forked shall not inherit a session
         calibration = _encoder(options.chroma).spec.calibration
         judge = Calibration.from_spec(calibration) if calibration and not options.chroma else None
         measured = [measure(renditions, length, cohort, options.workers, judge) for length in (WHOLE, *lengths)]
-        command = (f"python -m lab.measure.covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
-                   + (f" --draws {options.draws}" if options.draws > 1 else "")
-                   + (" --chroma" if options.chroma else ""))
+        command = (
+            f"python -m lab.measure.covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
+            + (f" --draws {options.draws}" if options.draws > 1 else "")
+            + (" --chroma" if options.chroma else "")
+        )
         words = text(command, renditions, measured)
         print(words)
         if options.report:

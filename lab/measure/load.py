@@ -34,9 +34,9 @@ from lab.data import synth
 from songprint.audio import files as audio
 from songprint.ingest.add import find
 
-CLIP = 10.0             # seconds
-CLIPS = 100             # different ones,
-OF_A_FILE = 5           # so many of each file, at least
+CLIP = 10.0  # seconds
+CLIPS = 100  # different ones,
+OF_A_FILE = 5  # so many of each file, at least
 RATE = synth.SAMPLE_RATE
 
 
@@ -45,22 +45,26 @@ class Measured:
     """What the clients saw."""
 
     seconds: float
-    waited: list[float] = field(default_factory=list)       # seconds, of each answer
-    named: int = 0                                          # answers with a match
+    waited: list[float] = field(default_factory=list)  # seconds, of each answer
+    named: int = 0  # answers with a match
     errors: list[str] = field(default_factory=list)
-    alive: list[float] = field(default_factory=list)        # seconds, of each answer of /healthz
+    alive: list[float] = field(default_factory=list)  # seconds, of each answer of /healthz
 
     def line(self, clients: int) -> str:
         """A row of the table."""
         waited, alive = np.array(self.waited or [np.nan]), np.array(self.alive or [np.nan])
-        return (f"| {clients} | {len(self.waited):,} | {len(self.errors)} | {len(self.waited) / self.seconds:.1f} "
-                f"| {np.median(waited):.3f} | {np.quantile(waited, 0.95):.3f} | {waited.max():.3f} "
-                f"| {np.quantile(alive, 0.95):.3f} | {alive.max():.3f} "
-                f"| {100 * self.named / max(1, len(self.waited)):.0f} % |")
+        return (
+            f"| {clients} | {len(self.waited):,} | {len(self.errors)} | {len(self.waited) / self.seconds:.1f} "
+            f"| {np.median(waited):.3f} | {np.quantile(waited, 0.95):.3f} | {waited.max():.3f} "
+            f"| {np.quantile(alive, 0.95):.3f} | {alive.max():.3f} "
+            f"| {100 * self.named / max(1, len(self.waited)):.0f} % |"
+        )
 
 
-HEADER = ("| clients | answers | errors | a second | median s | p95 s | longest s | /healthz p95 s | longest s"
-          " | named |\n|---|---|---|---|---|---|---|---|---|---|")
+HEADER = (
+    "| clients | answers | errors | a second | median s | p95 s | longest s | /healthz p95 s | longest s"
+    " | named |\n|---|---|---|---|---|---|---|---|---|---|"
+)
 
 
 def measure(url: str, token: str, clips: Sequence[bytes], clients: int, seconds: float) -> Measured:
@@ -129,7 +133,7 @@ def cut(music: Path, count: int, folder: Path) -> list[bytes]:
         for _ in range(count // len(files)):
             start = chosen.uniform(0, max(0.0, len(samples) / RATE - CLIP))
             path = folder / "clip.flac"
-            synth.write(path, samples[round(start * RATE):round((start + CLIP) * RATE)])
+            synth.write(path, samples[round(start * RATE) : round((start + CLIP) * RATE)])
             clips.append(path.read_bytes())
     return clips
 
@@ -141,8 +145,11 @@ def served(music: Path, folder: Path) -> Iterator[str]:
         library.add(music)
         held = library.stats()
     print(f"{held.recordings:,} recordings, {held.duration / 3600:.1f} hours; {os.cpu_count()} cores")
-    process = subprocess.Popen([sys.executable, "-m", "songprint", "--json", "--library", str(folder / "library"),
-                                "serve", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "songprint", "--json", "--library", str(folder / "library"), "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         url = json.loads(process.stdout.readline())["url"]
         while status_of(url) != 200:

@@ -36,17 +36,17 @@ class PeerMissing(Exception):
 class Guess:
     """The track that a system finds most likely, however unlikely."""
 
-    track: str              # path, as it was added
-    score: float            # larger is surer; no scale is promised
-    start: float            # seconds in the track where the clip begins
-    speed: float | None = None      # seconds of the track in a second of the clip; None: not told
+    track: str  # path, as it was added
+    score: float  # larger is surer; no scale is promised
+    start: float  # seconds in the track where the clip begins
+    speed: float | None = None  # seconds of the track in a second of the clip; None: not told
 
 
 class Peer(Protocol):
     name: str
     version: str
-    note: str               # what `bytes` leaves out
-    bytes: int              # that the fingerprints take
+    note: str  # what `bytes` leaves out
+    bytes: int  # that the fingerprints take
 
     def add(self, files: Sequence[Path], workers: int) -> None: ...
 
@@ -70,7 +70,7 @@ class Audfprint:
     name = "audfprint"
     note = "4 bytes per hash; its table takes 400 MB of memory whatever it holds"
     sample_rate = 11_025
-    hop = 256 / 11_025                  # seconds
+    hop = 256 / 11_025  # seconds
     clip_shifts = 4
 
     def __init__(self) -> None:
@@ -78,14 +78,16 @@ class Audfprint:
             self.version = f"audfprint2 {metadata.version('audfprint2')}"
             level = logging.getLogger().level
             from audfprint2 import HashTable, Matcher
-            logging.getLogger().setLevel(level)         # its import turns everybody's messages on
+
+            logging.getLogger().setLevel(level)  # its import turns everybody's messages on
         except ImportError as error:
-            raise PeerMissing("audfprint is not installed: pip install -r lab/requirements.txt,"
-                              " or leave it out of --peers") from error
-        random.seed(0)                                  # a full bucket forgets at random
-        self._table = HashTable(maxtime=1 << 17)        # 50 minutes, then places start again at 0
+            raise PeerMissing(
+                "audfprint is not installed: pip install -r lab/requirements.txt, or leave it out of --peers"
+            ) from error
+        random.seed(0)  # a full bucket forgets at random
+        self._table = HashTable(maxtime=1 << 17)  # 50 minutes, then places start again at 0
         self._matcher = Matcher()
-        self._matcher.window, self._matcher.threshcount = 2, 2      # frames; a low count: the sweep decides
+        self._matcher.window, self._matcher.threshcount = 2, 2  # frames; a low count: the sweep decides
         self._analyzer = _audfprint_analyzer()
 
     def add(self, files: Sequence[Path], workers: int) -> None:
@@ -137,12 +139,14 @@ class Chromaprint:
 
     name = "chromaprint"
     note = "4 bytes per fingerprint, compared one by one"
-    hop = 1365 / 11_025                 # seconds
+    hop = 1365 / 11_025  # seconds
 
     def __init__(self) -> None:
         if not shutil.which("fpcalc"):
-            raise PeerMissing("chromaprint is not installed: fpcalc is not found (Debian and Ubuntu: apt install"
-                              " libchromaprint-tools). Or leave it out of --peers")
+            raise PeerMissing(
+                "chromaprint is not installed: fpcalc is not found (Debian and Ubuntu: apt install"
+                " libchromaprint-tools). Or leave it out of --peers"
+            )
         said = subprocess.run(["fpcalc", "-version"], check=True, capture_output=True, text=True).stdout
         self.version = " ".join(said.split()[:3])
         self._prints: dict[str, np.ndarray] = {}
@@ -155,8 +159,9 @@ class Chromaprint:
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
             _write_wave(file, samples, sample_rate)
             clip = fingerprint(Path(file.name))
-        likeliest = [(*best_place(clip, track), path) for path, track in self._prints.items()
-                     if 0 < len(clip) <= len(track)]
+        likeliest = [
+            (*best_place(clip, track), path) for path, track in self._prints.items() if 0 < len(clip) <= len(track)
+        ]
         if not likeliest:
             return None
         errors, place, path = min(likeliest)
@@ -184,7 +189,7 @@ def best_place(clip: np.ndarray, track: np.ndarray) -> tuple[float, int]:
     >>> best_place(np.array([7, 9], np.uint32), np.array([1, 7, 9, 2], np.uint32))
     (0.0, 1)
     """
-    places = np.lib.stride_tricks.sliding_window_view(track, len(clip))         # (m - n + 1, n)
+    places = np.lib.stride_tricks.sliding_window_view(track, len(clip))  # (m - n + 1, n)
     wrong = np.bitwise_count(places ^ clip).sum(axis=1, dtype=np.int64)
     place = int(wrong.argmin())
     return float(wrong[place] / (32 * len(clip))), place

@@ -12,14 +12,22 @@ from lab.measure import answers as kept
 from lab.measure.answers import SONGPRINT, Answer, Run, thresholds
 
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a80", "#8d6a9f")
-STEADY = {"svg.hashsalt": "songprint", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9,
-          "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
-SIZE = (5.2, 3.2)           # inches
+STEADY = {
+    "svg.hashsalt": "songprint",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+SIZE = (5.2, 3.2)  # inches
 
 
 def draw(run: Run, answers: Sequence[Answer], folder: Path) -> dict[str, str]:
     """Write all plots into the folder -> what each file shows, by name."""
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -27,10 +35,14 @@ def draw(run: Run, answers: Sequence[Answer], folder: Path) -> dict[str, str]:
     levels = thresholds(run, answers)
     known = [a for a in answers if a.known]
     plots = {
-        "recall-by-noise.svg": ("Recall at FAR 1 % by signal-to-noise ratio",
-                                lambda axes: by_noise(axes, known, levels)),
-        "recall-by-length.svg": ("Recall at FAR 1 % by length of the clip",
-                                 lambda axes: by_length(axes, known, levels)),
+        "recall-by-noise.svg": (
+            "Recall at FAR 1 % by signal-to-noise ratio",
+            lambda axes: by_noise(axes, known, levels),
+        ),
+        "recall-by-length.svg": (
+            "Recall at FAR 1 % by length of the clip",
+            lambda axes: by_length(axes, known, levels),
+        ),
         "reliability.svg": ("Share of right answers by confidence", lambda axes: reliability(axes, answers)),
     }
     with matplotlib.rc_context(STEADY):
@@ -52,8 +64,14 @@ def by_noise(axes, known: Sequence[Answer], levels: dict[str, float]) -> None:
     clean = max(ratios, default=0) + 5
     place = {name: ratio for name, ratio in clips.NOISES.items() if ratio in ratios} | {"clean": clean}
     for (system, level), colour in zip(levels.items(), COLOURS, strict=False):
-        _line(axes, [a for a in kept.of(chosen, system) if a.condition in place], lambda a: place[a.condition], level,
-              label=system, color=colour)
+        _line(
+            axes,
+            [a for a in kept.of(chosen, system) if a.condition in place],
+            lambda a: place[a.condition],
+            level,
+            label=system,
+            color=colour,
+        )
     axes.set_xticks(sorted(place.values()), [*(f"{ratio}" for ratio in sorted(ratios)), "clean"])
     axes.set(xlabel="signal to noise, dB", ylabel="recall, %")
 
@@ -62,8 +80,9 @@ def by_length(axes, known: Sequence[Answer], levels: dict[str, float]) -> None:
     for (system, level), colour in zip(levels.items(), COLOURS, strict=False):
         for condition, style in (("clean", "--"), ("noise 10 dB", "-")):
             chosen = [a for a in kept.of(known, system) if a.condition == condition]
-            _line(axes, chosen, lambda a: a.length, level, label=f"{system}, {condition}", color=colour,
-                  linestyle=style)
+            _line(
+                axes, chosen, lambda a: a.length, level, label=f"{system}, {condition}", color=colour, linestyle=style
+            )
     axes.set(xlabel="length of the clip, s", ylabel="recall, %", xticks=sorted({a.length for a in known}))
 
 
@@ -73,8 +92,10 @@ def _line(axes, answers: Sequence[Answer], place: Callable[[Answer], float], lev
     groups = [[a for a in answers if place(a) == x] for x in places]
     recalls = [kept.recall(group, level) for group in groups]
     ends = [kept.wilson(sum(a.right for a in kept.accepted(group, level)), len(group)) for group in groups]
-    spread = [[max(0.0, r - low) for r, (low, _) in zip(recalls, ends, strict=True)],
-              [max(0.0, high - r) for r, (_, high) in zip(recalls, ends, strict=True)]]
+    spread = [
+        [max(0.0, r - low) for r, (low, _) in zip(recalls, ends, strict=True)],
+        [max(0.0, high - r) for r, (_, high) in zip(recalls, ends, strict=True)],
+    ]
     axes.errorbar(places, recalls, yerr=spread, marker="o", markersize=3, elinewidth=0.6, capsize=2, **style)
 
 
@@ -82,7 +103,12 @@ def reliability(axes, answers: Sequence[Answer]) -> None:
     """Songprint alone: what the peers tell is no probability."""
     parts = [part for _, _, part in kept.reliability([a for a in kept.of(answers, SONGPRINT) if a.main], 10) if part]
     axes.plot([0, 100], [0, 100], color="#999999", linewidth=0.8, label="true confidence")
-    axes.plot([np.mean([a.score for a in part]) for part in parts],
-              [kept.share(a.right for a in part) for part in parts],
-              marker="o", markersize=3, color=COLOURS[0], label=SONGPRINT)
+    axes.plot(
+        [np.mean([a.score for a in part]) for part in parts],
+        [kept.share(a.right for a in part) for part in parts],
+        marker="o",
+        markersize=3,
+        color=COLOURS[0],
+        label=SONGPRINT,
+    )
     axes.set(xlabel="confidence", ylabel="right answers, %", xlim=(0, 100))

@@ -16,24 +16,31 @@ import numpy as np
 class Figures:
     """What one system reaches."""
 
-    queries: int                    # that have another rendition to be found
+    queries: int  # that have another rendition to be found
     mean_average_precision: float
-    precision_at_1: float           # share of queries whose first answer is right
-    mean_rank: float                # of the first right answer, 1 is best: MR1
-    recall: float                   # share answered rightly at the threshold
-    threshold: float                # that lets a share of the unknown queries through
+    precision_at_1: float  # share of queries whose first answer is right
+    mean_rank: float  # of the first right answer, 1 is best: MR1
+    recall: float  # share answered rightly at the threshold
+    threshold: float  # that lets a share of the unknown queries through
 
 
-def evaluate(scores: np.ndarray, relevant: np.ndarray, candidate: np.ndarray, rate: float = 0.01,
-             unknown: np.ndarray | None = None) -> Figures:
+def evaluate(
+    scores: np.ndarray,
+    relevant: np.ndarray,
+    candidate: np.ndarray,
+    rate: float = 0.01,
+    unknown: np.ndarray | None = None,
+) -> Figures:
     """`relevant` and `candidate` are bool and of the shape of `scores`; `rate` of false accepts for the recall.
 
     `unknown (queries,)` are the best scores that the queries have when nothing relevant is there. Where nobody asked,
     they are taken to be those of the other candidates, which holds if one's score does not depend on another's.
     """
     if not scores.shape == relevant.shape == candidate.shape:
-        raise ValueError(f"scores {scores.shape}, relevant {relevant.shape} and candidate {candidate.shape}"
-                         " must be of one shape (queries, candidates)")
+        raise ValueError(
+            f"scores {scores.shape}, relevant {relevant.shape} and candidate {candidate.shape}"
+            " must be of one shape (queries, candidates)"
+        )
     relevant = relevant & candidate
     asked = relevant.any(axis=1)
     if not asked.any():
@@ -45,8 +52,11 @@ def evaluate(scores: np.ndarray, relevant: np.ndarray, candidate: np.ndarray, ra
     return Figures(
         queries=int(asked.sum()),
         mean_average_precision=float(np.mean([np.mean(np.arange(1, len(rank) + 1) / rank) for rank in ranks])),
-        precision_at_1=float((first == 1).mean()), mean_rank=float(first.mean()),
-        recall=float((named & (best(scores, relevant) >= threshold))[asked].mean()), threshold=threshold)
+        precision_at_1=float((first == 1).mean()),
+        mean_rank=float(first.mean()),
+        recall=float((named & (best(scores, relevant) >= threshold))[asked].mean()),
+        threshold=threshold,
+    )
 
 
 def best(scores: np.ndarray, among: np.ndarray) -> np.ndarray:

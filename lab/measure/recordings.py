@@ -40,10 +40,10 @@ from songprint.errors import SongprintError
 from songprint.library import Library
 from songprint.types import Kind
 
-SAME = 0.85                         # mean cosine of two places of a recording that are one loop
-NOTHINGS = 5                        # of each kind of silence, tones, noise and speech
+SAME = 0.85  # mean cosine of two places of a recording that are one loop
+NOTHINGS = 5  # of each kind of silence, tones, noise and speech
 
-Ask = Callable[[np.ndarray, int], Guess | None]     # samples and their rate
+Ask = Callable[[np.ndarray, int], Guess | None]  # samples and their rate
 
 
 def music_in(folders: Sequence[Path]) -> list[Path]:
@@ -59,8 +59,17 @@ def music_in(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, per_condition: int, seed: int, *,
-            wide: bool = False, against: Sequence[peers.Peer] = (), command: str = "") -> tuple[Run, list[Answer]]:
+def measure(
+    music: list[Path],
+    unknown: list[Path],
+    around: clips.Surroundings,
+    per_condition: int,
+    seed: int,
+    *,
+    wide: bool = False,
+    against: Sequence[peers.Peer] = (),
+    command: str = "",
+) -> tuple[Run, list[Answer]]:
     """Ask all systems the same clips, of music that they hold and of music that they do not."""
     music = [path.resolve() for path in music]
     with tempfile.TemporaryDirectory() as folder:
@@ -72,17 +81,21 @@ def measure(music: list[Path], unknown: list[Path], around: clips.Surroundings, 
         # threshold 0: every best line is reported, the thresholds are applied afterwards
         with Library(Path(folder) / "library", settings=settings) as library:
             asks = {SONGPRINT: partial(ask_library, library)} | {peer.name: peer.ask for peer in against}
-            answers = [answer
-                       for number, clip in enumerate(_clips(held, unknown, around, per_condition, seed, wide))
-                       for answer in ask_all(asks, number, clip, ids, library)]
+            answers = [
+                answer
+                for number, clip in enumerate(_clips(held, unknown, around, per_condition, seed, wide))
+                for answer in ask_all(asks, number, clip, ids, library)
+            ]
             judge = library.store.levels[Kind.RECORDING].calibration
-            run = Run(command, machine(), library.stats().recordings, seconds / 3600,
-                      judge.threshold(0.01), tuple(systems))
+            run = Run(
+                command, machine(), library.stats().recordings, seconds / 3600, judge.threshold(0.01), tuple(systems)
+            )
     return run, answers
 
 
-def _clips(held: list[Path], unknown: list[Path], around: clips.Surroundings, per_condition: int, seed: int, wide: bool
-           ) -> Iterator[clips.Clip]:
+def _clips(
+    held: list[Path], unknown: list[Path], around: clips.Surroundings, per_condition: int, seed: int, wide: bool
+) -> Iterator[clips.Clip]:
     for grid, first_seed in [(None, seed), *([(clips.WIDE, seed + 100)] if wide else [])]:
         yield from clips.draw(held, per_condition, around, clips.RATE, first_seed, grid=grid)
         yield from clips.draw(unknown, per_condition, around, clips.RATE, first_seed + 1, grid=grid)
@@ -92,16 +105,20 @@ def _clips(held: list[Path], unknown: list[Path], around: clips.Surroundings, pe
 
 def fill(library: Library, files: list[Path]) -> tuple[dict[str, int], float, System]:
     """Add the files -> recording id of each path, seconds of music, and what adding took."""
-    added = library.add(files, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="",
-                                                           file=sys.stderr))
+    added = library.add(
+        files, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="", file=sys.stderr)
+    )
     print(file=sys.stderr)
     ids = {recording.source: recording.id for recording in added.added}
-    ids |= {known.path: known.recording_id for known in added.known}        # the same content twice
+    ids |= {known.path: known.recording_id for known in added.known}  # the same content twice
     stats = library.stats()
     size = (stats.catalogue_bytes + stats.index_bytes) / 1e6
     version = f"{songprint.__version__}, {stats.levels[0].encoder_id}"
-    return ids, stats.duration, System(SONGPRINT, version, added.audio_seconds / added.elapsed,
-                                       size / (stats.duration / 3600))
+    return (
+        ids,
+        stats.duration,
+        System(SONGPRINT, version, added.audio_seconds / added.elapsed, size / (stats.duration / 3600)),
+    )
 
 
 def fill_peer(peer: peers.Peer, files: list[Path], seconds: float) -> System:
@@ -117,12 +134,14 @@ def ask_library(library: Library, samples: np.ndarray, sample_rate: int) -> Gues
     if not matches:
         return None
     best = matches[0]
-    return Guess(best.recording.source, best.confidence, best.reference.start - best.speed * best.query.start,
-                 best.speed)
+    return Guess(
+        best.recording.source, best.confidence, best.reference.start - best.speed * best.query.start, best.speed
+    )
 
 
-def ask_all(asks: dict[str, Ask], number: int, clip: clips.Clip, ids: dict[str, int], library: Library
-            ) -> Iterator[Answer]:
+def ask_all(
+    asks: dict[str, Ask], number: int, clip: clips.Clip, ids: dict[str, int], library: Library
+) -> Iterator[Answer]:
     """What each system says to the clip; `ids` are the recordings of the paths that are held."""
     truth = ids.get(clip.track)
     for system, ask in asks.items():
@@ -133,9 +152,21 @@ def ask_all(asks: dict[str, Ask], number: int, clip: clips.Clip, ids: dict[str, 
         error = abs(guess.start - clip.start) if right else None
         if right and error > CLOSE and repeats(library, truth, clip.start, guess.start, clip.length):
             error = 0.0
-        yield Answer(system, number, clip.condition, clip.length, truth is not None, right,
-                     guess.score if guess else 0.0, error, clip.speed, guess.speed if right else None, elapsed,
-                     Path(clip.track).name, Path(guess.track).name if guess else "")
+        yield Answer(
+            system,
+            number,
+            clip.condition,
+            clip.length,
+            truth is not None,
+            right,
+            guess.score if guess else 0.0,
+            error,
+            clip.speed,
+            guess.speed if right else None,
+            elapsed,
+            Path(clip.track).name,
+            Path(guess.track).name if guess else "",
+        )
 
 
 def repeats(library: Library, recording_id: int, start: float, reported: float, length: float) -> bool:
@@ -193,18 +224,28 @@ def parser() -> argparse.ArgumentParser:
 def measured(options: argparse.Namespace) -> tuple[Run, list[Answer]]:
     against = [peers.find(name) for name in filter(None, options.peers.split(","))]
     files = music_in(options.music)
-    held = files[options.hold_out - 1::options.hold_out] if options.hold_out else []
+    held = files[options.hold_out - 1 :: options.hold_out] if options.hold_out else []
     music = [path for path in files if path not in held]
     unknown = held + music_in(options.unknown)
     if not music or not unknown:
-        raise ValueError(f"{len(music)} files of 30 s and more to add and {len(unknown)} to ask for as unknown music:"
-                         " both are needed. Are --music and --unknown the right folders?")
+        raise ValueError(
+            f"{len(music)} files of 30 s and more to add and {len(unknown)} to ask for as unknown music:"
+            " both are needed. Are --music and --unknown the right folders?"
+        )
     kinds = set(filter(None, options.kinds.split(",")))
     noise = [p for p in sorted(options.noise.glob("*")) if not kinds or p.stem in kinds] if options.noise else []
     speech = sorted(p for p in options.speech.rglob("*") if audio.is_probably_audio(p))[:300] if options.speech else []
     around = clips.Surroundings.load(noise, speech, 10_000 + options.seed, unknown[:20] if options.wide else ())
-    return measure(music, unknown, around, options.clips, options.seed, wide=options.wide, against=against,
-                   command=shown_command(options))
+    return measure(
+        music,
+        unknown,
+        around,
+        options.clips,
+        options.seed,
+        wide=options.wide,
+        against=against,
+        command=shown_command(options),
+    )
 
 
 def main() -> None:
@@ -214,7 +255,7 @@ def main() -> None:
         ours.error("give either --music to measure, or --from-answers to report on what was measured")
     try:
         if options.report:
-            report.check(options.report)                # before the hours, not after them
+            report.check(options.report)  # before the hours, not after them
         run, answers = kept.read(options.from_answers) if options.from_answers else measured(options)
         if options.answers:
             kept.write(options.answers, run, answers)

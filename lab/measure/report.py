@@ -19,10 +19,10 @@ from lab.data import clips
 from lab.measure import answers as kept
 from lab.measure.answers import CLOSE, SONGPRINT, VERY_CLOSE, Answer, Run
 
-MEASURED, TIMELINES = "measured", "timelines"       # marks in a page
+MEASURED, TIMELINES = "measured", "timelines"  # marks in a page
 BEGIN, END = f"<!-- {MEASURED} -->", f"<!-- /{MEASURED} -->"
-TOLD = 0.005                                # a speed told within this is right
-BY_CHANCE = 0.05                            # probability from which a difference may be chance
+TOLD = 0.005  # a speed told within this is right
+BY_CHANCE = 0.05  # probability from which a difference may be chance
 
 Choice = Callable[[Answer], bool]
 
@@ -36,7 +36,7 @@ class Row:
     """One figure of every system."""
 
     name: str
-    values: dict[str, float]                # by system
+    values: dict[str, float]  # by system
     shown: dict[str, str]
     more_is_better: bool = True
     chance: dict[str, float] | None = None  # of a difference to each peer; None: it is no sample of clips
@@ -85,13 +85,24 @@ def text(run: Run, answers: Sequence[Answer]) -> str:
     levels = kept.thresholds(run, answers)
     rows = compared(run, answers, levels)
     ours = kept.of(answers, SONGPRINT)
-    parts = [origin(run, ours), f"## {headline(ours)}", table("condition", rows, list(levels)), behind(rows),
-             false_accepts(run, answers), as_shipped(run, ours),
-             "## Songprint by condition and length", by_length(ours, levels[SONGPRINT])]
+    parts = [
+        origin(run, ours),
+        f"## {headline(ours)}",
+        table("condition", rows, list(levels)),
+        behind(rows),
+        false_accepts(run, answers),
+        as_shipped(run, ours),
+        "## Songprint by condition and length",
+        by_length(ours, levels[SONGPRINT]),
+    ]
     wide = wide_rows(run, answers, levels)
     if wide:
-        parts += ["## The wider grid", "At the thresholds of the table above.",
-                  table("condition", wide, list(levels)), behind(wide)]
+        parts += [
+            "## The wider grid",
+            "At the thresholds of the table above.",
+            table("condition", wide, list(levels)),
+            behind(wide),
+        ]
     parts += ["## Is the confidence true?", confidence(ours), "## Is the speed told?", speeds(ours, levels[SONGPRINT])]
     return "\n\n".join(parts)
 
@@ -100,12 +111,21 @@ def origin(run: Run, ours: Sequence[Answer]) -> str:
     main, nothing = [a for a in ours if a.main], [a for a in ours if not a.length]
     known = sum(a.known for a in main)
     wide = len(ours) - len(main) - len(nothing)
-    return "\n".join([
-        f"    {run.command}", "",
-        f"{run.recordings} recordings, {run.hours:.1f} h; {known} known clips, {len(main) - known} of unknown music, "
-        f"{len(nothing)} of silence, tones, noise and speech" + (f"; {wide} clips of the wider grid" if wide else "")
-        + f". {run.machine}.", "",
-        *("- " + "; ".join(filter(None, [f"{system.name}: {system.version}", system.note])) for system in run.systems)])
+    return "\n".join(
+        [
+            f"    {run.command}",
+            "",
+            f"{run.recordings} recordings, {run.hours:.1f} h; {known} known clips, {len(main) - known} of unknown music, "
+            f"{len(nothing)} of silence, tones, noise and speech"
+            + (f"; {wide} clips of the wider grid" if wide else "")
+            + f". {run.machine}.",
+            "",
+            *(
+                "- " + "; ".join(filter(None, [f"{system.name}: {system.version}", system.note]))
+                for system in run.systems
+            ),
+        ]
+    )
 
 
 def headline(ours: Sequence[Answer]) -> str:
@@ -117,23 +137,46 @@ def headline(ours: Sequence[Answer]) -> str:
 
 def compared(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> list[Row]:
     known = [a for a in answers if a.main and a.known]
-    rows = [_recall_row(condition, known, levels, lambda a, c=condition: a.condition == c)
-            for condition in clips.CONDITIONS if any(a.condition == condition for a in known)]
-    rows += [_recall_row(f"**{length:g} s**", known, levels, lambda a, wanted=length: a.length == wanted)
-             for length in clips.LENGTHS if any(a.length == length for a in known)]
+    rows = [
+        _recall_row(condition, known, levels, lambda a, c=condition: a.condition == c)
+        for condition in clips.CONDITIONS
+        if any(a.condition == condition for a in known)
+    ]
+    rows += [
+        _recall_row(f"**{length:g} s**", known, levels, lambda a, wanted=length: a.length == wanted)
+        for length in clips.LENGTHS
+        if any(a.length == length for a in known)
+    ]
     rows.append(_recall_row("**all** (95 % interval)", known, levels, lambda a: True, interval=True))
     rows.append(_row("all, with a threshold for each length", _recall_by_own_length(answers, list(levels))))
-    named = {name: [a for a in kept.accepted(kept.of(known, name), level) if a.right]
-             for name, level in levels.items()}
+    named = {name: [a for a in kept.accepted(kept.of(known, name), level) if a.right] for name, level in levels.items()}
     for most in (CLOSE, VERY_CLOSE):
-        rows.append(_row(f"place within {most:g} s, of those", {
-            name: kept.share(a.error <= most for a in right) for name, right in named.items()}))
-    rows.append(_row("wrong names for known clips", {
-        name: kept.share(not a.right and a.score >= level for a in kept.of(known, name))
-        for name, level in levels.items()}, more_is_better=False))
-    rows.append(_row("silence, tones, noise, speech answered", {
-        name: kept.share(a.score >= level for a in kept.of(answers, name) if not a.length)
-        for name, level in levels.items()}, more_is_better=False))
+        rows.append(
+            _row(
+                f"place within {most:g} s, of those",
+                {name: kept.share(a.error <= most for a in right) for name, right in named.items()},
+            )
+        )
+    rows.append(
+        _row(
+            "wrong names for known clips",
+            {
+                name: kept.share(not a.right and a.score >= level for a in kept.of(known, name))
+                for name, level in levels.items()
+            },
+            more_is_better=False,
+        )
+    )
+    rows.append(
+        _row(
+            "silence, tones, noise, speech answered",
+            {
+                name: kept.share(a.score >= level for a in kept.of(answers, name) if not a.length)
+                for name, level in levels.items()
+            },
+            more_is_better=False,
+        )
+    )
     return rows + effort(run, answers)
 
 
@@ -142,22 +185,34 @@ def _recall_by_own_length(answers: Sequence[Answer], systems: Sequence[str]) -> 
     values = {}
     for system in systems:
         own = [a for a in kept.of(answers, system) if a.main]
-        levels = {length: kept.level([a for a in kept.unknown(own) if a.length == length], kept.RATES[0])
-                  for length in {a.length for a in own if not a.known}}
+        levels = {
+            length: kept.level([a for a in kept.unknown(own) if a.length == length], kept.RATES[0])
+            for length in {a.length for a in own if not a.known}
+        }
         values[system] = kept.share(a.right and a.score >= levels.get(a.length, math.inf) for a in own if a.known)
     return values
 
 
 def effort(run: Run, answers: Sequence[Answer]) -> list[Row]:
-    times = {system.name: np.array([a.elapsed for a in kept.of(answers, system.name)
-                                    if a.main and a.length == max(clips.LENGTHS)] or [math.nan]) * 1000
-             for system in run.systems}
+    times = {
+        system.name: np.array(
+            [a.elapsed for a in kept.of(answers, system.name) if a.main and a.length == max(clips.LENGTHS)]
+            or [math.nan]
+        )
+        * 1000
+        for system in run.systems
+    }
     return [
         _row("adding, times real time", {s.name: s.times_real_time for s in run.systems}, "{:.0f}"),
         _row("MB per hour of music", {s.name: s.megabytes_per_hour for s in run.systems}, "{:.2f}", False),
         _row("ms for a 10 s clip, median", {n: float(np.median(t)) for n, t in times.items()}, "{:.0f}", False),
-        _row("ms for a 10 s clip, 95th percentile", {n: float(np.quantile(t, 0.95)) for n, t in times.items()},
-             "{:.0f}", False)]
+        _row(
+            "ms for a 10 s clip, 95th percentile",
+            {n: float(np.quantile(t, 0.95)) for n, t in times.items()},
+            "{:.0f}",
+            False,
+        ),
+    ]
 
 
 def _row(name: str, values: dict[str, float], form: str = "{:.1f}", more_is_better: bool = True) -> Row:
@@ -168,8 +223,9 @@ def _shown(value: float, form: str = "{:.1f}") -> str:
     return "-" if math.isnan(value) else form.format(value)
 
 
-def _recall_row(name: str, known: Sequence[Answer], levels: dict[str, float], chosen: Choice, *,
-                interval: bool = False) -> Row:
+def _recall_row(
+    name: str, known: Sequence[Answer], levels: dict[str, float], chosen: Choice, *, interval: bool = False
+) -> Row:
     asked = {system: [a for a in kept.of(known, system) if chosen(a)] for system in levels}
     values = {system: kept.recall(some, levels[system]) for system, some in asked.items()}
     shown = {system: _shown(value) for system, value in values.items()}
@@ -177,8 +233,11 @@ def _recall_row(name: str, known: Sequence[Answer], levels: dict[str, float], ch
         for system, some in asked.items():
             right = sum(a.right for a in kept.accepted(some, levels[system]))
             shown[system] += " ({:.1f} to {:.1f})".format(*kept.wilson(right, len(some)))
-    chance = {peer: kept.chance(asked[SONGPRINT], asked[peer], levels[SONGPRINT], levels[peer])
-              for peer in levels if peer != SONGPRINT}
+    chance = {
+        peer: kept.chance(asked[SONGPRINT], asked[peer], levels[SONGPRINT], levels[peer])
+        for peer in levels
+        if peer != SONGPRINT
+    }
     return Row(name, values, shown, chance=chance)
 
 
@@ -191,8 +250,11 @@ def behind(rows: Sequence[Row]) -> str:
     """Where Songprint is worse than a peer, in words."""
     lines = []
     for peer in [name for name in rows[0].values if name != SONGPRINT]:
-        worse = [f"{row.name.replace('*', '').removesuffix(' (95 % interval)')} ({_shown_pair(row, peer)})"
-                 for row in rows if _worse(row, peer)]
+        worse = [
+            f"{row.name.replace('*', '').removesuffix(' (95 % interval)')} ({_shown_pair(row, peer)})"
+            for row in rows
+            if _worse(row, peer)
+        ]
         lines.append(f"Behind {peer}: {'; '.join(worse) or 'nowhere in this table'}.")
     return "\n\n".join(lines)
 
@@ -214,8 +276,13 @@ def false_accepts(run: Run, answers: Sequence[Answer]) -> str:
     count = len(kept.unknown(kept.of(answers, SONGPRINT)))
     possible = [rate for rate in kept.RATES if count >= kept.clips_needed(rate)]
     missing = [f"FAR {100 * rate:g} % needs {kept.clips_needed(rate):,}" for rate in kept.RATES if rate not in possible]
-    lines = ["| recall (%), all lengths | " + " | ".join(f"FAR {100 * rate:g} % (threshold)" for rate in possible)
-             + (" | " if possible else "") + "right name first, no threshold |", "|---" * (len(possible) + 2) + "|"]
+    lines = [
+        "| recall (%), all lengths | "
+        + " | ".join(f"FAR {100 * rate:g} % (threshold)" for rate in possible)
+        + (" | " if possible else "")
+        + "right name first, no threshold |",
+        "|---" * (len(possible) + 2) + "|",
+    ]
     for system in run.systems:
         own = [a for a in kept.of(answers, system.name) if a.main]
         known, unknown = [a for a in own if a.known], kept.unknown(own)
@@ -231,17 +298,23 @@ def as_shipped(run: Run, ours: Sequence[Answer]) -> str:
     accepted, named = kept.accepted(known, run.threshold), kept.accepted(unknown, run.threshold)
     nothing = sorted({a.condition for a in ours if not a.length and a.score >= run.threshold})
     at_length = ", ".join(
-        f"{length:g} s: {sum(a.score >= run.threshold for a in some)} of {len(some)}" for length in clips.LENGTHS
-        if (some := [a for a in unknown if a.length == length]))
+        f"{length:g} s: {sum(a.score >= run.threshold for a in some)} of {len(some)}"
+        for length in clips.LENGTHS
+        if (some := [a for a in unknown if a.length == length])
+    )
     right = [a for a in accepted if a.right]
-    return "\n".join([
-        f"Songprint at the threshold that ships (confidence {run.threshold:g}):", "",
-        f"- recall {kept.recall(known, run.threshold):.1f} %; wrong names for known clips: "
-        f"{len(accepted) - len(right)} of {len(known)}",
-        f"- unknown music answered: {len(named)} of {len(unknown)} ({at_length}){_as_whom(named)}",
-        f"- silence, tones, noise, speech answered: {', '.join(nothing) or 'none'}",
-        f"- place within {CLOSE:g} s {_shown(kept.share(a.error <= CLOSE for a in right))} %, within {VERY_CLOSE:g} s "
-        f"{_shown(kept.share(a.error <= VERY_CLOSE for a in right))} %"])
+    return "\n".join(
+        [
+            f"Songprint at the threshold that ships (confidence {run.threshold:g}):",
+            "",
+            f"- recall {kept.recall(known, run.threshold):.1f} %; wrong names for known clips: "
+            f"{len(accepted) - len(right)} of {len(known)}",
+            f"- unknown music answered: {len(named)} of {len(unknown)} ({at_length}){_as_whom(named)}",
+            f"- silence, tones, noise, speech answered: {', '.join(nothing) or 'none'}",
+            f"- place within {CLOSE:g} s {_shown(kept.share(a.error <= CLOSE for a in right))} %, within {VERY_CLOSE:g} s "
+            f"{_shown(kept.share(a.error <= VERY_CLOSE for a in right))} %",
+        ]
+    )
 
 
 def _as_whom(wrong: Sequence[Answer]) -> str:
@@ -254,15 +327,22 @@ def by_length(ours: Sequence[Answer], threshold: float) -> str:
     """Recall at a threshold, in per cent: a row per condition, a column per length."""
     known = [a for a in ours if a.main and a.known]
     lengths = sorted({a.length for a in known})
-    rows = ["| condition | " + " | ".join(f"{length:g} s" for length in lengths)
-            + " | all | place within 0.5 s | within 0.1 s | wrong names |", "|---" * (len(lengths) + 5) + "|"]
+    rows = [
+        "| condition | "
+        + " | ".join(f"{length:g} s" for length in lengths)
+        + " | all | place within 0.5 s | within 0.1 s | wrong names |",
+        "|---" * (len(lengths) + 5) + "|",
+    ]
     for condition in [*(c for c in clips.CONDITIONS if any(a.condition == c for a in known)), "all"]:
         chosen = [a for a in known if condition in (a.condition, "all")]
         accepted = kept.accepted(chosen, threshold)
         right = [a for a in accepted if a.right]
-        figures = [*(kept.recall([a for a in chosen if a.length == length], threshold) for length in lengths),
-                   kept.recall(chosen, threshold), kept.share(a.error <= CLOSE for a in right),
-                   kept.share(a.error <= VERY_CLOSE for a in right)]
+        figures = [
+            *(kept.recall([a for a in chosen if a.length == length], threshold) for length in lengths),
+            kept.recall(chosen, threshold),
+            kept.share(a.error <= CLOSE for a in right),
+            kept.share(a.error <= VERY_CLOSE for a in right),
+        ]
         rows.append(f"| {condition} | {' | '.join(map(_shown, figures))} | {len(accepted) - len(right)} |")
     return "\n".join(rows)
 
@@ -271,14 +351,24 @@ def wide_rows(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> 
     wide = [a for a in answers if a.length and not a.main]
     known = [a for a in wide if a.known]
     pairs = [pair for pair in clips.WIDE if any((a.condition, a.length) == pair for a in known)]
-    rows = [_recall_row(f"{condition}, {length:g} s", known, levels,
-                        lambda a, pair=(condition, length): (a.condition, a.length) == pair)
-            for condition, length in pairs]
+    rows = [
+        _recall_row(
+            f"{condition}, {length:g} s",
+            known,
+            levels,
+            lambda a, pair=(condition, length): (a.condition, a.length) == pair,
+        )
+        for condition, length in pairs
+    ]
     unknown = [a for a in wide if not a.known]
     if rows and unknown:
-        rows.append(_row("unknown clips of this grid answered", {
-            name: kept.share(a.score >= level for a in kept.of(unknown, name)) for name, level in levels.items()},
-            more_is_better=False))
+        rows.append(
+            _row(
+                "unknown clips of this grid answered",
+                {name: kept.share(a.score >= level for a in kept.of(unknown, name)) for name, level in levels.items()},
+                more_is_better=False,
+            )
+        )
     return rows
 
 
@@ -289,23 +379,31 @@ def confidence(ours: Sequence[Answer]) -> str:
     for start, end, part in kept.reliability(main, 5):
         right = sum(a.right for a in part)
         mean = float(np.mean([a.score for a in part])) if part else math.nan
-        lines.append(f"| {start:.0f} to {end:.0f} | {len(part)} | {right} | {_shown(mean)} | "
-                     f"{_shown(kept.share(a.right for a in part))} |")
+        lines.append(
+            f"| {start:.0f} to {end:.0f} | {len(part)} | {right} | {_shown(mean)} | "
+            f"{_shown(kept.share(a.right for a in part))} |"
+        )
     top = kept.reliability(main, 5)[-1][2]
     known = sum(a.known for a in main)
-    return "\n".join([
-        *lines, "",
-        f"Answers with confidence 80 to 100 are right {sum(a.right for a in top)} times of {len(top)}. Expected "
-        f"calibration error {kept.calibration_error(main):.3f} (ten bins; {known} known and {len(main) - known} "
-        "unknown clips)."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Answers with confidence 80 to 100 are right {sum(a.right for a in top)} times of {len(top)}. Expected "
+            f"calibration error {kept.calibration_error(main):.3f} (ten bins; {known} known and {len(main) - known} "
+            "unknown clips).",
+        ]
+    )
 
 
 def speeds(ours: Sequence[Answer], threshold: float) -> str:
     """Of the clips that are named rightly: how often the factor is told within half a per cent."""
     right = [a for a in kept.accepted(ours, threshold) if a.right and a.length]
     lengths = sorted({a.length for a in right} & set(clips.LENGTHS))
-    lines = ["| true speed | " + " | ".join(f"{length:g} s" for length in lengths) + " |",
-             "|---" * (len(lengths) + 1) + "|"]
+    lines = [
+        "| true speed | " + " | ".join(f"{length:g} s" for length in lengths) + " |",
+        "|---" * (len(lengths) + 1) + "|",
+    ]
     for speed in sorted({a.speed for a in right}):
         cells = []
         for length in lengths:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from lab.data.programmes import Part
 from songprint.types import Interval, Kind, covered
 
-JOINED = 10.0           # seconds: stretches of one wrong name that are nearer to each other are one invention
+JOINED = 10.0  # seconds: stretches of one wrong name that are nearer to each other are one invention
 
 
 @dataclass(frozen=True)
 class Claim:
     """What a timeline says: this song, from here to there."""
 
-    song: str           # the file that the library holds
+    song: str  # the file that the library holds
     kind: Kind
     heard: Interval
 
@@ -29,7 +29,7 @@ class Claim:
 class Agreement:
     """Seconds, counted by song."""
 
-    heard: float        # of songs that a perfect timeline names
+    heard: float  # of songs that a perfect timeline names
     claimed: float
     right: float
 
@@ -67,8 +67,14 @@ def agreement(parts: Sequence[Part], claims: Sequence[Claim], kind: Kind | None 
 def other_kind(parts: Sequence[Part], claims: Sequence[Claim]) -> float:
     """Seconds of songs that are named rightly, but as a recording where it is a cover, or the other way round."""
     return sum(
-        total(overlap([claim.heard], joined(part.heard for part in parts if part.song == claim.song
-                                            and part.kind != claim.kind))) for claim in claims)
+        total(
+            overlap(
+                [claim.heard],
+                joined(part.heard for part in parts if part.song == claim.song and part.kind != claim.kind),
+            )
+        )
+        for claim in claims
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Edge:
     """How far a claimed start or end lies from the true one, in seconds."""
 
     error: float
-    hard: bool          # the music was cut there, not faded
+    hard: bool  # the music was cut there, not faded
     kind: Kind
 
 
@@ -84,8 +90,9 @@ def edges(parts: Sequence[Part], claims: Sequence[Claim]) -> list[Edge]:
     """Of each part that is found at all: its start and its end. Holes in between are a matter of recall."""
     found = []
     for part in parts:
-        spans = [claim.heard for claim in claims
-                 if claim.song == part.song and total(overlap([claim.heard], [part.heard]))]
+        spans = [
+            claim.heard for claim in claims if claim.song == part.song and total(overlap([claim.heard], [part.heard]))
+        ]
         if spans:
             found.append(Edge(abs(min(span.start for span in spans) - part.heard.start), part.hard_start, part.kind))
             found.append(Edge(abs(max(span.end for span in spans) - part.heard.end), part.hard_end, part.kind))
@@ -137,8 +144,12 @@ def overlap(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interv
     >>> overlap([Interval(0, 4), Interval(6, 9)], [Interval(3, 7)])
     [Interval(start=3, end=4), Interval(start=6, end=7)]
     """
-    return [Interval(max(one.start, other.start), min(one.end, other.end)) for one in ones for other in others
-            if max(one.start, other.start) < min(one.end, other.end)]
+    return [
+        Interval(max(one.start, other.start), min(one.end, other.end))
+        for one in ones
+        for other in others
+        if max(one.start, other.start) < min(one.end, other.end)
+    ]
 
 
 def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
@@ -149,9 +160,12 @@ def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interv
     """
     left = list(ones)
     for other in others:
-        left = [piece for one in left for piece in (
-            Interval(one.start, min(one.end, other.start)), Interval(max(one.start, other.end), one.end))
-            if piece.start < piece.end]
+        left = [
+            piece
+            for one in left
+            for piece in (Interval(one.start, min(one.end, other.start)), Interval(max(one.start, other.end), one.end))
+            if piece.start < piece.end
+        ]
     return left
 
 

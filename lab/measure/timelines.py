@@ -42,8 +42,8 @@ from songprint.library import Library
 from songprint.types import Gap, Interval, Kind, Sound, Timeline
 
 CONDITIONS = tuple(programmes.SPEEDS)
-SILENT_WORKS = 6            # of every so many works the library holds no rendition
-SPEECH_LINES = 600          # that may be heard
+SILENT_WORKS = 6  # of every so many works the library holds no rendition
+SPEECH_LINES = 600  # that may be heard
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Scanned:
     """A timeline, and what it took."""
 
     timeline: Timeline
-    memory: float           # MB at most, of the whole process
-    computing: float        # seconds of all cores together, from opening the library on
+    memory: float  # MB at most, of the whole process
+    computing: float  # seconds of all cores together, from opening the library on
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,10 @@ class Outcome:
     @property
     def claims(self) -> list[Claim]:
         """By the file itself: the library names it as it was given, which may be by a link."""
-        return [Claim(str(Path(segment.recording.source).resolve()), segment.kind, segment.heard)
-                for segment in self.scanned.timeline.segments]
+        return [
+            Claim(str(Path(segment.recording.source).resolve()), segment.kind, segment.heard)
+            for segment in self.scanned.timeline.segments
+        ]
 
 
 Scan = Callable[[Path], Scanned]
@@ -95,12 +97,17 @@ def gather(options: argparse.Namespace) -> tuple[Collection, list[Path]]:
     unknown = apart + music_in(options.unknown)
     covers, strange, references = cover_pieces(options.covers) if options.covers else ([], [], [])
     if not held or not unknown:
-        raise ValueError(f"{len(held)} files of 30 s and more to add and {len(unknown)} to play as unknown music:"
-                         " both are needed. Are --music and --unknown the right folders?")
+        raise ValueError(
+            f"{len(held)} files of 30 s and more to add and {len(unknown)} to play as unknown music:"
+            " both are needed. Are --music and --unknown the right folders?"
+        )
     collection = Collection(
         [Piece(str(path.resolve()), str(path.resolve())) for path in held],
-        [*(Piece(str(path.resolve())) for path in unknown), *strange], covers,
-        _sounds_in(options.speech)[:SPEECH_LINES], _sounds_in(options.noise))
+        [*(Piece(str(path.resolve())) for path in unknown), *strange],
+        covers,
+        _sounds_in(options.speech)[:SPEECH_LINES],
+        _sounds_in(options.noise),
+    )
     return collection, [*held, *references]
 
 
@@ -123,8 +130,9 @@ def _sounds_in(folders: Sequence[Path]) -> list[str]:
     return [str(path) for folder in folders for path in sorted(folder.rglob("*")) if audio.is_probably_audio(path)]
 
 
-def measure(collection: Collection, conditions: Sequence[str], seconds: float, seed: int, folder: Path, scan: Scan
-            ) -> list[Outcome]:
+def measure(
+    collection: Collection, conditions: Sequence[str], seconds: float, seed: int, folder: Path, scan: Scan
+) -> list[Outcome]:
     """Make a programme in each of these conditions, and scan it."""
     outcomes = []
     for number, condition in enumerate(conditions):
@@ -132,8 +140,9 @@ def measure(collection: Collection, conditions: Sequence[str], seconds: float, s
         programme = programmes.plan(collection, seconds, condition, seed + number, mixing.sounding)
         path = mixing.write(programme, collection.speech, folder)
         outcome = Outcome(programme, scan(path))
-        path.with_suffix(".timeline.json").write_text(objects.to_json(objects.timeline_object(outcome.scanned.timeline)),
-                                                      encoding="utf-8")
+        path.with_suffix(".timeline.json").write_text(
+            objects.to_json(objects.timeline_object(outcome.scanned.timeline)), encoding="utf-8"
+        )
         outcomes.append(outcome)
     return outcomes
 
@@ -147,26 +156,42 @@ def text(command: str, recordings: int, outcomes: Sequence[Outcome]) -> str:
     seconds = sum(each.programme.duration for each in outcomes)
     songs = [part for each in outcomes for part in each.programme.songs]
     foreign = sum(part.heard.duration for each in outcomes for part in each.programme.parts if not part.song)
-    parts = [f"    {command}", "",
-             f"{len(outcomes)} programmes, {seconds / 3600:.1f} h; library of {recordings} recordings; songs are heard"
-             f" {len(songs)} times, unknown music for {foreign / 60:.0f} minutes. {machine()}.", "",
-             found(outcomes), "", edges(outcomes), "", mistakes(outcomes, seconds / 3600), "", sounds(outcomes), "",
-             unknown(outcomes), "", effort(outcomes)]
+    parts = [
+        f"    {command}",
+        "",
+        f"{len(outcomes)} programmes, {seconds / 3600:.1f} h; library of {recordings} recordings; songs are heard"
+        f" {len(songs)} times, unknown music for {foreign / 60:.0f} minutes. {machine()}.",
+        "",
+        found(outcomes),
+        "",
+        edges(outcomes),
+        "",
+        mistakes(outcomes, seconds / 3600),
+        "",
+        sounds(outcomes),
+        "",
+        unknown(outcomes),
+        "",
+        effort(outcomes),
+    ]
     return "\n".join(parts)
 
 
 def found(outcomes: Sequence[Outcome]) -> str:
     """Song seconds by condition and kind."""
     lines = ["| programmes | songs | heard, s | precision | recall | F1 |", "|---" * 6 + "|"]
-    groups = {condition: [each for each in outcomes if each.programme.condition == condition]
-              for condition in dict.fromkeys(each.programme.condition for each in outcomes)}
+    groups = {
+        condition: [each for each in outcomes if each.programme.condition == condition]
+        for condition in dict.fromkeys(each.programme.condition for each in outcomes)
+    }
     for name, group in {**groups, "**all**": outcomes}.items():
         for kind, noun in ((Kind.RECORDING, "recordings"), (Kind.COVER, "covers"), (None, "both")):
             if kind and not any(part.kind == kind for each in group for part in each.programme.songs):
                 continue
             said = agreed(group, kind)
-            lines.append(f"| {name} | {noun} | {said.heard:.0f} | {said.precision:.3f} | {said.recall:.3f} |"
-                         f" {said.f1:.3f} |")
+            lines.append(
+                f"| {name} | {noun} | {said.heard:.0f} | {said.precision:.3f} | {said.recall:.3f} | {said.f1:.3f} |"
+            )
     return "\n".join(lines)
 
 
@@ -178,8 +203,9 @@ def edges(outcomes: Sequence[Outcome]) -> str:
         for hard, how in ((None, ""), (True, ", cut"), (False, ", faded")):
             errors = [edge.error for edge in all_edges if edge.kind == kind and hard in (None, edge.hard)]
             if errors:
-                lines.append(f"| {noun}{how} | {len(errors)} | {np.median(errors):.2f} |"
-                             f" {np.quantile(errors, 0.9):.2f} |")
+                lines.append(
+                    f"| {noun}{how} | {len(errors)} | {np.median(errors):.2f} | {np.quantile(errors, 0.9):.2f} |"
+                )
     return "\n".join(lines)
 
 
@@ -187,15 +213,28 @@ def mistakes(outcomes: Sequence[Outcome], hours: float) -> str:
     """What is not found at all, and what is named where nothing of it is."""
     lines = ["| | recordings | covers |", "|---|---|---|"]
     songs = {kind: sum(part.kind == kind for each in outcomes for part in each.programme.songs) for kind in Kind}
-    missed = {kind: sum(part.kind == kind for each in outcomes for part in spans.missed(
-        each.programme.songs, each.claims)) for kind in Kind}
-    invented = {kind: [claim for each in outcomes for claim in spans.invented(each.programme.songs, each.claims)
-                       if claim.kind == kind] for kind in Kind}
+    missed = {
+        kind: sum(part.kind == kind for each in outcomes for part in spans.missed(each.programme.songs, each.claims))
+        for kind in Kind
+    }
+    invented = {
+        kind: [
+            claim
+            for each in outcomes
+            for claim in spans.invented(each.programme.songs, each.claims)
+            if claim.kind == kind
+        ]
+        for kind in Kind
+    }
     lines.append("| songs missed | " + " | ".join(f"{missed[kind]} of {songs[kind]}" for kind in Kind) + " |")
-    lines.append("| songs invented per hour | " + " | ".join(
-        f"{len(invented[kind]) / hours:.2f}" for kind in Kind) + " |")
-    lines.append("| seconds of them | " + " | ".join(
-        f"{sum(claim.heard.duration for claim in invented[kind]):.0f}" for kind in Kind) + " |")
+    lines.append(
+        "| songs invented per hour | " + " | ".join(f"{len(invented[kind]) / hours:.2f}" for kind in Kind) + " |"
+    )
+    lines.append(
+        "| seconds of them | "
+        + " | ".join(f"{sum(claim.heard.duration for claim in invented[kind]):.0f}" for kind in Kind)
+        + " |"
+    )
     other = sum(spans.other_kind(each.programme.songs, each.claims) for each in outcomes)
     return "\n".join(lines) + f"\n\nNamed rightly, but with the other kind: {other:.0f} s."
 
@@ -212,8 +251,11 @@ def sounds(outcomes: Sequence[Outcome]) -> str:
                 cells[called] += spans.total(spans.overlap(truth, gaps))
             cells[None] += spans.total(spans.overlap(truth, spans.joined(claim.heard for claim in each.claims)))
         if sum(cells.values()):
-            lines.append(f"| {true if true != Sound.MUSIC else 'unknown music'} | "
-                         + " | ".join(f"{value:.0f}" for value in cells.values()) + " |")
+            lines.append(
+                f"| {true if true != Sound.MUSIC else 'unknown music'} | "
+                + " | ".join(f"{value:.0f}" for value in cells.values())
+                + " |"
+            )
     return "\n".join(lines)
 
 
@@ -238,24 +280,33 @@ def unknown(outcomes: Sequence[Outcome]) -> str:
                 elif part.path != other.path:
                     pairs += 1
                     confused += bool(mine & theirs)
-    return (f"Unknown music that was heard before in the same programme: {recognised} of {again} times recognised."
-            f" Two different pieces with one number: {confused} of {pairs} pairs.")
+    return (
+        f"Unknown music that was heard before in the same programme: {recognised} of {again} times recognised."
+        f" Two different pieces with one number: {confused} of {pairs} pairs."
+    )
 
 
 def _numbers(heard: Interval, gaps: Sequence[Gap]) -> set[int]:
     """The numbers of the unknown music that is mostly in this stretch."""
-    return {gap.unknown for gap in gaps if gap.unknown is not None
-            and spans.total(spans.overlap([gap.heard], [heard])) > 0.5 * gap.heard.duration}
+    return {
+        gap.unknown
+        for gap in gaps
+        if gap.unknown is not None and spans.total(spans.overlap([gap.heard], [heard])) > 0.5 * gap.heard.duration
+    }
 
 
 def effort(outcomes: Sequence[Outcome]) -> str:
-    lines = ["| programme | length, min | times real time | the same for one core's work | memory at most, MB |",
-             "|---" * 5 + "|"]
+    lines = [
+        "| programme | length, min | times real time | the same for one core's work | memory at most, MB |",
+        "|---" * 5 + "|",
+    ]
     for each in outcomes:
         scanned = each.scanned
-        lines.append(f"| {each.programme.condition} | {each.programme.duration / 60:.0f} |"
-                     f" {scanned.timeline.duration / max(scanned.timeline.elapsed, 1e-9):.0f} |"
-                     f" {scanned.timeline.duration / max(scanned.computing, 1e-9):.0f} | {scanned.memory:.0f} |")
+        lines.append(
+            f"| {each.programme.condition} | {each.programme.duration / 60:.0f} |"
+            f" {scanned.timeline.duration / max(scanned.timeline.elapsed, 1e-9):.0f} |"
+            f" {scanned.timeline.duration / max(scanned.computing, 1e-9):.0f} | {scanned.memory:.0f} |"
+        )
     return "\n".join(lines)
 
 
@@ -272,8 +323,12 @@ def shown_command(options: argparse.Namespace) -> str:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, words in (("music", "what the library holds"), ("unknown", "music that it does not hold"),
-                        ("speech", "speech; nobody talks without it"), ("noise", "noise; none without it")):
+    for name, words in (
+        ("music", "what the library holds"),
+        ("unknown", "music that it does not hold"),
+        ("speech", "speech; nobody talks without it"),
+        ("noise", "noise; none without it"),
+    ):
         parser.add_argument(f"--{name}", type=Path, nargs="+", default=[], help=words, required=name == "music")
     parser.add_argument("--covers", type=Path, help="folder of renditions with works.tsv")
     parser.add_argument("--hours", type=float, default=1.0, help="of each programme")
@@ -291,13 +346,19 @@ def evaluate(options: argparse.Namespace, folder: Path) -> str:
     kinds = tuple(options.kinds.split(","))
     chosen = options.conditions.split(",")
     with Library(folder / "library", create=True, settings=Settings(kinds=kinds)) as library:
-        library.add(held, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="",
-                                                      file=sys.stderr))
+        library.add(
+            held, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="", file=sys.stderr)
+        )
         print(file=sys.stderr)
         recordings = len(library)
-    outcomes = measure(collection, [chosen[number % len(chosen)] for number in range(options.programmes)],
-                       3600 * options.hours, options.seed, folder / "programmes",
-                       lambda path: scan_apart(folder / "library", kinds, path))
+    outcomes = measure(
+        collection,
+        [chosen[number % len(chosen)] for number in range(options.programmes)],
+        3600 * options.hours,
+        options.seed,
+        folder / "programmes",
+        lambda path: scan_apart(folder / "library", kinds, path),
+    )
     return text(shown_command(options), recordings, outcomes)
 
 
@@ -305,7 +366,7 @@ def main() -> None:
     options = parser().parse_args()
     try:
         if options.report:
-            report.check_page(options.report, report.TIMELINES)     # before the hours, not after them
+            report.check_page(options.report, report.TIMELINES)  # before the hours, not after them
         with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
             words = evaluate(options, Path(folder))
         print(words)

@@ -40,13 +40,13 @@ from songprint.outside.places import Outside
 from songprint.store.catalog import Catalog
 from songprint.types import Timeline
 
-LEASE = 2.0                         # seconds
-WAITS = (0.3, 0.5, 0.8) * 10        # seconds between attempts at a callback
-STEPS, STEP = 8, 0.02               # of a scan; seconds
-SECONDS = 61.0                      # that every input is said to have
-TROUBLE = 0.1                       # share of callbacks that are answered with an error or not at all
-FROZEN = 0.15                       # share of the hits at workers that freeze instead of killing
-PATIENCE = 120.0                    # seconds for what is left after the last kill
+LEASE = 2.0  # seconds
+WAITS = (0.3, 0.5, 0.8) * 10  # seconds between attempts at a callback
+STEPS, STEP = 8, 0.02  # of a scan; seconds
+SECONDS = 61.0  # that every input is said to have
+TROUBLE = 0.1  # share of callbacks that are answered with an error or not at all
+FROZEN = 0.15  # share of the hits at workers that freeze instead of killing
+PATIENCE = 120.0  # seconds for what is left after the last kill
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,19 @@ class Outcome:
     """What became of it all."""
 
     jobs: int
-    kills: dict[str, int]           # by what was killed
-    killed_at_work: int             # kills of a worker that was running a job
-    freezes: int                    # of workers, for longer than a lease
+    kills: dict[str, int]  # by what was killed
+    killed_at_work: int  # kills of a worker that was running a job
+    freezes: int  # of workers, for longer than a lease
     states: dict[str, int]
-    most_attempts: int              # of one job
-    callbacks: int                  # that arrived, some of them several times
-    told_differently: int           # jobs whose callbacks did not all say the same: they ended more than once
-    not_told: int                   # jobs of which no callback arrived
-    owed: int                       # callbacks: one for each job
-    deliveries: dict[str, int]      # by state
-    billed: int                     # jobs in the usage
+    most_attempts: int  # of one job
+    callbacks: int  # that arrived, some of them several times
+    told_differently: int  # jobs whose callbacks did not all say the same: they ended more than once
+    not_told: int  # jobs of which no callback arrived
+    owed: int  # callbacks: one for each job
+    deliveries: dict[str, int]  # by state
+    billed: int  # jobs in the usage
     seconds_billed: float
-    elapsed: float                  # seconds
+    elapsed: float  # seconds
 
     def problems(self) -> list[str]:
         """What must not be; nothing, if all is well."""
@@ -78,7 +78,8 @@ class Outcome:
             f"{self.owed} callbacks were owed instead of {self.jobs}": self.owed != self.jobs,
             f"callbacks are left over: {self.deliveries}": self.deliveries["delivered"] != self.jobs,
             f"{self.billed} jobs were billed, {self.seconds_billed} s": (
-                self.billed != self.jobs or round(self.seconds_billed) != round(self.jobs * SECONDS)),
+                self.billed != self.jobs or round(self.seconds_billed) != round(self.jobs * SECONDS)
+            ),
         }
         return [problem for problem, holds in found.items() if holds]
 
@@ -87,7 +88,7 @@ class Receiver:
     """Gives inputs and takes callbacks."""
 
     def __init__(self, dice: random.Random) -> None:
-        self.told: dict[str, list[str]] = defaultdict(list)         # job -> what each callback said of its end
+        self.told: dict[str, list[str]] = defaultdict(list)  # job -> what each callback said of its end
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -101,11 +102,11 @@ class Receiver:
             def do_POST(self) -> None:
                 told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 luck = dice.random()
-                if luck > TROUBLE / 3:                              # else it is lost on the way
+                if luck > TROUBLE / 3:  # else it is lost on the way
                     receiver.told[told["id"]].append(f"{told['state']} {told['result']['warnings']}")
                 if luck < TROUBLE:
                     if luck < 2 * TROUBLE / 3:
-                        return                                      # no answer, though it may have arrived
+                        return  # no answer, though it may have arrived
                     self.send_response(503)
                 else:
                     self.send_response(204)
@@ -117,7 +118,7 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._server.handle_error = lambda *arguments: None         # connections of those who were killed
+        self._server.handle_error = lambda *arguments: None  # connections of those who were killed
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
         self._thread.start()
@@ -139,7 +140,7 @@ class LightScan:
         for step in range(STEPS):
             time.sleep(STEP)
             on_progress(SimpleNamespace(seconds_done=step * SECONDS / STEPS, seconds_total=SECONDS))
-        attempt = f"{time.time_ns()}-{random.random()}"             # who ends a job twice gives himself away
+        attempt = f"{time.time_ns()}-{random.random()}"  # who ends a job twice gives himself away
         return Timeline([], [], duration=SECONDS, thresholds={}, searched=0, elapsed=0.1, warnings=(attempt,))
 
 
@@ -150,9 +151,12 @@ def work(folder: Path, database: str) -> None:
     inputs = fetch.Rules.of_inputs(settings.server)
     outside = Outside(
         lambda location, target, on_bytes, stop: fetch.download(location["url"], target, inputs, stop=stop).path,
-        lambda *arguments: None, partial(fetch.post, rules=fetch.Rules.of_callbacks(settings.server)))
-    worker.run(LightScan(Catalog(folder, database=database)), settings, stop=threading.Event(), outside=outside,
-               lease=LEASE)
+        lambda *arguments: None,
+        partial(fetch.post, rules=fetch.Rules.of_callbacks(settings.server)),
+    )
+    worker.run(
+        LightScan(Catalog(folder, database=database)), settings, stop=threading.Event(), outside=outside, lease=LEASE
+    )
 
 
 def submit(folder: Path, database: str, url: str, count: int) -> None:
@@ -162,23 +166,37 @@ def submit(folder: Path, database: str, url: str, count: int) -> None:
     for number in range(count):
         callback = {"url": f"{url}//callback", "style": "standard", "secret": "k3y"}
         try:
-            queue.submit({"type": "url", "url": f"{url}/{number}.mp3"}, {"callback": callback}, key_id="SPtorture",
-                         priority=number % 21 - 10, session_id=f"job {number}")
+            queue.submit(
+                {"type": "url", "url": f"{url}/{number}.mp3"},
+                {"callback": callback},
+                key_id="SPtorture",
+                priority=number % 21 - 10,
+                session_id=f"job {number}",
+            )
         except DuplicateSession:
             continue
         time.sleep(0.01)
 
 
-def torture(folder: Path, *, jobs_count: int, kills: int, database: str = "", workers: int = 3, seed: int = 1,
-            say: Callable[[str], None] = lambda line: None) -> Outcome:
+def torture(
+    folder: Path,
+    *,
+    jobs_count: int,
+    kills: int,
+    database: str = "",
+    workers: int = 3,
+    seed: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
     """Run it all in an empty folder, which becomes a library; `database` is the URL of an empty one on a server."""
     began, dice = time.monotonic(), random.Random(seed)
     catalog = Catalog(folder, create=True, database=database)
     queue = jobs.Jobs(catalog.database)
     receiver = Receiver(random.Random(seed + 1))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(          # so that a successor is there in a moment
-        ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects", "sqlalchemy.dialects.sqlite"])
+    context.set_forkserver_preload(  # so that a successor is there in a moment
+        ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects", "sqlalchemy.dialects.sqlite"]
+    )
     tasks = {f"worker {number}": (work, (folder, database)) for number in range(workers)}
     tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count))
     running: dict[str, BaseProcess] = {}
@@ -219,8 +237,7 @@ def torture(folder: Path, *, jobs_count: int, kills: int, database: str = "", wo
                 say(f"{killed.total()} killed, {ended()} jobs ended")
         owed = deliveries.Deliveries(catalog.database)
         give_up = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up and (
-                ended() < jobs_count or owed.counts()["delivered"] < jobs_count):
+        while time.monotonic() < give_up and (ended() < jobs_count or owed.counts()["delivered"] < jobs_count):
             time.sleep(0.1)
         return _outcome(catalog, receiver, jobs_count, dict(killed), at_work, freezes, time.monotonic() - began)
     finally:
@@ -248,24 +265,34 @@ def _freeze(process: BaseProcess) -> threading.Timer:
 
 
 def _thaw(process: BaseProcess) -> None:
-    with suppress(ProcessLookupError, ValueError):          # it was killed meanwhile
+    with suppress(ProcessLookupError, ValueError):  # it was killed meanwhile
         if process.is_alive():
             os.kill(process.pid, signal.SIGCONT)
 
 
-def _outcome(catalog: Catalog, receiver: Receiver, count: int, killed: dict[str, int], at_work: int, freezes: int,
-             elapsed: float) -> Outcome:
+def _outcome(
+    catalog: Catalog, receiver: Receiver, count: int, killed: dict[str, int], at_work: int, freezes: int, elapsed: float
+) -> Outcome:
     queue, owed = jobs.Jobs(catalog.database), deliveries.Deliveries(catalog.database)
     found = queue.find(limit=10 * count)
     billed = usage.Usage(catalog.database).by_day()
     told = {job_id: list(said) for job_id, said in receiver.told.items()}
     return Outcome(
-        jobs=count, kills=killed, killed_at_work=at_work, freezes=freezes, states=queue.counts(),
-        most_attempts=max(job.attempts for job in found), callbacks=sum(map(len, told.values())),
+        jobs=count,
+        kills=killed,
+        killed_at_work=at_work,
+        freezes=freezes,
+        states=queue.counts(),
+        most_attempts=max(job.attempts for job in found),
+        callbacks=sum(map(len, told.values())),
         told_differently=sum(len(set(said)) > 1 for said in told.values()),
-        not_told=sum(job.id not in told for job in found), owed=sum(len(owed.of_job(job.id)) for job in found),
-        deliveries=owed.counts(), billed=sum(used.jobs for used in billed),
-        seconds_billed=sum(used.seconds for used in billed), elapsed=round(elapsed, 1))
+        not_told=sum(job.id not in told for job in found),
+        owed=sum(len(owed.of_job(job.id)) for job in found),
+        deliveries=owed.counts(),
+        billed=sum(used.jobs for used in billed),
+        seconds_billed=sum(used.seconds for used in billed),
+        elapsed=round(elapsed, 1),
+    )
 
 
 def main() -> int:
@@ -277,9 +304,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = torture(Path(folder) / "library", jobs_count=given.jobs, kills=given.kills, workers=given.workers,
-                          database=given.database, seed=given.seed,
-                          say=lambda line: print(line, file=sys.stderr, flush=True))
+        outcome = torture(
+            Path(folder) / "library",
+            jobs_count=given.jobs,
+            kills=given.kills,
+            workers=given.workers,
+            database=given.database,
+            seed=given.seed,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
     print(json.dumps(asdict(outcome), indent=1))
     for problem in outcome.problems():
         print(f"PROBLEM: {problem}", file=sys.stderr)

@@ -8,7 +8,7 @@ from songprint.covers import tonal
 from songprint.covers.encoder import CoverEncoder
 from songprint.encoders.contract import WEIGHTS, load_spec
 
-LOUDEST = 4.0                           # of normalised planes: 80 dB above the colour around
+LOUDEST = 4.0  # of normalised planes: 80 dB above the colour around
 
 
 def activations(planes: np.ndarray) -> np.ndarray:
@@ -17,7 +17,7 @@ def activations(planes: np.ndarray) -> np.ndarray:
     semitones = planes[:, 1].reshape(count, tonal.SEMITONES, tonal.BINS_A_SEMITONE, spectra).max(axis=2)
     octaves = -(-tonal.SEMITONES // tonal.PITCH_CLASSES)
     padded = np.pad(semitones.clip(0, LOUDEST), ((0, 0), (0, octaves * tonal.PITCH_CLASSES - tonal.SEMITONES), (0, 0)))
-    classes = padded.reshape(count, octaves, tonal.PITCH_CLASSES, spectra).mean(axis=1)      # (n, 12, spectra)
+    classes = padded.reshape(count, octaves, tonal.PITCH_CLASSES, spectra).mean(axis=1)  # (n, 12, spectra)
     frames = classes.reshape(count, tonal.PITCH_CLASSES, -1, tonal.SPECTRA_A_FRAME).mean(axis=3).transpose(0, 2, 1)
     frames = frames / np.maximum(frames.max(axis=2, keepdims=True), 1e-3)
     silent = np.zeros((count, frames.shape[1], tonal.COLUMNS - tonal.PITCH_CLASSES))

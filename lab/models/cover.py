@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class CoverShape:
-    channels: int = 4                   # of the tonal frames
+    channels: int = 4  # of the tonal frames
     convolutions: tuple[int, ...] = (32, 48, 80)
-    width: int = 192                    # of the transformer
+    width: int = 192  # of the transformer
     layers: int = 5
     heads: int = 4
     dim: int = 256
-    frames: int = 100                   # 20 s
+    frames: int = 100  # 20 s
     dropout: float = 0.1
 
 
@@ -39,9 +39,11 @@ class Turning(nn.Module):
         super().__init__()
         self.layer = nn.Sequential(
             nn.Conv2d(inputs, outputs, (12, frames), (1, stride), (0, frames // 2), bias=False),
-            nn.BatchNorm2d(outputs), nn.ReLU())
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
 
-    def forward(self, planes: Tensor) -> Tensor:                    # (n, inputs, 12, frames)
+    def forward(self, planes: Tensor) -> Tensor:  # (n, inputs, 12, frames)
         if self.training and not torch.is_autocast_enabled("cpu"):
             return self.layer[1:](self._by_spectra(planes))
         return self.layer(torch.cat([planes, planes[:, :, :11]], 2))
@@ -52,11 +54,17 @@ class Turning(nn.Module):
         outputs, inputs, _, width = convolution.weight.shape
         there, back = _fourier()
         kernel = torch.einsum("kp,oipf->koif", there, convolution.weight).unflatten(0, (-1, 2))
-        real, imaginary = kernel[:, 0], -kernel[:, 1]               # of the conjugate: nothing is turned around
+        real, imaginary = kernel[:, 0], -kernel[:, 1]  # of the conjugate: nothing is turned around
         products = torch.cat([torch.cat([real, -imaginary], 2), torch.cat([imaginary, real], 2)], 1)
         spectra = torch.einsum("kp,nipt->nkit", there, planes).flatten(1, 2)
-        turned = F.conv1d(spectra, products.reshape(-1, 2 * inputs, width), None, convolution.stride[1],
-                          convolution.padding[1], groups=len(kernel))
+        turned = F.conv1d(
+            spectra,
+            products.reshape(-1, 2 * inputs, width),
+            None,
+            convolution.stride[1],
+            convolution.padding[1],
+            groups=len(kernel),
+        )
         return torch.einsum("kp,nkot->nopt", back, turned.unflatten(1, (-1, outputs)))
 
 
@@ -79,8 +87,8 @@ class Dropout(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training:
             return values
-        words = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-2 ** 63, None)
-        kept = words.view(torch.uint8)[:values.numel()].reshape(values.shape) >= self.least
+        words = torch.empty(-(-values.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: values.numel()].reshape(values.shape) >= self.least
         return values * kept * (256 / (256 - self.least))
 
 
@@ -92,14 +100,14 @@ class Block(nn.Module):
         self.heads = heads
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), Dropout(dropout),
-                                  nn.Linear(2 * width, width))
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), Dropout(dropout), nn.Linear(2 * width, width))
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:                    # (n, tokens, width)
+    def forward(self, tokens: Tensor) -> Tensor:  # (n, tokens, width)
         count, length, width = tokens.shape
-        query, key, value = (self.project(self.before(tokens)).reshape(count, length, 3, self.heads, -1)
-                             .permute(2, 0, 3, 1, 4))
+        query, key, value = (
+            self.project(self.before(tokens)).reshape(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         weights = torch.softmax(query @ key.transpose(2, 3) / (width // self.heads) ** 0.5, -1)
         mixed = (weights @ value).transpose(1, 2).reshape(count, length, width)
         tokens = tokens + self.dropout(self.join(mixed))
@@ -113,8 +121,9 @@ class CoverNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         first, second, third = shape.convolutions
-        self.turning = nn.Sequential(Turning(shape.channels, first, 5, 2), Turning(first, second, 5, 2),
-                                     Turning(second, third, 3, 1))
+        self.turning = nn.Sequential(
+            Turning(shape.channels, first, 5, 2), Turning(first, second, 5, 2), Turning(second, third, 3, 1)
+        )
         self.enter = nn.Linear(2 * third, shape.width)
         self.position = nn.Parameter(0.02 * torch.randn(1, -(-shape.frames // 4), shape.width))
         self.blocks = nn.ModuleList(Block(shape.width, shape.heads, shape.dropout) for _ in range(shape.layers))
@@ -125,12 +134,12 @@ class CoverNetwork(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         count, length, _ = frames.shape
         planes = frames.reshape(count, length, self.shape.channels, 12).permute(0, 2, 3, 1)
-        planes = self.turning(planes - planes.mean((2, 3), keepdim=True))           # (n, third, 12, tokens)
+        planes = self.turning(planes - planes.mean((2, 3), keepdim=True))  # (n, third, 12, tokens)
         tokens = self.enter(torch.cat([planes.amax(2), planes.mean(2)], 1).transpose(1, 2))
-        tokens = tokens + self.position[:, :tokens.shape[1]]
+        tokens = tokens + self.position[:, : tokens.shape[1]]
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm(tokens)
-        weights = torch.softmax(self.attention(tokens), 1)                          # (n, tokens, heads)
-        pooled = (weights.transpose(1, 2) @ tokens).flatten(1)                      # (n, heads * width)
+        weights = torch.softmax(self.attention(tokens), 1)  # (n, tokens, heads)
+        pooled = (weights.transpose(1, 2) @ tokens).flatten(1)  # (n, heads * width)
         return F.normalize(self.leave(pooled), dim=1)

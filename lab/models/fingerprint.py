@@ -25,8 +25,9 @@ class Shape:
 
 def convolve_2d(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Sequential:
     padding = (kernel[0] // 2, kernel[1] // 2)
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
-                         nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
 
 
 class TimeConvolution(nn.Module):
@@ -45,8 +46,8 @@ class TimeConvolution(nn.Module):
         if self.kernel > 1:
             x = F.pad(x, (0, 0, self.kernel // 2, self.kernel // 2))
         steps = (x.shape[1] - self.kernel) // self.stride + 1
-        shifted = [x[:, k:k + self.stride * (steps - 1) + 1:self.stride] for k in range(self.kernel)]
-        x = self.linear(torch.cat(shifted, dim=2).flatten(0, 1))        # (n * steps, outputs)
+        shifted = [x[:, k : k + self.stride * (steps - 1) + 1 : self.stride] for k in range(self.kernel)]
+        x = self.linear(torch.cat(shifted, dim=2).flatten(0, 1))  # (n * steps, outputs)
         return self.norm(x).unflatten(0, (-1, steps))
 
 
@@ -70,9 +71,9 @@ class FingerprintNetwork(nn.Module):
         super().__init__()
         a, b, c = shape.stem
         self.stem = nn.Sequential(
-            convolve_2d(1, a, (5, 5), (2, 2)),          # (n, a, 16, 64): time, bands
-            convolve_2d(a, b, (3, 3), (1, 2)),          # (n, b, 16, 32)
-            convolve_2d(b, c, (3, 3), (1, 2)),          # (n, c, 16, 16)
+            convolve_2d(1, a, (5, 5), (2, 2)),  # (n, a, 16, 64): time, bands
+            convolve_2d(a, b, (3, 3), (1, 2)),  # (n, b, 16, 32)
+            convolve_2d(b, c, (3, 3), (1, 2)),  # (n, c, 16, 16)
         )
         first, second, third = shape.trunk
         self.flatten = TimeConvolution(16 * c, first, kernel=1, stride=1)
@@ -81,7 +82,7 @@ class FingerprintNetwork(nn.Module):
 
     def forward(self, logmel: Tensor) -> Tensor:
         x = logmel.transpose(1, 2).unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        x = self.stem(x).permute(0, 2, 3, 1).flatten(2)     # (n, 16, 16 c): bands become channels
-        x = F.relu(self.flatten(x))                         # (n, 16, trunk)
-        x = self.trunk(x)                                   # (n, 2, trunk)
+        x = self.stem(x).permute(0, 2, 3, 1).flatten(2)  # (n, 16, 16 c): bands become channels
+        x = F.relu(self.flatten(x))  # (n, 16, trunk)
+        x = self.trunk(x)  # (n, 2, trunk)
         return F.normalize(self.head(x.flatten(1)).float(), dim=1)

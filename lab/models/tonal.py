@@ -13,18 +13,22 @@ from torch import Tensor, nn
 
 from songprint.covers import tonal
 
-HARMONICS = (-24, -19, -12, 0, 12, 19, 24, 28, 31)      # semitones to the partials of a tone, and back
+HARMONICS = (-24, -19, -12, 0, 12, 19, 24, 28, 31)  # semitones to the partials of a tone, and back
 OCTAVES = 7
-PADDED = 12 * OCTAVES                                   # semitones after padding to whole octaves
-AROUND = ((1, 13), (25, 1), (1, 13)) * 2                # semitones and frames that the last layers see
+PADDED = 12 * OCTAVES  # semitones after padding to whole octaves
+AROUND = ((1, 13), (25, 1), (1, 13)) * 2  # semitones and frames that the last layers see
 
 
-def convolution(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1),
-                groups: int = 1) -> nn.Sequential:
+def convolution(
+    inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1), groups: int = 1
+) -> nn.Sequential:
     """Over (frequency, time), with batch norm and ReLU; "same" padding."""
     padding = tuple((size - 1) // 2 for size in kernel)
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
-                         nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
 
 
 class Harmonics(nn.Module):
@@ -34,10 +38,10 @@ class Harmonics(nn.Module):
         super().__init__()
         self.mix = convolution(inputs * len(HARMONICS), outputs, (1, 1))
 
-    def forward(self, planes: Tensor) -> Tensor:        # (n, inputs, semitones, frames)
+    def forward(self, planes: Tensor) -> Tensor:  # (n, inputs, semitones, frames)
         reach = max(map(abs, HARMONICS))
         padded = F.pad(planes, (0, 0, reach, reach))
-        shifted = [padded[:, :, reach + step:reach + step + tonal.SEMITONES] for step in HARMONICS]
+        shifted = [padded[:, :, reach + step : reach + step + tonal.SEMITONES] for step in HARMONICS]
         return self.mix(torch.cat(shifted, 1))
 
 
@@ -60,10 +64,13 @@ class Around(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, frames: int) -> None:
         super().__init__()
-        self.layer = nn.Sequential(nn.Conv2d(inputs, outputs, (12, frames), padding=(0, frames // 2), bias=False),
-                                   nn.BatchNorm2d(outputs), nn.ReLU())
+        self.layer = nn.Sequential(
+            nn.Conv2d(inputs, outputs, (12, frames), padding=(0, frames // 2), bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
 
-    def forward(self, planes: Tensor) -> Tensor:        # (n, inputs, 12, frames)
+    def forward(self, planes: Tensor) -> Tensor:  # (n, inputs, 12, frames)
         return self.layer(torch.cat([planes, planes[:, :, :11]], 2))
 
 
@@ -76,8 +83,13 @@ class TonalNetwork(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(convolution(2, 16, (7, 3)), convolution(16, 32, (5, 3), (3, 2)))
         self.trunk = nn.Sequential(
-            Harmonics(32, width), convolution(width, width, (3, 3)), Separable(width, (25, 1)),
-            Harmonics(width, width), convolution(width, width, (3, 5)), Separable(width, (25, 1)))
+            Harmonics(32, width),
+            convolution(width, width, (3, 3)),
+            Separable(width, (25, 1)),
+            Harmonics(width, width),
+            convolution(width, width, (3, 5)),
+            Separable(width, (25, 1)),
+        )
         # the tune is told by what goes on before and after; the networks before had learned without, or with half of it
         self.around = nn.Sequential(*(Separable(width, kernel, silent=True) for kernel in AROUND))
         self.everywhere = nn.Linear(width, width)
@@ -85,10 +97,10 @@ class TonalNetwork(nn.Module):
         self.chord = nn.Sequential(Around(2 * width, 32, 5), Around(32, 32, 9), nn.Conv2d(32, 1, 1))
 
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        planes = self.around(self.trunk(self.stem(planes)))                                # (n, width, 82, frames)
+        planes = self.around(self.trunk(self.stem(planes)))  # (n, width, 82, frames)
         overall = self.everywhere(planes.mean(2).transpose(1, 2)).transpose(1, 2)
         planes = F.relu(planes + overall[:, :, None])
-        pitches = self.pitches(planes)                                          # (n, 3, 82, frames)
+        pitches = self.pitches(planes)  # (n, 3, 82, frames)
         octaves = self._octaves(pitches, -1e4)
         notes, bass, melody = octaves.amax(2).unbind(1)
         folded = self._octaves(planes, 0)
@@ -110,5 +122,5 @@ class Exported(nn.Module):
         self.network = network
 
     def forward(self, planes: Tensor) -> Tensor:
-        classes = torch.sigmoid(self.network(planes)[1])                        # (n, 4, 12, frames)
+        classes = torch.sigmoid(self.network(planes)[1])  # (n, 4, 12, frames)
         return classes.permute(0, 3, 1, 2).flatten(2)

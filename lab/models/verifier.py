@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from songprint.covers.verifier import LEVELS, PLANES, WIDTH
 
-WIDTHS = (16, 24, 32, 48)       # planes of the convolutions
-TOLD = 64                       # numbers that tell a moment of the path
+WIDTHS = (16, 24, 32, 48)  # planes of the convolutions
+TOLD = 64  # numbers that tell a moment of the path
 QUARTER = -(-WIDTH // 4)
 
 
@@ -23,19 +23,26 @@ class Verifier(nn.Module):
         super().__init__()
 
         def layer(inputs: int, outputs: int, size: tuple[int, int], stride: tuple[int, int]) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride, (size[0] // 2, size[1] // 2), bias=False),
-                                 nn.BatchNorm2d(outputs), nn.ReLU())
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, size, stride, (size[0] // 2, size[1] // 2), bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            )
 
         first, second, third, fourth = WIDTHS
-        self.look = nn.Sequential(layer(PLANES, first, (3, 3), (1, 1)), layer(first, second, (5, 3), (2, 1)),
-                                  layer(second, third, (5, 3), (1, 2)), layer(third, fourth, (5, 3), (2, 2)))
+        self.look = nn.Sequential(
+            layer(PLANES, first, (3, 3), (1, 1)),
+            layer(first, second, (5, 3), (2, 1)),
+            layer(second, third, (5, 3), (1, 2)),
+            layer(third, fourth, (5, 3), (2, 2)),
+        )
         self.tell = nn.Sequential(nn.Conv1d(fourth * QUARTER, TOLD, 1), nn.ReLU(), nn.Dropout(0.2))
         self.attention = nn.Conv1d(TOLD, 2, 1)
         self.judge = nn.Sequential(nn.Linear(3 * TOLD, TOLD), nn.ReLU(), nn.Linear(TOLD, 1))
 
     def forward(self, bands: Tensor) -> Tensor:
-        planes = self.look(bands.permute(0, 3, 1, 2) / LEVELS)             # (n, planes, rows / 4, QUARTER)
-        moments = self.tell(planes.transpose(2, 3).flatten(1, 2))           # (n, TOLD, rows / 4)
-        weights = torch.softmax(self.attention(moments), 2)                 # (n, 2, rows / 4)
-        pooled = (moments @ weights.transpose(1, 2)).flatten(1)             # (n, 2 * TOLD)
+        planes = self.look(bands.permute(0, 3, 1, 2) / LEVELS)  # (n, planes, rows / 4, QUARTER)
+        moments = self.tell(planes.transpose(2, 3).flatten(1, 2))  # (n, TOLD, rows / 4)
+        weights = torch.softmax(self.attention(moments), 2)  # (n, 2, rows / 4)
+        pooled = (moments @ weights.transpose(1, 2)).flatten(1)  # (n, 2 * TOLD)
         return self.judge(torch.cat([pooled, moments.mean(2)], 1))[:, 0]

@@ -33,17 +33,16 @@ from songprint.kinds import load_encoder
 from songprint.store.store import Store
 from songprint.types import Kind, Tags
 
-SHORTEST_FOR_THRESHOLD = 5.0            # seconds: shorter unknown clips do not raise the threshold
-WITNESSES = {                           # what is left out to see what it is good for
-    "the second witness": ("prominence", "excess", "excess_length", "contrast", "background", "plain",
-                           "unchanged"),
+SHORTEST_FOR_THRESHOLD = 5.0  # seconds: shorter unknown clips do not raise the threshold
+WITNESSES = {  # what is left out to see what it is good for
+    "the second witness": ("prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged"),
     "the lead over rivals": ("lead", "lead_length", "rivalled"),
     "hits, length, sameness, library": ("hits", "length", "sameness", "library"),
     "similarity": ("score", "score_length"),
 }
 THIRD = {"the rest of the library": ("everywhere", "clearly"), "the recording elsewhere": ("nearby",)}
-LINES = 3                               # answers of each clip that are kept
-LENGTHS = (1.0, 2.0, *clips.LENGTHS)    # seconds
+LINES = 3  # answers of each clip that are kept
+LENGTHS = (1.0, 2.0, *clips.LENGTHS)  # seconds
 
 
 def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder) -> tuple[Store, dict[str, int]]:
@@ -53,8 +52,12 @@ def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder)
     for number, track in enumerate(tracks, 1):
         samples = np.asarray(corpus.load_pcm(data, track)).astype(np.float32) / 32768
         ids[track.path] = store.catalog.add(
-            tags=Tags(title=track.name), duration=track.duration, source=track.path,
-            content_hash=f"{track.id:032x}", embeddings={Kind.RECORDING: encoder.encode(samples)}).id
+            tags=Tags(title=track.name),
+            duration=track.duration,
+            source=track.path,
+            content_hash=f"{track.id:032x}",
+            embeddings={Kind.RECORDING: encoder.encode(samples)},
+        ).id
         if number % 50 == 0 or number == len(tracks):
             print(f"{number}/{len(tracks)} tracks", file=sys.stderr)
     store.refresh()
@@ -70,8 +73,7 @@ class Asked:
     found: list[Hypothesis]
 
 
-def ask(query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()
-        ) -> Asked:
+def ask(query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()) -> Asked:
     """The three most likely lines of a clip's only window."""
     level = store.levels[Kind.RECORDING]
     plain: list[Hypothesis] = []
@@ -81,8 +83,10 @@ def ask(query: Query, store: Store, length: float, truth: int | None = None, lea
         found = lines.hypotheses()
         plain += found
         wide += lines.everywhere(found, leave_out)
-    questions = [Question([h.features for h in found], [h.line.recording_id == truth for h in found], length)
-                 for found in (plain[:LINES], wide[:LINES])]
+    questions = [
+        Question([h.features for h in found], [h.line.recording_id == truth for h in found], length)
+        for found in (plain[:LINES], wide[:LINES])
+    ]
     return Asked(*questions, wide)
 
 
@@ -97,18 +101,24 @@ def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tupl
     if right is None:
         return known, None
     rows = {h.line.recording_id: store.catalog.embeddings(Kind.RECORDING, h.line.recording_id).vectors for h in found}
-    same = {h.line.recording_id for h in found
-            if align.likeness(right, h.line, rows[truth], rows[h.line.recording_id]) > align.SAME}
+    same = {
+        h.line.recording_id
+        for h in found
+        if align.likeness(right, h.line, rows[truth], rows[h.line.recording_id]) > align.SAME
+    }
     return known, ask(query, store, length, leave_out={truth} | same)
 
 
 def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     encoder = load_encoder(threads=2)
-    twice = set(corpus.SAME_MUSIC.values())     # left out: to name those would be right, and be taught as wrong
-    tracks, others = ([track for track in corpus.load_tracks(data, split) if track.path and track.name not in twice]
-                      for split in ("calibration", "train"))
-    kinds = [path for path in sorted(noise.glob("*.opus"))
-             if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE]
+    twice = set(corpus.SAME_MUSIC.values())  # left out: to name those would be right, and be taught as wrong
+    tracks, others = (
+        [track for track in corpus.load_tracks(data, split) if track.path and track.name not in twice]
+        for split in ("calibration", "train")
+    )
+    kinds = [
+        path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
+    ]
     lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))[:400]
     around = clips.Surroundings.load(kinds, lines, room_seed=5000)
     rate = encoder.spec.sample_rate
@@ -123,7 +133,7 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
             store, ids = fill(Path(folder) / name, data, held, encoder)
             paths = [Path(track.path) for track in tracks]
             for clip in clips.draw(paths, per_condition, around, rate, seed=11, lengths=LENGTHS):
-                if clip.start + clip.length > corpus.LONGEST - 5:      # of long tracks no more was kept
+                if clip.start + clip.length > corpus.LONGEST - 5:  # of long tracks no more was kept
                     continue
                 both = ask_both_ways(listen(clip.samples), store, clip.length, ids[clip.track])
                 known.append(both[0])
@@ -131,11 +141,21 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
             for _, samples in clips.nothings(rate, around, count=8, seed=12):
                 unknown.append(ask(listen(samples), store, 5.0))
             store.close()
-    fitted = judge.fitted([one.plain for one in known], [one.plain for one in unknown], evidence.FEATURES,
-                          WITNESSES, SHORTEST_FOR_THRESHOLD)
+    fitted = judge.fitted(
+        [one.plain for one in known],
+        [one.plain for one in unknown],
+        evidence.FEATURES,
+        WITNESSES,
+        SHORTEST_FOR_THRESHOLD,
+    )
     print("laid everywhere in the library:")
-    wide = judge.fitted([one.everywhere for one in known], [one.everywhere for one in unknown],
-                        evidence.EVERYWHERE, WITNESSES | THIRD, SHORTEST_FOR_THRESHOLD)
+    wide = judge.fitted(
+        [one.everywhere for one in known],
+        [one.everywhere for one in unknown],
+        evidence.EVERYWHERE,
+        WITNESSES | THIRD,
+        SHORTEST_FOR_THRESHOLD,
+    )
     return fitted | {"everywhere": wide}
 
 

@@ -46,26 +46,34 @@ from songprint.store.index.exact import ExactIndex
 from songprint.store.level import heard_segments
 from songprint.types import Embeddings
 
-EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)      # seconds; each library is asked
-ASKED = 2                               # of them for a rendition,
-WHOLES = 3                              # and one of them whole for every so many renditions: they take long
-MEDLEY = 60.0                           # seconds of two songs, of which the library has one,
-PART = (15.0, 45.0)                     # so long
-ANSWERS = search.JUDGED               # that the judge learns from: those at the clip's own tempo
-GIVEN = {"changed": -1.0}               # log-odds that another tempo costs: these are further looks, and covers seldom
+EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)  # seconds; each library is asked
+ASKED = 2  # of them for a rendition,
+WHOLES = 3  # and one of them whole for every so many renditions: they take long
+MEDLEY = 60.0  # seconds of two songs, of which the library has one,
+PART = (15.0, 45.0)  # so long
+ANSWERS = search.JUDGED  # that the judge learns from: those at the clip's own tempo
+GIVEN = {"changed": -1.0}  # log-odds that another tempo costs: these are further looks, and covers seldom
 #                                         differ that much
-FEW = 6                                 # songs of a small library
-SHORT = 15.0                            # seconds: clips that are shorter are not answered more often by mistake
-COHORT = 300                            # tracks,
-COHORT_PASSAGES = 120                   # and renditions of scores,
-COHORT_EXCERPTS = 40                    # of which tonal frames are kept,
-COHORT_SECONDS = 45.0                   # so long
-COHORT_WINDOWS = 8                      # vectors kept of each
-NOTHINGS = 40                           # clips of speech and of noise
-INVENTED = range(3000, 3030)            # seeds of tunes
+FEW = 6  # songs of a small library
+SHORT = 15.0  # seconds: clips that are shorter are not answered more often by mistake
+COHORT = 300  # tracks,
+COHORT_PASSAGES = 120  # and renditions of scores,
+COHORT_EXCERPTS = 40  # of which tonal frames are kept,
+COHORT_SECONDS = 45.0  # so long
+COHORT_WINDOWS = 8  # vectors kept of each
+NOTHINGS = 40  # clips of speech and of noise
+INVENTED = range(3000, 3030)  # seeds of tunes
 ABLATIONS = {
-    "alignment": ("log_alignment", "aligned", "density", "agreement", "log_crookedness", "key_lead", *search.CLOSELY,
-                  "consistent"),
+    "alignment": (
+        "log_alignment",
+        "aligned",
+        "density",
+        "agreement",
+        "log_crookedness",
+        "key_lead",
+        *search.CLOSELY,
+        "consistent",
+    ),
     "the embedding": ("log_embedding", "log_embedding_lead", "consistent"),
     "the lead over rivals": tuple(f"log_{name}" for name in search.LEADS),
     "the lead of its key": ("key_lead",),
@@ -74,7 +82,7 @@ ABLATIONS = {
     "length, share, entropy, library": ("length", "share", "entropy", "library"),
 }
 
-Works = dict[str, list[list[Embeddings]]]           # the renditions of each, each in one guise or two
+Works = dict[str, list[list[Embeddings]]]  # the renditions of each, each in one guise or two
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,12 @@ def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dic
             continue
         kept = cache / f"real-{track.id:05d}-00.npz"
         if not kept.exists():
-            np.savez_compressed(kept, frames=frames(corpus.load_pcm(data, track)), seconds=[0, track.duration],
-                                beats=[0, track.duration])
+            np.savez_compressed(
+                kept,
+                frames=frames(corpus.load_pcm(data, track)),
+                seconds=[0, track.duration],
+                beats=[0, track.duration],
+            )
         with np.load(kept) as file:
             found[track.name] = embedded(file["frames"], encoder)
     return found
@@ -131,7 +143,8 @@ def load_tunes(encoder: CoverEncoder) -> Works:
         tune = invent(number)
         takes = [synth.render(tune, seed=0)] + [
             degrade.stretch(synth.render(tune, seed=seed), synth.SAMPLE_RATE, pitch=2 ** (key / 12))
-            for seed, key in ((1, number % 5 - 2), (2, number % 7 - 3))]
+            for seed, key in ((1, number % 5 - 2), (2, number % 7 - 3))
+        ]
         found[tune.title] = [[encoder.encode(at_rate(take, synth.SAMPLE_RATE, corpus.SAMPLE_RATE))] for take in takes]
     return found
 
@@ -141,7 +154,7 @@ def load_passages(folder: Path, encoder: CoverEncoder, rng: np.random.Generator)
     takes = {}
     for path in sorted(folder.glob("rendered-?????-??.npz")):
         if split_of_take(path) == "train" and not is_sung(path):
-            takes[path.stem[:-len("-KK")]] = path
+            takes[path.stem[: -len("-KK")]] = path
     found = []
     for path in (list(takes.values())[i] for i in rng.permutation(len(takes))[:COHORT_PASSAGES]):
         with np.load(path) as file:
@@ -156,9 +169,15 @@ def make_cohort(tracks: dict[str, Embeddings], passages: list[Embeddings], rng: 
     """
     real = [list(tracks.values())[i] for i in rng.permutation(len(tracks))[:COHORT]]
     half = COHORT_EXCERPTS // 2
-    thinned = [Embeddings(one.vectors[np.linspace(0, len(one) - 1, min(COHORT_WINDOWS, len(one))).astype(int)],
-                          one.hop, one.encoder_id, one.evidence)
-               for one in (*real[:half], *passages[:half], *real[half:], *passages[half:])]
+    thinned = [
+        Embeddings(
+            one.vectors[np.linspace(0, len(one) - 1, min(COHORT_WINDOWS, len(one))).astype(int)],
+            one.hop,
+            one.encoder_id,
+            one.evidence,
+        )
+        for one in (*real[:half], *passages[:half], *real[half:], *passages[half:])
+    ]
     return Cohort.of(thinned, excerpts=COHORT_EXCERPTS, seconds=COHORT_SECONDS)
 
 
@@ -174,16 +193,26 @@ class Songs:
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}
 
-    def ask(self, query: Embeddings, work: str, encoder: CoverEncoder, cohort: Cohort, absent: Collection[str]
-            ) -> Question:
+    def ask(
+        self, query: Embeddings, work: str, encoder: CoverEncoder, cohort: Cohort, absent: Collection[str]
+    ) -> Question:
         """What is found of a work if some works are not there, at every tempo at which it is looked for."""
         right = self.of(work)
-        find = partial(search.find, index=self.index, cohort=cohort, networks=encoder.networks,
-                       embeddings_of=lambda ids: {each: self.songs[each].embeddings for each in ids},
-                       leave_out=set().union(*map(self.of, absent)))
+        find = partial(
+            search.find,
+            index=self.index,
+            cohort=cohort,
+            networks=encoder.networks,
+            embeddings_of=lambda ids: {each: self.songs[each].embeddings for each in ids},
+            leave_out=set().union(*map(self.of, absent)),
+        )
         found = list(chain.from_iterable(tempo_search.looks(query, find, encoder.embed)))
-        return Question([version.features for version in found], [version.recording_id in right for version in found],
-                        len(query.evidence) / FRAMES_PER_SECOND, work)
+        return Question(
+            [version.features for version in found],
+            [version.recording_id in right for version in found],
+            len(query.evidence) / FRAMES_PER_SECOND,
+            work,
+        )
 
 
 def excerpt(whole: Embeddings, seconds: float, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
@@ -201,20 +230,28 @@ def medley(whole: Embeddings, other: Embeddings, encoder: CoverEncoder, rng: np.
 def _cut(whole: Embeddings, seconds: float, rng: np.random.Generator) -> np.ndarray:
     count = round(seconds * FRAMES_PER_SECOND)
     start = int(rng.integers(max(1, len(whole.evidence) - count)))
-    return whole.evidence[start:start + count]
+    return whole.evidence[start : start + count]
 
 
 def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
     """Half a minute each of speech and of noise."""
     from songprint.audio import files
+
     lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
-    kinds = [path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE
-             | corpus.ACCEPTANCE_NOISE] if noise else []
+    kinds = (
+        [
+            path
+            for path in sorted(noise.glob("*.opus"))
+            if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
+        ]
+        if noise
+        else []
+    )
     made = []
     for _ in range(NOTHINGS // 2):
         spoken = np.concatenate([files.load(lines[i], corpus.SAMPLE_RATE) for i in rng.integers(0, len(lines), 12)])
-        made.append(spoken[:30 * corpus.SAMPLE_RATE])
-    for path in [kinds[i] for i in rng.permutation(len(kinds))[:NOTHINGS // 2]]:
+        made.append(spoken[: 30 * corpus.SAMPLE_RATE])
+    for path in [kinds[i] for i in rng.permutation(len(kinds))[: NOTHINGS // 2]]:
         made.append(files.load(path, corpus.SAMPLE_RATE, duration=30))
     return [embedded(frames((samples * 32767).astype(np.int16)), encoder) for samples in made]
 
@@ -244,21 +281,28 @@ class Job:
     query: Embeddings
     work: str
     library: int
-    absent: tuple[str, ...]         # works that it lacks
+    absent: tuple[str, ...]  # works that it lacks
 
     @property
     def known(self) -> bool:
         return self.work not in self.absent
 
 
-@one_thread()           # there are as many processes as cores
+@one_thread()  # there are as many processes as cores
 def ask(job: Job) -> Question:
     return Asked.libraries[job.library].ask(job.query, job.work, Asked.encoder, Asked.cohort, job.absent)
 
 
-def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: dict[str, Embeddings],
-              empty: list[Embeddings], encoder: CoverEncoder, cohort: Cohort, share: float = 1.0
-              ) -> tuple[list[Question], list[Question], list[Question]]:
+def questions(
+    works: Works,
+    tunes: Works,
+    real: dict[str, Embeddings],
+    others: dict[str, Embeddings],
+    empty: list[Embeddings],
+    encoder: CoverEncoder,
+    cohort: Cohort,
+    share: float = 1.0,
+) -> tuple[list[Question], list[Question], list[Question]]:
     """Known and unknown ones, against libraries of some hundred, of many and of few songs; unknown tunes. A `share` of
     them alone, drawn by lot, if it is to be done sooner."""
     works = works | tunes
@@ -266,16 +310,19 @@ def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: d
     some = [Song(work, renditions[0][0]) for work, renditions in works.items()]
     some += [Song(work_of(name), one) for name, one in real.items()]
     again = {work: renditions[1][0] for work, renditions in list(works.items())[::2] if len(renditions) > 2}
-    many = some + [Song(work, take) for work, take in again.items()] + [
-        Song(work_of(name), one) for name, one in others.items()]
-    simple = [song.work in tunes for song in some]          # these together, or it would be too easy
+    many = (
+        some
+        + [Song(work, take) for work, take in again.items()]
+        + [Song(work_of(name), one) for name, one in others.items()]
+    )
+    simple = [song.work in tunes for song in some]  # these together, or it would be too easy
     order = [*rng.permutation(np.flatnonzero(simple)), *rng.permutation(np.flatnonzero(np.invert(simple)))]
     portions = [[some[place] for place in places] for places in np.array_split(order, int(np.ceil(len(some) / FEW)))]
     libraries = tuple(map(Songs, (some, many, *portions)))
     few = {song.work: number for number, portion in enumerate(portions, 2) for song in portion}
     jobs = []
     for work, renditions in works.items():
-        for number, take in enumerate(chain.from_iterable(renditions[2 if work in again else 1:])):
+        for number, take in enumerate(chain.from_iterable(renditions[2 if work in again else 1 :])):
             other = str(rng.choice([name for name in works if name != work]))
             for library in (0, 1, few[work]):
                 queries = [excerpt(take, seconds, encoder, rng) for seconds in rng.permutation(EXCERPTS)[:ASKED]]
@@ -297,22 +344,31 @@ def questions(works: Works, tunes: Works, real: dict[str, Embeddings], others: d
                 print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
     said = list(zip(answers, jobs, strict=True))
     fitted = [(answer, job) for answer, job in said if job.work not in tunes]
-    return ([answer for answer, job in fitted if job.known], [answer for answer, job in fitted if not job.known],
-            [answer for answer, job in said if job.work in tunes and not job.known])
+    return (
+        [answer for answer, job in fitted if job.known],
+        [answer for answer, job in fitted if not job.known],
+        [answer for answer, job in said if job.work in tunes and not job.known],
+    )
 
 
 def own_tempo_thresholds(known: list[Question], unknown: list[Question], fitted: Calibration) -> dict[str, float]:
     """The thresholds if no other tempo is tried: whoever looks less often is mistaken less often."""
+
     def own(questions: list[Question]) -> list[Question]:
         kept = [[not values["changed"] for values in question.features] for question in questions]
-        return [replace(question, features=list(compress(question.features, those)),
-                        right=list(compress(question.right, those)))
-                for question, those in zip(questions, kept, strict=True)]
+        return [
+            replace(
+                question, features=list(compress(question.features, those)), right=list(compress(question.right, those))
+            )
+            for question, those in zip(questions, kept, strict=True)
+        ]
 
     levels = judge.levels_of(own(unknown), fitted, short=SHORT)
     for rate, level in levels.items():
-        print(f"at its own tempo alone, false accepts {100 * rate:g} %: confidence {to_confidence(level)}, known clips"
-              f" answered rightly {100 * judge.rightly_answered(own(known), fitted, level):.1f} %")
+        print(
+            f"at its own tempo alone, false accepts {100 * rate:g} %: confidence {to_confidence(level)}, known clips"
+            f" answered rightly {100 * judge.rightly_answered(own(known), fitted, level):.1f} %"
+        )
     return {str(rate): to_confidence(level) for rate, level in levels.items()}
 
 
@@ -322,8 +378,10 @@ def tell_by_length(known: list[Question], unknown: list[Question]) -> None:
     print(f"by judges that did not learn from the work: {100 * answered[0].mean():.1f} % of known clips rightly")
     for seconds in EXCERPTS:
         of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
-        print(f"  {seconds:.0f} s, medleys too: {100 * answered[0][of[0]].mean():.1f} % of {of[0].sum()}; of unknown"
-              f" ones {100 * answered[1][of[1]].mean():.1f} % of {of[1].sum()}")
+        print(
+            f"  {seconds:.0f} s, medleys too: {100 * answered[0][of[0]].mean():.1f} % of {of[0].sum()}; of unknown"
+            f" ones {100 * answered[1][of[1]].mean():.1f} % of {of[1].sum()}"
+        )
 
 
 def main() -> None:
@@ -340,11 +398,13 @@ def main() -> None:
     cohort = make_cohort(others, load_passages(options.tonal, encoder, np.random.default_rng(4)), rng)
     cohort.save(WEIGHTS / "cover_cohort.npz")
     cohort = Cohort.load(WEIGHTS / "cover_cohort.npz")
-    print(f"{len(works)} works, {len(real)} tracks, {len(others)} more; cohort of {cohort.songs.max() + 1}"
-          f" ({(WEIGHTS / 'cover_cohort.npz').stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
+    print(
+        f"{len(works)} works, {len(real)} tracks, {len(others)} more; cohort of {cohort.songs.max() + 1}"
+        f" ({(WEIGHTS / 'cover_cohort.npz').stat().st_size / 1e6:.1f} MB)",
+        file=sys.stderr,
+    )
     empty = nothings(options.data, options.noise, encoder, rng)
-    known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort,
-                                       options.share)
+    known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort, options.share)
     calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS, short=SHORT, answers=ANSWERS, given=GIVEN)
     calibration["own_tempo"] = {"thresholds": own_tempo_thresholds(known, unknown, Calibration.from_spec(calibration))}
     tell_by_length(known, unknown)

@@ -30,14 +30,15 @@ from songprint.fingerprint import logmel
 from songprint.fingerprint.encoder import Encoder
 from songprint.types import Kind
 
-LARGE = 4096            # values from which a tensor is worth halving
-EXACT = 1 - 1e-4        # mean cosine with PyTorch's vectors that an export must reach,
-ROUNDED = 1 - 2e-3      # and in int8
-ENERGY = 0.995          # of the vectors that the axes which are kept must hold
+LARGE = 4096  # values from which a tensor is worth halving
+EXACT = 1 - 1e-4  # mean cosine with PyTorch's vectors that an export must reach,
+ROUNDED = 1 - 2e-3  # and in int8
+ENERGY = 0.995  # of the vectors that the axes which are kept must hold
 
 
-def export(checkpoint: Path, windows: np.ndarray, folder: Path = WEIGHTS, name: str = "fingerprint",
-           int8: bool = True) -> EncoderSpec:
+def export(
+    checkpoint: Path, windows: np.ndarray, folder: Path = WEIGHTS, name: str = "fingerprint", int8: bool = True
+) -> EncoderSpec:
     """Write both files; an older calibration is dropped, because it belongs to other weights.
 
     `windows (n, 128, 32)` are of music: its vectors tell the axes, its ranges those of the integers.
@@ -53,10 +54,17 @@ def export(checkpoint: Path, windows: np.ndarray, folder: Path = WEIGHTS, name: 
         halve_weights(model)
     content = model.SerializeToString()
     log = json.loads(checkpoint.with_suffix(".json").read_text())
-    spec = EncoderSpec(name=name, id=f"{name}-{weights_hash(content)}", kind=Kind.RECORDING,
-                       sample_rate=logmel.SAMPLE_RATE, window=logmel.WINDOW_SAMPLES / logmel.SAMPLE_RATE,
-                       hop=0.5, query_hop=0.125, dim=network.head[-1].out_features,
-                       training={**log, "recipe": state["recipe"]})
+    spec = EncoderSpec(
+        name=name,
+        id=f"{name}-{weights_hash(content)}",
+        kind=Kind.RECORDING,
+        sample_rate=logmel.SAMPLE_RATE,
+        window=logmel.WINDOW_SAMPLES / logmel.SAMPLE_RATE,
+        hop=0.5,
+        query_hop=0.125,
+        dim=network.head[-1].out_features,
+        training={**log, "recipe": state["recipe"]},
+    )
     check(network, Encoder(spec, content), windows, ROUNDED if int8 else EXACT)
     (folder / f"{name}.onnx").write_bytes(content)
     (folder / f"{name}.json").write_text(json.dumps(asdict(spec), indent=1) + "\n")

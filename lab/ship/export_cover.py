@@ -33,11 +33,11 @@ from songprint.covers.verifier import PLANES, WIDTH
 from songprint.encoders.contract import WEIGHTS, EncoderSpec, weights_hash
 from songprint.types import Kind
 
-WINDOW, HOP = 20.0, 5.0                 # seconds
-ENERGY = 0.998          # of the vectors that the axes which are kept must hold
-TAKES = 400             # whose vectors tell the axes
-CLOSER = ("motifs", "verifier")         # networks that a search looks closer with
-EXACT = 1e-3                            # most that an output of the runtime may differ from PyTorch's
+WINDOW, HOP = 20.0, 5.0  # seconds
+ENERGY = 0.998  # of the vectors that the axes which are kept must hold
+TAKES = 400  # whose vectors tell the axes
+CLOSER = ("motifs", "verifier")  # networks that a search looks closer with
+EXACT = 1e-3  # most that an output of the runtime may differ from PyTorch's
 
 
 def to_onnx(network: nn.Module, example: torch.Tensor, name_in: str, name_out: str, axes: dict) -> bytes:
@@ -47,9 +47,17 @@ def to_onnx(network: nn.Module, example: torch.Tensor, name_in: str, name_out: s
     network.eval()
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")     # the exporter announces its successor, which needs another package
-        torch.onnx.export(network, (example,), file, dynamo=False, opset_version=17,
-                          input_names=[name_in], output_names=[name_out], dynamic_axes=axes)
+        warnings.simplefilter("ignore")  # the exporter announces its successor, which needs another package
+        torch.onnx.export(
+            network,
+            (example,),
+            file,
+            dynamo=False,
+            opset_version=17,
+            input_names=[name_in],
+            output_names=[name_out],
+            dynamic_axes=axes,
+        )
     content = file.getvalue()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     with torch.no_grad():
@@ -62,14 +70,21 @@ def to_onnx(network: nn.Module, example: torch.Tensor, name_in: str, name_out: s
 def export_tonal(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     network = TonalNetwork()
     network.load_state_dict(torch.load(checkpoint))
-    content = to_onnx(Exported(network.eval()), torch.randn(1, 2, tonal.BINS, 120), "planes", "activations",
-                      {"planes": {3: "spectra"}, "activations": {1: "frames"}})
+    content = to_onnx(
+        Exported(network.eval()),
+        torch.randn(1, 2, tonal.BINS, 120),
+        "planes",
+        "activations",
+        {"planes": {3: "spectra"}, "activations": {1: "frames"}},
+    )
     (folder / "tonal.onnx").write_bytes(content)
     print(f"tonal.onnx: {weights_hash(content)}, {len(content) / 1e6:.1f} MB")
     if (folder / "cover.onnx").exists():
         renew_spec(folder)
-        print("What was calibrated is dropped: lab.ship.calibrate_covers. The cover network learned from the other one: "
-              "lab.train.cover")
+        print(
+            "What was calibrated is dropped: lab.ship.calibrate_covers. The cover network learned from the other one: "
+            "lab.train.cover"
+        )
 
 
 def write_spec(folder: Path, spec: dict) -> None:
@@ -89,16 +104,22 @@ def renew_spec(folder: Path, **changed: str) -> None:
 def export_motifs(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     network = MotifNetwork()
     network.load_state_dict(torch.load(checkpoint))
-    content = to_onnx(network, torch.rand(1, 150, tonal.COLUMNS), "frames", "rows",
-                      {"frames": {1: "frames"}, "rows": {1: "rows"}})
+    content = to_onnx(
+        network, torch.rand(1, 150, tonal.COLUMNS), "frames", "rows", {"frames": {1: "frames"}, "rows": {1: "rows"}}
+    )
     write_closer("motifs", content, folder)
 
 
 def export_verifier(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     network = Verifier()
     network.load_state_dict(torch.load(checkpoint))
-    content = to_onnx(network, 20 * torch.randn(2, 75, WIDTH, PLANES), "bands", "log_odds",
-                      {"bands": {0: "paths", 1: "rows"}, "log_odds": {0: "paths"}})
+    content = to_onnx(
+        network,
+        20 * torch.randn(2, 75, WIDTH, PLANES),
+        "bands",
+        "log_odds",
+        {"bands": {0: "paths", 1: "rows"}, "log_odds": {0: "paths"}},
+    )
     write_closer("verifier", content, folder)
 
 
@@ -111,16 +132,19 @@ def write_closer(name: str, content: bytes, folder: Path) -> None:
 
 def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
     """Windows (n, frames, 48) of real tracks and of rendered takes of the training."""
-    paths = [path for path in sorted([*folder.glob("real-*.npz"), *folder.glob("rendered-*.npz")])
-             if path.stem.startswith("real") or split_of(int(path.stem.split("-")[1])) == "train"]
+    paths = [
+        path
+        for path in sorted([*folder.glob("real-*.npz"), *folder.glob("rendered-*.npz")])
+        if path.stem.startswith("real") or split_of(int(path.stem.split("-")[1])) == "train"
+    ]
     if not paths:
         raise SystemExit(f"{folder} has no takes: lab.data.cover_features makes them")
     windows = []
-    for path in paths[::max(1, len(paths) // TAKES)]:
+    for path in paths[:: max(1, len(paths) // TAKES)]:
         with np.load(path) as file:
             frames = file["frames"]
         starts = range(0, len(frames) - shape.frames + 1, shape.frames)
-        windows += [frames[start:start + shape.frames] for start in starts]
+        windows += [frames[start : start + shape.frames] for start in starts]
     return torch.from_numpy(np.stack(windows).astype(np.float32) / 255)
 
 
@@ -131,15 +155,27 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     network = CoverNetwork(shape)
     network.load_state_dict(state["weights"])
     network.leave = axes.cut(network.eval(), network.leave, heard_windows(takes, shape), ENERGY)
-    content = to_onnx(network, torch.rand(2, shape.frames, tonal.COLUMNS), "frames", "vectors",
-                      {"frames": {0: "windows"}, "vectors": {0: "windows"}})
+    content = to_onnx(
+        network,
+        torch.rand(2, shape.frames, tonal.COLUMNS),
+        "frames",
+        "vectors",
+        {"frames": {0: "windows"}, "vectors": {0: "windows"}},
+    )
     log = checkpoint.with_suffix(".json")
-    closer = {name: weights_hash(file.read_bytes()) for name in CLOSER
-              if (file := folder / f"{name}.onnx").exists()}
-    spec = EncoderSpec(name="cover", id="", kind=Kind.COVER, sample_rate=tonal.SAMPLE_RATE, window=WINDOW, hop=HOP,
-                       query_hop=HOP, dim=network.leave.out_features,
-                       training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]},
-                       **closer)
+    closer = {name: weights_hash(file.read_bytes()) for name in CLOSER if (file := folder / f"{name}.onnx").exists()}
+    spec = EncoderSpec(
+        name="cover",
+        id="",
+        kind=Kind.COVER,
+        sample_rate=tonal.SAMPLE_RATE,
+        window=WINDOW,
+        hop=HOP,
+        query_hop=HOP,
+        dim=network.leave.out_features,
+        training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]},
+        **closer,
+    )
     (folder / "cover.onnx").write_bytes(content)
     write_spec(folder, asdict(spec))
 
@@ -148,8 +184,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["tonal", "cover", *CLOSER])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--tonal", type=Path, default=Path("data/tonal"),
-                        help="what lab.data.cover_features wrote (for the cover network)")
+    parser.add_argument(
+        "--tonal",
+        type=Path,
+        default=Path("data/tonal"),
+        help="what lab.data.cover_features wrote (for the cover network)",
+    )
     options = parser.parse_args()
     if options.network == "tonal":
         export_tonal(options.checkpoint)

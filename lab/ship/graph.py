@@ -21,20 +21,20 @@ OPSET = 17
 def build(network: FingerprintNetwork) -> onnx.ModelProto:
     """`logmel (n, 128, 32)` -> `vectors (n, 128)`, both float32."""
     graph = _Graph()
-    x = graph.add("Transpose", "logmel", perm=[0, 2, 1])                        # (n, 32, 128)
+    x = graph.add("Transpose", "logmel", perm=[0, 2, 1])  # (n, 32, 128)
     x = graph.reshape(x, -1, 1, logmel.WINDOW_FRAMES, logmel.BANDS)
     for convolution, norm, _ in network.stem:
-        x = graph.convolve(x, fuse_conv_bn_eval(convolution, norm))             # (n, c, time, bands)
+        x = graph.convolve(x, fuse_conv_bn_eval(convolution, norm))  # (n, c, time, bands)
         x = graph.add("Relu", x)
-    steps = logmel.WINDOW_FRAMES // network.stem[0][0].stride[0]                # 16
+    steps = logmel.WINDOW_FRAMES // network.stem[0][0].stride[0]  # 16
     x = graph.add("Transpose", x, perm=[0, 2, 3, 1])
-    x = graph.reshape(x, -1, network.flatten.linear.in_features)                # (n * steps, bands * c)
-    x = graph.add("Relu", graph.multiply(x, _folded(network.flatten)))          # (n * steps, trunk)
+    x = graph.reshape(x, -1, network.flatten.linear.in_features)  # (n * steps, bands * c)
+    x = graph.add("Relu", graph.multiply(x, _folded(network.flatten)))  # (n * steps, trunk)
     for residual in network.trunk:
         x = _residual(graph, x, residual, steps)
         steps //= 2
     hidden, activation, last = network.head
-    x = graph.reshape(x, -1, hidden.in_features)                                # (n, 2 * trunk)
+    x = graph.reshape(x, -1, hidden.in_features)  # (n, 2 * trunk)
     x = graph.add("Elu", graph.multiply(x, hidden), alpha=activation.alpha)
     x = graph.multiply(x, last)
     graph.add("LpNormalization", x, output="vectors", axis=1, p=2)
@@ -93,12 +93,18 @@ class _Graph:
         return self.add("Gemm", x, self.constant(layer.weight), self.constant(layer.bias), transB=1)
 
     def convolve(self, x: str, layer: nn.Conv2d) -> str:
-        return self.add("Conv", x, self.constant(layer.weight), self.constant(layer.bias),
-                        kernel_shape=list(layer.kernel_size), strides=list(layer.stride), pads=list(layer.padding) * 2)
+        return self.add(
+            "Conv",
+            x,
+            self.constant(layer.weight),
+            self.constant(layer.bias),
+            kernel_shape=list(layer.kernel_size),
+            strides=list(layer.stride),
+            pads=list(layer.padding) * 2,
+        )
 
     def model(self, dim: int) -> onnx.ModelProto:
-        windows = helper.make_tensor_value_info(
-            "logmel", TensorProto.FLOAT, ["n", logmel.BANDS, logmel.WINDOW_FRAMES])
+        windows = helper.make_tensor_value_info("logmel", TensorProto.FLOAT, ["n", logmel.BANDS, logmel.WINDOW_FRAMES])
         vectors = helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["n", dim])
         graph = helper.make_graph(self._nodes, "fingerprint", [windows], [vectors], self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)

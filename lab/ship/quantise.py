@@ -20,8 +20,8 @@ from lab.data import corpus, degrade
 from songprint.fingerprint import logmel
 
 BATCH = 64
-TRACKS = 256                    # of which windows are taken
-WINDOWS_OF_EACH = 4             # two clean ones, two with noise
+TRACKS = 256  # of which windows are taken
+WINDOWS_OF_EACH = 4  # two clean ones, two with noise
 PRECISE = ("Elu", "LpNormalization")
 
 
@@ -43,9 +43,17 @@ def quantised(model: onnx.ModelProto, windows: np.ndarray) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
-        quantize_static(source, target, Windows(), quant_format=QuantFormat.QDQ, per_channel=True,
-                        reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                        nodes_to_exclude=precise)
+        quantize_static(
+            source,
+            target,
+            Windows(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=precise,
+        )
         model = onnx.load(target)
     _pad_integers(model.graph)
     onnx.checker.check_model(model)
@@ -61,7 +69,7 @@ def music_windows(data: Path, seed: int = 0) -> np.ndarray:
         pcm = corpus.load_pcm(data, tracks[number])
         for turn in range(WINDOWS_OF_EACH):
             start = int(rng.integers(len(pcm) - logmel.WINDOW_SAMPLES))
-            samples = pcm[start:start + logmel.WINDOW_SAMPLES].astype(np.float32) / 32768
+            samples = pcm[start : start + logmel.WINDOW_SAMPLES].astype(np.float32) / 32768
             if turn % 2 and samples.any():
                 samples = degrade.add_noise(samples, rng.uniform(-5, 15), rng)
             window = logmel.windows(logmel.spectrogram(samples), hop_frames=1)
@@ -71,7 +79,7 @@ def music_windows(data: Path, seed: int = 0) -> np.ndarray:
 
 def _batches(windows: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
     for start in range(0, len(windows), BATCH):
-        yield {"logmel": np.ascontiguousarray(windows[start:start + BATCH])}
+        yield {"logmel": np.ascontiguousarray(windows[start : start + BATCH])}
 
 
 def _pad_integers(graph: onnx.GraphProto) -> None:
@@ -85,10 +93,11 @@ def _pad_integers(graph: onnx.GraphProto) -> None:
     for pad in [node for node in graph.node if node.op_type == "Pad"]:
         before, after = made_by[pad.input[0]], used_by[pad.output[0]]
         assert before.op_type == "DequantizeLinear" and after.op_type == "QuantizeLinear"
-        assert all(constants[one] == constants[other]
-                   for one, other in zip(before.input[1:], after.input[1:], strict=True))
+        assert all(
+            constants[one] == constants[other] for one, other in zip(before.input[1:], after.input[1:], strict=True)
+        )
         pad.input[0] = before.input[0]
-        pad.input.append(after.input[2])        # the zero point, in the type of the integers
+        pad.input.append(after.input[2])  # the zero point, in the type of the integers
         pad.output[0] = after.output[0]
         graph.node.remove(after)
         graph.node.remove(before)

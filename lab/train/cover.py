@@ -37,21 +37,21 @@ from songprint.covers.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
 T = TypeVar("T")
 
-WINDOW = 20.0                           # seconds
-PASSAGES = 6                            # of each held-out work
-SETTLING = 10                           # batches from which the normalisations of what ships learn their means
+WINDOW = 20.0  # seconds
+PASSAGES = 6  # of each held-out work
+SETTLING = 10  # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
 class Recipe:
-    works: int = 96                     # in a batch
-    renditions: int = 3                 # of each
-    real: float = 0.25                  # share of works that are real tracks
-    tune: float = 0.17                  # of works out of tune books
-    recomposed: float = 0.25            # of works that were recomposed; the others are songs that were rendered
-    mirrored: float = 0.15              # of works that are played backwards, and of those turned upside down
+    works: int = 96  # in a batch
+    renditions: int = 3  # of each
+    real: float = 0.25  # share of works that are real tracks
+    tune: float = 0.17  # of works out of tune books
+    recomposed: float = 0.25  # of works that were recomposed; the others are songs that were rendered
+    mirrored: float = 0.15  # of works that are played backwards, and of those turned upside down
     temperature: float = 0.07
-    jitter: float = 2.5                 # seconds by which two windows of a passage may be apart
+    jitter: float = 2.5  # seconds by which two windows of a passage may be apart
     learning_rate: float = 1.5e-3
     warm_up: int = 100
     weight_decay: float = 1e-3
@@ -79,7 +79,7 @@ def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Genera
     beat = first.beat_at(rng.uniform(0, max(latest, 0.1)))
     order = rng.permutation(len(takes))
     windows, heard = [], set()
-    for turn, i in enumerate([*order, *rng.permutation(len(takes))]):   # too few: some twice, damaged anew
+    for turn, i in enumerate([*order, *rng.permutation(len(takes))]):  # too few: some twice, damaged anew
         if turn < len(order) and takes[i].arrangement in heard:
             continue
         at = takes[i].when(beat, rng)
@@ -119,10 +119,10 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     planes = planes ** np.where(some(0.6), rng.uniform(0.5, 1.6, count), 1)[:, None, None, None]
     gains = np.where(rng.random((count, CHANNELS)) < 0.5, rng.uniform(0.4, 1.3, (count, CHANNELS)), 1)
-    gone = np.where(some(0.35), rng.integers(0, CHANNELS, count), -1)               # a channel that fails
+    gone = np.where(some(0.35), rng.integers(0, CHANNELS, count), -1)  # a channel that fails
     gains *= np.arange(CHANNELS) != gone[:, None]
     planes = planes * gains[:, None, :, None]
-    other = rng.permutation(count)                                                  # another song behind
+    other = rng.permutation(count)  # another song behind
     behind = np.where(some(0.15), rng.uniform(0.1, 0.4, count), 0)
     turned = np.roll(planes[other], int(rng.integers(12)), axis=3)
     planes = np.maximum(planes, turned * behind[:, None, None, None])
@@ -130,10 +130,10 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     planes = planes + noise * rng.random(planes.shape, np.float32) ** 2
     share = np.where(some(0.3), rng.uniform(0, 0.2, count), 0)[:, None, None, None]
     planes = np.where(rng.random(planes.shape, np.float32) < share, 0, planes)
-    for i in np.flatnonzero(some(0.25)):                                            # a break, applause, talk
+    for i in np.flatnonzero(some(0.25)):  # a break, applause, talk
         start = rng.integers(length)
-        planes[i, start:start + rng.integers(5, 25)] *= rng.uniform(0, 0.4)
-    for i in np.flatnonzero(some(0.15)):                                            # a short clip, repeated
+        planes[i, start : start + rng.integers(5, 25)] *= rng.uniform(0, 0.4)
+    for i in np.flatnonzero(some(0.15)):  # a short clip, repeated
         kept = int(rng.integers(0.4 * length, length))
         planes[i] = np.resize(planes[i, :kept], planes[i].shape)
     return planes.clip(0, 1).reshape(count, length, COLUMNS).astype(np.float32)
@@ -145,16 +145,17 @@ def chosen(works: dict[str, list[list[Take]]], recipe: Recipe, rng: np.random.Ge
     for kind, share in (("real", recipe.real), ("tune", recipe.tune), ("recomposed", recipe.recomposed)):
         pool, count = works.get(kind, []), round(recipe.works * share)
         if kind == "recomposed":
-            pairs = rng.permutation(len(pool) // 2)[:count // 2]
+            pairs = rng.permutation(len(pool) // 2)[: count // 2]
             drawn += [pool[2 * i + twin] for i in pairs for twin in (0, 1)]
         else:
             drawn += [pool[i] for i in rng.permutation(len(pool))[:count]]
     songs = works["song"]
-    return drawn + [songs[i] for i in rng.permutation(len(songs))[:recipe.works - len(drawn)]]
+    return drawn + [songs[i] for i in rng.permutation(len(songs))[: recipe.works - len(drawn)]]
 
 
-def drawn(works: dict[str, list[list[Take]]], recipe: Recipe, draw: Callable[[list[Take]], T | None],
-          rng: np.random.Generator) -> list[T]:
+def drawn(
+    works: dict[str, list[list[Take]]], recipe: Recipe, draw: Callable[[list[Take]], T | None], rng: np.random.Generator
+) -> list[T]:
     """What is drawn of the works of a batch. A try may fail: batches of one size are learned from faster."""
     kept = [one for takes in chosen(works, recipe, rng) if (one := draw(takes)) is not None]
     songs = works["song"]
@@ -168,8 +169,13 @@ def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
     """The other process: batches as fast as they are taken."""
     works = load_works(tonal, "train")
     frames = sum(len(take.frames) for pool in works.values() for takes in pool for take in takes)
-    print(", ".join(f"{len(pool)} {kind}" for kind, pool in works.items()),
-          f"{frames / FRAMES_PER_SECOND / 3600:.0f} h", sep=": ", file=sys.stderr, flush=True)
+    print(
+        ", ".join(f"{len(pool)} {kind}" for kind, pool in works.items()),
+        f"{frames / FRAMES_PER_SECOND / 3600:.0f} h",
+        sep=": ",
+        file=sys.stderr,
+        flush=True,
+    )
     rng = np.random.default_rng(recipe.seed)
     while True:
         kept = drawn(works, recipe, lambda takes: passage(takes, recipe.renditions, recipe, rng), rng)
@@ -200,8 +206,10 @@ def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> d
     network.train()
     similarity = vectors[0] @ vectors[1].T
     ranks = (similarity >= similarity.diag()[:, None]).sum(1).float()
-    return {"nearest": round(float((ranks == 1).float().mean()), 4),
-            "reciprocal rank": round(float((1 / ranks).mean()), 4)}
+    return {
+        "nearest": round(float((ranks == 1).float().mean()), 4),
+        "reciprocal rank": round(float((1 / ranks).mean()), 4),
+    }
 
 
 def begin_with(network: CoverNetwork, weights: dict[str, Tensor]) -> None:
@@ -221,13 +229,17 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     queue, maker = loop.maker(make_batches, options.tonal, recipe)
     network = CoverNetwork(shape)
-    begin(network, options.start, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
-          lambda checkpoint: begin_with(network, checkpoint["weights"]))
+    begin(
+        network,
+        options.start,
+        (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
+        lambda checkpoint: begin_with(network, checkpoint["weights"]),
+    )
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")["song"]
     compiled = network
-    if loop.SIXTEEN_BITS and shutil.which("g++"):               # a third faster, once it is compiled
+    if loop.SIXTEEN_BITS and shutil.which("g++"):  # a third faster, once it is compiled
         network.turning.to(memory_format=torch.channels_last)
         compiled = torch.compile(network)
     total, step, log = options.minutes * 60, 0, []
@@ -247,9 +259,18 @@ def main() -> None:
             save(options.out, averaged, shape, recipe, step)
             print(f"  held out: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
     save(options.out, averaged, shape, recipe, step)
-    options.out.with_suffix(".json").write_text(json.dumps(
-        {"steps": step, "minutes": options.minutes, "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
-         "held out": examine(averaged, exam, recipe), "recipe": asdict(recipe)}, indent=1))
+    options.out.with_suffix(".json").write_text(
+        json.dumps(
+            {
+                "steps": step,
+                "minutes": options.minutes,
+                "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
+                "held out": examine(averaged, exam, recipe),
+                "recipe": asdict(recipe),
+            },
+            indent=1,
+        )
+    )
     maker.terminate()
 
 

@@ -30,21 +30,21 @@ from lab.models.fingerprint import FingerprintNetwork
 from lab.train import loop
 from lab.train.restore import restored_integers, settled
 
-SETTLING = 8                        # batches from which the normalisations of what ships learn their means
+SETTLING = 8  # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a run is made of."""
 
-    batch: int = 256                # pairs; more negatives are better, but a step takes longer
+    batch: int = 256  # pairs; more negatives are better, but a step takes longer
     temperature: float = 0.05
     learning_rate: float = 1e-3
-    warm_up: int = 150              # steps
-    curriculum: int = 1200          # steps until the full damage
+    warm_up: int = 150  # steps
+    curriculum: int = 1200  # steps until the full damage
     weight_decay: float = 1e-4
-    averaging: float = 0.998        # of the running mean of the weights
-    hold: int = 24                  # batches kept for mixing again while the next one is made
+    averaging: float = 0.998  # of the running mean of the weights
+    hold: int = 24  # batches kept for mixing again while the next one is made
     seed: int = 0
 
 
@@ -54,7 +54,7 @@ def contrast(clean: Tensor, damaged: Tensor, tracks: Tensor, temperature: float)
     Other pairs of the same track are neither pulled nor pushed: they may be a loop.
     """
     count = len(clean)
-    vectors, tracks = torch.cat([clean, damaged]), torch.cat([tracks, tracks])      # (2n, dim), (2n,)
+    vectors, tracks = torch.cat([clean, damaged]), torch.cat([tracks, tracks])  # (2n, dim), (2n,)
     rows = torch.arange(2 * count)
     target = (rows + count) % (2 * count)
     same = tracks[:, None] == tracks
@@ -92,7 +92,7 @@ class Mixer:
             return self.mixed()
         batch = self.queue.get()
         self.fresh += 1
-        self.kept = [*self.kept, batch][-self.hold:]
+        self.kept = [*self.kept, batch][-self.hold :]
         return batch
 
     def mixed(self) -> tuple[np.ndarray, ...]:
@@ -111,16 +111,17 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
         restored_integers(network, start)
     elif start:
         network.load_state_dict(torch.load(start, weights_only=True)["weights"])
-    network.stem.to(memory_format=torch.channels_last)      # a step takes a seventh less
+    network.stem.to(memory_format=torch.channels_last)  # a step takes a seventh less
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", file=sys.stderr)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
     context = multiprocessing.get_context("spawn")
     shared_step = context.Value("i", 0)
     queue = context.Queue(maxsize=4)
-    curriculum = 0 if start else recipe.curriculum      # what has learned already takes the full damage
-    context.Process(target=make_batches, daemon=True,
-                    args=(data, noise, recipe, curriculum, shared_step, queue)).start()
+    curriculum = 0 if start else recipe.curriculum  # what has learned already takes the full damage
+    context.Process(
+        target=make_batches, daemon=True, args=(data, noise, recipe, curriculum, shared_step, queue)
+    ).start()
     mixer = Mixer(queue, recipe.hold, np.random.default_rng(recipe.seed + 1))
 
     if shipped:
@@ -145,8 +146,11 @@ def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, st
         hits.append(hit.item())
         loop.follow(average, network, recipe.averaging, step)
         if step % 50 == 0:
-            print(f"step {step}  {elapsed:.1f} min  loss {np.mean(losses[-50:]):.3f}  "
-                  f"nearest {np.mean(hits[-50:]):.3f}  fresh {mixer.fresh / step:.2f}", file=sys.stderr)
+            print(
+                f"step {step}  {elapsed:.1f} min  loss {np.mean(losses[-50:]):.3f}  "
+                f"nearest {np.mean(hits[-50:]):.3f}  fresh {mixer.fresh / step:.2f}",
+                file=sys.stderr,
+            )
         if elapsed - saved > 4:
             saved = elapsed
             save(out, average, recipe, step, elapsed, losses)
@@ -168,12 +172,14 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, required=True, help="folder of ambience recordings (.opus)")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--out", type=Path, default=Path("runs/fingerprint.pt"))
-    parser.add_argument("--start", type=Path, help="go on from this checkpoint, or from "
-                        "fingerprint.onnx as it ships, at the full damage")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="go on from this checkpoint, or from fingerprint.onnx as it ships, at the full damage",
+    )
     parser.add_argument("--rate", type=float, default=Recipe.learning_rate, help="highest learning rate")
     options = parser.parse_args()
-    train(options.data, options.noise, options.minutes, options.out,
-          Recipe(learning_rate=options.rate), options.start)
+    train(options.data, options.noise, options.minutes, options.out, Recipe(learning_rate=options.rate), options.start)
 
 
 if __name__ == "__main__":

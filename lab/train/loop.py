@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-SIXTEEN_BITS = torch.cpu._is_amx_tile_supported()           # whether the processor multiplies matrices of them
+SIXTEEN_BITS = torch.cpu._is_amx_tile_supported()  # whether the processor multiplies matrices of them
 
 
 def precision() -> torch.autocast:
@@ -55,8 +55,9 @@ def follow(averaged: nn.Module, network: nn.Module, averaging: float, step: int)
                 mean.copy_(value)
 
 
-def arguments(description: str | None, minutes: float, rate: float, start: str = "a checkpoint"
-              ) -> argparse.ArgumentParser:
+def arguments(
+    description: str | None, minutes: float, rate: float, start: str = "a checkpoint"
+) -> argparse.ArgumentParser:
     """What every training is told; what it learns from is added by each."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=minutes)

@@ -30,20 +30,20 @@ from lab.train.restore import begin
 from songprint.covers.rows import FAINTEST, POOLED
 from songprint.covers.tonal import CHANNELS, FRAMES_PER_SECOND, PITCH_CLASSES
 
-FRAMES = 120                    # of a stretch: 24 s
+FRAMES = 120  # of a stretch: 24 s
 ROWS = FRAMES // POOLED
-SAME = 0.6                      # beats by which two rows that are the same may differ
-NEAR = 2.0                      # beats up to which one is neither the same nor another
-PASSAGES = 6                    # of each held-out work
-SHARP = "sharp"                 # is learned, but not exported
-SETTLING = 10                   # batches from which the normalisations of what ships learn their means
+SAME = 0.6  # beats by which two rows that are the same may differ
+NEAR = 2.0  # beats up to which one is neither the same nor another
+PASSAGES = 6  # of each held-out work
+SHARP = "sharp"  # is learned, but not exported
+SETTLING = 10  # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
 class Recipe:
-    works: int = 40             # in a batch, of the kinds that `lab.train.cover` mixes
-    jitter: float = 3.0         # seconds by which two stretches of a passage may be apart
-    own: float = 1.5            # what the logarithm of all rows of the same work is raised by
+    works: int = 40  # in a batch, of the kinds that `lab.train.cover` mixes
+    jitter: float = 3.0  # seconds by which two stretches of a passage may be apart
+    own: float = 1.5  # what the logarithm of all rows of the same work is raised by
     learning_rate: float = 3e-3
     warm_up: int = 100
     weight_decay: float = 1e-3
@@ -55,8 +55,8 @@ class Recipe:
 class Stretches:
     """Stretches of several takes, and which beat is played in each row."""
 
-    frames: np.ndarray          # (n, FRAMES, 48) float32 0..1
-    beats: np.ndarray           # (n, ROWS) float32; nan where the take is over
+    frames: np.ndarray  # (n, FRAMES, 48) float32 0..1
+    beats: np.ndarray  # (n, ROWS) float32; nan where the take is over
 
     @classmethod
     def of(cls, those: list[tuple[np.ndarray, np.ndarray]]) -> Stretches:
@@ -109,13 +109,17 @@ def corresponding(first: np.ndarray, second: np.ndarray) -> tuple[Tensor, Tensor
     and (n, ROWS, ROWS) which are too near to be others."""
     apart = np.abs(first[:, :, None] - second[:, None])
     apart = np.where(np.isnan(apart), np.inf, apart)
-    return (torch.from_numpy(apart.argmin(axis=2)), torch.from_numpy(apart.min(axis=2) < SAME),
-            torch.from_numpy(apart < NEAR))
+    return (
+        torch.from_numpy(apart.argmin(axis=2)),
+        torch.from_numpy(apart.min(axis=2) < SAME),
+        torch.from_numpy(apart < NEAR),
+    )
 
 
 def key_between(first: np.ndarray, second: np.ndarray, same: Tensor, known: Tensor) -> Tensor:
     """By how many semitones to raise each of the second to be in the key of the first: what sounds in rows that
     correspond is most alike then."""
+
     def sounds(frames: np.ndarray) -> Tensor:
         rows = torch.sqrt(torch.from_numpy(frames)).reshape(len(frames), ROWS, POOLED, CHANNELS, PITCH_CLASSES).mean(2)
         rows = rows - rows.mean(3, keepdim=True)
@@ -143,8 +147,11 @@ def contrast(network: MotifNetwork, first: Stretches, second: Stretches, own: fl
     of_work = others[each, :, each]
     everything = others.flatten(2)
     loss = F.softplus(torch.logaddexp(everything.logsumexp(2), of_work.logsumexp(2) + own) - positive)
-    return (loss[known].mean(), (positive > everything.amax(2))[known].float().mean(),
-            (positive > of_work.amax(2))[known].float().mean())
+    return (
+        loss[known].mean(),
+        (positive > everything.amax(2))[known].float().mean(),
+        (positive > of_work.amax(2))[known].float().mean(),
+    )
 
 
 def examine(network: MotifNetwork, works: list[list[Take]], recipe: Recipe) -> dict[str, float]:
@@ -153,8 +160,10 @@ def examine(network: MotifNetwork, works: list[list[Take]], recipe: Recipe) -> d
     kept = [one for takes in works for _ in range(PASSAGES) if (one := pair(takes, recipe.jitter, rng))]
     network.eval()
     with torch.no_grad():
-        told = [contrast(network, *(Stretches.of([kept[i][side] for i in those]) for side in (0, 1)), recipe.own)
-                for those in np.array_split(np.arange(len(kept)), -(-len(kept) // recipe.works))]
+        told = [
+            contrast(network, *(Stretches.of([kept[i][side] for i in those]) for side in (0, 1)), recipe.own)
+            for those in np.array_split(np.arange(len(kept)), -(-len(kept) // recipe.works))
+        ]
     network.train()
     _, among_all, among_own = np.mean([[float(value) for value in row] for row in told], axis=0)
     return {"of all": round(float(among_all), 4), "of the same work": round(float(among_own), 4)}
@@ -162,7 +171,9 @@ def examine(network: MotifNetwork, works: list[list[Take]], recipe: Recipe) -> d
 
 def main() -> None:
     parser = loop.arguments(__doc__, 40, Recipe.learning_rate, "a checkpoint, or motifs.onnx as it ships")
-    parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features and lab.data.imagine wrote")
+    parser.add_argument(
+        "--tonal", type=Path, required=True, help="what lab.data.cover_features and lab.data.imagine wrote"
+    )
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     options = parser.parse_args()
     recipe = Recipe(learning_rate=options.rate, seed=options.seed)
@@ -170,8 +181,13 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     queue, maker = loop.maker(make_batches, options.tonal, recipe)
     network = MotifNetwork()
-    begin(network, options.start, (torch.from_numpy(queue.get()[0].frames) for _ in range(SETTLING)),
-          network.load_state_dict, later=SHARP)
+    begin(
+        network,
+        options.start,
+        (torch.from_numpy(queue.get()[0].frames) for _ in range(SETTLING)),
+        network.load_state_dict,
+        later=SHARP,
+    )
     averaged = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     exam = load_works(options.tonal, "calibration")["song"]
@@ -186,14 +202,22 @@ def main() -> None:
         log.append((float(loss.detach()), float(among_all), float(among_own)))
         if step % 50 == 0:
             means = np.mean(log[-50:], axis=0)
-            print(f"{step} {passed:.0f} s loss {means[0]:.3f} nearest {means[1]:.3f}, of its work {means[2]:.3f}",
-                  file=sys.stderr, flush=True)
+            print(
+                f"{step} {passed:.0f} s loss {means[0]:.3f} nearest {means[1]:.3f}, of its work {means[2]:.3f}",
+                file=sys.stderr,
+                flush=True,
+            )
         if step % 400 == 0:
             torch.save(averaged.state_dict(), options.out)
             print(f"  held out: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
     torch.save(averaged.state_dict(), options.out)
-    told = {"steps": step, "minutes": options.minutes, "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
-            "held out": examine(averaged, exam, recipe), "recipe": asdict(recipe)}
+    told = {
+        "steps": step,
+        "minutes": options.minutes,
+        "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
+        "held out": examine(averaged, exam, recipe),
+        "recipe": asdict(recipe),
+    }
     print(told["held out"], file=sys.stderr)
     options.out.with_suffix(".json").write_text(json.dumps(told, indent=1))
     maker.terminate()

@@ -18,13 +18,19 @@ from torch import Tensor, nn
 
 from lab.models.fingerprint import FingerprintNetwork
 
-PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}       # whether the weights lie transposed
+PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}  # whether the weights lie transposed
 FAINT = 0.02
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def begin(network: nn.Module, start: Path | None, batches: Iterable[Tensor], take_over: Callable[[dict], object],
-          prefix: str = "", later: str | None = None) -> None:
+def begin(
+    network: nn.Module,
+    start: Path | None,
+    batches: Iterable[Tensor],
+    take_over: Callable[[dict], object],
+    prefix: str = "",
+    later: str | None = None,
+) -> None:
     """Let a network go on from what ships, a graph, settled on some `batches`; or from a checkpoint, which it is to
     `take_over`. Without a `start` it begins as it is. For `prefix`, `later` and what is raised see `restored`."""
     if start and start.suffix == ".onnx":
@@ -83,8 +89,12 @@ def _folded(network: nn.Module, layer: str, bias: Tensor) -> dict[str, Tensor]:
 
 
 def _only_adding(bias: Tensor, epsilon: float) -> dict[str, Tensor]:
-    return {"weight": torch.ones_like(bias), "bias": bias, "running_mean": torch.zeros_like(bias),
-            "running_var": torch.full_like(bias, 1 - epsilon)}
+    return {
+        "weight": torch.ones_like(bias),
+        "bias": bias,
+        "running_mean": torch.zeros_like(bias),
+        "running_var": torch.full_like(bias, 1 - epsilon),
+    }
 
 
 def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
@@ -103,11 +113,15 @@ def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
         scale, zero = (each.reshape(-1, *[1] * (whole.ndim - 1)) for each in (scale, zero))
         return (whole.float() - zero.float()) * scale
 
-    products = sorted((node for node in model.graph.node if node.op_type in ("Conv", "Gemm")),
-                      key=lambda node: int(node.name.rsplit("_", 1)[1]))       # as `lab.ship.graph` put them in order
+    products = sorted(
+        (node for node in model.graph.node if node.op_type in ("Conv", "Gemm")),
+        key=lambda node: int(node.name.rsplit("_", 1)[1]),
+    )  # as `lab.ship.graph` put them in order
     layers: list[tuple[nn.Module, nn.Module | None]] = [(part[0], part[1]) for part in network.stem]
-    times = [network.flatten, *(layer for block in network.trunk
-                                for layer in (block.first, block.second, block.shortcut))]
+    times = [
+        network.flatten,
+        *(layer for block in network.trunk for layer in (block.first, block.second, block.shortcut)),
+    ]
     layers += [(layer.linear, layer.norm) for layer in times] + [(network.head[0], None), (network.head[2], None)]
     if len(products) != len(layers):
         raise ValueError(f"{graph.name} is of another network: {len(products)} layers instead of {len(layers)}")
@@ -132,7 +146,7 @@ def _filled(value: Tensor, like: Tensor) -> Tensor:
     if len(value) == len(like):
         return value
     whole = FAINT * value.std() * torch.randn_like(like)
-    whole[:len(value)] = value
+    whole[: len(value)] = value
     return whole
 
 

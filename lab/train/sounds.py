@@ -25,17 +25,17 @@ from songprint.scan import sounds
 from songprint.types import Sound
 
 RATE = sounds.SAMPLE_RATE
-CLIP = 10                       # seconds
-CLIPS = 1500                    # of each class
+CLIP = 10  # seconds
+CLIPS = 1500  # of each class
 HIDDEN = 24
 EPOCHS = 12
 BATCH = 1024
-BLUR = 0.5                      # of a standard deviation, on what the network is told: there are few kinds of noise
-MUSIC_FIRST = 1.0               # by which the logarithm of music is raised: of long recordings most is music
-MUSIC_UNDER = (-10.0, 20.0)     # dB of the music against the speech, where that is music,
-SPEECH_OVER = (16.0, 40.0)      # and of the speech against the music, where that is speech
-WEATHER = {"rain", "wind_ambient", "wind_loop"}     # among the music of a game
-WITHIN = 40.0                   # dB below the loudest second of a clip: what is quieter teaches nothing
+BLUR = 0.5  # of a standard deviation, on what the network is told: there are few kinds of noise
+MUSIC_FIRST = 1.0  # by which the logarithm of music is raised: of long recordings most is music
+MUSIC_UNDER = (-10.0, 20.0)  # dB of the music against the speech, where that is music,
+SPEECH_OVER = (16.0, 40.0)  # and of the speech against the music, where that is speech
+WEATHER = {"rain", "wind_ambient", "wind_loop"}  # among the music of a game
+WITHIN = 40.0  # dB below the loudest second of a clip: what is quieter teaches nothing
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,27 @@ class Material:
 
 def training(data: Path, noise: Path) -> Material:
     tracks = corpus.load_tracks(data, "train")
-    music = [corpus.load_pcm(data, track, copy) for track in tracks for copy in ("", ".coded")
-             if (data / "pcm" / f"{track.id:05d}{copy}.npy").exists()]
+    music = [
+        corpus.load_pcm(data, track, copy)
+        for track in tracks
+        for copy in ("", ".coded")
+        if (data / "pcm" / f"{track.id:05d}{copy}.npy").exists()
+    ]
     lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
-    kinds = [path for path in sorted(noise.glob("*.opus"))
-             if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE]
+    kinds = [
+        path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
+    ]
     return Material(music, [files.load(path, RATE) for path in lines], [files.load(path, RATE) for path in kinds])
 
 
 def held_out(data: Path, noise: Path, folders: list[Path]) -> Material:
     lines = sorted((data / "packages" / corpus.SPEECH["acceptance"]).rglob("*.ogg"))[:400]
     kinds = [path for path in sorted(noise.glob("*.opus")) if path.stem in corpus.ACCEPTANCE_NOISE]
-    return Material([files.load(path, RATE, duration=300) for path in music_in(folders) if path.stem not in WEATHER],
-                    [files.load(path, RATE) for path in lines], [files.load(path, RATE) for path in kinds])
+    return Material(
+        [files.load(path, RATE, duration=300) for path in music_in(folders) if path.stem not in WEATHER],
+        [files.load(path, RATE) for path in lines],
+        [files.load(path, RATE) for path in kinds],
+    )
 
 
 def clips(material: Material, count: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -78,8 +86,9 @@ def label(name: str) -> Sound:
     return {"music": Sound.MUSIC, "speech": Sound.SPEECH, "noise": Sound.OTHER}[name.partition(",")[0]]
 
 
-def _music(music: np.ndarray, speech: np.ndarray, noise: np.ndarray, rng: np.random.Generator
-           ) -> tuple[str, np.ndarray]:
+def _music(
+    music: np.ndarray, speech: np.ndarray, noise: np.ndarray, rng: np.random.Generator
+) -> tuple[str, np.ndarray]:
     how = rng.random()
     if how < 0.35:
         snr = rng.uniform(*MUSIC_UNDER)
@@ -89,8 +98,9 @@ def _music(music: np.ndarray, speech: np.ndarray, noise: np.ndarray, rng: np.ran
     return "music, alone", music
 
 
-def _speech(speech: np.ndarray, music: np.ndarray, noise: np.ndarray, rng: np.random.Generator
-            ) -> tuple[str, np.ndarray]:
+def _speech(
+    speech: np.ndarray, music: np.ndarray, noise: np.ndarray, rng: np.random.Generator
+) -> tuple[str, np.ndarray]:
     how = rng.random()
     if how < 0.15:
         return "speech, over faint music", degrade.mix(speech, music, rng.uniform(*SPEECH_OVER))
@@ -111,7 +121,7 @@ def _cut(pieces: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """A clip from anywhere, at a level of 1; integers become floats."""
     piece = pieces[rng.integers(len(pieces))]
     start = rng.integers(max(1, len(piece) - CLIP * RATE))
-    clip = np.asarray(piece[start:start + CLIP * RATE], np.float32)
+    clip = np.asarray(piece[start : start + CLIP * RATE], np.float32)
     return degrade.unit(np.resize(clip, CLIP * RATE))
 
 
@@ -119,20 +129,25 @@ def _talk(lines: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Lines of one or two speakers with pauses between them."""
     parts, total = [], 0
     while total < CLIP * RATE:
-        parts += [degrade.unit(lines[rng.integers(len(lines))]),
-                  np.zeros(int(rng.uniform(0.05, 0.6) * RATE), np.float32)]
+        parts += [
+            degrade.unit(lines[rng.integers(len(lines))]),
+            np.zeros(int(rng.uniform(0.05, 0.6) * RATE), np.float32),
+        ]
         total += len(parts[-1]) + len(parts[-2])
     start = rng.integers(max(1, total - CLIP * RATE))
-    return np.concatenate(parts)[start:start + CLIP * RATE]
+    return np.concatenate(parts)[start : start + CLIP * RATE]
 
 
 def _made_noise(rng: np.random.Generator) -> np.ndarray:
     """Hiss, hum, clicks, tones: what no recording of a place holds alone."""
     times = np.arange(CLIP * RATE) / RATE
-    kinds = (lambda: rng.standard_normal(len(times)), lambda: degrade.pink_noise(len(times), rng),
-             lambda: sum(np.sin(2 * np.pi * 50 * n * times) / n for n in range(1, 9)),
-             lambda: (rng.random(len(times)) < rng.uniform(0.5, 20) / RATE) * 1.0,
-             lambda: np.sin(2 * np.pi * rng.uniform(80, 3500) * times))
+    kinds = (
+        lambda: rng.standard_normal(len(times)),
+        lambda: degrade.pink_noise(len(times), rng),
+        lambda: sum(np.sin(2 * np.pi * 50 * n * times) / n for n in range(1, 9)),
+        lambda: (rng.random(len(times)) < rng.uniform(0.5, 20) / RATE) * 1.0,
+        lambda: np.sin(2 * np.pi * rng.uniform(80, 3500) * times),
+    )
     return degrade.unit((kinds[rng.integers(len(kinds))]() + 1e-3 * rng.standard_normal(len(times))).astype(np.float32))
 
 
@@ -177,10 +192,19 @@ def train(material: Material, seed: int, count: int = CLIPS) -> dict[str, np.nda
     print(file=sys.stderr)
     first, second = network[0], network[3]
     bias = second.bias.detach() + MUSIC_FIRST * torch.tensor([each is Sound.MUSIC for each in sounds.CLASSES])
-    return {"mean": mean, "scale": scale,
-            **{name: value.detach().numpy().astype(np.float32) for name, value in (
-                ("first", first.weight.T), ("first_bias", first.bias),
-                ("second", second.weight.T), ("second_bias", bias))}}
+    return {
+        "mean": mean,
+        "scale": scale,
+        **{
+            name: value.detach().numpy().astype(np.float32)
+            for name, value in (
+                ("first", first.weight.T),
+                ("first_bias", first.bias),
+                ("second", second.weight.T),
+                ("second_bias", bias),
+            )
+        },
+    }
 
 
 def measure(network: sounds.Network, material: Material, count: int, seed: int) -> str:
@@ -195,8 +219,7 @@ def measure(network: sounds.Network, material: Material, count: int, seed: int) 
         bounded = sounds.with_silence(told, np.zeros(len(told), bool))
         smooth.setdefault(name, []).append(sounds.likeliest(bounded)[heard])
     called = " | ".join(f"called {each}" for each in sounds.CLASSES)
-    lines = [f"| what | seconds | {called} | right in ten seconds |",
-             "|---" * 6 + "|"]
+    lines = [f"| what | seconds | {called} | right in ten seconds |", "|---" * 6 + "|"]
     for name in sorted(alone):
         called, in_clip = np.concatenate(alone[name]), np.concatenate(smooth[name])
         shares = [f"{100 * (called == number).mean():.1f} %" for number in range(len(sounds.CLASSES))]

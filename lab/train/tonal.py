@@ -35,21 +35,21 @@ from lab.train import loop
 from lab.train.restore import begin
 from songprint.covers import tonal
 
-STEPS_A_DB = 2                          # of stored spectrograms: half a decibel
+STEPS_A_DB = 2  # of stored spectrograms: half a decibel
 LABELS = tonal.SEMITONES
-LATER = "around."                       # layers that the networks before had not: silent until they have learned
-SETTLING = 20                           # batches from which the normalisations of what ships learn their means
+LATER = "around."  # layers that the networks before had not: silent until they have learned
+SETTLING = 20  # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
 class Recipe:
-    batch: int = 12                     # excerpts
-    frames: int = 50                    # of each: 10 s
+    batch: int = 12  # excerpts
+    frames: int = 50  # of each: 10 s
     learning_rate: float = 2e-3
-    warm_up: int = 100                  # steps
+    warm_up: int = 100  # steps
     weight_decay: float = 1e-3
     averaging: float = 0.998
-    real: float = 0.4                   # share of real music
+    real: float = 0.4  # share of real music
     width: int = 40
     seed: int = 0
 
@@ -59,10 +59,10 @@ class Piece:
     """A spectrogram (spectra, 246) uint8 and its labels, 5 a second; None where nobody knows."""
 
     spectrogram: np.ndarray
-    notes: np.ndarray | None            # (frames, 82) uint8
+    notes: np.ndarray | None  # (frames, 82) uint8
     bass: np.ndarray | None
     melody: np.ndarray | None
-    harmony: np.ndarray | None          # (frames, 12) uint8; all zeros where a tune is alone
+    harmony: np.ndarray | None  # (frames, 12) uint8; all zeros where a tune is alone
 
 
 def stored(samples: np.ndarray) -> np.ndarray:
@@ -73,8 +73,9 @@ def stored(samples: np.ndarray) -> np.ndarray:
 
 def rendered_piece(path: Path) -> Piece:
     with np.load(path) as file:
-        return Piece(stored(file["samples"]), *(file[name][:, :LABELS] for name in ("notes", "bass", "melody")),
-                     file["harmony"])
+        return Piece(
+            stored(file["samples"]), *(file[name][:, :LABELS] for name in ("notes", "bass", "melody")), file["harmony"]
+        )
 
 
 def harmony_from(taught: np.ndarray, start: float, frames: int) -> np.ndarray:
@@ -90,9 +91,8 @@ def real_piece(job: tuple[Path, Track, Path]) -> Piece | None:
         return None
     taught = np.load(path)
     heard = min(track.duration, len(taught) * HOP_SAMPLES / SAMPLE_RATE)
-    spectrogram = stored(np.asarray(load_pcm(data, track)[:int(heard * tonal.SAMPLE_RATE)]))
-    return Piece(spectrogram, None, None, None,
-                 harmony_from(taught, 0.0, len(spectrogram) // tonal.SPECTRA_A_FRAME))
+    spectrogram = stored(np.asarray(load_pcm(data, track)[: int(heard * tonal.SAMPLE_RATE)]))
+    return Piece(spectrogram, None, None, None, harmony_from(taught, 0.0, len(spectrogram) // tonal.SPECTRA_A_FRAME))
 
 
 def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
@@ -103,12 +103,18 @@ def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
         return None
     with np.load(path) as file:
         melody = file["melody"][:, :LABELS]
-        return Piece(stored(file["samples"]), None, None, melody,
-                     harmony_from(np.load(crema / path.with_suffix(".npy").name), float(file["start"]), len(melody)))
+        return Piece(
+            stored(file["samples"]),
+            None,
+            None,
+            melody,
+            harmony_from(np.load(crema / path.with_suffix(".npy").name), float(file["start"]), len(melody)),
+        )
 
 
-def load_pieces(data: Path, covers: Path, crema: Path, along: Path | None, renditions: int
-                ) -> tuple[list[Piece], list[Piece], dict[str, list[Piece]]]:
+def load_pieces(
+    data: Path, covers: Path, crema: Path, along: Path | None, renditions: int
+) -> tuple[list[Piece], list[Piece], dict[str, list[Piece]]]:
     """Rendered pieces to train on, real ones, and those never trained on: rendered ones of other works, with other
     soundfonts and voices, as they are `played` and `sung`, and other real tracks, `along` which somebody sings."""
     paths = sorted(covers.glob("?????-??.npz"))
@@ -130,14 +136,15 @@ def load_pieces(data: Path, covers: Path, crema: Path, along: Path | None, rendi
     return rendered, [piece for piece in real if piece], exam
 
 
-def excerpt(piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Generator
-            ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def excerpt(
+    piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Planes (2, 246, spectra) and labels with pitch classes moved along; labels nobody knows are -1."""
     rate = tonal.SPECTRA_A_FRAME
     first = int(rng.integers(max(1, len(piece.spectrogram) // rate - frames)))
 
     def cut(values: np.ndarray, start: int, count: int) -> np.ndarray:
-        part = values[start:start + count]
+        part = values[start : start + count]
         return np.pad(part, ((0, count - len(part)), (0, 0)))
 
     decibels = cut(piece.spectrogram, first * rate, frames * rate) / STEPS_A_DB - 90.0
@@ -146,23 +153,30 @@ def excerpt(piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Gener
         start = int(rng.integers(max(1, len(mixed.spectrogram) - frames * rate)))
         other = cut(mixed.spectrogram, start, frames * rate) / STEPS_A_DB - 90.0
     decibels = disguised(decibels, other, rng)
-    bins = int(rng.integers(-18, 19))                   # thirds of a semitone
+    bins = int(rng.integers(-18, 19))  # thirds of a semitone
     semitones = round(bins / tonal.BINS_A_SEMITONE)
     decibels = shifted(decibels, bins, -90.0)
     labels = {}
     for name in ("notes", "bass", "melody"):
         values = getattr(piece, name)
-        labels[name] = (np.full((frames, LABELS), -1.0) if values is None else
-                        shifted(cut(values, first, frames) / 255, semitones, 0.0)).astype(np.float32)
-    labels["harmony"] = (np.full((frames, 12), -1.0) if piece.harmony is None else
-                         np.roll(cut(piece.harmony, first, frames) / 255, semitones, axis=1)).astype(np.float32)
+        labels[name] = (
+            np.full((frames, LABELS), -1.0)
+            if values is None
+            else shifted(cut(values, first, frames) / 255, semitones, 0.0)
+        ).astype(np.float32)
+    labels["harmony"] = (
+        np.full((frames, 12), -1.0)
+        if piece.harmony is None
+        else np.roll(cut(piece.harmony, first, frames) / 255, semitones, axis=1)
+    ).astype(np.float32)
     return tonal.normalise(decibels.astype(np.float32)), labels
 
 
-def disguised(decibels: np.ndarray, other: np.ndarray | None, rng: np.random.Generator, colour: float = 4.0
-              ) -> np.ndarray:
+def disguised(
+    decibels: np.ndarray, other: np.ndarray | None, rng: np.random.Generator, colour: float = 4.0
+) -> np.ndarray:
     """A spectrogram in another tone, with the rhythm of another under it, or noise. `colour` in decibels."""
-    if other is not None:               # whatever is tonal in it is smeared
+    if other is not None:  # whatever is tonal in it is smeared
         other = tonal.smoothed(other, 19, axis=1) - rng.uniform(3, 25)
         decibels = 10 * np.log10(10 ** (decibels / 10) + 10 ** (other / 10))
     decibels = decibels + np.interp(np.arange(tonal.BINS), np.linspace(0, tonal.BINS, 8), rng.normal(0, colour, 8))
@@ -175,21 +189,24 @@ def shifted(values: np.ndarray, steps: int, fill: float) -> np.ndarray:
     """Along the second axis, what comes in being `fill`."""
     moved = np.full_like(values, fill)
     if steps >= 0:
-        moved[:, steps:] = values[:, :values.shape[1] - steps]
+        moved[:, steps:] = values[:, : values.shape[1] - steps]
     else:
         moved[:, :steps] = values[:, -steps:]
     return moved
 
 
-def batch(rendered: list[Piece], real: list[Piece], recipe: Recipe, rng: np.random.Generator
-          ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def batch(
+    rendered: list[Piece], real: list[Piece], recipe: Recipe, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     drawn = []
     for _ in range(recipe.batch):
         pool = real if real and rng.random() < recipe.real else rendered
         mixed = real[rng.integers(len(real))] if real and rng.random() < 0.3 else None
         drawn.append(excerpt(pool[rng.integers(len(pool))], recipe.frames, mixed, rng))
-    return (np.stack([planes for planes, _ in drawn]),
-            {name: np.stack([labels[name] for _, labels in drawn]) for name in drawn[0][1]})
+    return (
+        np.stack([planes for planes, _ in drawn]),
+        {name: np.stack([labels[name] for _, labels in drawn]) for name in drawn[0][1]},
+    )
 
 
 def make_batches(rendered: list[Piece], real: list[Piece], recipe: Recipe, queue: multiprocessing.Queue) -> None:
@@ -209,9 +226,9 @@ def losses(pitches: Tensor, classes: Tensor, labels: dict[str, Tensor]) -> dict[
     """Binary cross entropy of each output where its label is known, in nats a pitch."""
     found = {}
     for i, name in enumerate(("notes", "bass", "melody")):
-        target = labels[name].transpose(1, 2)                           # (n, 82, frames)
+        target = labels[name].transpose(1, 2)  # (n, 82, frames)
         found[name] = _entropy(pitches[:, i], target)
-        padded = F.pad(target, (0, 0, 0, 84 - LABELS), value=-1.0)      # not 0: what is unknown stays unknown
+        padded = F.pad(target, (0, 0, 0, 84 - LABELS), value=-1.0)  # not 0: what is unknown stays unknown
         folded = padded.reshape(len(padded), 7, 12, -1).amax(1)
         found[f"{name} class"] = _entropy(classes[:, {"notes": 3, "bass": 1, "melody": 2}[name]], folded)
     found["harmony"] = _entropy(classes[:, 0], labels["harmony"].transpose(1, 2))
@@ -224,8 +241,15 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
-WEIGHTS = {"notes": 3.0, "bass": 2.0, "melody": 4.0,
-           "notes class": 1.0, "bass class": 1.0, "melody class": 2.5, "harmony": 1.5}
+WEIGHTS = {
+    "notes": 3.0,
+    "bass": 2.0,
+    "melody": 4.0,
+    "notes class": 1.0,
+    "bass class": 1.0,
+    "melody class": 2.5,
+    "harmony": 1.5,
+}
 
 
 def main() -> None:
@@ -241,20 +265,30 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(recipe.seed)
     began = time.monotonic()
-    rendered, real, held = load_pieces(options.data, options.covers, options.crema, options.along,
-                                       options.renditions)
-    print(f"{len(rendered)} rendered, {len(real)} real, {sum(map(len, held.values()))} held out; "
-          f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    rendered, real, held = load_pieces(options.data, options.covers, options.crema, options.along, options.renditions)
+    print(
+        f"{len(rendered)} rendered, {len(real)} real, {sum(map(len, held.values()))} held out; "
+        f"{time.monotonic() - began:.0f} s",
+        file=sys.stderr,
+    )
     queue, maker = loop.maker(make_batches, rendered, real, recipe)
     network = TonalNetwork(recipe.width).to(memory_format=torch.channels_last)
-    begin(network, options.start, (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
-          lambda weights: loop.take_over(network, weights, LATER), "network.", LATER)
+    begin(
+        network,
+        options.start,
+        (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
+        lambda weights: loop.take_over(network, weights, LATER),
+        "network.",
+        LATER,
+    )
     averaged = copy.deepcopy(network)
     if options.only:
         keep_all_but(network, options.only)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    exams = {name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]
-             for name, pieces in held.items()}
+    exams = {
+        name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]
+        for name, pieces in held.items()
+    }
 
     def marks() -> dict[str, dict[str, float]]:
         return {name: examine(averaged, exam) for name, exam in exams.items()}
@@ -279,9 +313,9 @@ def main() -> None:
             torch.save(averaged.state_dict(), options.out)
             print(f"  held out: {marks()}", file=sys.stderr, flush=True)
     torch.save(averaged.state_dict(), options.out)
-    options.out.with_suffix(".json").write_text(json.dumps(
-        {"steps": step, "minutes": options.minutes, "held out": marks(), "recipe": asdict(recipe)},
-        indent=1))
+    options.out.with_suffix(".json").write_text(
+        json.dumps({"steps": step, "minutes": options.minutes, "held out": marks(), "recipe": asdict(recipe)}, indent=1)
+    )
     maker.terminate()
 
 
@@ -291,9 +325,11 @@ def examine(network: TonalNetwork, exam: list) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     with torch.no_grad(), loop.precision():
         for planes, labels in exam:
-            classes = network(torch.from_numpy(planes)[None])[1][0].float().numpy()     # (4, 12, frames)
-            targets = {name: perform.folded(np.pad(labels[name], ((0, 0), (0, perform.SEMITONES - LABELS)))).T
-                       for name in ("bass", "melody", "notes")} | {"harmony": labels["harmony"].T}
+            classes = network(torch.from_numpy(planes)[None])[1][0].float().numpy()  # (4, 12, frames)
+            targets = {
+                name: perform.folded(np.pad(labels[name], ((0, 0), (0, perform.SEMITONES - LABELS)))).T
+                for name in ("bass", "melody", "notes")
+            } | {"harmony": labels["harmony"].T}
             for i, name in enumerate(("harmony", "bass", "melody", "notes")):
                 target = targets[name] > 0.5
                 if target.any() and (labels[name] >= 0).all():

@@ -27,18 +27,18 @@ from lab.train import loop
 from lab.train.restore import begin
 from songprint.covers.verifier import PLANES
 
-SIZES = (150, 100, 75, 50, 35, 25)      # rows (60 to 10 s): a batch is of one size, what is longer is cut
-SETTLING = 20           # batches from which the normalisations of what ships learn their means
+SIZES = (150, 100, 75, 50, 35, 25)  # rows (60 to 10 s): a batch is of one size, what is longer is cut
+SETTLING = 20  # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
 class Recipe:
     batch: int = 96
-    shortened: float = 0.3              # share of batches of which a part of each band is shown,
-    backwards: float = 0.3              # of bands that run from their end to their beginning
-    gone: float = 0.1                   # and in which a channel is missing
+    shortened: float = 0.3  # share of batches of which a part of each band is shown,
+    backwards: float = 0.3  # of bands that run from their end to their beginning
+    gone: float = 0.1  # and in which a channel is missing
     gain: tuple[float, float] = (0.7, 1.2)
-    noise: float = 10.0                 # highest, in LEVELS
+    noise: float = 10.0  # highest, in LEVELS
     learning_rate: float = 2e-3
     warm_up: int = 100
     weight_decay: float = 1e-2
@@ -74,7 +74,7 @@ def varied(bands: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.nd
 def damaged(bands: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> Tensor:
     """Channels that fail, or say more or less, and noise; the path itself is left."""
     count = len(bands), 1, 1, PLANES
-    is_channel = np.arange(PLANES) < PLANES - 1         # the last is the path
+    is_channel = np.arange(PLANES) < PLANES - 1  # the last is the path
     gains = np.where(is_channel, rng.uniform(*recipe.gain, count) * (rng.random(count) >= recipe.gone), 1)
     found = torch.from_numpy(bands).float() * torch.from_numpy(gains.astype(np.float32))
     noise = torch.from_numpy((is_channel * rng.uniform(0, recipe.noise, (len(bands), 1, 1, 1))).astype(np.float32))
@@ -91,12 +91,18 @@ def examine(network: Verifier, held_out: list[Answer]) -> dict[str, float]:
     found = {}
     for name, scores in (("network", said), ("alignment", [np.array(answer.scores) for answer in held_out])):
         right = [np.array(answer.right) for answer in held_out]
-        best = np.array([[score[is_right].max(initial=-100), score[~is_right].max(initial=-100)]
-                         for score, is_right in zip(scores, right, strict=True)])
+        best = np.array(
+            [
+                [score[is_right].max(initial=-100), score[~is_right].max(initial=-100)]
+                for score, is_right in zip(scores, right, strict=True)
+            ]
+        )
         known = np.array([is_right.any() for is_right in right])
         level = np.quantile(best[:, 1], 0.99)
-        found |= {f"{name}, first": round(float((best[known, 0] > best[known, 1]).mean()), 4),
-                  f"{name}, at 1 %": round(float((best[known, 0] > level).mean()), 4)}
+        found |= {
+            f"{name}, first": round(float((best[known, 0] > best[known, 1]).mean()), 4),
+            f"{name}, at 1 %": round(float((best[known, 0] > level).mean()), 4),
+        }
     return found
 
 
@@ -112,8 +118,15 @@ def main() -> None:
     held_out = [answer for answer in found if answer.held_out]
     bands = by_size([answer for answer in found if not answer.held_out])
     del found
-    print(", ".join(f"{len(right)} bands of {size} rows ({right.mean():.0%} right)" for size, (_, right)
-                    in bands.items()), f"{len(held_out)} questions held out", sep="; ", file=sys.stderr, flush=True)
+    print(
+        ", ".join(
+            f"{len(right)} bands of {size} rows ({right.mean():.0%} right)" for size, (_, right) in bands.items()
+        ),
+        f"{len(held_out)} questions held out",
+        sep="; ",
+        file=sys.stderr,
+        flush=True,
+    )
     sizes = list(bands)
     shares = np.array([len(bands[size][1]) for size in sizes]) / sum(len(right) for _, right in bands.values())
 
@@ -141,8 +154,13 @@ def main() -> None:
             torch.save(averaged.state_dict(), options.out)
             print(f"  held out: {examine(averaged, held_out)}", file=sys.stderr, flush=True)
     torch.save(averaged.state_dict(), options.out)
-    told = {"steps": step, "minutes": options.minutes, "loss": round(float(np.mean(log[-200:])), 4),
-            "held out": examine(averaged, held_out), "recipe": asdict(recipe)}
+    told = {
+        "steps": step,
+        "minutes": options.minutes,
+        "loss": round(float(np.mean(log[-200:])), 4),
+        "held out": examine(averaged, held_out),
+        "recipe": asdict(recipe),
+    }
     print(told["held out"], file=sys.stderr)
     options.out.with_suffix(".json").write_text(json.dumps(told, indent=1))
 

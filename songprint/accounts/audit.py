@@ -19,10 +19,10 @@ class Entry:
     """One thing that was done."""
 
     number: int
-    at: str                     # UTC, ISO 8601
-    key_id: str                 # who did it; empty: somebody at the machine itself
-    action: str                 # such as "keys.create"
-    subject: str                # to what
+    at: str  # UTC, ISO 8601
+    key_id: str  # who did it; empty: somebody at the machine itself
+    action: str  # such as "keys.create"
+    subject: str  # to what
 
 
 class Audit:
@@ -34,8 +34,11 @@ class Audit:
     def note(self, key_id: str, action: str, subject: str = "") -> None:
         """Write down that this key did something."""
         with self._database.writing() as connection:
-            connection.execute(insert(audit).values(at=clock(connection), key_id=key_id, action=storable(action, 60),
-                                                    subject=storable(subject, 2000)))
+            connection.execute(
+                insert(audit).values(
+                    at=clock(connection), key_id=key_id, action=storable(action, 60), subject=storable(subject, 2000)
+                )
+            )
 
     def entries(self, *, key_id: str | None = None, limit: int = 100, before: int | None = None) -> list[Entry]:
         """The latest entries, of all or of one key; `before` is the number of the last one seen."""
@@ -45,5 +48,7 @@ class Audit:
         if before is not None:
             wanted = wanted.where(audit.c.number < before)
         with self._database.reading() as connection:
-            return [Entry(row.number, iso(row.at), row.key_id, row.action, row.subject)
-                    for row in connection.execute(wanted)]
+            return [
+                Entry(row.number, iso(row.at), row.key_id, row.action, row.subject)
+                for row in connection.execute(wanted)
+            ]

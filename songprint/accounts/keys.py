@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from songprint.accounts.vault import Vault
     from songprint.store.database import Database
 
-SCOPES = ("identify", "write", "admin")         # each includes those before it
+SCOPES = ("identify", "write", "admin")  # each includes those before it
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -32,13 +32,13 @@ _LETTERS = string.ascii_letters + string.digits
 class Key:
     """Who asks."""
 
-    id: str                     # the SecretId
+    id: str  # the SecretId
     name: str
-    scope: str                  # one of SCOPES
-    parent: str                 # the key it was made under; empty: none
-    rate: float | None          # requests per second; None: no limit of its own
-    created_at: str             # UTC, ISO 8601
-    revoked_at: str             # empty: it is in use
+    scope: str  # one of SCOPES
+    parent: str  # the key it was made under; empty: none
+    rate: float | None  # requests per second; None: no limit of its own
+    created_at: str  # UTC, ISO 8601
+    revoked_at: str  # empty: it is in use
 
     def may(self, scope: str) -> bool:
         """Whether the key's rights include this scope.
@@ -60,8 +60,15 @@ class NewKey:
 
 def key_object(key: Key) -> dict[str, object]:
     """A key as JSON, without secrets."""
-    return {"id": key.id, "name": key.name, "scope": key.scope, "parent": key.parent or None, "rate": key.rate,
-            "created_at": key.created_at, "revoked_at": key.revoked_at or None}
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scope": key.scope,
+        "parent": key.parent or None,
+        "rate": key.rate,
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at or None,
+    }
 
 
 class Keys:
@@ -85,9 +92,18 @@ class Keys:
         with self._database.writing() as connection:
             if parent:
                 rate = _within(_to_key(_in_use(connection, keys.c.id == parent, parent, lock=True)), scope, rate)
-            connection.execute(insert(keys).values(
-                id=key_id, name=storable(name, 200), scope=scope, parent=parent or "", rate=rate,
-                secret=secret, token_hash=_hash(token), created_at=clock(connection)))
+            connection.execute(
+                insert(keys).values(
+                    id=key_id,
+                    name=storable(name, 200),
+                    scope=scope,
+                    parent=parent or "",
+                    rate=rate,
+                    secret=secret,
+                    token_hash=_hash(token),
+                    created_at=clock(connection),
+                )
+            )
             key = _to_key(_in_use(connection, keys.c.id == key_id, key_id))
         return NewKey(key, secret_key, token)
 
@@ -111,8 +127,10 @@ class Keys:
         """All keys in the order they were made, or those that are in use."""
         wanted = select(keys).order_by(keys.c.created_at, keys.c.id)
         with self._database.reading() as connection:
-            return [_to_key(row) for row in connection.execute(
-                wanted if revoked else wanted.where(keys.c.revoked_at.is_(None)))]
+            return [
+                _to_key(row)
+                for row in connection.execute(wanted if revoked else wanted.where(keys.c.revoked_at.is_(None)))
+            ]
 
     def any(self) -> bool:
         """Whether there is a key in use: without one, nobody can be told from anybody."""
@@ -129,23 +147,33 @@ class Keys:
         with self._database.writing() as connection:
             _in_use(connection, keys.c.id == key_id, key_id)
             ended: list[str] = []
-            while fresh := list(connection.scalars(select(keys.c.id).where(
-                    keys.c.id.in_(_family(connection, key_id)), keys.c.revoked_at.is_(None)))):
+            while fresh := list(
+                connection.scalars(
+                    select(keys.c.id).where(keys.c.id.in_(_family(connection, key_id)), keys.c.revoked_at.is_(None))
+                )
+            ):
                 # Again and again, for a key may be made under one of them at this very moment.
                 connection.execute(update(keys).where(keys.c.id.in_(fresh)).values(revoked_at=clock(connection)))
                 ended += fresh
-            return [_to_key(row) for row in connection.execute(select(keys).where(keys.c.id.in_(ended)).order_by(
-                keys.c.created_at, keys.c.id))]
+            return [
+                _to_key(row)
+                for row in connection.execute(
+                    select(keys).where(keys.c.id.in_(ended)).order_by(keys.c.created_at, keys.c.id)
+                )
+            ]
 
 
 def _within(parent: Key, scope: str, rate: float | None) -> float | None:
     """The rate of a key under this parent; KeyRefused if it wants more than that has."""
     if not parent.may(scope):
-        raise KeyRefused(f"the key {parent.id} ({parent.name}) has the scope {parent.scope}: a key under it cannot have"
-                         f" {scope}")
+        raise KeyRefused(
+            f"the key {parent.id} ({parent.name}) has the scope {parent.scope}: a key under it cannot have {scope}"
+        )
     if rate is not None and parent.rate is not None and rate > parent.rate:
-        raise KeyRefused(f"the key {parent.id} ({parent.name}) may ask {parent.rate:g} times a second: a key under it"
-                         f" cannot {rate:g} times")
+        raise KeyRefused(
+            f"the key {parent.id} ({parent.name}) may ask {parent.rate:g} times a second: a key under it"
+            f" cannot {rate:g} times"
+        )
     return parent.rate if rate is None else rate
 
 

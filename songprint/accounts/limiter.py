@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-_FORGOTTEN = 10_000     # buckets, beyond which full ones are thrown away: strangers must not fill the memory
+_FORGOTTEN = 10_000  # buckets, beyond which full ones are thrown away: strangers must not fill the memory
 
 
 class Limiter:
@@ -32,6 +32,5 @@ class Limiter:
             passes = tokens >= 1
             self._buckets[who] = (tokens - passes, now, most / rate)
             if len(self._buckets) > _FORGOTTEN:
-                self._buckets = {name: bucket for name, bucket in self._buckets.items()
-                                 if now - bucket[1] < bucket[2]}
+                self._buckets = {name: bucket for name, bucket in self._buckets.items() if now - bucket[1] < bucket[2]}
             return 0.0 if passes else (1 - tokens) / rate

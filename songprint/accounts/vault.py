@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from songprint.store.database import Database
 
-MASTER_KEY_FILE = "master.key"                  # in the library's folder
-MASTER_KEY_VARIABLE = "SONGPRINT_MASTER_KEY"    # goes before the file; for several machines on one database
+MASTER_KEY_FILE = "master.key"  # in the library's folder
+MASTER_KEY_VARIABLE = "SONGPRINT_MASTER_KEY"  # goes before the file; for several machines on one database
 _NONCE_BYTES = 12
 
 
@@ -43,19 +43,23 @@ class Vault:
     def seal(self, secret: str, owner: str) -> bytes:
         """The secret of `owner`, unreadable; makes the master key if there is none yet."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._opened(make=True).encrypt(
-            nonce, secret.encode("utf-8", "surrogatepass"), owner.encode())
+        return nonce + self._opened(make=True).encrypt(nonce, secret.encode("utf-8", "surrogatepass"), owner.encode())
 
     def open(self, sealed: bytes, owner: str) -> str:
         """The reverse of `seal`; KeyRefused under another master key, or without one."""
         from cryptography.exceptions import InvalidTag
 
         try:
-            return self._opened(make=False).decrypt(
-                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode()).decode("utf-8", "surrogatepass")
+            return (
+                self._opened(make=False)
+                .decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode())
+                .decode("utf-8", "surrogatepass")
+            )
         except InvalidTag as error:
-            raise KeyRefused(f"the master key is not the one with which the secret of {owner} was encrypted."
-                             f" Put the right one into {self._file} or ${MASTER_KEY_VARIABLE}") from error
+            raise KeyRefused(
+                f"the master key is not the one with which the secret of {owner} was encrypted."
+                f" Put the right one into {self._file} or ${MASTER_KEY_VARIABLE}"
+            ) from error
 
     def derived(self, purpose: str) -> bytes:
         """32 secret bytes for one purpose, the same on every server that has the master key."""
@@ -79,14 +83,18 @@ class Vault:
         try:
             return _decoded(self._file.read_text(), str(self._file))
         except OSError as error:
-            raise KeyRefused(f"cannot read the master key {self._file}: {error.strerror}. Without it no secret can be"
-                             f" decrypted; on another machine give it as ${MASTER_KEY_VARIABLE}") from error
+            raise KeyRefused(
+                f"cannot read the master key {self._file}: {error.strerror}. Without it no secret can be"
+                f" decrypted; on another machine give it as ${MASTER_KEY_VARIABLE}"
+            ) from error
 
     def _make_master_key(self) -> None:
         """Only where there are no keys yet; whole or not at all, and the first of two processes wins."""
         if self._has_keys() and not self._file.exists():
-            raise KeyRefused(f"the master key {self._file} is missing, and there are keys already. Put it back, or give"
-                             f" it as ${MASTER_KEY_VARIABLE}; otherwise revoke all keys and start with a new library")
+            raise KeyRefused(
+                f"the master key {self._file} is missing, and there are keys already. Put it back, or give"
+                f" it as ${MASTER_KEY_VARIABLE}; otherwise revoke all keys and start with a new library"
+            )
         part = self._file.with_name(f".{MASTER_KEY_FILE}-{secrets.token_hex(4)}")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -112,6 +120,8 @@ def _decoded(text: str, origin: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != 32:
-        raise KeyRefused(f"the master key in {origin} must be 32 bytes in base64. Make one with"
-                         " `head -c 32 /dev/urandom | base64 | tr +/ -_`")
+        raise KeyRefused(
+            f"the master key in {origin} must be 32 bytes in base64. Make one with"
+            " `head -c 32 /dev/urandom | base64 | tr +/ -_`"
+        )
     return key

@@ -16,8 +16,8 @@ from songprint.errors import AudioError
 if TYPE_CHECKING:
     import av
 
-_MOST_CHANNELS = 24                 # that FFmpeg mixes down to one
-_GATHERED_SAMPLES = 1 << 14         # resampled together: 20 % faster than frame by frame
+_MOST_CHANNELS = 24  # that FFmpeg mixes down to one
+_GATHERED_SAMPLES = 1 << 14  # resampled together: 20 % faster than frame by frame
 
 logger = logging.getLogger(__name__)
 
@@ -36,20 +36,21 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
     channels = stream.codec_context.channels
     if channels > _MOST_CHANNELS:
         raise AudioError(f"cannot read {name}: {channels} channels cannot be mixed. Convert it to stereo")
-    stream.codec_context.thread_count = 1       # we run one process per core
+    stream.codec_context.thread_count = 1  # we run one process per core
     for other in container.streams:
         if other is not stream:
-            other.discard = av.stream.Discard.all      # a film's pictures need not even be read
+            other.discard = av.stream.Discard.all  # a film's pictures need not even be read
     return stream
 
 
-def frames(container: av.container.InputContainer, stream: av.AudioStream, failed: Callable[[Exception], None]
-           ) -> Iterator[av.AudioFrame]:
+def frames(
+    container: av.container.InputContainer, stream: av.AudioStream, failed: Callable[[Exception], None]
+) -> Iterator[av.AudioFrame]:
     """All frames that can be decoded; `failed` hears of each error."""
     import av
 
     went_on = True
-    while went_on:                  # ogg goes on after a damaged page; most formats are at their end then
+    while went_on:  # ogg goes on after a damaged page; most formats are at their end then
         went_on = False
         try:
             for packet in container.demux(stream):
@@ -80,7 +81,7 @@ def blocks(frames: Iterable[av.AudioFrame], sample_rate: int, block_samples: int
     if held_samples:
         yield _finite(np.concatenate(held))
     if not heard:
-        yield np.zeros(1, np.float32)           # one sample, or a few of a much higher rate
+        yield np.zeros(1, np.float32)  # one sample, or a few of a much higher rate
 
 
 def _resampled(frames: Iterable[av.AudioFrame], sample_rate: int) -> Iterator[np.ndarray]:
@@ -113,24 +114,22 @@ def _resampler(sample_rate: int) -> av.AudioResampler:
         format="flt",
         layout="mono",
         rate=sample_rate,
-        frame_size=sample_rate,         # one second at a time, not a piece per call
+        frame_size=sample_rate,  # one second at a time, not a piece per call
         options={"rematrix_maxval": "1"},
     )
 
 
-def _mono(
-    resampler: av.AudioResampler, frame: av.AudioFrame | None, *, last: bool = False
-) -> list[np.ndarray]:
+def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None, *, last: bool = False) -> list[np.ndarray]:
     """What the resampler gives for a frame; the `last` one brings out what it holds back."""
     import av
 
     try:
         resampled = resampler.resample(frame) if frame is not None else []
         resampled += resampler.resample(None) if last else []
-    except av.FFmpegError as error:     # a damaged frame may claim 55 channels; nothing mixes those
+    except av.FFmpegError as error:  # a damaged frame may claim 55 channels; nothing mixes those
         logger.debug("a piece of %s left out: %s", frame, error)
         return []
-    return [frame.to_ndarray()[0] for frame in resampled]           # (1, n) each
+    return [frame.to_ndarray()[0] for frame in resampled]  # (1, n) each
 
 
 def _finite(samples: np.ndarray) -> np.ndarray:

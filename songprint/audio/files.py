@@ -30,21 +30,75 @@ if TYPE_CHECKING:
 Source = str | Path | BinaryIO
 Warn = Callable[[str], None]
 
-SUFFIXES = frozenset({
-    ".mp3", ".mp2", ".mp1", ".flac", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".m4b", ".m4r", ".aac", ".ac3",
-    ".eac3", ".dts", ".wav", ".wave", ".bwf", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au",
-    ".snd", ".voc", ".wma", ".asf", ".ape", ".wv", ".tta", ".tak", ".mpc", ".dsf", ".dff", ".amr", ".ra",
-    ".rm", ".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm", ".avi", ".wmv", ".flv", ".ts", ".m2ts", ".mts",
-    ".mpg", ".mpeg", ".vob", ".ogv", ".3gp", ".3g2",
-})
+SUFFIXES = frozenset(
+    {
+        ".mp3",
+        ".mp2",
+        ".mp1",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".spx",
+        ".m4a",
+        ".m4b",
+        ".m4r",
+        ".aac",
+        ".ac3",
+        ".eac3",
+        ".dts",
+        ".wav",
+        ".wave",
+        ".bwf",
+        ".w64",
+        ".rf64",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".caf",
+        ".au",
+        ".snd",
+        ".voc",
+        ".wma",
+        ".asf",
+        ".ape",
+        ".wv",
+        ".tta",
+        ".tak",
+        ".mpc",
+        ".dsf",
+        ".dff",
+        ".amr",
+        ".ra",
+        ".rm",
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".mka",
+        ".webm",
+        ".avi",
+        ".wmv",
+        ".flv",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".mpg",
+        ".mpeg",
+        ".vob",
+        ".ogv",
+        ".3gp",
+        ".3g2",
+    }
+)
 
-_FILE_READ_BYTES = 1 << 17          # FFmpeg asks Python for this much at a time
+_FILE_READ_BYTES = 1 << 17  # FFmpeg asks Python for this much at a time
 _SNIFFED_BYTES = 4096
-_OGG_PAGE_BYTES = 65_307             # the longest page that the format allows
-_SPOOLED_BYTES = 64 << 20           # a pipe is kept in memory up to here, then in a temporary file
-_LENGTH_IS_A_GUESS = ("mp3", "aac", "ac3", "eac3", "dts", "amr")       # FFmpeg's, from the first bit rate
-_SEEKS_EXACTLY = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})   # by time stamps of samples
-_WORTH_SEEKING, _BEFORE = 30.0, 0.5     # seconds: from which on, and how much earlier, for codecs that have to settle
+_OGG_PAGE_BYTES = 65_307  # the longest page that the format allows
+_SPOOLED_BYTES = 64 << 20  # a pipe is kept in memory up to here, then in a temporary file
+_LENGTH_IS_A_GUESS = ("mp3", "aac", "ac3", "eac3", "dts", "amr")  # FFmpeg's, from the first bit rate
+_SEEKS_EXACTLY = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})  # by time stamps of samples
+_WORTH_SEEKING, _BEFORE = 30.0, 0.5  # seconds: from which on, and how much earlier, for codecs that have to settle
 _TEXT_BYTES = frozenset(range(32, 256)) | frozenset(b"\t\n\v\f\r\x1b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -55,15 +109,19 @@ logger = logging.getLogger(__name__)
 class AudioInfo:
     """What a file says about its sound."""
 
-    duration: float | None      # seconds; an estimate in some formats, None where nothing is said
+    duration: float | None  # seconds; an estimate in some formats, None where nothing is said
     sample_rate: int
     channels: int
     codec: str
 
 
 def load(
-    source: Source, sample_rate: int, *,
-    start: float = 0.0, duration: float | None = None, on_warning: Warn | None = None,
+    source: Source,
+    sample_rate: int,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    on_warning: Warn | None = None,
 ) -> np.ndarray:
     """Read any audio as mono float32 samples, (n,), at `sample_rate`.
 
@@ -99,7 +157,7 @@ def stretch(source: Source, sample_rate: int, start: float, duration: float) -> 
         wanted = round(duration * sample_rate)
         kept, count = [], 0
         for block in decode.blocks(frames, sample_rate, sample_rate):
-            kept.append(block[:wanted - count])
+            kept.append(block[: wanted - count])
             count += len(kept[-1])
             if count >= wanted:
                 break
@@ -115,7 +173,7 @@ def _from(start: float, opened: _Opened) -> Iterator[av.AudioFrame]:
         opened.container.seek(round((start + begins - _BEFORE) / stream.time_base), stream=stream)
     position = None if exact else 0.0
     for frame in decode.frames(opened.container, stream, failures.append):
-        if position is None:                    # behind a seek: the frame says where it is
+        if position is None:  # behind a seek: the frame says where it is
             position = float((frame.pts or 0) * stream.time_base) - begins
         ends = position + frame.samples / frame.sample_rate
         if ends > start:
@@ -175,17 +233,17 @@ def content_hash(path: str | Path) -> str:
 def is_probably_audio(path: str | Path) -> bool:
     """Whether the file's name ends like that of audio or video. The file itself is not looked at."""
     path = Path(path)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")    # "._": macOS's side files
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # "._": macOS's side files
 
 
 @dataclass(frozen=True)
 class _Opened:
     """A source that FFmpeg has understood, and the stream in it to listen to."""
 
-    name: str                   # for messages
+    name: str  # for messages
     container: av.container.InputContainer
     stream: av.AudioStream
-    cut_off: bool               # as its last bytes tell
+    cut_off: bool  # as its last bytes tell
 
     @property
     def duration(self) -> float | None:
@@ -193,7 +251,7 @@ class _Opened:
         if self.stream.duration is not None:
             return float(self.stream.duration * self.stream.time_base)
         whole = self.container.duration
-        return whole / 1e6 if whole is not None else None           # microseconds
+        return whole / 1e6 if whole is not None else None  # microseconds
 
     @property
     def promised(self) -> float:
@@ -224,7 +282,7 @@ def container(source: Source) -> Iterator[tuple[av.container.InputContainer, boo
             # allowed FFmpeg can open neither a path nor a URL.
             opened = av.open(
                 file,
-                "r",                        # a temporary file could be written as well
+                "r",  # a temporary file could be written as well
                 container_options={"protocol_whitelist": "none"},
                 metadata_errors="replace",
                 buffer_size=_FILE_READ_BYTES,
@@ -247,7 +305,7 @@ def _binary(source: Source, name: str) -> Iterator[BinaryIO]:
     if isinstance(source, str) and _URL.match(source):
         raise AudioError(f"cannot read {source}: a URL is not opened here. Download it and give the file")
     try:
-        opened = open(source, "rb")         # noqa: SIM115 - closed by the `with` below; its errors are ours
+        opened = open(source, "rb")  # noqa: SIM115 - closed by the `with` below; its errors are ours
     except (OSError, ValueError) as error:
         raise AudioError(f"cannot read {name}: {_reason(error)}") from error
     with opened, _seekable(opened, name) as file:
@@ -284,9 +342,9 @@ def _looked_at(file: BinaryIO, name: str) -> bool:
     last_page = file.read().rpartition(b"OggS")[2]
     file.seek(0)
     if head.startswith(b"OggS"):
-        return not last_page[1:2] > b"\x03"         # flag 4: the last page of the stream
+        return not last_page[1:2] > b"\x03"  # flag 4: the last page of the stream
     said_bytes = int.from_bytes(head[4:8], "little") + 8
-    return head.startswith(b"RIFF") and size < said_bytes < 0xFFFFFF00     # near 4 GiB: unknown when written
+    return head.startswith(b"RIFF") and size < said_bytes < 0xFFFFFF00  # near 4 GiB: unknown when written
 
 
 def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
@@ -307,7 +365,7 @@ def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
     promised = opened.promised
     if promised - seconds > max(1.0, 0.02 * promised):
         warn(f"{name}: only {seconds:.1f} s of {promised:.1f} s could be read. Is the file complete?")
-    elif damaged_at < max(seconds, promised) - 0.1:     # junk behind the end harms nobody
+    elif damaged_at < max(seconds, promised) - 0.1:  # junk behind the end harms nobody
         warn(f"{name}: damaged at {damaged_at:.1f} s ({cause}): damaged parts are left out")
     elif opened.cut_off:
         warn(f"{name}: breaks off after {seconds:.1f} s. Is the file complete?")
@@ -335,6 +393,6 @@ def _reason(error: OSError | ValueError) -> str:
 def _unknown(file: BinaryIO, error: Exception) -> str:
     """Why FFmpeg could not make anything of a file that is not empty."""
     file.seek(4)
-    if file.read(4) == b"ftyp":                 # mp4, whose index is often at the very end
+    if file.read(4) == b"ftyp":  # mp4, whose index is often at the very end
         return 'no audio stream (ffmpeg: "moov atom not found"). Is the download complete?'
     return f"FFmpeg does not know its format ({decode.said(error)}). Is it audio, and complete?"

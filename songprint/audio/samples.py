@@ -24,8 +24,10 @@ def at_rate(samples: np.ndarray, sample_rate: int | None, wanted: int) -> np.nda
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise AudioError(f"samples of shape {samples.shape} are no audio: (n,) or (n, channels) are expected")
     if samples.ndim == 2 and samples.shape[1] > 32:
-        raise AudioError(f"samples of shape {samples.shape} have {samples.shape[1]} channels."
-                         " Are they the wrong way round? (n, channels) is expected: pass samples.T")
+        raise AudioError(
+            f"samples of shape {samples.shape} have {samples.shape[1]} channels."
+            " Are they the wrong way round? (n, channels) is expected: pass samples.T"
+        )
     if np.issubdtype(samples.dtype, np.integer):
         samples = samples / np.float32(np.iinfo(samples.dtype).max)
     mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype("<f4")
@@ -44,11 +46,13 @@ def stretch(samples: np.ndarray, sample_rate: int, tempo: float = 1.0, pitch: fl
     frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
     frame.sample_rate = sample_rate
     graph = av.filter.Graph()
-    nodes = [graph.add_abuffer(format="fltp", sample_rate=sample_rate, layout="mono",
-                               time_base=frame.time_base or f"1/{sample_rate}")]
+    nodes = [
+        graph.add_abuffer(
+            format="fltp", sample_rate=sample_rate, layout="mono", time_base=frame.time_base or f"1/{sample_rate}"
+        )
+    ]
     if pitch != 1:
-        nodes += [graph.add("asetrate", str(round(sample_rate * pitch))),
-                  graph.add("aresample", str(sample_rate))]
+        nodes += [graph.add("asetrate", str(round(sample_rate * pitch))), graph.add("aresample", str(sample_rate))]
     if abs(tempo / pitch - 1) > 1e-6:
         nodes.append(graph.add("atempo", f"{tempo / pitch:.6f}"))
     nodes.append(graph.add("abuffersink"))
@@ -69,7 +73,8 @@ def stretch(samples: np.ndarray, sample_rate: int, tempo: float = 1.0, pitch: fl
 def _wave(mono: np.ndarray, sample_rate: int) -> io.BytesIO:
     """Samples (n,) float32 as a WAV file in memory."""
     ieee_float, channels, width = 3, 1, 4
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, ieee_float, channels, sample_rate, sample_rate * width,
-                       width, 8 * width)
+    form = struct.pack(
+        "<4sIHHIIHH", b"fmt ", 16, ieee_float, channels, sample_rate, sample_rate * width, width, 8 * width
+    )
     data = struct.pack("<4sI", b"data", mono.nbytes) + mono.tobytes()
     return io.BytesIO(struct.pack("<4sI4s", b"RIFF", 4 + len(form) + len(data), b"WAVE") + form + data)

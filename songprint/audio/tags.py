@@ -16,13 +16,13 @@ from songprint.audio import files
 from songprint.errors import AudioError
 from songprint.types import Tags
 
-_LONGEST = 500              # characters of one field: a whole book has been seen in a title
+_LONGEST = 500  # characters of one field: a whole book has been seen in a title
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 _ISWC = re.compile(r"T[0-9]{10}")
 _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})")
 _TRACK = re.compile(r"^\s*([0-9]{1,5})(?![0-9])")
-_NUMBERED = re.compile(r"(?:[0-9]-)?([0-9]{1,3})(?:\.| -) (?=.)")         # "03 - ", "1-03 - ", "03. "
+_NUMBERED = re.compile(r"(?:[0-9]-)?([0-9]{1,3})(?:\.| -) (?=.)")  # "03 - ", "1-03 - ", "03. "
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,7 @@ def read_tags(path: str | Path) -> Tags:
     if tags.title:
         return tags
     named = tags_from_name(path)
-    return replace(
-        tags, title=named.title, artists=tags.artists or named.artists, track=tags.track or named.track
-    )
+    return replace(tags, title=named.title, artists=tags.artists or named.artists, track=tags.track or named.track)
 
 
 def tags_from_name(path: str | Path) -> Tags:
@@ -63,7 +61,7 @@ def _tinytag_values(path: Path) -> dict[str, list[str]]:
 
     try:
         fields = TinyTag.get(path, duration=False).as_dict()
-    except Exception as error:      # a parser of strangers' bytes raises whatever it likes; tags are a help
+    except Exception as error:  # a parser of strangers' bytes raises whatever it likes; tags are a help
         logger.debug("%s: tags not read: %s", path, error)
         return {}
     return {_plain(name): values for name, values in fields.items() if isinstance(values, list)}
@@ -73,7 +71,7 @@ def _ffmpeg_values(path: Path) -> dict[str, list[str]]:
     """The same from FFmpeg, which knows more formats (Matroska, APE, WavPack) but fewer fields."""
     try:
         fields = files.metadata(path)
-    except AudioError as error:     # who wants the sound too is told there
+    except AudioError as error:  # who wants the sound too is told there
         logger.debug("%s: tags not read: %s", path, error)
         return {}
     return {_plain(name): [value] for name, value in fields.items()}

@@ -34,8 +34,10 @@ def main() -> None:
 
 def command(name: str):
     """A command of `main` with the common options; its function gets the `Common` first."""
+
     def decorate(function):
         return main.command(name)(common_options(click.pass_obj(function)))
+
     return decorate
 
 
@@ -64,8 +66,10 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
 
                 report = library.add(paths, recursive=not no_recursive, workers=workers, on_progress=show)
         except KeyboardInterrupt:
-            output.say(f"songprint: interrupted: {output.counted(kept, 'recording')} added and kept;"
-                       " give the same command again for the rest")
+            output.say(
+                f"songprint: interrupted: {output.counted(kept, 'recording')} added and kept;"
+                " give the same command again for the rest"
+            )
             return INTERRUPTED
     for warning in report.warnings:
         output.say(f"songprint: {warning}")
@@ -81,8 +85,13 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
 
 @command("identify")
 @click.argument("clips", nargs=-1, required=True, metavar="CLIP...", type=FILE)
-@click.option("--top", type=click.IntRange(min=0), default=0, metavar="N",
-              help="Also list the N most probable names below the threshold.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Also list the N most probable names below the threshold.",
+)
 def identify(common: Common, clips: Sequence[str], top: int) -> int:
     """Name what each clip is; `-` reads one from standard input.
 
@@ -111,12 +120,12 @@ def _show_report(common: Common, clip: str, report: Report) -> None:
         print_json([report_object(report)])
     else:
         output.print_report(report, clip)
-    sys.stdout.flush()          # an answer is seen at once, also through a pipe
+    sys.stdout.flush()  # an answer is seen at once, also through a pipe
 
 
 def show_failure(common: Common, clip: str, error: SongprintError) -> None:
     output.say(f"songprint: {error}")
-    if common.json:             # a line for every clip, so that lines can be laid beside clips
+    if common.json:  # a line for every clip, so that lines can be laid beside clips
         print_json([{"source": clip, "error": str(error)}])
 
 
@@ -169,8 +178,9 @@ def remove(common: Common, recording_ids: Sequence[int]) -> None:
 
 @command("link")
 @click.argument("recording_ids", nargs=-1, required=True, metavar="ID...", type=int)
-@click.option("--work", metavar="NAME",
-              help="The name of the song. Default: the one that some of them have, or a new one.")
+@click.option(
+    "--work", metavar="NAME", help="The name of the song. Default: the one that some of them have, or a new one."
+)
 @click.option("--original", type=int, metavar="ID", help="Which of them is the original.")
 def link(common: Common, recording_ids: Sequence[int], work: str | None, original: int | None) -> None:
     """Say that recordings are of one song; `list` shows the ids.
@@ -222,8 +232,12 @@ def covers(common: Common, recording_id: int) -> int:
 @command("explain")
 @click.argument("query", metavar="A", type=FILE)
 @click.argument("recording_id", metavar="B", type=int)
-@click.option("--plot", metavar="FILE", type=click.Path(path_type=str),
-              help="Draw how alike they are, moment by moment, and the path: a PNG, PDF or SVG.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(path_type=str),
+    help="Draw how alike they are, moment by moment, and the path: a PNG, PDF or SVG.",
+)
 def explain(common: Common, query: str, recording_id: int, plot: str | None) -> int:
     """Show how A, a file or the id of a recording, corresponds to the recording B.
 
@@ -247,8 +261,7 @@ def explain(common: Common, query: str, recording_id: int, plot: str | None) -> 
 
 
 @command("rebuild")
-@click.option("--reencode", is_flag=True,
-              help="Also read all music files again: needed after a change of the encoder.")
+@click.option("--reencode", is_flag=True, help="Also read all music files again: needed after a change of the encoder.")
 def rebuild(common: Common, reencode: bool) -> int:
     """Make the search index again from the catalogue.
 
@@ -264,9 +277,11 @@ def rebuild(common: Common, reencode: bool) -> int:
 
         print_json(rebuild_objects(report))
     elif not common.quiet:
-        print(f"rebuilt: {output.counted(held.recordings, 'recording')}, "
-              f"{output.counted(sum(level.segments for level in held.levels), 'segment')}, "
-              f"{report.reencoded:,} read again")
+        print(
+            f"rebuilt: {output.counted(held.recordings, 'recording')}, "
+            f"{output.counted(sum(level.segments for level in held.levels), 'segment')}, "
+            f"{report.reencoded:,} read again"
+        )
     return FAILED if report.skipped else DONE
 
 

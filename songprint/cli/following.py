@@ -27,16 +27,33 @@ if TYPE_CHECKING:
 
 @command("listen")
 @click.argument("source", metavar="URL|-", type=FILE)
-@click.option("--raw", metavar="RATE:CHANNELS:FORMAT",
-              help="Standard input is samples without a header, as 44100:2:s16le.")
-@click.option("--log", "folder", type=click.Path(path_type=Path), metavar="DIR",
-              help="Also keep what happens there, in a file of JSON lines for each day (UTC).")
-@click.option("--stall", type=click.FloatRange(min=1.0), default=10.0, metavar="SECONDS", show_default=True,
-              help="Connect again when nothing came for so long.")
-@click.option("--give-up", type=click.FloatRange(min=0.0), metavar="SECONDS",
-              help="End when the stream has been away for so long. Default: never.")
-def listen(common: Common, source: str, raw: str | None, folder: Path | None, stall: float,
-           give_up: float | None) -> int:
+@click.option(
+    "--raw", metavar="RATE:CHANNELS:FORMAT", help="Standard input is samples without a header, as 44100:2:s16le."
+)
+@click.option(
+    "--log",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also keep what happens there, in a file of JSON lines for each day (UTC).",
+)
+@click.option(
+    "--stall",
+    type=click.FloatRange(min=1.0),
+    default=10.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="Connect again when nothing came for so long.",
+)
+@click.option(
+    "--give-up",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="End when the stream has been away for so long. Default: never.",
+)
+def listen(
+    common: Common, source: str, raw: str | None, folder: Path | None, stall: float, give_up: float | None
+) -> int:
     """Follow a web radio, or sound on standard input (`-`), and tell which songs are heard.
 
     A song is told when it is recognised and when it is over. A stream that stalls or breaks is connected again, and the
@@ -52,8 +69,9 @@ def listen(common: Common, source: str, raw: str | None, folder: Path | None, st
     form, log = Raw.parsed(raw) if raw else None, DailyLog(folder) if folder else None
     heard = False
     with open_library(common) as library, stopped_by_signals() as stop:
-        for event in library.listen(sys.stdin.buffer if source == "-" else source, stop=stop, raw=form, stall=stall,
-                                    give_up=give_up):
+        for event in library.listen(
+            sys.stdin.buffer if source == "-" else source, stop=stop, raw=form, stall=stall, give_up=give_up
+        ):
             heard |= event.segment is not None
             if log:
                 log.write(event)
@@ -67,10 +85,13 @@ def _tell(common: Common, event: Event) -> None:
 
         print_json([event_object(event)])
     elif event.segment or not common.quiet:
-        moment = event.at if event.segment is None else event.when(
-            event.segment.heard.end if event.what == "ended" else event.segment.heard.start)
+        moment = (
+            event.at
+            if event.segment is None
+            else event.when(event.segment.heard.end if event.what == "ended" else event.segment.heard.start)
+        )
         output.console().print(text((f"{moment.astimezone():%Y-%m-%d %H:%M:%S}  ", "dim"), *_told(event)))
-    sys.stdout.flush()          # seen at once, also through a pipe
+    sys.stdout.flush()  # seen at once, also through a pipe
 
 
 def _told(event: Event) -> tuple[str | tuple[str, str], ...]:
@@ -91,16 +112,36 @@ def _told(event: Event) -> tuple[str | tuple[str, str], ...]:
 @command("watch")
 @click.argument("folder", metavar="DIR", type=FILE)
 @click.option("--scan", is_flag=True, help="List the songs in each new file, and do not add it.")
-@click.option("--format", "format_name", type=click.Choice(list(FORMATS)),
-              help="With --scan: write timelines in this format.")
-@click.option("--output", "results", type=click.Path(path_type=Path), metavar="DIR",
-              help="With --scan and --format: write a file for each there, not to standard output.")
+@click.option(
+    "--format", "format_name", type=click.Choice(list(FORMATS)), help="With --scan: write timelines in this format."
+)
+@click.option(
+    "--output",
+    "results",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --scan and --format: write a file for each there, not to standard output.",
+)
 @click.option("--new-only", is_flag=True, help="Leave alone what is in the folder already.")
 @click.option("--no-recursive", is_flag=True, help="Leave out the folders inside the folder.")
-@click.option("--settle", type=click.FloatRange(min=0.0), default=5.0, metavar="SECONDS", show_default=True,
-              help="For how long a file must not have changed to be complete.")
-def watch(common: Common, folder: str, scan: bool, format_name: str | None, results: Path | None, new_only: bool,
-          no_recursive: bool, settle: float) -> int:
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0.0),
+    default=5.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="For how long a file must not have changed to be complete.",
+)
+def watch(
+    common: Common,
+    folder: str,
+    scan: bool,
+    format_name: str | None,
+    results: Path | None,
+    new_only: bool,
+    no_recursive: bool,
+    settle: float,
+) -> int:
     """Add the music files of a folder, and each new one as it appears; with --scan list the songs in each.
 
     A file is taken when it has not changed for a while. What is there already comes first. A file that cannot be read
@@ -117,8 +158,11 @@ def watch(common: Common, folder: str, scan: bool, format_name: str | None, resu
     if new_only:
         watched.leave_out_what_is_there()
     with open_library(common, create=not scan) as library, stopped_by_signals() as stop:
-        take = _scanning(common, library, watched.path, format_name, results, stop) if scan else \
-            _adding(common, library, stop)
+        take = (
+            _scanning(common, library, watched.path, format_name, results, stop)
+            if scan
+            else _adding(common, library, stop)
+        )
         if not common.quiet:
             say(f"songprint: watching {watched.path}; Ctrl-C ends it")
         with suppress(KeyboardInterrupt):
@@ -128,6 +172,7 @@ def watch(common: Common, folder: str, scan: bool, format_name: str | None, resu
 
 def _adding(common: Common, library: Library, stop: threading.Event) -> Callable[[list[str]], None]:
     """Adds files, and says what became of each."""
+
     def take(files: list[str]) -> None:
         report = library.add(files, on_progress=lambda progress: _go_on(stop))
         output.say_skipped(report.skipped)
@@ -147,8 +192,9 @@ def _adding(common: Common, library: Library, stop: threading.Event) -> Callable
     return take
 
 
-def _scanning(common: Common, library: Library, folder: str, format_name: str | None, results: Path | None,
-              stop: threading.Event) -> Callable[[list[str]], None]:
+def _scanning(
+    common: Common, library: Library, folder: str, format_name: str | None, results: Path | None, stop: threading.Event
+) -> Callable[[list[str]], None]:
     """Scans files one after the other. What one that was stopped had found is kept, and the next time it goes on."""
     from songprint.scan.resuming import file_of
 
@@ -159,8 +205,9 @@ def _scanning(common: Common, library: Library, folder: str, format_name: str | 
             if result and result.exists() and result.stat().st_mtime >= Path(file).stat().st_mtime:
                 continue
             try:
-                timeline = library.scan(file, resume=file_of(library.store, file),
-                                        on_progress=lambda progress: _go_on(stop))
+                timeline = library.scan(
+                    file, resume=file_of(library.store, file), on_progress=lambda progress: _go_on(stop)
+                )
             except AudioError as error:
                 show_failure(common, file, error)
                 continue

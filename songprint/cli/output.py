@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         Stats,
     )
 
-SAME_SPEED = 0.003      # less is within the error of the measurement
-SAME_KEY = 0.1          # semitones
-SAME_TEMPO = 0.02       # of a cover
+SAME_SPEED = 0.003  # less is within the error of the measurement
+SAME_KEY = 0.1  # semitones
+SAME_TEMPO = 0.02  # of a cover
 
 
 def duration(seconds: float) -> str:
@@ -81,9 +81,7 @@ def printable(text: str) -> str:
     two lines \\x1b[31m a\\udcff
     """
     return "".join(
-        letter if letter.isprintable() else
-        " " if letter.isspace() else
-        letter.encode("unicode_escape").decode()
+        letter if letter.isprintable() else " " if letter.isspace() else letter.encode("unicode_escape").decode()
         for letter in text
     )
 
@@ -145,7 +143,8 @@ def details(match: Match) -> str:
 def changes_of_a_cover(match: Match | Segment) -> list[str]:
     """`+4 semitones`, `-10 % tempo`: players choose keys from the piano, and no tempo to the per mille."""
     return [f"{round(match.key_shift):+} semitones"] * (match.key_shift != 0) + (
-        [f"{100 * (match.speed - 1):+.0f} % tempo"] * (abs(match.speed - 1) >= SAME_TEMPO))
+        [f"{100 * (match.speed - 1):+.0f} % tempo"] * (abs(match.speed - 1) >= SAME_TEMPO)
+    )
 
 
 def changes(speed: float, key_shift: float) -> list[str]:
@@ -188,13 +187,15 @@ def between(interval: Interval) -> str:
 def print_explanation(explanation: Explanation) -> None:
     """How two renditions correspond, in words."""
     found = explanation.alignment
-    print_fields({
-        "query": explanation.query,
-        "reference": explanation.reference,
-        "key shift": f"{found.key_shift:+} semitones" if found.key_shift else "none",
-        "tempo": f"{100 * (found.tempo - 1):+.0f} %",
-        "score": f"{found.score:.2f}",
-    })
+    print_fields(
+        {
+            "query": explanation.query,
+            "reference": explanation.reference,
+            "key shift": f"{found.key_shift:+} semitones" if found.key_shift else "none",
+            "tempo": f"{100 * (found.tempo - 1):+.0f} %",
+            "score": f"{found.score:.2f}",
+        }
+    )
     print_sections(found.sections)
 
 
@@ -213,47 +214,56 @@ def print_recordings(recordings: Iterable[Recording]) -> None:
     for column in ("title", "artists", "album"):
         table.add_column(column, overflow="fold")
     for recording in recordings:
-        table.add_row(str(recording.id), duration(recording.duration), text(recording.title),
-                      text(", ".join(recording.artists)), text(recording.tags.album))
+        table.add_row(
+            str(recording.id),
+            duration(recording.duration),
+            text(recording.title),
+            text(", ".join(recording.artists)),
+            text(recording.tags.album),
+        )
     screen.print(table)
 
 
 def print_recording(recording: Recording) -> None:
     """Everything that is known of one recording, a field a line."""
     tags = recording.tags
-    print_fields({
-        "id": recording.id,
-        "title": tags.title,
-        "artists": ", ".join(tags.artists),
-        "album": tags.album,
-        "track": tags.track,
-        "year": tags.year,
-        "ISRC": tags.isrc,
-        "MusicBrainz recording": tags.musicbrainz_recording_id,
-        "MusicBrainz release": tags.musicbrainz_release_id,
-        "work": tags.work,
-        "marked as": "the original of its work" if recording.original else "",
-        "duration": duration(recording.duration),
-        "source": recording.source,
-        "added": recording.added_at,
-        "content hash": recording.content_hash,
-    })
+    print_fields(
+        {
+            "id": recording.id,
+            "title": tags.title,
+            "artists": ", ".join(tags.artists),
+            "album": tags.album,
+            "track": tags.track,
+            "year": tags.year,
+            "ISRC": tags.isrc,
+            "MusicBrainz recording": tags.musicbrainz_recording_id,
+            "MusicBrainz release": tags.musicbrainz_release_id,
+            "work": tags.work,
+            "marked as": "the original of its work" if recording.original else "",
+            "duration": duration(recording.duration),
+            "source": recording.source,
+            "added": recording.added_at,
+            "content hash": recording.content_hash,
+        }
+    )
 
 
 def print_stats(stats: Stats) -> None:
     hours = stats.duration / 3600
     kept = stats.catalogue_bytes + stats.index_bytes
-    print_fields({
-        "library": stats.path,
-        "database": stats.database,
-        "recordings": f"{stats.recordings:,}",
-        "music": duration(stats.duration),
-        "catalogue on disk": size(stats.catalogue_bytes),
-        "index on disk": size(stats.index_bytes),
-        "an hour takes": size(kept / hours) if hours else "",
-        "schema version": stats.schema_version,
-        **{f"kind {level.kind}": level_stats(level, stats.recordings, hours) for level in stats.levels},
-    })
+    print_fields(
+        {
+            "library": stats.path,
+            "database": stats.database,
+            "recordings": f"{stats.recordings:,}",
+            "music": duration(stats.duration),
+            "catalogue on disk": size(stats.catalogue_bytes),
+            "index on disk": size(stats.index_bytes),
+            "an hour takes": size(kept / hours) if hours else "",
+            "schema version": stats.schema_version,
+            **{f"kind {level.kind}": level_stats(level, stats.recordings, hours) for level in stats.levels},
+        }
+    )
 
 
 def level_stats(level: LevelStats, recordings: int, hours: float) -> str:
@@ -263,8 +273,10 @@ def level_stats(level: LevelStats, recordings: int, hours: float) -> str:
     if not level.encoder_id:
         return remedy if lacking else "none yet"
     taken = size(round((level.catalogue_bytes + level.index_bytes) / hours)) if hours else "nothing"
-    return (f"{counted(level.recordings, 'recording')}, {counted(level.segments, 'segment')}, {taken} an hour,"
-            f" index {level.index}, encoder {level.encoder_id}" + (f"; {remedy}" if lacking else ""))
+    return (
+        f"{counted(level.recordings, 'recording')}, {counted(level.segments, 'segment')}, {taken} an hour,"
+        f" index {level.index}, encoder {level.encoder_id}" + (f"; {remedy}" if lacking else "")
+    )
 
 
 def print_fields(fields: dict[str, object]) -> None:

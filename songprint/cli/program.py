@@ -58,8 +58,12 @@ def common_options(command: Callable) -> Callable:
         option("--verbose", is_flag=True, help="Also say what goes on inside."),
         option("--quiet", is_flag=True, help="No progress, no summary: results and errors only."),
         option("--json", is_flag=True, help="Results as JSON, one object per line."),
-        option("--library", type=click.Path(path_type=Path), metavar="DIR",
-               help="The library folder. Default: $SONGPRINT_LIBRARY, or ~/.local/share/songprint/library."),
+        option(
+            "--library",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="The library folder. Default: $SONGPRINT_LIBRARY, or ~/.local/share/songprint/library.",
+        ),
     ):
         command = decorate(command)
     return command
@@ -69,19 +73,18 @@ class Program(click.Group):
     """A command group that ends with our exit statuses and never shows a traceback for a user's mistake."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)              # in the order of their use, not of the alphabet
+        return list(self.commands)  # in the order of their use, not of the alphabet
 
     def invoke(self, context: click.Context) -> int | None:
         try:
             status = super().invoke(context)
             sys.stdout.flush()
             return status
-        except BrokenPipeError:                 # `songprint list | head`: the reader has seen enough
+        except BrokenPipeError:  # `songprint list | head`: the reader has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None,
-             **more: object) -> NoReturn:
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **more: object) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             output.prepare(stream)
         more["standalone_mode"] = False
@@ -90,7 +93,7 @@ class Program(click.Group):
         except click.ClickException as error:
             error.show()
             status = error.exit_code
-        except click.Abort:                     # click's word for Ctrl-C
+        except click.Abort:  # click's word for Ctrl-C
             output.say("songprint: interrupted")
             status = INTERRUPTED
         except SongprintError as error:
@@ -102,5 +105,5 @@ class Program(click.Group):
         except Exception:
             traceback.print_exc()
             output.say("songprint: this is a bug in Songprint; please report it with the lines above")
-            status = FAILED                     # Python's own 1 would mean "no match"
+            status = FAILED  # Python's own 1 would mean "no match"
         sys.exit(status)

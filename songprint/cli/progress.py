@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from songprint.types import Progress, ScanProgress
 
 SECONDS_BETWEEN_LINES = 10.0
-Step = TypeVar("Step")      # Progress or ScanProgress
+Step = TypeVar("Step")  # Progress or ScanProgress
 
 
 @contextmanager
@@ -25,24 +25,32 @@ def shown(verb: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     The speed is seconds of music per second; the remaining time follows from the bytes still to read,
     because the files have not been opened yet and bytes are all that is known of them.
     """
-    with _told(verb, verb, status, lambda progress: (progress.bytes_done, max(1, progress.bytes_total)),
-               quiet=quiet) as show:
+    with _told(
+        verb, verb, status, lambda progress: (progress.bytes_done, max(1, progress.bytes_total)), quiet=quiet
+    ) as show:
         yield show
 
 
 @contextmanager
 def scanning(name: str, *, quiet: bool) -> Iterator[Callable[[ScanProgress], None]]:
     """The same for a scan: the bar is the length of the recording, where its file says that."""
-    with _told(printable(Path(name).name), f"scanning {name}", scan_status,
-               lambda progress: (progress.seconds_done, progress.seconds_total), quiet=quiet) as show:
+    with _told(
+        printable(Path(name).name),
+        f"scanning {name}",
+        scan_status,
+        lambda progress: (progress.seconds_done, progress.seconds_total),
+        quiet=quiet,
+    ) as show:
         yield show
 
 
 def scan_status(progress: ScanProgress) -> str:
     """`0:12:00 of 1:00:00  12 songs so far  180x real time  0:16 left`"""
     total = progress.seconds_total
-    parts = [duration(progress.seconds_done) + (f" of {duration(total)}" if total else ""),
-             f"{counted(progress.segments, 'segment')} so far"]
+    parts = [
+        duration(progress.seconds_done) + (f" of {duration(total)}" if total else ""),
+        f"{counted(progress.segments, 'segment')} so far",
+    ]
     if progress.elapsed > 0:
         speed = progress.seconds_done / progress.elapsed
         parts.append(f"{speed:,.0f}x real time")
@@ -52,8 +60,14 @@ def scan_status(progress: ScanProgress) -> str:
 
 
 @contextmanager
-def _told(label: str, subject: str, said: Callable[[Step], str],
-          reached: Callable[[Step], tuple[float, float | None]], *, quiet: bool) -> Iterator[Callable[[Step], None]]:
+def _told(
+    label: str,
+    subject: str,
+    said: Callable[[Step], str],
+    reached: Callable[[Step], tuple[float, float | None]],
+    *,
+    quiet: bool,
+) -> Iterator[Callable[[Step], None]]:
     """A bar with this label, or lines that begin with the subject. `reached` gives what is done, and of how much."""
     if quiet:
         yield lambda progress: None

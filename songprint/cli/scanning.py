@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from songprint import Library
     from songprint.types import Timeline
 
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")    # read when NumPy is imported
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when NumPy is imported
 # The names of `songprint.formats`, which need not be loaded to show the help; a test says that they are the same
 FORMATS = ("json", "jsonl", "csv", "audacity", "cue", "srt", "vtt", "tracklist")
 
@@ -29,13 +29,24 @@ FORMATS = ("json", "jsonl", "csv", "audacity", "cue", "srt", "vtt", "tracklist")
 @command("scan")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FILE)
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Write timelines in this format.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write it there, not to standard output.")
-@click.option("--plot", metavar="FILE", type=click.Path(path_type=str),
-              help="Draw the timeline: how loud it is, what is heard, how sure that is. A PNG, PDF or SVG.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there, not to standard output."
+)
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(path_type=str),
+    help="Draw the timeline: how loud it is, what is heard, how sure that is. A PNG, PDF or SVG.",
+)
 @click.option("--no-resume", is_flag=True, help="Begin anew even if a scan of the same file was interrupted.")
-def scan(common: Common, files: Sequence[str], format_name: str | None, output: Path | None, plot: str | None,
-         no_resume: bool) -> int:
+def scan(
+    common: Common,
+    files: Sequence[str],
+    format_name: str | None,
+    output: Path | None,
+    plot: str | None,
+    no_resume: bool,
+) -> int:
     """List the songs in long recordings, and when they are heard; `-` reads one from standard input.
 
     Each line tells when a song starts and ends, how sure that is and which part of the song it is; and where there is
@@ -47,7 +58,7 @@ def scan(common: Common, files: Sequence[str], format_name: str | None, output: 
         raise click.UsageError("--output needs --format, which says what to write")
     if (output or plot) and len(files) > 1:
         raise click.UsageError("--output and --plot take the timeline of one FILE")
-    for threads in THREADS:             # two ears compute at once; more threads than that get into each other's way
+    for threads in THREADS:  # two ears compute at once; more threads than that get into each other's way
         os.environ.setdefault(threads, "1")
     statuses = []
     with open_library(common) as library:
@@ -85,8 +96,8 @@ def _draw(file: str, timeline: Timeline, path: str) -> None:
     from songprint.formats import picture
 
     levels = None
-    if file != "-":                 # what came through a pipe is gone
-        levels = picture.levels_of(file)[:round(timeline.duration * picture.LEVELS_A_SECOND)]
+    if file != "-":  # what came through a pipe is gone
+        levels = picture.levels_of(file)[: round(timeline.duration * picture.LEVELS_A_SECOND)]
     picture.timeline(timeline, path, levels)
 
 

@@ -42,8 +42,14 @@ keys = group("keys", "Say who may ask the service, and for what.")
 
 
 @command("worker")
-@click.option("--processes", type=click.IntRange(min=1, max=256), default=1, metavar="N", show_default=True,
-              help="Processes to use: each scans one recording at a time, and takes about a core.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1, max=256),
+    default=1,
+    metavar="N",
+    show_default=True,
+    help="Processes to use: each scans one recording at a time, and takes about a core.",
+)
 def worker(common: Common, processes: int) -> int:
     """Work off the jobs of the service: fetch recordings, scan them, call back.
 
@@ -53,13 +59,15 @@ def worker(common: Common, processes: int) -> int:
     from songprint.server.background import Background
     from songprint.server.pool import Opening
 
-    with _catalog(common):              # there is one: the processes need not say that there is none
+    with _catalog(common):  # there is one: the processes need not say that there is none
         opening = Opening(common.settings().library, (), common.settings().beside_others())
     with stopped_by_signals() as stop:
         background = Background(opening, processes)
         if not common.quiet:
-            output.say(f"songprint: {output.counted(processes, 'worker')} for the library at {opening.path};"
-                       " Ctrl-C or SIGTERM ends")
+            output.say(
+                f"songprint: {output.counted(processes, 'worker')} for the library at {opening.path};"
+                " Ctrl-C or SIGTERM ends"
+            )
         stop.wait()
         background.close()
     return DONE
@@ -67,8 +75,14 @@ def worker(common: Common, processes: int) -> int:
 
 @jobs("list")
 @click.option("--state", type=click.Choice(STATES), multiple=True, help="Only those in this state; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, metavar="N", show_default=True,
-              help="How many, the latest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    metavar="N",
+    show_default=True,
+    help="How many, the latest first.",
+)
 def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
     """List jobs, the latest first: id, state, when it was submitted, and what is scanned."""
     with _catalog(common) as catalog:
@@ -80,8 +94,12 @@ def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
         return
     for job in found:
         state = f"{job.state} {100 * job.progress:.0f} %" if job.state == "running" else job.state
-        print(printable(f"{job.id}  {state:13}  {_moment(job.created_at)}  {_called(job)}"
-                        f"{f'  {job.error_code}: {job.error}' if job.error_code else ''}"))
+        print(
+            printable(
+                f"{job.id}  {state:13}  {_moment(job.created_at)}  {_called(job)}"
+                f"{f'  {job.error_code}: {job.error}' if job.error_code else ''}"
+            )
+        )
 
 
 @jobs("show")
@@ -97,11 +115,22 @@ def show_job(common: Common, job_id: str) -> None:
     if common.json:
         print_json([job_object(job) | {"deliveries": [delivery_object(each) for each in deliveries]}])
         return
-    output.print_fields({
-        "job": job.id, "state": job.state, "input": _called(job), "priority": job.priority, "key": job.key_id,
-        "submitted": _moment(job.created_at), "begun": _moment(job.started_at), "ended": _moment(job.finished_at),
-        "attempts": job.attempts, "worker": job.worker, "error": job.error,
-        "length": output.duration(job.seconds) if job.result else ""})
+    output.print_fields(
+        {
+            "job": job.id,
+            "state": job.state,
+            "input": _called(job),
+            "priority": job.priority,
+            "key": job.key_id,
+            "submitted": _moment(job.created_at),
+            "begun": _moment(job.started_at),
+            "ended": _moment(job.finished_at),
+            "attempts": job.attempts,
+            "worker": job.worker,
+            "error": job.error,
+            "length": output.duration(job.seconds) if job.result else "",
+        }
+    )
     if job.result:
         from songprint.cli.timelines import print_timeline
         from songprint.formats.objects import timeline_from_object
@@ -148,8 +177,9 @@ def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
 
 
 @jobs("forget")
-@click.option("--days", type=click.FloatRange(min=0), required=True, metavar="N",
-              help="Those that ended so many days ago.")
+@click.option(
+    "--days", type=click.FloatRange(min=0), required=True, metavar="N", help="Those that ended so many days ago."
+)
 def forget_jobs(common: Common, days: float) -> None:
     """Delete old jobs with their inputs, results, callbacks and verdicts. Usage is kept."""
     from songprint.jobs.inputs import Inputs
@@ -166,12 +196,22 @@ def forget_jobs(common: Common, days: float) -> None:
 
 @keys("create")
 @click.option("--name", required=True, help="Whose key it is, for you to know later.")
-@click.option("--scope", type=click.Choice(SCOPES), default="identify", show_default=True,
-              help="What it may do; each includes those before it.")
-@click.option("--parent", metavar="KEY",
-              help="The key under which it is made: it has no more rights, and ends with it.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
-              help="Requests per second that it may make. Default: as its parent, or no limit of its own.")
+@click.option(
+    "--scope",
+    type=click.Choice(SCOPES),
+    default="identify",
+    show_default=True,
+    help="What it may do; each includes those before it.",
+)
+@click.option(
+    "--parent", metavar="KEY", help="The key under which it is made: it has no more rights, and ends with it."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Requests per second that it may make. Default: as its parent, or no limit of its own.",
+)
 def create_key(common: Common, name: str, scope: str, parent: str | None, rate: float | None) -> None:
     """Make a key, and show its secrets this once.
 
@@ -236,8 +276,7 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
     from songprint.jobs.usage import Usage, to_csv, used_object
 
     with _catalog(common) as catalog:
-        found = Usage(catalog.database).by_day(
-            _keys(catalog).family(key_id) if key_id else None, since, until)
+        found = Usage(catalog.database).by_day(_keys(catalog).family(key_id) if key_id else None, since, until)
     if common.json:
         print_json([used_object(used, price) for used in found])
     elif as_csv:
@@ -245,8 +284,10 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
     else:
         for used in found:
             cost = f"{used.cost(price):>10.2f}" if price is not None else ""
-            print(f"{used.day}  {output.counted(used.jobs, 'job'):>9}  {output.duration(used.seconds):>9}"
-                  f"{used.minutes:>7,} min{cost}  {used.key or 'without a key'}")
+            print(
+                f"{used.day}  {output.counted(used.jobs, 'job'):>9}  {output.duration(used.seconds):>9}"
+                f"{used.minutes:>7,} min{cost}  {used.key or 'without a key'}"
+            )
 
 
 def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str], Job]) -> int:
@@ -276,8 +317,9 @@ def _catalog(common: Common, *, create: bool = False) -> Iterator[Catalog]:
 
     log_as_asked(common)
     settings = common.settings()
-    with closing(Catalog(settings.library, create=create, busy_timeout=settings.busy_timeout,
-                         database=settings.database)) as catalog:
+    with closing(
+        Catalog(settings.library, create=create, busy_timeout=settings.busy_timeout, database=settings.database)
+    ) as catalog:
         yield catalog
 
 
@@ -314,8 +356,10 @@ def _moment(moment: str) -> str:
 def _line(key: Key) -> str:
     rate = f"{key.rate:g}/s" if key.rate else ""
     under = f"  under {key.parent}" if key.parent else ""
-    return (f"{key.id}  {key.scope:8}  {rate:>6}  {_moment(key.created_at)}  {key.name}{under}"
-            f"{'  (revoked)' if key.revoked_at else ''}")
+    return (
+        f"{key.id}  {key.scope:8}  {rate:>6}  {_moment(key.created_at)}  {key.name}{under}"
+        f"{'  (revoked)' if key.revoked_at else ''}"
+    )
 
 
 def _print_delivery(delivery: Delivery) -> None:

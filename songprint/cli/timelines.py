@@ -9,7 +9,7 @@ from songprint.cli.output import between, changes, changes_of_a_cover, console, 
 if TYPE_CHECKING:
     from songprint.types import Gap, Segment, Timeline
 
-SHORTEST = 2.0              # seconds: shorter gaps are not printed
+SHORTEST = 2.0  # seconds: shorter gaps are not printed
 SOUNDS = {"music": "unknown music", "speech": "speech", "silence": "silence", "other": "no music that is known"}
 
 
@@ -38,6 +38,5 @@ def details(segment: Segment) -> str:
     parts = [str(segment.kind), f"{int(segment.confidence)} % sure", part]
     if segment.original and segment.original.id != segment.recording.id:
         parts.insert(1, f"original: {segment.original.name}")
-    changed = (changes(segment.speed, segment.key_shift) if segment.kind == "recording"
-               else changes_of_a_cover(segment))
+    changed = changes(segment.speed, segment.key_shift) if segment.kind == "recording" else changes_of_a_cover(segment)
     return ", ".join([*parts, *changed])

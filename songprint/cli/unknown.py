@@ -14,7 +14,7 @@ from songprint.cli.program import DONE, NO_MATCH, Common, Program, common_option
 if TYPE_CHECKING:
     from songprint.types import UnknownMusic
 
-SHOWN = 5           # occurrences of one piece of music
+SHOWN = 5  # occurrences of one piece of music
 
 
 @main.group("unknown", cls=Program, invoke_without_command=True)
@@ -93,10 +93,17 @@ def add(common: Common, number: int, title: str, artists: Sequence[str]) -> int:
 def print_unknown(music: UnknownMusic) -> None:
     """The id, how often and how long; then the occurrences, a line each."""
     screen = console()
-    screen.print(text((f"{music.id:>6}", "cyan"), f"  {counted(len(music.occurrences), 'time')},"
-                                                  f" {duration(music.duration)}"))
+    screen.print(
+        text((f"{music.id:>6}", "cyan"), f"  {counted(len(music.occurrences), 'time')}, {duration(music.duration)}")
+    )
     for each in music.occurrences[:SHOWN]:
-        screen.print(text((f"        {position(each.heard.start)} to {position(each.heard.end)}"
-                           f"  {each.source or '(no name)'}", "dim")))
+        screen.print(
+            text(
+                (
+                    f"        {position(each.heard.start)} to {position(each.heard.end)}  {each.source or '(no name)'}",
+                    "dim",
+                )
+            )
+        )
     if len(music.occurrences) > SHOWN:
         screen.print(text((f"        and {len(music.occurrences) - SHOWN} more", "dim")))

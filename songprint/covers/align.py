@@ -20,26 +20,27 @@ from songprint.covers.tonal import PITCH_CLASSES
 from songprint.types import Interval, Section
 
 MELODY, NOTES = 2, 3
-ELSEWHERE = np.concatenate([np.arange(-150, -7), np.arange(8, 151)])    # rows: 3.2 s to a minute
-KEYS = 2                        # transpositions of each reference that are tried, the most likely ones
-SHORTEST_SECTION = 6.0          # seconds: shorter ones are not told
-STRAIGHT = 30.0                 # seconds in which renditions keep their tempos
+ELSEWHERE = np.concatenate([np.arange(-150, -7), np.arange(8, 151)])  # rows: 3.2 s to a minute
+KEYS = 2  # transpositions of each reference that are tried, the most likely ones
+SHORTEST_SECTION = 6.0  # seconds: shorter ones are not told
+STRAIGHT = 30.0  # seconds in which renditions keep their tempos
 
 
 @dataclass(frozen=True)
 class TonalAlignment:
     """A query laid along a reference that may be another rendition of it."""
 
-    score: float                    # evidence over the root of the query's length: about 2 for unrelated music
-    key_shift: int                  # semitones that the query sounds higher, -5 to 6
-    tempo: float                    # tempo of the query over that of the reference
-    sections: tuple[Section, ...]   # in the order of the query; none overlap in it
-    path: np.ndarray                # (k, 2) seconds in the query, seconds in the reference
+    score: float  # evidence over the root of the query's length: about 2 for unrelated music
+    key_shift: int  # semitones that the query sounds higher, -5 to 6
+    tempo: float  # tempo of the query over that of the reference
+    sections: tuple[Section, ...]  # in the order of the query; none overlap in it
+    path: np.ndarray  # (k, 2) seconds in the query, seconds in the reference
     features: dict[str, float] = field(default_factory=dict)
 
 
-def align(query: np.ndarray | Rendition | None, references: Sequence[np.ndarray | Rendition | None], keys: int = KEYS
-          ) -> list[TonalAlignment | None]:
+def align(
+    query: np.ndarray | Rendition | None, references: Sequence[np.ndarray | Rendition | None], keys: int = KEYS
+) -> list[TonalAlignment | None]:
     """Lay a query along each of the references, all of them tonal frames (n, 48) uint8 or made ready already.
 
     Each is tried in so many transpositions, the most likely ones.
@@ -70,9 +71,11 @@ def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlign
     `place_lead`: how much more all notes agree along it than along the same path up to a minute earlier or later.
     """
     i, j = cells(alignment.path).T
-    melody, notes = (outstanding(along(query.channel(number, 0) @ reference.channel(number, alignment.key_shift).T,
-                                         CONTEXT)) for number in (MELODY, NOTES))
-    columns = j + ELSEWHERE[:, None]                                            # (displaced paths, cells)
+    melody, notes = (
+        outstanding(along(query.channel(number, 0) @ reference.channel(number, alignment.key_shift).T, CONTEXT))
+        for number in (MELODY, NOTES)
+    )
+    columns = j + ELSEWHERE[:, None]  # (displaced paths, cells)
     inside = (columns >= 0) & (columns < notes.shape[1])
     enough = inside.mean(axis=1) > 0.5
     columns, inside = columns[enough], inside[enough]
@@ -106,9 +109,9 @@ class _Laid:
     """The best path through one reference in one key."""
 
     key: int
-    total: float                # evidence along it
-    pieces: tuple[np.ndarray, ...]      # (k, 2) cells between its jumps
-    said: np.ndarray            # (cells,) the evidence of each
+    total: float  # evidence along it
+    pieces: tuple[np.ndarray, ...]  # (k, 2) cells between its jumps
+    said: np.ndarray  # (cells,) the evidence of each
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
@@ -123,10 +126,10 @@ class Comparison:
     def __init__(self, query: Rendition | None, references: Sequence[Rendition | None]):
         self._query = query
         self._references = {number: reference for number, reference in enumerate(references) if query and reference}
-        self._keys: dict[int, np.ndarray] = {}          # those not tried yet, the most likely first
+        self._keys: dict[int, np.ndarray] = {}  # those not tried yet, the most likely first
         self._promise: dict[int, float] = {}
         self._best: dict[int, _Laid] = {}
-        self._others: dict[int, float] = {}             # the total in the next best key
+        self._others: dict[int, float] = {}  # the total in the next best key
 
     def look_over(self, numbers: Iterable[int]) -> None:
         """Compare coarse pictures of the query and of these references, as far as that was not done."""
@@ -200,7 +203,8 @@ class Comparison:
                 "agreement": float(laid.said.mean()),
                 "crookedness": _crookedness(longest),
                 "key_lead": (laid.total - self._others.get(number, laid.total)) / self._usual,
-            })
+            },
+        )
 
 
 def _side_by_side(wanted: Sequence[tuple[int, int, Rendition]]) -> list[_Place]:
@@ -213,14 +217,14 @@ def _side_by_side(wanted: Sequence[tuple[int, int, Rendition]]) -> list[_Place]:
 
 def _beside(query: Rendition, places: Sequence[_Place]) -> np.ndarray:
     """(n, columns of all places) evidence; NEVER between them."""
-    lowered: dict[int, np.ndarray] = {}             # lowering the query is raising the reference
+    lowered: dict[int, np.ndarray] = {}  # lowering the query is raising the reference
     similarity = np.empty((len(query.rows), places[-1].end), np.float32)
-    similarity[:, :places[0].first] = 0
+    similarity[:, : places[0].first] = 0
     for place in places:
         if place.key not in lowered:
             lowered[place.key] = query.raised(-place.key)
-        similarity[:, place.first:place.end] = lowered[place.key] @ place.reference.flat.T
-    similarity = along(similarity, CONTEXT)                            # of moments
+        similarity[:, place.first : place.end] = lowered[place.key] @ place.reference.flat.T
+    similarity = along(similarity, CONTEXT)  # of moments
     return evidence(similarity, [(place.first, place.last) for place in places])
 
 

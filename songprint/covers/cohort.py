@@ -12,16 +12,16 @@ import numpy as np
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.types import Embeddings
 
-CROWD = 10                  # nearest windows of the cohort that tell how common a window is
+CROWD = 10  # nearest windows of the cohort that tell how common a window is
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """Songs that are nobody's cover, to tell what is usual."""
 
-    vectors: np.ndarray                     # (n, dim) float32, those of a song one after the other
-    songs: np.ndarray                       # (n,) the song of each, 0, 1, 2, ...
-    excerpts: tuple[np.ndarray, ...]        # tonal frames (m, 48) of some of them
+    vectors: np.ndarray  # (n, dim) float32, those of a song one after the other
+    songs: np.ndarray  # (n,) the song of each, 0, 1, 2, ...
+    excerpts: tuple[np.ndarray, ...]  # tonal frames (m, 48) of some of them
 
     @classmethod
     def of(cls, recordings: Iterable[Embeddings], *, excerpts: int = 64, seconds: float = 60.0) -> Cohort:
@@ -29,9 +29,11 @@ class Cohort:
         recordings = [recording for recording in recordings if recording.heard.any()]
         heard = [np.asarray(recording.vectors)[recording.heard] for recording in recordings]
         length = round(seconds * FRAMES_PER_SECOND)
-        return cls(np.concatenate(heard) if heard else np.zeros((0, 0), np.float32),
-                   np.repeat(np.arange(len(heard)), [len(vectors) for vectors in heard]),
-                   tuple(_middle(recording.evidence, length) for recording in recordings[:excerpts]))
+        return cls(
+            np.concatenate(heard) if heard else np.zeros((0, 0), np.float32),
+            np.repeat(np.arange(len(heard)), [len(vectors) for vectors in heard]),
+            tuple(_middle(recording.evidence, length) for recording in recordings[:excerpts]),
+        )
 
     @classmethod
     def none(cls) -> Cohort:
@@ -43,15 +45,22 @@ class Cohort:
         with path.open("rb") as file, np.load(file) as kept:
             vectors = kept["vectors"].astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            return cls(vectors, kept["songs"].astype(np.int64),
-                       tuple(np.split(kept["frames"], np.cumsum(kept["lengths"])[:-1])))
+            return cls(
+                vectors,
+                kept["songs"].astype(np.int64),
+                tuple(np.split(kept["frames"], np.cumsum(kept["lengths"])[:-1])),
+            )
 
     def save(self, path: Path) -> None:
         """As a compressed file: a byte for each number of a vector."""
         frames = np.concatenate([np.zeros((0, COLUMNS), np.uint8), *self.excerpts])
-        np.savez_compressed(path, vectors=np.rint(self.vectors * 127).astype(np.int8),
-                            songs=self.songs.astype(np.int16), frames=frames,
-                            lengths=np.array([len(excerpt) for excerpt in self.excerpts]))
+        np.savez_compressed(
+            path,
+            vectors=np.rint(self.vectors * 127).astype(np.int8),
+            songs=self.songs.astype(np.int16),
+            frames=frames,
+            lengths=np.array([len(excerpt) for excerpt in self.excerpts]),
+        )
 
     @cached_property
     def firsts(self) -> np.ndarray:
@@ -85,4 +94,4 @@ def crowd(similarity: np.ndarray) -> np.ndarray:
 
 def _middle(frames: np.ndarray, length: int) -> np.ndarray:
     start = max(0, len(frames) - length) // 2
-    return frames[start:start + length]
+    return frames[start : start + length]

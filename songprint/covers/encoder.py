@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from songprint.covers.search import Networks
     from songprint.encoders.contract import EncoderSpec
 
-SHORTEST = 5.0                          # seconds from which a window is worth a vector
+SHORTEST = 5.0  # seconds from which a window is worth a vector
 CONTEXT_FRAMES = tonal.CONTEXT
-PORTION_FRAMES = tonal.STRETCH - tonal.CONTEXT - 1      # tonal frames: with context either side one run of the network
-FEWEST_HEARD = 0.25                     # share of a window in which something has to sound
+PORTION_FRAMES = tonal.STRETCH - tonal.CONTEXT - 1  # tonal frames: with context either side one run of the network
+FEWEST_HEARD = 0.25  # share of a window in which something has to sound
 BATCH = 16
-ROOM = 64 << 20                         # bytes at hand for motifs: those of 78 hours of songs
-LEVELS = 127                            # of a number of a motif, a byte: what is at hand and what is not are alike
+ROOM = 64 << 20  # bytes at hand for motifs: those of 78 hours of songs
+LEVELS = 127  # of a number of a motif, a byte: what is at hand and what is not are alike
 
 
 class CoverEncoder:
@@ -45,8 +45,14 @@ class CoverEncoder:
     What only a search needs, the cohort and the networks that look closer, is read from `folder` when it is asked for.
     """
 
-    def __init__(self, spec: EncoderSpec, tonal_network: bytes, cover_network: bytes, threads: int = 1,
-                 folder: Path | None = None):
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        tonal_network: bytes,
+        cover_network: bytes,
+        threads: int = 1,
+        folder: Path | None = None,
+    ):
         self.spec = spec
         self._folder = folder
         self._threads = threads
@@ -56,6 +62,7 @@ class CoverEncoder:
     def cohort(self) -> Cohort:
         """The songs that everything is compared with; EncoderError if they are missing or damaged."""
         from songprint.covers.cohort import Cohort
+
         if self._folder is None:
             return Cohort.none()
         try:
@@ -67,11 +74,13 @@ class CoverEncoder:
     def networks(self) -> Networks:
         """What looks closer at renditions, as far as this encoder has it; EncoderError if it is missing or damaged."""
         from songprint.covers.search import Networks
+
         motifs = self._opened("motifs", self.spec.motifs)
         verifier = self._opened("verifier", self.spec.verifier)
         return Networks(
             motifs and _at_hand(motifs),
-            verifier and (lambda bands: verifier.run(None, {"bands": bands.astype(np.float32)})[0]))
+            verifier and (lambda bands: verifier.run(None, {"bands": bands.astype(np.float32)})[0]),
+        )
 
     def _opened(self, name: str, expected: str) -> InferenceSession | None:
         """The network of this name, which has to have this hash; None if this encoder has none."""
@@ -86,8 +95,10 @@ class CoverEncoder:
         return open_network(network, self._threads)
 
     def _damaged(self, what: str, why: object) -> EncoderError:
-        return EncoderError(f"cannot read the {what} of encoder {self.spec.name!r}: {why}. "
-                            "Reinstall Songprint: pip install --force-reinstall songprint")
+        return EncoderError(
+            f"cannot read the {what} of encoder {self.spec.name!r}: {why}. "
+            "Reinstall Songprint: pip install --force-reinstall songprint"
+        )
 
     def encode(self, samples: np.ndarray) -> Embeddings:
         """(n,) float32 mono at `spec.sample_rate` -> vectors of its windows, with the tonal frames as evidence."""
@@ -112,7 +123,7 @@ class CoverEncoder:
         vectors = np.zeros((len(windows), self.spec.dim), np.float32)
         heard = np.flatnonzero(windows.any(axis=2).mean(axis=1) >= FEWEST_HEARD)
         for start in range(0, len(heard), BATCH):
-            rows = heard[start:start + BATCH]
+            rows = heard[start : start + BATCH]
             vectors[rows] = self._cover.run(None, {"frames": windows[rows].astype(np.float32) / 255})[0]
         return vectors
 
@@ -128,11 +139,12 @@ def cut(frames: np.ndarray, window: float, hop: float) -> np.ndarray:
     if len(frames) < length:
         frames = np.resize(frames, (length, frames.shape[1]))
     starts = np.arange(0, len(frames) - length + step, step).clip(max=len(frames) - length)
-    return np.stack([frames[start:start + length] for start in starts])
+    return np.stack([frames[start : start + length] for start in starts])
 
 
 def _at_hand(network: InferenceSession) -> FindMotifs:
     """A network's motifs, those of the songs asked for last remembered."""
+
     def find(frames: np.ndarray) -> np.ndarray:
         rows = network.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]
         return np.rint(rows * np.float32(LEVELS)).astype(np.int8)
@@ -148,16 +160,16 @@ class FrameStream:
         self._encoder = encoder
         self._frame_samples = encoder.spec.sample_rate // FRAMES_PER_SECOND
         self._waiting = np.zeros(0, np.float32)
-        self._before = 0            # frames of context in front of what is waiting
+        self._before = 0  # frames of context in front of what is waiting
 
     def hear(self, block: np.ndarray) -> np.ndarray:
         """(n,) float32 samples -> (m, 48) uint8: the frames that they completed, a minute at a time."""
         self._waiting = np.concatenate([self._waiting, block])
         found = [np.zeros((0, COLUMNS), np.uint8)]
         while len(self._waiting) >= (self._before + PORTION_FRAMES + CONTEXT_FRAMES) * self._frame_samples:
-            part = self._waiting[:(self._before + PORTION_FRAMES + CONTEXT_FRAMES) * self._frame_samples]
-            found.append(self._encoder.frames([part])[self._before:self._before + PORTION_FRAMES])
-            self._waiting = self._waiting[(self._before + PORTION_FRAMES - CONTEXT_FRAMES) * self._frame_samples:]
+            part = self._waiting[: (self._before + PORTION_FRAMES + CONTEXT_FRAMES) * self._frame_samples]
+            found.append(self._encoder.frames([part])[self._before : self._before + PORTION_FRAMES])
+            self._waiting = self._waiting[(self._before + PORTION_FRAMES - CONTEXT_FRAMES) * self._frame_samples :]
             self._before = CONTEXT_FRAMES
         return np.concatenate(found)
 
@@ -165,4 +177,4 @@ class FrameStream:
         """(m, 48): what was waiting."""
         if len(self._waiting) < (self._before + 1) * self._frame_samples:
             return np.zeros((0, COLUMNS), np.uint8)
-        return self._encoder.frames([self._waiting])[self._before:]
+        return self._encoder.frames([self._waiting])[self._before :]

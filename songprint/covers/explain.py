@@ -22,15 +22,21 @@ from songprint.store.store import Store
 class Explanation:
     """Two renditions, and how they correspond."""
 
-    query: str                          # what they are called
+    query: str  # what they are called
     reference: str
-    query_rendition: Rendition | None           # None if it is too short, or silent
+    query_rendition: Rendition | None  # None if it is too short, or silent
     reference_rendition: Rendition | None
-    alignment: TonalAlignment | None    # None if no part corresponds
+    alignment: TonalAlignment | None  # None if no part corresponds
 
     @classmethod
-    def of(cls, query: str, query_frames: np.ndarray, reference: str, reference_frames: np.ndarray,
-           ready: Callable[[np.ndarray], Rendition | None] = Rendition.of) -> Explanation:
+    def of(
+        cls,
+        query: str,
+        query_frames: np.ndarray,
+        reference: str,
+        reference_frames: np.ndarray,
+        ready: Callable[[np.ndarray], Rendition | None] = Rendition.of,
+    ) -> Explanation:
         """Lay tonal frames (n, 48) uint8 along others, made `ready` as for a search, in every key and tempo."""
         one, other = ready(query_frames), ready(reference_frames)
         [alignment] = align.align(one, [other], PITCH_CLASSES)
@@ -53,8 +59,10 @@ class Explanation:
         if self.alignment is None:
             return []
         path = self.alignment.path
-        return [path[(path[:, 0] >= section.query.start) & (path[:, 0] <= section.query.end)]
-                for section in self.alignment.sections]
+        return [
+            path[(path[:, 0] >= section.query.start) & (path[:, 0] <= section.query.end)]
+            for section in self.alignment.sections
+        ]
 
     def draw(self, path: str | Path) -> None:
         """Write the cross-similarity as a picture, with the path along which they correspond."""
@@ -65,17 +73,26 @@ class Explanation:
         alike = self.similarity()
         figure = Figure(figsize=(8, 8 * min(2, max(0.4, alike.shape[0] / alike.shape[1])) + 1), layout="constrained")
         axes = figure.add_subplot()
-        axes.imshow(alike, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest",
-                    extent=(0, alike.shape[1] * STEP, 0, alike.shape[0] * STEP))
+        axes.imshow(
+            alike,
+            origin="lower",
+            aspect="auto",
+            cmap="Greys",
+            interpolation="nearest",
+            extent=(0, alike.shape[1] * STEP, 0, alike.shape[0] * STEP),
+        )
         for part in self.paths():
             axes.plot(part[:, 1], part[:, 0], color="tab:red", linewidth=1.5)
         found = self.alignment
-        title = (f"{found.key_shift:+} semitones, tempo {100 * (found.tempo - 1):+.0f} %, score {found.score:.2f}"
-                 if found else "no part corresponds")
+        title = (
+            f"{found.key_shift:+} semitones, tempo {100 * (found.tempo - 1):+.0f} %, score {found.score:.2f}"
+            if found
+            else "no part corresponds"
+        )
         axes.set(title=title, xlabel=f"{_shown(self.reference)} (s)", ylabel=f"{_shown(self.query)} (s)")
         try:
             figure.savefig(path, dpi=150)
-        except ValueError as error:             # a format that matplotlib does not know
+        except ValueError as error:  # a format that matplotlib does not know
             raise SongprintError(f"cannot draw {path}: {error}") from error
 
 
@@ -88,8 +105,9 @@ def explain(store: Store, query: str | Path | int, recording_id: int) -> Explana
         name, frames = store.catalog.recording(query).name, stored(level, query).evidence
     else:
         name, frames = str(query), level.encoder.encode_stream(files.blocks(query, store.sample_rate))[0].evidence
-    return Explanation.of(name, frames, store.catalog.recording(recording_id).name, reference.evidence,
-                          level.encoder.networks.ready)
+    return Explanation.of(
+        name, frames, store.catalog.recording(recording_id).name, reference.evidence, level.encoder.networks.ready
+    )
 
 
 def _shown(name: str) -> str:

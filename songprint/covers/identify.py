@@ -21,11 +21,11 @@ from songprint.store.references import References
 from songprint.store.store import Store
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
-WHOLE = 600.0           # seconds: what is not longer is one song, or a few, and is asked for as one;
-WINDOW = 60.0           # a film or a concert in windows of at most so many
-SHORTEST = 8.0          # seconds of music that must correspond: less of a tune is in many songs
-KEPT = 500              # recordings at hand while a clip is judged: at another tempo many are looked over once more
-GAP = 30.0              # seconds that may lie between two stretches of one song
+WHOLE = 600.0  # seconds: what is not longer is one song, or a few, and is asked for as one;
+WINDOW = 60.0  # a film or a concert in windows of at most so many
+SHORTEST = 8.0  # seconds of music that must correspond: less of a tune is in many songs
+KEPT = 500  # recordings at hand while a clip is judged: at another tempo many are looked over once more
+GAP = 30.0  # seconds that may lie between two stretches of one song
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Found:
     """A recording in one window of the query, and what speaks for it."""
 
     recording_id: int
-    sections: tuple[Section, ...]       # on the time line of the whole query
+    sections: tuple[Section, ...]  # on the time line of the whole query
     key_shift: int
     tempo: float
     score: float
@@ -54,8 +54,14 @@ def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> l
         return []
     windows = list(windows_of(query, level.spec))
     embed = level.encoder.embed if at_any_tempo(query, leave_out) else None
-    find = partial(search.find, index=level.index, embeddings_of=References(level, KEPT), cohort=level.encoder.cohort,
-                   networks=level.encoder.networks, leave_out=leave_out)
+    find = partial(
+        search.find,
+        index=level.index,
+        embeddings_of=References(level, KEPT),
+        cohort=level.encoder.cohort,
+        networks=level.encoder.networks,
+        leave_out=leave_out,
+    )
     found = [each for start, window in windows for each in _found(window, start, level, find, embed)]
     found.sort(key=lambda each: -each.logit)
     groups: list[list[_Found]] = []
@@ -66,10 +72,14 @@ def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> l
         else:
             home.append(each)
     recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
-    matches = [_match(group, recordings[group[0].recording_id], len(windows), level.spec) for group in groups
-               if group[0].recording_id in recordings]             # not removed since the search
-    return sorted((match for match in matches if _music(match.sections) >= SHORTEST),
-                  key=lambda match: -match.confidence)
+    matches = [
+        _match(group, recordings[group[0].recording_id], len(windows), level.spec)
+        for group in groups
+        if group[0].recording_id in recordings
+    ]  # not removed since the search
+    return sorted(
+        (match for match in matches if _music(match.sections) >= SHORTEST), key=lambda match: -match.confidence
+    )
 
 
 def at_any_tempo(query: Embeddings, leave_out: Collection[int]) -> bool:
@@ -91,7 +101,7 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
     windows = []
     for first, last in pairwise(edges):
         final = last == edges[-1]
-        rows = slice(first, None if final else last - round(spec.window / spec.hop) + 1)    # that end in here
+        rows = slice(first, None if final else last - round(spec.window / spec.hop) + 1)  # that end in here
         part = slice(first * frames, None if final else last * frames)
         window = replace(query, vectors=query.vectors[rows], evidence=query.evidence[part])
         windows.append((float(first * query.hop), window))
@@ -103,31 +113,50 @@ def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Em
         return
     for answer in tempo_search.answers(window, find, level.calibration, embed):
         version, alignment = answer.version, answer.version.alignment
-        sections = tuple(Section(Interval(start + section.query.start, start + section.query.end),
-                                 section.reference) for section in alignment.sections)
-        yield _Found(version.recording_id, sections, alignment.key_shift, alignment.tempo, version.score,
-                     version.features, answer.logit)
+        sections = tuple(
+            Section(Interval(start + section.query.start, start + section.query.end), section.reference)
+            for section in alignment.sections
+        )
+        yield _Found(
+            version.recording_id,
+            sections,
+            alignment.key_shift,
+            alignment.tempo,
+            version.score,
+            version.features,
+            answer.logit,
+        )
 
 
 def _continues(one: _Found, other: _Found) -> bool:
     """Whether two windows hear the same rendition of the same recording."""
     first, second = sorted((one.heard, other.heard), key=lambda heard: heard.start)
-    return (one.recording_id == other.recording_id and one.key_shift == other.key_shift
-            and second.start - first.end < GAP)
+    return (
+        one.recording_id == other.recording_id and one.key_shift == other.key_shift and second.start - first.end < GAP
+    )
 
 
 def _match(group: list[_Found], recording: Recording, windows: int, spec: EncoderSpec) -> Match:
     """One recording in neighbouring windows, the best first, as one match. What spoke against it does not widen it."""
     best = group[0]
-    sections = tuple(sorted((section for found in group if found.logit > 0 or found is best
-                             for section in found.sections), key=lambda section: section.query.start))
+    sections = tuple(
+        sorted(
+            (section for found in group if found.logit > 0 or found is best for section in found.sections),
+            key=lambda section: section.query.start,
+        )
+    )
     alignment = Alignment(
         recording_id=recording.id,
         query=Interval(sections[0].query.start, max(section.query.end for section in sections)),
-        reference=Interval(min(section.reference.start for section in sections),
-                           max(section.reference.end for section in sections)),
-        speed=best.tempo, score=best.score, agreeing=max(1, round(_music(sections) / spec.hop)),
-        features=best.features, key_shift=float(best.key_shift), sections=sections,
+        reference=Interval(
+            min(section.reference.start for section in sections), max(section.reference.end for section in sections)
+        ),
+        speed=best.tempo,
+        score=best.score,
+        agreeing=max(1, round(_music(sections) / spec.hop)),
+        features=best.features,
+        key_shift=float(best.key_shift),
+        sections=sections,
     )
     logit = confidence.combine([found.logit for found in group], windows)
     return Match(recording, Kind.COVER, confidence.to_confidence(logit), alignment)
@@ -154,5 +183,9 @@ def covers_of(embeddings: Embeddings, store: Store, named: set[int]) -> list[Mat
     judged = judge(embeddings, level, leave_out=named)
     stored = recording_level.embeddings_of(named | {match.recording.id for match in judged}) if named else {}
     originals = [stored[recording_id] for recording_id in named if recording_id in stored]
-    return [match for match in judged if match.recording.id not in stored or not any(
-        same_recording(original, stored[match.recording.id]) for original in originals)]
+    return [
+        match
+        for match in judged
+        if match.recording.id not in stored
+        or not any(same_recording(original, stored[match.recording.id]) for original in originals)
+    ]

@@ -11,13 +11,13 @@ from songprint.covers.paths import CELLS, accumulate, evidence, highest, portion
 from songprint.covers.rows import Rendition, rolled
 from songprint.covers.tonal import PITCH_CLASSES
 
-ALONE = 4                       # coarse rows in a moment that is looked for anywhere: 6.4 s
-ON_A_PATH = 2                   # and in one that lies on a path: 3.2 s
-STANDS_OUT = 0.7                # standard deviations from which one speaks for the path
-ANYWHERE = 2.0                  # what the first counts, where the path counts 1
-LIKELY = 6                      # keys, by the first, in which paths are looked for
-APART = 2                       # columns between references
-FLAT = 1e-6                     # deviation of what says the same in all keys
+ALONE = 4  # coarse rows in a moment that is looked for anywhere: 6.4 s
+ON_A_PATH = 2  # and in one that lies on a path: 3.2 s
+STANDS_OUT = 0.7  # standard deviations from which one speaks for the path
+ANYWHERE = 2.0  # what the first counts, where the path counts 1
+LIKELY = 6  # keys, by the first, in which paths are looked for
+APART = 2  # columns between references
+FLAT = 1e-6  # deviation of what says the same in all keys
 
 
 def survey(query: Rendition, references: Sequence[Rendition]) -> tuple[np.ndarray, np.ndarray]:
@@ -29,15 +29,22 @@ def survey(query: Rendition, references: Sequence[Rendition]) -> tuple[np.ndarra
     """
     # raising the reference is lowering the query
     alone = query.broad(ALONE)
-    alone, paths = (np.stack([rolled(moments, -key) for key in range(PITCH_CLASSES)])
-                    for moments in (alone - alone.mean(axis=0), query.broad(ON_A_PATH)))
+    alone, paths = (
+        np.stack([rolled(moments, -key) for key in range(PITCH_CLASSES)])
+        for moments in (alone - alone.mean(axis=0), query.broad(ON_A_PATH))
+    )
     lengths = [len(reference.coarse) for reference in references]
-    anywhere = np.concatenate([_anywhere(alone, references[part]) for part in portions(
-        lengths, CELLS // (PITCH_CLASSES * alone.shape[1]))])
+    anywhere = np.concatenate(
+        [_anywhere(alone, references[part]) for part in portions(lengths, CELLS // (PITCH_CLASSES * alone.shape[1]))]
+    )
     ranked = np.argsort(-anywhere, axis=1, kind="stable")
     likely = ranked[:, :LIKELY]
-    on_a_path = np.concatenate([_along_paths(paths, references[part], likely[part]) for part in portions(
-        lengths, CELLS // (LIKELY * paths.shape[1]))])
+    on_a_path = np.concatenate(
+        [
+            _along_paths(paths, references[part], likely[part])
+            for part in portions(lengths, CELLS // (LIKELY * paths.shape[1]))
+        ]
+    )
     both = _told(on_a_path) + ANYWHERE * np.take_along_axis(_told(anywhere), likely, axis=1)
     ranked[:, :LIKELY] = np.take_along_axis(likely, np.argsort(-both, axis=1, kind="stable"), axis=1)
     return ranked, on_a_path.max(axis=1) / np.sqrt(paths.shape[1])

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-Spans = Sequence[tuple[int, int]]       # the first column of each reference, and the one after its last
+Spans = Sequence[tuple[int, int]]  # the first column of each reference, and the one after its last
 
-FLAT = np.float32(1e-3)         # standard deviation below which a row or column has nothing that stands out
-STANDS_OUT = 1.3                # standard deviations from which a cell speaks for an alignment
-MOST, GAP = 1.0, 0.5            # what one cell can add, and cost
-NEVER = np.float32(-1e9)        # keeps references apart, and paths out of rows that are taken
-CELLS = 500_000                 # of the matrix at a time: 2 MB, which a processor has at hand
+FLAT = np.float32(1e-3)  # standard deviation below which a row or column has nothing that stands out
+STANDS_OUT = 1.3  # standard deviations from which a cell speaks for an alignment
+MOST, GAP = 1.0, 0.5  # what one cell can add, and cost
+NEVER = np.float32(-1e9)  # keeps references apart, and paths out of rows that are taken
+CELLS = 500_000  # of the matrix at a time: 2 MB, which a processor has at hand
 
-JUMP = 18.0                     # what it costs to go on elsewhere: a repeat, a cut, another order
+JUMP = 18.0  # what it costs to go on elsewhere: a repeat, a cut, another order
 
 
 def portions(sizes: Sequence[int], room: int) -> Iterator[slice]:
@@ -43,7 +43,7 @@ def along(similarity: np.ndarray, count: int) -> np.ndarray:
     half = count // 2
     sums = along(similarity, half)
     sums = sums[:-half, :-half] + sums[half:, half:]
-    return sums[:-1, :-1] + similarity[2 * half:, 2 * half:] if count % 2 else sums
+    return sums[:-1, :-1] + similarity[2 * half :, 2 * half :] if count % 2 else sums
 
 
 def evidence(similarity: np.ndarray, spans: Spans, stands_out: float = STANDS_OUT) -> np.ndarray:
@@ -79,10 +79,10 @@ def outstanding(similarity: np.ndarray, spans: Spans | None = None) -> np.ndarra
     widths = np.float32([last - first for first, last in spans])
 
     def over_columns(values: np.ndarray) -> np.ndarray:
-        return (np.add.reduceat(values, edges, axis=1)[:, ::2] / widths).T[:, :, None]      # (spans, n, 1)
+        return (np.add.reduceat(values, edges, axis=1)[:, ::2] / widths).T[:, :, None]  # (spans, n, 1)
 
     over_rows = np.full(n, 1 / n, np.float32)
-    centred = similarity - over_rows @ similarity                       # a product: four times as fast as a mean
+    centred = similarity - over_rows @ similarity  # a product: four times as fast as a mean
     for (first, last), mean in zip(spans, over_columns(centred), strict=True):
         centred[:, first:last] -= mean
     square = centred * centred
@@ -98,9 +98,9 @@ def accumulate(evidence: np.ndarray, firsts: Sequence[int]) -> np.ndarray:
 
     `firsts` are the columns at which the references begin; the two before each hold NEVER.
     """
-    totals = np.zeros((len(evidence) + 2, evidence.shape[1]), np.float32)       # two rows of nothing before it
+    totals = np.zeros((len(evidence) + 2, evidence.shape[1]), np.float32)  # two rows of nothing before it
     widths = np.diff([*firsts, evidence.shape[1]])
-    elsewhere = np.full(len(widths), -JUMP, np.float32)         # the most that each reference had, less the jump
+    elsewhere = np.full(len(widths), -JUMP, np.float32)  # the most that each reference had, less the jump
     for i, row in enumerate(evidence, 2):
         own = totals[i, 2:]
         np.maximum(totals[i - 1, 1:-1], totals[i - 2, 1:-1], out=own)
@@ -119,13 +119,13 @@ def highest(totals: np.ndarray, spans: Spans) -> np.ndarray:
 
 def _edges(spans: Spans, width: int) -> np.ndarray:
     """Where `reduceat` divides so many columns: every second part is a span."""
-    return np.ravel(spans)[:None if spans[-1][1] < width else -1]
+    return np.ravel(spans)[: None if spans[-1][1] < width else -1]
 
 
 def trace(totals: np.ndarray) -> list[np.ndarray]:
     """The best path as the pieces (k, 2) between its jumps, from its beginning to its end."""
     rows, columns = totals.shape
-    framed = np.zeros((rows + 2, columns + 2), np.float32)      # nothing before it
+    framed = np.zeros((rows + 2, columns + 2), np.float32)  # nothing before it
     framed[2:, 2:] = totals
     best = framed.max(axis=1)
     elsewhere = (np.maximum.accumulate(best) - JUMP).tolist()

@@ -14,19 +14,19 @@ import numpy as np
 
 from songprint.covers.tonal import CHANNELS, FRAMES_PER_SECOND, PITCH_CLASSES
 
-POOLED = 2                      # frames are averaged in pairs
-STEP = POOLED / FRAMES_PER_SECOND               # seconds between rows of a rendition: 0.4
-WEIGHTS = np.array([1.0, 0.3, 0.7, 1.0], np.float32)    # of harmony, bass, melody and all notes
-MOTIFS = 8                      # planes of twelve pitch classes in which a network tells a row
-MOTIFS_WEIGHT = 1.5             # and what they count; what sounds counts the sum of WEIGHTS
-FAINTEST = 0.15                 # length of a row below which it is not made longer
-CONTEXT = 3                     # rows that make a moment: 1.2 s. Real covers like 4 s (Serrà et al.): motifs see 4.6 s
-SHORTEST = 8.0                  # seconds: less is not aligned
-BROAD = 4                       # rows in one by which the key is told: 1.6 s
-ROOTS = np.sqrt(np.arange(POOLED * 255 + 1, dtype=np.float32) / (POOLED * 255))     # of sums of POOLED frames
+POOLED = 2  # frames are averaged in pairs
+STEP = POOLED / FRAMES_PER_SECOND  # seconds between rows of a rendition: 0.4
+WEIGHTS = np.array([1.0, 0.3, 0.7, 1.0], np.float32)  # of harmony, bass, melody and all notes
+MOTIFS = 8  # planes of twelve pitch classes in which a network tells a row
+MOTIFS_WEIGHT = 1.5  # and what they count; what sounds counts the sum of WEIGHTS
+FAINTEST = 0.15  # length of a row below which it is not made longer
+CONTEXT = 3  # rows that make a moment: 1.2 s. Real covers like 4 s (Serrà et al.): motifs see 4.6 s
+SHORTEST = 8.0  # seconds: less is not aligned
+BROAD = 4  # rows in one by which the key is told: 1.6 s
+ROOTS = np.sqrt(np.arange(POOLED * 255 + 1, dtype=np.float32) / (POOLED * 255))  # of sums of POOLED frames
 
 
-FindMotifs = Callable[[np.ndarray], np.ndarray]     # frames (n, 48) uint8 -> (n // POOLED, MOTIFS, 12) unit rows
+FindMotifs = Callable[[np.ndarray], np.ndarray]  # frames (n, 48) uint8 -> (n // POOLED, MOTIFS, 12) unit rows
 
 
 class Rendition:
@@ -45,11 +45,11 @@ class Rendition:
         count = len(frames) // POOLED
         if count * STEP < SHORTEST or not frames.any():
             return None
-        parts = [frames[at:count * POOLED:POOLED].astype(np.uint16) for at in range(POOLED)]
+        parts = [frames[at : count * POOLED : POOLED].astype(np.uint16) for at in range(POOLED)]
         rows = ROOTS.take(sum(parts)).reshape(count, CHANNELS, PITCH_CLASSES)
         length = np.sqrt(np.einsum("ncp,ncp->nc", rows, rows))
         rows *= (np.sqrt(WEIGHTS) / np.maximum(length, FAINTEST))[:, :, None]
-        return cls(rows, motifs and (lambda: motifs(frames[:count * POOLED])))
+        return cls(rows, motifs and (lambda: motifs(frames[: count * POOLED])))
 
     @cached_property
     def planes(self) -> np.ndarray:
@@ -83,14 +83,14 @@ class Rendition:
     @cached_property
     def coarse(self) -> np.ndarray:
         """(m, 4, 12) a coarse picture: the mean of BROAD rows, less what all pitch classes have in common."""
-        rows = sum(self.rows[at:len(self.rows) // BROAD * BROAD:BROAD] for at in range(BROAD)) / BROAD
+        rows = sum(self.rows[at : len(self.rows) // BROAD * BROAD : BROAD] for at in range(BROAD)) / BROAD
         return rows - (np.einsum("ncp->nc", rows) / PITCH_CLASSES)[:, :, None]
 
     def broad(self, count: int) -> np.ndarray:
         """(n, count, 4, 12) moments of so many coarse rows, of unit length."""
         if count not in self._broad:
             last = len(self.coarse) - count + 1
-            moments = np.stack([self.coarse[at:last + at] for at in range(count)], axis=1)
+            moments = np.stack([self.coarse[at : last + at] for at in range(count)], axis=1)
             length = np.sqrt(np.einsum("nbcp,nbcp->n", moments, moments))
             self._broad[count] = moments / np.maximum(length, FAINTEST)[:, None, None, None]
         return self._broad[count]

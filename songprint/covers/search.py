@@ -27,24 +27,35 @@ from songprint.covers.windows import Windows, better_half, normalised
 from songprint.store.index import NOTHING, Index, split_ids
 from songprint.types import Embeddings
 
-NEIGHBOURS = 1000           # nearest windows looked at for each window of the clip
-MOST = 30                   # recordings that are compared closely,
-LOOKED_OVER = 6             # and so many for each of them that are looked over: those that have the nearest windows
-SHORTEST = 8.0              # seconds aligned; with less no cover is claimed
-PROMISING = 0.5             # what a deviation of the coarse picture counts beside one of the windows
-EMBEDDING, ALIGNMENT = 0.5, 0.5         # what each comparison counts
-LIKELY = 5                  # references, by each comparison, that are laid in so many keys:
+NEIGHBOURS = 1000  # nearest windows looked at for each window of the clip
+MOST = 30  # recordings that are compared closely,
+LOOKED_OVER = 6  # and so many for each of them that are looked over: those that have the nearest windows
+SHORTEST = 8.0  # seconds aligned; with less no cover is claimed
+PROMISING = 0.5  # what a deviation of the coarse picture counts beside one of the windows
+EMBEDDING, ALIGNMENT = 0.5, 0.5  # what each comparison counts
+LIKELY = 5  # references, by each comparison, that are laid in so many keys:
 LIKELY_KEYS = 6
-JUDGED = 5                  # the best ones, that are looked at closely, and that a judge is asked about
-CLOSELY = ("tune", "place_lead", "verified")        # what is asked of these alone
-RIVALS = 10                 # versions, the best ones, that are rivals of each other
+JUDGED = 5  # the best ones, that are looked at closely, and that a judge is asked about
+CLOSELY = ("tune", "place_lead", "verified")  # what is asked of these alone
+RIVALS = 10  # versions, the best ones, that are rivals of each other
 USUAL_ALIGNMENT = (1.4, 0.5)
 USUAL_PROMISE = (1.9, 0.35)
 
-LEADS = ("lead", "embedding_lead", "alignment_lead")       # over rivals, by both comparisons and by each
-UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")     # a judge weighs the logarithms of these
-FEATURES = (*(f"log_{name}" for name in UNBOUNDED), "aligned", "share", "density", "agreement", "consistent",
-            "key_lead", *CLOSELY, "length", "entropy", "library")
+LEADS = ("lead", "embedding_lead", "alignment_lead")  # over rivals, by both comparisons and by each
+UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")  # a judge weighs the logarithms of these
+FEATURES = (
+    *(f"log_{name}" for name in UNBOUNDED),
+    "aligned",
+    "share",
+    "density",
+    "agreement",
+    "consistent",
+    "key_lead",
+    *CLOSELY,
+    "length",
+    "entropy",
+    "library",
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +63,10 @@ class Version:
     """A recording that may be another rendition of what is heard, and what speaks for it."""
 
     recording_id: int
-    alignment: TonalAlignment | None        # None only if it was not asked to be `find`'s answer
-    features: dict[str, float]              # what a judge looks at: FEATURES, what is UNBOUNDED as it is, and
+    alignment: TonalAlignment | None  # None only if it was not asked to be `find`'s answer
+    features: dict[str, float]  # what a judge looks at: FEATURES, what is UNBOUNDED as it is, and
     #                                         `changed`, 1 if the clip was given another tempo (`tempi`)
-    score: float                            # standard deviations above unrelated music
+    score: float  # standard deviations above unrelated music
 
     @property
     def claimable(self) -> bool:
@@ -72,7 +83,7 @@ class Networks:
     """What looks at renditions besides the encoder. Without them they are compared by what sounds alone."""
 
     motifs: FindMotifs | None = None
-    verify: Callable[[np.ndarray], np.ndarray] | None = None   # bands (n, rows, ...) of `tonal_bands` -> (n,) log-odds
+    verify: Callable[[np.ndarray], np.ndarray] | None = None  # bands (n, rows, ...) of `tonal_bands` -> (n,) log-odds
 
     def ready(self, frames: np.ndarray) -> Rendition | None:
         """Tonal frames, made ready for alignment."""
@@ -82,9 +93,16 @@ class Networks:
 NONE = Networks()
 
 
-def find(query: Embeddings, index: Index, embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
-         cohort: Cohort, networks: Networks = NONE, *, leave_out: Collection[int] = (), most: int = MOST
-         ) -> Iterator[Version]:
+def find(
+    query: Embeddings,
+    index: Index,
+    embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
+    cohort: Cohort,
+    networks: Networks = NONE,
+    *,
+    leave_out: Collection[int] = (),
+    most: int = MOST,
+) -> Iterator[Version]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
     Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
@@ -113,8 +131,13 @@ def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (
     return names[np.argsort(-scores, kind="stable")[:most]].tolist()
 
 
-def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Cohort, networks: Networks = NONE,
-            most: int | None = None) -> Iterator[Version]:
+def compare(
+    query: Embeddings,
+    references: Mapping[int, Embeddings],
+    cohort: Cohort,
+    networks: Networks = NONE,
+    most: int | None = None,
+) -> Iterator[Version]:
     """The query against each of the references, best first, also those that cannot be aligned.
 
     Each is made when it is asked for. Of more than `most` references those alone are compared closely that promise most
@@ -140,27 +163,43 @@ def compare(query: Embeddings, references: Mapping[int, Embeddings], cohort: Coh
     def best_first(by: np.ndarray) -> list[int]:
         return near[np.argsort(-by[near], kind="stable")].tolist()
 
-    along.lay(sorted({number for by in (windows.scores, compared()[1]) for number in best_first(by)[:LIKELY]}),
-              LIKELY_KEYS)
+    along.lay(
+        sorted({number for by in (windows.scores, compared()[1]) for number in best_first(by)[:LIKELY]}), LIKELY_KEYS
+    )
     by_alignment, scores = compared()
     best = best_first(scores)
-    strange = windows.crowd[:len(usual)], normalised(usual, usual, USUAL_ALIGNMENT)
+    strange = windows.crowd[: len(usual)], normalised(usual, usual, USUAL_ALIGNMENT)
     leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*strange), *strange))
     closely = _closely(own, ready, along, best[:JUDGED], networks)
     times = np.flatnonzero(query.heard) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
-    about = {"length": float(np.log(duration)), "entropy": entropy(query.evidence),
-             "library": float(np.log10(len(references) + 1)), "changed": 0.0}
+    about = {
+        "length": float(np.log(duration)),
+        "entropy": entropy(query.evidence),
+        "library": float(np.log10(len(references) + 1)),
+        "changed": 0.0,
+    }
     for number in best:
         alignment = along.alignment(number)
-        features = about | _with_logarithms({
-            "score": float(scores[number]), "embedding": float(windows.scores[number]),
-            "alignment": float(by_alignment[number]), "crookedness": _said(alignment, "crookedness"),
-            **{name: float(those[number]) for name, those in zip(LEADS, leads, strict=True)}}) | {
-            "consistent": windows.consistent(number, times, alignment),
-            **{name: _said(alignment, name) for name in ("aligned", "density", "agreement", "key_lead")},
-            "share": _said(alignment, "aligned") / duration,
-        } | dict.fromkeys(CLOSELY, 0.0) | closely.get(number, {})
+        features = (
+            about
+            | _with_logarithms(
+                {
+                    "score": float(scores[number]),
+                    "embedding": float(windows.scores[number]),
+                    "alignment": float(by_alignment[number]),
+                    "crookedness": _said(alignment, "crookedness"),
+                    **{name: float(those[number]) for name, those in zip(LEADS, leads, strict=True)},
+                }
+            )
+            | {
+                "consistent": windows.consistent(number, times, alignment),
+                **{name: _said(alignment, name) for name in ("aligned", "density", "agreement", "key_lead")},
+                "share": _said(alignment, "aligned") / duration,
+            }
+            | dict.fromkeys(CLOSELY, 0.0)
+            | closely.get(number, {})
+        )
         yield Version(names[number], alignment, features, float(scores[number]))
 
 
@@ -170,13 +209,15 @@ def _promising(along: Comparison, windows: Windows, crowd: Sequence[int], most: 
     if most is None or len(numbers) <= most:
         return numbers
     along.look_over([*numbers, *crowd])
-    coarse = normalised([along.promise(number) for number in numbers], [along.promise(number) for number in crowd],
-                        USUAL_PROMISE)
+    coarse = normalised(
+        [along.promise(number) for number in numbers], [along.promise(number) for number in crowd], USUAL_PROMISE
+    )
     return np.sort(np.argsort(-windows.scores - PROMISING * coarse, kind="stable")[:most])
 
 
-def _closely(own: Rendition, ready: Sequence[Rendition | None], along: Comparison, numbers: Sequence[int],
-             networks: Networks) -> dict[int, dict[str, float]]:
+def _closely(
+    own: Rendition, ready: Sequence[Rendition | None], along: Comparison, numbers: Sequence[int], networks: Networks
+) -> dict[int, dict[str, float]]:
     """What is asked of a few references alone, CLOSELY, as far as they are aligned.
 
     Songs of the same few chords agree as well a bar later, and have other tunes. How that looks along the path, all
@@ -207,8 +248,9 @@ def _with_logarithms(deviations: dict[str, float]) -> dict[str, float]:
 
     One song of the same four chords as the query, from end to end, may be that far above the cohort.
     """
-    return deviations | {f"log_{name}": float(np.copysign(np.log1p(abs(value)), value))
-                         for name, value in deviations.items()}
+    return deviations | {
+        f"log_{name}": float(np.copysign(np.log1p(abs(value)), value)) for name, value in deviations.items()
+    }
 
 
 def entropy(frames: np.ndarray) -> float:

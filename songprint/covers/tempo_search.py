@@ -20,14 +20,14 @@ from songprint.covers.search import JUDGED, Version
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.types import Embeddings, Interval, Section
 
-CHANGE = 1.6                    # renditions are laid along each other well up to 1.4 times the tempo, not beyond twice
-TEMPI = (1 / CHANGE, CHANGE)    # that a clip is given
-LONGEST = 90.0                  # seconds of a clip that is changed; of longer ones enough is found as they are
-FEW = 20                        # recordings that a changed clip is laid along: what is gained is mostly among the first
-ENOUGH = 2.0                    # log-odds with which a clip is recognised, and no other tempo is tried
+CHANGE = 1.6  # renditions are laid along each other well up to 1.4 times the tempo, not beyond twice
+TEMPI = (1 / CHANGE, CHANGE)  # that a clip is given
+LONGEST = 90.0  # seconds of a clip that is changed; of longer ones enough is found as they are
+FEW = 20  # recordings that a changed clip is laid along: what is gained is mostly among the first
+ENOUGH = 2.0  # log-odds with which a clip is recognised, and no other tempo is tried
 
-Find = Callable[..., Iterable[Version]]         # as `versions.find`: of a query, at `most` so many, best first
-Embed = Callable[[np.ndarray], np.ndarray]      # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
+Find = Callable[..., Iterable[Version]]  # as `versions.find`: of a query, at `most` so many, best first
+Embed = Callable[[np.ndarray], np.ndarray]  # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,13 @@ def _told(version: Version, tempo: float, duration: float) -> Version:
 def undone(alignment: TonalAlignment, tempo: float, duration: float) -> TonalAlignment:
     """The alignment of a query made `tempo` times as fast -> that of the query as it is, of so many seconds."""
     return TonalAlignment(
-        alignment.score, alignment.key_shift, alignment.tempo / tempo,
-        tuple(Section(Interval(section.query.start * tempo, min(section.query.end * tempo, duration)),
-                      section.reference) for section in alignment.sections),
-        alignment.path * (tempo, 1.0), alignment.features | {"aligned": alignment.features["aligned"] * tempo})
+        alignment.score,
+        alignment.key_shift,
+        alignment.tempo / tempo,
+        tuple(
+            Section(Interval(section.query.start * tempo, min(section.query.end * tempo, duration)), section.reference)
+            for section in alignment.sections
+        ),
+        alignment.path * (tempo, 1.0),
+        alignment.features | {"aligned": alignment.features["aligned"] * tempo},
+    )

@@ -14,30 +14,30 @@ import numpy as np
 import scipy.fft
 
 SAMPLE_RATE = 8000
-HOP_SAMPLES = 800                       # between spectra: 10 a second
-SPECTRA_A_FRAME = 2                     # the network halves the rate
+HOP_SAMPLES = 800  # between spectra: 10 a second
+SPECTRA_A_FRAME = 2  # the network halves the rate
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_SAMPLES // SPECTRA_A_FRAME
 FRAME_SAMPLES = HOP_SAMPLES * SPECTRA_A_FRAME
 
-LOWEST = 24                             # MIDI number of the lowest semitone, C1
-SEMITONES = 82                          # to A7, 3,520 Hz
+LOWEST = 24  # MIDI number of the lowest semitone, C1
+SEMITONES = 82  # to A7, 3,520 Hz
 BINS_A_SEMITONE = 3
 BINS = SEMITONES * BINS_A_SEMITONE
-TRANSFORMS = ((4096, 350.0), (2048, 1000.0), (1024, 4000.0))     # samples, and up to which Hz it is used
-FLOOR = 1e-9                            # power: -90 dB of a sine at full scale
+TRANSFORMS = ((4096, 350.0), (2048, 1000.0), (1024, 4000.0))  # samples, and up to which Hz it is used
+FLOOR = 1e-9  # power: -90 dB of a sine at full scale
 
 PITCH_CLASSES = 12
-CHANNELS = 4                            # harmony, bass, melody, all notes
+CHANNELS = 4  # harmony, bass, melody, all notes
 COLUMNS = CHANNELS * PITCH_CLASSES
-STEPS = 15                              # of an activation that are kept: half a byte
-QUIET = -70.0                           # dB of the loudest bin: a spectrum below is silence
-STRETCH = 60 * FRAMES_PER_SECOND        # frames computed at once
-CONTEXT = 7 * FRAMES_PER_SECOND         # frames on either side that a frame depends on
-LEVEL_SPECTRA = 41                      # spectra over which loudness is averaged
-NEIGHBOURHOOD = 73                      # bins (two octaves) over which the colour of the sound is averaged
+STEPS = 15  # of an activation that are kept: half a byte
+QUIET = -70.0  # dB of the loudest bin: a spectrum below is silence
+STRETCH = 60 * FRAMES_PER_SECOND  # frames computed at once
+CONTEXT = 7 * FRAMES_PER_SECOND  # frames on either side that a frame depends on
+LEVEL_SPECTRA = 41  # spectra over which loudness is averaged
+NEIGHBOURHOOD = 73  # bins (two octaves) over which the colour of the sound is averaged
 
 
-Network = Callable[[np.ndarray], np.ndarray]        # planes (1, 2, 246, spectra) -> activations (1, frames, 48)
+Network = Callable[[np.ndarray], np.ndarray]  # planes (1, 2, 246, spectra) -> activations (1, frames, 48)
 
 
 def frames(blocks: Iterable[np.ndarray], network: Network) -> tuple[np.ndarray, float]:
@@ -47,15 +47,15 @@ def frames(blocks: Iterable[np.ndarray], network: Network) -> tuple[np.ndarray, 
     multiples of 17. Silence is a row of zeros. Memory does not grow with the length, but for the frames.
     """
     found, waiting, count = [np.zeros((0, COLUMNS), np.uint8)], np.zeros(0, np.float32), 0
-    before = 0                          # frames of context in front of what is waiting
+    before = 0  # frames of context in front of what is waiting
     needed = (STRETCH + CONTEXT) * FRAME_SAMPLES
     for block in blocks:
         count += len(block)
         waiting = np.concatenate([waiting, block])
         while len(waiting) >= before * FRAME_SAMPLES + needed:
-            part = waiting[:before * FRAME_SAMPLES + needed]
-            found.append(_activations(part, network)[before:before + STRETCH])
-            waiting = waiting[(before + STRETCH - CONTEXT) * FRAME_SAMPLES:]
+            part = waiting[: before * FRAME_SAMPLES + needed]
+            found.append(_activations(part, network)[before : before + STRETCH])
+            waiting = waiting[(before + STRETCH - CONTEXT) * FRAME_SAMPLES :]
             before = CONTEXT
     if len(waiting) >= (before + 1) * FRAME_SAMPLES:
         found.append(_activations(waiting, network)[before:])
@@ -64,7 +64,7 @@ def frames(blocks: Iterable[np.ndarray], network: Network) -> tuple[np.ndarray, 
 
 def _activations(samples: np.ndarray, network: Network) -> np.ndarray:
     """Samples -> (frames, 48) uint8 in steps of 17."""
-    return read(spectrogram(samples[:len(samples) // FRAME_SAMPLES * FRAME_SAMPLES]), network)
+    return read(spectrogram(samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES]), network)
 
 
 def read(decibels: np.ndarray, network: Network) -> np.ndarray:
@@ -87,9 +87,9 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
     decibels = np.empty((count, BINS), np.float32)
     for size, bins, window, filters in _transforms():
         start = margin + HOP_SAMPLES // 2 - size // 2
-        pieces = np.lib.stride_tricks.sliding_window_view(padded[start:], size)[:count * HOP_SAMPLES:HOP_SAMPLES]
-        spectrum = scipy.fft.rfft(pieces * window, axis=1)[:, :filters.shape[0]]
-        power = spectrum.real**2 + spectrum.imag**2                     # (count, fft bins)
+        pieces = np.lib.stride_tricks.sliding_window_view(padded[start:], size)[: count * HOP_SAMPLES : HOP_SAMPLES]
+        spectrum = scipy.fft.rfft(pieces * window, axis=1)[:, : filters.shape[0]]
+        power = spectrum.real**2 + spectrum.imag**2  # (count, fft bins)
         decibels[:, bins] = power @ filters
     return 10 * np.log10(np.maximum(decibels, FLOOR))
 
@@ -97,7 +97,7 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
 @cache
 def _transforms() -> list[tuple[int, slice, np.ndarray, np.ndarray]]:
     """Of each transform: its size, the bins it gives, its window, and its filters (fft bins, bins)."""
-    centres = 440 * 2 ** ((LOWEST - 69 + (np.arange(BINS) - 1) / BINS_A_SEMITONE) / 12)     # Hz
+    centres = 440 * 2 ** ((LOWEST - 69 + (np.arange(BINS) - 1) / BINS_A_SEMITONE) / 12)  # Hz
     parts, first = [], 0
     for size, highest in TRANSFORMS:
         last = int(np.searchsorted(centres, highest))

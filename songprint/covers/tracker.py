@@ -26,18 +26,18 @@ from songprint.store.references import References
 from songprint.store.store import Store
 from songprint.types import Embeddings, Interval, Kind, Recording, Section, Segment
 
-WINDOW, EVERY = 60.0, 30.0      # seconds asked for as one, and from one such window to the next
-CANDIDATES = 16                 # recordings that a window is laid along
-KEPT = 128                      # recordings at hand
-GUESSES = 4                     # of a window that are followed,
-LEAST = -3.0                    # as far as they have such log-odds
-RIVALS = 6                      # recordings that a stretch is compared with: those guessed in it most often
-LONGEST = 300.0                 # seconds of a stretch that are judged at once
-SURE = 6.0                      # log-odds beyond doubt: of guesses that have them the longest counts
-MARGIN = 10.0                   # seconds around a stretch that are judged with it
-NEAR = 5.0                      # seconds: a song heard so near to an end of a stretch may go on there,
-FURTHER = 4                     # and is looked for there so often
-STILL = 20.0                    # seconds at the end of what was heard that wait for more
+WINDOW, EVERY = 60.0, 30.0  # seconds asked for as one, and from one such window to the next
+CANDIDATES = 16  # recordings that a window is laid along
+KEPT = 128  # recordings at hand
+GUESSES = 4  # of a window that are followed,
+LEAST = -3.0  # as far as they have such log-odds
+RIVALS = 6  # recordings that a stretch is compared with: those guessed in it most often
+LONGEST = 300.0  # seconds of a stretch that are judged at once
+SURE = 6.0  # log-odds beyond doubt: of guesses that have them the longest counts
+MARGIN = 10.0  # seconds around a stretch that are judged with it
+NEAR = 5.0  # seconds: a song heard so near to an end of a stretch may go on there,
+FURTHER = 4  # and is looked for there so often
+STILL = 20.0  # seconds at the end of what was heard that wait for more
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class _Stretch:
 
     start: float
     end: float
-    free: Interval              # around it, in which no recording is known
-    support: Mapping[int, float]    # log-odds by the windows alone: of the recording guessed, and of its rivals
+    free: Interval  # around it, in which no recording is known
+    support: Mapping[int, float]  # log-odds by the windows alone: of the recording guessed, and of its rivals
 
 
 class CoverEar:
@@ -73,9 +73,9 @@ class CoverEar:
         self.level = level
         self._stream = FrameStream(level.encoder)
         self._references = References(level, KEPT)
-        self._base = 0                                          # number of the first frame
+        self._base = 0  # number of the first frame
         self._frames = np.zeros((0, COLUMNS), np.uint8)
-        self._asked: dict[tuple[int, ...], list[Guess]] = {}    # by what was asked for
+        self._asked: dict[tuple[int, ...], list[Guess]] = {}  # by what was asked for
 
     @property
     def duration(self) -> float:
@@ -130,10 +130,14 @@ class CoverEar:
         for stretch in self._stretches(exact, until):
             # counted from the start: while a song goes on, what was asked of it need not be asked again
             more = np.arange(stretch.start + LONGEST, stretch.end - WINDOW, LONGEST).tolist()
-            parts = [self._heard_best(Interval(start, end), stretch)
-                     for start, end in pairwise([stretch.start, *more, stretch.end])]
-            found += [replace(guess, logit=min(guess.logit, stretch.support[guess.recording_id]))
-                      for guess in _joined(part for part in parts if part)]
+            parts = [
+                self._heard_best(Interval(start, end), stretch)
+                for start, end in pairwise([stretch.start, *more, stretch.end])
+            ]
+            found += [
+                replace(guess, logit=min(guess.logit, stretch.support[guess.recording_id]))
+                for guess in _joined(part for part in parts if part)
+            ]
         return found
 
     def _heard_best(self, part: Interval, stretch: _Stretch) -> Guess | None:
@@ -175,7 +179,7 @@ class CoverEar:
         first, last = (round(edge * FRAMES_PER_SECOND) for edge in (start, end))
         key = (first, last, *sorted(recordings))
         if key not in self._asked:
-            frames = self._frames[first - self._base:last - self._base]
+            frames = self._frames[first - self._base : last - self._base]
             level, spec = self.level, self.level.spec
             query = Embeddings(level.encoder.embed(frames), spec.hop, spec.id, frames)
             found: Iterable[Version] = ()
@@ -185,9 +189,15 @@ class CoverEar:
                     found = search.compare(query, self._references(recordings), *judges)
                 else:
                     found = search.find(query, level.index, self._references, *judges, most=CANDIDATES)
-            guesses = [_guess(version, Interval(first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND),
-                              level.calibration.logit(version.features_in(len(level.index))))
-                       for version in found if version.claimable]
+            guesses = [
+                _guess(
+                    version,
+                    Interval(first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND),
+                    level.calibration.logit(version.features_in(len(level.index))),
+                )
+                for version in found
+                if version.claimable
+            ]
             self._asked[key] = sorted(guesses, key=lambda guess: -guess.logit)
         return self._asked[key]
 
@@ -197,10 +207,16 @@ def _joined(guesses: Iterable[Guess]) -> list[Guess]:
     found: list[Guess] = []
     for guess in guesses:
         last = found[-1] if found else None
-        if (last and (last.recording_id, last.key_shift) == (guess.recording_id, guess.key_shift)
-                and guess.heard.start - last.heard.end < EVERY):
-            found[-1] = replace(max(last, guess, key=lambda one: one.heard.duration), sections=last.sections
-                                + guess.sections, logit=max(last.logit, guess.logit))
+        if (
+            last
+            and (last.recording_id, last.key_shift) == (guess.recording_id, guess.key_shift)
+            and guess.heard.start - last.heard.end < EVERY
+        ):
+            found[-1] = replace(
+                max(last, guess, key=lambda one: one.heard.duration),
+                sections=last.sections + guess.sections,
+                logit=max(last.logit, guess.logit),
+            )
         else:
             found.append(guess)
     return found
@@ -211,12 +227,16 @@ def _stretch(run: Sequence[Guess], free: Interval, guesses: Mapping[int, Sequenc
     recording = run[0].recording_id
     start = max(free.start, min(guess.heard.start for guess in run) - MARGIN)
     end = min(free.end, max(guess.heard.end for guess in run) + MARGIN)
-    said = {other: [guess.logit for guess in theirs if guess.window.start < end and guess.window.end > start]
-            for other, theirs in guesses.items()}
-    rivals = sorted((other for other in said if said[other] and other != recording),
-                    key=lambda other: -np.exp(said[other]).sum())
-    return _Stretch(start, end, free, {each: confidence.combine(said[each], 1)
-                                       for each in (recording, *rivals[:RIVALS])})
+    said = {
+        other: [guess.logit for guess in theirs if guess.window.start < end and guess.window.end > start]
+        for other, theirs in guesses.items()
+    }
+    rivals = sorted(
+        (other for other in said if said[other] and other != recording), key=lambda other: -np.exp(said[other]).sum()
+    )
+    return _Stretch(
+        start, end, free, {each: confidence.combine(said[each], 1) for each in (recording, *rivals[:RIVALS])}
+    )
 
 
 def _windows(free: Interval) -> list[Interval]:
@@ -224,9 +244,15 @@ def _windows(free: Interval) -> list[Interval]:
     starts = np.arange(np.floor(free.start / EVERY) * EVERY - (WINDOW - EVERY), free.end, EVERY)
     windows = [Interval(max(free.start, float(start)), min(free.end, float(start) + WINDOW)) for start in starts]
     windows = [window for window in windows if window.duration >= SHORTEST]
-    return [window for number, window in enumerate(windows) if not any(
-        other.start <= window.start and window.end <= other.end
-        for place, other in enumerate(windows) if place != number and (other != window or place < number))]
+    return [
+        window
+        for number, window in enumerate(windows)
+        if not any(
+            other.start <= window.start and window.end <= other.end
+            for place, other in enumerate(windows)
+            if place != number and (other != window or place < number)
+        )
+    ]
 
 
 def _runs(guesses: Sequence[Guess]) -> list[list[Guess]]:
@@ -242,15 +268,25 @@ def _runs(guesses: Sequence[Guess]) -> list[list[Guess]]:
 
 def _guess(version: Version, window: Interval, logit: float) -> Guess:
     alignment = version.alignment
-    sections = tuple(Section(Interval(window.start + each.query.start, window.start + each.query.end), each.reference)
-                     for each in alignment.sections)
+    sections = tuple(
+        Section(Interval(window.start + each.query.start, window.start + each.query.end), each.reference)
+        for each in alignment.sections
+    )
     return Guess(version.recording_id, window, sections, alignment.key_shift, alignment.tempo, logit)
 
 
 def _segment(guess: Guess, recording: Recording) -> Segment:
-    return Segment(recording, Kind.COVER, confidence.to_confidence(guess.logit), guess.heard,
-                   Interval(min(each.reference.start for each in guess.sections),
-                            max(each.reference.end for each in guess.sections)), guess.tempo, float(guess.key_shift))
+    return Segment(
+        recording,
+        Kind.COVER,
+        confidence.to_confidence(guess.logit),
+        guess.heard,
+        Interval(
+            min(each.reference.start for each in guess.sections), max(each.reference.end for each in guess.sections)
+        ),
+        guess.tempo,
+        float(guess.key_shift),
+    )
 
 
 def _share(interval: Interval, others: Iterable[Interval]) -> float:
@@ -266,10 +302,16 @@ def without_recordings(covers: Iterable[Segment], recordings: Sequence[Segment],
     """
     found = []
     for cover in covers:
-        near = [each for each in recordings
-                if each.heard.start < cover.heard.end and each.heard.end > cover.heard.start]
-        same = [each.heard for each in near if each.recording.id == cover.recording.id or
-                (cover.work and each.work == cover.work) or _same_sound(store, each.recording.id, cover.recording.id)]
+        near = [
+            each for each in recordings if each.heard.start < cover.heard.end and each.heard.end > cover.heard.start
+        ]
+        same = [
+            each.heard
+            for each in near
+            if each.recording.id == cover.recording.id
+            or (cover.work and each.work == cover.work)
+            or _same_sound(store, each.recording.id, cover.recording.id)
+        ]
         rest = max(intervals.without(cover.heard, same), key=lambda part: part.duration, default=None)
         if rest and rest.duration >= SHORTEST and _share(rest, [each.heard for each in near]) < 0.5:
             found.append(replace(cover, heard=rest))

@@ -18,13 +18,13 @@ from songprint.covers.paths import outstanding
 from songprint.covers.rows import CONTEXT, Rendition
 from songprint.covers.tonal import CHANNELS
 
-REACH = 20                      # rows of the reference to either side: 8 s
+REACH = 20  # rows of the reference to either side: 8 s
 WIDTH = 2 * REACH + 1
-PLANES = CHANNELS + 2           # how alike each channel is, the motifs of a network, and the path
-LEVELS = 32.0                   # of one standard deviation
+PLANES = CHANNELS + 2  # how alike each channel is, the motifs of a network, and the path
+LEVELS = 32.0  # of one standard deviation
 MOST = 127.0
-SMOOTHED = 15                   # rows (6 s) over which the middle follows the path
-LONGEST_STEP = 2                # in a path that does not jump
+SMOOTHED = 15  # rows (6 s) over which the middle follows the path
+LONGEST_STEP = 2  # in a path that does not jump
 
 
 def band(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> np.ndarray:
@@ -33,13 +33,14 @@ def band(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> n
 
     Row i, column REACH is where the middle of the path lies; what is beyond the ends of the reference is 0.
     """
-    path = cells(alignment.path) + CONTEXT // 2         # of rows, not of moments
+    path = cells(alignment.path) + CONTEXT // 2  # of rows, not of moments
     columns = np.rint(middle(path, len(query.rows))).astype(np.intp)[:, None] + np.arange(-REACH, REACH + 1)
     inside = (columns >= 0) & (columns < len(reference.rows))
     columns = columns.clip(0, len(reference.rows) - 1)
     found = np.zeros((*columns.shape, PLANES), np.float32)
-    pairs = [(query.channel(channel, 0), reference.channel(channel, alignment.key_shift))
-             for channel in range(CHANNELS)] + [(query.motifs(0), reference.motifs(alignment.key_shift))]
+    pairs = [
+        (query.channel(channel, 0), reference.channel(channel, alignment.key_shift)) for channel in range(CHANNELS)
+    ] + [(query.motifs(0), reference.motifs(alignment.key_shift))]
     for plane, (one, other) in enumerate(pairs):
         found[:, :, plane] = np.take_along_axis(outstanding(one @ other.T), columns, axis=1) * LEVELS
     i, j = path.T

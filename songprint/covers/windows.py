@@ -15,11 +15,11 @@ from songprint.covers.align import TonalAlignment
 from songprint.covers.cohort import Cohort
 from songprint.types import Embeddings
 
-WINDOW = 20.0               # seconds that a vector describes
-ROOM = 1 << 20              # bytes that remember how common the windows of some thousand recordings are
-NEAR = 7.5                  # seconds off the path at which a window still agrees with it
-FEWEST = 4                  # songs of a cohort without which there is nothing to normalise by
-USUAL_COSINE = (0.2, 0.1)   # mean and standard deviation that are taken then
+WINDOW = 20.0  # seconds that a vector describes
+ROOM = 1 << 20  # bytes that remember how common the windows of some thousand recordings are
+NEAR = 7.5  # seconds off the path at which a window still agrees with it
+FEWEST = 4  # songs of a cohort without which there is nothing to normalise by
+USUAL_COSINE = (0.2, 0.1)  # mean and standard deviation that are taken then
 
 
 class Windows:
@@ -34,21 +34,27 @@ class Windows:
         common = _commonness(cohort)
         self.common = np.concatenate([common(reference.vectors[rows]) for reference, rows in references])
         own = cohort.commonness(vectors)[:, None]
-        self.similarity = vectors @ self.vectors.T - (own + self.common) / 2        # (m, windows of all references)
+        self.similarity = vectors @ self.vectors.T - (own + self.common) / 2  # (m, windows of all references)
         self.raw = better_half(np.maximum.reduceat(self.similarity, self.firsts, axis=1))
         self.cohort = cohort
-        self.raw_crowd = (better_half(np.maximum.reduceat(
-            vectors @ cohort.vectors.T - (own + cohort.common) / 2, cohort.firsts, axis=1))
-            if len(cohort.vectors) else np.zeros(0, np.float32))
-        self.scores, self.crowd = (normalised(those, self.raw_crowd, USUAL_COSINE)
-                                   for those in (self.raw, self.raw_crowd))
+        self.raw_crowd = (
+            better_half(
+                np.maximum.reduceat(vectors @ cohort.vectors.T - (own + cohort.common) / 2, cohort.firsts, axis=1)
+            )
+            if len(cohort.vectors)
+            else np.zeros(0, np.float32)
+        )
+        self.scores, self.crowd = (
+            normalised(those, self.raw_crowd, USUAL_COSINE) for those in (self.raw, self.raw_crowd)
+        )
 
     def of(self, number: int) -> slice:
         """The columns of one reference."""
         return slice(self.firsts[number], self.firsts[number] + len(self.rows[number]))
 
-    def leads(self, best: Sequence[int], scores: Sequence[np.ndarray], strangers: Sequence[np.ndarray]
-              ) -> list[np.ndarray]:
+    def leads(
+        self, best: Sequence[int], scores: Sequence[np.ndarray], strangers: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
         """How far each of the `best` is above the best rival; 0 for the others; by each kind of `scores`.
 
         The songs of the cohort, of which the first have the scores `strangers`, are rivals as well: a small library
@@ -59,12 +65,16 @@ class Windows:
         between = self._between(best)
         orders = [np.argsort(-of_strangers, kind="stable").tolist() for of_strangers in strangers]
         for place, one in enumerate(best):
-            rivals = [other for other, alike in zip(best, between[place], strict=True)
-                      if other != one and alike < max(self.raw[one], self.raw[other])]
+            rivals = [
+                other
+                for other, alike in zip(best, between[place], strict=True)
+                if other != one and alike < max(self.raw[one], self.raw[other])
+            ]
             to_stranger = cache(partial(self._to_stranger, one))
             for lead, those, of_strangers, order in zip(leads, scores, strangers, orders, strict=True):
-                strange = (of_strangers[song] for song in order
-                           if to_stranger(song) < max(self.raw[one], self.raw_crowd[song]))
+                strange = (
+                    of_strangers[song] for song in order if to_stranger(song) < max(self.raw[one], self.raw_crowd[song])
+                )
                 lead[one] = those[one] - max([*those[rivals], *islice(strange, 1)], default=0.0)
         return leads
 
@@ -99,11 +109,12 @@ class Windows:
 def better_half(best: np.ndarray) -> np.ndarray:
     """(m, n) for each window its best in each reference -> (n,) mean over the better half of the windows."""
     count = (len(best) + 1) // 2
-    return np.partition(best, len(best) - count, axis=0)[len(best) - count:].mean(axis=0)
+    return np.partition(best, len(best) - count, axis=0)[len(best) - count :].mean(axis=0)
 
 
-def normalised(scores: Sequence[float] | np.ndarray, crowd: Sequence[float] | np.ndarray,
-                usual: tuple[float, float]) -> np.ndarray:
+def normalised(
+    scores: Sequence[float] | np.ndarray, crowd: Sequence[float] | np.ndarray, usual: tuple[float, float]
+) -> np.ndarray:
     """Standard deviations above the crowd; where there is none, above what is `usual`."""
     mean, deviation = (np.mean(crowd), np.std(crowd)) if len(crowd) >= FEWEST else usual
     return (np.asarray(scores) - mean) / max(float(deviation), usual[1] / 4)
@@ -141,7 +152,7 @@ class Remembered:
 
     def _keep(self, name: bytes, result: np.ndarray) -> None:
         with self._lock:
-            if name in self._kept:              # by another thread, in the meantime
+            if name in self._kept:  # by another thread, in the meantime
                 return
             self._kept[name] = result
             self._left -= result.nbytes

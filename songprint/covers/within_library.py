@@ -16,9 +16,9 @@ from songprint.store.store import Store
 from songprint.store.works import in_order
 from songprint.types import Embeddings, Kind, Match
 
-PROBES = 12                         # rows of a recording whose neighbours may be its duplicates
+PROBES = 12  # rows of a recording whose neighbours may be its duplicates
 NEIGHBOURS = 20
-DUPLICATE = 100 * MOST_CERTAIN      # confidence: several stretches agree, where they should, in every second
+DUPLICATE = 100 * MOST_CERTAIN  # confidence: several stretches agree, where they should, in every second
 
 
 def renditions(store: Store, recording_id: int) -> list[Match]:
@@ -61,8 +61,10 @@ def duplicates(store: Store, recording_id: int) -> list[int]:
 def cover_level(store: Store) -> Level:
     """The level of covers; LibraryError where the settings or the installation do without."""
     if Kind.COVER not in store.levels:
-        raise LibraryError("this needs the kind 'cover': it is left out of the setting `kinds`, or its encoder is not"
-                           " part of this installation (`songprint doctor` tells)")
+        raise LibraryError(
+            "this needs the kind 'cover': it is left out of the setting `kinds`, or its encoder is not"
+            " part of this installation (`songprint doctor` tells)"
+        )
     return store.levels[Kind.COVER]
 
 
@@ -71,6 +73,8 @@ def stored(level: Level, recording_id: int) -> Embeddings:
     recording = level.catalog.recording(recording_id)
     found = level.embeddings_of([recording_id])
     if recording_id not in found:
-        raise LibraryError(f"{recording.name!r} ({recording_id}) was added without what covers are found by."
-                           " `songprint rebuild --reencode` reads its file again")
+        raise LibraryError(
+            f"{recording.name!r} ({recording_id}) was added without what covers are found by."
+            " `songprint rebuild --reencode` reads its file again"
+        )
     return found[recording_id]

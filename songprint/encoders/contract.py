@@ -25,16 +25,16 @@ class EncoderSpec:
     name: str
     id: str
     kind: Kind
-    sample_rate: int                # Hz
-    window: float                   # seconds that one vector describes
-    hop: float                      # seconds between the vectors of a recording in the library
-    query_hop: float                # seconds between the vectors of a clip: denser, for certainty
+    sample_rate: int  # Hz
+    window: float  # seconds that one vector describes
+    hop: float  # seconds between the vectors of a recording in the library
+    query_hop: float  # seconds between the vectors of a clip: denser, for certainty
     dim: int
-    calibration: dict = field(default_factory=dict)     # see songprint.confidence
-    training: dict = field(default_factory=dict)        # how the weights were made
+    calibration: dict = field(default_factory=dict)  # see songprint.confidence
+    training: dict = field(default_factory=dict)  # how the weights were made
     # hashes of the networks that a search looks closer with: they may change, and vectors stay
-    motifs: str = ""                # finds what moments of renditions have in common
-    verifier: str = ""              # looks at alignments
+    motifs: str = ""  # finds what moments of renditions have in common
+    verifier: str = ""  # looks at alignments
 
 
 def load_spec(name: str = "fingerprint", folder: Path = WEIGHTS) -> EncoderSpec:

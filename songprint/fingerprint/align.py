@@ -15,21 +15,21 @@ import numpy as np
 from songprint.store.index import NOTHING, split_ids
 from songprint.types import Embeddings, Interval
 
-CHANCE = 0.3            # cosine that two strangers may reach; only what is above it votes
-AGREES = 0.2            # cosine from which a segment of the clip speaks for a line rather than against it
-BIN = 0.5               # seconds: width of the bins of offsets; neighbouring bins are pooled
+CHANCE = 0.3  # cosine that two strangers may reach; only what is above it votes
+AGREES = 0.2  # cosine from which a segment of the clip speaks for a line rather than against it
+BIN = 0.5  # seconds: width of the bins of offsets; neighbouring bins are pooled
 SPEEDS = np.arange(0.91, 1.1001, 0.01)
-SHIFTS = np.arange(-0.75, 0.7501, 0.125)        # seconds around a candidate's offset
-SHORTEST_FOR_SPEED = 3.0        # seconds; a shorter clip says nothing about speed
-FAR = 0.4               # seconds off the line at which a segment says nothing about it
-WORSE = 0.02            # of mean cosine that a finer line may lose
-SPEED_COST = 0.2        # of the score per 100 % of speed: among equals, the plain one
-SURE = 2.0              # standard errors by which a speed must differ from 1 to be believed
-OVERLAP = 4             # neighbouring segments of a clip share sound: so many of them count as one
-RIM = 2                 # columns of zeros on either side of the rows that lines may reach
-SAME = 0.8              # mean cosine of two recordings, row by row, from which they are the same sound,
-CLEARLY = 0.15          # if it is that much more than
-ELSEWHERE = (-9, -7, -5, 5, 7, 9)       # rows apart
+SHIFTS = np.arange(-0.75, 0.7501, 0.125)  # seconds around a candidate's offset
+SHORTEST_FOR_SPEED = 3.0  # seconds; a shorter clip says nothing about speed
+FAR = 0.4  # seconds off the line at which a segment says nothing about it
+WORSE = 0.02  # of mean cosine that a finer line may lose
+SPEED_COST = 0.2  # of the score per 100 % of speed: among equals, the plain one
+SURE = 2.0  # standard errors by which a speed must differ from 1 to be believed
+OVERLAP = 4  # neighbouring segments of a clip share sound: so many of them count as one
+RIM = 2  # columns of zeros on either side of the rows that lines may reach
+SAME = 0.8  # mean cosine of two recordings, row by row, from which they are the same sound,
+CLEARLY = 0.15  # if it is that much more than
+ELSEWHERE = (-9, -7, -5, 5, 7, 9)  # rows apart
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Candidate:
     """A recording and an offset that segments of the clip voted for."""
 
     recording_id: int
-    offset: float       # seconds: reference minus query
+    offset: float  # seconds: reference minus query
     votes: float
 
 
@@ -47,30 +47,31 @@ class Line:
 
     recording_id: int
     speed: float
-    offset: float                   # reference = speed * query + offset, seconds
-    cosines: np.ndarray             # (m,) agreement of each heard segment of the clip, 0 outside the recording
-    rows: np.ndarray                # (m,) nearest row of the reference, -1 outside
-    first: int                      # the stretch of segments that agree: cosines[first:last]
+    offset: float  # reference = speed * query + offset, seconds
+    cosines: np.ndarray  # (m,) agreement of each heard segment of the clip, 0 outside the recording
+    rows: np.ndarray  # (m,) nearest row of the reference, -1 outside
+    first: int  # the stretch of segments that agree: cosines[first:last]
     last: int
 
     @property
     def score(self) -> float:
         """Mean cosine over the stretch that agrees."""
-        return float(self.cosines[self.first:self.last].mean()) if self.last > self.first else 0.0
+        return float(self.cosines[self.first : self.last].mean()) if self.last > self.first else 0.0
 
     def at(self, seconds: float | np.ndarray) -> float | np.ndarray:
         """Where in the recording it is at these seconds of the clip."""
         return self.speed * seconds + self.offset
 
 
-def vote(ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop: float, most: int = 40
-         ) -> list[Candidate]:
+def vote(
+    ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop: float, most: int = 40
+) -> list[Candidate]:
     """(m, k) nearest segments of m query segments at `times (m,)` -> the `most` candidates with most votes.
 
     A vote weighs what its cosine is above chance. One recording can be a candidate at several offsets.
     """
     recordings, positions = split_ids(ids)
-    offsets = positions * reference_hop - times[:, None]                    # (m, k)
+    offsets = positions * reference_hop - times[:, None]  # (m, k)
     bins = np.round(offsets / BIN).astype(np.int64)
     valid = (ids != NOTHING) & (cosines > CHANCE)
     if not valid.any():
@@ -78,7 +79,7 @@ def vote(ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop:
     # one query segment has one vote for a bin, however many near-equal rows it found there
     rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)[valid]
     recordings, lowest = recordings[valid], bins[valid].min()
-    bins = bins[valid] - lowest + 1         # so that a place is one number
+    bins = bins[valid] - lowest + 1  # so that a place is one number
     width = bins.max() + 2
     places = np.concatenate([recordings * width + bins + step for step in (-1, 0, 1)])
     weights = np.tile(cosines[valid] - CHANCE, 3)
@@ -92,7 +93,7 @@ def vote(ids: np.ndarray, cosines: np.ndarray, times: np.ndarray, reference_hop:
     candidates, taken = [], set()
     for place in np.argsort(-votes, kind="stable"):
         recording, bin_ = int(recordings[place]), int(bins[place])
-        if not {(recording, bin_ - 1), (recording, bin_ + 1)} & taken:      # beside a better one: the same
+        if not {(recording, bin_ - 1), (recording, bin_ + 1)} & taken:  # beside a better one: the same
             candidates.append(Candidate(recording, bin_ * BIN, float(votes[place])))
         taken.add((recording, bin_))
         if len(candidates) == most:
@@ -123,8 +124,7 @@ def refine(line: Line, vectors: np.ndarray, layout: Layout, reference: Embedding
     else:
         rows = near.row * reference.hop
         shift = near.best(_Fan(layout, np.ones(1), shift - rows + SHIFTS), rows)[1]
-        fitted = near.line(line.recording_id,
-                           *near.fitted(1.0, shift, line.first, line.last, any_speed=False)[:2])
+        fitted = near.line(line.recording_id, *near.fitted(1.0, shift, line.first, line.last, any_speed=False)[:2])
     return fitted if fitted.cosines.mean() > line.cosines.mean() - WORSE else line
 
 
@@ -153,7 +153,7 @@ class Layout:
 
     def columns(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The column left of each position, and how far it is away (0 to 1)."""
-        left = np.floor(positions + 1e-6)       # on a row: rounding shall not say that it is between two
+        left = np.floor(positions + 1e-6)  # on a row: rounding shall not say that it is between two
         return left.clip(0, self.width - 2).astype(np.intp), positions - left
 
     @cached_property
@@ -169,7 +169,7 @@ class _Fan:
     def __init__(self, layout: Layout, speeds: np.ndarray, shifts: np.ndarray):
         self.speeds, self.shifts = speeds, shifts
         left, fraction = layout.columns(layout.positions(speeds, shifts))
-        self.left = left + layout.segments * layout.width           # (speeds, shifts, m) cells of the flat matrix
+        self.left = left + layout.segments * layout.width  # (speeds, shifts, m) cells of the flat matrix
         self.right = self.left + 1
         # rows count less the farther they are
         self.left_weights = (1 - 0.3 * fraction).astype(np.float32)
@@ -193,10 +193,10 @@ class _Near:
         # columns of rows that the recording has; zeros stand for what lies outside
         self.start = max(RIM, -self.low)
         self.end = min(layout.width - RIM, len(reference) - self.low)
-        self.similarity = np.zeros((len(vectors), layout.width), np.float32)        # (m, columns)
+        self.similarity = np.zeros((len(vectors), layout.width), np.float32)  # (m, columns)
         if self.end > self.start:
-            rows = reference.vectors[self.low + self.start:self.low + self.end]
-            self.similarity[:, self.start:self.end] = vectors @ rows.T
+            rows = reference.vectors[self.low + self.start : self.low + self.end]
+            self.similarity[:, self.start : self.end] = vectors @ rows.T
 
     @classmethod
     def around(cls, vectors: np.ndarray, layout: Layout, reference: Embeddings, offset: float) -> _Near | None:
@@ -220,8 +220,9 @@ class _Near:
         speed, shift = np.unravel_index(np.argmax(values), values.shape)
         return float(fan.speeds[speed]), float(offset + fan.shifts[shift])
 
-    def fitted(self, speed: float, shift: float, first: int, last: int, any_speed: bool = True
-               ) -> tuple[float, float, float]:
+    def fitted(
+        self, speed: float, shift: float, first: int, last: int, any_speed: bool = True
+    ) -> tuple[float, float, float]:
         """`fit`, again from where it led -> speed, shift and the standard error of the speed."""
         doubt = np.inf
         for _ in range(3):
@@ -236,8 +237,7 @@ class _Near:
         inside = (columns >= self.start) & (columns < self.end)
         return np.maximum(left, right).clip(0) * inside, np.where(inside, columns + self.low, -1)
 
-    def fit(self, speed: float, shift: float, first: int, last: int, any_speed: bool
-            ) -> tuple[float, float, float]:
+    def fit(self, speed: float, shift: float, first: int, last: int, any_speed: bool) -> tuple[float, float, float]:
         """Speed, shift and the standard error of the speed, by weighted least squares over the segments [first, last).
 
         Each segment's own best place lies at the top of the parabola through its best row near the line and
@@ -273,7 +273,7 @@ def _agreeing_stretch(cosines: np.ndarray) -> tuple[int, int]:
     sums = np.concatenate([[0.0], np.cumsum(cosines - AGREES)])
     lowest = np.minimum.accumulate(sums)
     last = int(np.argmax(sums - lowest))
-    return int(np.argmin(sums[:last + 1])), last
+    return int(np.argmin(sums[: last + 1])), last
 
 
 def hits(line: Line, ids: np.ndarray, times: np.ndarray, reference_hop: float) -> np.ndarray:
@@ -284,8 +284,9 @@ def hits(line: Line, ids: np.ndarray, times: np.ndarray, reference_hop: float) -
     return np.any((recordings == line.recording_id) & (ids != NOTHING) & near, axis=1)
 
 
-def intervals(line: Line, times: np.ndarray, window: float, query_duration: float, reference_duration: float
-              ) -> tuple[Interval, Interval]:
+def intervals(
+    line: Line, times: np.ndarray, window: float, query_duration: float, reference_duration: float
+) -> tuple[Interval, Interval]:
     """The agreeing stretch in seconds of the clip and of the recording."""
     start = max(0.0, float(times[line.first]))
     end = min(float(times[line.last - 1]) + window, query_duration)
@@ -303,7 +304,7 @@ class Passage:
         reach = max(ELSEWHERE) + 1
         first, last = (inside.min(), inside.max()) if len(inside) else (0, -1)
         self.low, self.count = max(0, first - reach), len(rows)
-        self.rows = rows[self.low:last + reach + 1]
+        self.rows = rows[self.low : last + reach + 1]
 
     def __len__(self) -> int:
         return self.count
@@ -324,8 +325,9 @@ def same_sound(one: Line, other: Line, one_rows: np.ndarray | Passage, other_row
     return together - np.mean([likeness(one, other, one_rows, other_rows, shift) for shift in ELSEWHERE]) > CLEARLY
 
 
-def likeness(one: Line, other: Line, one_rows: np.ndarray | Passage, other_rows: np.ndarray | Passage,
-             shift: int = 0) -> float:
+def likeness(
+    one: Line, other: Line, one_rows: np.ndarray | Passage, other_rows: np.ndarray | Passage, shift: int = 0
+) -> float:
     """Mean cosine of two recordings along their lines, the other one read `shift` rows later.
 
     0 where their speeds differ or they share fewer than two segments of the clip.
@@ -338,5 +340,5 @@ def likeness(one: Line, other: Line, one_rows: np.ndarray | Passage, other_rows:
         return 0.0
     first, second = one.rows[stretch][usable], other.rows[stretch][usable]
     # the rows of the two lie up to half a hop apart, hence the neighbours
-    near = (second + shift + np.array([[-1], [0], [1]])).clip(0, len(other_rows) - 1)       # (3, shared)
+    near = (second + shift + np.array([[-1], [0], [1]])).clip(0, len(other_rows) - 1)  # (3, shared)
     return float(np.einsum("sd,nsd->ns", one_rows[first], other_rows[near]).max(axis=0).mean())

@@ -17,19 +17,19 @@ from songprint.store.level import Level
 from songprint.types import Embeddings
 
 Features = dict[str, float]
-Neighbours = tuple[np.ndarray, np.ndarray]     # ids and cosines (m, k), see `recordings.neighbours`
+Neighbours = tuple[np.ndarray, np.ndarray]  # ids and cosines (m, k), see `recordings.neighbours`
 References = Callable[[Collection[int]], Mapping[int, Embeddings]]
 
-VERIFIED = 30               # candidates whose line is fitted
-REFINED = 8                 # of these, the lines that are looked at closely,
-PLACES = 2                  # and of one recording at most so many
-FEWEST_SEGMENTS = 2         # one segment alone is no evidence
-SHORTEST_STRETCH = 2.5      # seconds that a line must hold, or
-MUCH_WORSE = 0.85           # of the agreement of a line beyond doubt: with less another need not be looked at
-SHARE = 0.6                 # of a clip that is shorter than that needs
-CLOSELY, SELDOM = 0.6, 0.05         # mean cosine, and share of segments below EVIDENT, of a song that simply goes on
-EVIDENT = 0.3               # cosine from which a segment speaks for it
-ASTRAY = 0.6                # seconds by which it may be off
+VERIFIED = 30  # candidates whose line is fitted
+REFINED = 8  # of these, the lines that are looked at closely,
+PLACES = 2  # and of one recording at most so many
+FEWEST_SEGMENTS = 2  # one segment alone is no evidence
+SHORTEST_STRETCH = 2.5  # seconds that a line must hold, or
+MUCH_WORSE = 0.85  # of the agreement of a line beyond doubt: with less another need not be looked at
+SHARE = 0.6  # of a clip that is shorter than that needs
+CLOSELY, SELDOM = 0.6, 0.05  # mean cosine, and share of segments below EVIDENT, of a song that simply goes on
+EVIDENT = 0.3  # cosine from which a segment speaks for it
+ASTRAY = 0.6  # seconds by which it may be off
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Hypothesis:
     """A line in one window of the clip, and what speaks for it. The laboratory calibrates on these."""
 
     line: Line
-    times: np.ndarray           # (m,) seconds in the clip of the segments that the line was fitted to
+    times: np.ndarray  # (m,) seconds in the clip of the segments that the line was fitted to
     testimony: Testimony
     features: Features
 
@@ -45,8 +45,17 @@ class Hypothesis:
 class Lines:
     """The lines in one window of a clip, each looked at but once."""
 
-    def __init__(self, query: Query, level: Level, window: np.ndarray, near: Neighbours, embeddings_of: References, *,
-                 verified: int = VERIFIED, refined: int = REFINED):
+    def __init__(
+        self,
+        query: Query,
+        level: Level,
+        window: np.ndarray,
+        near: Neighbours,
+        embeddings_of: References,
+        *,
+        verified: int = VERIFIED,
+        refined: int = REFINED,
+    ):
         """Of segments `window (m,)` of the query and what is nearest to each.
 
         `embeddings_of` gives what is stored of recordings. `verified` is the number of candidates that are looked at,
@@ -59,19 +68,23 @@ class Lines:
         # a recording that the search did not bring up is no more like a segment than the last one it did
         self._others = np.where(self._ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
         self._begin = max(0.0, float(self._times[0]))
-        self._scene: Scene | None = None            # made when a line is worth it
+        self._scene: Scene | None = None  # made when a line is worth it
         self._references: dict[int, Embeddings] = {}
         self.lines: list[Line] = []
         self._passages: list[Passage] = []
-        self._testimonies: dict[int, Testimony] = {}        # by the number of the line
+        self._testimonies: dict[int, Testimony] = {}  # by the number of the line
         candidates = align.vote(self._ids, cosines, self._times, level.spec.hop, most=verified)
         self._refine(_closest(self._verified(candidates), refined))
 
     def _verified(self, candidates: Sequence[Candidate]) -> list[Line]:
-        self._references |= self._embeddings_of({candidate.recording_id for candidate in candidates}
-                                                - self._references.keys())
-        lines = [align.verify(self._vectors, self._layout, self._references[candidate.recording_id], candidate)
-                 for candidate in candidates if candidate.recording_id in self._references]     # not removed meanwhile
+        self._references |= self._embeddings_of(
+            {candidate.recording_id for candidate in candidates} - self._references.keys()
+        )
+        lines = [
+            align.verify(self._vectors, self._layout, self._references[candidate.recording_id], candidate)
+            for candidate in candidates
+            if candidate.recording_id in self._references
+        ]  # not removed meanwhile
         return [line for line in lines if line]
 
     def _refine(self, lines: Iterable[Line]) -> None:
@@ -89,7 +102,7 @@ class Lines:
         hop, times = self._query.embeddings.hop, self._times
         fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(times)))
         found: dict[int, Hypothesis] = {}
-        needed = 0.0                    # summed cosines with which a line is still of interest
+        needed = 0.0  # summed cosines with which a line is still of interest
         for number, line in enumerate(self.lines):
             if line.last - line.first < fewest or line.cosines.sum() < needed or line.score < alike:
                 continue
@@ -100,7 +113,7 @@ class Lines:
             said = features(testimony)
             if testimony.beyond_doubt:
                 needed = max(needed, MUCH_WORSE * float(line.cosines.sum()))
-            if testimony.sure:          # of the two it knows better
+            if testimony.sure:  # of the two it knows better
                 line = replace(line, speed=testimony.speed, offset=testimony.offset)
             known = found.get(line.recording_id)
             if known is None or _agreement(line, testimony) > _agreement(known.line, known.testimony):
@@ -112,14 +125,23 @@ class Lines:
         rivals = self._rivals(number) or [self._others]
         hits = align.hits(line, self._ids, self._times, level.spec.hop)
         return lambda testimony: evidence.features(
-            line, testimony, rivals=rivals, vectors=self._vectors, hits=hits, hop=self._query.embeddings.hop,
-            library_segments=len(level.index))
+            line,
+            testimony,
+            rivals=rivals,
+            vectors=self._vectors,
+            hits=hits,
+            hop=self._query.embeddings.hop,
+            library_segments=len(level.index),
+        )
 
     def _rivals(self, number: int) -> list[np.ndarray]:
         """The cosines of other recordings. One that is the same sound, twice in the library, is no rival."""
         line, passage = self.lines[number], self._passages[number]
-        return [other.cosines for other, rows in zip(self.lines, self._passages, strict=True)
-                if other.recording_id != line.recording_id and not align.same_sound(line, other, passage, rows)]
+        return [
+            other.cosines
+            for other, rows in zip(self.lines, self._passages, strict=True)
+            if other.recording_id != line.recording_id and not align.same_sound(line, other, passage, rows)
+        ]
 
     def _testimony(self, number: int) -> Testimony:
         """What the second witness says of a line."""
@@ -145,22 +167,42 @@ class Lines:
             self._refine(self._verified(also))
             found = self.hypotheses()
         lines = {hypothesis.line.recording_id: hypothesis.line for hypothesis in found}
-        passages = {recording_id: Passage(line, self._references[recording_id].vectors)
-                    for recording_id, line in lines.items()}
+        passages = {
+            recording_id: Passage(line, self._references[recording_id].vectors) for recording_id, line in lines.items()
+        }
 
         def same(line: Line) -> set[int]:
-            return {number for number, other in lines.items() if number != line.recording_id and align.same_sound(
-                line, other, passages[line.recording_id], passages[number])}
+            return {
+                number
+                for number, other in lines.items()
+                if number != line.recording_id
+                and align.same_sound(line, other, passages[line.recording_id], passages[number])
+            }
 
-        told = [replace(hypothesis, features=hypothesis.features | view.features(
-            hypothesis.line, hypothesis.testimony, self._references[hypothesis.line.recording_id].evidence,
-            same(hypothesis.line))) for hypothesis in found]
-        return sorted(told, key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony)
-                      - hypothesis.features["clearly"] / HIGHEST_LEAD)
+        told = [
+            replace(
+                hypothesis,
+                features=hypothesis.features
+                | view.features(
+                    hypothesis.line,
+                    hypothesis.testimony,
+                    self._references[hypothesis.line.recording_id].evidence,
+                    same(hypothesis.line),
+                ),
+            )
+            for hypothesis in found
+        ]
+        return sorted(
+            told,
+            key=lambda hypothesis: (
+                -_agreement(hypothesis.line, hypothesis.testimony) - hypothesis.features["clearly"] / HIGHEST_LEAD
+            ),
+        )
 
 
-def going_on(recording_id: int, place: float, vectors: np.ndarray, layout: align.Layout, reference: Embeddings
-             ) -> Line | None:
+def going_on(
+    recording_id: int, place: float, vectors: np.ndarray, layout: align.Layout, reference: Embeddings
+) -> Line | None:
     """The line of a recording that simply goes on, with `place` seconds of it in the middle of the layout.
 
     None unless it agrees closely from the first of the `vectors (m, dim)` to the last: then nothing else can be heard

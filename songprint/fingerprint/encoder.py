@@ -11,9 +11,9 @@ from songprint.encoders.runtime import open_network
 from songprint.fingerprint import landmarks, logmel
 from songprint.types import Embeddings
 
-BATCH = 32                              # windows per run of the network: fits the second-level cache
-SHORTEST_SAMPLES = logmel.WINDOW_SAMPLES // 2   # less sound than half a window is not worth a guess
-AT_ONCE = 4                 # vectors that are worth a run of the network
+BATCH = 32  # windows per run of the network: fits the second-level cache
+SHORTEST_SAMPLES = logmel.WINDOW_SAMPLES // 2  # less sound than half a window is not worth a guess
+AT_ONCE = 4  # vectors that are worth a run of the network
 
 
 class Encoder:
@@ -50,19 +50,21 @@ class Encoder:
             if wants_landmarks:
                 own = hop_frames * len(vectors[-1])
                 peaks.add(power[:own])
-                tail = power[own:]          # the next stretch begins with it, if there is one
+                tail = power[own:]  # the next stretch begins with it, if there is one
         if tail is not None:
             peaks.add(tail)
-        return (Embeddings(np.concatenate(vectors), hop, self.spec.id, peaks.landmarks()),
-                counter.samples / self.spec.sample_rate)
+        return (
+            Embeddings(np.concatenate(vectors), hop, self.spec.id, peaks.landmarks()),
+            counter.samples / self.spec.sample_rate,
+        )
 
     def _vectors(self, decibels: np.ndarray, hop_frames: int) -> np.ndarray:
         """(frames, 128) dBFS -> (windows, dim) float32; rows of zeros where nothing can be recognised."""
-        windows = logmel.windows(decibels, hop_frames)                              # (n, 128, 32)
+        windows = logmel.windows(decibels, hop_frames)  # (n, 128, 32)
         vectors = np.zeros((len(windows), self.spec.dim), np.float32)
         heard = np.flatnonzero(logmel.heard(windows))
         for start in range(0, len(heard), BATCH):
-            rows = heard[start:start + BATCH]
+            rows = heard[start : start + BATCH]
             vectors[rows] = self.session.run(None, {"logmel": logmel.normalise(windows[rows])})[0]
         return vectors
 
@@ -79,8 +81,9 @@ class _Counter:
             yield np.asarray(block, dtype=np.float32)
 
 
-def _stretches(blocks: Iterable[np.ndarray], hop_samples: int, length: int = 30 * logmel.SAMPLE_RATE
-               ) -> Iterator[np.ndarray]:
+def _stretches(
+    blocks: Iterable[np.ndarray], hop_samples: int, length: int = 30 * logmel.SAMPLE_RATE
+) -> Iterator[np.ndarray]:
     """Blocks of any length -> stretches whose windows, one after the other, are those of the whole.
 
     Neighbouring stretches overlap by what a window needs beyond its hop.
@@ -93,8 +96,8 @@ def _stretches(blocks: Iterable[np.ndarray], hop_samples: int, length: int = 30 
         if count >= length + logmel.WINDOW_SAMPLES:
             samples = np.concatenate(waiting)
             windows = (len(samples) - logmel.WINDOW_SAMPLES) // hop_samples + 1
-            yield samples[:(windows - 1) * hop_samples + logmel.WINDOW_SAMPLES]
-            waiting, first = [samples[windows * hop_samples:]], False
+            yield samples[: (windows - 1) * hop_samples + logmel.WINDOW_SAMPLES]
+            waiting, first = [samples[windows * hop_samples :]], False
             count = len(waiting[0])
     samples = np.concatenate(waiting) if waiting else np.zeros(0, np.float32)
     if first and SHORTEST_SAMPLES <= len(samples) < logmel.WINDOW_SAMPLES:
@@ -126,8 +129,8 @@ class VectorStream:
 
     def _vectors(self) -> np.ndarray:
         count = self._count()
-        stretch = self._waiting[:(count - 1) * self._hop_samples + self._window_samples]
-        self._waiting = self._waiting[count * self._hop_samples:]
+        stretch = self._waiting[: (count - 1) * self._hop_samples + self._window_samples]
+        self._waiting = self._waiting[count * self._hop_samples :]
         return self._encoder.encode_stream([stretch], hop=self._hop)[0].vectors
 
     def _nothing(self) -> np.ndarray:

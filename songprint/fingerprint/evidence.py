@@ -7,16 +7,39 @@ import numpy as np
 from songprint.fingerprint.align import Line
 from songprint.fingerprint.landmarks import Testimony
 
-FEATURES = ("score", "lead", "lead_length", "score_length", "hits", "length", "sameness", "library",
-            "prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged", "rivalled")
-EVERYWHERE = (*FEATURES, "everywhere", "clearly", "nearby")     # of a clip that was laid everywhere in the library
-HIGHEST_CONTRAST = 12.0     # more says no more
-ALIKE, AHEAD = 0.6, 0.15    # a mean cosine above the one that leads by less than the other has a rival in earnest
-APART = 1.25                # seconds from which two segments share no sound
+FEATURES = (
+    "score",
+    "lead",
+    "lead_length",
+    "score_length",
+    "hits",
+    "length",
+    "sameness",
+    "library",
+    "prominence",
+    "excess",
+    "excess_length",
+    "contrast",
+    "background",
+    "plain",
+    "unchanged",
+    "rivalled",
+)
+EVERYWHERE = (*FEATURES, "everywhere", "clearly", "nearby")  # of a clip that was laid everywhere in the library
+HIGHEST_CONTRAST = 12.0  # more says no more
+ALIKE, AHEAD = 0.6, 0.15  # a mean cosine above the one that leads by less than the other has a rival in earnest
+APART = 1.25  # seconds from which two segments share no sound
 
 
-def features(line: Line, testimony: Testimony, rivals: list[np.ndarray], vectors: np.ndarray, hits: np.ndarray,
-             hop: float, library_segments: int) -> dict[str, float]:
+def features(
+    line: Line,
+    testimony: Testimony,
+    rivals: list[np.ndarray],
+    vectors: np.ndarray,
+    hits: np.ndarray,
+    hop: float,
+    library_segments: int,
+) -> dict[str, float]:
     """What is known of a line, given the cosines (m,) along the lines of other recordings over the same clip.
 
     Rivals that are the same sound (`align.same_sound`) must have been left out. `vectors (m, dim)` is the clip,
@@ -56,5 +79,5 @@ def _sameness(vectors: np.ndarray, apart: int) -> float:
     count = len(vectors) - apart
     if count < 1:
         return 0.0
-    later = np.cumsum(vectors[apart:][::-1], axis=0)[::-1]             # (count, dim) sums from each one on
+    later = np.cumsum(vectors[apart:][::-1], axis=0)[::-1]  # (count, dim) sums from each one on
     return float(np.vdot(vectors[:count], later)) / (count * (count + 1) / 2)

@@ -26,4 +26,4 @@ class Trail:
             self._rows = [np.concatenate(self._rows)] if self._rows else [np.zeros((0, 1), np.int8)]
         first = max(0, int(np.ceil(interval.start / self.hop - 1e-6)))
         last = int(np.floor((interval.end - self.window) / self.hop + 1e-6)) + 1
-        return Embeddings(restore(self._rows[0][first:max(first, last)]), self.hop, self.encoder_id)
+        return Embeddings(restore(self._rows[0][first : max(first, last)]), self.hop, self.encoder_id)

@@ -17,13 +17,13 @@ from songprint.store.index import NOTHING, split_ids
 from songprint.store.level import Level
 from songprint.types import Alignment, Interval, Kind, Match, Recording
 
-NEIGHBOURS = 50             # nearest vectors looked at for each segment of the clip
-MANY = 400                  # looked at when some recordings are to be left out of them
-LONGEST_WINDOW = 15.0       # seconds searched as one; longer ones in windows of about WINDOW
+NEIGHBOURS = 50  # nearest vectors looked at for each segment of the clip
+MANY = 400  # looked at when some recordings are to be left out of them
+LONGEST_WINDOW = 15.0  # seconds searched as one; longer ones in windows of about WINDOW
 WINDOW = 10.0
-SURE = 4.0                  # log-odds, which not one unknown clip in 10,000 has: such a clip is not laid everywhere,
-SEARCHED_EVERY = 3          # and where it simply goes on, so many windows at most are not searched
-FEW = 10                    # candidates of a first look
+SURE = 4.0  # log-odds, which not one unknown clip in 10,000 has: such a clip is not laid everywhere,
+SEARCHED_EVERY = 3  # and where it simply goes on, so many windows at most are not searched
+FEW = 10  # candidates of a first look
 
 
 def judge(query: Query, level: Level, *, quickly: bool = False, cost: float = 0.0) -> list[Match]:
@@ -36,7 +36,7 @@ def judge(query: Query, level: Level, *, quickly: bool = False, cost: float = 0.
     windows = list(windows_of(query))
     lines: Lines | None = None
     found: list[tuple[Hypothesis, float]] = []
-    last: list[tuple[Hypothesis, float]] = []       # of the window before
+    last: list[tuple[Hypothesis, float]] = []  # of the window before
     unsearched = 0
     for window in windows:
         known = _going_on(last, query, level, window) if unsearched < SEARCHED_EVERY else None
@@ -44,14 +44,18 @@ def judge(query: Query, level: Level, *, quickly: bool = False, cost: float = 0.
             last, unsearched = known, unsearched + 1
         else:
             lines = Lines(query, level, window, neighbours(query, level, window), level.embeddings_of)
-            last, unsearched = [(hypothesis, calibration.logit(hypothesis.features))
-                                for hypothesis in lines.hypotheses()], 0
+            last, unsearched = (
+                [(hypothesis, calibration.logit(hypothesis.features)) for hypothesis in lines.hypotheses()],
+                0,
+            )
         found += last
     sure = max((logit for _, logit in found), default=-SURE) >= SURE
     if lines and not sure and not quickly and looks_everywhere(query, level):
         calibration = calibration.everywhere
-        found = [(hypothesis, calibration.logit(hypothesis.features))
-                 for hypothesis in lines.everywhere([hypothesis for hypothesis, _ in found])]
+        found = [
+            (hypothesis, calibration.logit(hypothesis.features))
+            for hypothesis in lines.everywhere([hypothesis for hypothesis, _ in found])
+        ]
     found.sort(key=lambda pair: -pair[1])
     groups: list[list[tuple[Hypothesis, float]]] = []
     for hypothesis, logit in found:
@@ -61,14 +65,18 @@ def judge(query: Query, level: Level, *, quickly: bool = False, cost: float = 0.
         else:
             home.append((hypothesis, logit))
     recordings = level.catalog.recordings_with({group[0][0].line.recording_id for group in groups})
-    matches = [_match(group, recordings[group[0][0].line.recording_id], query.duration, len(windows), level, cost)
-               for group in groups if group[0][0].line.recording_id in recordings]
+    matches = [
+        _match(group, recordings[group[0][0].line.recording_id], query.duration, len(windows), level, cost)
+        for group in groups
+        if group[0][0].line.recording_id in recordings
+    ]
     matches.sort(key=lambda match: -match.confidence)
     return matches
 
 
-def _going_on(last: list[tuple[Hypothesis, float]], query: Query, level: Level, window: np.ndarray
-              ) -> list[tuple[Hypothesis, float]] | None:
+def _going_on(
+    last: list[tuple[Hypothesis, float]], query: Query, level: Level, window: np.ndarray
+) -> list[tuple[Hypothesis, float]] | None:
     """What the window before surely held, if all of it simply goes on in this one: nothing else need be looked for."""
     likely = [pair for pair in last if pair[1] > 0]
     if max((logit for _, logit in likely), default=-SURE) < SURE:
@@ -88,16 +96,22 @@ def _going_on(last: list[tuple[Hypothesis, float]], query: Query, level: Level, 
 
 def likeness(query: Query, level: Level) -> float:
     """The highest mean cosine of a line in any window: a first look, an eighth of the time of `judge`."""
-    return max((float(line.cosines.mean()) for window in windows_of(query)
-                for line in Lines(query, level, window, neighbours(query, level, window), level.embeddings_of,
-                                  verified=FEW, refined=1).lines), default=0.0)
+    return max(
+        (
+            float(line.cosines.mean())
+            for window in windows_of(query)
+            for line in Lines(
+                query, level, window, neighbours(query, level, window), level.embeddings_of, verified=FEW, refined=1
+            ).lines
+        ),
+        default=0.0,
+    )
 
 
 def looks_everywhere(query: Query, level: Level) -> bool:
     """Whether the clip is laid everywhere in the library when it is not surely recognised otherwise: one that is not
     long, and so one window, and a library that is not too large for it."""
-    return (query.duration <= LONGEST_WINDOW and level.has_peaks
-            and level.calibration.everywhere is not None)
+    return query.duration <= LONGEST_WINDOW and level.has_peaks and level.calibration.everywhere is not None
 
 
 def windows_of(query: Query) -> Iterator[np.ndarray]:
@@ -120,11 +134,10 @@ def neighbours(query: Query, level: Level, window: np.ndarray, leave_out: Collec
     return _without(leave_out, ids, cosines) if leave_out else (ids, cosines)
 
 
-def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarray
-             ) -> tuple[np.ndarray, np.ndarray]:
+def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the search would have brought up without some recordings: NEIGHBOURS of (m, MANY) found."""
     gone = np.isin(split_ids(ids)[0], list(recording_ids))
-    order = np.argsort(gone, axis=1, kind="stable")[:, :NEIGHBOURS]         # those that stay, best first
+    order = np.argsort(gone, axis=1, kind="stable")[:, :NEIGHBOURS]  # those that stay, best first
     rows = np.arange(len(ids))[:, None]
     return np.where(gone, NOTHING, ids)[rows, order], np.where(gone, -1, cosines)[rows, order]
 
@@ -138,13 +151,22 @@ def _continues(one: Hypothesis, other: Hypothesis) -> bool:
     return abs(ends[0] - ends[1]) < 1.0 + 0.02 * abs(one.times.mean() - other.times.mean())
 
 
-def _match(group: list[tuple[Hypothesis, float]], recording: Recording, duration: float, windows: int,
-           level: Level, cost: float) -> Match:
+def _match(
+    group: list[tuple[Hypothesis, float]],
+    recording: Recording,
+    duration: float,
+    windows: int,
+    level: Level,
+    cost: float,
+) -> Match:
     """One recording's lines, best first, as one match. Lines that spoke against it do not widen it."""
     window = level.spec.window
     best = group[0][0]
-    spans = [align.intervals(hypothesis.line, hypothesis.times, window, duration, recording.duration)
-             for hypothesis, logit in group if logit > 0 or hypothesis is best]
+    spans = [
+        align.intervals(hypothesis.line, hypothesis.times, window, duration, recording.duration)
+        for hypothesis, logit in group
+        if logit > 0 or hypothesis is best
+    ]
     start, end = min(query.start for query, _ in spans), max(query.end for query, _ in spans)
     logit = confidence.combine([logit for _, logit in group], windows) - cost
     testimony = best.testimony
@@ -152,7 +174,8 @@ def _match(group: list[tuple[Hypothesis, float]], recording: Recording, duration
         recording_id=recording.id,
         query=Interval(start, end),
         reference=Interval(min(part.start for _, part in spans), max(part.end for _, part in spans)),
-        speed=best.line.speed, score=best.line.score,
+        speed=best.line.speed,
+        score=best.line.score,
         # what is not known is taken for a change of speed, the commonest
         key_shift=12 * float(np.log2(testimony.pitch if testimony.sure else best.line.speed)),
         agreeing=sum(hypothesis.line.last - hypothesis.line.first for hypothesis, _ in group),
@@ -164,8 +187,7 @@ def _match(group: list[tuple[Hypothesis, float]], recording: Recording, duration
 def reason(query: Query, level: Level) -> str:
     """Why there is no match, for a person."""
     if len(query.embeddings) < FEWEST_SEGMENTS:
-        return (f"the clip is too short: {query.duration:.1f} s, and at least {level.spec.window / 2:.1f} s "
-                "are needed")
+        return f"the clip is too short: {query.duration:.1f} s, and at least {level.spec.window / 2:.1f} s are needed"
     if query.embeddings.heard.sum() < FEWEST_SEGMENTS:
         return "there is nothing to recognise in the clip: it is silent, or one steady sound"
     if not len(level.index):

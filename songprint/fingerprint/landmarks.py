@@ -21,48 +21,48 @@ from songprint.fingerprint import logmel
 from songprint.types import LANDMARKS_A_FRAME
 
 SLOTS = LANDMARKS_A_FRAME
-BLOCK_FRAMES, PER_BLOCK = 16, 32        # the most prominent peaks of every half second are kept
-LOWEST, HIGHEST = 160.0, 3600.0         # Hz
+BLOCK_FRAMES, PER_BLOCK = 16, 32  # the most prominent peaks of every half second are kept
+LOWEST, HIGHEST = 160.0, 3600.0  # Hz
 NONE = np.zeros((0, SLOTS), np.uint8)
-NEAR_FRAMES, NEAR_BINS = 2, 4           # a peak is the highest point as far as this
-AROUND_FRAMES, AROUND_BINS = 33, 31     # what it must stand out from: 1 s by 240 Hz,
-LEAST = 3.0                             # by so many decibels
-FLOOR = -100.0              # dBFS: what is fainter does not exist
+NEAR_FRAMES, NEAR_BINS = 2, 4  # a peak is the highest point as far as this
+AROUND_FRAMES, AROUND_BINS = 33, 31  # what it must stand out from: 1 s by 240 Hz,
+LEAST = 3.0  # by so many decibels
+FLOOR = -100.0  # dBFS: what is fainter does not exist
 
-CONTEXT_FRAMES = 32         # of a portion's neighbours are needed on either side; a multiple of BLOCK_FRAMES
+CONTEXT_FRAMES = 32  # of a portion's neighbours are needed on either side; a multiple of BLOCK_FRAMES
 
 HERTZ_PER_BIN = logmel.SAMPLE_RATE / logmel.FRAME_SAMPLES
 FIRST_BIN, LAST_BIN = round(LOWEST / HERTZ_PER_BIN), round(HIGHEST / HERTZ_PER_BIN)
-CLIP_HOP_SAMPLES = 125      # the clip is looked at twice as often as the recordings
+CLIP_HOP_SAMPLES = 125  # the clip is looked at twice as often as the recordings
 CLIP_RATE = logmel.SAMPLE_RATE / CLIP_HOP_SAMPLES
-FULL = 15.0                 # dB by which a point of the clip stands out to count in full
+FULL = 15.0  # dB by which a point of the clip stands out to count in full
 
-STEP = 0.0058               # a tenth of a semitone
+STEP = 0.0058  # a tenth of a semitone
 PITCHES = np.exp(STEP * np.arange(-25, 26))
 SPEEDS = np.exp(STEP * np.arange(-18, 19))
-SHIFTS = np.arange(-8, 9) / logmel.FRAMES_PER_SECOND        # seconds around what was suggested: at most 0.24 off
-ELSEWHERE = np.concatenate([np.arange(-8.0, -0.9, 0.14), np.arange(1.0, 8.1, 0.14)])    # seconds: other moments
-FEWEST = 8                  # peaks; fewer say nothing
-FIRST_LOOK = 160            # peaks that the wide search is made with; the fine one takes them all
-SURE, STANDS_OUT = 3.0, 0.1     # contrast and prominence of a fit that is to be believed
-BEYOND_DOUBT = 2.0          # times as much of both leave no doubt
-HILL = 0.08                 # seconds by which the ends of a clip are off where its hill of speeds ends
-BLUR = 0.045                # seconds over the length of a clip: how well its speed is known
-BLUR_OF_PITCH = 0.003       # how well its pitch is known
+SHIFTS = np.arange(-8, 9) / logmel.FRAMES_PER_SECOND  # seconds around what was suggested: at most 0.24 off
+ELSEWHERE = np.concatenate([np.arange(-8.0, -0.9, 0.14), np.arange(1.0, 8.1, 0.14)])  # seconds: other moments
+FEWEST = 8  # peaks; fewer say nothing
+FIRST_LOOK = 160  # peaks that the wide search is made with; the fine one takes them all
+SURE, STANDS_OUT = 3.0, 0.1  # contrast and prominence of a fit that is to be believed
+BEYOND_DOUBT = 2.0  # times as much of both leave no doubt
+HILL = 0.08  # seconds by which the ends of a clip are off where its hill of speeds ends
+BLUR = 0.045  # seconds over the length of a clip: how well its speed is known
+BLUR_OF_PITCH = 0.003  # how well its pitch is known
 
 
 @dataclass(frozen=True)
 class Testimony:
     """How the peaks of a recording lie on a clip. A silent witness has zeros."""
 
-    prominence: float = 0.0     # mean over the peaks, 0 to 1, less that of the clip as a whole
-    excess: float = 0.0         # mean over the peaks less that under other moments of the recording
-    contrast: float = 0.0       # the same in standard deviations of those moments
-    background: float = 0.0     # mean over the clip: how busy it is
-    unchanged: float = 0.0      # the contrast if the clip has the speed and the pitch of the recording
+    prominence: float = 0.0  # mean over the peaks, 0 to 1, less that of the clip as a whole
+    excess: float = 0.0  # mean over the peaks less that under other moments of the recording
+    contrast: float = 0.0  # the same in standard deviations of those moments
+    background: float = 0.0  # mean over the clip: how busy it is
+    unchanged: float = 0.0  # the contrast if the clip has the speed and the pitch of the recording
     speed: float = 1.0
-    pitch: float = 1.0          # frequency ratio
-    offset: float = 0.0         # reference = speed * query + offset, seconds
+    pitch: float = 1.0  # frequency ratio
+    offset: float = 0.0  # reference = speed * query + offset, seconds
 
     def later(self, seconds: float) -> Testimony:
         """The same of a clip that began `seconds` before this one."""
@@ -89,21 +89,21 @@ class Collector:
 
     def __init__(self) -> None:
         self._levels = np.zeros((0, LAST_BIN + NEAR_BINS + 1), np.float32)
-        self._done = 0              # of these frames so many were only needed for what stands around them
+        self._done = 0  # of these frames so many were only needed for what stands around them
         self._found: list[np.ndarray] = []
 
     def add(self, power: np.ndarray) -> None:
         """(frames, 513) power at `logmel.FRAMES_PER_SECOND`, from where the last portion ended."""
-        self._levels = np.concatenate([self._levels, decibels(power[:, :LAST_BIN + NEAR_BINS + 1])])
+        self._levels = np.concatenate([self._levels, decibels(power[:, : LAST_BIN + NEAR_BINS + 1])])
         ready = (len(self._levels) - CONTEXT_FRAMES) // BLOCK_FRAMES * BLOCK_FRAMES
         if ready > self._done:
-            self._found.append(_peaks(self._levels)[self._done:ready])
+            self._found.append(_peaks(self._levels)[self._done : ready])
             kept = min(ready, CONTEXT_FRAMES)
-            self._levels, self._done = self._levels[ready - kept:], kept
+            self._levels, self._done = self._levels[ready - kept :], kept
 
     def landmarks(self) -> np.ndarray:
         """(frames, SLOTS) uint8: all of them. Nothing may be added after that."""
-        return np.concatenate([NONE, *self._found, _peaks(self._levels)[self._done:]])
+        return np.concatenate([NONE, *self._found, _peaks(self._levels)[self._done :]])
 
 
 def of_power(power: np.ndarray) -> np.ndarray:
@@ -150,11 +150,12 @@ def _highest_near(levels: np.ndarray) -> np.ndarray:
     for axis, reach in ((1, NEAR_BINS), (0, NEAR_FRAMES)):
         padded = np.pad(highest, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], constant_values=-np.inf)
         width, wanted = 1, 2 * reach + 1
-        while width < wanted:                       # the maximum over 1, 2, 4 ... points
+        while width < wanted:  # the maximum over 1, 2, 4 ... points
             step = min(width, wanted - width)
             count = padded.shape[axis] - step
-            padded = np.maximum(padded[:, :count] if axis else padded[:count],
-                                padded[:, step:] if axis else padded[step:])
+            padded = np.maximum(
+                padded[:, :count] if axis else padded[:count], padded[:, step:] if axis else padded[step:]
+            )
             width += step
         highest = padded
     return levels >= highest
@@ -163,7 +164,7 @@ def _highest_near(levels: np.ndarray) -> np.ndarray:
 def _first_of_each(groups: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
     """Row numbers, ascending, of the `most` highest values of each group; `groups (n,)` ascend."""
     order = np.lexsort((-values, groups))
-    rank = np.arange(len(groups)) - np.searchsorted(groups, groups)     # of the sorted ones
+    rank = np.arange(len(groups)) - np.searchsorted(groups, groups)  # of the sorted ones
     return np.sort(order[rank < most])
 
 
@@ -205,22 +206,34 @@ class Scene:
         if peaks.count(speed) < FEWEST:
             return Testimony(background=self.background, speed=speed, offset=offset)
         few = peaks.some(max(speed, SPEEDS[-1]), SHIFTS, FIRST_LOOK)
-        best = max(few.best(np.array([speed]), PITCHES, SHIFTS),
-                   few.best(SPEEDS[:, None], np.stack([SPEEDS, np.ones(len(SPEEDS))], axis=1), SHIFTS))
-        best = replace(best, value=0.0)         # that of a few peaks cannot be compared with that of all
+        best = max(
+            few.best(np.array([speed]), PITCHES, SHIFTS),
+            few.best(SPEEDS[:, None], np.stack([SPEEDS, np.ones(len(SPEEDS))], axis=1), SHIFTS),
+        )
+        best = replace(best, value=0.0)  # that of a few peaks cannot be compared with that of all
         for step in (STEP, STEP / 3):
-            best = max(best, peaks.best(best.speed * (1 + step * np.arange(-3, 4)[:, None]),
-                                        best.pitch * (1 + step * np.arange(-2, 3)),
-                                        best.shift + np.arange(-3, 4) / CLIP_RATE))
+            best = max(
+                best,
+                peaks.best(
+                    best.speed * (1 + step * np.arange(-3, 4)[:, None]),
+                    best.pitch * (1 + step * np.arange(-2, 3)),
+                    best.shift + np.arange(-3, 4) / CLIP_RATE,
+                ),
+            )
         usual, spread = peaks.usual(best.speed, best.pitch, self.background)
         still = peaks.best(np.ones(1), np.ones(1), np.arange(-16, 17) / CLIP_RATE)
         usually_still, spread_still = peaks.usual(1.0, 1.0, self.background)
         speed, pitch = _plain(peaks.smooth_speed(best), best.pitch, self.duration)
         return Testimony(
-            prominence=best.value - self.background, excess=best.value - usual,
-            contrast=(best.value - usual) / spread, background=self.background,
+            prominence=best.value - self.background,
+            excess=best.value - usual,
+            contrast=(best.value - usual) / spread,
+            background=self.background,
             unchanged=max(0.0, still.value - usually_still) / spread_still,
-            speed=speed, pitch=pitch, offset=peaks.place + best.shift - speed * middle)
+            speed=speed,
+            pitch=pitch,
+            offset=peaks.place + best.shift - speed * middle,
+        )
 
 
 @dataclass(frozen=True, order=True)
@@ -228,7 +241,7 @@ class _Fit:
     value: float
     speed: float
     pitch: float
-    shift: float            # seconds from the place that was suggested
+    shift: float  # seconds from the place that was suggested
 
 
 class _Peaks:
@@ -252,7 +265,7 @@ class _Peaks:
     def some(self, speed: float, shifts: np.ndarray, most: int) -> _Peaks:
         """At most `most` of the peaks that may lie on the clip, up to this speed and at any of these shifts."""
         near = np.flatnonzero(np.abs(self.times) < self.middle * speed + np.abs(shifts).max())
-        if len(near) > most:        # any of them, but always the same: not every second one, which would be the lower
+        if len(near) > most:  # any of them, but always the same: not every second one, which would be the lower
             near = np.sort(np.random.default_rng(0).choice(near, most, replace=False))
         some = copy(self)
         some.times, some.hertz = self.times[near], self.hertz[near]
@@ -266,14 +279,14 @@ class _Peaks:
         """
         width = self.prominence.shape[1]
         rate, shifts = CLIP_RATE / speeds[..., None, None], shifts[:, None]
-        start = self.middle * CLIP_RATE + 1.5   # frames are counted from the empty one, and rounded by cutting off
+        start = self.middle * CLIP_RATE + 1.5  # frames are counted from the empty one, and rounded by cutting off
         first, last = (np.searchsorted(self.times, (edge - start) / rate + shifts) for edge in (1, width - 1))
         near = slice(first.min(), last.max())
         at = self.times[near] * rate.astype(np.float32) + (start - shifts * rate).astype(np.float32)
-        at = at.clip(0, width - 1).astype(np.intp)                                  # (..., shifts, peaks)
+        at = at.clip(0, width - 1).astype(np.intp)  # (..., shifts, peaks)
         bins = self.hertz[near] * (pitches[..., None, None] / HERTZ_PER_BIN).astype(np.float32) + np.float32(0.5)
-        bins = np.minimum(bins.astype(np.intp), len(self.prominence) - 1) * width   # (..., 1, peaks)
-        seen = self.prominence.take(at + bins).sum(axis=-1)                         # (..., shifts)
+        bins = np.minimum(bins.astype(np.intp), len(self.prominence) - 1) * width  # (..., 1, peaks)
+        seen = self.prominence.take(at + bins).sum(axis=-1)  # (..., shifts)
         count = (last - first)[..., 0]
         return np.where(count >= FEWEST, seen / np.maximum(count, 1), np.float32(np.nan))
 
@@ -295,8 +308,9 @@ class _Peaks:
     def smooth_speed(self, best: _Fit) -> float:
         """The top of a parabola over the values around the best speed, which is a flat and uneven hill."""
         steps = np.arange(-10, 11) * HILL / 10 / max(self.middle, 1.0)
-        values = self.values(best.speed * (1 + steps), np.array(best.pitch),
-                             best.shift + np.arange(-3, 4) / CLIP_RATE).max(axis=1)
+        values = self.values(
+            best.speed * (1 + steps), np.array(best.pitch), best.shift + np.arange(-3, 4) / CLIP_RATE
+        ).max(axis=1)
         if np.isnan(values).any():
             return best.speed
         bend, slope, _ = np.polyfit(steps, values, 2)

@@ -18,22 +18,23 @@ from scipy.fft import rfft
 SAMPLE_RATE = 8000
 FRAME_SAMPLES = 1024
 FRAME_HOP_SAMPLES = 250
-FRAMES_PER_SECOND = SAMPLE_RATE // FRAME_HOP_SAMPLES        # 32
+FRAMES_PER_SECOND = SAMPLE_RATE // FRAME_HOP_SAMPLES  # 32
 WINDOW_FRAMES = 32
-WINDOW_SAMPLES = (WINDOW_FRAMES - 1) * FRAME_HOP_SAMPLES + FRAME_SAMPLES    # 8774: 1.1 s
+WINDOW_SAMPLES = (WINDOW_FRAMES - 1) * FRAME_HOP_SAMPLES + FRAME_SAMPLES  # 8774: 1.1 s
 BANDS = 128
-LOWEST, HIGHEST = 160.0, 4000.0     # Hz; below 160 Hz phones and small loudspeakers have nothing
-FLOOR = 80.0                        # dB below the loudest point of the window
-QUIET = -75.0                       # dBFS of the loudest band: below it a window is silence
-STEADY = 1.2                        # dB of change in colour over a window: music has 2.4 and more
-AT_ONCE = 32                        # frames analysed together: what they take stays in the second-level cache
-GROUP = 32                          # bands summed together: each group needs only some of the bins
-ACTIVE = 40.0                       # dB below the loudest point: bands that count as sounding
+LOWEST, HIGHEST = 160.0, 4000.0  # Hz; below 160 Hz phones and small loudspeakers have nothing
+FLOOR = 80.0  # dB below the loudest point of the window
+QUIET = -75.0  # dBFS of the loudest band: below it a window is silence
+STEADY = 1.2  # dB of change in colour over a window: music has 2.4 and more
+AT_ONCE = 32  # frames analysed together: what they take stays in the second-level cache
+GROUP = 32  # bands summed together: each group needs only some of the bins
+ACTIVE = 40.0  # dB below the loudest point: bands that count as sounding
 
 
 @cache
 def mel_matrix() -> np.ndarray:
     """(513, 128) float32: triangular mel filters (HTK scale), peak 1."""
+
     def to_mel(hertz: float) -> float:
         return 2595 * np.log10(1 + hertz / 700)
 
@@ -119,10 +120,10 @@ def heard(decibels: np.ndarray) -> np.ndarray:
     the sound changes over the window, whatever its loudness does: a tone that fades in is still a tone.
     Measured: held and fading tones, hum and clicks 0 to 0.8 dB, noise 2.5, music from 2.4 (0.1 % quantile).
     """
-    loudest = decibels.max(axis=(1, 2))                                     # (n,)
+    loudest = decibels.max(axis=(1, 2))  # (n,)
     levels = np.maximum(decibels, (loudest - FLOOR)[:, None, None])
-    sounding = levels.max(axis=2) > (loudest - ACTIVE)[:, None]             # (n, 128)
+    sounding = levels.max(axis=2) > (loudest - ACTIVE)[:, None]  # (n, 128)
     count = np.maximum(sounding.sum(axis=1), 1)
-    loudness = (levels * sounding[:, :, None]).sum(axis=1) / count[:, None]     # (n, 32)
+    loudness = (levels * sounding[:, :, None]).sum(axis=1) / count[:, None]  # (n, 32)
     change = ((levels - loudness[:, None, :]).std(axis=2) * sounding).sum(axis=1) / count
     return (loudest > QUIET) & (change > STEADY)

@@ -17,14 +17,14 @@ from songprint.fingerprint.align import Candidate, Line
 from songprint.fingerprint.landmarks import Testimony
 from songprint.fingerprint.peak_index import RATE, PeakIndex, Peaks
 
-FEWEST = 8              # peaks of a clip; fewer say nothing
-LIKELY = 2              # places that are looked at closely
-RIVALS = 6              # recordings with most peaks, of which the best that is another piece is the rival
-HIGHEST_LEAD = 8.0      # more says no more
-NEAR = 1.0              # seconds from a line at which a place is that of the line
+FEWEST = 8  # peaks of a clip; fewer say nothing
+LIKELY = 2  # places that are looked at closely
+RIVALS = 6  # recordings with most peaks, of which the best that is another piece is the rival
+HIGHEST_LEAD = 8.0  # more says no more
+NEAR = 1.0  # seconds from a line at which a place is that of the line
 SILENT = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}
-SLACK = 5               # frames that a place may be off
-FROM, REACH = round(1.0 * RATE), round(8.0 * RATE)      # frames from a place at which the recording is another, and to
+SLACK = 5  # frames that a place may be off
+FROM, REACH = round(1.0 * RATE), round(8.0 * RATE)  # frames from a place at which the recording is another, and to
 
 
 class Everywhere:
@@ -46,8 +46,9 @@ class Everywhere:
                 found.append(Candidate(place.recording_id, at - self.middle, place.count))
         return found
 
-    def features(self, line: Line, testimony: Testimony, recording: np.ndarray, same: Collection[int]
-                 ) -> dict[str, float]:
+    def features(
+        self, line: Line, testimony: Testimony, recording: np.ndarray, same: Collection[int]
+    ) -> dict[str, float]:
         """By how many standard deviations of chance a line has more peaks than any other recording: twice, the second
         time without what is against it; and than the same recording at any other place nearby.
 
@@ -59,18 +60,29 @@ class Everywhere:
             return SILENT
         changes = {(1.0, 1.0), (testimony.speed, testimony.pitch)} if testimony.plain else {(1.0, 1.0)}
         at = line.at(self.middle)
-        around = max((self._peaks.around(recording, speed, pitch, at - speed * (self.middle - self.begin), REACH)
-                      for speed, pitch in changes), key=_here)
-        count, elsewhere = _here(around), float(max(around[:REACH - FROM + 1].max(), around[REACH + FROM:].max()))
-        rival = next((place.count for place in self._best
-                      if place.recording_id != line.recording_id and place.recording_id not in same), 0.0)
+        around = max(
+            (
+                self._peaks.around(recording, speed, pitch, at - speed * (self.middle - self.begin), REACH)
+                for speed, pitch in changes
+            ),
+            key=_here,
+        )
+        count, elsewhere = _here(around), float(max(around[: REACH - FROM + 1].max(), around[REACH + FROM :].max()))
+        rival = next(
+            (
+                place.count
+                for place in self._best
+                if place.recording_id != line.recording_id and place.recording_id not in same
+            ),
+            0.0,
+        )
         lead = _lead(count, rival)
         return {"everywhere": lead, "clearly": max(0.0, lead), "nearby": _lead(count, elsewhere)}
 
 
 def _here(around: np.ndarray) -> float:
     """Of counts (2 * REACH + 1,) around a place the highest that is its own."""
-    return float(around[REACH - SLACK:REACH + SLACK + 1].max())
+    return float(around[REACH - SLACK : REACH + SLACK + 1].max())
 
 
 def _lead(count: float, rival: float) -> float:

@@ -11,17 +11,17 @@ from songprint import intervals
 from songprint.fingerprint.tracks import EVIDENT, HOP, Reading
 from songprint.intervals import NOBODY
 
-WEIGHT = 10 * HOP           # log-odds that a vector of cosine 1 above EVIDENT adds; neighbours share their sound
-AGAINST = -1.0              # no vector says more than so much against a course
-LANES = 2                   # songs that are heard at once
+WEIGHT = 10 * HOP  # log-odds that a vector of cosine 1 above EVIDENT adds; neighbours share their sound
+AGAINST = -1.0  # no vector says more than so much against a course
+LANES = 2  # songs that are heard at once
 AT_ONCE = round(600 / HOP)  # vectors through which the best sequence is sought
-SEARCHED = round(4 / HOP)   # vectors around an end at which the exact place is sought
-LOWEST_HALF = 0.2           # cosine that no end is sought below
-UNRELATED = 0.12            # cosine of a vector with that of another song, on average
-FAINT, ABOVE = 0.3, 0.12    # cosine of a song that fades: at least, and above that of what is outside
-SMOOTH = 4                  # vectors of a fade whose mean is looked at
-LONGEST_FADE = round(8 / HOP)   # vectors
-CUT = 0.75 / HOP            # vectors from half the agreement to none, at most, where a song is cut
+SEARCHED = round(4 / HOP)  # vectors around an end at which the exact place is sought
+LOWEST_HALF = 0.2  # cosine that no end is sought below
+UNRELATED = 0.12  # cosine of a vector with that of another song, on average
+FAINT, ABOVE = 0.3, 0.12  # cosine of a song that fades: at least, and above that of what is outside
+SMOOTH = 4  # vectors of a fade whose mean is looked at
+LONGEST_FADE = round(8 / HOP)  # vectors
+CUT = 0.75 / HOP  # vectors from half the agreement to none, at most, where a song is cut
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Stretch:
 
     @property
     def cosines(self) -> np.ndarray:
-        return self.reading.cosines[self.first - self.reading.first:self.last - self.reading.first]
+        return self.reading.cosines[self.first - self.reading.first : self.last - self.reading.first]
 
 
 def stretches(readings: Sequence[Reading]) -> list[Stretch]:
@@ -57,7 +57,7 @@ def stretches(readings: Sequence[Reading]) -> list[Stretch]:
             chosen.append(path)
             for song in np.unique(path[path != NOBODY]):
                 number = near[song]
-                present.setdefault(number, np.zeros(last - first, bool))[start - first:end - first] |= path == song
+                present.setdefault(number, np.zeros(last - first, bool))[start - first : end - first] |= path == song
     found = []
     for number, heard in present.items():
         found.extend(Stretch(readings[number], first + one, first + other) for one, other in intervals.runs(heard))
@@ -77,7 +77,7 @@ def _laid_out(readings: Sequence[Reading], start: int, end: int) -> tuple[np.nda
         low, high = max(start, each.first), min(end, each.last)
         part = each.within(low, high)
         # where there is nothing to recognise, nothing is said
-        cosines[low - start:high - start, number] = np.where(part.heard, part.cosines, EVIDENT)
+        cosines[low - start : high - start, number] = np.where(part.heard, part.cosines, EVIDENT)
         rows.append((low - start, part.rows))
     return cosines, rows
 
@@ -95,9 +95,9 @@ def _unexplained(cosines: np.ndarray, rows: list[tuple[int, np.ndarray]], chosen
                 on = np.zeros(len(path), bool)
                 on[low:high] = path[low:high] == song
                 if other == song:
-                    left[path == song, other] = EVIDENT      # it is there already: neither for it nor against it
+                    left[path == song, other] = EVIDENT  # it is there already: neither for it nor against it
                     continue
-                likeness = np.einsum("nd,nd->n", own[low - at:high - at], theirs[low - start:high - start]).clip(0)
+                likeness = np.einsum("nd,nd->n", own[low - at : high - at], theirs[low - start : high - start]).clip(0)
                 shared = np.zeros(len(path))
                 shared[low:high] = likeness * cosines[low:high, song]
                 left[on, other] = cosines[on, other] - shared[on]
@@ -107,10 +107,10 @@ def _unexplained(cosines: np.ndarray, rows: list[tuple[int, np.ndarray]], chosen
 def exact(stretch: Stretch, window: float) -> tuple[float, float]:
     """Seconds at which the recording begins and ends to be heard; a vector hears `window` seconds."""
     reading = stretch.reading
-    heard = stretch.cosines[reading.heard[stretch.first - reading.first:stretch.last - reading.first]]
+    heard = stretch.cosines[reading.heard[stretch.first - reading.first : stretch.last - reading.first]]
     level = float(np.median(heard)) if len(heard) else EVIDENT
     middle = (stretch.first + stretch.last) // 2 - reading.first
-    first = _outwards(reading.cosines[:middle + 1][::-1], middle - (stretch.first - reading.first), level)
+    first = _outwards(reading.cosines[: middle + 1][::-1], middle - (stretch.first - reading.first), level)
     last = _outwards(reading.cosines[middle:], stretch.last - 1 - reading.first - middle, level)
     return (reading.first + middle - first) * HOP + window / 2, (reading.first + middle + last) * HOP + window / 2
 
@@ -122,13 +122,13 @@ def _outwards(cosines: np.ndarray, about: int, level: float) -> float:
     it falls slowly and the song goes on to be heard: there its end is where the agreement is what it is outside.
     """
     half = max(LOWEST_HALF, (level + UNRELATED) / 2)
-    end = _falls(cosines[:about + 1 + SEARCHED], half)
+    end = _falls(cosines[: about + 1 + SEARCHED], half)
     beyond = round(end) + 1
-    outside = cosines[beyond + SEARCHED:beyond + 2 * SEARCHED]
+    outside = cosines[beyond + SEARCHED : beyond + 2 * SEARCHED]
     faint = max(FAINT, (float(np.median(outside)) if len(outside) else UNRELATED) + ABOVE)
     if faint >= half or beyond >= len(cosines):
         return end
-    around = np.convolve(cosines[beyond:beyond + LONGEST_FADE], np.ones(SMOOTH) / SMOOTH, "valid")
+    around = np.convolve(cosines[beyond : beyond + LONGEST_FADE], np.ones(SMOOTH) / SMOOTH, "valid")
     gone = np.flatnonzero(around < faint)
     tail = beyond + (float(gone[0]) + SMOOTH / 2 - 1 if len(gone) else 0.0)
     return tail if tail - end > CUT else end

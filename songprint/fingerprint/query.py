@@ -11,9 +11,9 @@ import numpy as np
 from songprint.fingerprint.encoder import Encoder
 from songprint.types import Embeddings
 
-SHORT = 2.0                 # seconds: of a shorter clip more is taken,
-SHORT_HOP = 1 / 16          # a vector every so many seconds,
-SHORT_SEGMENTS = 5          # at least so many: it is laid in the middle of as much silence as they need
+SHORT = 2.0  # seconds: of a shorter clip more is taken,
+SHORT_HOP = 1 / 16  # a vector every so many seconds,
+SHORT_SEGMENTS = 5  # at least so many: it is laid in the middle of as much silence as they need
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Query:
     """A clip that was heard: its embeddings, and its samples for the second witness."""
 
     embeddings: Embeddings
-    samples: np.ndarray         # (n,) int16 at the rate of the encoder
-    start: float                # seconds: where the first segment begins; below 0 where silence was put before
-    duration: float             # seconds
+    samples: np.ndarray  # (n,) int16 at the rate of the encoder
+    start: float  # seconds: where the first segment begins; below 0 where silence was put before
+    duration: float  # seconds
 
     @classmethod
     def listen(cls, blocks: Iterable[np.ndarray], encoder: Encoder, hop: float = 0.0) -> Query:
@@ -61,8 +61,8 @@ class Query:
     def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
         """The samples again, as blocks of ten seconds of float32."""
         for start in range(0, len(self.samples), 10 * sample_rate):
-            yield self.samples[start:start + 10 * sample_rate].astype(np.float32) / 32767
+            yield self.samples[start : start + 10 * sample_rate].astype(np.float32) / 32767
 
     def between(self, first: float, last: float, sample_rate: int) -> np.ndarray:
         """The samples from `first` to `last` seconds, float32."""
-        return self.samples[max(0, int(first * sample_rate)):int(last * sample_rate)].astype(np.float32) / 32767
+        return self.samples[max(0, int(first * sample_rate)) : int(last * sample_rate)].astype(np.float32) / 32767

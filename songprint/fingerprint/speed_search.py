@@ -18,15 +18,15 @@ from songprint.fingerprint.query import Query
 from songprint.store.level import Level
 from songprint.types import Interval, Match
 
-CHANGE = 1.16                   # 16 %, or 2.6 semitones
+CHANGE = 1.16  # 16 %, or 2.6 semitones
 CHANGES = ((1 / CHANGE, 1 / CHANGE), (CHANGE, CHANGE), (1.0, 1 / CHANGE), (1.0, CHANGE))
 #                                 tempo and pitch that the clip is given; a change of tempo alone may be 20 %
-SHORTEST, LONGEST = 3.0, 30.0   # seconds of a clip that is heard again
-COST = 4.0                      # log-odds: music is seldom changed that much, and these are further looks
-CERTAIN = 98.0                  # a confidence with which no other change need be tried
-FIRST_HOP = 0.5                 # seconds between vectors in the first look at a change:
-ALIKE = 0.7                     # mean cosine with which it is looked at closely; of what is really there 0.77 and more
-FAR_SPEED, FAR_KEY = 0.1, 2.2   # changes from which they are told roughly at first; semitones
+SHORTEST, LONGEST = 3.0, 30.0  # seconds of a clip that is heard again
+COST = 4.0  # log-odds: music is seldom changed that much, and these are further looks
+CERTAIN = 98.0  # a confidence with which no other change need be tried
+FIRST_HOP = 0.5  # seconds between vectors in the first look at a change:
+ALIKE = 0.7  # mean cosine with which it is looked at closely; of what is really there 0.77 and more
+FAR_SPEED, FAR_KEY = 0.1, 2.2  # changes from which they are told roughly at first; semitones
 
 
 def judge(query: Query, level: Level) -> list[Match]:
@@ -47,8 +47,9 @@ def _changed(query: Query, level: Level) -> list[Match]:
     """What is named when the clip is changed, each way by itself."""
     found: list[Match] = []
     for tempo, pitch in CHANGES:
-        found += [match for match in _heard_at(tempo, pitch, query, level, alike=ALIKE, cost=COST)
-                  if match.confidence >= EVEN]
+        found += [
+            match for match in _heard_at(tempo, pitch, query, level, alike=ALIKE, cost=COST) if match.confidence >= EVEN
+        ]
         if any(match.confidence >= CERTAIN for match in found):
             break
     return found
@@ -64,14 +65,19 @@ def _told_exactly(matches: list[Match], query: Query, level: Level) -> list[Matc
     if abs(best.speed - 1) < FAR_SPEED and abs(best.alignment.key_shift) < FAR_KEY:
         return matches
     told = 2 ** (-best.alignment.key_shift / 12)
-    again = [match for pitch in dict.fromkeys((told, 1.0, 1 / best.speed))
-             for match in _heard_at(1 / best.speed, pitch, query, level) if match.recording.id == best.recording.id]
+    again = [
+        match
+        for pitch in dict.fromkeys((told, 1.0, 1 / best.speed))
+        for match in _heard_at(1 / best.speed, pitch, query, level)
+        if match.recording.id == best.recording.id
+    ]
     closest = max([best, *again], key=lambda match: match.alignment.features["prominence"])
     return [replace(best, alignment=closest.alignment), *matches[1:]]
 
 
-def _heard_at(tempo: float, pitch: float, query: Query, level: Level, *, alike: float = 0.0, cost: float = 0.0
-              ) -> list[Match]:
+def _heard_at(
+    tempo: float, pitch: float, query: Query, level: Level, *, alike: float = 0.0, cost: float = 0.0
+) -> list[Match]:
     """The matches of the clip that is given this tempo and pitch, as matches of the clip as it is.
 
     None if a first look finds nothing that is so much `alike`. For `cost` see `recordings.judge`.
@@ -84,8 +90,14 @@ def _heard_at(tempo: float, pitch: float, query: Query, level: Level, *, alike: 
     for match in identify.judge(Query.listen([samples], level.encoder), level, quickly=True, cost=cost):
         line = match.alignment
         heard = Interval(line.query.start * tempo, min(line.query.end * tempo, query.duration))
-        found.append(replace(match, alignment=replace(line, query=heard, speed=line.speed / tempo,
-                                                      key_shift=line.key_shift - 12 * float(np.log2(pitch)))))
+        found.append(
+            replace(
+                match,
+                alignment=replace(
+                    line, query=heard, speed=line.speed / tempo, key_shift=line.key_shift - 12 * float(np.log2(pitch))
+                ),
+            )
+        )
     return found
 
 

@@ -15,13 +15,13 @@ from songprint.store.level import Level
 from songprint.store.references import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
-REACH = 60.0                # seconds that a course is followed beyond its hits
-PLAUSIBLE = 0.0             # log-odds of the best hit of a course that is worth reading
-LOOKS = 720                 # windows, an hour, in which a wrong name may have come up by chance for one that is right
-SURE = 4.0                  # log-odds of a hit that may simply go on,
-SEARCHED_EVERY = 3          # for so many windows at most without another search
-UNASKED = -2                # in the place of ids that were not searched for
-SNAP = 1.5                  # seconds before the middle of the first vector in which a song may have begun
+REACH = 60.0  # seconds that a course is followed beyond its hits
+PLAUSIBLE = 0.0  # log-odds of the best hit of a course that is worth reading
+LOOKS = 720  # windows, an hour, in which a wrong name may have come up by chance for one that is right
+SURE = 4.0  # log-odds of a hit that may simply go on,
+SEARCHED_EVERY = 3  # for so many windows at most without another search
+UNASKED = -2  # in the place of ids that were not searched for
+SNAP = 1.5  # seconds before the middle of the first vector in which a song may have begun
 
 
 class RecordingEar:
@@ -34,17 +34,17 @@ class RecordingEar:
         self._stream = VectorStream(level.encoder, HOP)
         self._references = References(level)
         self._samples = np.zeros(0, np.int16)
-        self._samples_from = 0                      # number of the first of them
+        self._samples_from = 0  # number of the first of them
         self._vectors = np.zeros((0, self.spec.dim), np.float32)
-        self._base = 0                              # number of the first of them
+        self._base = 0  # number of the first of them
         self._ids = np.zeros((0, NEIGHBOURS), np.int64)
         self._cosines = np.zeros((0, NEIGHBOURS), np.float32)
-        self._peeked: list[Hit] = []                # in seconds of which no window was searched yet
+        self._peeked: list[Hit] = []  # in seconds of which no window was searched yet
         self._peeked_until = 0
-        self._leading: Hit | None = None            # what was heard in the last window, beyond doubt,
-        self._unsearched = 0                        # and windows since it was searched for
-        self._next = 0                              # row with which the next window begins
-        self.heard = 0                              # samples
+        self._leading: Hit | None = None  # what was heard in the last window, beyond doubt,
+        self._unsearched = 0  # and windows since it was searched for
+        self._next = 0  # row with which the next window begins
+        self.heard = 0  # samples
         self.hits: list[Hit] = []
 
     @property
@@ -87,8 +87,11 @@ class RecordingEar:
 
     def segments(self) -> list[Segment]:
         """What is heard in all that was heard and not forgotten."""
-        found = [course for course in tracks.courses(self.hits + self._peeked)
-                 if max(hit.logit for hit in course.hits) > PLAUSIBLE]
+        found = [
+            course
+            for course in tracks.courses(self.hits + self._peeked)
+            if max(hit.logit for hit in course.hits) > PLAUSIBLE
+        ]
         readings = []
         for course in found:
             reference = self._references([course.recording_id]).get(course.recording_id)
@@ -96,8 +99,11 @@ class RecordingEar:
                 readings.append(tracks.read(course, self._vectors, self._base, HOP, reference, REACH))
         stretches = presence.stretches(readings)
         recordings = self.level.catalog.recordings_with({each.reading.course.recording_id for each in stretches})
-        return [self._segment(each, recordings[each.reading.course.recording_id]) for each in stretches
-                if each.reading.course.recording_id in recordings]
+        return [
+            self._segment(each, recordings[each.reading.course.recording_id])
+            for each in stretches
+            if each.reading.course.recording_id in recordings
+        ]
 
     def _take(self, vectors: np.ndarray) -> None:
         if len(vectors):
@@ -110,7 +116,7 @@ class RecordingEar:
 
     def _neighbours(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """(m, k) ids and cosines of the segments nearest to these vectors; each is searched for once."""
-        ids, cosines = self._ids[rows], self._cosines[rows]         # views
+        ids, cosines = self._ids[rows], self._cosines[rows]  # views
         lacking = np.flatnonzero(ids[:, 0] == UNASKED)
         if len(lacking):
             ids[lacking], cosines[lacking] = self.level.index.search(self._vectors[rows][lacking], NEIGHBOURS)
@@ -133,19 +139,24 @@ class RecordingEar:
             self._leading, self._unsearched = best if best and best.logit > SURE else None, 0
         self._next = first + round(EVERY / HOP)
         kept = round(max(0, self._next * HOP - WINDOW) * self.spec.sample_rate)
-        self._samples, self._samples_from = self._samples[kept - self._samples_from:], kept
+        self._samples, self._samples_from = self._samples[kept - self._samples_from :], kept
 
     def _embeddings(self, first: int, last: int) -> Embeddings:
-        return Embeddings(self._vectors[first - self._base:last - self._base], HOP, self.spec.id)
+        return Embeddings(self._vectors[first - self._base : last - self._base], HOP, self.spec.id)
 
     def _found_in(self, first: int, last: int) -> list[Hit]:
         """What the vectors [first, last) hold."""
         rate = self.spec.sample_rate
         begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
-        samples = self._samples[max(0, begin - self._samples_from):end - self._samples_from]
+        samples = self._samples[max(0, begin - self._samples_from) : end - self._samples_from]
         window = Query(self._embeddings(first, last), samples, 0.0, len(samples) / rate)
-        return tracks.hits(window, first * HOP, self.level,
-                            self._neighbours(slice(first - self._base, last - self._base)), self._references)
+        return tracks.hits(
+            window,
+            first * HOP,
+            self.level,
+            self._neighbours(slice(first - self._base, last - self._base)),
+            self._references,
+        )
 
     def _segment(self, stretch: Stretch, recording: Recording) -> Segment:
         course, reading = stretch.reading.course, stretch.reading
@@ -157,11 +168,21 @@ class RecordingEar:
             end = max(end, min(self.duration, self._when(course, recording.duration, end)))
         start, end = max(0.0, start), min(self.duration, end)
         first, last = course.places(np.array([start, end])).clip(0, recording.duration)
-        within = [hit.logit for hit in self.hits + self._peeked if hit.recording_id == recording.id
-                  and start - 1 < hit.middle < end + 1]
+        within = [
+            hit.logit
+            for hit in self.hits + self._peeked
+            if hit.recording_id == recording.id and start - 1 < hit.middle < end + 1
+        ]
         logit = confidence.combine(within, LOOKS) if within else -10.0
-        return Segment(recording, Kind.RECORDING, confidence.to_confidence(logit), Interval(start, end),
-                       Interval(float(first), float(last)), course.speed, course.key_shift)
+        return Segment(
+            recording,
+            Kind.RECORDING,
+            confidence.to_confidence(logit),
+            Interval(start, end),
+            Interval(float(first), float(last)),
+            course.speed,
+            course.key_shift,
+        )
 
     def _when(self, course: Course, place: float, near: float) -> float:
         """When a place of the recording is heard: that which is reached at the ends of what can be read, or near it."""

@@ -20,19 +20,19 @@ from songprint.fingerprint.query import Query
 from songprint.store.level import Level
 from songprint.types import Embeddings
 
-HOP = 0.25              # seconds between the vectors of something long: half as dense as those of a clip
-WINDOW = 8.0            # seconds searched as one,
-EVERY = 5.0             # one beginning every so many
+HOP = 0.25  # seconds between the vectors of something long: half as dense as those of a clip
+WINDOW = 8.0  # seconds searched as one,
+EVERY = 5.0  # one beginning every so many
 NEIGHBOURS = identify.NEIGHBOURS
-VERIFIED = 12           # candidates of a window whose line is fitted
-REFINED = 4             # and of these lines, those that are looked at closely
-ALIKE = 0.45            # mean cosine of a hit: in programmes, with talk and in fades, those that were right had 0.57
-LEAST = -4.0            # log-odds of a hit; with less it is not kept
-HOPELESS = -9.0         # log-odds without the second witness, who was never worth more than 11 more, seldom than 7
-NEAR, DRIFT = 0.6, 0.02         # seconds by which a hit may be off a course, and for each second that it is away
-APART = 60.0            # seconds without a hit that a course may bridge
-STRAIGHT = 0.15         # seconds off a straight line that are taken for the error of measurement
-EVIDENT = 0.3           # cosine from which a vector speaks for a course
+VERIFIED = 12  # candidates of a window whose line is fitted
+REFINED = 4  # and of these lines, those that are looked at closely
+ALIKE = 0.45  # mean cosine of a hit: in programmes, with talk and in fades, those that were right had 0.57
+LEAST = -4.0  # log-odds of a hit; with less it is not kept
+HOPELESS = -9.0  # log-odds without the second witness, who was never worth more than 11 more, seldom than 7
+NEAR, DRIFT = 0.6, 0.02  # seconds by which a hit may be off a course, and for each second that it is away
+APART = 60.0  # seconds without a hit that a course may bridge
+STRAIGHT = 0.15  # seconds off a straight line that are taken for the error of measurement
+EVIDENT = 0.3  # cosine from which a vector speaks for a course
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,22 @@ class Hit:
     """A recording in one window."""
 
     recording_id: int
-    start: float                # seconds: the stretch of the window that agrees
+    start: float  # seconds: the stretch of the window that agrees
     end: float
-    place: float                # seconds in the recording at the middle of that stretch
+    place: float  # seconds in the recording at the middle of that stretch
     speed: float
-    key_shift: float            # semitones
-    score: float                # mean cosine
-    logit: float                # log-odds that the name is right
+    key_shift: float  # semitones
+    score: float  # mean cosine
+    logit: float  # log-odds that the name is right
 
     @property
     def middle(self) -> float:
         return (self.start + self.end) / 2
 
 
-def hits(window: Query, at: float, level: Level, found: tuple[np.ndarray, np.ndarray], references: References
-         ) -> list[Hit]:
+def hits(
+    window: Query, at: float, level: Level, found: tuple[np.ndarray, np.ndarray], references: References
+) -> list[Hit]:
     """The recordings that a window may hold which begins `at` seconds.
 
     `found` are the ids and cosines (m, k) of the segments nearest to each of its vectors.
@@ -63,8 +64,9 @@ def hits(window: Query, at: float, level: Level, found: tuple[np.ndarray, np.nda
     if len(rows) < FEWEST_SEGMENTS:
         return []
     hits, calibration = [], level.calibration
-    suggested = Lines(window, level, rows, (found[0][rows], found[1][rows]), references, verified=VERIFIED,
-                      refined=REFINED)
+    suggested = Lines(
+        window, level, rows, (found[0][rows], found[1][rows]), references, verified=VERIFIED, refined=REFINED
+    )
     for hypothesis in suggested.hypotheses(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
         line, logit = hypothesis.line, calibration.logit(hypothesis.features)
         if logit < LEAST:
@@ -72,8 +74,18 @@ def hits(window: Query, at: float, level: Level, found: tuple[np.ndarray, np.nda
         start = float(hypothesis.times[line.first])
         end = float(hypothesis.times[line.last - 1]) + level.spec.window
         pitch = hypothesis.testimony.pitch if hypothesis.testimony.sure else line.speed
-        hits.append(Hit(line.recording_id, at + start, at + end, line.at((start + end) / 2),
-                        line.speed, 12 * float(np.log2(pitch)), line.score, logit))
+        hits.append(
+            Hit(
+                line.recording_id,
+                at + start,
+                at + end,
+                line.at((start + end) / 2),
+                line.speed,
+                12 * float(np.log2(pitch)),
+                line.score,
+                logit,
+            )
+        )
     return hits
 
 
@@ -94,8 +106,7 @@ def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: 
     if line is None:
         return None
     start, end = at + float(times[0]), at + float(times[-1]) + level.spec.window
-    return replace(hit, start=start, end=end, place=line.at((start + end) / 2 - at),
-                   speed=line.speed, score=line.score)
+    return replace(hit, start=start, end=end, place=line.at((start + end) / 2 - at), speed=line.speed, score=line.score)
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,7 @@ class Course:
     def _line(self) -> np.ndarray:
         """Slope and level of the straight line through the hits; those far off weigh nothing."""
         middles, places, weights = self._points
-        if middles[-1] - middles[0] < WINDOW:          # too near each other to tell the speed better than one does
+        if middles[-1] - middles[0] < WINDOW:  # too near each other to tell the speed better than one does
             best = max(self.hits, key=lambda hit: hit.logit)
             return np.array([best.speed, best.place - best.speed * best.middle])
         origin = middles.mean()
@@ -170,10 +181,14 @@ def courses(hits: Iterable[Hit]) -> list[Course]:
     """Hits joined where one continues another."""
     found: list[Course] = []
     for hit in sorted(hits, key=lambda hit: (hit.middle, -hit.logit)):
-        near = [(course.expects(hit), number) for number, course in enumerate(found)
-                if course.recording_id == hit.recording_id and hit.middle - course.hits[-1].middle < APART]
-        near = [(off, number) for off, number in near
-                if off < NEAR + DRIFT * (hit.middle - found[number].hits[-1].middle)]
+        near = [
+            (course.expects(hit), number)
+            for number, course in enumerate(found)
+            if course.recording_id == hit.recording_id and hit.middle - course.hits[-1].middle < APART
+        ]
+        near = [
+            (off, number) for off, number in near if off < NEAR + DRIFT * (hit.middle - found[number].hits[-1].middle)
+        ]
         if near:
             number = min(near)[1]
             found[number] = Course((*found[number].hits, hit))
@@ -187,10 +202,10 @@ class Reading:
     """A course read vector by vector."""
 
     course: Course
-    first: int                  # the vector, of all that were heard, that `cosines` begins with
-    cosines: np.ndarray         # (n,) agreement; 0 where there is nothing to recognise
-    rows: np.ndarray            # (n, dim) the rows of the recording that agree best
-    heard: np.ndarray           # (n,) bool: whether both have something to recognise there
+    first: int  # the vector, of all that were heard, that `cosines` begins with
+    cosines: np.ndarray  # (n,) agreement; 0 where there is nothing to recognise
+    rows: np.ndarray  # (n, dim) the rows of the recording that agree best
+    heard: np.ndarray  # (n,) bool: whether both have something to recognise there
 
     @property
     def last(self) -> int:
@@ -212,17 +227,17 @@ def read(course: Course, vectors: np.ndarray, base: int, hop: float, reference: 
     places = course.places(numbers * hop) / reference.hop
     inside = np.flatnonzero((places > -1) & (places < len(reference)))
     if not len(inside):
-        return Reading(course, first, np.zeros(0, np.float32), np.zeros((0, vectors.shape[1]), np.float32),
-                       np.zeros(0, bool))
-    numbers, places = numbers[inside[0]:inside[-1] + 1], places[inside[0]:inside[-1] + 1]
+        return Reading(
+            course, first, np.zeros(0, np.float32), np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, bool)
+        )
+    numbers, places = numbers[inside[0] : inside[-1] + 1], places[inside[0] : inside[-1] + 1]
     lower = np.floor(places + 1e-6).astype(int)
     own = vectors[numbers - base]
-    around = np.stack([lower, lower + 1]).clip(0, len(reference) - 1)                   # (2, n)
+    around = np.stack([lower, lower + 1]).clip(0, len(reference) - 1)  # (2, n)
     low, high = int(around.min()), int(around.max()) + 1
-    rows = np.asarray(reference.vectors[low:high])[around - low]                        # (2, n, dim)
+    rows = np.asarray(reference.vectors[low:high])[around - low]  # (2, n, dim)
     cosines = np.einsum("nd,snd->sn", own, rows)
     better = cosines.argmax(axis=0)
     each = np.arange(len(numbers))
     chosen = rows[better, each]
-    return Reading(course, int(numbers[0]), cosines[better, each].clip(0), chosen,
-                   own.any(axis=1) & chosen.any(axis=1))
+    return Reading(course, int(numbers[0]), cosines[better, each].clip(0), chosen, own.any(axis=1) & chosen.any(axis=1))

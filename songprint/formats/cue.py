@@ -13,11 +13,11 @@ from pathlib import Path
 from songprint.formats.entries import EVERY_SOUND, Entry, entries, label, mark, name, one_line, song, source_name
 from songprint.types import Gap, Kind, Timeline
 
-TRACKS = 99             # that a sheet can hold
-FRAMES = 75             # a second
-LETTERS = 80            # of a text
-SHORTEST_GAP = 2.0      # seconds of a gap that is a track
-FILE_TYPES = {".mp3": "MP3", ".mp2": "MP3", ".aif": "AIFF", ".aiff": "AIFF"}       # all else is called WAVE
+TRACKS = 99  # that a sheet can hold
+FRAMES = 75  # a second
+LETTERS = 80  # of a text
+SHORTEST_GAP = 2.0  # seconds of a gap that is a track
+FILE_TYPES = {".mp3": "MP3", ".mp2": "MP3", ".aif": "AIFF", ".aiff": "AIFF"}  # all else is called WAVE
 ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,11 @@ logger = logging.getLogger(__name__)
 
 def sheet(timeline: Timeline) -> str:
     """At most 99 tracks: beyond, the shortest gaps are left out, then the shortest songs, and the log says so."""
-    wanted = [entry for entry in entries(timeline, EVERY_SOUND)
-              if not isinstance(entry, Gap) or entry.heard.duration >= SHORTEST_GAP]
+    wanted = [
+        entry
+        for entry in entries(timeline, EVERY_SOUND)
+        if not isinstance(entry, Gap) or entry.heard.duration >= SHORTEST_GAP
+    ]
     ranks = sorted(range(len(wanted)), key=lambda position: _weight(wanted[position]))
     tracks = [wanted[position] for position in sorted(ranks[-TRACKS:])]
     lines = [f"FILE {_quoted(source_name(timeline) or 'audio')} {_file_type(timeline)}"]
@@ -36,10 +39,10 @@ def sheet(timeline: Timeline) -> str:
         lines.insert(0, f"REM COMMENT {_quoted(left_out)}")
     previous = -1
     for number, entry in enumerate(tracks, start=1):
-        frame = max(previous + 1, round(max(0.0, entry.heard.start) * FRAMES))      # no two begin at one frame
+        frame = max(previous + 1, round(max(0.0, entry.heard.start) * FRAMES))  # no two begin at one frame
         lines += [f"  TRACK {number:02} AUDIO", *_texts(entry)]
         if number == 1 and frame > 0:
-            lines.append("    INDEX 00 00:00:00")       # what comes before is the lead-in of the first
+            lines.append("    INDEX 00 00:00:00")  # what comes before is the lead-in of the first
         lines.append(f"    INDEX 01 {_index(frame)}")
         previous = frame
     return "".join(f"{line}\n" for line in lines)
@@ -64,7 +67,7 @@ def _texts(entry: Entry) -> list[str]:
 def _quoted(text: str, behind: str = "") -> str:
     """In double quotes, which have no escape: those inside become single ones. Longer than allowed ends in `…`."""
     room = LETTERS - len(behind)
-    text = text if len(text) <= room else text[:room - 1].rstrip() + "…"
+    text = text if len(text) <= room else text[: room - 1].rstrip() + "…"
     return '"' + (text + behind).replace('"', "'") + '"'
 
 

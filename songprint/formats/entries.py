@@ -58,7 +58,7 @@ def one_line(text: str) -> str:
 
 def _plain(letter: str) -> str:
     category = unicodedata.category(letter)
-    if category == "Cs":                        # half of a surrogate pair: a byte of a file name that is no text
+    if category == "Cs":  # half of a surrogate pair: a byte of a file name that is no text
         return "\ufffd"
     return "" if category == "Cc" and not letter.isspace() else letter
 

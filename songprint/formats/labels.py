@@ -8,8 +8,10 @@ from songprint.types import Sound, Timeline
 
 def audacity(timeline: Timeline) -> str:
     """A label track: start, end and label, parted by tabs. Songs say how sure they are."""
-    return "".join(f"{entry.heard.start:.6f}\t{entry.heard.end:.6f}\t{label(entry)}{_sureness(entry)}\n"
-                   for entry in entries(timeline, EVERY_SOUND))
+    return "".join(
+        f"{entry.heard.start:.6f}\t{entry.heard.end:.6f}\t{label(entry)}{_sureness(entry)}\n"
+        for entry in entries(timeline, EVERY_SOUND)
+    )
 
 
 def tracklist(timeline: Timeline) -> str:
@@ -17,8 +19,7 @@ def tracklist(timeline: Timeline) -> str:
 
     Seconds are rounded down: who jumps there hears how the song begins.
     """
-    return "".join(f"{_time_of_day(entry.heard.start)} {label(entry)}\n"
-                   for entry in entries(timeline, {Sound.MUSIC}))
+    return "".join(f"{_time_of_day(entry.heard.start)} {label(entry)}\n" for entry in entries(timeline, {Sound.MUSIC}))
 
 
 def _sureness(entry: object) -> str:
@@ -27,5 +28,5 @@ def _sureness(entry: object) -> str:
 
 
 def _time_of_day(seconds: float) -> str:
-    whole = int(max(0.0, seconds) + 0.0005)     # 199.9999 is 200
+    whole = int(max(0.0, seconds) + 0.0005)  # 199.9999 is 200
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"

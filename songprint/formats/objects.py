@@ -74,8 +74,12 @@ def match_object(match: Match) -> Object:
 
 def song_object(song: Song, matches: list[Match]) -> Object:
     """One song in an answer; `matches` are positions in the list of all matches."""
-    return {"work": song.work, "name": song.original.name, "original": song.original.id,
-            "matches": [matches.index(match) for match in song.matches]}
+    return {
+        "work": song.work,
+        "name": song.original.name,
+        "original": song.original.id,
+        "matches": [matches.index(match) for match in song.matches],
+    }
 
 
 def timeline_object(timeline: Timeline) -> Object:
@@ -110,9 +114,14 @@ def segment_object(segment: Segment) -> Object:
 
 def played_object(song: Played, segments: list[Segment]) -> Object:
     """One song of a long recording; `segments` are positions in the list of all segments."""
-    return {"work": song.work, "name": song.original.name, "original": song.original.id,
-            "segments": [segments.index(segment) for segment in song.segments],
-            "seconds": _round(song.seconds), "share": _round(song.share, 4)}
+    return {
+        "work": song.work,
+        "name": song.original.name,
+        "original": song.original.id,
+        "segments": [segments.index(segment) for segment in song.segments],
+        "seconds": _round(song.seconds),
+        "share": _round(song.share, 4),
+    }
 
 
 def gap_object(gap: Gap) -> Object:
@@ -121,9 +130,14 @@ def gap_object(gap: Gap) -> Object:
 
 def unknown_object(music: UnknownMusic) -> Object:
     """Music that nobody knows, and where it was heard."""
-    return {"id": music.id, "duration": _round(music.duration), "occurrences": [
-        {"source": each.source, **interval_object(each.heard), "heard_at": each.heard_at}
-        for each in music.occurrences]}
+    return {
+        "id": music.id,
+        "duration": _round(music.duration),
+        "occurrences": [
+            {"source": each.source, **interval_object(each.heard), "heard_at": each.heard_at}
+            for each in music.occurrences
+        ],
+    }
 
 
 def timeline_from_object(value: Object) -> Timeline:
@@ -131,23 +145,40 @@ def timeline_from_object(value: Object) -> Timeline:
     return Timeline(
         segments=[segment_from_object(each) for each in value["segments"]],
         gaps=[Gap(_interval(each), Sound(each["sound"]), each["unknown"]) for each in value["gaps"]],
-        duration=value["duration"], thresholds={Kind(kind): each for kind, each in value["thresholds"].items()},
-        searched=value["searched"], elapsed=value["elapsed"], source=value["source"], complete=value["complete"],
-        warnings=tuple(value["warnings"]))
+        duration=value["duration"],
+        thresholds={Kind(kind): each for kind, each in value["thresholds"].items()},
+        searched=value["searched"],
+        elapsed=value["elapsed"],
+        source=value["source"],
+        complete=value["complete"],
+        warnings=tuple(value["warnings"]),
+    )
 
 
 def segment_from_object(value: Object) -> Segment:
     original = value["original"]
     return Segment(
-        recording_from_object(value["recording"]), Kind(value["kind"]), value["confidence"], _interval(value),
-        Interval(value["reference_start"], value["reference_end"]), value["speed"], value["key_shift"],
-        recording_from_object(original) if original else None)
+        recording_from_object(value["recording"]),
+        Kind(value["kind"]),
+        value["confidence"],
+        _interval(value),
+        Interval(value["reference_start"], value["reference_end"]),
+        value["speed"],
+        value["key_shift"],
+        recording_from_object(original) if original else None,
+    )
 
 
 def recording_from_object(value: Object) -> Recording:
     tags = {field.name: value[field.name] for field in fields(Tags)}
-    return Recording(value["id"], Tags(**tags | {"artists": tuple(tags["artists"])}), value["duration"],
-                     value["source"], value["content_hash"], value["added_at"])
+    return Recording(
+        value["id"],
+        Tags(**tags | {"artists": tuple(tags["artists"])}),
+        value["duration"],
+        value["source"],
+        value["content_hash"],
+        value["added_at"],
+    )
 
 
 def _interval(value: Object) -> Interval:
@@ -187,8 +218,10 @@ def explanation_object(explanation: Explanation) -> Object:
 
 
 def sections_list(sections: Iterable[Section]) -> list[Object]:
-    return [{"query": interval_object(section.query), "reference": interval_object(section.reference)}
-            for section in sections]
+    return [
+        {"query": interval_object(section.query), "reference": interval_object(section.reference)}
+        for section in sections
+    ]
 
 
 def interval_object(interval: Interval) -> Object:
@@ -243,8 +276,10 @@ def without_places(value: object) -> object:
     {'recording': {'id': 1, 'source': 'a.mp3'}}
     """
     if isinstance(value, dict):
-        return {key: PurePath(inner).name if key == "source" and isinstance(inner, str) else without_places(inner)
-                for key, inner in value.items()}
+        return {
+            key: PurePath(inner).name if key == "source" and isinstance(inner, str) else without_places(inner)
+            for key, inner in value.items()
+        }
     return [without_places(each) for each in value] if isinstance(value, list) else value
 
 

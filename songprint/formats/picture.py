@@ -26,30 +26,41 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVELS_A_SECOND = 20
-LEVEL_RATE = 8000                       # Hz at which a file is read to see how loud it is
+LEVEL_RATE = 8000  # Hz at which a file is read to see how loud it is
 
-WIDTH, LEFT, RIGHT = 14.0, 0.45, 0.45   # inches, like all lengths of the sheet
+WIDTH, LEFT, RIGHT = 14.0, 0.45, 0.45  # inches, like all lengths of the sheet
 HEADER, FOOTER = 1.0, 0.25
 WAVE, LANE, TICKS, BETWEEN = 0.55, 0.34, 0.24, 0.2
-NARROW = 1.6                            # a block so wide has room for how sure it is
+NARROW = 1.6  # a block so wide has room for how sure it is
 INDEX_LINE, INDEX_COLUMNS, MOST_INDEXED = 0.2, 3, 240
 DPI = 130
-MINUTES_OF_A_ROW = ((120, 10), (300, 15), (720, 30), (1440, 60))       # up to so many minutes: so many are a row
-MOST_ROWS = 24                          # of what is longer still
+MINUTES_OF_A_ROW = ((120, 10), (300, 15), (720, 30), (1440, 60))  # up to so many minutes: so many are a row
+MOST_ROWS = 24  # of what is longer still
 TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
-MOST_TICKS = 16                         # of a row
+MOST_TICKS = 16  # of a row
 
 INK, PALE, FAINT = "#1f2933", "#6b7885", "#dfe4ea"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b")
-PATTERNS = {                            # of gaps: colour of the ground, hatch
+PATTERNS = {  # of gaps: colour of the ground, hatch
     Sound.MUSIC: ("#ffffff", "...."),
     Sound.SPEECH: ("#eef1f4", "----"),
     Sound.SILENCE: ("#ffffff", ""),
     Sound.OTHER: ("#f7f8fa", "xx"),
 }
-SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Arabic", "Noto Sans Hebrew",
-           "WenQuanYi Zen Hei", "Droid Sans Fallback", "Hiragino Sans", "PingFang SC", "Yu Gothic", "Microsoft YaHei",
-           "Arial Unicode MS")      # fonts for what the usual one lacks, where they are installed
+SCRIPTS = (
+    "Noto Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+)  # fonts for what the usual one lacks, where they are installed
 
 
 def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = None) -> None:
@@ -67,7 +78,7 @@ def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = N
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     sheet = _Sheet(figure, height)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")      # a script that no font here has
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a script that no font here has
         sheet.header(timeline)
         top = height - HEADER
         for row in rows:
@@ -80,8 +91,10 @@ def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = N
 def levels_of(source: files.Source) -> np.ndarray:
     """(n,) how loud a file is, LEVELS_A_SECOND times a second: its peaks. The file is read for it once more."""
     size = LEVEL_RATE // LEVELS_A_SECOND
-    peaks = [np.abs(block[:len(block) // size * size]).reshape(-1, size).max(axis=1)
-             for block in files.blocks(source, LEVEL_RATE, on_warning=lambda warning: None)]
+    peaks = [
+        np.abs(block[: len(block) // size * size]).reshape(-1, size).max(axis=1)
+        for block in files.blocks(source, LEVEL_RATE, on_warning=lambda warning: None)
+    ]
     return np.concatenate(peaks)
 
 
@@ -89,9 +102,9 @@ def levels_of(source: files.Source) -> np.ndarray:
 class _Row:
     """A stretch of the recording, and the lanes of what is heard in it."""
 
-    start: float                # seconds
+    start: float  # seconds
     end: float
-    scale: float                # seconds that the whole width stands for
+    scale: float  # seconds that the whole width stands for
     lanes: list[list[Entry]]
     levels: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -109,11 +122,14 @@ def _rows(timeline: Timeline, levels: np.ndarray | None) -> Iterator[_Row]:
     loudest = max(float(levels.max()), 1e-6) if levels is not None and len(levels) else 1.0
     for start in np.arange(0, duration, seconds):
         end = min(start + seconds, duration)
-        within = [entry for entry in (*timeline.segments, *timeline.gaps)
-                  if entry.heard.start < end and entry.heard.end > start]
+        within = [
+            entry
+            for entry in (*timeline.segments, *timeline.gaps)
+            if entry.heard.start < end and entry.heard.end > start
+        ]
         part = np.zeros(0)
         if levels is not None and len(levels):
-            part = levels[int(start / duration * len(levels)):max(1, int(end / duration * len(levels)))] / loudest
+            part = levels[int(start / duration * len(levels)) : max(1, int(end / duration * len(levels)))] / loudest
         yield _Row(float(start), float(end), min(seconds, duration), _lanes(within), part)
 
 
@@ -137,8 +153,9 @@ def _lanes(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def _numbers(timeline: Timeline) -> dict[str | int, int]:
     """Songs are numbered in the order in which they first occur."""
-    return {played.work or played.segments[0].recording.id: number
-            for number, played in enumerate(timeline.songs, start=1)}
+    return {
+        played.work or played.segments[0].recording.id: number for number, played in enumerate(timeline.songs, start=1)
+    }
 
 
 def _number(segment: Segment, numbers: dict[str | int, int]) -> int:
@@ -208,10 +225,17 @@ class _Sheet:
             self.text(LEFT + 0.3, top - lines * INDEX_LINE, more, size=8, colour=PALE)
 
     def _legend(self, right: float, y: float) -> None:
-        sounds = (("unknown music", Sound.MUSIC), ("speech", Sound.SPEECH), ("silence", Sound.SILENCE),
-                  ("other sound", Sound.OTHER))
-        entries = [("recording", COLOURS[0], False), ("cover", COLOURS[0], True),
-                   *((text, sound, None) for text, sound in sounds)]
+        sounds = (
+            ("unknown music", Sound.MUSIC),
+            ("speech", Sound.SPEECH),
+            ("silence", Sound.SILENCE),
+            ("other sound", Sound.OTHER),
+        )
+        entries = [
+            ("recording", COLOURS[0], False),
+            ("cover", COLOURS[0], True),
+            *((text, sound, None) for text, sound in sounds),
+        ]
         x = right - sum(0.48 + self.width(text, 8) for text, _, _ in entries) + 0.1
         left = x
         for text, what, cover in entries:
@@ -227,8 +251,8 @@ class _Sheet:
         middle, half = top - WAVE / 2, 0.44 * WAVE
         columns = min(len(row.levels), round((row.x(row.end) - LEFT) * DPI))
         edges = np.linspace(0, len(row.levels), columns + 1).astype(int)
-        peaks = np.array([row.levels[first:max(last, first + 1)].max() for first, last in pairwise(edges)]) ** 0.8
-        means = np.array([row.levels[first:max(last, first + 1)].mean() for first, last in pairwise(edges)]) ** 0.8
+        peaks = np.array([row.levels[first : max(last, first + 1)].max() for first, last in pairwise(edges)]) ** 0.8
+        means = np.array([row.levels[first : max(last, first + 1)].mean() for first, last in pairwise(edges)]) ** 0.8
         x = np.linspace(LEFT, row.x(row.end), columns)
         self.axes.fill_between(x, middle - half * peaks, middle + half * peaks, color="#c3ccd6", linewidth=0)
         self.axes.fill_between(x, middle - half * means, middle + half * means, color="#8a97a6", linewidth=0)
@@ -239,14 +263,13 @@ class _Sheet:
         room, sure = right - left - 0.1, f"{int(segment.confidence)} %"
         title = f"{number}  {one_line(song(segment).title) or name(song(segment))}{mark(segment)}"
         room_of_name = room - self.width(sure, 6.5) - 0.1
-        if self.width(title, 7.5) > room_of_name and room < NARROW:      # the name matters more, how sure it is is seen
+        if self.width(title, 7.5) > room_of_name and room < NARROW:  # the name matters more, how sure it is is seen
             room_of_name, sure = room, ""
         shown = self.fitting(title, room_of_name, 7.5)
         middle = top - LANE / 2
         if len(shown) > len(str(number)) + 4:
             self.text(left + 0.06, middle, shown, size=7.5, on_pattern=cover)
-            self.text(right - 0.05, middle, sure, size=6.5, colour="#4a5560", align="right",
-                      on_pattern=cover)
+            self.text(right - 0.05, middle, sure, size=6.5, colour="#4a5560", align="right", on_pattern=cover)
         elif self.width(str(number), 6.5) < room + 0.08:
             self.text((left + right) / 2, middle, str(number), size=6.5, align="center", on_pattern=cover)
 
@@ -256,12 +279,20 @@ class _Sheet:
         number = "" if gap.unknown is None else str(gap.unknown)
         for text in (shown, shown.replace("unknown music", "unknown"), number and f"? {number}"):
             if text and self.width(text, 7) < right - left - 0.12:
-                self.text((left + right) / 2, top - LANE / 2, text, size=7, colour="#4a5560", align="center",
-                          on_pattern=gap.sound != Sound.SILENCE)
+                self.text(
+                    (left + right) / 2,
+                    top - LANE / 2,
+                    text,
+                    size=7,
+                    colour="#4a5560",
+                    align="center",
+                    on_pattern=gap.sound != Sound.SILENCE,
+                )
                 return
 
-    def _block(self, colour: str, left: float, right: float, bottom: float, height: float, *, share: float, cover: bool
-               ) -> None:
+    def _block(
+        self, colour: str, left: float, right: float, bottom: float, height: float, *, share: float, cover: bool
+    ) -> None:
         """An outline, filled from below as high as the `share`; of a cover hatched and dashed."""
         from matplotlib.colors import to_rgb
         from matplotlib.patches import Rectangle
@@ -271,17 +302,36 @@ class _Sheet:
         self.axes.add_artist(Rectangle((left, bottom), width, height * share, facecolor=tint, edgecolor="none"))
         if cover:
             pale = tuple(1 - 0.6 * (1 - part) for part in to_rgb(colour))
-            self.axes.add_artist(Rectangle((left, bottom), width, height, facecolor="none", edgecolor=pale,
-                                           hatch="////", linewidth=0))
-        self.axes.add_artist(Rectangle((left, bottom), width, height, facecolor="none", edgecolor=colour,
-                                       linewidth=0.9, linestyle=(0, (3, 1.5)) if cover else "solid"))
+            self.axes.add_artist(
+                Rectangle((left, bottom), width, height, facecolor="none", edgecolor=pale, hatch="////", linewidth=0)
+            )
+        self.axes.add_artist(
+            Rectangle(
+                (left, bottom),
+                width,
+                height,
+                facecolor="none",
+                edgecolor=colour,
+                linewidth=0.9,
+                linestyle=(0, (3, 1.5)) if cover else "solid",
+            )
+        )
 
     def _pattern(self, sound: Sound, left: float, right: float, bottom: float, height: float) -> None:
         from matplotlib.patches import Rectangle
 
         ground, hatch = PATTERNS[sound]
-        self.axes.add_artist(Rectangle((left, bottom), max(right - left, 0.008), height, facecolor=ground,
-                                       edgecolor="#c3ccd6", hatch=hatch or None, linewidth=0.6))
+        self.axes.add_artist(
+            Rectangle(
+                (left, bottom),
+                max(right - left, 0.008),
+                height,
+                facecolor=ground,
+                edgecolor="#c3ccd6",
+                hatch=hatch or None,
+                linewidth=0.6,
+            )
+        )
 
     def _ticks(self, row: _Row, y: float) -> None:
         end = row.x(row.end)
@@ -293,11 +343,32 @@ class _Sheet:
             if x < WIDTH - RIGHT + 0.01:
                 self.text(x, y - 0.13, _duration(seconds), size=7, colour=PALE, align="center")
 
-    def text(self, x: float, y: float, text: str, *, size: float, colour: str = INK, weight: str = "normal",
-             align: str = "left", on_pattern: bool = False) -> None:
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: float,
+        colour: str = INK,
+        weight: str = "normal",
+        align: str = "left",
+        on_pattern: bool = False,
+    ) -> None:
         ground = {"facecolor": "white", "alpha": 0.82, "edgecolor": "none", "boxstyle": "round,pad=0.18"}
-        self.axes.text(x, y, text, fontsize=size, color=colour, fontweight=weight, ha=align, va="center_baseline",
-                       family=self._family, parse_math=False, bbox=ground if on_pattern else None)
+        self.axes.text(
+            x,
+            y,
+            text,
+            fontsize=size,
+            color=colour,
+            fontweight=weight,
+            ha=align,
+            va="center_baseline",
+            family=self._family,
+            parse_math=False,
+            bbox=ground if on_pattern else None,
+        )
 
     def width(self, text: str, size: float) -> float:
         """Inches, of letters that this font has; all others are taken for as wide as they are high."""
@@ -348,7 +419,7 @@ def _duration(seconds: float) -> str:
 def _save(figure: Figure, path: str | Path) -> None:
     try:
         figure.savefig(path, dpi=DPI)
-    except ValueError as error:             # a format that matplotlib does not know
+    except ValueError as error:  # a format that matplotlib does not know
         raise SongprintError(f"cannot draw {path}: {error}") from error
     except OSError as error:
         raise SongprintError(f"cannot write {path}: {error.strerror}") from error

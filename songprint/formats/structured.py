@@ -11,16 +11,36 @@ from songprint.formats.entries import EVERY_SOUND, Entry, clock, entries, name, 
 from songprint.types import Gap, Segment, Timeline
 
 COLUMNS = (
-    "from", "to", "start", "end", "kind", "artists", "title", "album", "isrc", "confidence", "reference_start",
-    "reference_end", "speed", "key_shift", "recording_id", "song", "work", "unknown",
+    "from",
+    "to",
+    "start",
+    "end",
+    "kind",
+    "artists",
+    "title",
+    "album",
+    "isrc",
+    "confidence",
+    "reference_start",
+    "reference_end",
+    "speed",
+    "key_shift",
+    "recording_id",
+    "song",
+    "work",
+    "unknown",
 )
-STARTS_A_FORMULA = "=+-@＝＋－＠"        # in one spreadsheet or another, some also in their full width
+STARTS_A_FORMULA = "=+-@＝＋－＠"  # in one spreadsheet or another, some also in their full width
 
 
 def json(timeline: Timeline) -> str:
     """Everything, as one object that people can read too."""
-    return objects.readable(json_module.dumps(objects.timeline_object(timeline), ensure_ascii=False, allow_nan=False,
-                                             indent=2)) + "\n"
+    return (
+        objects.readable(
+            json_module.dumps(objects.timeline_object(timeline), ensure_ascii=False, allow_nan=False, indent=2)
+        )
+        + "\n"
+    )
 
 
 def jsonl(timeline: Timeline) -> str:
@@ -29,8 +49,11 @@ def jsonl(timeline: Timeline) -> str:
     about = {key: value for key, value in whole.items() if key not in ("segments", "songs", "gaps")}
     lines = [{"type": "timeline", **about}]
     for entry in entries(timeline, EVERY_SOUND):
-        lines.append({"type": "gap", **objects.gap_object(entry)} if isinstance(entry, Gap) else
-                     {"type": "segment", **objects.segment_object(entry)})
+        lines.append(
+            {"type": "gap", **objects.gap_object(entry)}
+            if isinstance(entry, Gap)
+            else {"type": "segment", **objects.segment_object(entry)}
+        )
     return "".join(objects.to_json(line) + "\n" for line in lines)
 
 
@@ -49,8 +72,12 @@ def csv(timeline: Timeline) -> str:
 
 def _row(entry: Entry) -> dict[str, str | float | int]:
     heard = entry.heard
-    times = {"from": clock(heard.start), "to": clock(heard.end), "start": round(float(heard.start), 3),
-             "end": round(float(heard.end), 3)}
+    times = {
+        "from": clock(heard.start),
+        "to": clock(heard.end),
+        "start": round(float(heard.start), 3),
+        "end": round(float(heard.end), 3),
+    }
     if isinstance(entry, Segment):
         return times | _of_a_song(entry)
     return times | {"kind": str(entry.sound), "unknown": "" if entry.unknown is None else entry.unknown}

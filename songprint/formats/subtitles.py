@@ -11,20 +11,28 @@ LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"})
 
 def srt(timeline: Timeline) -> str:
     """SubRip: songs and unknown music, numbered from 1. Songs at the same time are shown together by players."""
-    return "\n".join(f"{number}\n{start} --> {end}\n{text.translate(LOOK_ALIKES)}\n"
-                     for number, start, end, text in _cues(timeline, ","))
+    return "\n".join(
+        f"{number}\n{start} --> {end}\n{text.translate(LOOK_ALIKES)}\n"
+        for number, start, end, text in _cues(timeline, ",")
+    )
 
 
 def vtt(timeline: Timeline) -> str:
     """WebVTT: the same, with the characters escaped that mean something to it."""
-    return "\n".join(["WEBVTT\n", *(f"{number}\n{start} --> {end}\n{_escaped(text)}\n"
-                                    for number, start, end, text in _cues(timeline, "."))])
+    return "\n".join(
+        [
+            "WEBVTT\n",
+            *(f"{number}\n{start} --> {end}\n{_escaped(text)}\n" for number, start, end, text in _cues(timeline, ".")),
+        ]
+    )
 
 
 def _cues(timeline: Timeline, separator: str) -> list[tuple[int, str, str, str]]:
     """Number, start, end and text of each."""
-    return [(number, clock(visible(entry.heard).start, separator), clock(visible(entry.heard).end, separator),
-             label(entry)) for number, entry in enumerate(entries(timeline, {Sound.MUSIC}), start=1)]
+    return [
+        (number, clock(visible(entry.heard).start, separator), clock(visible(entry.heard).end, separator), label(entry))
+        for number, entry in enumerate(entries(timeline, {Sound.MUSIC}), start=1)
+    ]
 
 
 def _escaped(text: str) -> str:

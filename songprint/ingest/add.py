@@ -17,15 +17,22 @@ from songprint.ingest.read import Read, Task
 from songprint.store.store import Store
 from songprint.types import AddReport, Known, Progress, RebuildReport, Recording, Skipped
 
-TIDY_EVERY = 250        # recordings added between two looks at whether the index should go to the disk
-WORTH_A_CREW = 3        # files from which starting worker processes (half a second) pays
-SAME_LENGTH = 0.1       # seconds by which a file that only got new tags may seem to have changed its duration
+TIDY_EVERY = 250  # recordings added between two looks at whether the index should go to the disk
+WORTH_A_CREW = 3  # files from which starting worker processes (half a second) pays
+SAME_LENGTH = 0.1  # seconds by which a file that only got new tags may seem to have changed its duration
 
 OnProgress = Callable[[Progress], None]
 
 
-def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, workers: int | None = None,
-        tags: Mapping[str, object] | None = None, on_progress: OnProgress | None = None) -> AddReport:
+def add(
+    store: Store,
+    paths: Iterable[str | Path],
+    *,
+    recursive: bool = True,
+    workers: int | None = None,
+    tags: Mapping[str, object] | None = None,
+    on_progress: OnProgress | None = None,
+) -> AddReport:
     """Add audio files, and those in folders, to the store.
 
     `tags` are what is known better than by the files themselves, by the names of the fields of `Tags`.
@@ -42,9 +49,14 @@ def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, wo
         if isinstance(read, Skipped):
             batch.done(read.path, skipped=read)
             continue
-        outcome = store.catalog.add(tags=replace(read.tags, **tags or {}), duration=read.duration, source=read.path,
-                                    content_hash=hashes.pop(read.path), embeddings=read.embeddings)
-        if isinstance(outcome, Known):          # another process, or a copy in this very batch
+        outcome = store.catalog.add(
+            tags=replace(read.tags, **tags or {}),
+            duration=read.duration,
+            source=read.path,
+            content_hash=hashes.pop(read.path),
+            embeddings=read.embeddings,
+        )
+        if isinstance(outcome, Known):  # another process, or a copy in this very batch
             batch.done(read.path, known=outcome)
             continue
         batch.done(read.path, added=outcome, warnings=read.warnings)
@@ -52,12 +64,10 @@ def add(store: Store, paths: Iterable[str | Path], *, recursive: bool = True, wo
             store.tidy()
     if batch.added:
         store.tidy()
-    return AddReport(batch.added, batch.known, batch.skipped, batch.audio_seconds, batch.elapsed,
-                     tuple(batch.warnings))
+    return AddReport(batch.added, batch.known, batch.skipped, batch.audio_seconds, batch.elapsed, tuple(batch.warnings))
 
 
-def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgress | None = None
-             ) -> RebuildReport:
+def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgress | None = None) -> RebuildReport:
     """Read again, from their files, the recordings that one of the encoders at hand has not read.
 
     Each file is read once, for all that it lacks. Until the end the library is searched with the old encoders, so
@@ -66,36 +76,52 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
     """
     with store.alone() as mine:
         if not mine:
-            raise LibraryError(f"cannot rebuild the library at {store.path}: it is read-only, or another"
-                               " process is rebuilding it now")
-        lacking = {kind: {recording.id: recording for recording in store.catalog.lacking(kind, level.spec.id)}
-                   for kind, level in store.levels.items()}
+            raise LibraryError(
+                f"cannot rebuild the library at {store.path}: it is read-only, or another process is rebuilding it now"
+            )
+        lacking = {
+            kind: {recording.id: recording for recording in store.catalog.lacking(kind, level.spec.id)}
+            for kind, level in store.levels.items()
+        }
         wanted: dict[str, dict[int, Recording]] = defaultdict(dict)
         for recordings in lacking.values():
             for recording in recordings.values():
                 wanted[recording.source][recording.id] = recording
         files, unusable = find(wanted, recursive=False)
         batch = _Batch(files, unusable, on_progress)
-        tasks = (Task(path, frozenset(kind for kind in lacking if lacking[kind].keys() & wanted[path].keys()))
-                 for path in files)
+        tasks = (
+            Task(path, frozenset(kind for kind in lacking if lacking[kind].keys() & wanted[path].keys()))
+            for path in files
+        )
         for read in _read(store, tasks, len(files), workers):
             if isinstance(read, Skipped):
                 batch.done(read.path, skipped=read)
                 continue
             for recording in wanted[read.path].values():
                 if abs(recording.duration - read.duration) > SAME_LENGTH:
-                    batch.done(read.path, skipped=Skipped(read.path, (
-                        f"it is not the file that was added as {recording.id}:"
-                        f" remove {recording.id} and add it anew")))
+                    batch.done(
+                        read.path,
+                        skipped=Skipped(
+                            read.path,
+                            (
+                                f"it is not the file that was added as {recording.id}:"
+                                f" remove {recording.id} and add it anew"
+                            ),
+                        ),
+                    )
                 else:
-                    store.catalog.add_embeddings(recording.id, {
-                        kind: made for kind, made in read.embeddings.items() if recording.id in lacking[kind]})
+                    store.catalog.add_embeddings(
+                        recording.id,
+                        {kind: made for kind, made in read.embeddings.items() if recording.id in lacking[kind]},
+                    )
                     batch.done(read.path, added=recording, warnings=read.warnings)
         present = store.catalog.state().encoders
         changed = any(present.get(kind, level.spec.id) != level.spec.id for kind, level in store.levels.items())
         if wanted and not batch.added and changed:
-            raise LibraryError(f"none of the {len(wanted)} files of the library could be read again"
-                               f" ({batch.skipped[0].path}: {batch.skipped[0].reason}). Is their disk there?")
+            raise LibraryError(
+                f"none of the {len(wanted)} files of the library could be read again"
+                f" ({batch.skipped[0].path}: {batch.skipped[0].reason}). Is their disk there?"
+            )
         for kind, level in store.levels.items():
             store.catalog.adopt(kind, level.spec.id)
     return RebuildReport(len(batch.added), batch.skipped)
@@ -112,8 +138,13 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
         if os.path.isdir(path):
             named = list(_in_folder(path, recursive, unusable, seen=set()))
             if not named and len(unusable) == troubles:
-                unusable.append(Skipped(path, "no music found in it. A file whose name does not look like"
-                                               " music is tried when it is named itself"))
+                unusable.append(
+                    Skipped(
+                        path,
+                        "no music found in it. A file whose name does not look like"
+                        " music is tried when it is named itself",
+                    )
+                )
         for file in named:
             try:
                 if os.path.isfile(file):
@@ -127,8 +158,7 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
     return files, unusable
 
 
-def _in_folder(folder: str, recursive: bool, unusable: list[Skipped], seen: set[tuple[int, int]]
-               ) -> Iterator[str]:
+def _in_folder(folder: str, recursive: bool, unusable: list[Skipped], seen: set[tuple[int, int]]) -> Iterator[str]:
     """Files in name order, each folder's own before those of the folders in it. A folder is visited once."""
     try:
         at = os.stat(folder)
@@ -136,12 +166,11 @@ def _in_folder(folder: str, recursive: bool, unusable: list[Skipped], seen: set[
     except OSError as error:
         unusable.append(Skipped(folder, f"cannot read the folder: {error.strerror}"))
         return
-    if (at.st_dev, at.st_ino) in seen:          # a link that leads back up
+    if (at.st_dev, at.st_ino) in seen:  # a link that leads back up
         return
     seen.add((at.st_dev, at.st_ino))
     visible = [entry for entry in entries if not entry.name.startswith(".")]
-    yield from (entry.path for entry in visible
-                if audio.is_probably_audio(entry.path) and not _is_folder(entry))
+    yield from (entry.path for entry in visible if audio.is_probably_audio(entry.path) and not _is_folder(entry))
     if recursive:
         for entry in filter(_is_folder, visible):
             yield from _in_folder(entry.path, recursive, unusable, seen)
@@ -150,7 +179,7 @@ def _in_folder(folder: str, recursive: bool, unusable: list[Skipped], seen: set[
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:                             # a link to itself
+    except OSError:  # a link to itself
         return False
 
 
@@ -182,8 +211,7 @@ def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -
 class _Batch:
     """What became of the files so far."""
 
-    def __init__(self, files: dict[str, int], unusable: list[Skipped],
-                 on_progress: OnProgress | None) -> None:
+    def __init__(self, files: dict[str, int], unusable: list[Skipped], on_progress: OnProgress | None) -> None:
         self.added: list[Recording] = []
         self.known: list[Known] = []
         self.skipped: list[Skipped] = []
@@ -203,8 +231,15 @@ class _Batch:
     def elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def done(self, path: str, *, added: Recording | None = None, known: Known | None = None,
-             skipped: Skipped | None = None, warnings: Iterable[str] = ()) -> None:
+    def done(
+        self,
+        path: str,
+        *,
+        added: Recording | None = None,
+        known: Known | None = None,
+        skipped: Skipped | None = None,
+        warnings: Iterable[str] = (),
+    ) -> None:
         """Note what became of a file, and tell whoever is watching."""
         if added:
             self.added.append(added)
@@ -219,5 +254,15 @@ class _Batch:
             self._bytes_done += self._sizes.get(path, 0)
         if self._on_progress:
             outcome = "added" if added else "known" if known else "skipped"
-            self._on_progress(Progress(path, outcome, len(self._finished), self._total, self._bytes_done,
-                                       self._bytes_total, self.audio_seconds, self.elapsed))
+            self._on_progress(
+                Progress(
+                    path,
+                    outcome,
+                    len(self._finished),
+                    self._total,
+                    self._bytes_done,
+                    self._bytes_total,
+                    self.audio_seconds,
+                    self.elapsed,
+                )
+            )

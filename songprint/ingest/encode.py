@@ -11,7 +11,7 @@ import numpy as np
 from songprint.fingerprint.encoder import Encoder
 from songprint.types import Embeddings, Kind
 
-AHEAD = 2       # blocks that wait for an encoder
+AHEAD = 2  # blocks that wait for an encoder
 
 
 def encode(blocks: Iterable[np.ndarray], encoders: Mapping[Kind, Encoder]) -> tuple[dict[Kind, Embeddings], float]:
@@ -63,9 +63,9 @@ class _Listener:
     def _listen(self, encoder: Encoder) -> None:
         try:
             self._made, _ = encoder.encode_stream(self._coming())
-        except BaseException as error:      # raised where it is waited for
+        except BaseException as error:  # raised where it is waited for
             self._error = error
-        while not self._ended:              # whoever tells the blocks must not wait for one who has stopped
+        while not self._ended:  # whoever tells the blocks must not wait for one who has stopped
             self._next()
 
     def _coming(self) -> Iterator[np.ndarray]:

@@ -27,11 +27,11 @@ from songprint.types import Embeddings, Kind, Skipped, Tags
 
 log = logging.getLogger(__name__)
 
-Given = Mapping[Kind, Encoder | None]      # the encoders to use; None for one that is shipped
+Given = Mapping[Kind, Encoder | None]  # the encoders to use; None for one that is shipped
 
-SHORTEST = 1.0          # seconds of audio from which a recording can be recognised
-AHEAD = 2               # files given to a worker: the one it reads, and one so that it need not wait
-ATTEMPTS = 2            # a worker may also die of something else than its file, such as a lack of memory
+SHORTEST = 1.0  # seconds of audio from which a recording can be recognised
+AHEAD = 2  # files given to a worker: the one it reads, and one so that it need not wait
+ATTEMPTS = 2  # a worker may also die of something else than its file, such as a lack of memory
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Read:
 
     path: str
     tags: Tags
-    duration: float             # seconds
+    duration: float  # seconds
     embeddings: dict[Kind, Embeddings]
     warnings: tuple[str, ...]
 
@@ -51,7 +51,7 @@ class Task:
 
     path: str
     kinds: frozenset[Kind]
-    crashes: int = 0            # of the workers that read it
+    crashes: int = 0  # of the workers that read it
 
 
 def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | Skipped:
@@ -72,12 +72,12 @@ def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | Skipped:
     except AudioError as error:
         return Skipped(path, str(error))
     except SongprintError:
-        raise                                   # not the file's fault: the next one would fail as well
+        raise  # not the file's fault: the next one would fail as well
     except OSError as error:
         return Skipped(path, f"cannot read it: {error.strerror or error}")
     except MemoryError:
         return Skipped(path, "not enough memory to decode it")
-    except Exception as error:                  # one odd file must not end a batch of ten thousand
+    except Exception as error:  # one odd file must not end a batch of ten thousand
         log.exception("reading %s", path)
         return Skipped(path, f"cannot read it: {type(error).__name__}: {error}")
 
@@ -172,7 +172,7 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.tasks.append(task)
-        with suppress(OSError):             # it has died: its next result will say so
+        with suppress(OSError):  # it has died: its next result will say so
             self.pipe.send(task)
 
     def result(self) -> Read | Skipped:
@@ -190,6 +190,7 @@ class _Worker:
 
 
 # What follows runs in the worker.
+
 
 def _work(pipe: Connection, given: Given) -> None:
     loaded: dict[Kind, Encoder] = {}

@@ -17,9 +17,9 @@ from pathlib import Path
 from songprint.errors import SongprintError
 from songprint.ingest import add
 
-INTERVAL = 2.0                  # seconds between two looks
-SETTLE = 5.0                    # seconds for which a file must not have changed
-LONGEST_DELAY = 300.0           # seconds between two attempts when everything fails, as on a full disk
+INTERVAL = 2.0  # seconds between two looks
+SETTLE = 5.0  # seconds for which a file must not have changed
+LONGEST_DELAY = 300.0  # seconds between two attempts when everything fails, as on a full disk
 # `song.part.mp3`, `song (1).tmp.flac`: what is being downloaded or converted; in other cases the suffix says so
 _TEMPORARY = re.compile(r"^[~#]|\.(part|partial|tmp|temp|download|crdownload|filepart|incomplete)\.\w+$", re.IGNORECASE)
 
@@ -31,16 +31,22 @@ class _Seen:
     """A file as it was when it was looked at last."""
 
     size: int
-    modified: int               # nanoseconds
-    since: float                # on the clock: unchanged
+    modified: int  # nanoseconds
+    since: float  # on the clock: unchanged
     done: bool = False
 
 
 class Folder:
     """Remembers the files of a folder as they were, to tell which are new or changed and complete."""
 
-    def __init__(self, path: str | Path, *, recursive: bool = True, settle: float = SETTLE,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        recursive: bool = True,
+        settle: float = SETTLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = os.path.abspath(path)
         self._recursive, self._settle, self._clock = recursive, settle, clock
         self._seen: dict[str, _Seen] = {}
@@ -54,14 +60,15 @@ class Folder:
         for path in self._files():
             try:
                 at = os.stat(path)
-            except OSError:                     # it went away just now
+            except OSError:  # it went away just now
                 continue
             before = self._seen.get(path)
             same = before is not None and (before.size, before.modified) == (at.st_size, at.st_mtime_ns)
             present[path] = before if same else _Seen(at.st_size, at.st_mtime_ns, now)
         self._seen = present
-        return sorted(path for path, seen in present.items()
-                      if not seen.done and seen.size and now - seen.since >= self._settle)
+        return sorted(
+            path for path, seen in present.items() if not seen.done and seen.size and now - seen.since >= self._settle
+        )
 
     def done(self, path: str) -> None:
         """This file need not be told again unless it changes."""
@@ -85,8 +92,9 @@ class Folder:
         return [path for path in found if not _TEMPORARY.search(os.path.basename(path))]
 
 
-def watch(folder: Folder, take: Callable[[list[str]], None], *, stop: threading.Event, interval: float = INTERVAL
-          ) -> None:
+def watch(
+    folder: Folder, take: Callable[[list[str]], None], *, stop: threading.Event, interval: float = INTERVAL
+) -> None:
     """Give complete files to `take`, a list at a time, until `stop` is set.
 
     What is wrong with one file, `take` says itself. A SongprintError out of it says that none can be taken now, as on a

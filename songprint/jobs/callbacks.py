@@ -28,14 +28,14 @@ from songprint.outside.places import Post
 
 log = logging.getLogger(__name__)
 
-Builder = Callable[[Job], bytes]        # a job -> the body of its callback
+Builder = Callable[[Job], bytes]  # a job -> the body of its callback
 
-AT_ONCE = 8             # callbacks that one process sends at the same time
-TO_A_HOST = 2           # of them to the same host: one that is slow must not hold up the others
-IDLE = 0.5              # seconds between two looks at what is due
+AT_ONCE = 8  # callbacks that one process sends at the same time
+TO_A_HOST = 2  # of them to the same host: one that is slow must not hold up the others
+IDLE = 0.5  # seconds between two looks at what is due
 _AGAIN = (408, 425, 429)
-_CUT = 300              # letters of what went wrong that are logged
-_PREFIX = "whsec_"      # of secrets in the form of Standard Webhooks: the rest is base64
+_CUT = 300  # letters of what went wrong that are logged
+_PREFIX = "whsec_"  # of secrets in the form of Standard Webhooks: the rest is base64
 
 
 def standard_body(job: Job) -> bytes:
@@ -59,14 +59,22 @@ def headers(delivery_id: str, moment: int, body: bytes, secret: str) -> dict[str
 class Sender:
     """Sends what is owed, until it is told to stop."""
 
-    def __init__(self, jobs: Jobs, deliveries: Deliveries, post: Post, builders: Mapping[str, Builder], *,
-                 secret: str = "", lease: float = LEASE) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        deliveries: Deliveries,
+        post: Post,
+        builders: Mapping[str, Builder],
+        *,
+        secret: str = "",
+        lease: float = LEASE,
+    ) -> None:
         """`secret` signs the callbacks for which the client named none; a call takes less than `lease` seconds."""
         self._jobs, self._deliveries, self._post = jobs, deliveries, post
         self._builders = {"standard": standard_body, **builders}
         self._secret, self._lease = secret, lease
         self._lock = threading.Lock()
-        self._sending: Counter[str] = Counter()     # hosts
+        self._sending: Counter[str] = Counter()  # hosts
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop`; calls that were begun are brought to their end."""
@@ -74,7 +82,7 @@ class Sender:
             while not stop.is_set():
                 try:
                     delivery = self._next()
-                except SongprintError as error:         # the database: it may come back
+                except SongprintError as error:  # the database: it may come back
                     log.error("cannot look for callbacks: %s", error)
                     delivery = None
                 except Exception:
@@ -99,7 +107,7 @@ class Sender:
     def _send(self, delivery: Delivery) -> None:
         try:
             self.send(delivery)
-        except Exception:                               # its lease ends, and it is tried again
+        except Exception:  # its lease ends, and it is tried again
             log.exception("sending callback %s of job %s", delivery.id, delivery.job_id)
         finally:
             with self._lock:
@@ -119,11 +127,12 @@ class Sender:
                 error, again = f"the receiver answers with status {status}", status in _AGAIN or status >= 500
         except SongprintError as failure:
             error, again = str(failure), isinstance(failure, FetchError) and failure.retry
-        except Exception as failure:                    # a bug must not be tried every minute for ever
+        except Exception as failure:  # a bug must not be tried every minute for ever
             log.exception("callback %s of job %s", delivery.id, delivery.job_id)
             error = f"internal error ({type(failure).__name__})"
-        state = self._deliveries.attempted(delivery, status=status, error=error[:_CUT], again=again,
-                                           elapsed=time.monotonic() - began)
+        state = self._deliveries.attempted(
+            delivery, status=status, error=error[:_CUT], again=again, elapsed=time.monotonic() - began
+        )
         log.info("callback %s of job %s to %s: %s", delivery.id, delivery.job_id, delivery.host, error or "arrived")
         return state
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER = "inputs"
-FAILED_KEPT = 86400         # seconds that the input of a job that failed is kept at least: it may be tried again
-LOOKED_FOR = 7 * 86400      # seconds after that until it is given up: the machine that held it is gone
+FAILED_KEPT = 86400  # seconds that the input of a job that failed is kept at least: it may be tried again
+LOOKED_FOR = 7 * 86400  # seconds after that until it is given up: the machine that held it is gone
 
 
 class Inputs:
@@ -45,10 +45,18 @@ class Inputs:
         """Delete the inputs of jobs that ended so many seconds ago; those on other machines are left to these."""
         with self._database.reading() as connection:
             now, longest = clock(connection), max(kept, FAILED_KEPT)
-            found = connection.execute(select(jobs.c.id, jobs.c.upload).where(
-                jobs.c.upload.is_not(None), jobs.c.finished_at > now - round(1000 * (longest + LOOKED_FOR)),
-                or_(and_(jobs.c.state.in_(("finished", "cancelled")), jobs.c.finished_at <= now - round(1000 * kept)),
-                    and_(jobs.c.state == "failed", jobs.c.finished_at <= now - round(1000 * longest))))).all()
+            found = connection.execute(
+                select(jobs.c.id, jobs.c.upload).where(
+                    jobs.c.upload.is_not(None),
+                    jobs.c.finished_at > now - round(1000 * (longest + LOOKED_FOR)),
+                    or_(
+                        and_(
+                            jobs.c.state.in_(("finished", "cancelled")), jobs.c.finished_at <= now - round(1000 * kept)
+                        ),
+                        and_(jobs.c.state == "failed", jobs.c.finished_at <= now - round(1000 * longest)),
+                    ),
+                )
+            ).all()
         for job_id, path in found:
             if not Path(path).exists():
                 continue
@@ -57,8 +65,11 @@ class Inputs:
             except OSError as error:
                 log.warning("cannot remove the input %s: %s", path, error)
                 continue
-            self._database.write(lambda connection, job_id=job_id: connection.execute(
-                update(jobs).where(jobs.c.id == job_id).values(upload=None)))
+            self._database.write(
+                lambda connection, job_id=job_id: connection.execute(
+                    update(jobs).where(jobs.c.id == job_id).values(upload=None)
+                )
+            )
 
     def take(self, path: Path, *, name: str = "", within: str = "") -> Path:
         """Move a file here, under its own `name` and into its own folder `within` this; returns where it is now."""

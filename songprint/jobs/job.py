@@ -12,8 +12,15 @@ from songprint.store.service_tables import iso
 
 WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
 ENDED = (FINISHED, FAILED, CANCELLED)
-ERROR_CODES = ("input_refused", "input_not_found", "input_too_large", "input_unreadable", "input_timeout",
-               "cancelled", "internal")
+ERROR_CODES = (
+    "input_refused",
+    "input_not_found",
+    "input_too_large",
+    "input_unreadable",
+    "input_timeout",
+    "cancelled",
+    "internal",
+)
 
 
 @dataclass(frozen=True)
@@ -30,24 +37,24 @@ class Job:
 
     id: str
     state: str
-    priority: int               # -10 to 10; higher goes first
+    priority: int  # -10 to 10; higher goes first
     input: dict
     options: dict
-    progress: float             # 0 to 1
-    result: dict | None         # a timeline as `export.timeline_object` makes it
-    error_code: str             # one of ERROR_CODES; of a waiting job: why the last attempt failed
+    progress: float  # 0 to 1
+    result: dict | None  # a timeline as `export.timeline_object` makes it
+    error_code: str  # one of ERROR_CODES; of a waiting job: why the last attempt failed
     error: str
-    key_id: str                 # whose job it is; empty: nobody's
+    key_id: str  # whose job it is; empty: nobody's
     session_id: str
     session_context: str
     created_at: str
-    started_at: str             # of the latest attempt
+    started_at: str  # of the latest attempt
     finished_at: str
     changed_at: str
-    attempts: int               # that were begun
-    seconds: float              # of the input, for usage
-    worker: str                 # who runs it, or ran it last
-    lease: Lease | None = field(default=None, repr=False, compare=False)    # of a job that was just claimed
+    attempts: int  # that were begun
+    seconds: float  # of the input, for usage
+    worker: str  # who runs it, or ran it last
+    lease: Lease | None = field(default=None, repr=False, compare=False)  # of a job that was just claimed
 
     @property
     def ended(self) -> bool:
@@ -56,11 +63,18 @@ class Job:
 
 def job_object(job: Job) -> dict[str, object]:
     """A job as JSON, without the secrets that came with it and without places on this machine."""
-    kept = {each.name: getattr(job, each.name) for each in fields(Job)
-            if each.name not in ("error_code", "error", "lease", "worker")}
-    return kept | {"input": _public(job.input), "options": _public(job.options),
-                   "started_at": job.started_at or None, "finished_at": job.finished_at or None,
-                   "error": {"code": job.error_code, "message": job.error} if job.error_code else None}
+    kept = {
+        each.name: getattr(job, each.name)
+        for each in fields(Job)
+        if each.name not in ("error_code", "error", "lease", "worker")
+    }
+    return kept | {
+        "input": _public(job.input),
+        "options": _public(job.options),
+        "started_at": job.started_at or None,
+        "finished_at": job.finished_at or None,
+        "error": {"code": job.error_code, "message": job.error} if job.error_code else None,
+    }
 
 
 def to_job(row: Row, lease: Lease | None = None) -> Job:
@@ -69,8 +83,16 @@ def to_job(row: Row, lease: Lease | None = None) -> Job:
     values = {name: getattr(row, name) for name in named}
     result = getattr(row, "result", None)
     moments = {name: iso(values[name]) for name in named if name.endswith("_at")}
-    return Job(**values | moments | {"input": json.loads(row.input), "options": json.loads(row.options),
-                                     "result": json.loads(result) if result else None, "lease": lease})
+    return Job(
+        **values
+        | moments
+        | {
+            "input": json.loads(row.input),
+            "options": json.loads(row.options),
+            "result": json.loads(result) if result else None,
+            "lease": lease,
+        }
+    )
 
 
 def with_secrets(value: object, change: Callable[[str], str]) -> object:
@@ -81,13 +103,15 @@ def with_secrets(value: object, change: Callable[[str], str]) -> object:
     """
     if not isinstance(value, Mapping):
         return value
-    return {name: change(inner) if _is_secret(name) and inner else with_secrets(inner, change)
-            for name, inner in value.items()}
+    return {
+        name: change(inner) if _is_secret(name) and inner else with_secrets(inner, change)
+        for name, inner in value.items()
+    }
 
 
 def to_text(value: Mapping) -> str:
     """What a job was given, or gives, as it is stored."""
-    return json.dumps(value)        # escaped, so that whatever a stranger wrote can be stored
+    return json.dumps(value)  # escaped, so that whatever a stranger wrote can be stored
 
 
 def _public(value: object) -> object:

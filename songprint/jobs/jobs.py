@@ -52,15 +52,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDED", "ERROR_CODES", "STATES", "Job", "Jobs", "Lease", "job_object"]
 
-LEASE = 30.0                # seconds after which a silent worker is taken for dead
+LEASE = 30.0  # seconds after which a silent worker is taken for dead
 SESSION_WINDOW = 3 * 86400  # seconds in which a session id may not come twice
 PRIORITIES = range(-10, 11)
-MOST_ATTEMPTS = 5           # at a job that fails in a way that may pass
-MOST_LOST = 20              # attempts, of workers that died: the job itself may be what kills them
-FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0       # seconds before the second attempt, doubled for each further one
-_LOOKED_AT = 16             # jobs that a worker tries to claim before it says that there is none
+MOST_ATTEMPTS = 5  # at a job that fails in a way that may pass
+MOST_LOST = 20  # attempts, of workers that died: the job itself may be what kills them
+FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0  # seconds before the second attempt, doubled for each further one
+_LOOKED_AT = 16  # jobs that a worker tries to claim before it says that there is none
 _FORGOTTEN_AT_ONCE = 200
-_POLLS = (0.1, 1.0)         # seconds between two looks at a job that is waited for: first, at most
+_POLLS = (0.1, 1.0)  # seconds between two looks at a job that is waited for: first, at most
 
 
 class Jobs:
@@ -74,8 +74,17 @@ class Jobs:
         self._database = database
         self._vault = vault
 
-    def submit(self, input: Mapping, options: Mapping | None = None, *, priority: int = 0, key_id: str = "",
-               session_id: str = "", session_context: str = "", most_waiting: int | None = None) -> Job:
+    def submit(
+        self,
+        input: Mapping,
+        options: Mapping | None = None,
+        *,
+        priority: int = 0,
+        key_id: str = "",
+        session_id: str = "",
+        session_context: str = "",
+        most_waiting: int | None = None,
+    ) -> Job:
         """Queue a job; when this returns it survives everything.
 
         A `session_id` that the same key used within three days is DuplicateSession. With `most_waiting`, QueueFull if
@@ -84,18 +93,32 @@ class Jobs:
         if priority not in PRIORITIES:
             raise ValueError(f"priority={priority} must lie between -10 and 10")
         job_id = secrets.token_hex(16)
-        row = {"id": job_id, "state": WAITING, "priority": priority, "input": self._sealed(input, job_id),
-               "options": self._sealed(options or {}, job_id), "progress": 0.0, "error_code": "", "error": "",
-               "key_id": key_id, "session_id": storable(session_id, 200), "session_context": storable(session_context),
-               "attempts": 0, "seconds": 0.0, "worker": "", "lease": "",
-               "upload": input["path"] if input["type"] == "file" else None}
+        row = {
+            "id": job_id,
+            "state": WAITING,
+            "priority": priority,
+            "input": self._sealed(input, job_id),
+            "options": self._sealed(options or {}, job_id),
+            "progress": 0.0,
+            "error_code": "",
+            "error": "",
+            "key_id": key_id,
+            "session_id": storable(session_id, 200),
+            "session_context": storable(session_context),
+            "attempts": 0,
+            "seconds": 0.0,
+            "worker": "",
+            "lease": "",
+            "upload": input["path"] if input["type"] == "file" else None,
+        }
         try:
             return self._submitted(row, most_waiting)
-        except IntegrityError:              # another process used the session id at this very moment
+        except IntegrityError:  # another process used the session id at this very moment
             return self._submitted(row, most_waiting)
 
     def opened(self, job: Job) -> Job:
         """The job with its secrets readable, for whoever sends or fetches; KeyRefused without the right master key."""
+
         def opened(sealed: str) -> str:
             return self._vault.open(base64.b64decode(sealed), job.id)
 
@@ -112,8 +135,16 @@ class Jobs:
         with self._database.reading() as connection:
             return to_job(_row(connection, job_id))
 
-    def find(self, *, state: str | Collection[str] = STATES, key_id: str | Collection[str] | None = None,
-             limit: int = 100, before: str = "", since: str = "", until: str = "") -> list[Job]:
+    def find(
+        self,
+        *,
+        state: str | Collection[str] = STATES,
+        key_id: str | Collection[str] | None = None,
+        limit: int = 100,
+        before: str = "",
+        since: str = "",
+        until: str = "",
+    ) -> list[Job]:
         """The jobs in these states and of these keys, the latest first, without their results.
 
         `before` is the id of the last one seen: those that were submitted earlier follow. `since` and `until` bound
@@ -125,8 +156,14 @@ class Jobs:
                 wanted = wanted.where(jobs.c.number < _row(connection, before).number)
             return [to_job(row) for row in connection.execute(wanted)]
 
-    def count(self, *, state: str | Collection[str] = STATES, key_id: str | Collection[str] | None = None,
-              since: str = "", until: str = "") -> int:
+    def count(
+        self,
+        *,
+        state: str | Collection[str] = STATES,
+        key_id: str | Collection[str] | None = None,
+        since: str = "",
+        until: str = "",
+    ) -> int:
         """How many jobs `find` would give without a limit."""
         with self._database.reading() as connection:
             return connection.scalar(_chosen(select(func.count()), state, key_id, since, until))
@@ -134,14 +171,20 @@ class Jobs:
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
         with self._database.reading() as connection:
-            found = {state: number for state, number in connection.execute(
-                select(jobs.c.state, func.count()).group_by(jobs.c.state))}
+            found = {
+                state: number
+                for state, number in connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
+            }
         return {state: found.get(state, 0) for state in STATES}
 
     def changed_since(self, moment: str, *, limit: int = 1000) -> list[Job]:
         """The jobs that changed at this moment or later, in that order, without their results."""
-        wanted = select(*_LISTED).where(jobs.c.changed_at >= milliseconds(moment)).order_by(
-            jobs.c.changed_at, jobs.c.number).limit(limit)
+        wanted = (
+            select(*_LISTED)
+            .where(jobs.c.changed_at >= milliseconds(moment))
+            .order_by(jobs.c.changed_at, jobs.c.number)
+            .limit(limit)
+        )
         with self._database.reading() as connection:
             return [to_job(row) for row in connection.execute(wanted)]
 
@@ -162,8 +205,12 @@ class Jobs:
         The highest priority goes first, then the oldest. One whose lease ran out is due again.
         """
         with self._database.reading() as connection:
-            due = connection.scalars(select(jobs.c.number).where(_due(clock(connection))).order_by(
-                jobs.c.priority.desc(), jobs.c.number).limit(_LOOKED_AT)).all()
+            due = connection.scalars(
+                select(jobs.c.number)
+                .where(_due(clock(connection)))
+                .order_by(jobs.c.priority.desc(), jobs.c.number)
+                .limit(_LOOKED_AT)
+            ).all()
         for number in due:
             job = self._claimed(number, worker, lease)
             if job is not None:
@@ -172,19 +219,35 @@ class Jobs:
 
     def heartbeat(self, job: Job, progress: float) -> bool:
         """Say that a claimed job is still worked on. False: it was cancelled or went to another; stop."""
+
         def prolong(connection: Connection) -> bool:
             now = clock(connection)
-            return _changed(connection, _held(job), now, progress=min(1.0, max(0.0, progress)),
-                            lease_until=now + round(1000 * job.lease.seconds))
+            return _changed(
+                connection,
+                _held(job),
+                now,
+                progress=min(1.0, max(0.0, progress)),
+                lease_until=now + round(1000 * job.lease.seconds),
+            )
 
         return self._database.write(prolong)
 
     def finish(self, job: Job, result: Mapping, seconds: float) -> bool:
         """The end of a claimed job, with its usage and its callback. False: it was no longer this worker's."""
+
         def end(connection: Connection) -> bool:
             now = clock(connection)
-            held = _changed(connection, _held(job), now, result=to_text(result), seconds=seconds, progress=1.0,
-                            error_code="", error="", **_end(FINISHED, now))
+            held = _changed(
+                connection,
+                _held(job),
+                now,
+                result=to_text(result),
+                seconds=seconds,
+                progress=1.0,
+                error_code="",
+                error="",
+                **_end(FINISHED, now),
+            )
             if held:
                 usage.count(connection, now, job.key_id, job.id, seconds)
                 deliveries.queue(connection, now, job.id, job.options, FINISHED)
@@ -203,8 +266,16 @@ class Jobs:
             now = clock(connection)
             if retry and job.attempts < MOST_ATTEMPTS:
                 pause = min(FIRST_WAIT * 2 ** (job.attempts - 1), LONGEST_WAIT)
-                _changed(connection, _held(job), now, state=WAITING, lease="", lease_until=None,
-                         due_at=now + round(1000 * pause), **told)
+                _changed(
+                    connection,
+                    _held(job),
+                    now,
+                    state=WAITING,
+                    lease="",
+                    lease_until=None,
+                    due_at=now + round(1000 * pause),
+                    **told,
+                )
             elif _changed(connection, _held(job), now, **told, **_end(FAILED, now)):
                 _failed(connection, now, job)
             return to_job(_row(connection, job.id))
@@ -213,10 +284,19 @@ class Jobs:
 
     def release(self, job: Job) -> bool:
         """Give a claimed job back undone: another worker may take it at once, and no attempt was made."""
+
         def give_back(connection: Connection) -> bool:
             now = clock(connection)
-            return _changed(connection, _held(job), now, state=WAITING, lease="", lease_until=None, due_at=now,
-                            attempts=jobs.c.attempts - 1)
+            return _changed(
+                connection,
+                _held(job),
+                now,
+                state=WAITING,
+                lease="",
+                lease_until=None,
+                due_at=now,
+                attempts=jobs.c.attempts - 1,
+            )
 
         return self._database.write(give_back)
 
@@ -226,12 +306,19 @@ class Jobs:
 
         def end(connection: Connection) -> Job:
             now = clock(connection)
-            changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_(wanted)), now,
-                               error_code="cancelled", error="it was cancelled", **_end(CANCELLED, now))
+            changed = _changed(
+                connection,
+                and_(jobs.c.id == job_id, jobs.c.state.in_(wanted)),
+                now,
+                error_code="cancelled",
+                error="it was cancelled",
+                **_end(CANCELLED, now),
+            )
             job = to_job(_row(connection, job_id))
             if not changed:
-                raise JobStateError(f"job {job_id} is {job.state}: only a job that is {' or '.join(wanted)}"
-                                    " can be cancelled")
+                raise JobStateError(
+                    f"job {job_id} is {job.state}: only a job that is {' or '.join(wanted)} can be cancelled"
+                )
             deliveries.queue(connection, now, job.id, job.options, CANCELLED)
             return job
 
@@ -239,23 +326,34 @@ class Jobs:
 
     def retry(self, job_id: str) -> Job:
         """Queue a job again that failed or was cancelled."""
+
         def begin(connection: Connection) -> Job:
             now = clock(connection)
-            changed = _changed(connection, and_(jobs.c.id == job_id, jobs.c.state.in_((FAILED, CANCELLED))), now,
-                               state=WAITING, due_at=now, attempts=0, progress=0.0, error_code="", error="",
-                               started_at=None, finished_at=None)
+            changed = _changed(
+                connection,
+                and_(jobs.c.id == job_id, jobs.c.state.in_((FAILED, CANCELLED))),
+                now,
+                state=WAITING,
+                due_at=now,
+                attempts=0,
+                progress=0.0,
+                error_code="",
+                error="",
+                started_at=None,
+                finished_at=None,
+            )
             job = to_job(_row(connection, job_id))
             if not changed:
-                raise JobStateError(f"job {job_id} is {job.state}: only one that failed or was cancelled can be"
-                                    " tried again")
+                raise JobStateError(
+                    f"job {job_id} is {job.state}: only one that failed or was cancelled can be tried again"
+                )
             return job
 
         return self._database.write(begin)
 
     def keep(self, job: Job, path: str) -> bool:
         """Remember where the input of a claimed job is kept for listening. False: it is no longer this worker's."""
-        return self._database.write(lambda connection: _changed(
-            connection, _held(job), clock(connection), upload=path))
+        return self._database.write(lambda connection: _changed(connection, _held(job), clock(connection), upload=path))
 
     def forget(self, days: float) -> int:
         """Delete what is known of jobs that ended so many days ago, but for their usage; how many they were.
@@ -275,8 +373,10 @@ class Jobs:
             if most_waiting is not None:
                 waiting = connection.scalar(_chosen(select(func.count()), WAITING, row["key_id"]))
                 if waiting >= most_waiting:
-                    raise QueueFull(f"{waiting:,} jobs wait already, and {most_waiting:,} may."
-                                    " Submit this one again when some have finished")
+                    raise QueueFull(
+                        f"{waiting:,} jobs wait already, and {most_waiting:,} may."
+                        " Submit this one again when some have finished"
+                    )
             connection.execute(insert(jobs).values(row | {"created_at": now, "changed_at": now, "due_at": now}))
             return to_job(_row(connection, row["id"]))
 
@@ -292,12 +392,30 @@ class Jobs:
             if row is None:
                 return None
             if row.state == RUNNING and row.attempts >= MOST_LOST:
-                _changed(connection, this, now, error_code="internal", **_end(FAILED, now), error=(
-                    f"{row.attempts} workers ended while they ran it. Is their memory too small for this input?"))
+                _changed(
+                    connection,
+                    this,
+                    now,
+                    error_code="internal",
+                    **_end(FAILED, now),
+                    error=(
+                        f"{row.attempts} workers ended while they ran it. Is their memory too small for this input?"
+                    ),
+                )
                 _failed(connection, now, to_job(row))
                 return None
-            _changed(connection, this, now, state=RUNNING, worker=storable(worker, 200), lease=lease.token,
-                     lease_until=now + round(1000 * seconds), started_at=now, attempts=row.attempts + 1, progress=0.0)
+            _changed(
+                connection,
+                this,
+                now,
+                state=RUNNING,
+                worker=storable(worker, 200),
+                lease=lease.token,
+                lease_until=now + round(1000 * seconds),
+                started_at=now,
+                attempts=row.attempts + 1,
+                progress=0.0,
+            )
             job = to_job(_row(connection, row.id), lease)
             if row.attempts == 0:
                 deliveries.queue(connection, now, job.id, job.options, RUNNING)
@@ -310,8 +428,9 @@ _LISTED = [column for column in jobs.c if column.name != "result"]
 
 
 def _due(now: int):
-    return or_(and_(jobs.c.state == WAITING, jobs.c.due_at <= now),
-               and_(jobs.c.state == RUNNING, jobs.c.lease_until < now))
+    return or_(
+        and_(jobs.c.state == WAITING, jobs.c.due_at <= now), and_(jobs.c.state == RUNNING, jobs.c.lease_until < now)
+    )
 
 
 def _held(job: Job):
@@ -328,7 +447,7 @@ def _end(state: str, now: int) -> dict[str, object]:
 
 
 def _failed(connection: Connection, now: int, job: Job) -> None:
-    usage.count(connection, now, job.key_id, job.id, 0.0)       # listed, not charged
+    usage.count(connection, now, job.key_id, job.id, 0.0)  # listed, not charged
     deliveries.queue(connection, now, job.id, job.options, FAILED)
 
 
@@ -336,8 +455,13 @@ def _forget(connection: Connection, age: float) -> int:
     """Delete some of the jobs that ended so many milliseconds ago."""
     now = clock(connection)
     kept = and_(jobs.c.upload.is_not(None), jobs.c.finished_at > now - age - 1000 * LOOKED_FOR)
-    old = list(connection.scalars(select(jobs.c.id).where(
-        jobs.c.state.in_(ENDED), jobs.c.finished_at < now - age, not_(kept)).limit(_FORGOTTEN_AT_ONCE)))
+    old = list(
+        connection.scalars(
+            select(jobs.c.id)
+            .where(jobs.c.state.in_(ENDED), jobs.c.finished_at < now - age, not_(kept))
+            .limit(_FORGOTTEN_AT_ONCE)
+        )
+    )
     told = list(connection.scalars(select(owed.c.id).where(owed.c.job_id.in_(old))))
     connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(told)))
     for table in (owed, verdicts):
@@ -353,14 +477,18 @@ def _register_session(connection: Connection, now: int, row: Mapping) -> None:
     if found is None:
         connection.execute(insert(sessions).values(key_id=row["key_id"], session_id=row["session_id"], **values))
     elif found.created_at > now - 1000 * SESSION_WINDOW:
-        raise DuplicateSession(f"session id {row['session_id']!r} was used less than three days ago, by job"
-                               f" {found.job_id}. Ask for that job, or choose another id", found.job_id)
+        raise DuplicateSession(
+            f"session id {row['session_id']!r} was used less than three days ago, by job"
+            f" {found.job_id}. Ask for that job, or choose another id",
+            found.job_id,
+        )
     else:
         connection.execute(update(sessions).where(this).values(values))
 
 
-def _chosen(query: Select, state: str | Collection[str], key_id: str | Collection[str] | None, since: str = "",
-            until: str = "") -> Select:
+def _chosen(
+    query: Select, state: str | Collection[str], key_id: str | Collection[str] | None, since: str = "", until: str = ""
+) -> Select:
     query = query.where(jobs.c.state.in_([state] if isinstance(state, str) else list(state)))
     if key_id is not None:
         query = query.where(jobs.c.key_id.in_([key_id] if isinstance(key_id, str) else list(key_id)))

@@ -13,13 +13,13 @@ from typing import TextIO
 
 try:
     import fcntl
-except ImportError:             # Windows: what a killed process leaves has to be removed by hand
+except ImportError:  # Windows: what a killed process leaves has to be removed by hand
     fcntl = None
 
 log = logging.getLogger(__name__)
 
 _PREFIX = "songprint-work-"
-_LOCK = ".lock"         # held by the process that uses the folder, so it is free when that has died
+_LOCK = ".lock"  # held by the process that uses the folder, so it is free when that has died
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def folder(parent: Path | None = None) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=parent))
     path = made.with_name(made.name.removeprefix("."))
     lock = _locked(made / _LOCK, "w")
-    made.rename(path)           # only now others may take it for an orphan
+    made.rename(path)  # only now others may take it for an orphan
     try:
         yield path
     finally:
@@ -43,7 +43,7 @@ def _remove_orphans(parent: Path) -> None:
     for path in parent.glob(f"{_PREFIX}*"):
         try:
             lock = _locked(path / _LOCK, "r+")
-        except OSError:         # in use, or somebody else's
+        except OSError:  # in use, or somebody else's
             continue
         if lock is not None:
             with lock:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class Used:
     """What one key used on one day."""
 
-    day: str                    # UTC, as 2025-06-13
-    key: str                    # empty: jobs of nobody in particular
+    day: str  # UTC, as 2025-06-13
+    key: str  # empty: jobs of nobody in particular
     jobs: int
-    seconds: float              # of input
+    seconds: float  # of input
 
     @property
     def minutes(self) -> int:
@@ -48,8 +48,13 @@ class Used:
 
 def used_object(used: Used, price: float | None = None) -> dict[str, object]:
     """Usage as JSON; with a price per minute also what it costs."""
-    told = {"day": used.day, "key": used.key or None, "jobs": used.jobs, "seconds": round(used.seconds, 3),
-            "minutes": used.minutes}
+    told = {
+        "day": used.day,
+        "key": used.key or None,
+        "jobs": used.jobs,
+        "seconds": round(used.seconds, 3),
+        "minutes": used.minutes,
+    }
     return told if price is None else told | {"cost": used.cost(price)}
 
 
@@ -76,8 +81,9 @@ class Usage:
         if until:
             wanted = wanted.where(usage.c.day <= _day(until))
         with self._database.reading() as connection:
-            rows = connection.execute(wanted.group_by(usage.c.day, usage.c.key_id).order_by(
-                usage.c.day, usage.c.key_id))
+            rows = connection.execute(
+                wanted.group_by(usage.c.day, usage.c.key_id).order_by(usage.c.day, usage.c.key_id)
+            )
             return [Used(day, key, jobs, float(seconds)) for day, key, jobs, seconds in rows]
 
 
@@ -99,8 +105,10 @@ def to_csv(rows: Iterable[Used], price: float | None = None) -> str:
     table = csv.writer(written, lineterminator="\n")
     table.writerow(["day", "key", "jobs", "seconds", "minutes"] + ["cost"] * (price is not None))
     for row in rows:
-        table.writerow([row.day, row.key, row.jobs, f"{row.seconds:.3f}", row.minutes]
-                       + ([f"{row.cost(price):.2f}"] if price is not None else []))
+        table.writerow(
+            [row.day, row.key, row.jobs, f"{row.seconds:.3f}", row.minutes]
+            + ([f"{row.cost(price):.2f}"] if price is not None else [])
+        )
     return written.getvalue()
 
 

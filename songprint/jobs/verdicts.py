@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ACCEPT, REJECT, CORRECT = VERDICTS = ("accept", "reject", "correct")
 SEGMENT, GAP = PARTS = ("segment", "gap")
-CERTAIN = 100.0             # the confidence of what a person has said
+CERTAIN = 100.0  # the confidence of what a person has said
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Verdict:
     """What somebody said of one segment or gap of a job's result."""
 
     job_id: str
-    part: str                   # "segment" or "gap"
-    position: int               # in the list of these
-    verdict: str                # one of VERDICTS; a gap is "correct" with the recording that it is
-    recording_id: int | None    # of a correction
+    part: str  # "segment" or "gap"
+    position: int  # in the list of these
+    verdict: str  # one of VERDICTS; a gap is "correct" with the recording that it is
+    recording_id: int | None  # of a correction
     note: str
-    key_id: str                 # who said so; empty: somebody at the machine itself
-    at: str                     # UTC, ISO 8601
+    key_id: str  # who said so; empty: somebody at the machine itself
+    at: str  # UTC, ISO 8601
 
 
 def verdict_object(verdict: Verdict) -> dict[str, object]:
@@ -49,16 +49,34 @@ class Verdicts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def say(self, job_id: str, part: str, position: int, verdict: str, *, recording_id: int | None = None,
-            note: str = "", key_id: str = "") -> Verdict:
+    def say(
+        self,
+        job_id: str,
+        part: str,
+        position: int,
+        verdict: str,
+        *,
+        recording_id: int | None = None,
+        note: str = "",
+        key_id: str = "",
+    ) -> Verdict:
         """Keep a verdict, in the place of an earlier one."""
         this = _this(job_id, part, position)
 
         def write(connection: Connection) -> Verdict:
             connection.execute(delete(verdicts).where(this))
-            connection.execute(insert(verdicts).values(
-                job_id=job_id, part=part, position=position, verdict=verdict, recording_id=recording_id,
-                note=storable(note, 2000), key_id=key_id, at=clock(connection)))
+            connection.execute(
+                insert(verdicts).values(
+                    job_id=job_id,
+                    part=part,
+                    position=position,
+                    verdict=verdict,
+                    recording_id=recording_id,
+                    note=storable(note, 2000),
+                    key_id=key_id,
+                    at=clock(connection),
+                )
+            )
             return _to_verdict(connection.execute(select(verdicts).where(this)).one())
 
         return self._database.write(write)
@@ -71,8 +89,11 @@ class Verdicts:
     def of_job(self, job_id: str) -> list[Verdict]:
         """All verdicts on a job's result, segments first."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(verdicts).where(verdicts.c.job_id == job_id).order_by(
-                verdicts.c.part.desc(), verdicts.c.position))
+            rows = connection.execute(
+                select(verdicts)
+                .where(verdicts.c.job_id == job_id)
+                .order_by(verdicts.c.part.desc(), verdicts.c.position)
+            )
             return [_to_verdict(row) for row in rows]
 
 
@@ -92,8 +113,11 @@ def corrected(timeline: Timeline, said: Iterable[Verdict], recordings: Mapping[i
         elif verdict.verdict == CORRECT and verdict.recording_id in recordings:
             recording = recordings[verdict.recording_id]
             segments.append(replace(segment, recording=recording, original=None, confidence=CERTAIN))
-    named = {each.position: recordings[each.recording_id] for each in said
-             if each.part == GAP and each.recording_id in recordings and each.position < len(timeline.gaps)}
+    named = {
+        each.position: recordings[each.recording_id]
+        for each in said
+        if each.part == GAP and each.recording_id in recordings and each.position < len(timeline.gaps)
+    }
     for position, recording in named.items():
         heard = timeline.gaps[position].heard
         segments.append(Segment(recording, Kind.RECORDING, CERTAIN, heard, Interval(0.0, heard.duration)))

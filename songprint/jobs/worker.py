@@ -38,21 +38,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 2.0             # seconds; the longest until a cancelled scan is broken off, and a few of a lease
-IDLE = 0.5                  # seconds between two looks at whether there is a job
-_NOTICED = 0.1              # seconds until a worker that is told to stop tells its job
-_AFTER_TROUBLE = 2.0        # seconds of rest when the database does not answer
-_FETCHING = 0.1             # of the progress is the input on its way
-_CLEANING = 60.0            # seconds between two looks for uploads that nobody needs
-_WRITE_WAITS = (1.0, 3.0)   # seconds between attempts at writing a result to an object store
+HEARTBEAT = 2.0  # seconds; the longest until a cancelled scan is broken off, and a few of a lease
+IDLE = 0.5  # seconds between two looks at whether there is a job
+_NOTICED = 0.1  # seconds until a worker that is told to stop tells its job
+_AFTER_TROUBLE = 2.0  # seconds of rest when the database does not answer
+_FETCHING = 0.1  # of the progress is the input on its way
+_CLEANING = 60.0  # seconds between two looks for uploads that nobody needs
+_WRITE_WAITS = (1.0, 3.0)  # seconds between attempts at writing a result to an object store
 
 
 class BrokenOff(Exception):
     """Raised inside a scan to end it: the job was cancelled or lost, or this worker is to stop."""
 
 
-def run(library: Library, settings: Settings, *, stop: threading.Event, builders: Mapping[str, Builder] | None = None,
-        outside: Outside | None = None, lease: float = LEASE, name: str = "") -> None:
+def run(
+    library: Library,
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    builders: Mapping[str, Builder] | None = None,
+    outside: Outside | None = None,
+    lease: float = LEASE,
+    name: str = "",
+) -> None:
     """Work until `stop` is set: then the job at hand is given back at once, and callbacks under way are finished.
 
     `builders` make the bodies of callbacks by style; "standard" is there already.
@@ -63,13 +71,21 @@ def run(library: Library, settings: Settings, *, stop: threading.Event, builders
 class Worker:
     """One worker, with what it holds open."""
 
-    def __init__(self, library: Library, settings: Settings, *, builders: Mapping[str, Builder] | None = None,
-                 outside: Outside | None = None, lease: float = LEASE, name: str = "") -> None:
+    def __init__(
+        self,
+        library: Library,
+        settings: Settings,
+        *,
+        builders: Mapping[str, Builder] | None = None,
+        outside: Outside | None = None,
+        lease: float = LEASE,
+        name: str = "",
+    ) -> None:
         database = library.store.catalog.database
         self.jobs = Jobs(database, Vault(database, library.store.path))
         self.deliveries = Deliveries(database)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        self._libraries = {library.store.settings.kinds: library}       # by the kinds of match they look for
+        self._libraries = {library.store.settings.kinds: library}  # by the kinds of match they look for
         self._own = library
         self._settings, self._lease = settings, lease
         self._outside = outside or world.real(settings)
@@ -80,8 +96,14 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`."""
         server = self._settings.server
-        sender = Sender(self.jobs, self.deliveries, self._outside.post, self._builders, secret=server.callback_key,
-                        lease=max(self._lease, 2 * server.callback_timeout))
+        sender = Sender(
+            self.jobs,
+            self.deliveries,
+            self._outside.post,
+            self._builders,
+            secret=server.callback_key,
+            lease=max(self._lease, 2 * server.callback_timeout),
+        )
         ended = threading.Event()
         sending = threading.Thread(target=sender.run, args=(ended,), name="songprint-callbacks")
         sending.start()
@@ -143,7 +165,7 @@ class Worker:
         except BrokenOff:
             raise
         except Exception as error:
-            heart.check()                               # a download that was stopped says so in its own way
+            heart.check()  # a download that was stopped says so in its own way
             code, message, retry = _judged(error, str(path), name)
             if code == "internal":
                 log.exception("job %s", job.id)
@@ -158,7 +180,7 @@ class Worker:
             return
         try:
             kept = self._inputs.take(path, name=name, within=job.id)
-        except OSError as error:                        # as when the disk is full: the result is what counts
+        except OSError as error:  # as when the disk is full: the result is what counts
             log.warning("the input of job %s is not kept: %s", job.id, error)
             return
         if not self.jobs.keep(job, str(kept)):
@@ -184,8 +206,14 @@ class Worker:
             result["media"] = described
         place = job.options.get("output")
         if place:
-            done = replace(job, state=FINISHED, result=result, progress=1.0, seconds=timeline.duration,
-                           finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+            done = replace(
+                job,
+                state=FINISHED,
+                result=result,
+                progress=1.0,
+                seconds=timeline.duration,
+                finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            )
             body = self._builders[place.get("style", "standard")](done)
             name = place.get("name", "{id}.json").replace("{id}", job.id)
             failure = self._written(place, name, body, heart)
@@ -239,8 +267,10 @@ class Heart:
         """The scan has come so far."""
         self.check()
         if step.seconds_done > self._max_duration:
-            raise FetchError(f"the input is longer than the {self._max_duration / 3600:g} hours that this server takes",
-                             "input_too_large")
+            raise FetchError(
+                f"the input is longer than the {self._max_duration / 3600:g} hours that this server takes",
+                "input_too_large",
+            )
         if step.seconds_total:
             self._progress = _FETCHING + (1 - _FETCHING) * min(1.0, step.seconds_done / step.seconds_total)
 
@@ -263,7 +293,7 @@ class Heart:
                 if not self._jobs.heartbeat(self._job, self._progress):
                     break
                 kept = now
-            except SongprintError as error:     # it may come back before the lease ends
+            except SongprintError as error:  # it may come back before the lease ends
                 log.warning("heartbeat of job %s: %s", self._job.id, error)
                 if time.monotonic() - kept > self._job.lease.seconds:
                     break

@@ -27,17 +27,17 @@ from songprint.errors import FetchError
 from songprint.outside import hosts
 from songprint.outside.hosts import HostList, Place, RefusedURL
 
-OnProgress = Callable[[int, int | None], None]      # bytes so far, bytes in all if they are known
+OnProgress = Callable[[int, int | None], None]  # bytes so far, bytes in all if they are known
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_AGAIN = (408, 425, 429, 500, 502, 503, 504)        # answers that may be others in a minute
+_AGAIN = (408, 425, 429, 500, 502, 503, 504)  # answers that may be others in a minute
 _READ_BYTES = 1 << 16
 _SNIFFED_BYTES = 1024
-_ANSWER_BYTES = 4096            # kept of the answer to a call
+_ANSWER_BYTES = 4096  # kept of the answer to a call
 _CONNECT_SECONDS = 10.0
 _WATCH_SECONDS = 0.2
 _PLAYLISTS = (b"#extm3u", b"#ext-x-", b"ffconcat", b"[playlist]", b"[reference]", b"<asx", b"<smil", b"rtsptext")
-_MANIFESTS = (b"<mpd", b"<smoothstreamingmedia", b"<playlist", b"<manifest")       # behind an <?xml ...?>
+_MANIFESTS = (b"<mpd", b"<smoothstreamingmedia", b"<playlist", b"<manifest")  # behind an <?xml ...?>
 _PLAYLIST_TYPES = ("mpegurl", "dash+xml", "scpls", "xspf", "ms-asf-playlist", "sstr+xml")
 
 
@@ -51,26 +51,38 @@ def resolve(host: str, port: int) -> list[str]:
 class Rules:
     """Whom a URL may ask, how much it may give and how long it may take."""
 
-    allow_hosts: tuple[str, ...] = ()       # private hosts that are fine; on them every port
-    allow_private: bool = False             # all of them are fine
-    ports: tuple[range, ...] = (range(80, 81), range(443, 444))     # of public hosts
+    allow_hosts: tuple[str, ...] = ()  # private hosts that are fine; on them every port
+    allow_private: bool = False  # all of them are fine
+    ports: tuple[range, ...] = (range(80, 81), range(443, 444))  # of public hosts
     max_bytes: int = 1 << 30
-    timeout: float = 600.0                  # seconds, all in all
-    read_timeout: float = 30.0              # seconds without a byte
+    timeout: float = 600.0  # seconds, all in all
+    read_timeout: float = 30.0  # seconds without a byte
     max_redirects: int = 3
     resolve: Callable[[str, int], list[str]] = resolve
-    tls: ssl.SSLContext | None = None       # None: the authorities that the system trusts
+    tls: ssl.SSLContext | None = None  # None: the authorities that the system trusts
 
     @classmethod
     def of_inputs(cls, settings: ServerSettings) -> Rules:
-        return cls(settings.allow_hosts, settings.allow_private, tuple(range(port, port + 1)
-                   for port in settings.input_ports), settings.max_bytes, settings.fetch_timeout, settings.read_timeout)
+        return cls(
+            settings.allow_hosts,
+            settings.allow_private,
+            tuple(range(port, port + 1) for port in settings.input_ports),
+            settings.max_bytes,
+            settings.fetch_timeout,
+            settings.read_timeout,
+        )
 
     @classmethod
     def of_callbacks(cls, settings: ServerSettings) -> Rules:
         """Callbacks go to any port above those of the system's own services: 5000 is a usual one."""
-        return cls(settings.allow_callbacks, settings.allow_private, (*cls.ports, range(1024, 65536)),
-                   timeout=settings.callback_timeout, read_timeout=settings.callback_timeout, max_redirects=0)
+        return cls(
+            settings.allow_callbacks,
+            settings.allow_private,
+            (*cls.ports, range(1024, 65536)),
+            timeout=settings.callback_timeout,
+            read_timeout=settings.callback_timeout,
+            max_redirects=0,
+        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class Downloaded:
     path: Path
     bytes: int
     content_type: str
-    url: str            # where it was in the end
+    url: str  # where it was in the end
 
 
 @dataclass(frozen=True)
@@ -104,8 +116,15 @@ def check(url: str, rules: Rules) -> Place:
     return place
 
 
-def download(url: str, target: Path, rules: Rules, *, headers: Mapping[str, str] | None = None,
-             on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Downloaded:
+def download(
+    url: str,
+    target: Path,
+    rules: Rules,
+    *,
+    headers: Mapping[str, str] | None = None,
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+) -> Downloaded:
     """Fetch a URL into the file `target`; FetchError says why that cannot be, and leaves no file behind."""
     with _Watch(rules.timeout, stop) as watch:
         for _ in range(rules.max_redirects + 1):
@@ -127,12 +146,14 @@ def download(url: str, target: Path, rules: Rules, *, headers: Mapping[str, str]
 
 def send(method: str, url: str, body: bytes, headers: Mapping[str, str], rules: Rules) -> Answer:
     """Send a body once and return what the server says, redirects too: they are not followed."""
-    with (_Watch(rules.timeout, None) as watch,
-          _asked(method, check(url, rules), rules, watch, headers, body) as response):
+    with (
+        _Watch(rules.timeout, None) as watch,
+        _asked(method, check(url, rules), rules, watch, headers, body) as response,
+    ):
         try:
             kept = response.read(_ANSWER_BYTES)
         except (OSError, http.client.HTTPException):
-            kept = b""                      # the status has been said, and that is what counts
+            kept = b""  # the status has been said, and that is what counts
         return Answer(response.status, kept)
 
 
@@ -210,13 +231,20 @@ class _Pinned(http.client.HTTPConnection):
 
 
 @contextlib.contextmanager
-def _asked(method: str, place: Place, rules: Rules, watch: _Watch, headers: Mapping[str, str],
-           body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+def _asked(
+    method: str, place: Place, rules: Rules, watch: _Watch, headers: Mapping[str, str], body: bytes | None = None
+) -> Iterator[http.client.HTTPResponse]:
     """The answer to a request; what goes wrong on the way, or while it is read, is put in plain words."""
     connection = _Pinned(place, _addresses(place, rules), rules, watch)
     try:
-        sent = {"Host": place.host_header, "Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "songprint",
-                "Connection": "close", **headers}
+        sent = {
+            "Host": place.host_header,
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": "songprint",
+            "Connection": "close",
+            **headers,
+        }
         connection.request(method, place.path, body, sent)
         with connection.getresponse() as response:
             yield response
@@ -254,8 +282,9 @@ def _check_address(place: Place, address: hosts.Address, rules: Rules) -> None:
     else:
         fine = rules.allow_private or trusted.names(place.host, place.port, address)
     if not fine:
-        raise FetchError(f"the URL is refused: {place.host} is no public host, and on no list of this server",
-                         "input_refused")
+        raise FetchError(
+            f"the URL is refused: {place.host} is no public host, and on no list of this server", "input_refused"
+        )
 
 
 def _fits_port(place: Place, rules: Rules) -> bool:
@@ -292,8 +321,14 @@ def _check_answer(place: Place, response: http.client.HTTPResponse, rules: Rules
         raise _playlist()
 
 
-def _write(place: Place, response: http.client.HTTPResponse, target: Path, rules: Rules, watch: _Watch,
-           on_progress: OnProgress | None) -> int:
+def _write(
+    place: Place,
+    response: http.client.HTTPResponse,
+    target: Path,
+    rules: Rules,
+    watch: _Watch,
+    on_progress: OnProgress | None,
+) -> int:
     promised, written = response.length, 0
     with _file(target) as file:
         for piece in _pieces(response, promised):

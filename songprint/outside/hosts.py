@@ -17,30 +17,54 @@ from urllib.parse import quote, urlsplit
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-LONGEST_URL = 8192      # characters; a signed URL of an object store has up to 2,000
+LONGEST_URL = 8192  # characters; a signed URL of an object store has up to 2,000
 
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
-_NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")       # a last label that some resolvers read as a number
+_NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")  # a last label that some resolvers read as a number
 
-_SPECIAL = tuple(ipaddress.ip_network(network) for network in (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-    "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-    "224.0.0.0/4", "240.0.0.0/4",
-    "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",     # Teredo and others, examples, 6to4, examples
-))
-_GLOBAL = ipaddress.ip_network("2000::/3")      # all that is given out of IPv6
-_HOLDS_IPV4 = tuple(ipaddress.ip_network(network) for network in ("::ffff:0:0/96", "64:ff9b::/96"))    # mapped, NAT64
-_ISATAP = (0x00005EFE, 0x02005EFE)              # before an IPv4 address in the last 64 bits
+_SPECIAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",  # Teredo and others, examples, 6to4, examples
+    )
+)
+_GLOBAL = ipaddress.ip_network("2000::/3")  # all that is given out of IPv6
+_HOLDS_IPV4 = tuple(ipaddress.ip_network(network) for network in ("::ffff:0:0/96", "64:ff9b::/96"))  # mapped, NAT64
+_ISATAP = (0x00005EFE, 0x02005EFE)  # before an IPv4 address in the last 64 bits
 
 # Where the clouds tell a machine its secrets. A list of hosts must name one of these itself to let it through.
-_METADATA = tuple(ipaddress.ip_network(network) for network in (
-    "169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "fd20:ce::254/128",
-    "100.100.100.200/32",       # Alibaba
-    "192.0.0.192/32",           # Oracle
-    "168.63.129.16/32",         # Azure, a public address
-))
+_METADATA = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::/32",
+        "fd20:ce::254/128",
+        "100.100.100.200/32",  # Alibaba
+        "192.0.0.192/32",  # Oracle
+        "168.63.129.16/32",  # Azure, a public address
+    )
+)
 
 
 class RefusedURL(ValueError):
@@ -51,11 +75,11 @@ class RefusedURL(ValueError):
 class Place:
     """What a URL says: whom to ask, and for what."""
 
-    scheme: str                 # "http" or "https"
-    host: str                   # a name in lower case, or an address without brackets
+    scheme: str  # "http" or "https"
+    host: str  # a name in lower case, or an address without brackets
     port: int
-    path: str                   # with the query, as it is sent; "//callback" stays as it is
-    address: Address | None     # if the host is one
+    path: str  # with the query, as it is sent; "//callback" stays as it is
+    address: Address | None  # if the host is one
 
     @property
     def host_header(self) -> str:
@@ -141,8 +165,10 @@ class HostList:
 
     def names_exactly(self, port: int, address: Address) -> bool:
         """Whether an entry is this address itself, no network around it."""
-        return any(network is not None and network.num_addresses == 1 and unwrapped(address) in network
-                   for network in map(_network, self._at(port)))
+        return any(
+            network is not None and network.num_addresses == 1 and unwrapped(address) in network
+            for network in map(_network, self._at(port))
+        )
 
     def _at(self, port: int) -> Iterable[str]:
         for entry in self.entries:
@@ -181,7 +207,7 @@ def _host(host: str, *, bracketed: bool) -> tuple[str, Address | None]:
     host = host.lower().removesuffix(".")
     if _NUMERIC.fullmatch(host.rpartition(".")[2]):
         try:
-            address = ipaddress.IPv4Address(host)       # which takes no octal numbers
+            address = ipaddress.IPv4Address(host)  # which takes no octal numbers
         except ValueError as error:
             raise RefusedURL("an address must be written as four decimal numbers, as 192.0.2.1") from error
         return host, address

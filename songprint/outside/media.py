@@ -10,7 +10,7 @@ from songprint.audio import files
 if TYPE_CHECKING:
     import av
 
-_MICROSECONDS = 1e6         # FFmpeg's unit of a container's times
+_MICROSECONDS = 1e6  # FFmpeg's unit of a container's times
 
 
 def describe(path: str | Path) -> dict[str, object]:
@@ -38,8 +38,12 @@ def describe(path: str | Path) -> dict[str, object]:
 
 def _video(stream: av.VideoStream) -> dict[str, object]:
     codec = stream.codec_context
-    return {**_either(stream), "width": codec.width, "height": codec.height,
-            "frames_per_second": round(float(stream.average_rate or 0), 3)}
+    return {
+        **_either(stream),
+        "width": codec.width,
+        "height": codec.height,
+        "frames_per_second": round(float(stream.average_rate or 0), 3),
+    }
 
 
 def _audio(stream: av.AudioStream) -> dict[str, object]:
@@ -49,5 +53,8 @@ def _audio(stream: av.AudioStream) -> dict[str, object]:
 
 def _either(stream: av.VideoStream | av.AudioStream) -> dict[str, object]:
     lasts = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-    return {"codec": stream.codec_context.codec.canonical_name, "bit_rate": int(stream.codec_context.bit_rate or 0),
-            "duration": round(lasts, 3)}
+    return {
+        "codec": stream.codec_context.codec.canonical_name,
+        "bit_rate": int(stream.codec_context.bit_rate or 0),
+        "duration": round(lasts, 3),
+    }

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from songprint.config import Settings
 
 
-Post = Callable[[str, bytes, Mapping[str, str]], Answer]    # url, body, headers
-OnBytes = Callable[[int, int | None], None]     # bytes so far, bytes in all if they are known
+Post = Callable[[str, bytes, Mapping[str, str]], Answer]  # url, body, headers
+OnBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all if they are known
 
 
 @dataclass(frozen=True)
 class Outside:
     """Three functions, so that tests can be a world of their own."""
 
-    read: Callable[[Mapping, Path, OnBytes, threading.Event], Path]     # location, a file to write, progress, stop
-    write: Callable[[Mapping, str, bytes], None]                        # location, name, content
+    read: Callable[[Mapping, Path, OnBytes, threading.Event], Path]  # location, a file to write, progress, stop
+    write: Callable[[Mapping, str, bytes], None]  # location, name, content
     post: Post
 
 

@@ -35,8 +35,15 @@ def object_url(endpoint: str, bucket: str, name: str, *, in_path: bool) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}{path}/{quote(name, safe='/-._~')}"
 
 
-def signed(method: str, url: str, body: bytes, region: str, credentials: Credentials, now: datetime,
-           headers: Mapping[str, str] | None = None) -> dict[str, str]:
+def signed(
+    method: str,
+    url: str,
+    body: bytes,
+    region: str,
+    credentials: Credentials,
+    now: datetime,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The headers of a request, `Authorization` among them. `now` is in UTC; the URL has no query."""
     parts = urlsplit(url)
     moment, hashed = f"{now:%Y%m%dT%H%M%SZ}", hashlib.sha256(body).hexdigest()
@@ -51,5 +58,7 @@ def signed(method: str, url: str, body: bytes, region: str, credentials: Credent
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    return sent | {"Authorization": f"{ALGORITHM} Credential={credentials.access_key}/{scope},SignedHeaders={names},"
-                                    f"Signature={signature}"}
+    return sent | {
+        "Authorization": f"{ALGORITHM} Credential={credentials.access_key}/{scope},SignedHeaders={names},"
+        f"Signature={signature}"
+    }

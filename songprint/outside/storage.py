@@ -26,11 +26,11 @@ from songprint.outside.s3 import Credentials
 
 Location = Mapping[str, object]
 
-AWS = StorageSettings(endpoint="https://s3.{region}.amazonaws.com")     # for requests that bring a key of their own
+AWS = StorageSettings(endpoint="https://s3.{region}.amazonaws.com")  # for requests that bring a key of their own
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
-_REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)      # it becomes a part of a host name
-_LONGEST_NAME = 1024        # bytes, as S3 has it
+_REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # it becomes a part of a host name
+_LONGEST_NAME = 1024  # bytes, as S3 has it
 _COPIED_BYTES = 1 << 20
 _ANY_PORT = (range(1, 65536),)
 
@@ -49,8 +49,14 @@ class Storage:
             return False
         return store.folder is None or (store.folder / str(location["bucket"])).is_dir()
 
-    def read(self, location: Location, target: Path, *, on_progress: OnProgress | None = None,
-             stop: threading.Event | None = None) -> None:
+    def read(
+        self,
+        location: Location,
+        target: Path,
+        *,
+        on_progress: OnProgress | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         """Bring an object into the file `target`; FetchError says why that cannot be, and leaves no file behind."""
         store, name = self._found(location), object_name(str(location["object"]))
         if store.folder is not None:
@@ -97,12 +103,13 @@ class Storage:
         endpoint = store.endpoint.replace("{region}", region)
         return s3.object_url(endpoint, str(location["bucket"]), name, in_path=store.addressing == "path")
 
-    def _headers(self, method: str, url: str, body: bytes, store: StorageSettings,
-                 location: Location) -> dict[str, str]:
+    def _headers(
+        self, method: str, url: str, body: bytes, store: StorageSettings, location: Location
+    ) -> dict[str, str]:
         access = str(location.get("secret_id") or store.access_key)
         secret = str(location.get("secret_key") or "") if location.get("secret_id") else store.secret_key
         if not access:
-            return {}               # a public bucket
+            return {}  # a public bucket
         region = str(location.get("region") or "us-east-1")
         return s3.signed(method, url, body, region, Credentials(access, secret), datetime.now(UTC))
 
@@ -171,8 +178,9 @@ def _copy(path: Path, target: Path, most: int, on_progress: OnProgress | None, s
     except OSError as error:
         target.unlink(missing_ok=True)
         ours = error.filename is None or Path(error.filename) == target
-        raise FetchError(f"the object cannot be read: {error.strerror}", "internal" if ours else "input_not_found",
-                         retry=ours) from error
+        raise FetchError(
+            f"the object cannot be read: {error.strerror}", "internal" if ours else "input_not_found", retry=ours
+        ) from error
     except BaseException:
         target.unlink(missing_ok=True)
         raise

@@ -15,8 +15,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")    # read when NumPy is imported
-WATCH = 1.0             # seconds between two looks at whether the parent is alive
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # read when NumPy is imported
+WATCH = 1.0  # seconds between two looks at whether the parent is alive
 
 
 def start(work: Callable[..., None], *arguments: object, needs_main: bool = False) -> tuple[BaseProcess, Connection]:
@@ -25,7 +25,7 @@ def start(work: Callable[..., None], *arguments: object, needs_main: bool = Fals
     On Linux it also dies with the thread that started it: start it from one that stays. It does not run the user's
     script again, unless it `needs_main`: what is defined there.
     """
-    context = multiprocessing.get_context("spawn")      # a fork would inherit locks held by other threads
+    context = multiprocessing.get_context("spawn")  # a fork would inherit locks held by other threads
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(work, theirs, arguments, os.getpid()), daemon=True)
     with _hidden_main(needs_main), _without_interrupts(), _one_thread():
@@ -63,7 +63,7 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()               # its start would end the blocking
+    resource_tracker.ensure_running()  # its start would end the blocking
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -88,8 +88,9 @@ def _one_thread() -> Iterator[None]:
 
 # What follows runs in the new process.
 
+
 def _run(work: Callable[..., None], pipe: Connection, arguments: tuple, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)    # where it could not be blocked from the start
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked from the start
     _die_with(parent)
     work(pipe, *arguments)
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
-_held = ExitStack()         # what restores BLAS
+_held = ExitStack()  # what restores BLAS
 _users = 0
 
 

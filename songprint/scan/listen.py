@@ -1,8 +1,8 @@
 """A stream that is listened to -> what happens in it, as it happens.
 
-    Listener    blocks of one source -> events; it has the ears, a `Scanner`, and knows what is being heard
-    follow      a source that may stall, break and come again -> events; it has the patience
-    DailyLog    events -> a file for each day
+Listener    blocks of one source -> events; it has the ears, a `Scanner`, and knows what is being heard
+follow      a source that may stall, break and come again -> events; it has the patience
+DailyLog    events -> a file for each day
 """
 
 from __future__ import annotations
@@ -30,31 +30,54 @@ from songprint.store.store import Store
 from songprint.types import Event, Happening, Interval, Segment, Timeline
 
 BLOCK_SECONDS = 1.0
-LOOK_SECONDS = 1.0              # between two looks at what the ears have found: each searches the last seconds anew
-STALL = 10.0                    # seconds without a byte after which a stream is connected again
-SAME_PLACE = 10.0               # seconds by which the start of a song may move while more of it is heard
-DOUBT_SECONDS = 60.0            # after which a song that is no longer heard and never settled was none
-BEHIND_SECONDS = 5.0            # by which the sound may lag behind the clock before the clock is believed
-EARS_SECONDS = 3600.0           # after which fresh ears are taken, as soon as no song is heard
+LOOK_SECONDS = 1.0  # between two looks at what the ears have found: each searches the last seconds anew
+STALL = 10.0  # seconds without a byte after which a stream is connected again
+SAME_PLACE = 10.0  # seconds by which the start of a song may move while more of it is heard
+DOUBT_SECONDS = 60.0  # after which a song that is no longer heard and never settled was none
+BEHIND_SECONDS = 5.0  # by which the sound may lag behind the clock before the clock is believed
+EARS_SECONDS = 3600.0  # after which fresh ears are taken, as soon as no song is heard
 EARS_SECONDS_AT_MOST = 6 * 3600.0
-FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0      # seconds between attempts to connect again
-GOOD_SECONDS = 30.0             # of sound after which a connection was a good one
+FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0  # seconds between attempts to connect again
+GOOD_SECONDS = 30.0  # of sound after which a connection was a good one
 
 logger = logging.getLogger(__name__)
 
 
-def listen(store: Store, source: str | BinaryIO, *, stop: threading.Event | None = None, raw: live.Raw | None = None,
-           stall: float = STALL, give_up: float | None = None) -> Iterator[Event]:
+def listen(
+    store: Store,
+    source: str | BinaryIO,
+    *,
+    stop: threading.Event | None = None,
+    raw: live.Raw | None = None,
+    stall: float = STALL,
+    give_up: float | None = None,
+) -> Iterator[Event]:
     """What is heard at a URL or in an open file that cannot seek, as it happens; see `follow`.
 
     A URL is connected again when it stalls or breaks; a file is read to its end, however long it pauses.
     """
     listener = Listener(lambda: Scanner(store), store.sample_rate)
     if isinstance(source, str):
-        return follow(lambda: connect.connect(source, timeout=stall + 5), listener, store.sample_rate,
-                      name=http.shown(source), stop=stop, stall=stall, give_up=give_up, raw=raw)
-    return follow(lambda: Pipe(source), listener, store.sample_rate, name="the input", stop=stop, stall=None,
-                  reconnect=False, raw=raw)
+        return follow(
+            lambda: connect.connect(source, timeout=stall + 5),
+            listener,
+            store.sample_rate,
+            name=http.shown(source),
+            stop=stop,
+            stall=stall,
+            give_up=give_up,
+            raw=raw,
+        )
+    return follow(
+        lambda: Pipe(source),
+        listener,
+        store.sample_rate,
+        name="the input",
+        stop=stop,
+        stall=None,
+        reconnect=False,
+        raw=raw,
+    )
 
 
 class Ears(Protocol):
@@ -72,19 +95,24 @@ class Ears(Protocol):
 class Listener:
     """Hears blocks of sound and tells which songs start and end."""
 
-    def __init__(self, new_ears: Callable[[], Ears], sample_rate: int, *,
-                 clock: Callable[[], float] = time.monotonic, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-                 ) -> None:
+    def __init__(
+        self,
+        new_ears: Callable[[], Ears],
+        sample_rate: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._new_ears, self._sample_rate, self._clock, self._now = new_ears, sample_rate, clock, now
-        self._began: tuple[float, datetime] | None = None   # the clock and the time of day at position 0
-        self._reached = 0.0                                 # position up to which there was sound
+        self._began: tuple[float, datetime] | None = None  # the clock and the time of day at position 0
+        self._reached = 0.0  # position up to which there was sound
         self._ears: Ears | None = None
-        self._spare: Ears | None = new_ears()               # what they need is loaded before the sound comes
-        self._samples = 0                                   # that the ears have heard
-        self._looked = 0.0                                  # second of the ears up to which news were asked for
-        self._places: list[tuple[float, float]] = []        # (second of the ears, what to add for the position)
+        self._spare: Ears | None = new_ears()  # what they need is loaded before the sound comes
+        self._samples = 0  # that the ears have heard
+        self._looked = 0.0  # second of the ears up to which news were asked for
+        self._places: list[tuple[float, float]] = []  # (second of the ears, what to add for the position)
         self._open: list[_Open] = []
-        self._settled: list[Segment] = []                   # by these ears, at positions
+        self._settled: list[Segment] = []  # by these ears, at positions
 
     @property
     def position(self) -> float:
@@ -112,7 +140,7 @@ class Listener:
         self._ears.hear(block)
         self._samples += len(block)
         behind = now - self._position(self.heard)
-        if behind > BEHIND_SECONDS:                         # the stream paused without breaking
+        if behind > BEHIND_SECONDS:  # the stream paused without breaking
             self._places.append((self.heard, self._places[-1][1] + behind))
         self._reached = self._position(self.heard)
         if self.heard - self._looked < LOOK_SECONDS:
@@ -189,18 +217,31 @@ class _Open:
     """A song that started and has not ended."""
 
     segment: Segment
-    last_heard: float           # position
+    last_heard: float  # position
 
 
 def _same(one: Segment, other: Segment, tolerance: float) -> bool:
     """Whether two segments tell of the same song at the same time, within so many seconds."""
-    return (one.recording.id == other.recording.id and one.kind == other.kind
-            and one.heard.start < other.heard.end + tolerance and other.heard.start < one.heard.end + tolerance)
+    return (
+        one.recording.id == other.recording.id
+        and one.kind == other.kind
+        and one.heard.start < other.heard.end + tolerance
+        and other.heard.start < one.heard.end + tolerance
+    )
 
 
-def follow(open_source: Callable[[], Source], listener: Listener, sample_rate: int, *, name: str,
-           stop: threading.Event | None = None, stall: float | None = STALL, give_up: float | None = None,
-           reconnect: bool = True, raw: live.Raw | None = None) -> Iterator[Event]:
+def follow(
+    open_source: Callable[[], Source],
+    listener: Listener,
+    sample_rate: int,
+    *,
+    name: str,
+    stop: threading.Event | None = None,
+    stall: float | None = STALL,
+    give_up: float | None = None,
+    reconnect: bool = True,
+    raw: live.Raw | None = None,
+) -> Iterator[Event]:
     """What happens in a stream, as it happens, until it ends, `stop` is set or patience does.
 
     A stream that breaks, or from which nothing comes for `stall` seconds, is opened again, after one second, two,
@@ -240,7 +281,7 @@ def follow(open_source: Callable[[], Source], listener: Listener, sample_rate: i
         elif give_up is not None and time.monotonic() - gap_since >= give_up:
             raise StreamError(f"{name} did not come back for {give_up:g} s: {failure}") from failure
         logger.info("%s: again in %.0f s", failure, delay)
-        stop.wait(delay * random.uniform(0.8, 1.2))         # not all listeners of a station at once
+        stop.wait(delay * random.uniform(0.8, 1.2))  # not all listeners of a station at once
         delay = min(2 * delay, LONGEST_DELAY)
     yield from listener.pause()
     yield listener.event(Happening.FINISHED)
@@ -273,8 +314,9 @@ class DailyLog:
                 file.write(line)
         except OSError as error:
             if not self._failed:
-                logger.warning("cannot write the log in %s: %s; what happens meanwhile is not in it", self.folder,
-                               error.strerror)
+                logger.warning(
+                    "cannot write the log in %s: %s; what happens meanwhile is not in it", self.folder, error.strerror
+                )
             self._failed = True
         else:
             self._failed = False

@@ -17,7 +17,7 @@ from songprint.formats import objects
 from songprint.store.store import Store
 from songprint.types import Interval, Segment, Sound
 
-FOLDER = "scans"            # in the library, or, where that is read-only, in the user's cache
+FOLDER = "scans"  # in the library, or, where that is read-only, in the user's cache
 CACHE = Path("~/.cache/songprint/scans")
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,18 @@ class Past:
 
     def then(self, seconds: float, segments: Iterable[Segment], sounds: Sounds) -> Past:
         """With what was found in so many seconds that came after it, told as from their own beginning."""
-        return Past(self.until + seconds,
-                    (*self.segments, *(replace(each, heard=self._later(each.heard)) for each in segments)),
-                    (*self.sounds, *((self._later(Interval(interval.start, min(interval.end, seconds))), sound)
-                                     for interval, sound in sounds if interval.start < seconds)))
+        return Past(
+            self.until + seconds,
+            (*self.segments, *(replace(each, heard=self._later(each.heard)) for each in segments)),
+            (
+                *self.sounds,
+                *(
+                    (self._later(Interval(interval.start, min(interval.end, seconds))), sound)
+                    for interval, sound in sounds
+                    if interval.start < seconds
+                ),
+            ),
+        )
 
     def _later(self, interval: Interval) -> Interval:
         return Interval(interval.start + self.until, interval.end + self.until)
@@ -56,7 +64,7 @@ class Saved:
     """The file of one scan. What another sound, library or settings left in it does not count."""
 
     path: Path
-    mark: str           # of all that a timeline depends on
+    mark: str  # of all that a timeline depends on
 
     @classmethod
     def of(cls, path: Path, source: files.Source, store: Store, settings: Settings) -> Saved | None:
@@ -64,9 +72,17 @@ class Saved:
         if not isinstance(source, str | Path):
             return None
         state = store.catalog.state()
-        depends_on = (__version__, files.content_hash(source), str(store.path.resolve()), state.revision,
-                      sorted(state.encoders.items()), settings.kinds, settings.threshold, settings.false_accepts,
-                      settings.shortest_segment)
+        depends_on = (
+            __version__,
+            files.content_hash(source),
+            str(store.path.resolve()),
+            state.revision,
+            sorted(state.encoders.items()),
+            settings.kinds,
+            settings.threshold,
+            settings.false_accepts,
+            settings.shortest_segment,
+        )
         return cls(path, hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest())
 
     def load(self) -> Past:
@@ -75,8 +91,11 @@ class Saved:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             if kept["mark"] != self.mark:
                 return Past()
-            return Past(kept["until"], tuple(objects.segment_from_object(each) for each in kept["segments"]),
-                        tuple((Interval(start, end), Sound(sound)) for start, end, sound in kept["sounds"]))
+            return Past(
+                kept["until"],
+                tuple(objects.segment_from_object(each) for each in kept["segments"]),
+                tuple((Interval(start, end), Sound(sound)) for start, end, sound in kept["sounds"]),
+            )
         except FileNotFoundError:
             return Past()
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -85,9 +104,12 @@ class Saved:
 
     def keep(self, past: Past) -> None:
         """Write it, whole or not at all. Where that cannot be done, a scan is not stopped by it."""
-        kept = {"mark": self.mark, "until": past.until,
-                "segments": [objects.segment_object(each) for each in past.segments],
-                "sounds": [(interval.start, interval.end, sound) for interval, sound in past.sounds]}
+        kept = {
+            "mark": self.mark,
+            "until": past.until,
+            "segments": [objects.segment_object(each) for each in past.segments],
+            "sounds": [(interval.start, interval.end, sound) for interval, sound in past.sounds],
+        }
         unfinished = self.path.with_suffix(".unfinished")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

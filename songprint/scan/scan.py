@@ -36,17 +36,25 @@ from songprint.store.works import originals
 from songprint.types import Interval, Kind, ScanProgress, Segment, Sound, Timeline
 from songprint.unknown import memory
 
-BLOCK = 10.0                # seconds of a file that are heard at a time
-SAVED_EVERY = 10.0          # seconds of work that may be lost
-SETTLES = 30.0              # seconds after which what was heard is not seen in another light any more
-MARGIN = 2.0                # seconds before a song that are needed to tell where it begins
-EVERY = 180.0               # seconds of a file between two looks at what has settled
+BLOCK = 10.0  # seconds of a file that are heard at a time
+SAVED_EVERY = 10.0  # seconds of work that may be lost
+SETTLES = 30.0  # seconds after which what was heard is not seen in another light any more
+MARGIN = 2.0  # seconds before a song that are needed to tell where it begins
+EVERY = 180.0  # seconds of a file between two looks at what has settled
 
 OnProgress = Callable[[ScanProgress], None]
 
 
-def scan(store: Store, source: files.Source, *, name: str = "", settings: Settings | None = None,
-         on_progress: OnProgress | None = None, resume: Path | None = None, find_unknown: bool = True) -> Timeline:
+def scan(
+    store: Store,
+    source: files.Source,
+    *,
+    name: str = "",
+    settings: Settings | None = None,
+    on_progress: OnProgress | None = None,
+    resume: Path | None = None,
+    find_unknown: bool = True,
+) -> Timeline:
     """The songs in a file, which is read once.
 
     Ctrl-C ends the scan where it is: the timeline until there is given, as not `complete`. With `resume`, a file in
@@ -73,8 +81,9 @@ def scan(store: Store, source: files.Source, *, name: str = "", settings: Settin
                 last_saved = now
             if on_progress:
                 done = past.until + scanner.duration
-                on_progress(ScanProgress(done, total and max(total, done), len(past.segments) + len(scanner.found),
-                                         now - began))
+                on_progress(
+                    ScanProgress(done, total and max(total, done), len(past.segments) + len(scanner.found), now - began)
+                )
             if stop.is_set():
                 complete = False
                 break
@@ -88,9 +97,16 @@ def scan(store: Store, source: files.Source, *, name: str = "", settings: Settin
     free = gaps(whole.until, whole.segments, whole.sounds)
     if scanner.trail:
         free = memory.numbered(store, name, free, scanner.trail, past.until)
-    return replace(timeline, segments=list(whole.segments), gaps=free, duration=whole.until, source=name,
-                   elapsed=time.perf_counter() - began, complete=complete,
-                   warnings=(*warnings, *timeline.warnings))
+    return replace(
+        timeline,
+        segments=list(whole.segments),
+        gaps=free,
+        duration=whole.until,
+        source=name,
+        elapsed=time.perf_counter() - began,
+        complete=complete,
+        warnings=(*warnings, *timeline.warnings),
+    )
 
 
 @contextmanager
@@ -134,10 +150,10 @@ def _after(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
 class CoverNews:
     """What a look at the covers gives. Seconds."""
 
-    exact: Sequence[Segment]        # the recordings that were known
-    until: float                    # up to there all covers are settled:
-    settled: list[Segment]          # these, and
-    current: list[Segment]          # these may go on
+    exact: Sequence[Segment]  # the recordings that were known
+    until: float  # up to there all covers are settled:
+    settled: list[Segment]  # these, and
+    current: list[Segment]  # these may go on
 
 
 def look_for_covers(ear: CoverEar, exact: Sequence[Segment], until: float, last: bool = False) -> CoverNews:
@@ -145,12 +161,16 @@ def look_for_covers(ear: CoverEar, exact: Sequence[Segment], until: float, last:
     found = ear.segments(exact, until)
     edge = until if last else ear.settled_until(exact, until)
     for each in sorted(found, key=lambda each: -each.heard.end):
-        if not last and each.heard.start < edge < each.heard.end:       # what goes on is not told in two
+        if not last and each.heard.start < edge < each.heard.end:  # what goes on is not told in two
             edge = each.heard.start
     edge = max(edge, ear.forgotten)
     ear.forget(edge)
-    return CoverNews(exact, edge, [each for each in found if each.heard.start < edge or last],
-                     [each for each in found if each.heard.start >= edge and not last])
+    return CoverNews(
+        exact,
+        edge,
+        [each for each in found if each.heard.start < edge or last],
+        [each for each in found if each.heard.start >= edge and not last],
+    )
 
 
 class Scanner:
@@ -166,20 +186,21 @@ class Scanner:
         self._store = store
         self._began = time.perf_counter()
         store.refresh()
-        self._thresholds = {kind: threshold_of(level, self.settings, own_tempo=True)
-                            for kind, level in store.levels.items()}
+        self._thresholds = {
+            kind: threshold_of(level, self.settings, own_tempo=True) for kind, level in store.levels.items()
+        }
         level = store.levels[Kind.RECORDING]
         self.trail = Trail(tracks.HOP, level.spec.window, level.spec.id) if remember else None
         self._recordings = RecordingEar(level, self.trail)
         covers = store.levels.get(Kind.COVER)
         self._covers = Aside(CoverEar(covers)) if covers else None
         self._meter = SoundMeter()
-        self.found: list[Segment] = []              # settled
-        self._recordings_until = self._covers_until = 0.0       # seconds
-        self._look: Future[CoverNews] | None = None             # at the covers, under way
-        self._covers_now: list[Segment] = []                    # of which more may be heard, at the last look
+        self.found: list[Segment] = []  # settled
+        self._recordings_until = self._covers_until = 0.0  # seconds
+        self._look: Future[CoverNews] | None = None  # at the covers, under way
+        self._covers_now: list[Segment] = []  # of which more may be heard, at the last look
         self._held = ExitStack()
-        self._held.enter_context(one_thread())      # last: nothing in here can fail any more
+        self._held.enter_context(one_thread())  # last: nothing in here can fail any more
 
     @property
     def duration(self) -> float:
@@ -224,7 +245,8 @@ class Scanner:
             new += self._settle_recordings(until, present)
         if self._covers:
             self._look = self._covers.later(
-                partial(look_for_covers, exact=self._known(present), until=self._recordings_until))
+                partial(look_for_covers, exact=self._known(present), until=self._recordings_until)
+            )
         return new
 
     def current(self) -> list[Segment]:
@@ -242,14 +264,20 @@ class Scanner:
             self._take_covers()
             self._covers.finish()
             self._look = self._covers.later(
-                partial(look_for_covers, exact=self._known(()), until=self.duration, last=True))
+                partial(look_for_covers, exact=self._known(()), until=self.duration, last=True)
+            )
             self._take_covers()
         self.close()
         self.found = self._in_order(self.found)
         return Timeline(
-            segments=self.found, gaps=gaps(self.duration, self.found, self.sounds), duration=self.duration,
-            thresholds=self._thresholds, searched=self._store.levels[Kind.RECORDING].searched,
-            elapsed=time.perf_counter() - self._began, warnings=tuple(incomplete(self._store)))
+            segments=self.found,
+            gaps=gaps(self.duration, self.found, self.sounds),
+            duration=self.duration,
+            thresholds=self._thresholds,
+            searched=self._store.levels[Kind.RECORDING].searched,
+            elapsed=time.perf_counter() - self._began,
+            warnings=tuple(incomplete(self._store)),
+        )
 
     def close(self) -> None:
         """Stop listening; what was found may still be looked at."""
@@ -276,22 +304,30 @@ class Scanner:
 
     def _known(self, present: Iterable[Segment]) -> list[Segment]:
         """The recordings where covers are not settled."""
-        return [each for each in (*self.found, *present)
-                if each.kind is Kind.RECORDING and each.heard.end > self._covers_until]
+        return [
+            each
+            for each in (*self.found, *present)
+            if each.kind is Kind.RECORDING and each.heard.end > self._covers_until
+        ]
 
     def _heard_recordings(self) -> list[Segment]:
         return self._in_order(self._recordings.segments())
 
     def _in_order(self, segments: Iterable[Segment]) -> list[Segment]:
         """Those that are sure and long enough, by their beginning, each with the original of its work."""
-        found = [each for each in segments if each.confidence >= self._thresholds[each.kind]
-                 and each.heard.duration >= self.settings.shortest_segment]
+        found = [
+            each
+            for each in segments
+            if each.confidence >= self._thresholds[each.kind] and each.heard.duration >= self.settings.shortest_segment
+        ]
         of_work = originals(self._store.catalog, {each.work for each in found})
-        return sorted((replace(each, original=of_work.get(each.work)) for each in found),
-                      key=lambda each: (each.heard.start, each.heard.end))
+        return sorted(
+            (replace(each, original=of_work.get(each.work)) for each in found),
+            key=lambda each: (each.heard.start, each.heard.end),
+        )
 
 
-AHEAD = 36                  # blocks that may wait: music that this ear soon works off makes up for other music
+AHEAD = 36  # blocks that may wait: music that this ear soon works off makes up for other music
 Answer = TypeVar("Answer")
 
 

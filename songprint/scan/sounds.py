@@ -18,21 +18,21 @@ from songprint.fingerprint import logmel
 from songprint.types import Interval, Sound
 
 FILE = WEIGHTS / "sounds.npz"
-CLASSES = (Sound.MUSIC, Sound.SPEECH, Sound.OTHER)      # what the network tells apart
+CLASSES = (Sound.MUSIC, Sound.SPEECH, Sound.OTHER)  # what the network tells apart
 STATES = (*CLASSES, Sound.SILENCE)
 SAMPLE_RATE = logmel.SAMPLE_RATE
-HOP_SAMPLES = 400                       # between spectra
-SPECTRA = SAMPLE_RATE // HOP_SAMPLES    # 20 a second
-REACH = logmel.FRAME_SAMPLES - HOP_SAMPLES      # samples after a second that its last spectrum sees
+HOP_SAMPLES = 400  # between spectra
+SPECTRA = SAMPLE_RATE // HOP_SAMPLES  # 20 a second
+REACH = logmel.FRAME_SAMPLES - HOP_SAMPLES  # samples after a second that its last spectrum sees
 BANDS = 32
-LAGS = (1, 3, 6, 12)                    # spectra apart: how alike the partials still are
-RANGES = ((8, 100), (100, 500))         # bins of 7.8 Hz in which that is asked
-COLOUR = 15                             # bins over which the colour of the sound is taken out
-FLOOR = -85.0                           # dBFS of a band
-QUIET = -60.0                           # dBFS of a second: below it is silence
-AROUND = 4                              # seconds on either side that the network is told of
-CHANGE = 6.0                            # what a change of sound costs, in natural logarithms
-SURE = 5.0                              # what one second can say for a sound at most, likewise
+LAGS = (1, 3, 6, 12)  # spectra apart: how alike the partials still are
+RANGES = ((8, 100), (100, 500))  # bins of 7.8 Hz in which that is asked
+COLOUR = 15  # bins over which the colour of the sound is taken out
+FLOOR = -85.0  # dBFS of a band
+QUIET = -60.0  # dBFS of a second: below it is silence
+AROUND = 4  # seconds on either side that the network is told of
+CHANGE = 6.0  # what a change of sound costs, in natural logarithms
+SURE = 5.0  # what one second can say for a sound at most, likewise
 
 
 class SoundMeter:
@@ -40,11 +40,11 @@ class SoundMeter:
 
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
-        self._count = 0                         # samples heard
-        self._features = np.zeros((0, FEATURES), np.float32)    # of seconds that have not all their neighbours yet
-        self._before = 0                        # of these, how many are judged already
-        self._levels: list[np.ndarray] = []     # dBFS of the seconds that wait
-        self._judged: list[np.ndarray] = []     # (seconds, states) log-likelihoods
+        self._count = 0  # samples heard
+        self._features = np.zeros((0, FEATURES), np.float32)  # of seconds that have not all their neighbours yet
+        self._before = 0  # of these, how many are judged already
+        self._levels: list[np.ndarray] = []  # dBFS of the seconds that wait
+        self._judged: list[np.ndarray] = []  # (seconds, states) log-likelihoods
 
     def hear(self, block: np.ndarray) -> None:
         """(n,) float32, of any length: what follows what was heard before."""
@@ -58,7 +58,7 @@ class SoundMeter:
         """What was heard until now, in order and without holes."""
         rest = _copied(self)
         seconds, left_over = divmod(len(rest._waiting), SAMPLE_RATE)
-        if left_over >= SAMPLE_RATE // 2 or 0 < self._count < SAMPLE_RATE:     # less than half a second says nothing
+        if left_over >= SAMPLE_RATE // 2 or 0 < self._count < SAMPLE_RATE:  # less than half a second says nothing
             seconds += 1
         rest._waiting = np.pad(rest._waiting, (0, max(0, seconds * SAMPLE_RATE + REACH - len(rest._waiting))))
         if seconds > 0:
@@ -68,11 +68,11 @@ class SoundMeter:
         return _stretches(path, self._count / SAMPLE_RATE)
 
     def _take(self, seconds: int) -> None:
-        samples = self._waiting[:seconds * SAMPLE_RATE + REACH]
+        samples = self._waiting[: seconds * SAMPLE_RATE + REACH]
         self._features = np.concatenate([self._features, features(samples)])
-        power = np.square(samples[:seconds * SAMPLE_RATE].reshape(seconds, -1)).mean(axis=1)
+        power = np.square(samples[: seconds * SAMPLE_RATE].reshape(seconds, -1)).mean(axis=1)
         self._levels.append(10 * np.log10(power + 1e-12))
-        self._waiting = self._waiting[seconds * SAMPLE_RATE:]
+        self._waiting = self._waiting[seconds * SAMPLE_RATE :]
         self._judge(0)
 
     def _judge(self, padding: int) -> None:
@@ -81,7 +81,7 @@ class SoundMeter:
         if ready <= 0:
             return
         levels = np.concatenate(self._levels)
-        likelihoods = _network().judge(in_context(self._features))[self._before:self._before + ready]
+        likelihoods = _network().judge(in_context(self._features))[self._before : self._before + ready]
         silent = levels[:ready] < QUIET
         self._judged.append(with_silence(likelihoods, silent))
         self._levels = [levels[ready:]]
@@ -99,8 +99,9 @@ def classify(samples: np.ndarray) -> list[tuple[Interval, Sound]]:
 def _copied(meter: SoundMeter) -> SoundMeter:
     """To go on with, without disturbing one that still listens."""
     other = SoundMeter()
-    other.__dict__ |= {name: value.copy() if isinstance(value, list) else value
-                       for name, value in meter.__dict__.items()}
+    other.__dict__ |= {
+        name: value.copy() if isinstance(value, list) else value for name, value in meter.__dict__.items()
+    }
     return other
 
 
@@ -111,9 +112,9 @@ FEATURES = 2 * BANDS + 3 + len(RANGES) * (len(LAGS) + 1)
 
 def features(samples: np.ndarray) -> np.ndarray:
     """(seconds * 8000 + REACH,) samples -> (seconds, FEATURES) float32, which do not depend on the level."""
-    power = logmel.power(samples, HOP_SAMPLES)                                      # (seconds * 20, 513)
+    power = logmel.power(samples, HOP_SAMPLES)  # (seconds * 20, 513)
     seconds = len(power) // SPECTRA
-    power = power[:seconds * SPECTRA]
+    power = power[: seconds * SPECTRA]
     bands = np.maximum(10 * np.log10(power @ _bands() + 1e-12), FLOOR).reshape(seconds, SPECTRA, BANDS)
     levels = 10 * np.log10(power.sum(axis=1) + 1e-12).reshape(seconds, SPECTRA)
     described = [
@@ -123,7 +124,7 @@ def features(samples: np.ndarray) -> np.ndarray:
         (levels.mean(axis=1) - levels.min(axis=1))[:, None],
         (levels < levels.mean(axis=1, keepdims=True) - 6).mean(axis=1, keepdims=True) * 20,
     ]
-    decibels = 10 * np.log10(power[:, :RANGES[-1][1]] + 1e-10)
+    decibels = 10 * np.log10(power[:, : RANGES[-1][1]] + 1e-10)
     for first, last in RANGES:
         peaks = _partials(decibels[:, first:last]).reshape(seconds, SPECTRA, last - first)
         described.append(20 * _lasting(peaks))
@@ -155,6 +156,7 @@ def _lasting(peaks: np.ndarray) -> np.ndarray:
 
 
 # --- the judge --------------------------------------------------------------------------------------------------------
+
 
 def in_context(features: np.ndarray) -> np.ndarray:
     """(seconds, n) -> (seconds, 3 n): each second, and the mean and deviation of it and its neighbours."""
@@ -192,8 +194,9 @@ def _network() -> Network:
         with np.load(FILE) as file:
             return Network({name: file[name] for name in file.files})
     except (OSError, ValueError) as error:
-        raise EncoderError(f"cannot read {FILE}: {error}."
-                           " Reinstall Songprint: pip install --force-reinstall songprint") from error
+        raise EncoderError(
+            f"cannot read {FILE}: {error}. Reinstall Songprint: pip install --force-reinstall songprint"
+        ) from error
 
 
 def with_silence(likelihoods: np.ndarray, silent: np.ndarray) -> np.ndarray:
@@ -229,5 +232,4 @@ def _stretches(path: np.ndarray, duration: float) -> list[tuple[Interval, Sound]
         return []
     starts = [0, *(np.flatnonzero(np.diff(path)) + 1)]
     ends = [*starts[1:], duration]
-    return [(Interval(float(start), float(end)), STATES[path[start]])
-            for start, end in zip(starts, ends, strict=True)]
+    return [(Interval(float(start), float(end)), STATES[path[start]]) for start, end in zip(starts, ends, strict=True)]

@@ -46,8 +46,15 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
         finally:
             service.close()
 
-    app = FastAPI(title="Songprint", version=__version__, description=DESCRIPTION, lifespan=lifespan,
-                  openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Songprint",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
     problems.install(app)
     server = settings.server
     app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
@@ -63,8 +70,9 @@ def _described(app: FastAPI) -> dict[str, Any]:
     """The description of the API, with the shapes of bodies that endpoints read by themselves."""
     if app.openapi_schema is None:
         described = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        read = models_json_schema([(shapes.JobWish, "validation")],
-                                  ref_template="#/components/schemas/{model}")[1]["$defs"]
+        read = models_json_schema([(shapes.JobWish, "validation")], ref_template="#/components/schemas/{model}")[1][
+            "$defs"
+        ]
         described["components"]["schemas"] |= read
         app.openapi_schema = described
     return app.openapi_schema

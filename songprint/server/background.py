@@ -13,9 +13,9 @@ from songprint.server.pool import Opening
 
 log = logging.getLogger(__name__)
 
-AGAIN = (1.0, 60.0)         # seconds before a worker that died is started again: at first, at most
-LASTED = 60.0               # seconds after which it is no worker that cannot start
-PATIENCE = 20.0             # seconds for giving its job back when the server stops
+AGAIN = (1.0, 60.0)  # seconds before a worker that died is started again: at first, at most
+LASTED = 60.0  # seconds after which it is no worker that cannot start
+PATIENCE = 20.0  # seconds for giving its job back when the server stops
 
 
 class Background:
@@ -23,8 +23,10 @@ class Background:
 
     def __init__(self, opening: Opening, size: int) -> None:
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._keep_working, args=(opening,), name=f"songprint-jobs-{number}",
-                                          daemon=True) for number in range(size)]
+        self._threads = [
+            threading.Thread(target=self._keep_working, args=(opening,), name=f"songprint-jobs-{number}", daemon=True)
+            for number in range(size)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -59,13 +61,14 @@ class Background:
 
 
 def _end(process: BaseProcess, pipe: Connection) -> None:
-    pipe.close()                # which it notices
+    pipe.close()  # which it notices
     process.join(PATIENCE)
     process.kill()
     process.join()
 
 
 # What follows runs in the process.
+
 
 def _work(pipe: Connection, opening: Opening) -> None:
     from songprint.jobs import worker

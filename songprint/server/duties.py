@@ -27,8 +27,8 @@ from songprint.formats.objects import Object, match_object, recording_object, re
 from songprint.library import Library
 from songprint.types import Kind
 
-PEAKS_RATE = 8000           # Hz: what is loud is heard there too
-PIECE = 0.02                # seconds: a waveform is not told more closely
+PEAKS_RATE = 8000  # Hz: what is loud is heard there too
+PIECE = 0.02  # seconds: a waveform is not told more closely
 EXCERPT_RATE = 44100
 
 
@@ -65,8 +65,9 @@ def _at_most(blocks: Iterator[np.ndarray], rate: int, longest: float) -> Iterato
         yield block
 
 
-def add_recording(library: Library, path: str, keep: str, tags: Mapping[str, object], replaces: int | None,
-                  original: bool) -> Object:
+def add_recording(
+    library: Library, path: str, keep: str, tags: Mapping[str, object], replaces: int | None, original: bool
+) -> Object:
     """Move an uploaded file into the folder `keep` and add it, in the place of another recording if it `replaces` one.
 
     What is said of neither in `tags` is taken from the recording that is replaced, or from the file.
@@ -124,7 +125,7 @@ def duplicates(library: Library, after: int, limit: int, seconds: float) -> tupl
         for other in within_library.duplicates(store, recording_id):
             if other > recording_id or recording_id not in within_library.duplicates(store, other):
                 both = store.catalog.recordings_with([recording_id, other])
-                if len(both) == 2:          # not removed meanwhile
+                if len(both) == 2:  # not removed meanwhile
                     pairs.append({"recordings": [recording_object(both[each]) for each in (recording_id, other)]})
         if len(pairs) >= limit or time.monotonic() - began > seconds:
             return pairs, recording_id
@@ -147,7 +148,7 @@ def peaks(library: Library, path: str, points: int, start: float, end: float | N
             os.replace(part, kept)
     first = min(len(loudest), round(start / PIECE))
     last = len(loudest) if end is None else max(first, min(len(loudest), round(end / PIECE)))
-    chosen = loudest[first:last]                                                # (n,) uint8
+    chosen = loudest[first:last]  # (n,) uint8
     edges = np.linspace(0, len(chosen), min(points, len(chosen)) + 1).astype(int)
     drawn = [round(int(chosen[a:b].max()) / 255, 3) for a, b in pairwise(edges) if b > a]
     return {"start": round(first * PIECE, 3), "end": round(last * PIECE, 3), "peaks": drawn}

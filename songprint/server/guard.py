@@ -22,8 +22,8 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     # Only what this server itself serves is loaded or called; nobody may put its pages into a frame.
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:;"
-                               " connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self';"
-                               " frame-ancestors 'none'",
+    " connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -74,8 +74,9 @@ class Guard:
         finally:
             elapsed = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.count("songprint_requests_total", method=_known(scope["method"]), route=route,
-                                status=str(status))
+            self._metrics.count(
+                "songprint_requests_total", method=_known(scope["method"]), route=route, status=str(status)
+            )
             self._metrics.took("songprint_request_seconds", elapsed, route=route)
             log.info("%s %s %s %d %.3f s", request_id, scope["method"], scope["path"], status, elapsed)
 
@@ -88,8 +89,12 @@ class Guard:
         name = (parsed[1] or parsed[2]).lower() if parsed else ""
         if name in self._names:
             return None
-        return Problem(421, "unknown_host", f"this server is not called {said[:100]!r}. Call it localhost, or add the"
-                                            " name to its setting names under [server]")
+        return Problem(
+            421,
+            "unknown_host",
+            f"this server is not called {said[:100]!r}. Call it localhost, or add the"
+            " name to its setting names under [server]",
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -105,8 +110,10 @@ def _with_headers(headers: list[tuple[bytes, bytes]], request_id: str, path: str
     more = HEADERS | {"x-request-id": request_id}
     if path.startswith("/v1/"):
         more["cache-control"] = "no-store"
-    return [*headers, *((name.encode(), value.encode()) for name, value in more.items()
-                        if name.encode() not in present)]
+    return [
+        *headers,
+        *((name.encode(), value.encode()) for name, value in more.items() if name.encode() not in present),
+    ]
 
 
 def _known(method: str) -> str:

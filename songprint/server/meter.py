@@ -17,7 +17,7 @@ from songprint.jobs.usage import Usage
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0            # seconds
+EVERY = 10.0  # seconds
 
 
 class Meter:
@@ -27,7 +27,7 @@ class Meter:
         self._usage = usage
         self._run = secrets.token_hex(8)
         self._lock = threading.Lock()
-        self._seconds: dict[tuple[str, str], float] = defaultdict(float)      # of day and key
+        self._seconds: dict[tuple[str, str], float] = defaultdict(float)  # of day and key
         self._changed: set[tuple[str, str]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_regularly, name="songprint-meter", daemon=True)
@@ -48,7 +48,7 @@ class Meter:
         for (day, key_id), seconds in sums.items():
             try:
                 self._usage.note(key_id, f"clips-{self._run}-{day}-{key_id}"[:64], seconds)
-            except SongprintError as error:             # it is tried again with the next clip of this key
+            except SongprintError as error:  # it is tried again with the next clip of this key
                 log.warning("the usage of %s could not be written: %s", key_id or "this machine", error)
 
     def close(self) -> None:

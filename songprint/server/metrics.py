@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)     # seconds
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = tuple[tuple[str, str], ...]
@@ -19,7 +19,7 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, dict[Labels, float]] = defaultdict(lambda: defaultdict(float))
-        self._durations: dict[str, dict[Labels, list[float]]] = defaultdict(dict)   # counts of buckets, then the sum
+        self._durations: dict[str, dict[Labels, list[float]]] = defaultdict(dict)  # counts of buckets, then the sum
 
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """One more of these."""

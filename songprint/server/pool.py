@@ -27,7 +27,7 @@ from songprint.processes import child
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-START = 300.0           # seconds that opening the library and loading the networks may take
+START = 300.0  # seconds that opening the library and loading the networks may take
 
 
 class Busy(SongprintError):
@@ -51,7 +51,7 @@ class Opening:
     """How a process of the crew opens the library."""
 
     path: Path
-    encoders: tuple[Encoder, ...]       # none: those that are shipped
+    encoders: tuple[Encoder, ...]  # none: those that are shipped
     settings: Settings
 
 
@@ -70,8 +70,9 @@ class Crew:
     is something to do.
     """
 
-    def __init__(self, opening: Opening, *, size: int, room: int, name: str,
-                 first: Callable[..., object] | None = None) -> None:
+    def __init__(
+        self, opening: Opening, *, size: int, room: int, name: str, first: Callable[..., object] | None = None
+    ) -> None:
         self._line: queue.Queue[_Errand | None] = queue.Queue()
         self._room, self._size = room, size
         self._members = [_Member(opening, self._line, first, f"{name}-{number}") for number in range(size)]
@@ -112,7 +113,7 @@ class Crew:
         for _ in self._members:
             self._line.put(None)
         for member in self._members:
-            while member.is_alive():        # one that was just starting its process is told again
+            while member.is_alive():  # one that was just starting its process is told again
                 member.end()
                 member.join(0.2)
 
@@ -120,8 +121,9 @@ class Crew:
 class _Member(threading.Thread):
     """A thread that owns one process, starts it when there is something to do, and again after it died."""
 
-    def __init__(self, opening: Opening, line: queue.Queue[_Errand | None], first: Callable[..., object] | None,
-                 name: str) -> None:
+    def __init__(
+        self, opening: Opening, line: queue.Queue[_Errand | None], first: Callable[..., object] | None, name: str
+    ) -> None:
         super().__init__(name=f"songprint-{name}", daemon=True)
         self.ready = False
         self._opening, self._line, self._first = opening, line, first
@@ -149,7 +151,7 @@ class _Member(threading.Thread):
             return
         try:
             errand.future.set_result(self._asked(errand))
-        except Exception as error:      # whatever it is, it belongs to who asked
+        except Exception as error:  # whatever it is, it belongs to who asked
             errand.future.set_exception(error)
             if errand.function is self._first and not self._ended:
                 log.error("a process of the service cannot start: %s", error)
@@ -160,7 +162,8 @@ class _Member(threading.Thread):
         seconds = errand.seconds
         if self._process is None:
             self._process, self._pipe = child.start(
-                _work, self._opening, needs_main=child.defined_in_main(self._opening.encoders))
+                _work, self._opening, needs_main=child.defined_in_main(self._opening.encoders)
+            )
             seconds += START
         try:
             self._pipe.send((errand.function, errand.arguments))
@@ -193,6 +196,7 @@ def _stopping() -> Busy:
 
 
 # What follows runs in the process.
+
 
 def _work(pipe: Connection, opening: Opening) -> None:
     from songprint.library import Library

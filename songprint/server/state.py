@@ -30,9 +30,9 @@ from songprint.server.web.sessions import Sessions
 Result = TypeVar("Result")
 
 MOST_CLIP_PROCESSES = 8
-WORK_SECONDS = 600.0        # that adding one recording may take, or drawing one waveform
+WORK_SECONDS = 600.0  # that adding one recording may take, or drawing one waveform
 WORK_ROOM = 32
-UPLOADS, RECORDINGS = "uploads", "recordings"       # folders in the library's: what came, and what was added from it
+UPLOADS, RECORDINGS = "uploads", "recordings"  # folders in the library's: what came, and what was added from it
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Service:
     uploads: Uploads
     inputs: Inputs
     verdicts: Verdicts
-    clips: Crew             # names clips; nothing slower is done there
-    workshop: Crew          # adds recordings, compares them, draws waveforms
+    clips: Crew  # names clips; nothing slower is done there
+    workshop: Crew  # adds recordings, compares them, draws waveforms
     background: Background  # scans
 
     @classmethod
@@ -66,11 +66,20 @@ class Service:
         opening = Opening(library.path, given, settings.beside_others())
         size = settings.server.clip_processes or min(usable_cores(), MOST_CLIP_PROCESSES)
         return cls(
-            library=library, settings=settings, keys=Keys(database, vault), jobs=Jobs(database, vault), usage=usage,
-            deliveries=Deliveries(database), audit=Audit(database), limiter=Limiter(),
-            sessions=Sessions(lambda: vault.derived("sessions of the page")), metrics=metrics,
+            library=library,
+            settings=settings,
+            keys=Keys(database, vault),
+            jobs=Jobs(database, vault),
+            usage=usage,
+            deliveries=Deliveries(database),
+            audit=Audit(database),
+            limiter=Limiter(),
+            sessions=Sessions(lambda: vault.derived("sessions of the page")),
+            metrics=metrics,
             meter=Meter(usage),
-            uploads=Uploads(library.path / UPLOADS), inputs=Inputs(library.path, database), verdicts=Verdicts(database),
+            uploads=Uploads(library.path / UPLOADS),
+            inputs=Inputs(library.path, database),
+            verdicts=Verdicts(database),
             clips=Crew(opening, size=size, room=settings.server.max_clips_waiting, name="clips", first=duties.warm),
             workshop=Crew(opening, size=1, room=WORK_ROOM, name="workshop"),
             background=Background(opening, settings.server.job_processes),
@@ -83,8 +92,9 @@ class Service:
 
     async def name_clip(self, **arguments: object) -> dict[str, object]:
         """Have a clip named; see `duties.name_clip`."""
-        return await asyncio.wrap_future(self.clips.submit(
-            duties.name_clip, at_most=self.settings.server.clip_timeout, **arguments))
+        return await asyncio.wrap_future(
+            self.clips.submit(duties.name_clip, at_most=self.settings.server.clip_timeout, **arguments)
+        )
 
     async def work(self, function: Callable[..., Result], **arguments: object) -> Result:
         """Have one of the slower duties done."""

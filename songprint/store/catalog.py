@@ -29,7 +29,7 @@ from songprint.store.tables import embeddings, encoders, library, recordings
 from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
 ORDERS = ("id", "title", "artists", "album", "year", "duration", "added_at")
-AT_ONCE = 200       # recordings read or removed by one statement: some MB of vectors
+AT_ONCE = 200  # recordings read or removed by one statement: some MB of vectors
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class State:
     """Where the catalogue is: `revision` grows with every change of what is searched."""
 
     revision: int
-    encoders: Mapping[Kind, str]    # whose vectors are searched; a kind of which there are none is not in it
+    encoders: Mapping[Kind, str]  # whose vectors are searched; a kind of which there are none is not in it
     schema_version: int
-    identity: str = ""              # a word that no other library has
+    identity: str = ""  # a word that no other library has
 
     def encoder_id(self, kind: Kind) -> str:
         """The encoder of this kind; empty while nothing of it was ever added."""
@@ -51,7 +51,7 @@ class Totals:
     """What the catalogue holds."""
 
     recordings: int
-    duration: float             # seconds
+    duration: float  # seconds
     segments: dict[Kind, int]
 
 
@@ -86,20 +86,26 @@ class Catalog:
 
         `of_searched` says that it changes what is searched, so that every index is brought into step.
         """
+
         def one_after_the_other(connection: Connection) -> Result:
             connection.execute(update(library).values(revision=library.c.revision + int(of_searched)))
             return work(connection)
 
         return self.database.write(one_after_the_other)
 
-    def add(self, *, tags: Tags, duration: float, source: str, content_hash: str,
-            embeddings: Mapping[Kind, Embeddings]) -> Recording | Known:
+    def add(
+        self, *, tags: Tags, duration: float, source: str, content_hash: str, embeddings: Mapping[Kind, Embeddings]
+    ) -> Recording | Known:
         """Keep a recording with its embeddings of every kind; when this returns, it survives a power cut.
 
         A content that is there already is left as it is, and comes back as `Known`.
         """
-        row = to_row(tags) | {"duration": duration, "source": storable(source),
-                               "content_hash": content_hash, "added_at": tables.now()}
+        row = to_row(tags) | {
+            "duration": duration,
+            "source": storable(source),
+            "content_hash": content_hash,
+            "added_at": tables.now(),
+        }
         packed = [_packed(kind, made) for kind, made in embeddings.items()]
 
         def write(connection: Connection) -> Recording:
@@ -146,19 +152,28 @@ class Catalog:
     def recordings_with(self, recording_ids: Iterable[int]) -> dict[int, Recording]:
         """The recordings with these ids; those that were removed meanwhile are left out."""
         with self._reading() as connection:
-            return {row.id: to_recording(row) for ids in _batches(sorted(set(recording_ids)))
-                    for row in connection.execute(select(recordings).where(recordings.c.id.in_(ids)))}
+            return {
+                row.id: to_recording(row)
+                for ids in _batches(sorted(set(recording_ids)))
+                for row in connection.execute(select(recordings).where(recordings.c.id.in_(ids)))
+            }
 
-    def recordings(self, query: str = "", *, order: str = "id", offset: int = 0, limit: int | None = None
-                   ) -> list[Recording]:
+    def recordings(
+        self, query: str = "", *, order: str = "id", offset: int = 0, limit: int | None = None
+    ) -> list[Recording]:
         """All recordings in the order they were added, or those in which every word of `query` occurs.
 
         Words are looked for in title, artists and album, whether in capitals or not. `order` is one of ORDERS, with
         "-" before it for the reverse.
         """
         column = recordings.c[order.removeprefix("-")]
-        wanted = select(recordings).where(self._holding(query)).order_by(
-            *([column.desc(), recordings.c.id.desc()] if order.startswith("-") else [column, recordings.c.id]))
+        wanted = (
+            select(recordings)
+            .where(self._holding(query))
+            .order_by(
+                *([column.desc(), recordings.c.id.desc()] if order.startswith("-") else [column, recordings.c.id])
+            )
+        )
         with self._reading() as connection:
             return [to_recording(row) for row in connection.execute(wanted.offset(offset).limit(limit))]
 
@@ -186,9 +201,13 @@ class Catalog:
     def recordings_of(self, works: Iterable[str]) -> list[Recording]:
         """All recordings of these works, in the order they were added."""
         with self._reading() as connection:
-            return [to_recording(row) for names in _batches(sorted(set(filter(None, works))))
-                    for row in connection.execute(select(recordings).where(
-                        recordings.c.work.in_(names)).order_by(recordings.c.id))]
+            return [
+                to_recording(row)
+                for names in _batches(sorted(set(filter(None, works))))
+                for row in connection.execute(
+                    select(recordings).where(recordings.c.work.in_(names)).order_by(recordings.c.id)
+                )
+            ]
 
     def assign(self, recording_ids: Sequence[int], work: str, original: int | None = None) -> str:
         """Say of which work recordings are, and which is the original; the name of the work as it is kept."""
@@ -196,11 +215,13 @@ class Catalog:
 
         def write(connection: Connection) -> None:
             chosen = recordings.c.id.in_(recording_ids)
-            connection.execute(update(recordings).where(chosen, recordings.c.work != work).values(
-                work=work, original=False))
+            connection.execute(
+                update(recordings).where(chosen, recordings.c.work != work).values(work=work, original=False)
+            )
             if original is not None:
-                connection.execute(update(recordings).where(recordings.c.work == work).values(
-                    original=recordings.c.id == original))
+                connection.execute(
+                    update(recordings).where(recordings.c.work == work).values(original=recordings.c.id == original)
+                )
 
         self.change(write, of_searched=False)
         return work
@@ -212,8 +233,9 @@ class Catalog:
             raise _not_found(recording_id)
         return found[recording_id]
 
-    def each_embeddings(self, kind: Kind, recording_ids: Iterable[int], *, as_stored: bool = False
-                        ) -> Iterator[tuple[int, Embeddings]]:
+    def each_embeddings(
+        self, kind: Kind, recording_ids: Iterable[int], *, as_stored: bool = False
+    ) -> Iterator[tuple[int, Embeddings]]:
         """One recording after the other, for going through the whole library in bounded memory.
 
         Those that have none of this kind, or were removed meanwhile, are left out. With `as_stored` the vectors
@@ -222,8 +244,11 @@ class Catalog:
         """
         for ids in _batches(sorted(set(recording_ids))):
             with self._reading() as connection:
-                rows = connection.execute(_of_kind(kind, embeddings).where(
-                    embeddings.c.recording_id.in_(ids)).order_by(embeddings.c.recording_id)).all()
+                rows = connection.execute(
+                    _of_kind(kind, embeddings)
+                    .where(embeddings.c.recording_id.in_(ids))
+                    .order_by(embeddings.c.recording_id)
+                ).all()
             yield from ((row.recording_id, self._unpacked(row, as_stored)) for row in rows)
 
     def searched(self, kind: Kind) -> dict[int, int]:
@@ -236,7 +261,8 @@ class Catalog:
         """Cheap enough to ask before every query (0.2 ms)."""
         with self._reading() as connection:
             revision, version, identity = connection.execute(
-                select(library.c.revision, library.c.schema_version, library.c.identity)).one()
+                select(library.c.revision, library.c.schema_version, library.c.identity)
+            ).one()
             present = connection.execute(select(encoders.c.kind, encoders.c.encoder_id))
             return State(revision, {Kind(kind): encoder_id for kind, encoder_id in present}, version, identity)
 
@@ -244,9 +270,13 @@ class Catalog:
         """How many recordings, seconds and segments of each kind there are."""
         with self._reading() as connection:
             count, duration = connection.execute(
-                select(func.count(), func.coalesce(func.sum(recordings.c.duration), 0.0))).one()
-            segments = connection.execute(select(embeddings.c.kind, func.sum(embeddings.c.count)).join(
-                encoders, _SEARCHED).group_by(embeddings.c.kind))
+                select(func.count(), func.coalesce(func.sum(recordings.c.duration), 0.0))
+            ).one()
+            segments = connection.execute(
+                select(embeddings.c.kind, func.sum(embeddings.c.count))
+                .join(encoders, _SEARCHED)
+                .group_by(embeddings.c.kind)
+            )
             return Totals(count, float(duration), {Kind(kind): int(number) for kind, number in segments})
 
     def held(self, kind: Kind) -> tuple[int, int]:
@@ -264,10 +294,10 @@ class Catalog:
     def lacking(self, kind: Kind, encoder_id: str) -> list[Recording]:
         """The recordings that this encoder has not read."""
         read = select(embeddings.c.recording_id).where(
-            embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id)
+            embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id
+        )
         with self._reading() as connection:
-            rows = connection.execute(
-                select(recordings).where(recordings.c.id.not_in(read)).order_by(recordings.c.id))
+            rows = connection.execute(select(recordings).where(recordings.c.id.not_in(read)).order_by(recordings.c.id))
             return [to_recording(row) for row in rows]
 
     def check_encoder(self, present: str, wanted: str) -> None:
@@ -275,7 +305,8 @@ class Catalog:
         if present and present != wanted:
             raise LibraryVersionError(
                 f"the library at {self.folder} was made with the encoder {present}, and this Songprint has"
-                f" {wanted}. `songprint --library {self.folder} rebuild --reencode` reads its files again")
+                f" {wanted}. `songprint --library {self.folder} rebuild --reencode` reads its files again"
+            )
 
     def add_embeddings(self, recording_id: int, made: Mapping[Kind, Embeddings]) -> None:
         """Keep what other encoders made of a recording, beside what is searched now (see `adopt`)."""
@@ -284,15 +315,22 @@ class Catalog:
 
     def adopt(self, kind: Kind, encoder_id: str) -> None:
         """Search with this encoder from now on, and drop what others made of the recordings it has read."""
-        newer = select(embeddings.c.recording_id).where(
-            embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id).subquery()
+        newer = (
+            select(embeddings.c.recording_id)
+            .where(embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id)
+            .subquery()
+        )
 
         def write(connection: Connection) -> None:
             connection.execute(delete(encoders).where(encoders.c.kind == kind.value))
             connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
-            connection.execute(delete(embeddings).where(
-                embeddings.c.kind == kind.value, embeddings.c.encoder_id != encoder_id,
-                embeddings.c.recording_id.in_(select(newer.c.recording_id))))
+            connection.execute(
+                delete(embeddings).where(
+                    embeddings.c.kind == kind.value,
+                    embeddings.c.encoder_id != encoder_id,
+                    embeddings.c.recording_id.in_(select(newer.c.recording_id)),
+                )
+            )
 
         self.change(write)
 
@@ -300,11 +338,19 @@ class Catalog:
         """What a full check of the database finds wrong; it reads everything."""
         found = self.database.problems()
         with self._reading() as connection:
-            rows = connection.execute(select(
-                embeddings.c.recording_id, embeddings.c.count, embeddings.c.dim,
-                func.length(embeddings.c.vectors).label("bytes")))
-            found += [f"the embeddings of recording {row.recording_id} are incomplete" for row in rows
-                      if row.bytes != row.count * row.dim]
+            rows = connection.execute(
+                select(
+                    embeddings.c.recording_id,
+                    embeddings.c.count,
+                    embeddings.c.dim,
+                    func.length(embeddings.c.vectors).label("bytes"),
+                )
+            )
+            found += [
+                f"the embeddings of recording {row.recording_id} are incomplete"
+                for row in rows
+                if row.bytes != row.count * row.dim
+            ]
             return found
 
     @property
@@ -325,11 +371,14 @@ class Catalog:
         if found == len(tables.STEPS):
             return
         if not found and not create:
-            raise LibraryNotFound(f"no library in {self.database.name}. Make one with"
-                                  f" `songprint --library {self.folder} add MUSIC`")
+            raise LibraryNotFound(
+                f"no library in {self.database.name}. Make one with `songprint --library {self.folder} add MUSIC`"
+            )
         if self.readonly:
-            raise LibraryError(f"the library at {self.database.name} was made by an older Songprint and cannot be"
-                               " brought up to date because it is read-only")
+            raise LibraryError(
+                f"the library at {self.database.name} was made by an older Songprint and cannot be"
+                " brought up to date because it is read-only"
+            )
         with self.database.migrating():
             more = True
             while more:
@@ -348,8 +397,13 @@ class Catalog:
 
     def _holding(self, query: str):
         columns = (recordings.c.title, recordings.c.artists, recordings.c.album)
-        return and_(True, *(or_(*(self.database.folded(column).contains(word.lower(), autoescape=True)
-                                  for column in columns)) for word in query.split()))
+        return and_(
+            True,
+            *(
+                or_(*(self.database.folded(column).contains(word.lower(), autoescape=True) for column in columns))
+                for word in query.split()
+            ),
+        )
 
     def _reading(self):
         return self.database.reading()
@@ -361,8 +415,10 @@ class Catalog:
             connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
 
     def _unpacked(self, row: Row, as_stored: bool) -> Embeddings:
-        damaged = LibraryError(f"the embeddings of recording {row.recording_id} in {self.database.name} are damaged."
-                               f" Remove the recording and add it again")
+        damaged = LibraryError(
+            f"the embeddings of recording {row.recording_id} in {self.database.name} are damaged."
+            f" Remove the recording and add it again"
+        )
         if len(row.vectors) != row.count * row.dim:
             raise damaged
         quantised = np.frombuffer(row.vectors, dtype=np.int8).reshape(row.count, row.dim)
@@ -383,15 +439,20 @@ def _of_kind(kind: Kind, *columns: object) -> Select:
 
 
 def _packed(kind: Kind, made: Embeddings) -> dict[str, object]:
-    return {"kind": kind.value, "encoder_id": made.encoder_id,
-            "hop": made.hop, "count": len(made), "dim": made.vectors.shape[1],
-            "vectors": quantise(made.vectors).tobytes(), "evidence": pack_evidence(kind, made.evidence)}
+    return {
+        "kind": kind.value,
+        "encoder_id": made.encoder_id,
+        "hop": made.hop,
+        "count": len(made),
+        "dim": made.vectors.shape[1],
+        "vectors": quantise(made.vectors).tobytes(),
+        "evidence": pack_evidence(kind, made.evidence),
+    }
 
 
 def _batches(ids: Sequence) -> Iterator[Sequence]:
-    return (ids[start:start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
+    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
 
 
 def _not_found(recording_id: int) -> RecordingNotFound:
-    return RecordingNotFound(f"no recording {recording_id} in the library."
-                             " `songprint list` shows what there is")
+    return RecordingNotFound(f"no recording {recording_id} in the library. `songprint list` shows what there is")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from songprint.errors import LibraryError, LibraryFull
 
-NEARLY_NOTHING = 256 * 1024     # bytes left on a disk on which SQLite calls a full disk an "I/O error"
-LOOK_AGAIN = 0.05               # seconds between two tries to get a lock
+NEARLY_NOTHING = 256 * 1024  # bytes left on a disk on which SQLite calls a full disk an "I/O error"
+LOOK_AGAIN = 0.05  # seconds between two tries to get a lock
 
 
 @contextmanager
@@ -28,8 +28,9 @@ def in_plain_words(folder: Path) -> Iterator[None]:
 
 
 def full(folder: Path) -> LibraryFull:
-    return LibraryFull(f"the disk that holds {folder} is full. What was added before is safe:"
-                       " make room and run the command again")
+    return LibraryFull(
+        f"the disk that holds {folder} is full. What was added before is safe: make room and run the command again"
+    )
 
 
 def nearly_full(folder: Path) -> bool:
@@ -49,7 +50,7 @@ def alone(folder: Path, name: str = "lock", wait: float = 0.0) -> Iterator[bool]
         folder.mkdir(exist_ok=True)
         file = (folder / name).open("ab")
     give_up = time.monotonic() + wait
-    with file:                      # closing the file, or dying, unlocks it
+    with file:  # closing the file, or dying, unlocks it
         while not (mine := _locked(file.fileno())) and time.monotonic() < give_up:
             time.sleep(LOOK_AGAIN)
         yield mine
@@ -59,9 +60,11 @@ def _locked(file: int) -> bool:
     try:
         if os.name == "nt":
             import msvcrt
+
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False

@@ -34,9 +34,9 @@ from songprint.types import Embeddings, Kind, LevelStats
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 2.0          # seconds to wait while another process fills an index that is shared
-PATIENCE_AGAIN = 30.0   # seconds in which it is not waited for again
-PEAKS_OF = 200.0        # hours of a library of which all peaks are held in memory, 200 MB; of a larger one none
+PATIENCE = 2.0  # seconds to wait while another process fills an index that is shared
+PATIENCE_AGAIN = 30.0  # seconds in which it is not waited for again
+PEAKS_OF = 200.0  # hours of a library of which all peaks are held in memory, 200 MB; of a larger one none
 
 
 class Level:
@@ -47,13 +47,13 @@ class Level:
 
     def __init__(self, kind: Kind, catalog: Catalog, settings: Settings, given: Encoder | None = None) -> None:
         self.kind, self.catalog, self.settings, self.given = kind, catalog, settings, given
-        self.searched = 0               # recordings that are searched, as of the last `refresh`
-        self._encoder = given           # None: not loaded yet
+        self.searched = 0  # recordings that are searched, as of the last `refresh`
+        self._encoder = given  # None: not loaded yet
         self._index: Index | None = None
         self._in_step_with: State | None = None
         self._impatient_until = 0.0
         self._peaks = PeakIndex()
-        self._peaks_of: State | None = None         # the state that they are in step with
+        self._peaks_of: State | None = None  # the state that they are in step with
         self._lock = threading.RLock()
 
     @cached_property
@@ -98,8 +98,9 @@ class Level:
             if state != self._peaks_of:
                 searched, held = self.catalog.searched(self.kind).keys(), self._peaks.recording_ids
                 lacking = self.catalog.each_embeddings(self.kind, searched - held, as_stored=True)
-                self._peaks = self._peaks.changed(((recording_id, made.evidence) for recording_id, made in lacking),
-                                                  held - searched)
+                self._peaks = self._peaks.changed(
+                    ((recording_id, made.evidence) for recording_id, made in lacking), held - searched
+                )
                 self._peaks_of = state
             return self._peaks
 
@@ -116,7 +117,7 @@ class Level:
             with self._turn(0 if impatient else PATIENCE) as mine:
                 if mine:
                     self._bring_into_step(state)
-                elif not impatient:     # another fills what both search: what is there by now is searched meanwhile
+                elif not impatient:  # another fills what both search: what is there by now is searched meanwhile
                     log.info("another process fills the index %s", self._index.kind)
                     self.searched = len(self._index.recording_ids())
                     self._impatient_until = time.monotonic() + PATIENCE_AGAIN
@@ -128,8 +129,11 @@ class Level:
             self._index.remove(surplus)
         lacking = sorted(searched.keys() - indexed)
         # More than memory should bear, as when the index was deleted: better on the disk at once.
-        if (not self._index.shared and sum(searched[id] for id in lacking) > self.settings.exact_limit
-                and self._write_index()):
+        if (
+            not self._index.shared
+            and sum(searched[id] for id in lacking) > self.settings.exact_limit
+            and self._write_index()
+        ):
             lacking = sorted(searched.keys() - self._index.recording_ids())
         for ids, vectors in self._segments(lacking):
             self._index.add(ids, vectors)
@@ -158,7 +162,7 @@ class Level:
                 self.refresh(state)
                 if self._index.wants_rebuild():
                     self._write_index()
-            except LibraryFull as error:    # nothing is lost: it is searched in memory
+            except LibraryFull as error:  # nothing is lost: it is searched in memory
                 log.warning("%s", error)
 
     def rebuild(self, state: State) -> bool:
@@ -178,8 +182,15 @@ class Level:
                 self._open_index(state)
             index, index_bytes = ("exact", 0) if self._index is None else (self._index.kind, self._index.bytes_on_disk)
         held, catalogue_bytes = self.catalog.held(self.kind)
-        return LevelStats(kind=self.kind, recordings=held, segments=segments, catalogue_bytes=catalogue_bytes,
-                          index_bytes=index_bytes, index=index, encoder_id=state.encoder_id(self.kind))
+        return LevelStats(
+            kind=self.kind,
+            recordings=held,
+            segments=segments,
+            catalogue_bytes=catalogue_bytes,
+            index_bytes=index_bytes,
+            index=index,
+            encoder_id=state.encoder_id(self.kind),
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -198,9 +209,12 @@ class Level:
         if self.settings.index and state.encoder_id(self.kind):
             from songprint.store.index.milvus import MilvusIndex, collection_name
 
-            self._index = MilvusIndex(MilvusAddress.parse(self.settings.index),
-                                      collection_name(state.identity, state.encoder_id(self.kind)), dim)
-        else:       # an empty library needs no server
+            self._index = MilvusIndex(
+                MilvusAddress.parse(self.settings.index),
+                collection_name(state.identity, state.encoder_id(self.kind)),
+                dim,
+            )
+        else:  # an empty library needs no server
             self._index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
         self._in_step_with = replace(state, revision=-1)
 
@@ -216,8 +230,12 @@ class Level:
     def _segments(self, recording_ids: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Segment ids (n,) and vectors (n, dim) of these recordings, some hundred recordings at a time."""
         for start in range(0, len(recording_ids), AT_ONCE):
-            found = [heard_segments(recording_id, made) for recording_id, made
-                     in self.catalog.each_embeddings(self.kind, recording_ids[start:start + AT_ONCE])]
+            found = [
+                heard_segments(recording_id, made)
+                for recording_id, made in self.catalog.each_embeddings(
+                    self.kind, recording_ids[start : start + AT_ONCE]
+                )
+            ]
             if found:
                 ids, vectors = zip(*found, strict=True)
                 yield np.concatenate(ids), np.concatenate(vectors)

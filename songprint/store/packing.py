@@ -17,8 +17,8 @@ from songprint.store.database.columns import storable
 from songprint.store.tables import recordings
 from songprint.types import LANDMARKS_A_FRAME, Kind, Recording, Tags
 
-LEVEL = 17          # a tonal value is one of 0, 17, 34 ... 255
-EFFORT = 6          # of zlib: more takes three times as long for 2 %
+LEVEL = 17  # a tonal value is one of 0, 17, 34 ... 255
+EFFORT = 6  # of zlib: more takes three times as long for 2 %
 
 
 def quantise(vectors: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def pack_evidence(kind: Kind, evidence: np.ndarray) -> bytes:
     if kind is not Kind.COVER:
         return evidence.tobytes()
     levels = (evidence.astype(np.uint16) + LEVEL // 2) // LEVEL
-    pairs = (levels[:, 0::2] << 4 | levels[:, 1::2]).astype(np.uint8)           # (frames, columns / 2)
+    pairs = (levels[:, 0::2] << 4 | levels[:, 1::2]).astype(np.uint8)  # (frames, columns / 2)
     # Along the time line a value repeats oftener than across the columns: a tenth smaller.
     return bytes([pairs.shape[1]]) + zlib.compress(pairs.T.tobytes(), EFFORT)
 
@@ -84,13 +84,22 @@ def to_row(tags: Tags) -> dict[str, object]:
     """The columns of a recording that its tags fill."""
     row = {field.name: getattr(tags, field.name) for field in fields(Tags)}
     row["artists"] = json.dumps([storable(name) for name in tags.artists], ensure_ascii=False)
-    return {name: storable(value, recordings.c[name].type.length) if isinstance(value, str) else value
-            for name, value in row.items()}
+    return {
+        name: storable(value, recordings.c[name].type.length) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 def to_recording(row: Row) -> Recording:
     """The recording that a row tells of."""
     tags = {field.name: getattr(row, field.name) for field in fields(Tags)}
     tags["artists"] = tuple(json.loads(row.artists))
-    return Recording(id=row.id, tags=Tags(**tags), duration=row.duration, source=row.source,
-                     content_hash=row.content_hash, added_at=row.added_at, original=bool(row.original))
+    return Recording(
+        id=row.id,
+        tags=Tags(**tags),
+        duration=row.duration,
+        source=row.source,
+        content_hash=row.content_hash,
+        added_at=row.added_at,
+        original=bool(row.original),
+    )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from songprint.store.level import Level
 from songprint.types import Embeddings
 
-REMEMBERED = 64             # recordings
+REMEMBERED = 64  # recordings
 
 
 class References:

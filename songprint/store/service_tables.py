@@ -16,39 +16,42 @@ from songprint.store.database.columns import EXACT, Identifier, LongText
 metadata = MetaData()
 
 jobs = Table(
-    "jobs", metadata,
-    Column("number", Identifier, primary_key=True),                # in the order of submission
+    "jobs",
+    metadata,
+    Column("number", Identifier, primary_key=True),  # in the order of submission
     Column("id", String(64), nullable=False, unique=True),
     Column("state", String(12), nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("input", LongText, nullable=False),                 # JSON
-    Column("options", LongText, nullable=False),               # JSON
-    Column("progress", Float(53), nullable=False),              # 0 to 1
-    Column("result", LongText),                                # JSON: a timeline
+    Column("input", LongText, nullable=False),  # JSON
+    Column("options", LongText, nullable=False),  # JSON
+    Column("progress", Float(53), nullable=False),  # 0 to 1
+    Column("result", LongText),  # JSON: a timeline
     Column("error_code", String(40), nullable=False),
     Column("error", Text, nullable=False),
-    Column("key_id", String(64), nullable=False),               # whose job it is; empty: nobody's
+    Column("key_id", String(64), nullable=False),  # whose job it is; empty: nobody's
     Column("session_id", String(200), nullable=False),
     Column("session_context", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("started_at", BigInteger),                           # of the latest attempt
+    Column("started_at", BigInteger),  # of the latest attempt
     Column("finished_at", BigInteger),
     Column("changed_at", BigInteger, nullable=False),
-    Column("due_at", BigInteger, nullable=False),               # not to be begun before
-    Column("attempts", Integer, nullable=False),                # that were begun
-    Column("seconds", Float(53), nullable=False),               # of the input
-    Column("worker", String(200), nullable=False),              # who runs it, or ran it last
-    Column("lease", String(40), nullable=False),                # a word that only the present claim knows
+    Column("due_at", BigInteger, nullable=False),  # not to be begun before
+    Column("attempts", Integer, nullable=False),  # that were begun
+    Column("seconds", Float(53), nullable=False),  # of the input
+    Column("worker", String(200), nullable=False),  # who runs it, or ran it last
+    Column("lease", String(40), nullable=False),  # a word that only the present claim knows
     Column("lease_until", BigInteger),
-    Column("upload", Text),                                     # a file to be removed when nobody needs it any more
-    sqlite_autoincrement=True, **EXACT,
+    Column("upload", Text),  # a file to be removed when nobody needs it any more
+    sqlite_autoincrement=True,
+    **EXACT,
 )
 Index("jobs_by_turn", jobs.c.state, jobs.c.priority, jobs.c.number)
 Index("jobs_by_key", jobs.c.key_id, jobs.c.number)
 Index("jobs_by_change", jobs.c.changed_at)
 
 sessions = Table(
-    "job_sessions", metadata,                                   # the same session id does not make a second job
+    "job_sessions",
+    metadata,  # the same session id does not make a second job
     Column("key_id", String(64), primary_key=True),
     Column("session_id", String(200), primary_key=True),
     Column("job_id", String(64), nullable=False),
@@ -57,18 +60,19 @@ sessions = Table(
 )
 
 deliveries = Table(
-    "deliveries", metadata,
-    Column("id", String(64), primary_key=True),                 # the webhook-id: the same at every attempt
+    "deliveries",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the webhook-id: the same at every attempt
     Column("job_id", String(64), nullable=False, index=True),
-    Column("event", String(12), nullable=False),                # the state of the job that is told
+    Column("event", String(12), nullable=False),  # the state of the job that is told
     Column("url", Text, nullable=False),
-    Column("host", String(255), nullable=False),                # of the URL: one slow host must not hold up others
+    Column("host", String(255), nullable=False),  # of the URL: one slow host must not hold up others
     Column("style", String(20), nullable=False),
     Column("state", String(12), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
-    Column("attempts", Integer, nullable=False),                # that were begun
-    Column("waits", Integer, nullable=False),                   # of the schedule that were used up
+    Column("attempts", Integer, nullable=False),  # that were begun
+    Column("waits", Integer, nullable=False),  # of the schedule that were used up
     Column("lease", String(40), nullable=False),
     Column("lease_until", BigInteger),
     Column("delivered_at", BigInteger),
@@ -77,24 +81,27 @@ deliveries = Table(
 Index("deliveries_by_turn", deliveries.c.state, deliveries.c.due_at)
 
 attempts = Table(
-    "delivery_attempts", metadata,
+    "delivery_attempts",
+    metadata,
     Column("number", Identifier, primary_key=True),
     Column("delivery_id", String(64), nullable=False, index=True),
     Column("at", BigInteger, nullable=False),
-    Column("elapsed", Float(53), nullable=False),               # seconds
-    Column("status", Integer),                                  # of the answer; none: there was no answer
+    Column("elapsed", Float(53), nullable=False),  # seconds
+    Column("status", Integer),  # of the answer; none: there was no answer
     Column("error", Text, nullable=False),
-    sqlite_autoincrement=True, **EXACT,
+    sqlite_autoincrement=True,
+    **EXACT,
 )
 
 keys = Table(
-    "service_keys", metadata,                                   # KEYS is a word of MariaDB's own
-    Column("id", String(64), primary_key=True),                 # the SecretId of Tencent's signature
+    "service_keys",
+    metadata,  # KEYS is a word of MariaDB's own
+    Column("id", String(64), primary_key=True),  # the SecretId of Tencent's signature
     Column("name", String(200), nullable=False),
     Column("scope", String(12), nullable=False),
-    Column("parent", String(64), nullable=False, index=True),   # empty: a key of its own
-    Column("rate", Float(53)),                                  # requests per second; none: no limit
-    Column("secret", LargeBinary, nullable=False),              # encrypted: a signature needs the secret itself
+    Column("parent", String(64), nullable=False, index=True),  # empty: a key of its own
+    Column("rate", Float(53)),  # requests per second; none: no limit
+    Column("secret", LargeBinary, nullable=False),  # encrypted: a signature needs the secret itself
     Column("token_hash", String(64), nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
@@ -102,31 +109,35 @@ keys = Table(
 )
 
 usage = Table(
-    "service_usage", metadata,                                  # USAGE is a word of MariaDB's own
-    Column("job_id", String(64), primary_key=True),             # so a job is counted once
+    "service_usage",
+    metadata,  # USAGE is a word of MariaDB's own
+    Column("job_id", String(64), primary_key=True),  # so a job is counted once
     Column("key_id", String(64), nullable=False),
-    Column("day", String(10), nullable=False, index=True),      # UTC
-    Column("seconds", Float(53), nullable=False),               # of input
+    Column("day", String(10), nullable=False, index=True),  # UTC
+    Column("seconds", Float(53), nullable=False),  # of input
     **EXACT,
 )
 
 audit = Table(
-    "audit", metadata,
+    "audit",
+    metadata,
     Column("number", Identifier, primary_key=True),
     Column("at", BigInteger, nullable=False),
-    Column("key_id", String(64), nullable=False, index=True),   # who did it; empty: somebody at the machine itself
+    Column("key_id", String(64), nullable=False, index=True),  # who did it; empty: somebody at the machine itself
     Column("action", String(60), nullable=False),
-    Column("subject", Text, nullable=False),                    # to what
-    sqlite_autoincrement=True, **EXACT,
+    Column("subject", Text, nullable=False),  # to what
+    sqlite_autoincrement=True,
+    **EXACT,
 )
 
 verdicts = Table(
-    "verdicts", metadata,                                       # what people say of what was recognised
+    "verdicts",
+    metadata,  # what people say of what was recognised
     Column("job_id", String(64), primary_key=True),
-    Column("part", String(10), primary_key=True),               # of the result: "segment" or "gap"
+    Column("part", String(10), primary_key=True),  # of the result: "segment" or "gap"
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("verdict", String(12), nullable=False),
-    Column("recording_id", BigInteger),                         # of a correction
+    Column("recording_id", BigInteger),  # of a correction
     Column("note", Text, nullable=False),
     Column("key_id", String(64), nullable=False),
     Column("at", BigInteger, nullable=False),

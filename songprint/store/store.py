@@ -29,17 +29,28 @@ class Store:
     be added by several processes.
     """
 
-    def __init__(self, path: Path, *, create: bool = False, encoder: Encoder | Sequence[Encoder] | None = None,
-                 settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        encoder: Encoder | Sequence[Encoder] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self.path = Path(path)
         self.settings = settings or Settings()
         given = _by_kind(encoder)
-        used = [kind for kind in SHIPPED if kind in self.settings.kinds and (
-            kind in given if given else kinds.ships(SHIPPED[kind]))]
-        self.catalog = Catalog(self.path, create=create, busy_timeout=self.settings.busy_timeout,
-                               database=self.settings.database)
+        used = [
+            kind
+            for kind in SHIPPED
+            if kind in self.settings.kinds and (kind in given if given else kinds.ships(SHIPPED[kind]))
+        ]
+        self.catalog = Catalog(
+            self.path, create=create, busy_timeout=self.settings.busy_timeout, database=self.settings.database
+        )
         self.levels: Mapping[Kind, Level] = {
-            kind: Level(kind, self.catalog, self.settings, given.get(kind)) for kind in used}
+            kind: Level(kind, self.catalog, self.settings, given.get(kind)) for kind in used
+        }
 
     @property
     def sample_rate(self) -> int:
@@ -79,8 +90,10 @@ class Store:
         state = self.catalog.state()
         for each in self.levels.values():
             if not each.rebuild(state):
-                raise LibraryError(f"cannot rebuild the index of {self.path}: the library is read-only, or"
-                                   " another process is rebuilding it now")
+                raise LibraryError(
+                    f"cannot rebuild the index of {self.path}: the library is read-only, or"
+                    " another process is rebuilding it now"
+                )
         level.delete_other_indexes(self.catalog, state, self.settings)
 
     @contextmanager
@@ -93,9 +106,15 @@ class Store:
         """What the library holds and takes. Loads neither encoders nor vectors."""
         state, totals = self.catalog.state(), self.catalog.totals()
         levels = tuple(each.stats(state, totals.segments.get(each.kind, 0)) for each in self.levels.values())
-        return Stats(path=str(self.path), database=self._database_in_words(), recordings=totals.recordings,
-                     duration=totals.duration, catalogue_bytes=self.catalog.bytes_on_disk, levels=levels,
-                     schema_version=state.schema_version)
+        return Stats(
+            path=str(self.path),
+            database=self._database_in_words(),
+            recordings=totals.recordings,
+            duration=totals.duration,
+            catalogue_bytes=self.catalog.bytes_on_disk,
+            levels=levels,
+            schema_version=state.schema_version,
+        )
 
     def _database_in_words(self) -> str:
         database = self.catalog.database
@@ -128,5 +147,7 @@ def incomplete(store: Store) -> Iterable[str]:
     """What of the library cannot be found, in words, as of the last `refresh`."""
     for kind in store.levels:
         if lacking := store.lacking(kind):
-            yield (f"{lacking:,} recordings of the library cannot be found as {kind}s: they were added without."
-                   " `songprint rebuild --reencode` reads their files again")
+            yield (
+                f"{lacking:,} recordings of the library cannot be found as {kind}s: they were added without."
+                " `songprint rebuild --reencode` reads their files again"
+            )

@@ -37,29 +37,32 @@ from songprint.store.database.columns import EXACT, Blob, Identifier, LongText
 metadata = MetaData()
 
 library = Table(
-    "library", metadata,                                        # one row
+    "library",
+    metadata,  # one row
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("schema_version", Integer, nullable=False),
-    Column("revision", BigInteger, nullable=False),             # grows with every change of what is searched
+    Column("revision", BigInteger, nullable=False),  # grows with every change of what is searched
     Column("created_at", String(40), nullable=False),
-    Column("songprint_version", String(40), nullable=False),    # that made it
-    Column("identity", String(32), nullable=False, server_default=""),      # a word that no other library has
+    Column("songprint_version", String(40), nullable=False),  # that made it
+    Column("identity", String(32), nullable=False, server_default=""),  # a word that no other library has
     **EXACT,
 )
 
 encoders = Table(
-    "encoders", metadata,                                       # whose vectors are searched, of each kind
-    Column("kind", String(20), primary_key=True),               # there from the first recording that has that kind
+    "encoders",
+    metadata,  # whose vectors are searched, of each kind
+    Column("kind", String(20), primary_key=True),  # there from the first recording that has that kind
     Column("encoder_id", String(200), nullable=False),
     **EXACT,
 )
 
 recordings = Table(
-    "recordings", metadata,
-    Column("id", Identifier, primary_key=True),                 # never used again after a removal
+    "recordings",
+    metadata,
+    Column("id", Identifier, primary_key=True),  # never used again after a removal
     Column("content_hash", String(128), nullable=False, unique=True),
     Column("title", String(1000), nullable=False),
-    Column("artists", LongText, nullable=False),                # a JSON list of names
+    Column("artists", LongText, nullable=False),  # a JSON list of names
     Column("album", String(1000), nullable=False),
     Column("isrc", String(40), nullable=False),
     Column("track", Integer),
@@ -67,54 +70,62 @@ recordings = Table(
     Column("musicbrainz_recording_id", String(100), nullable=False),
     Column("musicbrainz_release_id", String(100), nullable=False),
     Column("work", String(200), nullable=False),
-    Column("original", Boolean, nullable=False, server_default=false()),    # the user says so, of those of its work
-    Column("duration", Float(53), nullable=False),              # seconds
+    Column("original", Boolean, nullable=False, server_default=false()),  # the user says so, of those of its work
+    Column("duration", Float(53), nullable=False),  # seconds
     Column("source", LongText, nullable=False),
-    Column("added_at", String(40), nullable=False),             # UTC, ISO 8601
-    sqlite_autoincrement=True, **EXACT,
+    Column("added_at", String(40), nullable=False),  # UTC, ISO 8601
+    sqlite_autoincrement=True,
+    **EXACT,
 )
 
 embeddings = Table(
-    "embeddings", metadata,
+    "embeddings",
+    metadata,
     Column("recording_id", Identifier, ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True),
     Column("kind", String(20), primary_key=True),
     Column("encoder_id", String(200), primary_key=True),
-    Column("hop", Float(53), nullable=False),                   # seconds between rows
-    Column("count", Integer, nullable=False),                   # rows
+    Column("hop", Float(53), nullable=False),  # seconds between rows
+    Column("count", Integer, nullable=False),  # rows
     Column("dim", Integer, nullable=False),
-    Column("vectors", Blob, nullable=False),                    # (count, dim) int8: unit vectors times 127
-    Column("evidence", Blob),                                   # what a closer look needs, see packing
+    Column("vectors", Blob, nullable=False),  # (count, dim) int8: unit vectors times 127
+    Column("evidence", Blob),  # what a closer look needs, see packing
     **EXACT,
 )
 
 unknown_music = Table(
-    "unknown_music", metadata,                                  # one row for each occurrence, see songprint.unknown.memory
-    Column("id", Identifier, primary_key=True),                 # never used again
-    Column("number", BigInteger, nullable=False),               # of the music: the id of its first occurrence
+    "unknown_music",
+    metadata,  # one row for each occurrence, see songprint.unknown.memory
+    Column("id", Identifier, primary_key=True),  # never used again
+    Column("number", BigInteger, nullable=False),  # of the music: the id of its first occurrence
     Column("source", LongText, nullable=False),
-    Column("start", Float(53), nullable=False),                 # seconds in the source
+    Column("start", Float(53), nullable=False),  # seconds in the source
     Column("end", Float(53), nullable=False),
-    Column("heard_at", String(40), nullable=False),             # UTC, ISO 8601
+    Column("heard_at", String(40), nullable=False),  # UTC, ISO 8601
     Column("encoder_id", String(200), nullable=False),
-    Column("count", Integer, nullable=False),                   # rows of vectors; 0 where other occurrences have them
+    Column("count", Integer, nullable=False),  # rows of vectors; 0 where other occurrences have them
     Column("dim", Integer, nullable=False),
-    Column("vectors", Blob, nullable=False),                    # (count, dim) int8: unit vectors times 127
-    sqlite_autoincrement=True, **EXACT,
+    Column("vectors", Blob, nullable=False),  # (count, dim) int8: unit vectors times 127
+    sqlite_autoincrement=True,
+    **EXACT,
 )
 
 Index("unknown_music_by_number", unknown_music.c.number)
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
 _by_work = Index("recordings_by_work", recordings.c.work)
 # Which recordings are searched is asked at every change: answered without touching the vectors.
-Index("embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id,
-      embeddings.c.count)
+Index(
+    "embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id, embeddings.c.count
+)
 
 
 def _step_1(connection: Connection, songprint_version: str) -> None:
-    library.create(connection, checkfirst=True)         # first: it tells whose the others are
+    library.create(connection, checkfirst=True)  # first: it tells whose the others are
     metadata.create_all(connection, checkfirst=True)
-    connection.execute(library.insert().values(
-        id=1, schema_version=1, revision=0, created_at=now(), songprint_version=songprint_version))
+    connection.execute(
+        library.insert().values(
+            id=1, schema_version=1, revision=0, created_at=now(), songprint_version=songprint_version
+        )
+    )
 
 
 def _step_2(connection: Connection, songprint_version: str) -> None:
@@ -146,8 +157,10 @@ def _step_5(connection: Connection, songprint_version: str) -> None:
     """The original of a work can be marked, and its recordings are found quickly."""
     if "original" not in _columns(connection, "recordings"):
         column = recordings.c.original
-        kind, default = column.type.compile(connection.dialect), column.server_default.arg.compile(
-            dialect=connection.dialect)
+        kind, default = (
+            column.type.compile(connection.dialect),
+            column.server_default.arg.compile(dialect=connection.dialect),
+        )
         connection.execute(text(f"ALTER TABLE recordings ADD COLUMN original {kind} DEFAULT {default} NOT NULL"))
     _by_work.create(connection, checkfirst=True)
 
@@ -180,7 +193,16 @@ def _columns(connection: Connection, table: str) -> set[str]:
 
 # STEPS[n] leads from version n to n + 1
 STEPS: list[Callable[[Connection, str], None]] = [
-    _step_1, _step_2, _step_3, _step_4, _step_5, _step_6, _step_7, _step_8, _step_9]
+    _step_1,
+    _step_2,
+    _step_3,
+    _step_4,
+    _step_5,
+    _step_6,
+    _step_7,
+    _step_8,
+    _step_9,
+]
 
 
 def version(connection: Connection) -> int:
@@ -198,7 +220,8 @@ def check(found: int) -> None:
     if found > len(STEPS):
         raise LibraryVersionError(
             f"it has schema version {found}, and this Songprint knows up to {len(STEPS)}."
-            " Upgrade with `pip install --upgrade songprint`")
+            " Upgrade with `pip install --upgrade songprint`"
+        )
 
 
 def step(connection: Connection, songprint_version: str) -> bool:

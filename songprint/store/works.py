@@ -10,8 +10,7 @@ from songprint.store.catalog import Catalog
 from songprint.types import Kind, Match, Recording, songs_of
 
 
-def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None,
-         original: int | None = None) -> str:
+def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None, original: int | None = None) -> str:
     """Say that these recordings are of one song; returns the name of the work.
 
     Without a `work` it is that which some of them have already, with all other recordings of it, or a new one named
@@ -21,13 +20,17 @@ def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None
     if work is None:
         present = list(dict.fromkeys(recording.tags.work for recording in linked if recording.tags.work))
         if len(present) > 1:
-            of_each = "; ".join(f"{recording.id} is of {recording.tags.work!r}" for recording in linked
-                                if recording.tags.work)
-            raise LibraryError(f"these recordings are of different works: {of_each}."
-                               f" Name the work, for instance {present[0]!r} (--work on the command line)")
+            of_each = "; ".join(
+                f"{recording.id} is of {recording.tags.work!r}" for recording in linked if recording.tags.work
+            )
+            raise LibraryError(
+                f"these recordings are of different works: {of_each}."
+                f" Name the work, for instance {present[0]!r} (--work on the command line)"
+            )
         if len(linked) < 2 and not (present and original):
-            raise LibraryError("two recordings or more are needed to link them, or the name of a work (--work on the"
-                               " command line)")
+            raise LibraryError(
+                "two recordings or more are needed to link them, or the name of a work (--work on the command line)"
+            )
         work = present[0] if present else _new_name(catalog, original_of(linked))
     if not work.strip():
         raise LibraryError("a work needs a name that is not empty")
@@ -55,8 +58,15 @@ def original_of(recordings: Sequence[Recording]) -> Recording:
 
     A re-issue often bears the year of the re-issue: so the mark goes before the year.
     """
-    return min(recordings, key=lambda recording: (
-        not recording.original, recording.tags.year is None, recording.tags.year or 0, recording.id))
+    return min(
+        recordings,
+        key=lambda recording: (
+            not recording.original,
+            recording.tags.year is None,
+            recording.tags.year or 0,
+            recording.id,
+        ),
+    )
 
 
 def _new_name(catalog: Catalog, original: Recording) -> str:
@@ -73,5 +83,9 @@ def in_order(matches: list[Match], catalog: Catalog) -> list[Match]:
     """Recordings first, then covers, best first, those of one song together; each with the original of its work."""
     of_work = originals(catalog, {match.work for match in matches})
     matches = [replace(match, original=of_work.get(match.work)) for match in matches]
-    return [match for kind in Kind for song in songs_of(match for match in matches if match.kind is kind)
-            for match in song.matches]
+    return [
+        match
+        for kind in Kind
+        for song in songs_of(match for match in matches if match.kind is kind)
+        for match in song.matches
+    ]

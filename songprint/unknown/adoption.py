@@ -13,7 +13,7 @@ from songprint.store.store import Store
 from songprint.types import Occurrence, Recording
 from songprint.unknown import memory
 
-FOLDER = "unknown"          # in the library: the sound of what was added
+FOLDER = "unknown"  # in the library: the sound of what was added
 MOST_HERTZ = 48_000
 
 

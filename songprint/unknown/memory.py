@@ -32,12 +32,12 @@ from songprint.types import Embeddings, Gap, Interval, Kind, Occurrence, Sound, 
 from songprint.unknown import recurrence
 from songprint.unknown.recurrence import Again
 
-HOP = 0.5               # seconds between the vectors that are kept
-LEAST = 5.0             # seconds: shorter music is not remembered
-REST = 8.0              # seconds beside what is heard again that are still the same music: fades, talk, an edge
-KEPT = 3                # occurrences of the same music of which vectors are kept
-MOST = 50 * 3600.0      # seconds of vectors that are kept in all
-WAIT = 60.0             # seconds to wait while another scan remembers
+HOP = 0.5  # seconds between the vectors that are kept
+LEAST = 5.0  # seconds: shorter music is not remembered
+REST = 8.0  # seconds beside what is heard again that are still the same music: fades, talk, an edge
+KEPT = 3  # occurrences of the same music of which vectors are kept
+MOST = 50 * 3600.0  # seconds of vectors that are kept in all
+WAIT = 60.0  # seconds to wait while another scan remembers
 
 
 def numbered(store: Store, source: str, gaps: Iterable[Gap], trail: Trail, trail_starts: float = 0.0) -> list[Gap]:
@@ -49,13 +49,18 @@ def numbered(store: Store, source: str, gaps: Iterable[Gap], trail: Trail, trail
     source = os.path.abspath(source) if os.path.isfile(source) else source
     music = [gap.heard for gap in gaps if gap.sound is Sound.MUSIC]
     here = [interval for interval in music if interval.start >= trail_starts]
-    stretches = [(interval, trail.between(Interval(interval.start - trail_starts, interval.end - trail_starts)))
-                 for interval in here]
+    stretches = [
+        (interval, trail.between(Interval(interval.start - trail_starts, interval.end - trail_starts)))
+        for interval in here
+    ]
     told = dict(zip(((each.start, each.end) for each in here), remember(store, source, stretches), strict=True))
     if len(here) < len(music):
         told |= {(each.start, each.end): _remembered(store, source, each) for each in music if each not in here}
-    return [replace(gap, heard=heard, unknown=number) for gap in gaps
-            for heard, number in told.get((gap.heard.start, gap.heard.end), [(gap.heard, None)])]
+    return [
+        replace(gap, heard=heard, unknown=number)
+        for gap in gaps
+        for heard, number in told.get((gap.heard.start, gap.heard.end), [(gap.heard, None)])
+    ]
 
 
 Pieces = list[tuple[Interval, int | None]]
@@ -71,8 +76,10 @@ def remember(store: Store, source: str, stretches: Sequence[tuple[Interval, Embe
         return [[(interval, None)] for interval, _ in stretches]
     database = store.catalog.database
     if database.readonly:
-        return [[(each, number if number > 0 else None) for each, number in pieces]
-                for pieces in _Memory(store, source).settled(stretches)]
+        return [
+            [(each, number if number > 0 else None) for each, number in pieces]
+            for pieces in _Memory(store, source).settled(stretches)
+        ]
     with database.alone("unknown", WAIT):
         memory = _Memory(store, source)
         placed = memory.settled(stretches)
@@ -84,8 +91,9 @@ def listing(store: Store) -> list[UnknownMusic]:
     """All unknown music, that which occurs oftenest first."""
     columns = unknown_music.c
     with store.catalog.database.reading() as connection:
-        rows = connection.execute(select(columns.number, columns.source, columns.start, columns.end, columns.heard_at
-                                         ).order_by(columns.id)).all()
+        rows = connection.execute(
+            select(columns.number, columns.source, columns.start, columns.end, columns.heard_at).order_by(columns.id)
+        ).all()
     groups: dict[int, list[Occurrence]] = defaultdict(list)
     for row in rows:
         groups[row.number].append(Occurrence(row.source, Interval(row.start, row.end), row.heard_at))
@@ -118,9 +126,11 @@ def _remembered(store: Store, source: str, interval: Interval) -> Pieces:
     """What is kept of an interval of a source: its pieces, or all of it without a number."""
     columns = unknown_music.c
     with store.catalog.database.reading() as connection:
-        rows = connection.execute(select(columns.number, columns.start, columns.end).where(
-            columns.source == storable(source), columns.start < interval.end, columns.end > interval.start
-        ).order_by(columns.start)).all()
+        rows = connection.execute(
+            select(columns.number, columns.start, columns.end)
+            .where(columns.source == storable(source), columns.start < interval.end, columns.end > interval.start)
+            .order_by(columns.start)
+        ).all()
     edges = [interval.start, *(row.start for row in rows[1:]), interval.end]
     numbers = [row.number for row in rows] or [None]
     return [(Interval(start, end), number) for start, end, number in zip(edges, edges[1:], numbers, strict=False)]
@@ -133,15 +143,20 @@ class _Kept:
     number: int
     source: str
     heard: Interval
-    vectors: np.ndarray         # (n, dim) int8, every HOP seconds; none where others of the same music have them
+    vectors: np.ndarray  # (n, dim) int8, every HOP seconds; none where others of the same music have them
     heard_at: str
-    row: int = 0                # of the table; 0: not in it yet
+    row: int = 0  # of the table; 0: not in it yet
 
     def part(self, here: Interval, number: int) -> _Kept:
         """A piece of it, in seconds from its beginning."""
         first, last = (max(0, round(place / HOP)) for place in (here.start, here.end))
-        return replace(self, number=number, row=0, vectors=self.vectors[first:last],
-                       heard=Interval(self.heard.start + here.start, self.heard.start + here.end))
+        return replace(
+            self,
+            number=number,
+            row=0,
+            vectors=self.vectors[first:last],
+            heard=Interval(self.heard.start + here.start, self.heard.start + here.end),
+        )
 
 
 class _Memory:
@@ -151,13 +166,14 @@ class _Memory:
         spec = store.levels[Kind.RECORDING].spec
         self._window, self._encoder_id, self._source = spec.window, spec.id, storable(source)
         self._index = ExactIndex(spec.dim)
-        self._kept: dict[int, _Kept] = {}           # by a number of our own
-        self._known: dict[int, Embeddings] = {}     # the same, for those of which there are vectors
-        self._gone: list[int] = []                  # rows of the table
+        self._kept: dict[int, _Kept] = {}  # by a number of our own
+        self._known: dict[int, Embeddings] = {}  # the same, for those of which there are vectors
+        self._gone: list[int] = []  # rows of the table
         self._counter, self._fresh, self._now = 0, 0, tables.now()
         with store.catalog.database.reading() as connection:
-            rows = connection.execute(select(unknown_music).where(
-                unknown_music.c.encoder_id == spec.id).order_by(unknown_music.c.id)).all()
+            rows = connection.execute(
+                select(unknown_music).where(unknown_music.c.encoder_id == spec.id).order_by(unknown_music.c.id)
+            ).all()
         for row in rows:
             vectors = np.frombuffer(row.vectors, np.int8).reshape(row.count, row.dim)
             self._keep(_Kept(row.number, row.source, Interval(row.start, row.end), vectors, row.heard_at, row.id))
@@ -167,8 +183,15 @@ class _Memory:
 
         Numbers below 0 are new; those of stretches that are too short are 0.
         """
-        former = [key for key, kept in self._kept.items() if self._source and kept.source == self._source and any(
-            min(kept.heard.end, interval.end) > max(kept.heard.start, interval.start) for interval, _ in stretches)]
+        former = [
+            key
+            for key, kept in self._kept.items()
+            if self._source
+            and kept.source == self._source
+            and any(
+                min(kept.heard.end, interval.end) > max(kept.heard.start, interval.start) for interval, _ in stretches
+            )
+        ]
         placed = [self._place(interval, heard) for interval, heard in stretches]
         for key in former:
             if key in self._kept:
@@ -186,12 +209,21 @@ class _Memory:
                 continue
             have_vectors[kept.number] += 1
             vectors = kept.vectors if have_vectors[kept.number] <= KEPT else kept.vectors[:0]
-            row = connection.execute(insert(unknown_music).values(
-                number=numbers.get(kept.number, kept.number), source=kept.source, start=kept.heard.start,
-                end=kept.heard.end, heard_at=kept.heard_at, encoder_id=self._encoder_id, count=len(vectors),
-                dim=self._index.dim, vectors=vectors.tobytes())).inserted_primary_key[0]
+            row = connection.execute(
+                insert(unknown_music).values(
+                    number=numbers.get(kept.number, kept.number),
+                    source=kept.source,
+                    start=kept.heard.start,
+                    end=kept.heard.end,
+                    heard_at=kept.heard_at,
+                    encoder_id=self._encoder_id,
+                    count=len(vectors),
+                    dim=self._index.dim,
+                    vectors=vectors.tobytes(),
+                )
+            ).inserted_primary_key[0]
             if kept.number < 0 and kept.number not in numbers:
-                numbers[kept.number] = row          # never given twice, whatever is forgotten
+                numbers[kept.number] = row  # never given twice, whatever is forgotten
                 connection.execute(update(unknown_music).where(unknown_music.c.id == row).values(number=row))
         _make_room(connection)
         return numbers
@@ -200,8 +232,11 @@ class _Memory:
         """Divide a stretch into what was heard before and what was not, and keep each piece."""
         if interval.duration < LEAST or not len(heard):
             return [(interval, 0)]
-        found = [each for each in recurrence.find(heard, self._window, self._index, self._known)
-                 if each.here.duration >= LEAST]
+        found = [
+            each
+            for each in recurrence.find(heard, self._window, self._index, self._known)
+            if each.here.duration >= LEAST
+        ]
         cuts: list[tuple[Interval, int]] = []
         for match in found:
             free = _without(match, [cut for cut, _ in cuts])
@@ -220,8 +255,13 @@ class _Memory:
         if match.there.start < REST and other.heard.duration - match.there.end < REST:
             return other.number
         number, after = self._new_number(), None
-        same = [each for each in found if each.occurrence in self._kept and _alike(each.here, match.here)
-                and self._kept[each.occurrence].number == other.number]
+        same = [
+            each
+            for each in found
+            if each.occurrence in self._kept
+            and _alike(each.here, match.here)
+            and self._kept[each.occurrence].number == other.number
+        ]
         for each in {each.occurrence: each for each in (*same, match)}.values():
             kept = self._kept[each.occurrence]
             start = each.there.start if each.there.start >= REST else 0.0
@@ -267,8 +307,12 @@ def _without(match: Again, taken: Sequence[Interval]) -> Again | None:
     """The longest part of a match that is not taken yet; None if it is too short to say anything."""
     free = [match.here]
     for cut in taken:
-        free = [piece for one in free for piece in (Interval(one.start, min(one.end, cut.start)),
-                                                    Interval(max(one.start, cut.end), one.end)) if piece.duration > 0]
+        free = [
+            piece
+            for one in free
+            for piece in (Interval(one.start, min(one.end, cut.start)), Interval(max(one.start, cut.end), one.end))
+            if piece.duration > 0
+        ]
     longest = max(free, key=lambda piece: piece.duration, default=None)
     if longest is None or longest.duration < LEAST:
         return None
@@ -315,6 +359,8 @@ def source_of(music: UnknownMusic) -> Occurrence:
     there = [each for each in music.occurrences if Path(each.source).is_file()]
     if not there:
         names = ", ".join(sorted({each.source or "a stream" for each in music.occurrences}))
-        raise UnknownMusicNotFound(f"none of the files in which unknown music {music.id} was heard is there any more"
-                                   f" ({names}). Put one back, or add the song from a file of its own")
+        raise UnknownMusicNotFound(
+            f"none of the files in which unknown music {music.id} was heard is there any more"
+            f" ({names}). Put one back, or add the song from a file of its own"
+        )
     return max(there, key=lambda each: each.heard.duration)

@@ -15,13 +15,13 @@ from songprint.fingerprint import align
 from songprint.store.index import Index
 from songprint.types import Embeddings, Interval
 
-WINDOW = 8.0            # seconds looked at together,
-EVERY = 4.0             # one beginning every so many
+WINDOW = 8.0  # seconds looked at together,
+EVERY = 4.0  # one beginning every so many
 NEIGHBOURS = 30
-CANDIDATES = 6          # lines that are fitted for a window
-LEAST = 5.0             # seconds of a window that must agree
-SAME = 0.8              # mean cosine of a window from which it is the same recording: others reach 0.78
-DRIFT = 1.0             # seconds by which lines of one airing may disagree
+CANDIDATES = 6  # lines that are fitted for a window
+LEAST = 5.0  # seconds of a window that must agree
+SAME = 0.8  # mean cosine of a window from which it is the same recording: others reach 0.78
+DRIFT = 1.0  # seconds by which lines of one airing may disagree
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Again:
     occurrence: int
     here: Interval
     there: Interval
-    score: float            # mean cosine
+    score: float  # mean cosine
 
 
 def find(heard: Embeddings, window: float, index: Index, known: Mapping[int, Embeddings]) -> list[Again]:
@@ -52,13 +52,14 @@ def _windows(heard: Embeddings) -> Iterator[np.ndarray]:
     starts = [*range(0, max(1, count - length), round(EVERY / heard.hop)), max(0, count - length)]
     sounding = heard.heard
     for start in dict.fromkeys(starts):
-        rows = start + np.flatnonzero(sounding[start:start + length])
+        rows = start + np.flatnonzero(sounding[start : start + length])
         if len(rows) * heard.hop >= LEAST - 1:
             yield rows
 
 
-def _lines(heard: Embeddings, rows: np.ndarray, window: float, index: Index, known: Mapping[int, Embeddings]
-           ) -> Iterator[tuple[align.Line, np.ndarray]]:
+def _lines(
+    heard: Embeddings, rows: np.ndarray, window: float, index: Index, known: Mapping[int, Embeddings]
+) -> Iterator[tuple[align.Line, np.ndarray]]:
     """The line of each occurrence that agrees with a window well enough, if one does."""
     times, vectors = rows * heard.hop, heard.vectors[rows]
     ids, cosines = index.search(vectors, NEIGHBOURS)
@@ -95,9 +96,13 @@ def _joined(found: list[Again], added: tuple[Again, align.Line]) -> list[Again]:
         expected = line.at(other.here.end)
         if abs(expected - other.there.end) < DRIFT:
             share = other.here.duration / (other.here.duration + again.here.duration)
-            grown = replace(other, here=_hull(other.here, again.here), there=_hull(other.there, again.there),
-                            score=share * other.score + (1 - share) * again.score)
-            return [*found[:place], grown, *found[place + 1:]]
+            grown = replace(
+                other,
+                here=_hull(other.here, again.here),
+                there=_hull(other.there, again.there),
+                score=share * other.score + (1 - share) * again.score,
+            )
+            return [*found[:place], grown, *found[place + 1 :]]
     return [*found, again]
 
 

@@ -74,7 +74,7 @@ def test_a_lost_master_key_is_not_replaced_in_silence(database, keys, folder):
         again.create("other", "identify")
     with pytest.raises(KeyRefused, match="cannot read the master key"):
         again.by_secret_id(made.key.id)
-    assert again.by_token(made.token)           # needs no secret
+    assert again.by_token(made.token)  # needs no secret
 
 
 def test_two_processes_make_one_master_key(database, folder):
@@ -117,11 +117,14 @@ def test_revoking_a_key_ends_all_that_were_made_under_it(keys):
     assert not keys.any()
 
 
-@pytest.mark.parametrize(("values", "said"), [
-    ({"scope": "root"}, "scope='root' must be one of identify, write, admin"),
-    ({"rate": 0}, r"rate=0 must be positive \(requests per second\)"),
-    ({"name": " "}, "a key needs a name"),
-])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"scope": "root"}, "scope='root' must be one of identify, write, admin"),
+        ({"rate": 0}, r"rate=0 must be positive \(requests per second\)"),
+        ({"name": " "}, "a key needs a name"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(keys, values, said):
     with pytest.raises(KeyRefused, match=said):
         keys.create(**{"name": "player", "scope": "identify"} | values)

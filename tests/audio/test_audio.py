@@ -18,7 +18,7 @@ from songprint.audio import files
 from songprint.errors import AudioError
 
 SAMPLE_RATE = 16000
-FASTSTART = {".m4a": {"movflags": "faststart"}}     # the index in front, as downloads have it
+FASTSTART = {".m4a": {"movflags": "faststart"}}  # the index in front, as downloads have it
 EVERY_FORMAT = [                                # suffix, channels, sample rate
     (".mp3", 1, 8000), (".mp3", 2, 22050), (".mp3", 2, 44100), (".mp3", 1, 48000),
     (".flac", 1, 8000), (".flac", 2, 96000), (".flac", 2, 192000), (".flac", 6, 44100),
@@ -54,9 +54,9 @@ def test_a_tone_comes_back_from_every_format(tmp_path, suffix, channels, sample_
     samples = files.load(path, SAMPLE_RATE)
     assert samples.dtype == np.float32
     assert samples.ndim == 1
-    assert len(samples) / SAMPLE_RATE == pytest.approx(1.5, abs=0.07)       # lossy formats pad to frames
+    assert len(samples) / SAMPLE_RATE == pytest.approx(1.5, abs=0.07)  # lossy formats pad to frames
     assert frequency(samples) == pytest.approx(440, abs=1)
-    assert amplitude(samples) == pytest.approx(0.5, abs=0.06)               # LAME is 5 % softer
+    assert amplitude(samples) == pytest.approx(0.5, abs=0.06)  # LAME is 5 % softer
 
 
 def test_lossless_samples_at_their_own_rate_are_untouched(tmp_path):
@@ -88,7 +88,7 @@ def test_full_scale_in_all_channels_does_not_exceed_full_scale(tmp_path, channel
 
 
 def test_every_channel_of_surround_but_the_bass_effects_is_heard(tmp_path):
-    for channel in (0, 1, 2, 4, 5):             # left, right, centre, back; 3 is the low-frequency channel
+    for channel in (0, 1, 2, 4, 5):  # left, right, centre, back; 3 is the low-frequency channel
         samples = np.zeros((6, 44100))
         samples[channel] = soundfiles.tone()[0]
         path = soundfiles.write(tmp_path / "surround.flac", samples)
@@ -117,7 +117,7 @@ def test_a_long_file_takes_no_more_memory_than_a_short_one(tmp_path):
         assert total == seconds * 8000
         return most
 
-    peak(10)                                    # what is imported and cached the first time
+    peak(10)  # what is imported and cached the first time
     assert peak(3000) < 1.2 * peak(60)
 
 
@@ -184,9 +184,7 @@ def test_a_cover_picture_is_no_video(tmp_path, write_bytes):
 
 def test_a_stream_may_change_its_channels_and_rate_in_the_middle(tmp_path, write_bytes):
     stereo = soundfiles.write(tmp_path / "a.mp3", soundfiles.tone(channels=2), options={"write_xing": "0"})
-    mono = soundfiles.write(
-        tmp_path / "b.mp3", soundfiles.tone(sample_rate=22050), 22050, options={"write_xing": "0"}
-    )
+    mono = soundfiles.write(tmp_path / "b.mp3", soundfiles.tone(sample_rate=22050), 22050, options={"write_xing": "0"})
     path = write_bytes("both.mp3", stereo.read_bytes() + mono.read_bytes() + stereo.read_bytes())
     samples = files.load(path, SAMPLE_RATE)
     assert len(samples) / SAMPLE_RATE == pytest.approx(3, abs=0.3)
@@ -320,7 +318,7 @@ def test_a_stretch_for_listening_is_where_it_should_be(tmp_path, random, suffix)
     for start in (3.217, 41.5):
         stretch = files.stretch(path, rate, start, 2.0)
         assert len(stretch) == 2 * rate
-        near = whole[round((start - 0.1) * rate):round((start + 2.1) * rate)]
+        near = whole[round((start - 0.1) * rate) : round((start + 2.1) * rate)]
         found = np.argmax(np.correlate(near, stretch[1000:-1000], "valid")) - 1000
         assert found / rate == pytest.approx(0.1, abs=0.03)
     assert len(files.stretch(path, rate, 49.0, 10.0)) == pytest.approx(rate, abs=0.15 * rate)

@@ -111,6 +111,6 @@ def test_ffmpeg_itself_follows_no_playlist(tmp_path, write_bytes, kind, monkeypa
     soundfiles.write(tmp_path / "song.ts", soundfiles.tone())
     playlist = write_bytes("list.m3u8", PLAYLISTS[kind].encode())
     with playlist.open("rb") as file, av.open(file) as container:
-        assert container.streams.audio              # FFmpeg would, if it were let
+        assert container.streams.audio  # FFmpeg would, if it were let
     monkeypatch.setattr(files, "_looked_at", lambda file, name: False)
     fails(playlist, "FFmpeg does not know its format")

@@ -41,10 +41,30 @@ def test_no_request_makes_the_server_fail(tmp_path):
     with serve(tmp_path / "library", "--jobs", "0") as server:
         server.until_ready()
         found = subprocess.run(
-            [Path(sys.executable).with_name("schemathesis"), "--config-file", config, "run",
-             f"{server.url}/openapi.json", "--checks", CHECKS, "--max-examples", "20", "--seed", "1",
-             "--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--request-timeout", "90",
-             "--header", f"Authorization: Bearer {token}"], capture_output=True, text=True, cwd=tmp_path)
+            [
+                Path(sys.executable).with_name("schemathesis"),
+                "--config-file",
+                config,
+                "run",
+                f"{server.url}/openapi.json",
+                "--checks",
+                CHECKS,
+                "--max-examples",
+                "20",
+                "--seed",
+                "1",
+                "--phases",
+                "examples,coverage,fuzzing",
+                "--continue-on-failure",
+                "--request-timeout",
+                "90",
+                "--header",
+                f"Authorization: Bearer {token}",
+            ],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
         healthy = server.client.get("/readyz").status_code
     assert found.returncode == 0, found.stdout[-20_000:]
     assert healthy == 200

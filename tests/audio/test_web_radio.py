@@ -34,7 +34,9 @@ def tuned_in(url: str, *, until: int, **more: object) -> list[Event]:
     events, stop = [], threading.Event()
     listener = Listener(Ears, SAMPLE_RATE)
     more = {"stall": 5.0, **more}
-    for event in follow(lambda: connect.connect(url, timeout=5), listener, SAMPLE_RATE, name="radio", stop=stop, **more):
+    for event in follow(
+        lambda: connect.connect(url, timeout=5), listener, SAMPLE_RATE, name="radio", stop=stop, **more
+    ):
         events.append(event)
         if len(told(events)) >= until:
             break
@@ -48,6 +50,7 @@ def _impatient(monkeypatch):
 
 
 # Over the air
+
 
 @pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus", ".aac", ".flac", ".ts"])
 def test_every_usual_format_is_listened_to(station, tmp_path, suffix):
@@ -79,11 +82,19 @@ def test_attempts_to_connect_again_are_further_and_further_apart(station, tmp_pa
     monkeypatch.setattr("songprint.scan.listen.LONGEST_DELAY", 0.3)
     monkeypatch.setattr(stop, "wait", lambda seconds: waits.append(seconds) or (len(waits) >= 6 and stop.set()))
     tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
-    events = list(follow(lambda: connect.connect(tuned.url, timeout=5), Listener(Ears, SAMPLE_RATE), SAMPLE_RATE,
-                         name="radio", stop=stop))
+    events = list(
+        follow(
+            lambda: connect.connect(tuned.url, timeout=5),
+            Listener(Ears, SAMPLE_RATE),
+            SAMPLE_RATE,
+            name="radio",
+            stop=stop,
+        )
+    )
     assert told(events) == ["connected", "started 1", "ended 1", "gap", "finished"]
-    assert [round(wait, 3) for wait in waits] == [pytest.approx(delay, rel=0.21)
-                                                  for delay in (0.05, 0.1, 0.2, 0.3, 0.3, 0.3)]
+    assert [round(wait, 3) for wait in waits] == [
+        pytest.approx(delay, rel=0.21) for delay in (0.05, 0.1, 0.2, 0.3, 0.3, 0.3)
+    ]
 
 
 def test_a_station_that_does_not_come_back_is_given_up_if_that_was_wanted(station, tmp_path):
@@ -124,10 +135,16 @@ def test_an_old_shoutcast_answer_is_understood(station, tmp_path):
 def test_a_chain_of_ogg_streams_is_one_stream(station, tmp_path):
     sound = radio.encoded(tmp_path, ".ogg", (1, 6)) + radio.encoded(tmp_path, ".ogg", (2, 6), (None, 4))
     assert told(tuned_in(station(Answer(sound, stalls=True)).url, until=5)) == [
-        "connected", "started 1", "started 2", "ended 1", "ended 2"]
+        "connected",
+        "started 1",
+        "started 2",
+        "ended 1",
+        "ended 2",
+    ]
 
 
 # Where the sound is
+
 
 def test_redirections_and_playlists_lead_to_the_stream(station, tmp_path):
     sound = Answer(radio.encoded(tmp_path, ".mp3", (1, 6)), stalls=True)
@@ -139,11 +156,14 @@ def test_redirections_and_playlists_lead_to_the_stream(station, tmp_path):
     assert [request.split()[1] for request in tuned.requests] == ["/old", "/list.pls", "/radio.m3u", "/stream"]
 
 
-@pytest.mark.parametrize("location, said", [
-    ("file:///etc/passwd", "file:///etc/passwd' is not allowed"),
-    ("ftp://host/x", "leads to ftp://host/x, which is no web radio"),
-    ("{url}/again", "redirect error that would lead to an infinite loop"),
-])
+@pytest.mark.parametrize(
+    "location, said",
+    [
+        ("file:///etc/passwd", "file:///etc/passwd' is not allowed"),
+        ("ftp://host/x", "leads to ftp://host/x, which is no web radio"),
+        ("{url}/again", "redirect error that would lead to an infinite loop"),
+    ],
+)
 def test_a_redirection_leads_only_to_another_web_radio_and_not_in_circles(station, location, said):
     tuned = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0"))
     with pytest.raises(StreamError, match=f"(?s){said}"):
@@ -152,8 +172,9 @@ def test_a_redirection_leads_only_to_another_web_radio_and_not_in_circles(statio
 
 @pytest.mark.parametrize("named", ["file:///etc/passwd", "/etc/passwd", "concat:/etc/passwd", "ftp://h/x"])
 def test_a_playlist_names_only_web_radios(station, named):
-    tuned = station(list__m3u=(Answer(named.encode(), "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),),
-                    etc=(Answer(b"x"),))
+    tuned = station(
+        list__m3u=(Answer(named.encode(), "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),), etc=(Answer(b"x"),)
+    )
     tuned.answers["/etc/passwd"] = (Answer(head="HTTP/1.0 404 Not Found"),)
     with pytest.raises(StreamError, match=r"it is no URL of a web radio|the server answers 404"):
         connect.connect(f"{tuned.url}/list.m3u", timeout=5)
@@ -175,20 +196,31 @@ def test_a_password_is_sent_to_the_station_alone_and_never_shown(station, tmp_pa
     assert "secret" not in str(caught.value) and "123" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url, said", [
-    ("http://127.0.0.1:1/", "Connection refused"), ("http://no.such.host.invalid/", "there is no such host"),
-    ("http://host:port/", "it is no URL"), ("ftp://host/", "it is no URL of a web radio"), ("http://", "it is no URL"),
-])
+@pytest.mark.parametrize(
+    "url, said",
+    [
+        ("http://127.0.0.1:1/", "Connection refused"),
+        ("http://no.such.host.invalid/", "there is no such host"),
+        ("http://host:port/", "it is no URL"),
+        ("ftp://host/", "it is no URL of a web radio"),
+        ("http://", "it is no URL"),
+    ],
+)
 def test_what_cannot_be_opened_is_said_in_words(url, said):
     with pytest.raises(StreamError, match=said):
         connect.connect(url, timeout=2)
 
 
-@pytest.mark.parametrize("body, said", [
-    (b"<!doctype html><title>Radio</title>", "it is text, not sound"), (b"just words", "it is text, not sound"),
-    (b"#EXTM3U\nfile:///etc/passwd", "it is a playlist"), (bytes(range(256)) * 40, "FFmpeg does not know its format"),
-    (b"", "nothing came|ended the stream"),
-])
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        (b"<!doctype html><title>Radio</title>", "it is text, not sound"),
+        (b"just words", "it is text, not sound"),
+        (b"#EXTM3U\nfile:///etc/passwd", "it is a playlist"),
+        (bytes(range(256)) * 40, "FFmpeg does not know its format"),
+        (b"", "nothing came|ended the stream"),
+    ],
+)
 def test_what_is_no_sound_is_an_error_at_the_first_time(station, body, said):
     with pytest.raises(StreamError, match=said):
         tuned_in(station(Answer(body)).url, until=99)
@@ -201,6 +233,7 @@ def test_a_server_that_never_answers_is_an_error_after_a_while(station):
 
 # HLS
 
+
 def hls(*lines: str) -> Answer:
     return Answer("\n".join(["#EXTM3U", *lines]).encode(), "HTTP/1.0 200 OK\r\nContent-Type: application/x-mpegURL")
 
@@ -209,10 +242,19 @@ def test_hls_is_listened_to_piece_by_piece(station, tmp_path):
     pieces = [Answer(radio.encoded(tmp_path, ".ts", plan), "HTTP/1.0 200 OK") for plan in ((1, 5), (2, 5), (None, 5))]
     begin = ("#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:7", "#EXTINF:5,", "/a.ts", "#EXTINF:5,", "/b.ts")
     tuned = station(
-        live__m3u8=(hls('#EXT-X-STREAM-INF:BANDWIDTH=900000,CODECS="mp4a.40.2"', "/high.m3u8",
-                        "#EXT-X-STREAM-INF:BANDWIDTH=96000", "/low.m3u8"),),
+        live__m3u8=(
+            hls(
+                '#EXT-X-STREAM-INF:BANDWIDTH=900000,CODECS="mp4a.40.2"',
+                "/high.m3u8",
+                "#EXT-X-STREAM-INF:BANDWIDTH=96000",
+                "/low.m3u8",
+            ),
+        ),
         low__m3u8=(hls(*begin), hls(*begin), hls(*begin, "#EXTINF:5,", "/c.ts", "#EXT-X-ENDLIST")),
-        a__ts=(pieces[0],), b__ts=(pieces[1],), c__ts=(pieces[2],))
+        a__ts=(pieces[0],),
+        b__ts=(pieces[1],),
+        c__ts=(pieces[2],),
+    )
     events = tuned_in(f"{tuned.url}/live.m3u8", until=99)
     assert told(events) == ["connected", "started 1", "started 2", "ended 1", "ended 2", "finished"]
 
@@ -220,21 +262,30 @@ def test_hls_is_listened_to_piece_by_piece(station, tmp_path):
 def test_hls_in_mp4_has_its_header_first(station, tmp_path):
     import av
 
-    with av.open(str(tmp_path / "whole.mp4"), "w", options={"movflags": "frag_keyframe+empty_moov+default_base_moof",
-                                                            "frag_duration": "1000000"}) as container:
+    with av.open(
+        str(tmp_path / "whole.mp4"),
+        "w",
+        options={"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"},
+    ) as container:
         stream = container.add_stream("aac", rate=44100, layout="stereo")
         radio.soundfiles._write_audio(container, stream, radio.samples((1, 6), (None, 4)), 44100, "stereo")
     whole = (tmp_path / "whole.mp4").read_bytes()
     cut = whole.index(b"moof") - 4
     tuned = station(
         live__m3u8=(hls("#EXT-X-TARGETDURATION:9", '#EXT-X-MAP:URI="/head.mp4"', "/rest.m4s", "#EXT-X-ENDLIST"),),
-        head__mp4=(Answer(whole[:cut], "HTTP/1.0 200 OK"),), rest__m4s=(Answer(whole[cut:], "HTTP/1.0 200 OK"),))
+        head__mp4=(Answer(whole[:cut], "HTTP/1.0 200 OK"),),
+        rest__m4s=(Answer(whole[cut:], "HTTP/1.0 200 OK"),),
+    )
     assert told(tuned_in(f"{tuned.url}/live.m3u8", until=99)) == ["connected", "started 1", "ended 1", "finished"]
 
 
-@pytest.mark.parametrize("line, said", [
-    ('#EXT-X-KEY:METHOD=AES-128,URI="/key"', "it is encrypted"), ("#EXT-X-BYTERANGE:100@0", "parts of files"),
-])
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ('#EXT-X-KEY:METHOD=AES-128,URI="/key"', "it is encrypted"),
+        ("#EXT-X-BYTERANGE:100@0", "parts of files"),
+    ],
+)
 def test_hls_that_cannot_be_read_safely_is_refused(station, line, said):
     tuned = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", line, "/a.ts"),))
     with pytest.raises(StreamError, match=said):
@@ -252,7 +303,13 @@ def test_listening_stops_at_once_when_it_is_told_to_also_while_nothing_comes(sta
     tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 5)), stalls=True))
     events = []
     threading.Timer(0.7, stop.set).start()
-    for event in follow(lambda: connect.connect(tuned.url, timeout=20), Listener(Ears, SAMPLE_RATE), SAMPLE_RATE,
-                        name="radio", stop=stop, stall=20):
+    for event in follow(
+        lambda: connect.connect(tuned.url, timeout=20),
+        Listener(Ears, SAMPLE_RATE),
+        SAMPLE_RATE,
+        name="radio",
+        stop=stop,
+        stall=20,
+    ):
         events.append(event)
     assert told(events) == ["connected", "started 1", "ended 1", "finished"]

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("toy_command")
 
 # Adding
 
+
 def test_adding_tells_what_it_did(songs):
     result = run("add", songs[0].parent)
     assert result.exit_code == 0
@@ -93,6 +94,7 @@ def test_quiet_says_nothing_when_all_is_well(songs):
 
 # Identifying
 
+
 def test_a_match_is_one_plain_line(songs, clip):
     run("add", *songs)
     result = run("identify", clip)
@@ -158,6 +160,7 @@ def test_candidates_below_the_threshold_are_marked(songs, noise):
 
 # Looking after a library
 
+
 def test_list_is_a_line_for_each_recording(songs):
     run("add", *songs)
     lines = run("list").stdout.splitlines()
@@ -214,6 +217,7 @@ def test_the_library_may_be_named_before_or_after_the_command(songs, tmp_path):
 
 
 # Trouble
+
 
 @pytest.mark.parametrize("command", ["list", "stats", "show 1", "remove 1", "rebuild", "identify clip.wav"])
 def test_a_library_that_is_not_there_is_an_error_of_one_line(command, tmp_path):

@@ -30,8 +30,9 @@ def test_a_cover_is_told_with_key_and_tempo(cover):
     result = run("identify", cover)
     assert result.exit_code == 0, result.output
     [line] = result.stdout.splitlines()
-    assert re.search(r": Band 2 - Song 2, cover, \d+ % sure, at 0:0\d\.\d of 0:40, -3 semitones, -\d+ % tempo, heard ",
-                     line)
+    assert re.search(
+        r": Band 2 - Song 2, cover, \d+ % sure, at 0:0\d\.\d of 0:40, -3 semitones, -\d+ % tempo, heard ", line
+    )
 
 
 def test_an_answer_names_the_original_and_groups_the_recordings_of_a_song(cover):
@@ -52,8 +53,9 @@ def test_covers_lists_renditions_and_marks_duplicates():
     assert lines[0].startswith("     4  Band 4 - Song 4, duplicate, 99 % sure")
     assert re.match(r"     3  Band 3 - Song 3, cover, \d+ % sure, -4 semitones, -\d+ % tempo", lines[1])
     assert len(lines) == 2
-    assert re.search(r"^        0:0\d\.\d to 0:\d\d\.\d is 0:0\d\.\d to 0:\d\d\.\d of the other$", result.stdout,
-                     re.MULTILINE)
+    assert re.search(
+        r"^        0:0\d\.\d to 0:\d\d\.\d is 0:0\d\.\d to 0:\d\d\.\d of the other$", result.stdout, re.MULTILINE
+    )
     found = json_lines(run("covers", "--json", 3))
     assert {match["recording"]["id"]: match["kind"] for match in found} == {1: "cover", 4: "cover"}
 
@@ -75,9 +77,13 @@ def test_explain_tells_what_corresponds_and_draws_it(cover, tmp_path):
 
 
 def test_explain_tells_mistakes_in_a_line(cover, tmp_path, monkeypatch):
-    for words in (["explain", tmp_path / "missing.wav", 1], ["explain", cover, 99], ["explain", 99, 1],
-                  ["explain", cover, 1, "--plot", tmp_path / "out.nonsense"],
-                  ["explain", cover, 1, "--plot", tmp_path / "nowhere" / "out.png"]):
+    for words in (
+        ["explain", tmp_path / "missing.wav", 1],
+        ["explain", cover, 99],
+        ["explain", 99, 1],
+        ["explain", cover, 1, "--plot", tmp_path / "out.nonsense"],
+        ["explain", cover, 1, "--plot", tmp_path / "nowhere" / "out.png"],
+    ):
         result = run(*words)
         assert result.exit_code == 2
         assert_one_line(result.stderr)

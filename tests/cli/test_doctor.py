@@ -17,8 +17,19 @@ def test_doctor_examines_installation_and_library(songs):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert all(line.startswith("✓ ") for line in lines)
-    for name in ("onnxruntime", "faiss-cpu", "av", "encoder", "new library", "known recording", "library",
-                 "database", "embeddings", "index", "from its own file"):
+    for name in (
+        "onnxruntime",
+        "faiss-cpu",
+        "av",
+        "encoder",
+        "new library",
+        "known recording",
+        "library",
+        "database",
+        "embeddings",
+        "index",
+        "from its own file",
+    ):
         assert sum(line.startswith(f"✓ {name}: ") for line in lines) == 1
     assert all(check["passed"] for check in json_lines(run("doctor", "--json")))
 
@@ -49,7 +60,7 @@ def test_doctor_finds_a_damaged_database(songs, tmp_path):
     run("add", *songs)
     [database] = [path for path in (tmp_path / "library").iterdir() if path.suffix in (".sqlite", ".db")]
     content = bytearray(database.read_bytes())
-    content[len(content) // 2:len(content) // 2 + 3000] = bytes(3000)
+    content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
     database.write_bytes(content)
     result = run("doctor")
     assert result.exit_code == 2

@@ -38,6 +38,7 @@ def wav(tmp_path: Path, *plan: tuple[int | None, float]) -> bytes:
 
 # listen
 
+
 def test_listening_tells_songs_in_words(songs_added, ears, tmp_path):
     result = run("listen", "-", input=wav(tmp_path, (None, 3), (1, 70), (None, 5)))
     assert result.exit_code == 0, result.output
@@ -52,8 +53,9 @@ def test_listening_tells_events_in_json_and_keeps_a_log(songs_added, ears, tmp_p
     events = json_lines(result)
     assert [event["event"] for event in events] == ["connected", "started", "ended", "finished"]
     assert events[2]["recording"]["title"] == "Song 2" and events[2]["seconds"] == 6
-    logged = [json.loads(line) for path in sorted((tmp_path / "log").iterdir())
-              for line in path.read_text().splitlines()]
+    logged = [
+        json.loads(line) for path in sorted((tmp_path / "log").iterdir()) for line in path.read_text().splitlines()
+    ]
     assert logged == events
 
 
@@ -67,12 +69,15 @@ def test_samples_without_a_header(songs_added, ears):
     assert [event["event"] for event in json_lines(result)] == ["connected", "started", "ended", "finished"]
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (("http://127.0.0.1:1/radio",), "http://127.0.0.1:1/radio: Connection refused"),
-    (("http://me:secret@127.0.0.1:1/radio?key=1",), "http://127.0.0.1:1/radio: Connection refused"),
-    (("song.mp3",), "it is no URL of a web radio"),
-    (("-", "--raw", "cd"), "is not RATE:CHANNELS:FORMAT, as 44100:2:s16le"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("http://127.0.0.1:1/radio",), "http://127.0.0.1:1/radio: Connection refused"),
+        (("http://me:secret@127.0.0.1:1/radio?key=1",), "http://127.0.0.1:1/radio: Connection refused"),
+        (("song.mp3",), "it is no URL of a web radio"),
+        (("-", "--raw", "cd"), "is not RATE:CHANNELS:FORMAT, as 44100:2:s16le"),
+    ],
+)
 def test_a_mistake_is_one_line(songs_added, ears, arguments, said):
     result = run("listen", *arguments)
     assert result.exit_code == 2
@@ -90,12 +95,21 @@ def process() -> Iterator[Callable[..., subprocess.Popen]]:
     started = []
 
     def start(*arguments: object) -> subprocess.Popen:
-        code = ("import sys, pytest; from support import commandline; from songprint.cli import main;"
-                "commandline.use_toy_encoder(pytest.MonkeyPatch()); main(sys.argv[1:])")
+        code = (
+            "import sys, pytest; from support import commandline; from songprint.cli import main;"
+            "commandline.use_toy_encoder(pytest.MonkeyPatch()); main(sys.argv[1:])"
+        )
         tests = str(Path(__file__).parents[1])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(tests).parent), tests])}
-        started.append(subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env=environment))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *map(str, arguments)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+        )
         return started[-1]
 
     yield start
@@ -110,13 +124,14 @@ def test_a_signal_ends_listening_at_once_and_cleanly(songs_added, tmp_path, proc
     running = process("listen", "--stall", "120", tuned.url)
     assert "on air: Test FM" in running.stdout.readline()
     running.send_signal(number)
-    out, err = running.communicate(timeout=30)      # long before it would have stalled
+    out, err = running.communicate(timeout=30)  # long before it would have stalled
     assert running.returncode == 0
     assert out.endswith("the end\n") and err == ""
     tuned.close()
 
 
 # watch
+
 
 def lines_until(running: subprocess.Popen, count: int) -> list[str]:
     return [running.stdout.readline() for _ in range(count)]
@@ -139,8 +154,9 @@ def test_files_are_scanned_as_they_appear_and_their_timelines_written(songs, tmp
     assert run("add", *songs).exit_code == 0
     (tmp_path / "in/monday").mkdir(parents=True)
     long = toy.write(tmp_path / "in/monday/show.wav", toy.song(3))
-    running = process("watch", tmp_path / "in", "--scan", "--format", "json", "--output", tmp_path / "out",
-                      "--settle", "0.2")
+    running = process(
+        "watch", tmp_path / "in", "--scan", "--format", "json", "--output", tmp_path / "out", "--settle", "0.2"
+    )
     assert re.fullmatch(r".*show\.wav: \d songs?: .*show\.wav\.json\n", lines_until(running, 1)[0])
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=20)
@@ -155,8 +171,9 @@ def test_what_was_scanned_already_is_not_scanned_again(songs, tmp_path, process)
     toy.write(tmp_path / "in/old.wav", toy.song(3))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/old.wav.csv").write_text("kept")
-    running = process("watch", tmp_path / "in", "--scan", "--format", "csv", "--output", tmp_path / "out",
-                      "--settle", "0.2")
+    running = process(
+        "watch", tmp_path / "in", "--scan", "--format", "csv", "--output", tmp_path / "out", "--settle", "0.2"
+    )
     toy.write(tmp_path / "in/new.wav", toy.song(3))
     assert "new.wav: " in lines_until(running, 1)[0]
     assert (tmp_path / "out/old.wav.csv").read_text() == "kept"
@@ -164,15 +181,18 @@ def test_what_was_scanned_already_is_not_scanned_again(songs, tmp_path, process)
 
 def test_only_new_files_if_that_is_wanted(songs, tmp_path, process):
     running = process("watch", tmp_path / "music", "--new-only", "--settle", "0.2", "--json")
-    running.stderr.readline()                               # "watching"
+    running.stderr.readline()  # "watching"
     toy.write_song(tmp_path / "music/Band - New.wav", 77)
     assert json.loads(lines_until(running, 1)[0])["path"].endswith("Band - New.wav")
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (("nowhere",), "cannot watch nowhere: it is no folder"),
-    ((".", "--scan"), "no library"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("nowhere",), "cannot watch nowhere: it is no folder"),
+        ((".", "--scan"), "no library"),
+    ],
+)
 def test_what_cannot_be_watched_is_one_line(tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     result = run("watch", *arguments)

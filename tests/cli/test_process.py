@@ -20,8 +20,9 @@ from songprint.encoders.contract import WEIGHTS
 from songprint.types import Progress
 
 pytestmark = pytest.mark.usefixtures("toy_command")
-shipped = pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(),
-                             reason="the weights of the encoder are not here yet")
+shipped = pytest.mark.skipif(
+    not (WEIGHTS / "fingerprint.onnx").exists(), reason="the weights of the encoder are not here yet"
+)
 
 
 def test_help_is_fast_because_nothing_heavy_is_loaded():
@@ -42,14 +43,15 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
     """What a terminal is sent."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
-    process = subprocess.Popen([sys.executable, "-m", "songprint", *map(str, arguments)], stdout=theirs,
-                               stderr=theirs, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "songprint", *map(str, arguments)], stdout=theirs, stderr=theirs, env=environment
+    )
     os.close(theirs)
     sent = b""
     while True:
         try:
             sent += (read := os.read(ours, 4096))
-        except OSError:                         # how Linux says that the other end is closed
+        except OSError:  # how Linux says that the other end is closed
             break
         if not read:
             break
@@ -70,7 +72,7 @@ def test_the_whole_way_with_the_shipped_encoder(tmp_path):
     from lab.data import synth
 
     synth.write_pieces(tmp_path / "music", count=3)
-    samples = synth.render(synth.pieces(3)[1])[20 * synth.SAMPLE_RATE:28 * synth.SAMPLE_RATE]
+    samples = synth.render(synth.pieces(3)[1])[20 * synth.SAMPLE_RATE : 28 * synth.SAMPLE_RATE]
     synth.write(tmp_path / "clip.wav", samples)
     added = really_run("add", tmp_path / "music")
     assert added.returncode == 0, added.stderr
@@ -88,24 +90,37 @@ def test_the_installed_command_is_the_same():
     command = shutil.which("songprint", path=str(Path(sys.executable).parent))
     if not command:
         pytest.skip("songprint is not installed in this environment")
-    assert subprocess.run([command, "--version"], capture_output=True, check=True).stdout == \
-        f"songprint {songprint.__version__}\n".encode()
+    assert (
+        subprocess.run([command, "--version"], capture_output=True, check=True).stdout
+        == f"songprint {songprint.__version__}\n".encode()
+    )
 
 
 # How things are said
 
-@pytest.mark.parametrize("done, expected", [
-    (0, "0 of 8 files"),
-    (2, "2 of 8 files  300x real time  0:03 left"),
-    (8, "8 of 8 files  300x real time  0:00 left"),
-])
+
+@pytest.mark.parametrize(
+    "done, expected",
+    [
+        (0, "0 of 8 files"),
+        (2, "2 of 8 files  300x real time  0:03 left"),
+        (8, "8 of 8 files  300x real time  0:00 left"),
+    ],
+)
 def test_progress_tells_speed_and_what_is_left(done, expected):
-    step = Progress("a.mp3", "added", files_done=done, files_total=8, bytes_done=done * 100, bytes_total=800,
-                    audio_seconds=150.0 * done, elapsed=0.5 * done)
+    step = Progress(
+        "a.mp3",
+        "added",
+        files_done=done,
+        files_total=8,
+        bytes_done=done * 100,
+        bytes_total=800,
+        audio_seconds=150.0 * done,
+        elapsed=0.5 * done,
+    )
     assert progress.status(step) == expected
 
 
-@pytest.mark.parametrize("seconds, expected",
-                         [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (36000, "10:00:00")])
+@pytest.mark.parametrize("seconds, expected", [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (36000, "10:00:00")])
 def test_durations_are_hours_minutes_seconds(seconds, expected):
     assert output.duration(seconds) == expected

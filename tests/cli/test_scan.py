@@ -22,8 +22,10 @@ def files(monkeypatch, tmp_path, toy_command):
     monkeypatch.setattr(kinds, "load_encoder", lambda name="fingerprint", **more: test_scan.Ear())
     monkeypatch.setattr(kinds, "load_spec", lambda name="fingerprint", **more: test_scan.Ear().spec)
     assert run("add", *toy.write_songs(tmp_path / "songs", 4, 30.0)).exit_code == 0
-    return toy.write(tmp_path / "programme.wav", np.concatenate([
-        test_scan.cut(1, 4, 24), test_scan.silence(10), test_scan.cut(3, 0, 30)]))
+    return toy.write(
+        tmp_path / "programme.wav",
+        np.concatenate([test_scan.cut(1, 4, 24), test_scan.silence(10), test_scan.cut(3, 0, 30)]),
+    )
 
 
 def test_a_line_for_each_song_and_each_gap(files):
@@ -60,8 +62,10 @@ def test_standard_input_is_scanned(files):
 def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, tmp_path):
     from songprint.scan import scan
 
-    long = toy.write(tmp_path / "long.wav", np.concatenate([
-        test_scan.cut(1, 0, 20), test_scan.silence(120), test_scan.cut(3, 0, 30)]))
+    long = toy.write(
+        tmp_path / "long.wav",
+        np.concatenate([test_scan.cut(1, 0, 20), test_scan.silence(120), test_scan.cut(3, 0, 30)]),
+    )
     hear = scan.Scanner.hear
 
     def interrupted(self, block):

@@ -60,8 +60,16 @@ def test_a_job_is_shown_with_its_songs_and_its_callbacks(catalog, jobs):
     deliveries = Deliveries(catalog.database)
     deliveries.attempted(deliveries.claim(), status=503, error="the receiver answers with status 503", elapsed=0.2)
     shown = run("jobs", "show", job.id).stdout
-    for told in (job.id, "finished", "mix.mp3", "1:30", "worker 1", "0 songs",
-                 "callback to http://receiver.example.org:5000//callback: waiting", "status 503 (0.2 s)"):
+    for told in (
+        job.id,
+        "finished",
+        "mix.mp3",
+        "1:30",
+        "worker 1",
+        "0 songs",
+        "callback to http://receiver.example.org:5000//callback: waiting",
+        "status 503 (0.2 s)",
+    ):
         assert told in shown
     [told] = json_lines(run("jobs", "show", job.id, "--json"))
     assert (told["state"], told["result"]["duration"], len(told["deliveries"][0]["attempts"])) == ("finished", 90.5, 1)
@@ -88,7 +96,7 @@ def test_old_jobs_are_forgotten(jobs):
     assert run("jobs", "forget", "--days", 1).stdout == "0 jobs forgotten\n"
     assert json_lines(run("jobs", "forget", "--days", 0, "--json")) == [{"forgotten": 1}]
     assert run("jobs", "list").stdout == ""
-    assert run("jobs", "forget").exit_code == 2         # of how many days has to be said
+    assert run("jobs", "forget").exit_code == 2  # of how many days has to be said
 
 
 def test_a_key_is_made_listed_and_revoked(catalog):
@@ -107,7 +115,10 @@ def test_a_key_is_made_listed_and_revoked(catalog):
     assert run("keys", "list").stdout == ""
     assert run("keys", "list", "--all").stdout.count("(revoked)") == 2
     assert [entry.action for entry in Audit(catalog.database).entries()] == [
-        "keys.revoke", "keys.create", "keys.create"]
+        "keys.revoke",
+        "keys.create",
+        "keys.create",
+    ]
 
 
 def test_a_key_with_more_rights_than_its_parent_is_refused_in_one_line(catalog):
@@ -130,11 +141,26 @@ def test_usage_is_told_by_day_and_key(catalog, jobs):
         jobs.submit(URL, key_id=key_id)
         jobs.finish(jobs.claim("worker"), TIMELINE, seconds)
     [used] = Usage(catalog.database).by_day(player["id"])
-    assert run("usage").stdout.splitlines()[0].split() == [used.day, "1", "job", "0:30", "1", "min",
-                                                           "without", "a", "key"]
+    assert run("usage").stdout.splitlines()[0].split() == [
+        used.day,
+        "1",
+        "job",
+        "0:30",
+        "1",
+        "min",
+        "without",
+        "a",
+        "key",
+    ]
     [row] = csv.DictReader(run("usage", "--csv", "--price", 0.44, "--key", label["id"]).stdout.splitlines())
-    assert row == {"day": used.day, "key": player["id"], "jobs": "2", "seconds": "110.500", "minutes": "2",
-                   "cost": "0.88"}
+    assert row == {
+        "day": used.day,
+        "key": player["id"],
+        "jobs": "2",
+        "seconds": "110.500",
+        "minutes": "2",
+        "cost": "0.88",
+    }
     [told] = json_lines(run("usage", "--json", "--key", player["id"], "--since", used.day, "--until", used.day))
     assert (told["seconds"], told["minutes"], told["key"]) == (110.5, 2, player["id"])
     assert run("usage", "--until", "2020-01-01").stdout == ""
@@ -155,11 +181,16 @@ def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(t
             job = jobs.wait(jobs.submit({"type": "file", "path": str(upload), "name": "notes.mp3"}).id, 180)
             return f"{job.state}: {job.error_code}"
 
-        process = subprocess.Popen([sys.executable, "-m", "songprint", "--library", library, "worker"], text=True,
-                                   env=environment() | {"HOME": str(tmp_path)}, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "songprint", "--library", library, "worker"],
+            text=True,
+            env=environment() | {"HOME": str(tmp_path)},
+            stderr=subprocess.PIPE,
+        )
         try:
             assert process.stderr.readline() == (
-                f"songprint: 1 worker for the library at {library}; Ctrl-C or SIGTERM ends\n")
+                f"songprint: 1 worker for the library at {library}; Ctrl-C or SIGTERM ends\n"
+            )
             assert failed() == "failed: input_unreadable"
             [first] = {job.worker for job in jobs.find()}
             os.kill(int(first.split("-")[-2]), signal.SIGKILL)

@@ -32,7 +32,11 @@ def test_music_that_came_again_is_listed_with_where_it_was_heard(toy_command, tm
     every = json_lines(run("unknown", "list", "--all", "--json"))
     assert [len(each["occurrences"]) for each in every] == [2, 1]
     assert every[0]["occurrences"][0] | {"heard_at": ""} == {
-        "source": f"{tmp_path}/show0.wav", "start": 0.0, "end": 30.0, "heard_at": ""}
+        "source": f"{tmp_path}/show0.wav",
+        "start": 0.0,
+        "end": 30.0,
+        "heard_at": "",
+    }
 
 
 def test_without_any_it_says_so(toy_command, tmp_path):

@@ -63,7 +63,7 @@ def test_a_right_key_leads_over_the_others(strangers):
     assert leads[-1] > 2 * max(leads[:-1])
     assert min(leads) >= 0
     (alone,) = align(song.frames(seed=1), [song.frames(seed=2)], 1)
-    assert alone.features["key_lead"] == 0                  # there is no other to lead over
+    assert alone.features["key_lead"] == 0  # there is no other to lead over
 
 
 def channels(query, reference):
@@ -75,21 +75,21 @@ def test_another_tune_over_the_same_chords_is_told():
     one, other = tonal.Song(1), tonal.Song(2)
     query = one.frames(key=3, seed=1)
     same, strange = one.frames(seed=2), one.frames(seed=2)
-    strange[:, 24:36] = other.frames(seed=2)[:len(strange), 24:36]          # the melody
+    strange[:, 24:36] = other.frames(seed=2)[: len(strange), 24:36]  # the melody
     assert lay(query, strange).key_shift == 3
     assert channels(query, same)["tune"] > 2 * channels(query, strange)["tune"]
 
 
 def test_a_loop_of_chords_agrees_elsewhere_as_well():
     song = tonal.Song(4)
-    loop = np.tile(song.frames(parts="A")[:40], (6, 1))                     # eight seconds, again and again
+    loop = np.tile(song.frames(parts="A")[:40], (6, 1))  # eight seconds, again and again
     assert channels(song.frames(seed=1), song.frames(seed=2))["place_lead"] > 0.8
     assert abs(channels(loop, loop)["place_lead"]) < 0.2
 
 
 def test_an_excerpt_is_laid_where_it_was_cut(strangers):
     song = tonal.Song(3)
-    clip = song.frames(key=2, seed=5)[100:250]          # seconds 20 to 50
+    clip = song.frames(key=2, seed=5)[100:250]  # seconds 20 to 50
     found = align(clip, [*strangers, song.frames(seed=6)])
     (section,) = found[-1].sections
     assert section.reference.start == pytest.approx(20, abs=1.5)
@@ -108,7 +108,7 @@ def test_the_path_says_which_moment_is_which():
 def test_musicians_who_hurry_more_and_more_are_not_crooked(strangers):
     song = tonal.Song(5)
     slow, fast = song.frames(tempo=0.9, seed=1), song.frames(tempo=1.15, seed=1)
-    query = np.concatenate([slow[:len(slow) // 2], fast[len(fast) // 2:]])
+    query = np.concatenate([slow[: len(slow) // 2], fast[len(fast) // 2 :]])
     *others, right = (one.features["crookedness"] for one in align(query, [*strangers, song.frames(seed=2)]) if one)
     assert right < 0.4 and right < 0.5 * np.median(others)
 
@@ -160,6 +160,7 @@ def test_references_beside_each_other_do_not_change_the_result(strangers):
 
 def test_references_in_several_portions_give_the_same(strangers, monkeypatch):
     query = tonal.Song(9).frames(parts="AB")
+
     def scores() -> list[float]:
         return [alignment.score if alignment else 0.0 for alignment in align(query, strangers)]
 

@@ -118,7 +118,9 @@ def test_a_file_is_read_once_for_all_kinds_that_it_lacks(both, tunes, monkeypatc
         assert sorted(read) == sorted((str(path), {Kind.RECORDING, Kind.COVER}) for path in tunes)
         store.rebuild()
         assert {folder.name for folder in (both.path / "index").glob("*/*") if folder.is_dir()} == {
-            "toy-2", "toy-cover-2"}
+            "toy-2",
+            "toy-cover-2",
+        }
 
 
 def test_encoders_have_to_suit_each_other():
@@ -133,6 +135,7 @@ def test_encoders_have_to_suit_each_other():
 
 
 # What a clip is
+
 
 @pytest.fixture
 def library(tmp_path, tunes):
@@ -162,22 +165,29 @@ def test_another_rendition_is_named_with_its_key_and_tempo(library):
 
 
 def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
-    report = hear(library, toy.tune(0)[5 * toy.SAMPLE_RATE:35 * toy.SAMPLE_RATE])
+    report = hear(library, toy.tune(0)[5 * toy.SAMPLE_RATE : 35 * toy.SAMPLE_RATE])
     assert titles(report.matches) == [("Tune 0", "recording"), ("Tune 0 again", "cover")]
     assert report.matches[1].key_shift == -4
 
 
-@pytest.mark.parametrize(("start", "seconds", "tune", "threshold"), [
-    (0, 30, 77, 55), (0, 100, 77, 50), (5, 30, 0, 50)], ids=["unknown", "long", "a recording is known"])
+@pytest.mark.parametrize(
+    ("start", "seconds", "tune", "threshold"),
+    [(0, 30, 77, 55), (0, 100, 77, 50), (5, 30, 0, 50)],
+    ids=["unknown", "long", "a recording is known"],
+)
 def test_where_no_other_tempo_is_tried_the_threshold_is_another(library, start, seconds, tune, threshold):
-    samples = np.tile(toy.tune(tune), 3)[start * toy.SAMPLE_RATE:(start + seconds) * toy.SAMPLE_RATE]
+    samples = np.tile(toy.tune(tune), 3)[start * toy.SAMPLE_RATE : (start + seconds) * toy.SAMPLE_RATE]
     assert hear(library, samples).thresholds[Kind.COVER] == threshold
 
 
 def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
     for number in range(search.JUDGED + 1):
-        library.add(toy.write(tmp_path / f"Band {number} - Tune 2.wav",
-                              toy.tune(2, key=number - 3, tempo=0.9 + 0.04 * number, sound=number)))
+        library.add(
+            toy.write(
+                tmp_path / f"Band {number} - Tune 2.wav",
+                toy.tune(2, key=number - 3, tempo=0.9 + 0.04 * number, sound=number),
+            )
+        )
     report = hear(library, toy.tune(2, 40, key=5, tempo=1.1, sound=7))
     assert titles(report.matches) == [("Tune 2", "cover")] * search.JUDGED
 
@@ -235,8 +245,9 @@ def test_songs_of_a_film_are_told_one_by_one(library, monkeypatch):
 
 
 def test_a_cover_at_more_than_twice_the_tempo_is_recognised(library, tmp_path):
-    library.add([toy.write(tmp_path / f"Band - Slow {seed}.wav", toy.tune(seed, 90, tempo=0.8)) for seed in (7, 8)],
-                workers=1)
+    library.add(
+        [toy.write(tmp_path / f"Band - Slow {seed}.wav", toy.tune(seed, 90, tempo=0.8)) for seed in (7, 8)], workers=1
+    )
     best = hear(library, toy.tune(8, 30, tempo=1.9, sound=2)).matches[0]
     assert (best.recording.title, best.kind) == ("Slow 8", Kind.COVER)
     assert best.speed == pytest.approx(1.9 / 0.8, rel=0.05)

@@ -8,8 +8,9 @@ from songprint.covers.explain import Explanation
 
 def explained(tempo):
     song = tonal.Song(4)
-    return Explanation.of("fast", song.frames(tempo=1.2 * tempo, key=3, parts="ABC"),
-                          "slow", song.frames(tempo=1.2, seed=1, parts="ABC"))
+    return Explanation.of(
+        "fast", song.frames(tempo=1.2 * tempo, key=3, parts="ABC"), "slow", song.frames(tempo=1.2, seed=1, parts="ABC")
+    )
 
 
 @pytest.mark.parametrize("tempo", [0.4, 1.0, 2.4])

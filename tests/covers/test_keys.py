@@ -12,14 +12,19 @@ from songprint.covers.rows import Rendition
 def pair(seed, key, start=60, count=100):
     """Twenty seconds of a song, played higher, and the whole of it."""
     song = tonal.Song(seed)
-    return (Rendition.of(song.frames(key=key, tempo=1.1, noise=0.3, seed=seed)[start:start + count]),
-            Rendition.of(song.frames(noise=0.3, seed=seed + 50)))
+    return (
+        Rendition.of(song.frames(key=key, tempo=1.1, noise=0.3, seed=seed)[start : start + count]),
+        Rendition.of(song.frames(noise=0.3, seed=seed + 50)),
+    )
 
 
 @pytest.mark.parametrize("count", [50, 100, 200])
 def test_the_key_is_the_likeliest(count):
-    right = [survey(query, [reference])[0][0, 0] == seed % 12 for seed in range(24)
-             for query, reference in [pair(seed, seed % 12, count=count)]]
+    right = [
+        survey(query, [reference])[0][0, 0] == seed % 12
+        for seed in range(24)
+        for query, reference in [pair(seed, seed % 12, count=count)]
+    ]
     assert np.mean(right) > 0.9
 
 
@@ -37,8 +42,11 @@ def test_all_keys_are_ranked_beside_others():
 @pytest.mark.parametrize("count", [100, 200])
 def test_another_rendition_promises_most(count):
     others = [pair(seed, 0)[1] for seed in range(40, 60)]
-    first = [survey(query, [*others, reference])[1].argmax() == len(others) for seed in range(12)
-             for query, reference in [pair(seed, seed, count=count)]]
+    first = [
+        survey(query, [*others, reference])[1].argmax() == len(others)
+        for seed in range(12)
+        for query, reference in [pair(seed, seed, count=count)]
+    ]
     assert np.mean(first) > 0.9
 
 
@@ -61,14 +69,15 @@ def test_what_is_the_same_in_every_key_is_no_trouble():
 
 def test_the_order_of_what_sounds_tells_the_key():
     """Two chords that alternate in the query do so in the right key alone; in another both sound, but apart."""
+
     def frames(*roots):
         made = np.zeros((len(roots) * 10, 48), np.uint8)
         for place, root in enumerate(roots):
-            made[place * 10:place * 10 + 10, [(root + step) % 12 for step in (0, 4, 7)]] = 255
+            made[place * 10 : place * 10 + 10, [(root + step) % 12 for step in (0, 4, 7)]] = 255
         return made
 
     query = Rendition.of(frames(*[0, 5, 9, 2] * 4))
-    turned = frames(*[2, 9, 5, 0] * 4)                                      # the same chords, the other way round
-    higher = frames(*[3, 8, 0, 5] * 4)                                      # three semitones higher
+    turned = frames(*[2, 9, 5, 0] * 4)  # the same chords, the other way round
+    higher = frames(*[3, 8, 0, 5] * 4)  # three semitones higher
     reference = Rendition.of(np.concatenate([turned, higher]))
-    assert survey(query, [reference])[0][0, 0] == 9                       # raising it by nine lowers it by three
+    assert survey(query, [reference])[0][0, 0] == 9  # raising it by nine lowers it by three

@@ -17,19 +17,20 @@ def codes(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def test_motifs_lie_beside_what_sounds(random):
-    frames = tonal.Song(1).frames()[:101]               # of an odd one too many the network is not asked
+    frames = tonal.Song(1).frames()[:101]  # of an odd one too many the network is not asked
     asked, found = [], codes(random, 50)
     rendition = Rendition.of(frames, lambda shown: asked.append(shown) or found)
     plain = Rendition.of(frames)
-    assert rendition.broad(2).shape[0] and not asked    # for a first look it is not
+    assert rendition.broad(2).shape[0] and not asked  # for a first look it is not
     assert rendition.planes.shape == (50, 4 + MOTIFS, 12)
     np.testing.assert_array_equal(asked, [frames[:100]])
     np.testing.assert_array_equal(rendition.rows, plain.rows)
     alike = rendition.motifs(0) @ rendition.motifs(0).T
     np.testing.assert_allclose(np.diag(alike), MOTIFS_WEIGHT, rtol=1e-5)
     np.testing.assert_allclose(rendition.flat @ rendition.flat.T, plain.flat @ plain.flat.T + alike, atol=1e-4)
-    np.testing.assert_allclose(rendition.motifs(3).reshape(50, MOTIFS, 12), np.roll(rendition.motifs(0).reshape(
-        50, MOTIFS, 12), 3, axis=2))
+    np.testing.assert_allclose(
+        rendition.motifs(3).reshape(50, MOTIFS, 12), np.roll(rendition.motifs(0).reshape(50, MOTIFS, 12), 3, axis=2)
+    )
     assert plain.motifs(0).shape == (50, 0)
     assert Rendition.of(np.zeros((100, 48), np.uint8), lambda shown: pytest.fail("nothing sounds")) is None
 
@@ -44,10 +45,11 @@ def test_of_two_places_that_sound_alike_motifs_tell_which_it_is(random):
         (section,) = alignment.sections
         assert section.reference.start == pytest.approx(begins * STEP, abs=CONTEXT * STEP)
 
+
 @pytest.mark.parametrize("seconds", [10, 62])
 def test_motifs_are_rows_of_unit_length(random, seconds):
     motifs, frames = load_encoder("cover").networks.motifs, random.integers(0, 255, (5 * seconds, 48), dtype=np.uint8)
     found = motifs(frames)
     assert (found.shape, found.dtype) == ((5 * seconds // POOLED, MOTIFS, PITCH_CLASSES), np.float32)
     np.testing.assert_allclose(np.linalg.norm(found.reshape(len(found), -1), axis=1), 1, atol=0.05)
-    np.testing.assert_array_equal(found, motifs(frames))        # the second time they are at hand
+    np.testing.assert_array_equal(found, motifs(frames))  # the second time they are at hand

@@ -51,7 +51,7 @@ def test_another_rendition_is_named_first(world, cohort, how):
     assert best.recording_id == 7
     assert best.score > second.score + 3
     assert best.alignment.key_shift == how.get("key", 0)
-    assert best.features["lead"] == pytest.approx(best.score - second.score, rel=0.05)    # or over the cohort's best
+    assert best.features["lead"] == pytest.approx(best.score - second.score, rel=0.05)  # or over the cohort's best
 
 
 def test_half_a_minute_is_enough(world, cohort):
@@ -105,8 +105,10 @@ def test_who_is_alone_in_a_library_has_rivals_in_the_cohort(world, cohort):
 
 
 def test_a_song_that_the_cohort_has_too_is_no_rival_of_itself(world, cohort):
-    also = Cohort.of([*(tonal.Song(seed).rendition(seed=seed) for seed in range(200, 220)),
-                      world.songs[3].rendition(seed=77)], seconds=40)
+    also = Cohort.of(
+        [*(tonal.Song(seed).rendition(seed=seed) for seed in range(200, 220)), world.songs[3].rendition(seed=77)],
+        seconds=40,
+    )
     (found,) = search.compare(world.songs[3].rendition(seed=9), {3: world.stored[3]}, also)
     assert found.features["lead"] > 0.5 * found.score > 1
 
@@ -115,11 +117,18 @@ def test_what_aligns_well_is_tried_in_more_keys_as_well(world, cohort, monkeypat
     """Even if there are many whose windows are more similar."""
     tried = []
     lay = search.Comparison.lay
-    monkeypatch.setattr(search.Comparison, "lay", lambda comparison, numbers, keys=2: (
-        tried.append((list(numbers), keys)) or lay(comparison, numbers, keys)))
+    monkeypatch.setattr(
+        search.Comparison,
+        "lay",
+        lambda comparison, numbers, keys=2: tried.append((list(numbers), keys)) or lay(comparison, numbers, keys),
+    )
     query = world.songs[3].rendition(seed=9)
-    mixed = Embeddings(np.roll(world.songs[4].rendition(seed=9).vectors, 1, axis=0)[:len(query)], tonal.HOP,
-                       "toy-cover", query.evidence)
+    mixed = Embeddings(
+        np.roll(world.songs[4].rendition(seed=9).vectors, 1, axis=0)[: len(query)],
+        tonal.HOP,
+        "toy-cover",
+        query.evidence,
+    )
     found = list(search.compare(mixed, world.stored, cohort))
     [references] = [references for references, keys in tried if keys == search.LIKELY_KEYS]
     assert search.LIKELY < len(references) <= 2 * search.LIKELY
@@ -130,22 +139,27 @@ def test_of_many_those_are_compared_closely_that_promise_most(world, cohort, mon
     """By their windows, or by a coarse picture of them."""
     laid = set()
     take = search.Comparison._take
-    monkeypatch.setattr(search.Comparison, "_take", lambda comparison, place, *rest: (
-        laid.add(place.number) or take(comparison, place, *rest)))
+    monkeypatch.setattr(
+        search.Comparison,
+        "_take",
+        lambda comparison, place, *rest: laid.add(place.number) or take(comparison, place, *rest),
+    )
     query = world.songs[3].rendition(seed=9, key=4, tempo=1.1)
-    mixed = Embeddings(np.resize(world.songs[4].rendition(seed=9).vectors, query.vectors.shape), tonal.HOP,
-                       "toy-cover", query.evidence)
+    mixed = Embeddings(
+        np.resize(world.songs[4].rendition(seed=9).vectors, query.vectors.shape), tonal.HOP, "toy-cover", query.evidence
+    )
     found = list(search.compare(mixed, world.stored, cohort, most=3))
-    assert len(found) == 3 and len(laid - set(range(20, 40))) == 3          # from 20 on there are those of the cohort
+    assert len(found) == 3 and len(laid - set(range(20, 40))) == 3  # from 20 on there are those of the cohort
     assert {version.recording_id for version in found[:2]} == {3, 4}
     assert [one.recording_id for one in search.compare(mixed, world.stored, cohort, most=50)][:2] == [
-        one.recording_id for one in search.compare(mixed, world.stored, cohort)][:2]
+        one.recording_id for one in search.compare(mixed, world.stored, cohort)
+    ][:2]
 
 
 def test_less_than_eight_seconds_is_no_cover(world, cohort):
     song = world.songs[5]
     other = tonal.Song(77)
-    mixed = np.concatenate([song.frames()[:35], other.frames()[:100]])      # seven seconds of it
+    mixed = np.concatenate([song.frames()[:35], other.frames()[:100]])  # seven seconds of it
     query = Embeddings(song.rendition().vectors[:3], tonal.HOP, "toy-cover", mixed)
     assert all(version.features["aligned"] >= search.SHORTEST for version in world.find(query, cohort))
 
@@ -177,13 +191,16 @@ def test_without_a_cohort_what_is_usual_is_guessed(world):
 def test_a_recording_that_resembles_everything_is_lowered(world, cohort):
     """A hub: the mean of the cohort's windows, near all music and like none."""
     middle = cohort.vectors.mean(axis=0)
-    hub = Embeddings(np.tile(middle / np.linalg.norm(middle), (8, 1)), tonal.HOP, "toy-cover",
-                     tonal.Song(60).frames())
+    hub = Embeddings(np.tile(middle / np.linalg.norm(middle), (8, 1)), tonal.HOP, "toy-cover", tonal.Song(60).frames())
     query = tonal.Song(61).rendition()
-    plain, corrected = (list(search.compare(query, {1: hub, 2: world.stored[2]}, one))
-                        for one in (Cohort.none(), cohort))
-    lead = [next(v for v in found if v.recording_id == 1).features["embedding"]
-            - next(v for v in found if v.recording_id == 2).features["embedding"] for found in (plain, corrected)]
+    plain, corrected = (
+        list(search.compare(query, {1: hub, 2: world.stored[2]}, one)) for one in (Cohort.none(), cohort)
+    )
+    lead = [
+        next(v for v in found if v.recording_id == 1).features["embedding"]
+        - next(v for v in found if v.recording_id == 2).features["embedding"]
+        for found in (plain, corrected)
+    ]
     assert lead[1] < lead[0]
 
 
@@ -198,7 +215,7 @@ def test_a_cohort_is_kept_in_a_small_file(tmp_path, cohort):
 
 def test_entropy_tells_a_tone_from_noise(random):
     tone = np.zeros((100, 48), np.uint8)
-    assert search.entropy(tone) == 1      # silence says nothing
+    assert search.entropy(tone) == 1  # silence says nothing
     tone[:, 9] = 255
     assert search.entropy(tone) == 0
     assert search.entropy(random.integers(100, 200, (100, 48)).astype(np.uint8)) > 0.98

@@ -19,8 +19,9 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("covers")
     (folder / "music").mkdir()
     for number, tune in enumerate(KNOWN):
-        synth.write(folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title,
-                    artist=tune.artist)
+        synth.write(
+            folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title, artist=tune.artist
+        )
     with songprint.open(folder / "library", create=True) as library:
         library.add(folder / "music", workers=1)
         yield library
@@ -57,6 +58,6 @@ def test_short_clips_of_unknown_tunes_have_no_name(library):
     for number in range(101, 109):
         whole = synth.render(invent(number), seed=2)
         for start, length in ((2, 8), (6, 10), (9, 12)):
-            clip = whole[start * synth.SAMPLE_RATE:(start + length) * synth.SAMPLE_RATE]
+            clip = whole[start * synth.SAMPLE_RATE : (start + length) * synth.SAMPLE_RATE]
             named += [(number, start, match) for match in library.identify(clip, sample_rate=synth.SAMPLE_RATE).matches]
     assert len(named) <= 1, named

@@ -54,7 +54,7 @@ def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
     assert other.shape == (round(len(query.evidence) / tempo), query.evidence.shape[1]) and other.dtype == np.uint8
     assert (other[0] == query.evidence[0]).all()
     middle, at = other[len(other) // 2], len(query.evidence) // 2
-    near = query.evidence[at - 2:at + 3]
+    near = query.evidence[at - 2 : at + 3]
     assert (middle <= near.max(axis=0)).all() and (middle >= near.min(axis=0)).all()
 
 
@@ -71,7 +71,7 @@ def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, libr
     aligned = sum(section.query.duration for section in alignment.sections)
     assert best.features["aligned"] == alignment.features["aligned"] == pytest.approx(aligned, abs=1)
     seconds, reference = alignment.path.T
-    again = tonal.seconds(2)                        # where the first part is played once more
+    again = tonal.seconds(2)  # where the first part is played once more
     assert np.abs((reference - seconds * tempo + again / 2) % again - again / 2).max() < 3
 
 
@@ -86,7 +86,9 @@ def test_a_clip_that_is_not_recognised_is_looked_for_at_every_tempo(songs, libra
 
 
 def test_what_is_recognised_is_not_looked_for_again(songs, library):
-    assert answers(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit > tempo_search.ENOUGH
+    assert (
+        answers(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit > tempo_search.ENOUGH
+    )
     assert len(library.queries) == 1
 
 
@@ -106,11 +108,18 @@ def test_each_recording_is_answered_once_at_its_best(songs, library):
     assert len(set(names)) == len(names) <= search.JUDGED
     assert [answer.logit for answer in found] == sorted((answer.logit for answer in found), reverse=True)
     for answer in found:
-        assert answer.logit == max(never.logit(version.features) for version in everything
-                                   if version.recording_id == answer.version.recording_id)
+        assert answer.logit == max(
+            never.logit(version.features)
+            for version in everything
+            if version.recording_id == answer.version.recording_id
+        )
 
 
 def test_a_silent_clip_is_nothing_at_any_tempo():
     silence = Embeddings(np.zeros((2, tonal.DIM), np.float32), 5.0, "toy-cover", np.zeros((150, 48), np.uint8))
-    assert not answers(silence, Asked(tonal.Song(0).rendition()).find, BY_ALIGNMENT,
-                       lambda frames: np.zeros((2, tonal.DIM), np.float32))
+    assert not answers(
+        silence,
+        Asked(tonal.Song(0).rendition()).find,
+        BY_ALIGNMENT,
+        lambda frames: np.zeros((2, tonal.DIM), np.float32),
+    )

@@ -16,7 +16,7 @@ def chroma(planes: np.ndarray) -> np.ndarray:
     """In the place of the network: what is loud against its surroundings, folded, the same in every channel."""
     semitones = planes[:, 1].reshape(1, tonal.SEMITONES, tonal.BINS_A_SEMITONE, -1).max(axis=2)
     padded = np.pad(semitones, ((0, 0), (0, 84 - tonal.SEMITONES), (0, 0)), constant_values=-2)
-    classes = padded.reshape(1, 7, 12, -1).max(axis=1).clip(0, 4) / 4            # (1, 12, spectra)
+    classes = padded.reshape(1, 7, 12, -1).max(axis=1).clip(0, 4) / 4  # (1, 12, spectra)
     frames = classes.reshape(1, 12, -1, tonal.SPECTRA_A_FRAME).mean(axis=3)
     return np.tile(frames.transpose(0, 2, 1), (1, 1, tonal.CHANNELS))
 
@@ -33,19 +33,21 @@ def test_a_tone_is_loudest_at_its_own_semitone(midi):
 def test_two_tones_a_semitone_apart_are_told_apart(low):
     middle = tonal.spectrogram(tone(low) / 2 + tone(low + 1) / 2)[10]
     bins = (low - tonal.LOWEST) * tonal.BINS_A_SEMITONE + 1
-    between = middle[bins + 1:bins + tonal.BINS_A_SEMITONE].min()
+    between = middle[bins + 1 : bins + tonal.BINS_A_SEMITONE].min()
     assert min(middle[bins], middle[bins + 3]) > between
 
 
 def test_a_key_higher_turns_the_frames_by_a_semitone():
-    one, other = (tonal.frames([tone(midi) + tone(midi + 7)], chroma)[0][3:-3].reshape(-1, tonal.CHANNELS, 12)
-                  for midi in (57, 58))
+    one, other = (
+        tonal.frames([tone(midi) + tone(midi + 7)], chroma)[0][3:-3].reshape(-1, tonal.CHANNELS, 12)
+        for midi in (57, 58)
+    )
     assert np.abs(np.roll(one, 1, axis=2).astype(int) - other).mean() < 5
     assert np.abs(one.astype(int) - other).mean() > 30
 
 
 def test_a_long_stream_gives_the_same_frames_in_blocks_of_any_size(random):
-    samples = np.concatenate([tone(random.integers(40, 80), 0.7) for _ in range(300)])     # 210 s
+    samples = np.concatenate([tone(random.integers(40, 80), 0.7) for _ in range(300)])  # 210 s
     whole, duration = tonal.frames([samples], chroma)
     blocks, _ = tonal.frames(np.array_split(samples, 97), chroma)
     assert duration == pytest.approx(210)
@@ -79,11 +81,11 @@ def test_plain_chroma_hears_the_pitch_class_of_a_tone():
     planes = tonal.normalise(tonal.spectrogram(tone(69)))[None]
     frames = lab.models.chroma.activations(planes)
     assert frames.shape == (1, 10, tonal.COLUMNS)
-    assert (frames[0, 2:-2].argmax(axis=1) == 9).all()          # A
+    assert (frames[0, 2:-2].argmax(axis=1) == 9).all()  # A
 
 
 def test_windows_cover_the_end_and_a_short_clip_fills_one():
-    frames = np.arange(233, dtype=np.uint8)[:, None]            # 46.6 s
+    frames = np.arange(233, dtype=np.uint8)[:, None]  # 46.6 s
     windows = encoder.cut(frames, 20.0, 5.0)[:, :, 0]
     assert [window[0] for window in windows] == [0, 25, 50, 75, 100, 125, 133]
     assert windows[-1, -1] == 232

@@ -46,7 +46,7 @@ def test_its_chords_are_those_of_the_score_in_another_key(score, seed):
         if written and len(sounding):
             expected = {(written[0].root + interval + rendition.shift) % 12 for interval in written[0].intervals}
             share.append(expected == set(sounding["pitch"].tolist()))
-    if share:                           # a rendition of the tune alone has none
+    if share:  # a rendition of the tune alone has none
         assert np.mean(share) > 0.9
 
 
@@ -96,8 +96,10 @@ def test_folding_keeps_the_loudest_of_each_pitch_class():
     assert perform.folded(pitches)[0].tolist() == pytest.approx([0.9, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0])
 
 
-@pytest.mark.parametrize(("name", "root", "intervals", "bass"), [
-    ("C:maj", 0, (0, 4, 7), 0), ("Bb:min7/b3", 10, (0, 3, 7, 10), 1), ("F#:sus4(b7)", 6, (0, 5, 7, 10), 6)])
+@pytest.mark.parametrize(
+    ("name", "root", "intervals", "bass"),
+    [("C:maj", 0, (0, 4, 7), 0), ("Bb:min7/b3", 10, (0, 3, 7, 10), 1), ("F#:sus4(b7)", 6, (0, 5, 7, 10), 6)],
+)
 def test_chord_names_are_understood(name, root, intervals, bass):
     chord = scores.parse_chord(name, 0, 4)
     assert (chord.root, chord.intervals, chord.bass) == (root, intervals, bass)

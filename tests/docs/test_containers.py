@@ -19,8 +19,11 @@ DOCKERFILE = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-
 STEPS = [line.split(maxsplit=1) for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
 KNOWN = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "ENV", "VOLUME", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
 SECRETS = {"MARIADB_PASSWORD": "p%40ss", "STORE_ACCESS_KEY": "key", "STORE_SECRET_KEY": "secret"}
-COMPOSE = yaml.safe_load(re.sub(r"\$\{(\w+)(:\?[^}]*)?\}", lambda found: SECRETS[found[1]],
-                                (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+COMPOSE = yaml.safe_load(
+    re.sub(
+        r"\$\{(\w+)(:\?[^}]*)?\}", lambda found: SECRETS[found[1]], (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    )
+)
 OURS = ("songprint", "worker")
 
 
@@ -45,7 +48,7 @@ def test_the_image_is_made_of_what_is_there_and_allowed():
 
 def test_the_image_has_every_extra_that_a_service_may_need():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    wanted, = re.findall(r"\[([a-z,]+)\]\"", DOCKERFILE)
+    (wanted,) = re.findall(r"\[([a-z,]+)\]\"", DOCKERFILE)
     assert set(wanted.split(",")) == extras.keys() - {"test", "plot", "docs"}
 
 
@@ -70,7 +73,7 @@ def test_the_settings_of_the_containers_are_settings(name):
     settings = config.load(environ)
     assert settings.database.startswith("mysql://songprint:p%40ss@mariadb/")
     assert settings.index == "milvus:http://milvus:19530"
-    store, = settings.server.storages
+    (store,) = settings.server.storages
     assert (store.endpoint, store.secret_key) == ("http://store:8333", "secret")
 
 

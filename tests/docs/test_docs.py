@@ -19,8 +19,10 @@ from tests.formats import test_objects as test_export
 ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-         *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 # Pages whose Python needs a running server or a callback: `test_docs_rest`, `test_deliveries` and `test_tencent_sdk`.
 SERVED = ("rest.md", "jobs.md", "service.md", "tencent.md")
 
@@ -61,8 +63,9 @@ def test_every_command_has_help_and_its_options_are_documented(name):
 
 
 def test_no_option_is_documented_that_does_not_exist():
-    options = {option for command in (main, *LEAVES.values()) for parameter in command.params
-               for option in parameter.opts} | {"--help"}
+    options = {
+        option for command in (main, *LEAVES.values()) for parameter in command.params for option in parameter.opts
+    } | {"--help"}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for line in re.findall(r"songprint [^\n`]*|^\| `--[^`]*`", text, re.MULTILINE):
@@ -71,11 +74,15 @@ def test_no_option_is_documented_that_does_not_exist():
 
 def test_documented_commands_exist():
     for page in PAGES:
-        for name in re.findall(r"^    songprint (?:--\S+ )*([a-z]+)|`songprint ([a-z]+)",
-                               page.read_text(encoding="utf-8"), re.MULTILINE):
+        for name in re.findall(
+            r"^    songprint (?:--\S+ )*([a-z]+)|`songprint ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE
+        ):
             assert "".join(name) in main.commands
-        for name in re.findall(r"^    songprint ((?:jobs|keys) [a-z]+)|`songprint ((?:jobs|keys) [a-z]+)",
-                               page.read_text(encoding="utf-8"), re.MULTILINE):
+        for name in re.findall(
+            r"^    songprint ((?:jobs|keys) [a-z]+)|`songprint ((?:jobs|keys) [a-z]+)",
+            page.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        ):
             assert "".join(name) in LEAVES
 
 
@@ -117,8 +124,9 @@ def test_python_in_the_documents_compiles(page):
         compile(block, f"{page.name} block {number}", "exec")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in SERVED and python_blocks(page)],
-                         ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in SERVED and python_blocks(page)], ids=lambda page: page.name
+)
 def test_python_in_the_documents_runs(page, tmp_path, monkeypatch, capsys):
     """One block after the other, in a folder with music, a library and a clip, with the toy encoder."""
     commandline.use_toy_encoder(monkeypatch)

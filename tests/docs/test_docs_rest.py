@@ -34,8 +34,9 @@ def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
     ran = 0
     with serve(tmp_path / "library") as server:
         server.until_ready()
-        for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", PAGE.read_text(encoding="utf-8"),
-                                          re.MULTILINE | re.DOTALL):
+        for language, block in re.findall(
+            r"^```(sh|python)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        ):
             here = block.replace("http://127.0.0.1:8080", server.url)
             if language == "python":
                 names: dict = {}
@@ -43,8 +44,12 @@ def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
                 if "api" in names:
                     names["api"].close()
             else:
-                done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", here], capture_output=True, text=True,
-                                      env=os.environ | {"NO_PROXY": "*"})
+                done = subprocess.run(
+                    ["bash", "-e", "-o", "pipefail", "-c", here],
+                    capture_output=True,
+                    text=True,
+                    env=os.environ | {"NO_PROXY": "*"},
+                )
                 assert done.returncode == 0, block + done.stdout + done.stderr
             ran += 1
     printed = capsys.readouterr().out
@@ -54,8 +59,8 @@ def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
 def write_files(folder: Path, tunes: list[Path]) -> None:
     """The files that the page speaks of."""
     one, two = (files.load(tune, synth.SAMPLE_RATE, start=5, duration=15) for tune in tunes[:2])
-    synth.write(folder / "clip.flac", two[:10 * synth.SAMPLE_RATE])
+    synth.write(folder / "clip.flac", two[: 10 * synth.SAMPLE_RATE])
     synth.write(folder / "mix.flac", np.concatenate([one, two]))
-    for name in ("clip", "mix"):        # whatever a file is called, its content counts
+    for name in ("clip", "mix"):  # whatever a file is called, its content counts
         (folder / f"{name}.flac").rename(folder / f"{name}.mp3")
     shutil.copy(tunes[2], folder / "song.flac")

@@ -19,9 +19,23 @@ LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source
 def site(tmp_path_factory) -> Path:
     pytest.importorskip("sphinx", reason="the documentation needs: pip install 'songprint[docs]'")
     folder = tmp_path_factory.mktemp("site")
-    built = subprocess.run([sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet",
-                            "--doctree-dir", folder / "doctrees", ROOT / "docs", folder / "html"],
-                           capture_output=True, text=True, timeout=300)
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "--fail-on-warning",
+            "--keep-going",
+            "--quiet",
+            "--doctree-dir",
+            folder / "doctrees",
+            ROOT / "docs",
+            folder / "html",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert built.returncode == 0, built.stdout + built.stderr
     return folder / "html"
 

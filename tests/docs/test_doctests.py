@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WITH_EXAMPLES = [".".join(path.relative_to(ROOT).with_suffix("").parts)
-                 for folder in ("songprint", "lab") for path in sorted((ROOT / folder).rglob("*.py"))
-                 if ">>> " in path.read_text(encoding="utf-8")]
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("songprint", "lab")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)

@@ -83,7 +83,7 @@ def test_only_the_stretch_that_agrees_counts(paths, random):
 
 def test_a_line_may_leave_the_recording(paths):
     times = np.arange(0, 10, QUERY_HOP)
-    line, _ = lay(paths, times, rows(paths[1], times + 54))       # stored until 58 s
+    line, _ = lay(paths, times, rows(paths[1], times + 54))  # stored until 58 s
     assert line.offset == pytest.approx(54, abs=0.1)
     assert line.rows[-1] == -1
     assert line.cosines[-1] == 0
@@ -107,8 +107,9 @@ def test_the_same_sound_twice_is_told_from_another(paths):
     times = np.arange(0, 6, QUERY_HOP)
     heard = rows(paths[1], times + 10)
     layout = align.Layout(times, HOP, WINDOW)
-    lines = {number: align.verify(heard, layout, stored[number], align.Candidate(number, 10.0, 1.0))
-             for number in twins}
+    lines = {
+        number: align.verify(heard, layout, stored[number], align.Candidate(number, 10.0, 1.0)) for number in twins
+    }
     rows_of = {number: embeddings.vectors for number, embeddings in stored.items()}
     assert align.same_sound(lines[1], lines[2], rows_of[1], rows_of[2])
     assert not align.same_sound(lines[1], lines[3], rows_of[1], rows_of[3])

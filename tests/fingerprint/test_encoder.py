@@ -40,25 +40,25 @@ def test_one_line_turns_audio_into_embeddings(music):
     embeddings = songprint.encoder("fingerprint")(music)
     assert embeddings.vectors.shape == (len(embeddings), load_spec().dim)
     assert embeddings.hop == 0.5
-    assert embeddings.heard.mean() > 0.9          # the last chord dies away
+    assert embeddings.heard.mean() > 0.9  # the last chord dies away
     np.testing.assert_allclose(np.linalg.norm(embeddings.vectors[embeddings.heard], axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1000, 12_345, 80_000])
 def test_a_stream_gives_the_embeddings_of_the_whole(encoder, music, size):
     whole = encoder.encode(music)
-    blocks = (music[start:start + size] for start in range(0, len(music), size))
+    blocks = (music[start : start + size] for start in range(0, len(music), size))
     streamed, duration = encoder.encode_stream(blocks)
     assert duration == len(music) / RATE
     assert_same(streamed.vectors, whole.vectors)
-    common = min(len(streamed.evidence), len(whole.evidence))         # of the last half second some may be missing
+    common = min(len(streamed.evidence), len(whole.evidence))  # of the last half second some may be missing
     assert common >= len(music) / RATE * logmel.FRAMES_PER_SECOND - 20
-    assert (streamed.evidence[:common - 20] == whole.evidence[:common - 20]).mean() > 0.999
+    assert (streamed.evidence[: common - 20] == whole.evidence[: common - 20]).mean() > 0.999
 
 
 def test_a_recording_has_landmarks_throughout(encoder, music):
     """However many stretches it is read in: a frame every 1/32 s, most of them with a peak."""
-    long = np.tile(music, 4)[:75 * RATE]
+    long = np.tile(music, 4)[: 75 * RATE]
     found = encoder.encode(long).evidence
     assert 75 * logmel.FRAMES_PER_SECOND - 20 < len(found) <= 75 * logmel.FRAMES_PER_SECOND
     assert 16 < (found > 0).sum() / 75 <= 64
@@ -67,7 +67,7 @@ def test_a_recording_has_landmarks_throughout(encoder, music):
 
 def test_rows_start_at_multiples_of_the_hop(encoder, music):
     dense, plain = encoder.encode(music, hop=0.25), encoder.encode(music)
-    assert_same(dense.vectors[::2][:len(plain)], plain.vectors)
+    assert_same(dense.vectors[::2][: len(plain)], plain.vectors)
 
 
 def test_a_hop_off_the_grid_is_refused(encoder, music):
@@ -83,7 +83,7 @@ def test_silence_and_tones_give_rows_of_zeros(encoder):
 
 @pytest.mark.parametrize(("seconds", "rows"), [(0.0, 0), (0.3, 0), (0.8, 1), (1.1, 1), (2.2, 3)])
 def test_short_clips(encoder, music, seconds, rows):
-    assert len(encoder.encode(music[RATE:RATE + int(seconds * RATE)])) == rows
+    assert len(encoder.encode(music[RATE : RATE + int(seconds * RATE)])) == rows
 
 
 def test_noise_moves_a_vector_less_than_another_second_of_music(encoder, music, random):
@@ -105,8 +105,9 @@ def test_damaged_weights_are_refused(tmp_path):
         load_encoder(folder=tmp_path)
 
 
-@pytest.mark.parametrize(("name", "what"), [("verifier.onnx", "networks"), ("motifs.onnx", "networks"),
-                                           ("cover_cohort.npz", "cohort")])
+@pytest.mark.parametrize(
+    ("name", "what"), [("verifier.onnx", "networks"), ("motifs.onnx", "networks"), ("cover_cohort.npz", "cohort")]
+)
 def test_what_a_search_for_covers_needs_is_asked_for_late_and_refused_if_damaged(tmp_path, name, what):
     for file in WEIGHTS.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:-1] if file.name == name else file.read_bytes())
@@ -138,7 +139,7 @@ def trained(tmp_path_factory):
     torch.manual_seed(3)
     network = FingerprintNetwork().eval()
     for norm in network.modules():
-        if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):       # as if it had been trained
+        if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):  # as if it had been trained
             norm.weight.data.uniform_(0.5, 2)
             for values in (norm.bias.data, norm.running_mean):
                 values.uniform_(-0.5, 0.5)

@@ -28,8 +28,8 @@ def peaks(samples):
 def test_codes_are_frequencies_to_one_step():
     hertz = np.geomspace(landmarks.LOWEST, landmarks.HIGHEST, 1000)
     back = landmarks.to_hertz(landmarks.from_hertz(hertz))
-    assert np.abs(back / hertz - 1).max() < 0.02        # coarsest at the lower end,
-    assert np.abs(back - hertz).max() < 15              # and at the upper one: half a step
+    assert np.abs(back / hertz - 1).max() < 0.02  # coarsest at the lower end,
+    assert np.abs(back - hertz).max() < 15  # and at the upper one: half a step
     assert landmarks.from_hertz(np.array([1.0, 4000.0])).tolist() == [1, 255]
 
 
@@ -52,15 +52,15 @@ def test_portions_give_the_landmarks_of_the_whole(music):
     power = logmel.power(music)
     collector = landmarks.Collector()
     for start in range(0, len(power), 37):
-        collector.add(power[start:start + 37])
+        collector.add(power[start : start + 37])
     found, whole = collector.landmarks(), peaks(music)
     assert found.shape == whole.shape
-    assert (found == whole).mean() > 0.999          # but for sums that were rounded otherwise
+    assert (found == whole).mean() > 0.999  # but for sums that were rounded otherwise
 
 
 def test_no_half_second_has_more_peaks_than_are_kept(music):
     found = peaks(music)
-    blocks = found[:len(found) // 16 * 16].reshape(-1, 16 * landmarks.SLOTS)
+    blocks = found[: len(found) // 16 * 16].reshape(-1, 16 * landmarks.SLOTS)
     assert (blocks > 0).sum(axis=1).max() <= landmarks.PER_BLOCK
 
 
@@ -70,8 +70,8 @@ CHANGES = [(1.0, 1.0), (1.04, 1.04), (0.92, 0.92), (1.06, 1.0), (1.0, 2 ** (1 / 
 @pytest.mark.parametrize(("tempo", "pitch"), CHANGES)
 def test_speed_pitch_and_place_are_found(music, random, tempo, pitch):
     start, before = 7.3, 1.0
-    cut = music[int((start - before * tempo) * RATE):int((start + 12 * tempo) * RATE)]
-    clip = degrade.stretch(cut, RATE, tempo, pitch)[int(before * RATE):int((before + 8) * RATE)]
+    cut = music[int((start - before * tempo) * RATE) : int((start + 12 * tempo) * RATE)]
+    clip = degrade.stretch(cut, RATE, tempo, pitch)[int(before * RATE) : int((before + 8) * RATE)]
     scene = landmarks.Scene(degrade.add_noise(clip, 5, random))
     # what the embeddings suggest is a little off
     found = scene.testimony(peaks(music), 1 + 0.9 * (tempo - 1), start + 0.1)
@@ -88,20 +88,20 @@ def test_speed_pitch_and_place_are_found(music, random, tempo, pitch):
 
 def test_other_music_is_told_from_it(music, other, random):
     """Both witnesses would have to be deceived: chance fits stay far below true ones."""
-    right = landmarks.Scene(degrade.add_noise(music[5 * RATE:10 * RATE], 5, random)).testimony(peaks(music), 1.0, 5.0)
-    wrong = landmarks.Scene(degrade.add_noise(other[5 * RATE:10 * RATE], 5, random)).testimony(peaks(music), 1.0, 5.0)
+    right = landmarks.Scene(degrade.add_noise(music[5 * RATE : 10 * RATE], 5, random)).testimony(peaks(music), 1.0, 5.0)
+    wrong = landmarks.Scene(degrade.add_noise(other[5 * RATE : 10 * RATE], 5, random)).testimony(peaks(music), 1.0, 5.0)
     assert right.prominence > wrong.prominence + 0.1
     assert right.excess > wrong.excess + 0.1
     assert right.contrast > wrong.contrast
 
 
 def test_a_witness_of_nothing_says_nothing(music):
-    scene = landmarks.Scene(music[:3 * RATE])
+    scene = landmarks.Scene(music[: 3 * RATE])
     silent = scene.testimony(landmarks.NONE, 1.02, 4.0)
     assert (silent.prominence, silent.excess, silent.contrast, silent.unchanged) == (0, 0, 0, 0)
     assert (silent.speed, silent.offset) == (1.02, 4.0)
     assert not silent.sure
-    assert scene.testimony(peaks(music), 1.0, 1e4).prominence == 0          # beyond the end
+    assert scene.testimony(peaks(music), 1.0, 1e4).prominence == 0  # beyond the end
     assert landmarks.Scene(np.zeros(50, np.float32)).testimony(peaks(music), 1.0, 0.0).prominence == 0
 
 

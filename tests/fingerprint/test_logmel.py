@@ -29,13 +29,13 @@ def test_a_higher_tone_lies_in_a_higher_band():
 def test_windows_overlap_on_the_frame_grid(random):
     samples = random.standard_normal(RATE * 4).astype(np.float32)
     together = whole_window(samples)
-    alone = whole_window(samples[RATE // 2:RATE // 2 + logmel.WINDOW_SAMPLES])
+    alone = whole_window(samples[RATE // 2 : RATE // 2 + logmel.WINDOW_SAMPLES])
     np.testing.assert_allclose(together[1], alone[0], atol=1e-3)
 
 
 def test_too_few_samples_give_no_window():
-    assert whole_window(tone(440, 1.0)[:logmel.WINDOW_SAMPLES - 1]).shape == (0, 128, 32)
-    assert whole_window(tone(440, 2.0)[:logmel.WINDOW_SAMPLES]).shape == (1, 128, 32)
+    assert whole_window(tone(440, 1.0)[: logmel.WINDOW_SAMPLES - 1]).shape == (0, 128, 32)
+    assert whole_window(tone(440, 2.0)[: logmel.WINDOW_SAMPLES]).shape == (1, 128, 32)
 
 
 def test_the_level_does_not_matter(random):
@@ -46,10 +46,17 @@ def test_the_level_does_not_matter(random):
     assert loud.min() >= -1
 
 
-@pytest.mark.parametrize("samples", [np.zeros(2 * RATE, np.float32), tone(440, 2), tone(440, 2) + tone(554, 2),
-                                     tone(440, 2) * np.linspace(0, 1, 2 * RATE, dtype=np.float32),
-                                     1e-6 * tone(440, 2)],
-                         ids=["silence", "tone", "two tones", "fading tone", "almost silence"])
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(2 * RATE, np.float32),
+        tone(440, 2),
+        tone(440, 2) + tone(554, 2),
+        tone(440, 2) * np.linspace(0, 1, 2 * RATE, dtype=np.float32),
+        1e-6 * tone(440, 2),
+    ],
+    ids=["silence", "tone", "two tones", "fading tone", "almost silence"],
+)
 def test_silence_and_held_tones_are_nothing_to_recognise(samples):
     assert not logmel.heard(whole_window(samples)).any()
 
@@ -73,6 +80,6 @@ def test_decibels_are_those_of_the_plain_formula(random):
     samples = random.standard_normal((2, 3 * RATE)).astype(np.float32) * np.float32(0.1)
     frames = np.lib.stride_tricks.sliding_window_view(samples.astype(float), 1024, axis=-1)[:, ::250]
     window = np.hanning(1025)[:-1]
-    power = np.abs(np.fft.rfft(frames * window * 2 / window.sum()))**2
+    power = np.abs(np.fft.rfft(frames * window * 2 / window.sum())) ** 2
     expected = 10 * np.log10(power @ logmel.mel_matrix() + 1e-12)
     np.testing.assert_allclose(logmel.spectrogram(samples), expected, atol=1e-3)

@@ -31,7 +31,7 @@ def laid(store, samples, leave_out=()):
     """By recording: what is said of it."""
     exact = store.levels[Kind.RECORDING]
     query = Query.listen([samples], exact.encoder)
-    window, = windows_of(query)
+    (window,) = windows_of(query)
     near = recordings.neighbours(query, exact, window, leave_out)
     lines = Lines(query, exact, window, near, exact.embeddings_of)
     return {hypothesis.line.recording_id: hypothesis for hypothesis in lines.everywhere(lines.hypotheses(), leave_out)}
@@ -42,7 +42,7 @@ def line_at(recording_id, offset):
 
 
 def cut(tune, start, seconds):
-    return tune[int(start * SAMPLE_RATE):int((start + seconds) * SAMPLE_RATE)]
+    return tune[int(start * SAMPLE_RATE) : int((start + seconds) * SAMPLE_RATE)]
 
 
 def test_the_right_recording_has_more_peaks_than_any_other(band, tunes):
@@ -56,10 +56,17 @@ def test_the_right_recording_has_more_peaks_than_any_other(band, tunes):
 def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, encoder):
     """Steady tones lie on the same tones anywhere."""
     time = np.arange(40 * SAMPLE_RATE) / SAMPLE_RATE
-    drone = sum(0.05 * np.sin(2 * np.pi * hertz * time * (1 + 1e-4 * number)) for number, hertz in
-                enumerate((220, 331, 447, 563, 884, 1310))).astype(np.float32)
-    band.catalog.add(tags=Tags(title="Drone"), duration=40.0, source="drone", content_hash="d" * 32,
-                     embeddings={Kind.RECORDING: encoder.encode(drone)})
+    drone = sum(
+        0.05 * np.sin(2 * np.pi * hertz * time * (1 + 1e-4 * number))
+        for number, hertz in enumerate((220, 331, 447, 563, 884, 1310))
+    ).astype(np.float32)
+    band.catalog.add(
+        tags=Tags(title="Drone"),
+        duration=40.0,
+        source="drone",
+        content_hash="d" * 32,
+        embeddings={Kind.RECORDING: encoder.encode(drone)},
+    )
     band.refresh()
     exact = band.levels[Kind.RECORDING]
     clip = noisy(cut(drone, 7, 5), 10)
@@ -69,7 +76,8 @@ def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, enco
     told = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())
     assert told["everywhere"] > 3 > 2 > told["nearby"]
     told = Everywhere(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.peaks).features(
-        line_at(4, 12.0), plain, stored[4].evidence, ())
+        line_at(4, 12.0), plain, stored[4].evidence, ()
+    )
     assert told["nearby"] > 3
 
 
@@ -121,8 +129,13 @@ def test_the_peaks_follow_the_library(band, tunes, encoder):
     assert exact.peaks.recording_ids == set(range(1, 8))
     assert exact.peaks is exact.peaks
     band.catalog.remove([3])
-    band.catalog.add(tags=Tags(title="New"), duration=9.0, source="new", content_hash="f" * 32,
-                     embeddings={Kind.RECORDING: encoder.encode(cut(tunes[0], 5, 9))})
+    band.catalog.add(
+        tags=Tags(title="New"),
+        duration=9.0,
+        source="new",
+        content_hash="f" * 32,
+        embeddings={Kind.RECORDING: encoder.encode(cut(tunes[0], 5, 9))},
+    )
     assert exact.peaks.recording_ids == set(range(1, 8)), "as of the last refresh"
     band.refresh()
     assert exact.peaks.recording_ids == {1, 2, 4, 5, 6, 7, 8}

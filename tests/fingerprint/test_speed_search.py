@@ -16,12 +16,14 @@ SEMITONE = 2 ** (1 / 12)
 
 def clip_of(tune, tempo=1.0, pitch=1.0, start=10, seconds=8):
     """So many seconds of a tune that is played otherwise, from there on."""
-    return degrade.stretch(tune[start * SAMPLE_RATE:round((start + seconds * tempo) * SAMPLE_RATE)], SAMPLE_RATE,
-                           tempo, pitch)
+    return degrade.stretch(
+        tune[start * SAMPLE_RATE : round((start + seconds * tempo) * SAMPLE_RATE)], SAMPLE_RATE, tempo, pitch
+    )
 
 
-@pytest.mark.parametrize(("tempo", "pitch"), [
-    (1.2, 1.2), (0.8, 0.8), (1.0, SEMITONE ** 4), (1.0, SEMITONE ** -4), (1.2, 1.0), (0.8, 1.0)])
+@pytest.mark.parametrize(
+    ("tempo", "pitch"), [(1.2, 1.2), (0.8, 0.8), (1.0, SEMITONE**4), (1.0, SEMITONE**-4), (1.2, 1.0), (0.8, 1.0)]
+)
 def test_what_is_changed_a_lot_is_named(band, tunes, tempo, pitch):
     match = identify([clip_of(tunes[3], tempo, pitch)], band).matches[0]
     assert match.recording.id == 4
@@ -49,8 +51,9 @@ def test_strangers_stay_unknown(band, heard):
     """Steps up and down in any order: no tune of the library, however it is played."""
     rng = np.random.default_rng(5)
     times = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
-    stranger = np.concatenate([np.sin(2 * np.pi * hertz * times) * np.exp(-6 * times)
-                               for hertz in rng.uniform(200, 2000, 32)]).astype(np.float32)
+    stranger = np.concatenate(
+        [np.sin(2 * np.pi * hertz * times) * np.exp(-6 * times) for hertz in rng.uniform(200, 2000, 32)]
+    ).astype(np.float32)
     assert identify([stranger], band).matches == []
     assert heard == [{}], "a first look is enough"
 

@@ -73,7 +73,7 @@ def read_labels(text: str) -> list[tuple[float, float, str]]:
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
 def test_every_format_takes_every_timeline_and_gives_clean_text(name, timeline):
     text = formats.write(timeline, name)
-    text.encode("utf-8")                                    # no lone surrogates
+    text.encode("utf-8")  # no lone surrogates
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029]", text if "json" not in name else "")
     assert text == "" or text.endswith("\n")
 
@@ -91,6 +91,7 @@ def test_suffixes_and_media_types_are_well_formed():
 
 # JSON
 
+
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
 def test_json_holds_everything_exactly(timeline):
     text = formats.write(timeline, "json")
@@ -102,14 +103,40 @@ def test_json_holds_everything_exactly(timeline):
 
 def test_a_timeline_has_these_json_keys():
     value = objects.timeline_object(timelines.programme())
-    assert set(value) == {"source", "duration", "complete", "searched", "elapsed", "thresholds", "warnings", "segments",
-                          "songs", "gaps"}
-    assert set(value["segments"][0]) == {"recording", "kind", "confidence", "start", "end", "reference_start",
-                                         "reference_end", "speed", "key_shift", "original"}
+    assert set(value) == {
+        "source",
+        "duration",
+        "complete",
+        "searched",
+        "elapsed",
+        "thresholds",
+        "warnings",
+        "segments",
+        "songs",
+        "gaps",
+    }
+    assert set(value["segments"][0]) == {
+        "recording",
+        "kind",
+        "confidence",
+        "start",
+        "end",
+        "reference_start",
+        "reference_end",
+        "speed",
+        "key_shift",
+        "original",
+    }
     assert value["segments"][2]["original"]["title"] == "The Ash Grove"
     assert value["gaps"][1] == {"start": 260.5, "end": 300, "sound": "music", "unknown": 2}
-    assert value["songs"][2] == {"work": "ash grove", "name": "Trad. - The Ash Grove", "original": 3, "segments": [2],
-                                 "seconds": 120.0, "share": 0.2}
+    assert value["songs"][2] == {
+        "work": "ash grove",
+        "name": "Trad. - The Ash Grove",
+        "original": 3,
+        "segments": [2],
+        "seconds": 120.0,
+        "share": 0.2,
+    }
 
 
 def test_json_lines_tell_the_whole_first_and_then_what_happens_in_its_order():
@@ -122,6 +149,7 @@ def test_json_lines_tell_the_whole_first_and_then_what_happens_in_its_order():
 
 # CSV
 
+
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
 def test_csv_is_a_table_with_a_row_for_each_segment_and_gap(timeline):
     rows = list(csv.DictReader(io.StringIO(formats.write(timeline, "csv"), newline=""), strict=True))
@@ -129,8 +157,9 @@ def test_csv_is_a_table_with_a_row_for_each_segment_and_gap(timeline):
     assert all(None not in row and None not in row.values() for row in rows)
     songs = [row for row in rows if row["kind"] in ("recording", "cover")]
     for row, segment in zip(songs, timeline.segments, strict=True):
-        assert row["title"].removeprefix("'" if not segment.recording.title.startswith("'") else "") == \
-            one_line(segment.recording.title)
+        assert row["title"].removeprefix("'" if not segment.recording.title.startswith("'") else "") == one_line(
+            segment.recording.title
+        )
         assert (float(row["start"]), float(row["end"])) == (segment.heard.start, segment.heard.end)
         assert int(row["recording_id"]) == segment.recording.id
 
@@ -149,13 +178,21 @@ def test_no_text_in_a_csv_is_a_formula():
 def test_csv_says_what_is_unknown():
     rows = list(csv.DictReader(io.StringIO(formats.write(timelines.programme(), "csv"), newline="")))
     assert [(row["kind"], row["unknown"]) for row in rows] == [
-        ("speech", ""), ("recording", ""), ("recording", ""), ("music", "2"), ("cover", ""), ("silence", ""),
-        ("music", ""), ("other", "")]
+        ("speech", ""),
+        ("recording", ""),
+        ("recording", ""),
+        ("music", "2"),
+        ("cover", ""),
+        ("silence", ""),
+        ("music", ""),
+        ("other", ""),
+    ]
     assert rows[4]["title"] == "The Ash Grove (live)" and rows[4]["song"] == "Trad. - The Ash Grove"
     assert rows[2]["from"] == "00:02:10.000" and rows[2]["speed"] == "1.04"
 
 
 # Audacity labels and the tracklist
+
 
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
 def test_audacity_labels_are_start_end_and_one_line(timeline):
@@ -166,8 +203,15 @@ def test_audacity_labels_are_start_end_and_one_line(timeline):
 
 def test_audacity_labels_tell_songs_covers_and_gaps_apart():
     assert [label for _, _, label in read_labels(formats.write(timelines.programme(), "audacity"))] == [
-        "[speech]", "Anon - Greensleeves (98 %)", "Simon, Garfunkel - Scarborough Fair (98 %)", "[unknown music 2]",
-        "Trad. - The Ash Grove (cover) (71 %)", "[silence]", "[unknown music]", "[other sound]"]
+        "[speech]",
+        "Anon - Greensleeves (98 %)",
+        "Simon, Garfunkel - Scarborough Fair (98 %)",
+        "[unknown music 2]",
+        "Trad. - The Ash Grove (cover) (71 %)",
+        "[silence]",
+        "[unknown music]",
+        "[other sound]",
+    ]
 
 
 def test_a_tracklist_is_what_stands_under_a_mix():
@@ -176,11 +220,14 @@ def test_a_tracklist_is_what_stands_under_a_mix():
         "00:02:10 Simon, Garfunkel - Scarborough Fair\n"
         "00:04:20 [unknown music 2]\n"
         "00:05:00 Trad. - The Ash Grove (cover)\n"
-        "00:07:10 [unknown music]\n")
+        "00:07:10 [unknown music]\n"
+    )
 
 
-@pytest.mark.parametrize("start, shown", [(0.0, "00:00:00"), (199.9999, "00:03:20"), (59.9, "00:00:59"),
-                                          (36_000.0, "10:00:00"), (360_000.0, "100:00:00")])
+@pytest.mark.parametrize(
+    "start, shown",
+    [(0.0, "00:00:00"), (199.9999, "00:03:20"), (59.9, "00:00:59"), (36_000.0, "10:00:00"), (360_000.0, "100:00:00")],
+)
 def test_a_tracklist_rounds_down_to_the_second(start, shown):
     assert formats.write(timelines.timeline(timelines.segment(start, start + 9)), "tracklist").split(" ")[0] == shown
 
@@ -198,6 +245,7 @@ def test_a_recording_without_any_name_is_called_by_its_number():
 
 # CUE
 
+
 @pytest.mark.parametrize("timeline", [TIMELINES["programme"], TIMELINES["nasty"]], ids=["programme", "nasty"])
 def test_a_cue_sheet_keeps_to_its_grammar(timeline):
     sheet = read_cue(formats.write(timeline, "cue"))
@@ -208,8 +256,12 @@ def test_a_cue_sheet_keeps_to_its_grammar(timeline):
 def test_a_cue_sheet_has_a_track_for_each_song_and_for_what_lies_between():
     tracks = read_cue(formats.write(timelines.programme(), "cue"))["tracks"]
     assert tracks[0] == {"TITLE": "[speech]", "INDEX 01": 0}
-    assert tracks[2] == {"TITLE": "Scarborough Fair", "PERFORMER": "Simon, Garfunkel", "ISRC": "USAB16700001",
-                         "INDEX 01": 130 * 75}
+    assert tracks[2] == {
+        "TITLE": "Scarborough Fair",
+        "PERFORMER": "Simon, Garfunkel",
+        "ISRC": "USAB16700001",
+        "INDEX 01": 130 * 75,
+    }
     assert tracks[3] == {"TITLE": "[unknown music 2]", "INDEX 01": round(260.5 * 75)}
     assert tracks[4] == {"TITLE": "The Ash Grove (cover)", "PERFORMER": "Trad.", "INDEX 01": 300 * 75}
 
@@ -230,13 +282,15 @@ def test_hours_are_minutes_in_a_cue_sheet():
 
 
 def test_of_more_than_99_tracks_the_shortest_gaps_go_first_and_it_is_said(caplog):
-    songs = [timelines.segment(start, start + 10 + start / 2000, timelines.recording(each + 1, f"Song {each}"))
-             for each, start in enumerate(range(0, 2000, 20))]
+    songs = [
+        timelines.segment(start, start + 10 + start / 2000, timelines.recording(each + 1, f"Song {each}"))
+        for each, start in enumerate(range(0, 2000, 20))
+    ]
     gaps = tuple(Gap(Interval(20.0 * each + 12, 20.0 * each + 20), Sound.MUSIC) for each in range(100))
     with caplog.at_level(logging.WARNING):
         text = formats.write(timelines.timeline(*songs, gaps=gaps, duration=2000.0), "cue")
     titles = [track["TITLE"] for track in read_cue(text)["tracks"]]
-    assert titles == [f"Song {each}" for each in range(1, 100)]         # song 0 is the shortest
+    assert titles == [f"Song {each}" for each in range(1, 100)]  # song 0 is the shortest
     said = "101 of 200 tracks are left out: a CUE sheet holds 99"
     assert said in caplog.text and text.startswith(f'REM COMMENT "{said}"\n')
 
@@ -247,16 +301,23 @@ def test_a_long_title_is_cut_visibly_in_a_cue_sheet_and_the_mark_of_a_cover_stay
     assert track["TITLE"].endswith("x… (cover)") and len(track["TITLE"]) == 80
 
 
-@pytest.mark.parametrize("source, line", [
-    ("/a/b/show.wav", 'FILE "show.wav" WAVE'), ("show.AIFF", 'FILE "show.AIFF" AIFF'),
-    ("show.flac", 'FILE "show.flac" WAVE'),
-    ("-", 'FILE "audio" WAVE'), ("", 'FILE "audio" WAVE'), ('a "b".mp3', "FILE \"a 'b'.mp3\" MP3"),
-])
+@pytest.mark.parametrize(
+    "source, line",
+    [
+        ("/a/b/show.wav", 'FILE "show.wav" WAVE'),
+        ("show.AIFF", 'FILE "show.AIFF" AIFF'),
+        ("show.flac", 'FILE "show.flac" WAVE'),
+        ("-", 'FILE "audio" WAVE'),
+        ("", 'FILE "audio" WAVE'),
+        ('a "b".mp3', "FILE \"a 'b'.mp3\" MP3"),
+    ],
+)
 def test_a_cue_sheet_names_the_file_beside_it(source, line):
     assert formats.write(timelines.timeline(timelines.segment(0, 9), source=source), "cue").startswith(line + "\n")
 
 
 # SubRip and WebVTT
+
 
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
 def test_subtitles_keep_to_their_grammar(timeline):
@@ -271,8 +332,11 @@ def test_subtitles_keep_to_their_grammar(timeline):
 
 def test_subtitles_show_names_as_they_are_and_no_markup():
     for (_, _, text), (_, _, shown), title in zip(
-            read_subtitles(formats.write(timelines.nasty(), "vtt").partition("\n\n")[2], "."),
-            read_subtitles(formats.write(timelines.nasty(), "srt"), ","), timelines.NASTY, strict=True):
+        read_subtitles(formats.write(timelines.nasty(), "vtt").partition("\n\n")[2], "."),
+        read_subtitles(formats.write(timelines.nasty(), "srt"), ","),
+        timelines.NASTY,
+        strict=True,
+    ):
         assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", text)
         assert one_line(title) in html.unescape(text)
         assert not re.search(r"[<>{}]", shown)
@@ -281,9 +345,13 @@ def test_subtitles_show_names_as_they_are_and_no_markup():
 
 def test_unknown_music_has_a_subtitle_and_speech_and_silence_have_none():
     cues = read_subtitles(formats.write(timelines.programme(), "srt"), ",")
-    assert cues == [(20, 140, "Anon - Greensleeves"), (130, 260.5, "Simon, Garfunkel - Scarborough Fair"),
-                    (260.5, 300, "[unknown music 2]"), (300, 420, "Trad. - The Ash Grove (cover)"),
-                    (430, 590, "[unknown music]")]
+    assert cues == [
+        (20, 140, "Anon - Greensleeves"),
+        (130, 260.5, "Simon, Garfunkel - Scarborough Fair"),
+        (260.5, 300, "[unknown music 2]"),
+        (300, 420, "Trad. - The Ash Grove (cover)"),
+        (430, 590, "[unknown music]"),
+    ]
 
 
 @pytest.mark.parametrize("start", [0.0, 0.0004, 0.0005, 1.0015, 59.9996, 3599.9999, 359_999.9999])

@@ -23,28 +23,45 @@ from songprint.types import (
 
 RECORDING = Recording(
     id=7,
-    tags=Tags(title="Greensleeves", artists=("Anon", "Other"), album="Old", isrc="GBXXX0000001", track=2,
-              year=1580),
+    tags=Tags(title="Greensleeves", artists=("Anon", "Other"), album="Old", isrc="GBXXX0000001", track=2, year=1580),
     duration=185.12345,
     source="/music/greensleeves.flac",
     content_hash="abc",
     added_at="2026-01-01T00:00:00Z",
 )
-ALIGNMENT = Alignment(7, query=Interval(0.0, 8.0), reference=Interval(42.31234, 50.3), speed=1.04004,
-                      score=0.81234, agreeing=15)
+ALIGNMENT = Alignment(
+    7, query=Interval(0.0, 8.0), reference=Interval(42.31234, 50.3), speed=1.04004, score=0.81234, agreeing=15
+)
 MATCH = Match(RECORDING, Kind.RECORDING, 98.76543, ALIGNMENT)
 
 
 def report(**changes):
-    fields = {"matches": [MATCH], "candidates": [], "duration": 8.0, "thresholds": {Kind.RECORDING: 80.0},
-              "searched": 3, "elapsed": 0.1234567, "source": "clip.wav"}
+    fields = {
+        "matches": [MATCH],
+        "candidates": [],
+        "duration": 8.0,
+        "thresholds": {Kind.RECORDING: 80.0},
+        "searched": 3,
+        "elapsed": 0.1234567,
+        "source": "clip.wav",
+    }
     return Report(**fields | changes)
 
 
 def test_a_report_has_these_keys():
     value = objects.report_object(report(warnings=("the file ends early",)))
-    assert set(value) == {"source", "duration", "matches", "songs", "candidates", "thresholds", "searched", "elapsed",
-                          "reason", "warnings"}
+    assert set(value) == {
+        "source",
+        "duration",
+        "matches",
+        "songs",
+        "candidates",
+        "thresholds",
+        "searched",
+        "elapsed",
+        "reason",
+        "warnings",
+    }
     assert value["elapsed"] == 0.123
     assert value["songs"] == [{"work": "", "name": "Anon, Other - Greensleeves", "original": 7, "matches": [0]}]
     assert value["warnings"] == ["the file ends early"]
@@ -54,16 +71,31 @@ def test_a_match_has_these_keys_and_rounded_times():
     match = objects.match_object(MATCH)
     recording = match.pop("recording")
     assert match == {
-        "original": None, "kind": "recording", "confidence": 98.765, "query": {"start": 0.0, "end": 8.0},
-        "reference": {"start": 42.312, "end": 50.3}, "speed": 1.04, "key_shift": 0.0, "agreeing": 15,
+        "original": None,
+        "kind": "recording",
+        "confidence": 98.765,
+        "query": {"start": 0.0, "end": 8.0},
+        "reference": {"start": 42.312, "end": 50.3},
+        "speed": 1.04,
+        "key_shift": 0.0,
+        "agreeing": 15,
         "score": 0.8123,
         "sections": [{"query": {"start": 0.0, "end": 8.0}, "reference": {"start": 42.312, "end": 50.3}}],
     }
     assert recording == {
-        "id": 7, "title": "Greensleeves", "artists": ("Anon", "Other"), "album": "Old",
-        "isrc": "GBXXX0000001", "track": 2, "year": 1580, "work": "",
-        "musicbrainz_recording_id": "", "musicbrainz_release_id": "",
-        "duration": 185.123, "source": "/music/greensleeves.flac", "content_hash": "abc",
+        "id": 7,
+        "title": "Greensleeves",
+        "artists": ("Anon", "Other"),
+        "album": "Old",
+        "isrc": "GBXXX0000001",
+        "track": 2,
+        "year": 1580,
+        "work": "",
+        "musicbrainz_recording_id": "",
+        "musicbrainz_release_id": "",
+        "duration": 185.123,
+        "source": "/music/greensleeves.flac",
+        "content_hash": "abc",
         "added_at": "2026-01-01T00:00:00Z",
     }
 
@@ -96,12 +128,20 @@ def test_stats_are_their_fields():
     value = json.loads(objects.to_json(objects.stats_object(stats)))
     assert (value["duration"], value["index_bytes"]) == (185.123, 70)
     assert set(value) == {*Stats.__dataclass_fields__, "index_bytes"}
-    assert value["levels"] == [{"kind": "recording", "recordings": 1, "segments": 360, "catalogue_bytes": 800,
-                                "index_bytes": 70, "index": "exact", "encoder_id": "fingerprint-abc"}]
+    assert value["levels"] == [
+        {
+            "kind": "recording",
+            "recordings": 1,
+            "segments": 360,
+            "catalogue_bytes": 800,
+            "index_bytes": 70,
+            "index": "exact",
+            "encoder_id": "fingerprint-abc",
+        }
+    ]
 
 
-@pytest.mark.parametrize(
-    "name", ["plain.mp3", "Für Elise 茉莉花.flac", "odd\udcff\udce9.mp3", 'quote".wav', "a\nb"])
+@pytest.mark.parametrize("name", ["plain.mp3", "Für Elise 茉莉花.flac", "odd\udcff\udce9.mp3", 'quote".wav', "a\nb"])
 def test_any_file_name_is_one_line_of_json_in_utf_8(name):
     line = objects.to_json({"source": name})
     assert "\n" not in line

@@ -41,18 +41,30 @@ def shown(tmp_path, monkeypatch):
 
 def test_a_picture_names_songs_covers_and_gaps(shown):
     words = shown(timelines.programme(), np.random.default_rng(1).uniform(0, 1, 12_000))
-    assert {"mix.mp3", "1  Greensleeves", "2  Scarborough Fair", "3  The Ash Grove (cover)", "unknown music", "speech",
-            "98 %", "71 %", "Anon - Greensleeves", "0:00", "10:00"} <= set(words)
+    assert {
+        "mix.mp3",
+        "1  Greensleeves",
+        "2  Scarborough Fair",
+        "3  The Ash Grove (cover)",
+        "unknown music",
+        "speech",
+        "98 %",
+        "71 %",
+        "Anon - Greensleeves",
+        "0:00",
+        "10:00",
+    } <= set(words)
 
 
 def test_covers_and_gaps_differ_from_recordings_in_more_than_colour(tmp_path):
     """Drawn in grey with one colour for all songs, they still differ: by hatch, dashes and pattern."""
+
     def dashes_and_patterns(*segments, gaps=()):
         picture.timeline(timelines.timeline(*segments, gaps=gaps), tmp_path / "x.svg")
         text = (tmp_path / "x.svg").read_text()
         return text.count("stroke-dasharray"), text.count("url(#h")
 
-    nothing = dashes_and_patterns()                                             # the legend alone
+    nothing = dashes_and_patterns()  # the legend alone
     recording = dashes_and_patterns(timelines.segment(0, 100))
     cover = dashes_and_patterns(timelines.segment(0, 100, kind=Kind.COVER))
     unknown = dashes_and_patterns(gaps=(Gap(Interval(0, 100), Sound.MUSIC),))
@@ -65,7 +77,7 @@ def test_a_block_is_filled_as_high_as_its_name_is_sure(monkeypatch, tmp_path):
     shares = []
     monkeypatch.setattr(picture._Sheet, "_block", lambda self, *place, share, cover: shares.append(share))
     picture.timeline(timelines.programme(), tmp_path / "x.svg")
-    assert sorted(shares) == pytest.approx(sorted([1.0, 1.0, 0.9876, 0.9876, 0.712]))     # two of the legend
+    assert sorted(shares) == pytest.approx(sorted([1.0, 1.0, 0.9876, 0.9876, 0.712]))  # two of the legend
 
 
 @pytest.mark.parametrize("hours, rows", [(5 / 60, 1), (10 / 60, 1), (1, 6), (3, 12), (10, 20), (24, 24), (100, 20)])
@@ -77,8 +89,10 @@ def test_rows_are_as_long_as_can_be_read(hours, rows):
 
 
 def test_a_picture_of_ten_hours_is_a_sheet_and_of_five_minutes_a_strip(tmp_path):
-    songs = [timelines.segment(start, start + 200.0, timelines.recording(start, f"Song {start}"))
-             for start in range(0, 36_000, 900)]
+    songs = [
+        timelines.segment(start, start + 200.0, timelines.recording(start, f"Song {start}"))
+        for start in range(0, 36_000, 900)
+    ]
     picture.timeline(timelines.timeline(*songs, duration=36_000.0), tmp_path / "long.png", np.ones(7200))
     picture.timeline(timelines.timeline(songs[0], duration=300.0), tmp_path / "short.png", np.ones(6000))
     assert size(tmp_path / "long.png")[0] == size(tmp_path / "short.png")[0] == 1820
@@ -92,15 +106,19 @@ def test_a_song_that_goes_on_in_the_next_row_is_named_there_too(shown):
 
 
 def test_what_is_heard_at_the_same_time_lies_in_lanes_of_its_own():
-    entries = [timelines.segment(0, 100, timelines.recording(1)), timelines.segment(50, 150, timelines.recording(2)),
-               timelines.segment(60, 70, timelines.recording(3)), timelines.segment(100, 200, timelines.recording(4))]
+    entries = [
+        timelines.segment(0, 100, timelines.recording(1)),
+        timelines.segment(50, 150, timelines.recording(2)),
+        timelines.segment(60, 70, timelines.recording(3)),
+        timelines.segment(100, 200, timelines.recording(4)),
+    ]
     assert [[each.recording.id for each in lane] for lane in picture._lanes(entries)] == [[1, 4], [2], [3]]
 
 
 def test_names_that_mean_something_to_matplotlib_are_shown_as_they_are(shown):
     dollars = timelines.timeline(timelines.segment(0, 500, timelines.recording(1, "$100 & $x^2$ <b>")))
     assert "1  $100 & $x^2$ <b>" in shown(dollars)
-    assert shown(timelines.nasty())             # warnings are errors in these tests
+    assert shown(timelines.nasty())  # warnings are errors in these tests
 
 
 def test_long_names_are_cut_to_their_room():

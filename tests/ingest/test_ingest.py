@@ -62,8 +62,7 @@ def test_what_cannot_be_added_is_named_and_the_rest_is_added(store, tmp_path, so
     report = add.add(store, [music, tmp_path / "missing"], workers=2)
     assert len(report.added) == 5
     said = reasons(report)
-    assert said.keys() == {"empty.mp3", "text.mp3", "short.wav", "silent.wav", "pipe.wav", "gone.wav",
-                           "missing"}
+    assert said.keys() == {"empty.mp3", "text.mp3", "short.wav", "silent.wav", "pipe.wav", "gone.wav", "missing"}
     assert said["short.wav"] == "too short: 0.5 s of audio, and 1 s are needed"
     assert said["silent.wav"] == "silent: nothing to recognise in it"
     assert said["missing"] == said["gone.wav"] == "no such file or folder"
@@ -73,7 +72,7 @@ def test_what_cannot_be_added_is_named_and_the_rest_is_added(store, tmp_path, so
 
 def test_a_file_that_breaks_off_is_added_with_a_warning(store, songs):
     content = songs[0].read_bytes()
-    songs[0].write_bytes(content[:len(content) * 2 // 3])
+    songs[0].write_bytes(content[: len(content) * 2 // 3])
     report = add.add(store, songs[:1])
     assert report.added[0].duration == pytest.approx(5 * 2 / 3, abs=0.1)
     assert len(report.warnings) == 1 and "breaks off" in report.warnings[0]
@@ -108,6 +107,7 @@ def test_copies_in_one_batch_become_one_recording(store, songs):
 def test_an_unreadable_folder_is_reported(store, songs, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", folder)
+
     monkeypatch.setattr(os, "scandir", refuse)
     report = add.add(store, [songs[0].parent, songs[1]])
     assert reasons(report) == {"music": "cannot read the folder: Permission denied"}
@@ -127,8 +127,10 @@ def test_a_worker_computes_with_one_thread_and_the_caller_with_as_many_as_before
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     encoder = TellingEncoder()
-    with (Store(tmp_path / "library", create=True, encoder=encoder) as store,
-          pytest.raises(EncoderError, match="threads: 1")):
+    with (
+        Store(tmp_path / "library", create=True, encoder=encoder) as store,
+        pytest.raises(EncoderError, match="threads: 1"),
+    ):
         add.add(store, songs, workers=2)
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
@@ -163,6 +165,7 @@ def test_an_interrupted_batch_keeps_what_was_added(store, songs):
     def interrupt(progress):
         if progress.files_done == 2:
             raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         add.add(store, songs, workers=2, on_progress=interrupt)
     assert len(store.catalog.recordings()) == 2
@@ -171,12 +174,14 @@ def test_an_interrupted_batch_keeps_what_was_added(store, songs):
 
 def test_a_script_without_a_main_guard_adds_once(tmp_path, songs, run_python):
     script = tmp_path / "script.py"
-    script.write_text(f"import songprint\nfrom support import toy\n"
-                      f"print('running')\n"
-                      f"library = songprint.open({str(tmp_path / 'lib')!r}, create=True,\n"
-                      f"                         encoder=toy.ToyEncoder())\n"
-                      f"print(len(library.add({str(songs[0].parent)!r}, workers=2).added))\n"
-                      f"library.close()\n")
+    script.write_text(
+        f"import songprint\nfrom support import toy\n"
+        f"print('running')\n"
+        f"library = songprint.open({str(tmp_path / 'lib')!r}, create=True,\n"
+        f"                         encoder=toy.ToyEncoder())\n"
+        f"print(len(library.add({str(songs[0].parent)!r}, workers=2).added))\n"
+        f"library.close()\n"
+    )
     assert run_python(str(script)) == "running\n5\n"
 
 
@@ -237,6 +242,7 @@ def test_reencoding_stopped_half_way_leaves_the_old_library_and_goes_on(store, s
     def interrupt(progress):
         if progress.files_done == 2:
             raise KeyboardInterrupt
+
     with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
         with pytest.raises(KeyboardInterrupt):
             add.reencode(newer, workers=1, on_progress=interrupt)
@@ -248,8 +254,10 @@ def test_reencoding_stopped_half_way_leaves_the_old_library_and_goes_on(store, s
 def test_a_library_is_not_given_up_when_its_music_is_away(store, songs):
     add.add(store, songs, workers=1)
     songs[0].parent.rename(songs[0].parent.with_name("unplugged"))
-    with (Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer,
-          pytest.raises(LibraryError, match="none of the 5 files of the library could be read again")):
+    with (
+        Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer,
+        pytest.raises(LibraryError, match="none of the 5 files of the library could be read again"),
+    ):
         add.reencode(newer)
     store.refresh()
     assert len(store.levels[Kind.RECORDING].index.recording_ids()) == 5
@@ -262,6 +270,7 @@ def test_results_come_from_all_workers_and_files_are_asked_for_as_they_are_neede
         for song in songs:
             asked.append(song)
             yield read.Task(str(song), frozenset([Kind.RECORDING]))
+
     results = read.read_all(paths(), 1, {Kind.RECORDING: toy.ToyEncoder()})
     assert next(results).path == str(songs[0])
     assert len(asked) < len(songs)

@@ -62,9 +62,21 @@ def test_a_file_is_told_until_it_is_done_and_again_when_it_changes(folder, clock
     assert looked(folder, clock, 5) == ["song.wav"]
 
 
-@pytest.mark.parametrize("name", [
-    "song.mp3.part", "song.crdownload", "song.part.mp3", "song.tmp.flac", ".song.mp3", "~song.mp3", "#song.mp3",
-    "._song.mp3", "notes.txt", "song.Incomplete.ogg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "song.mp3.part",
+        "song.crdownload",
+        "song.part.mp3",
+        "song.tmp.flac",
+        ".song.mp3",
+        "~song.mp3",
+        "#song.mp3",
+        "._song.mp3",
+        "notes.txt",
+        "song.Incomplete.ogg",
+    ],
+)
 def test_temporary_files_and_other_things_are_left_alone(folder, clock, name):
     (Path(folder.path) / name).write_bytes(b"x" * 100)
     looked(folder, clock, 0)

@@ -78,8 +78,9 @@ def test_a_callback_is_verified_as_the_manual_says(jobs, deliveries):
 
 def test_a_secret_in_the_form_of_standard_webhooks_is_decoded():
     """The vector of the specification's own libraries."""
-    signed = headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}',
-                     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    signed = headers(
+        "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    )
     assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     assert "webhook-signature" not in headers("msg_1", 1614265330, b"", "")
 
@@ -143,7 +144,7 @@ def test_the_callback_of_a_sender_that_died_is_sent_by_another(database, jobs, d
     assert deliveries.due() == 1
     other = deliveries.claim()
     assert other.id == dead.id
-    assert deliveries.attempted(dead, status=None, error="late", again=False) == "sending"     # it has no say any more
+    assert deliveries.attempted(dead, status=None, error="late", again=False) == "sending"  # it has no say any more
     assert deliveries.attempted(other, status=200) == "delivered"
     assert [each.error for each in deliveries.of_job(job_id)[0].attempts] == ["late", ""]
 
@@ -157,7 +158,9 @@ def test_a_body_can_be_made_in_another_style_and_the_beginning_told_too(jobs, de
         sender = Sender(jobs, deliveries, post, builders)
         sender.send(deliveries.claim()), sender.send(deliveries.claim())
     assert {heard.body.decode() for heard in receiver.heard} == {
-        f"{job_id} is running, None", f"{job_id} is finished, {RESULT}"}
+        f"{job_id} is running, None",
+        f"{job_id} is finished, {RESULT}",
+    }
     assert all("webhook-signature" in heard.headers for heard in receiver.heard)
 
 

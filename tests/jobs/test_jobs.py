@@ -71,7 +71,7 @@ def test_the_job_of_a_worker_that_died_goes_to_another_and_ends_once(database, j
     other = jobs.claim("other", lease=30)
     assert (other.id, other.attempts) == (job_id, 2)
 
-    assert not jobs.heartbeat(slow, 0.9)                    # it comes back to life, and can do nothing
+    assert not jobs.heartbeat(slow, 0.9)  # it comes back to life, and can do nothing
     assert not jobs.finish(slow, {"segments": ["wrong"]}, 1.0)
     assert jobs.fail(slow, "internal", "too late", retry=False).state == "running"
     assert not jobs.release(slow)
@@ -159,7 +159,7 @@ def test_a_session_id_makes_one_job_within_three_days(database, jobs):
     assert refused.value.job_id == first.id
     assert jobs.submit(URL, key_id="SPother", session_id="s-1").id != first.id
     assert jobs.submit(URL, key_id="SPme", session_id="S-1").id != first.id
-    jobs.submit(URL, key_id="SPme"), jobs.submit(URL, key_id="SPme")       # none is no session id
+    jobs.submit(URL, key_id="SPme"), jobs.submit(URL, key_id="SPme")  # none is no session id
     let_pass(database, SESSION_WINDOW + 1)
     assert jobs.submit(URL, key_id="SPme", session_id="s-1").id != first.id
 
@@ -193,7 +193,7 @@ def test_jobs_are_listed_page_by_page_the_latest_first(jobs):
     assert [job.id for job in page] == ids[:1:-1]
     assert [job.id for job in jobs.find(limit=4, before=page[-1].id)] == [ids[1], ids[0]]
     assert [job.id for job in jobs.find(key_id="SP1")] == ids[5::-2]
-    assert [job.result for job in jobs.find(state="finished")] == [None]       # results can be long
+    assert [job.result for job in jobs.find(state="finished")] == [None]  # results can be long
     assert (jobs.count(state=["waiting", "running"]), jobs.count(key_id=["SP0"])) == (5, 3)
     assert jobs.counts() == {"waiting": 5, "running": 0, "finished": 1, "failed": 0, "cancelled": 0}
 
@@ -241,7 +241,7 @@ def test_old_jobs_are_forgotten_and_what_was_used_is_not(database, jobs):
     assert [job.id for job in jobs.find()] == [recent.id, kept.id, waiting.id]
     assert sum(deliveries.counts().values()) == 0
     assert [used.jobs for used in Usage(database).by_day()] == [4]
-    let_pass(database, 7 * 86400)                       # the machine that holds its input is gone
+    let_pass(database, 7 * 86400)  # the machine that holds its input is gone
     assert jobs.forget(days=4) == 2
     assert jobs.forget(days=4) == 0
 
@@ -265,7 +265,7 @@ def test_the_secrets_of_a_job_lie_sealed_in_its_row(jobs, database, tmp_path):
     elsewhere = Jobs(database, Vault(database, tmp_path, {}))
     with pytest.raises(KeyRefused, match="cannot read the master key"):
         elsewhere.opened(job)
-    assert elsewhere.opened(elsewhere.submit(URL)).input == URL         # has none: no key is missed
+    assert elsewhere.opened(elsewhere.submit(URL)).input == URL  # has none: no key is missed
 
 
 def test_what_is_shown_of_a_job_holds_no_secret_and_no_place(jobs):

@@ -36,5 +36,7 @@ def test_the_table_tells_what_it_costs(database):
     finish(Jobs(database), "SPme", 3600.0)
     [used] = Usage(database).by_day()
     assert to_csv([used], price=0.44).splitlines() == [
-        "day,key,jobs,seconds,minutes,cost", f"{used.day},SPme,1,3600.000,60,26.40"]
+        "day,key,jobs,seconds,minutes,cost",
+        f"{used.day},SPme,1,3600.000,60,26.40",
+    ]
     assert to_csv([used]).splitlines()[1] == f"{used.day},SPme,1,3600.000,60"

@@ -35,7 +35,7 @@ class World:
     """Inputs that are there at once, and a shelf for results."""
 
     def __init__(self) -> None:
-        self.failures: list[Exception] = []         # to raise instead of giving an input, one after the other
+        self.failures: list[Exception] = []  # to raise instead of giving an input, one after the other
         self.write_failures: list[Exception] = []
         self.shelf: dict[str, bytes] = {}
         self.folders: set[Path] = set()
@@ -64,8 +64,16 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch) -> World:
-    monkeypatch.setattr(objects, "timeline_object", lambda timeline: {
-        "source": timeline.source, "duration": timeline.duration, "warnings": list(timeline.warnings)}, raising=False)
+    monkeypatch.setattr(
+        objects,
+        "timeline_object",
+        lambda timeline: {
+            "source": timeline.source,
+            "duration": timeline.duration,
+            "warnings": list(timeline.warnings),
+        },
+        raising=False,
+    )
     monkeypatch.setattr(worker, "HEARTBEAT", 0.2)
     monkeypatch.setattr(worker, "IDLE", 0.05)
     monkeypatch.setattr(worker, "_WRITE_WAITS", (0.01, 0.01))
@@ -83,12 +91,16 @@ def jobs(database, store) -> Jobs:
 
 
 @contextmanager
-def working(library: FakeScan, world: World, settings: Settings | None = None, **more: object
-            ) -> Iterator[threading.Event]:
+def working(
+    library: FakeScan, world: World, settings: Settings | None = None, **more: object
+) -> Iterator[threading.Event]:
     """A worker in a thread of its own; setting the event ends it."""
     stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(library, settings or Settings()),
-                              kwargs={"stop": stop, "outside": world.outside, **more})
+    thread = threading.Thread(
+        target=worker.run,
+        args=(library, settings or Settings()),
+        kwargs={"stop": stop, "outside": world.outside, **more},
+    )
     thread.start()
     try:
         yield stop
@@ -169,21 +181,24 @@ def test_a_worker_that_lost_its_job_leaves_it_alone(store, database, jobs, world
     with working(FakeScan(store, steps=range(1000), pace=0.05), world):
         job = jobs.submit(URL)
         until(lambda: jobs.get(job.id).progress > 0.1)
-        let_pass(database, 3600)                        # as if the machine had slept
+        let_pass(database, 3600)  # as if the machine had slept
         other = jobs.claim("other")
-        if other is None:                               # a heartbeat came first
+        if other is None:  # a heartbeat came first
             let_pass(database, 3600)
             other = jobs.claim("other")
         until(lambda: not any((folder / "input").exists() for folder in world.folders))
         assert jobs.heartbeat(other, 0.5)
 
 
-@pytest.mark.parametrize(("failure", "code", "state"), [
-    (FetchError("example.org answers with status 404", "input_not_found"), "input_not_found", "failed"),
-    (FetchError("example.org takes too long", "input_timeout", retry=True), "input_timeout", "waiting"),
-    (FetchError("the URL is refused", "input_refused"), "input_refused", "failed"),
-    (RuntimeError("a bug"), "internal", "waiting"),
-])
+@pytest.mark.parametrize(
+    ("failure", "code", "state"),
+    [
+        (FetchError("example.org answers with status 404", "input_not_found"), "input_not_found", "failed"),
+        (FetchError("example.org takes too long", "input_timeout", retry=True), "input_timeout", "waiting"),
+        (FetchError("the URL is refused", "input_refused"), "input_refused", "failed"),
+        (RuntimeError("a bug"), "internal", "waiting"),
+    ],
+)
 def test_what_cannot_be_fetched_is_said(store, jobs, world, caplog, failure, code, state):
     world.failures = [failure]
     with working(FakeScan(store), world):
@@ -231,8 +246,9 @@ def test_a_store_that_cannot_be_written_to_loses_no_result(store, jobs, world):
     with working(FakeScan(store), world):
         job = jobs.wait(jobs.submit(URL, {"output": PLACE}).id, 10)
     assert (job.state, job.result["duration"]) == ("finished", 30.0)
-    assert job.result["warnings"] == [f"the result could not be written to common/test/{job.id}.json:"
-                                      " results-125 is not known here"]
+    assert job.result["warnings"] == [
+        f"the result could not be written to common/test/{job.id}.json: results-125 is not known here"
+    ]
 
 
 def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, jobs, world, tmp_path):
@@ -253,7 +269,7 @@ def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, job
         for attempt in range(1, MOST_ATTEMPTS + 1):
             until(lambda attempt=attempt: (job := jobs.get(failed)).attempts == attempt and job.state != "running")
             let_pass(database, 3600)
-        assert jobs.get(failed).ended and path.exists()                            # it may be tried again
+        assert jobs.get(failed).ended and path.exists()  # it may be tried again
     let_pass(database, 86400)
     with working(FakeScan(store), world, forgetful):
         until(lambda: not path.exists())
@@ -300,7 +316,10 @@ def test_a_result_that_cannot_be_stored_is_said_and_does_not_keep_the_worker(sto
         until(lambda: jobs.get(job_id).error_code)
     job = jobs.get(job_id)
     assert (job.state, job.error_code, job.error) == (
-        "waiting", "internal", "the database takes no more than 16 MB at once")
+        "waiting",
+        "internal",
+        "the database takes no more than 16 MB at once",
+    )
 
 
 def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
@@ -321,14 +340,17 @@ def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
 
 
 def test_scratch_folders_of_processes_that_were_killed_are_removed(tmp_path):
-    program = ("import sys, time; from pathlib import Path; from songprint.service import scratch\n"
-               "with scratch.folder(Path(sys.argv[1])) as path:\n"
-               "    (path / 'input').write_text('music'); print(path, flush=True); time.sleep(60)")
-    with subprocess.Popen([sys.executable, "-c", program, tmp_path], env=environment(), text=True,
-                          stdout=subprocess.PIPE) as child:
+    program = (
+        "import sys, time; from pathlib import Path; from songprint.service import scratch\n"
+        "with scratch.folder(Path(sys.argv[1])) as path:\n"
+        "    (path / 'input').write_text('music'); print(path, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], env=environment(), text=True, stdout=subprocess.PIPE
+    ) as child:
         left = Path(child.stdout.readline().strip())
         with scratch.folder(tmp_path) as mine:
-            assert (left / "input").exists()            # it lives
+            assert (left / "input").exists()  # it lives
             child.kill()
             child.wait()
             with scratch.folder(tmp_path):

@@ -17,7 +17,7 @@ def test_a_walk_has_neighbours_that_are_alike_and_a_refrain(random):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     neighbours = (vectors[1:] * vectors[:-1]).sum(axis=1).mean()
     strangers = (vectors @ bench.walk(400, 128, random).T).mean()
-    refrain = (vectors[:bench.REFRAIN] * vectors[3 * bench.REFRAIN:4 * bench.REFRAIN]).sum(axis=1).mean()
+    refrain = (vectors[: bench.REFRAIN] * vectors[3 * bench.REFRAIN : 4 * bench.REFRAIN]).sum(axis=1).mean()
     assert 0.7 < neighbours < 0.9
     assert abs(strangers) < 0.1
     assert refrain > 0.9
@@ -37,8 +37,9 @@ def test_time_within_another_stage_is_not_counted_twice(monkeypatch):
     inner = SimpleNamespace(work=lambda: busy(0.02))
     outer = SimpleNamespace(work=lambda: (busy(0.01), inner.work(), beside()))
     monkeypatch.setattr(bench, "FUNCTIONS", {"outer": ["outer.work", "outer.gone"], "inner": ["inner.work"]})
-    monkeypatch.setattr(bench, "_found", lambda name: ({"outer": outer, "inner": inner}[name.split(".")[0]],
-                                                       name.split(".")[1]))
+    monkeypatch.setattr(
+        bench, "_found", lambda name: ({"outer": outer, "inner": inner}[name.split(".")[0]], name.split(".")[1])
+    )
     before = outer.work
     with bench.stages() as spent:
         began = time.process_time()

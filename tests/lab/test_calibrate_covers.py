@@ -26,8 +26,12 @@ def encoder():
 @pytest.fixture(scope="module")
 def works(encoder):
     """Two takes each of six songs."""
-    return {f"{seed:05d}": [calibrate_covers.embedded(tonal.Song(seed).frames(key=key, seed=key), encoder)
-                            for key in (0, 3)] for seed in range(6)}
+    return {
+        f"{seed:05d}": [
+            calibrate_covers.embedded(tonal.Song(seed).frames(key=key, seed=key), encoder) for key in (0, 3)
+        ]
+        for seed in range(6)
+    }
 
 
 def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
@@ -48,14 +52,15 @@ def test_a_work_that_is_absent_is_not_found(works, encoder):
 
 
 def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, encoder):
-    cohort = Cohort.of([calibrate_covers.embedded(tonal.Song(seed).frames(), encoder) for seed in range(50, 56)],
-                       seconds=30)
+    cohort = Cohort.of(
+        [calibrate_covers.embedded(tonal.Song(seed).frames(), encoder) for seed in range(50, 56)], seconds=30
+    )
     real = {"game/tune.ogg": works["00005"][0]}
     held = {work: [[take] for take in works[work]] for work in ("00000", "00001")}
     tunes = {"a tune": [[take] for take in works["00002"]]}
     known, unknown, simple = calibrate_covers.questions(held, tunes, real, {}, [], encoder, cohort)
     assert simple and not any(any(question.right) for question in simple)
-    assert len(unknown) == len(known) + 9                   # of the real one, which is never known
+    assert len(unknown) == len(known) + 9  # of the real one, which is never known
     lengths, whole = {round(question.length) for question in known}, 64
     assert lengths <= {*calibrate_covers.EXCERPTS, whole} and {whole, 60} < lengths
     assert min(lengths) < calibrate_covers.SHORT and len(lengths) > 4
@@ -64,6 +69,7 @@ def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, en
 
 def test_at_its_own_tempo_alone_less_is_enough(random):
     """A third of the unknown clips resemble something at another tempo."""
+
     def question(right, number):
         own = {"value": random.normal(4 if right else 0), "changed": 0.0}
         other = {"value": random.normal(3 if number % 3 == 0 else -9), "changed": 1.0}
@@ -81,7 +87,7 @@ def test_at_its_own_tempo_alone_less_is_enough(random):
 
 def test_half_of_the_cohort_are_scores_that_are_played(tmp_path, works, encoder, random, monkeypatch):
     monkeypatch.setattr(calibrate_covers, "COHORT_EXCERPTS", 4)
-    for name in ("00001-00", "00001-02", "00001-52", "00002-01", "00009-00"):       # sung; of the calibration
+    for name in ("00001-00", "00001-02", "00001-52", "00002-01", "00009-00"):  # sung; of the calibration
         seed = int(name.replace("-", ""))
         np.savez(tmp_path / f"rendered-{name}.npz", frames=tonal.Song(seed).frames(seed=seed))
     passages = calibrate_covers.load_passages(tmp_path, encoder, random)

@@ -7,8 +7,9 @@ from support import toy
 from lab.data import clips
 
 
-@pytest.mark.parametrize("condition", ["clean", "speed +4 %", "speed -8 %", "speed +20 %", "tempo +6 %", "tempo -20 %",
-                                       "pitch +1"])
+@pytest.mark.parametrize(
+    "condition", ["clean", "speed +4 %", "speed -8 %", "speed +20 %", "tempo +6 %", "tempo -20 %", "pitch +1"]
+)
 def test_clips_are_cut_where_they_say(condition):
     """A clip of a ramp in level tells its own place."""
     rate = clips.RATE

@@ -12,8 +12,9 @@ RATE = 16_000
 def music(random):
     """Four seconds of notes."""
     times = np.arange(RATE // 4) / RATE
-    return np.concatenate([np.sin(2 * np.pi * f * times) * np.exp(-6 * times)
-                           for f in random.uniform(200, 2000, 16)]).astype(np.float32)
+    return np.concatenate(
+        [np.sin(2 * np.pi * f * times) * np.exp(-6 * times) for f in random.uniform(200, 2000, 16)]
+    ).astype(np.float32)
 
 
 def loudest(samples):
@@ -34,10 +35,17 @@ def test_tempo_and_pitch_change_apart(tempo, pitch):
     assert loudest(changed) == pytest.approx(500 * pitch, rel=0.01)
 
 
-@pytest.mark.parametrize(("codec", "bit_rate", "rate"), [
-    ("libmp3lame", 32_000, RATE), ("libopus", 12_000, RATE), ("aac", 32_000, RATE), ("libopencore_amrnb", 5_900, 8000)])
+@pytest.mark.parametrize(
+    ("codec", "bit_rate", "rate"),
+    [
+        ("libmp3lame", 32_000, RATE),
+        ("libopus", 12_000, RATE),
+        ("aac", 32_000, RATE),
+        ("libopencore_amrnb", 5_900, 8000),
+    ],
+)
 def test_a_codec_leaves_the_place_in_time(music, codec, bit_rate, rate):
-    music = music[::RATE // rate]
+    music = music[:: RATE // rate]
     coded = degrade.code(music, rate, codec, bit_rate)
     assert coded.shape == music.shape
     # the envelope keeps its place to a few milliseconds, whatever happens to the phases
@@ -52,7 +60,7 @@ def test_drop_outs_silence_the_share_that_was_asked_in_short_pieces(random, shar
     lost = degrade.drop_out(samples, RATE, share, random) == 0
     assert lost.mean() == pytest.approx(share, rel=0.15)
     edges = np.flatnonzero(np.diff(lost.astype(int)))
-    gaps = np.diff(edges)[::2] / RATE                       # the samples begin with sound: lost, kept, lost ...
+    gaps = np.diff(edges)[::2] / RATE  # the samples begin with sound: lost, kept, lost ...
     assert gaps.min() > 0.019 and gaps.max() < 0.081
     assert samples.all()
 
@@ -62,4 +70,4 @@ def test_a_room_and_a_phone_keep_the_length(music, random):
     phoned = degrade.phone(music, RATE, random)
     assert phoned.shape == music.shape
     low = np.abs(np.fft.rfft(degrade.phone(degrade.pink_noise(RATE * 2, random), RATE, random)))
-    assert low[:200].mean() < 0.4 * low[1000:4000].mean()       # below 100 Hz and in the band
+    assert low[:200].mean() < 0.4 * low[1000:4000].mean()  # below 100 Hz and in the band

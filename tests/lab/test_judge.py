@@ -28,16 +28,20 @@ def test_what_tells_right_from_wrong_gets_the_weight(random):
 
 def test_a_judge_learns_from_so_many_answers_to_each_clip(random):
     """The third answers alone are right, and high."""
-    questions = [judge.Question([{"value": random.normal(mean)} for mean in (2, 2, 6)], [False, False, True], 5.0)
-                 for _ in range(100)]
+    questions = [
+        judge.Question([{"value": random.normal(mean)} for mean in (2, 2, 6)], [False, False, True], 5.0)
+        for _ in range(100)
+    ]
     learned = judge.fit(questions, ("value",), answers=3)
     assert learned.logit({"value": 7.0}) > 0 > learned.logit({"value": 1.0})
     assert judge.fit(questions, ("value",)).logit({"value": 7.0}) < 0, "of the first two none is right"
 
 
 def test_a_weight_that_is_given_is_not_learned(random):
-    questions = [judge.Question([{"value": random.normal(6 if right else 2), "further": 1.0}], [right], 5.0)
-                 for right in [True, False] * 100]
+    questions = [
+        judge.Question([{"value": random.normal(6 if right else 2), "further": 1.0}], [right], 5.0)
+        for right in [True, False] * 100
+    ]
     plain, given = (judge.fit(questions, ("value",), given=weights) for weights in ({}, {"further": -3.0}))
     assert given.features == ("value", "further") and given.weights == (*plain.weights, -3.0)
     assert given.logit({"value": 4.0, "further": 1.0}) == plain.logit({"value": 4.0}) - 3
@@ -64,9 +68,15 @@ def test_a_feature_that_is_left_out_tells_nothing(random):
 
 
 def test_a_calibration_says_how_good_it_is_and_what_each_part_is_worth(random, capsys):
-    known, unknown = ([judge.Question([question(random.normal(score, 0.1), right).features[0]
-                                       | {"lead": random.normal()}], [right], 5.0) for _ in range(200)]
-                      for score, right in ((0.8, True), (0.4, False)))
+    known, unknown = (
+        [
+            judge.Question(
+                [question(random.normal(score, 0.1), right).features[0] | {"lead": random.normal()}], [right], 5.0
+            )
+            for _ in range(200)
+        ]
+        for score, right in ((0.8, True), (0.4, False))
+    )
     values = judge.fitted(known, unknown, evidence.FEATURES, {"similarity": ("score",)})
     told = capsys.readouterr().out
     assert float(re.search(r"without similarity: ([\d.]+) %", told)[1]) < 10
@@ -76,11 +86,18 @@ def test_a_calibration_says_how_good_it_is_and_what_each_part_is_worth(random, c
 
 
 def test_works_are_judged_by_judges_that_did_not_learn_from_them(random, monkeypatch):
-    known, unknown = ([replace(question(random.normal(score, 0.1), right), work=str(number)) for number in range(100)]
-                      for score, right in ((0.8, True), (0.4, False)))
+    known, unknown = (
+        [replace(question(random.normal(score, 0.1), right), work=str(number)) for number in range(100)]
+        for score, right in ((0.8, True), (0.4, False))
+    )
     learned = []
-    monkeypatch.setattr(judge, "fit", lambda questions, *how, fit=judge.fit: (
-        learned.append({question.work for question in questions}) or fit(questions, *how)))
+    monkeypatch.setattr(
+        judge,
+        "fit",
+        lambda questions, *how, fit=judge.fit: (
+            learned.append({question.work for question in questions}) or fit(questions, *how)
+        ),
+    )
     rightly, wrongly = judge.crossed(known, unknown, evidence.FEATURES)
     assert rightly.mean() > 0.9 and wrongly.mean() <= 0.02
     assert len(learned) == judge.FOLDS

@@ -32,10 +32,19 @@ def deaf(monkeypatch):
 
 
 def renditions(works=4, each=2, draws=1):
-    return [Rendition(f"{work}-{number}", str(work), 64.0, {
-        WHOLE: [whole := tonal.Song(work).rendition(key=3 * number, tempo=1 + 0.1 * number, seed=number)],
-        20: [tonal.excerpt(whole, start=10 + 4 * draw, duration=20) for draw in range(draws)]})
-        for work in range(works) for number in range(each)]
+    return [
+        Rendition(
+            f"{work}-{number}",
+            str(work),
+            64.0,
+            {
+                WHOLE: [whole := tonal.Song(work).rendition(key=3 * number, tempo=1 + 0.1 * number, seed=number)],
+                20: [tonal.excerpt(whole, start=10 + 4 * draw, duration=20) for draw in range(draws)],
+            },
+        )
+        for work in range(works)
+        for number in range(each)
+    ]
 
 
 @pytest.mark.parametrize("length", [WHOLE, 20])
@@ -65,7 +74,7 @@ def test_a_judge_is_a_system_of_its_own(deaf):
 
 def test_the_judge_is_asked_about_the_best_few_alone(deaf):
     held = renditions(works=8)
-    trusts = Calibration(("score",), (-1.0,), 0.0, {})              # the worst of those that it is asked about
+    trusts = Calibration(("score",), (-1.0,), 0.0, {})  # the worst of those that it is asked about
     figures = measure(held, WHOLE, Cohort.none(), judge=trusts).figures
     assert figures[JUDGED].mean_rank == search.JUDGED
     assert figures["both"].mean_rank == 1
@@ -80,7 +89,8 @@ def test_an_unknown_query_is_one_whose_work_is_not_held(deaf):
     beside = [np.delete(row.scores[JUDGED], [number, number ^ 1]).max() for number, row in enumerate(asked)]
     assert min(row.unknown for row in asked) > -1 > max(beside)
     assert measure(held, WHOLE, Cohort.none(), judge=leads).figures[JUDGED].threshold == pytest.approx(
-        max(row.unknown for row in asked))
+        max(row.unknown for row in asked)
+    )
 
 
 def test_several_processes_say_the_same():
@@ -128,9 +138,25 @@ def test_the_command_encodes_measures_and_writes(tmp_path, monkeypatch, capsys):
     works.write_text("".join(f"{path.name}\t{path.name[0]}\n" for path in sorted((tmp_path / "music").iterdir())))
     monkeypatch.setattr(covers, "_encoder", WithCohort)
     page = tmp_path / "covers.md"
-    monkeypatch.setattr(sys, "argv", ["evaluate_covers", "--music", str(tmp_path / "music"), "--works", str(works),
-                                      "--excerpts", "20", "--draws", "2", "--workers", "1",
-                                      "--report", str(page)])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "evaluate_covers",
+            "--music",
+            str(tmp_path / "music"),
+            "--works",
+            str(works),
+            "--excerpts",
+            "20",
+            "--draws",
+            "2",
+            "--workers",
+            "1",
+            "--report",
+            str(page),
+        ],
+    )
     covers.main()
     said = capsys.readouterr()
     assert "4 recordings of 3 works" in said.out

@@ -18,11 +18,23 @@ from songprint.encoders.contract import WEIGHTS
 numbers = itertools.count()
 
 
-def answer(score, *, known=True, right=True, length=5.0, error=0.02, condition="clean", system=SONGPRINT, clip=None,
-           speed=1.0):
+def answer(
+    score, *, known=True, right=True, length=5.0, error=0.02, condition="clean", system=SONGPRINT, clip=None, speed=1.0
+):
     right = right and known
-    return Answer(system, next(numbers) if clip is None else clip, condition, length, known, right, score,
-                  error if right else None, speed, speed if right else None, 0.05)
+    return Answer(
+        system,
+        next(numbers) if clip is None else clip,
+        condition,
+        length,
+        known,
+        right,
+        score,
+        error if right else None,
+        speed,
+        speed if right else None,
+        0.05,
+    )
 
 
 def a_run(*names):
@@ -32,9 +44,13 @@ def a_run(*names):
 
 def asked(system=SONGPRINT, known=90.0, missed=0, unknown=200, condition="clean"):
     """200 known clips of which some are missed, and unknown clips with scores of 0 to 50."""
-    return [*(answer(known if i >= missed else 1.0, clip=i, system=system, condition=condition) for i in range(200)),
-            *(answer(score, known=False, clip=200 + i, system=system, condition=condition)
-              for i, score in enumerate(np.linspace(0, 50, unknown)))]
+    return [
+        *(answer(known if i >= missed else 1.0, clip=i, system=system, condition=condition) for i in range(200)),
+        *(
+            answer(score, known=False, clip=200 + i, system=system, condition=condition)
+            for i, score in enumerate(np.linspace(0, 50, unknown))
+        ),
+    ]
 
 
 def test_recall_counts_right_names_above_the_threshold():
@@ -78,8 +94,12 @@ def test_a_difference_counts_only_where_it_is_no_chance():
 
 
 def test_the_table_has_a_column_for_each_system_and_tells_where_songprint_is_behind():
-    answers = [*asked(missed=40), *asked("peer", missed=10),
-               *asked(condition="phone"), *asked("peer", missed=100, condition="phone")]
+    answers = [
+        *asked(missed=40),
+        *asked("peer", missed=10),
+        *asked(condition="phone"),
+        *asked("peer", missed=100, condition="phone"),
+    ]
     answers = [replace(a, clip=a.clip + 1000 * (a.condition == "phone")) for a in answers]
     text = report.text(a_run("peer"), answers)
     assert "| condition | Songprint | peer |" in text
@@ -100,23 +120,27 @@ def test_no_rate_is_told_that_the_unknown_clips_cannot_support():
     text = report.text(a_run(), asked(unknown=200))
     assert "Recall (%) at FAR 1 %" in text
     assert "200 unknown clips were asked: FAR 0.1 % needs 1,000, FAR 0.01 % needs 10,000." in text
-    assert "unknown music answered: 4 of 200" in text              # at the threshold that ships
+    assert "unknown music answered: 4 of 200" in text  # at the threshold that ships
     few = report.text(a_run(), asked(unknown=50))
     assert "Recall (%) where no unknown clip is answered (50 were asked; FAR 1 % needs 100)" in few
 
 
 def test_a_score_that_depends_on_the_length_is_shown_with_thresholds_of_its_own_for_each_length():
-    answers = [*(answer(10, length=3.0) for _ in range(10)), *(answer(30, length=10.0) for _ in range(10)),
-               *(answer(5, known=False, length=3.0) for _ in range(10)),
-               *(answer(20, known=False, length=10.0) for _ in range(10))]
+    answers = [
+        *(answer(10, length=3.0) for _ in range(10)),
+        *(answer(30, length=10.0) for _ in range(10)),
+        *(answer(5, known=False, length=3.0) for _ in range(10)),
+        *(answer(20, known=False, length=10.0) for _ in range(10)),
+    ]
     rows = {row.name: row for row in report.compared(a_run(), answers, kept.thresholds(a_run(), answers))}
     assert rows["**all** (95 % interval)"].values[SONGPRINT] == 50
     assert rows["all, with a threshold for each length"].values[SONGPRINT] == 100
 
 
 def test_the_wider_grid_stands_apart_and_leaves_the_main_figures_alone():
-    wide = [answer(0, length=1.0, clip=9000 + i) for i in range(10)] \
-        + [answer(99, known=False, length=1.0, clip=9100 + i) for i in range(10)]
+    wide = [answer(0, length=1.0, clip=9000 + i) for i in range(10)] + [
+        answer(99, known=False, length=1.0, clip=9100 + i) for i in range(10)
+    ]
     plain, wider = report.text(a_run(), asked()), report.text(a_run(), asked() + wide)
     assert "wider grid" not in plain
     assert "| clean, 1 s | 0.0 |" in wider
@@ -186,11 +210,15 @@ def test_the_program_reports_again_on_answers_that_were_kept(tmp_path, monkeypat
     assert capsys.readouterr().out == report.text(a_run(), asked()) + "\n"
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ([], "give either --music"),
-    (["--music", ".", "--peers", "shazam"], "error: peer 'shazam' is unknown. Known are audfprint, chromaprint"),
-    (["--music", "."], "error: 0 files of 30 s and more to add and 0 to ask for as unknown music"),
-    (["--from-answers", "none.jsonl"], "No such file")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give either --music"),
+        (["--music", ".", "--peers", "shazam"], "error: peer 'shazam' is unknown. Known are audfprint, chromaprint"),
+        (["--music", "."], "error: 0 files of 30 s and more to add and 0 to ask for as unknown music"),
+        (["--from-answers", "none.jsonl"], "No such file"),
+    ],
+)
 def test_the_program_says_what_it_misses(options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["evaluate", *options])
@@ -201,10 +229,12 @@ def test_the_program_says_what_it_misses(options, message, tmp_path, monkeypatch
 
 def test_the_command_is_shown_without_the_folders_of_whoever_ran_it():
     options = recordings.parser().parse_args(
-        ["--music", "/home/me/a", "/home/me/b", "--noise", "/data/noise", "--wide", "--peers", "audfprint"])
+        ["--music", "/home/me/a", "/home/me/b", "--noise", "/data/noise", "--wide", "--peers", "audfprint"]
+    )
     assert recordings.shown_command(options) == (
         "python -m lab.measure.recordings --music MUSIC --noise NOISE --clips 25 --seed 1 --wide --peers audfprint"
-        " --report docs/accuracy.md")
+        " --report docs/accuracy.md"
+    )
 
 
 @pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(), reason="no weights yet")
@@ -212,8 +242,7 @@ def test_a_small_evaluation_of_synthetic_music(tmp_path):
     paths = sorted(synth.write_pieces(tmp_path / "music", count=6))
     echoes = 0.1 * np.random.default_rng(0).standard_normal(2000) * np.exp(-np.arange(2000) / 500)
     around = clips.Surroundings([], [], [np.concatenate([[1.0], echoes])])
-    run, answers = recordings.measure(paths[:4], paths[4:], around, per_condition=1, seed=1,
-                                               against=[LoudestFirst()])
+    run, answers = recordings.measure(paths[:4], paths[4:], around, per_condition=1, seed=1, against=[LoudestFirst()])
     ours, theirs = kept.of(answers, SONGPRINT), kept.of(answers, "loudest first")
     clean = [a for a in ours if a.known and a.condition in ("clean", "mp3 32k")]
     assert clean

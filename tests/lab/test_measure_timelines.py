@@ -18,9 +18,19 @@ from songprint.types import Gap, Interval, Kind, Recording, Segment, Sound, Tags
 def programme(tmp_path_factory):
     songs = toy.write_songs(tmp_path_factory.mktemp("music"), 8, duration=25.0)
     pieces = [str(path) for path in songs]
-    return plan(Collection([Piece(path, path) for path in pieces[:4]], [Piece(path) for path in pieces[4:6]],
-                           [Piece(pieces[6], pieces[0], Kind.COVER)], pieces[7:], pieces[7:]),
-                1200, "plain", 2, mixing.sounding)
+    return plan(
+        Collection(
+            [Piece(path, path) for path in pieces[:4]],
+            [Piece(path) for path in pieces[4:6]],
+            [Piece(pieces[6], pieces[0], Kind.COVER)],
+            pieces[7:],
+            pieces[7:],
+        ),
+        1200,
+        "plain",
+        2,
+        mixing.sounding,
+    )
 
 
 def recording(path, number=1):
@@ -31,8 +41,10 @@ def perfect(programme):
     """The timeline of somebody who knows the truth."""
     segments = [Segment(recording(part.song), part.kind, 99.0, part.heard, part.reference) for part in programme.songs]
     strange = list(dict.fromkeys(part.path for part in programme.parts if not part.song))
-    gaps = [*(Gap(interval, sound) for interval, sound in programme.sounds),
-            *(Gap(part.heard, Sound.MUSIC, strange.index(part.path)) for part in programme.parts if not part.song)]
+    gaps = [
+        *(Gap(interval, sound) for interval, sound in programme.sounds),
+        *(Gap(part.heard, Sound.MUSIC, strange.index(part.path)) for part in programme.parts if not part.song),
+    ]
     return Timeline(segments, gaps, programme.duration, {Kind.RECORDING: 50.0}, 4, programme.duration / 100)
 
 
@@ -121,9 +133,13 @@ def test_the_figures_have_a_place_of_their_own_in_the_page(tmp_path):
     assert page.read_text() == f"{before}<!-- timelines -->\n\nnew\n\n<!-- /timelines -->\nMore.\n"
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--music", "."], "error: 0 files of 30 s and more to add and 0 to play as unknown music"),
-    (["--music", ".", "--report", "page.md"], "error: page.md has no lines <!-- timelines -->")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--music", "."], "error: 0 files of 30 s and more to add and 0 to play as unknown music"),
+        (["--music", ".", "--report", "page.md"], "error: page.md has no lines <!-- timelines -->"),
+    ],
+)
 def test_the_program_says_what_it_misses(options, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "page.md").write_text("# Title\n")
@@ -137,4 +153,5 @@ def test_the_command_is_shown_without_the_folders_of_whoever_ran_it():
     options = timelines.parser().parse_args(["--music", "/a", "--speech", "/b", "/c", "--programmes", "2"])
     assert timelines.shown_command(options) == (
         "python -m lab.measure.timelines --music MUSIC --speech SPEECH --hours 1 --programmes 2 --seed 1"
-        " --report docs/accuracy.md")
+        " --report docs/accuracy.md"
+    )

@@ -20,7 +20,7 @@ def test_fingerprints_are_laid_where_they_differ_least(random):
     track = random.integers(0, 1 << 32, 500, dtype=np.uint32)
     clip = track[123:183].copy()
     assert peers.best_place(clip, track) == (0.0, 123)
-    flipped = clip ^ np.uint32(0b1011)                          # 3 of 32 bits
+    flipped = clip ^ np.uint32(0b1011)  # 3 of 32 bits
     assert peers.best_place(flipped, track) == (3 / 32, 123)
     assert peers.best_place(track, track) == (0.0, 0)
     assert not doctest.testmod(peers).failed
@@ -39,7 +39,7 @@ def test_chromaprint_names_the_track_that_differs_least(random, monkeypatch, tmp
     guess = peer.ask(np.zeros(RATE, np.float32), RATE)
     assert guess == peers.Guess("b", 1.0, pytest.approx(100 * 1365 / 11025))
     assert peer.bytes == 3 * 300 * 4
-    for nothing in (np.zeros(0, np.uint32), np.zeros(400, np.uint32)):      # too short, longer than any track
+    for nothing in (np.zeros(0, np.uint32), np.zeros(400, np.uint32)):  # too short, longer than any track
         monkeypatch.setattr(peers, "fingerprint", lambda path, nothing=nothing: nothing)
         assert peer.ask(np.zeros(RATE, np.float32), RATE) is None
 
@@ -63,7 +63,7 @@ def test_a_peer_finds_a_noisy_clip_where_it_was_cut(name, tmp_path, random):
     peer = peers.find(name)
     peer.add(files, workers=1)
     music = audio.load(files[1], RATE)
-    clip = degrade.add_noise(music[8 * RATE:16 * RATE], 20, random)
+    clip = degrade.add_noise(music[8 * RATE : 16 * RATE], 20, random)
     guess = peer.ask(clip, RATE)
     assert guess.track == str(files[1])
     assert guess.start == pytest.approx(8, abs=0.3)

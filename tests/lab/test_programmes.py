@@ -19,9 +19,13 @@ def collection(tmp_path):
     songs = toy.write_songs(tmp_path / "music", 8, duration=25.0)
     lines = [toy.write_song(tmp_path / "speech" / f"{seed}.wav", seed, duration=2.0) for seed in range(50, 53)]
     pieces = [str(path) for path in songs]
-    return Collection([Piece(path, path) for path in pieces[:4]], [Piece(path) for path in pieces[4:6]],
-                      [Piece(pieces[6], pieces[0], Kind.COVER), Piece(pieces[7], pieces[1], Kind.COVER)],
-                      [str(line) for line in lines], pieces[5:6])
+    return Collection(
+        [Piece(path, path) for path in pieces[:4]],
+        [Piece(path) for path in pieces[4:6]],
+        [Piece(pieces[6], pieces[0], Kind.COVER), Piece(pieces[7], pieces[1], Kind.COVER)],
+        [str(line) for line in lines],
+        pieces[5:6],
+    )
 
 
 def make(collection, condition="plain", seed=3, seconds=4 * MINUTE):
@@ -42,8 +46,11 @@ def test_a_long_programme_has_everything_in_it(collection):
     assert {part.kind for part in programme.songs} == set(Kind)
     assert programme.duration == pytest.approx(60 * MINUTE, abs=MINUTE)
     assert all(part.reference.end <= 25.05 for part in programme.parts)
-    first, second = next(pair for pair in zip(programme.parts, programme.parts[1:], strict=False)
-                         if pair[0].audible.end > pair[1].audible.start)
+    first, second = next(
+        pair
+        for pair in zip(programme.parts, programme.parts[1:], strict=False)
+        if pair[0].audible.end > pair[1].audible.start
+    )
     assert second.audible.start < second.heard.start < first.heard.end < first.audible.end
 
 
@@ -80,7 +87,7 @@ def test_music_is_heard_when_the_truth_says(collection, condition, tmp_path):
 
 def _offset(heard: np.ndarray, original: np.ndarray, expected: int) -> int:
     reach = 800
-    around = heard[expected - reach:expected + len(original) + reach]
+    around = heard[expected - reach : expected + len(original) + reach]
     return int(np.argmax(np.correlate(around, original, "valid"))) - reach
 
 
@@ -88,7 +95,7 @@ def test_it_is_silent_where_the_truth_says_so_and_elsewhere_not(collection, tmp_
     programme = make(collection, seconds=10 * MINUTE)
     heard = files.load(mixing.write(programme, collection.speech, tmp_path), 8000)
     for interval, sound in programme.sounds:
-        inside = heard[round((interval.start + 0.2) * 8000):round((interval.end - 0.2) * 8000)]
+        inside = heard[round((interval.start + 0.2) * 8000) : round((interval.end - 0.2) * 8000)]
         assert (degrade.rms(inside) < 1e-4) == (sound == Sound.SILENCE), sound
 
 

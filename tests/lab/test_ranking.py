@@ -17,15 +17,16 @@ def test_a_perfect_ranking():
     works = [0, 0, 1, 1, 2]
     scores = np.equal.outer(works, works) * 1.0
     figures = ranked(scores, works)
-    assert figures.queries == 4         # the fifth has no other rendition
+    assert figures.queries == 4  # the fifth has no other rendition
     assert (figures.mean_average_precision, figures.precision_at_1, figures.mean_rank) == (1, 1, 1)
     assert figures.recall == 1
 
 
 def test_average_precision_by_hand():
     scores = [[9, 4, 3, 2, 1]] * 5
-    figures = ranking.evaluate(np.array(scores[:1], float), np.array([[1, 0, 1, 0, 1]], bool),
-                               np.array([[0, 1, 1, 1, 1]], bool))
+    figures = ranking.evaluate(
+        np.array(scores[:1], float), np.array([[1, 0, 1, 0, 1]], bool), np.array([[0, 1, 1, 1, 1]], bool)
+    )
     assert figures.mean_average_precision == pytest.approx((1 / 2 + 2 / 4) / 2)
     assert figures.mean_rank == 2
     assert figures.precision_at_1 == 0
@@ -52,7 +53,7 @@ def test_the_threshold_lets_one_in_a_hundred_through():
     unknown = np.arange(200.0)
     threshold = ranking.threshold_at(unknown, 0.01)
     assert (unknown >= threshold).sum() == 2
-    assert (unknown >= ranking.threshold_at(unknown[:50], 0.01)).sum() == 150       # none of fifty
+    assert (unknown >= ranking.threshold_at(unknown[:50], 0.01)).sum() == 150  # none of fifty
 
 
 def test_recall_counts_right_answers_above_the_threshold():
@@ -61,7 +62,7 @@ def test_recall_counts_right_answers_above_the_threshold():
     scores = np.full((6, 6), 1.0)
     for one, other, score in [(0, 1, 9), (2, 3, 9), (4, 5, 2)]:
         scores[one, other] = scores[other, one] = score
-    scores[4, 0] = 3.0          # unknown: the best wrong answer of all
+    scores[4, 0] = 3.0  # unknown: the best wrong answer of all
     scores[5, 0] = 1.5
     figures = ranked(scores, works)
     assert figures.threshold > 3
@@ -80,6 +81,8 @@ def test_what_unknown_queries_reach_may_be_told():
     works = np.array([0, 0, 1, 1])
     own = np.eye(4, dtype=bool)
     scores = np.where(works[:, None] == works, np.array([[1.0], [2.0], [3.0], [4.0]]), 0.0)
-    figures = [ranking.evaluate(scores, works[:, None] == works, ~own, unknown=np.full(4, highest))
-               for highest in (0.5, 2.5, 9.0)]
+    figures = [
+        ranking.evaluate(scores, works[:, None] == works, ~own, unknown=np.full(4, highest))
+        for highest in (0.5, 2.5, 9.0)
+    ]
     assert [one.recall for one in figures] == [1, 0.5, 0]

@@ -16,10 +16,22 @@ def works(random) -> list[Score]:
         for bar in range(64):
             root = int(random.choice([0, 5, 7]))
             chords.append(Chord(4.0 * bar, 4.0 * bar + 4, (root + tonic) % 12, (0, 4, 7), (root + tonic) % 12))
-            rows += [(4.0 * bar + beat, 4.0 * bar + beat + 1, 60 + tonic + root + int(random.choice([0, 4, 7])), 90)
-                     for beat in range(4)]
-        songs.append(Score(str(number), np.array(rows, scores.NOTE), np.zeros(0, scores.NOTE), tuple(chords), 4, 100.0,
-                           tonic, False))
+            rows += [
+                (4.0 * bar + beat, 4.0 * bar + beat + 1, 60 + tonic + root + int(random.choice([0, 4, 7])), 90)
+                for beat in range(4)
+            ]
+        songs.append(
+            Score(
+                str(number),
+                np.array(rows, scores.NOTE),
+                np.zeros(0, scores.NOTE),
+                tuple(chords),
+                4,
+                100.0,
+                tonic,
+                False,
+            )
+        )
     return songs
 
 
@@ -62,8 +74,10 @@ def test_a_section_comes_again(works, random):
     for _ in range(10):
         work, _ = recompose.recomposed(cells, random, bar=4, minor=False, tempo=90.0, name="x")
         starts = work.melody["start"]
-        sections = [tuple(work.melody["pitch"][(starts >= at) & (starts < at + 24)])       # but for its end
-                    for at in range(0, int(work.beats), 32)]
+        sections = [
+            tuple(work.melody["pitch"][(starts >= at) & (starts < at + 24)])  # but for its end
+            for at in range(0, int(work.beats), 32)
+        ]
         assert len(set(sections)) < len(sections)
 
 
@@ -78,8 +92,10 @@ def test_held_out_songs_are_not_taken_apart(works, tmp_path, monkeypatch, capsys
     scores.save(works, tmp_path / "scores.pkl")
     seen = []
     monkeypatch.setattr(recompose, "pools", lambda known, pools=recompose.pools: seen.extend(known) or pools(known))
-    monkeypatch.setattr("sys.argv", ["recompose", "--scores", str(tmp_path / "scores.pkl"), "--works", "4",
-                                     "--out", str(tmp_path / "new.pkl")])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["recompose", "--scores", str(tmp_path / "scores.pkl"), "--works", "4", "--out", str(tmp_path / "new.pkl")],
+    )
     recompose.main()
     assert len(scores.load(tmp_path / "new.pkl")) == 4
     assert {song.name for song in seen} == {str(number) for number in range(40) if number % 9 and number != 17}

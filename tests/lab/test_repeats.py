@@ -20,7 +20,7 @@ def test_a_tune_in_another_key_with_a_few_other_notes_is_the_same(works, random)
     melody["pitch"] += 5
     melody["pitch"][random.integers(0, len(melody), 3)] += 2
     again = replace(works[3], name="again", melody=melody, tempo=140.0)
-    (share, one, other), = repeats.same_tunes([*works, again])
+    ((share, one, other),) = repeats.same_tunes([*works, again])
     assert (one, other) == (3, 12)
     assert share > 0.3
 
@@ -44,7 +44,7 @@ def test_a_track_in_another_key_is_the_same_piece(random):
 
     played = [np.repeat(np.where(random.random((100, 48)) < 0.2, 220, 5).astype(np.uint8), 3, axis=0) for _ in range(5)]
     raised = np.roll(played[2].reshape(-1, 4, 12), 4, axis=2).reshape(-1, 48)
-    (score, one, other), = repeats.same_pieces([track(frames) for frames in [*played, raised]])
+    ((score, one, other),) = repeats.same_pieces([track(frames) for frames in [*played, raised]])
     assert (one, other) == (2, 5)
     assert score > 8
 

@@ -132,7 +132,7 @@ def test_the_fingerprint_network_that_ships_comes_back():
     with torch.no_grad():
         vectors = network.eval()(torch.from_numpy(windows)).numpy()
     assert vectors.shape == (20, 128)
-    cosines = (vectors[:, :spec.dim] * shipped).sum(axis=1)
+    cosines = (vectors[:, : spec.dim] * shipped).sum(axis=1)
     assert cosines.min() > 0.97, "what the integers round is all that differs"
 
 

@@ -20,8 +20,9 @@ def singer() -> sing.Singer:
     voiced = np.tile(np.repeat([False, True], [15, 25]), 4)
     envelope = np.where(voiced[:, None], -2.0, -6.0) + np.zeros((len(voiced), sing.BINS))
     aperiodicity = np.where(voiced[:, None], 0.1, 0.9) + np.zeros((len(voiced), sing.BINS))
-    line = sing.Line(envelope.astype(np.float32), aperiodicity.astype(np.float32), voiced, sing.syllables_of(voiced),
-                     pitch=50.0)
+    line = sing.Line(
+        envelope.astype(np.float32), aperiodicity.astype(np.float32), voiced, sing.syllables_of(voiced), pitch=50.0
+    )
     return sing.Singer((line,), high=False, throat=1.0, steadiness=0.0)
 
 
@@ -52,8 +53,8 @@ def test_vowels_begin_on_the_beat_and_last_as_long_as_the_note(singer, random):
     envelope, aperiodicity = sing.words(notes, 1000, pitch, singer, random)
     assert envelope.shape == aperiodicity.shape == (1000, sing.BINS)
     loud = envelope.mean(axis=1)
-    assert (loud[100:285] > -2.5).all()                     # the first note, but for its fading end
-    assert (loud[86:100] < -3).all() and (loud[86:100] > -10).all()        # the consonant before it
+    assert (loud[100:285] > -2.5).all()  # the first note, but for its fading end
+    assert (loud[86:100] < -3).all() and (loud[86:100] > -10).all()  # the consonant before it
     assert (loud[:80] < -15).all()
     assert (aperiodicity[pitch == 0] > 0.99).all()
 
@@ -75,7 +76,7 @@ def test_a_song_is_heard_at_its_pitch(singer, random):
     pytest.importorskip("pyworld", reason="singing needs WORLD: make lab")
     sound = sing.sing(part(vibrato=0.01), 4.5, 0.0, singer, random)
     assert sound.shape == (36000,)
-    held = sound[round(3.0 * 8000):round(3.8 * 8000)]
+    held = sound[round(3.0 * 8000) : round(3.8 * 8000)]
     spectrum = np.abs(np.fft.rfft(held * np.hanning(len(held))))
     partials = np.arange(1, 5) * 440 * 2 ** ((67 - 69) / 12)
     heard = spectrum[(partials * len(held) / 8000).round().astype(int)[:, None] + np.arange(-3, 4)].max(axis=1)

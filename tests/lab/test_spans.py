@@ -11,8 +11,16 @@ RECORDING, COVER = Kind.RECORDING, Kind.COVER
 
 
 def part(song, start, end, kind=RECORDING, fade=0.0):
-    return Part(Interval(start, end), Interval(start - fade, end + fade), f"{song}.ogg", song, kind, Interval(0, 9),
-                not fade, not fade)
+    return Part(
+        Interval(start, end),
+        Interval(start - fade, end + fade),
+        f"{song}.ogg",
+        song,
+        kind,
+        Interval(0, 9),
+        not fade,
+        not fade,
+    )
 
 
 def claim(song, start, end, kind=RECORDING):
@@ -57,14 +65,20 @@ def test_naming_a_song_while_it_is_faded_is_neither_asked_for_nor_wrong():
 
 
 def test_each_kind_has_its_own_figures():
-    claims = [claim("a", 0, 100), claim("b", 100, 200), claim("a", 300, 400), claim("c", 450, 500, COVER),
-              claim("z", 500, 550, COVER)]
+    claims = [
+        claim("a", 0, 100),
+        claim("b", 100, 200),
+        claim("a", 300, 400),
+        claim("c", 450, 500, COVER),
+        claim("z", 500, 550, COVER),
+    ]
     recordings, covers = (spans.agreement(TRUTH, claims, kind) for kind in (RECORDING, COVER))
     assert recordings.f1 == 1
     assert (covers.heard, covers.claimed, covers.right) == (100, 100, 50)
     both = spans.agreement(TRUTH, claims)
     assert (both.heard, both.claimed, both.right) == tuple(
-        getattr(recordings, name) + getattr(covers, name) for name in ("heard", "claimed", "right"))
+        getattr(recordings, name) + getattr(covers, name) for name in ("heard", "claimed", "right")
+    )
 
 
 def test_the_right_song_as_the_wrong_kind_is_right_and_told_apart():
@@ -90,4 +104,7 @@ def test_a_song_that_is_nowhere_near_is_invented_once_however_many_stretches_it_
     claims = [claim("z", 0, 10), claim("z", 15, 20), claim("z", 300, 310), claim("a", 90, 110), claim("b", 350, 360)]
     found = spans.invented(TRUTH, claims)
     assert [(each.song, each.heard.start, each.heard.end) for each in found] == [
-        ("z", 0, 20), ("z", 300, 310), ("b", 350, 360)]
+        ("z", 0, 20),
+        ("z", 300, 310),
+        ("b", 350, 360),
+    ]

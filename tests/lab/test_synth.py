@@ -43,8 +43,8 @@ def test_a_piece_is_music_of_a_minute_or_so(tune):
     assert samples.dtype == np.float32
     assert 40 <= len(samples) / synth.SAMPLE_RATE <= 90
     assert np.abs(samples).max() == pytest.approx(0.8, abs=1e-3)
-    seconds = samples[:len(samples) // synth.SAMPLE_RATE * synth.SAMPLE_RATE].reshape(-1, synth.SAMPLE_RATE)
-    loudness = np.sqrt((seconds ** 2).mean(axis=1))
+    seconds = samples[: len(samples) // synth.SAMPLE_RATE * synth.SAMPLE_RATE].reshape(-1, synth.SAMPLE_RATE)
+    loudness = np.sqrt((seconds**2).mean(axis=1))
     assert np.median(loudness) > 0.05
 
 
@@ -52,8 +52,10 @@ def test_verses_are_played_by_people():
     """No stretch of two seconds comes back sample by sample."""
     samples = synth.render(TUNES[0])
     length = 2 * synth.SAMPLE_RATE
-    spectra = [np.fft.rfft(samples[start:start + length], 2 * length)
-               for start in range(0, len(samples) - length, 2 * length)]
+    spectra = [
+        np.fft.rfft(samples[start : start + length], 2 * length)
+        for start in range(0, len(samples) - length, 2 * length)
+    ]
     for one, other in itertools.combinations(spectra, 2):
         alike = np.fft.irfft(one * other.conj())
         energy = np.sqrt(np.fft.irfft(abs(one) ** 2)[0] * np.fft.irfft(abs(other) ** 2)[0])
@@ -63,7 +65,7 @@ def test_verses_are_played_by_people():
 def test_there_is_no_end_of_pieces():
     titles = [tune.title for tune in synth.pieces(60)]
     assert len(set(titles)) == 60
-    assert titles[:len(TUNES)] == [tune.title for tune in TUNES]
+    assert titles[: len(TUNES)] == [tune.title for tune in TUNES]
     melodies = {tune.melody for tune in synth.pieces(60)}
     assert len(melodies) == 60
     assert {tune.title for tune in synth.pieces(30, seed=1)[20:]}.isdisjoint(titles)
@@ -71,7 +73,7 @@ def test_there_is_no_end_of_pieces():
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_what_is_written_is_read_again(tmp_path, suffix):
-    samples = synth.render(TUNES[3])[:synth.SAMPLE_RATE]
+    samples = synth.render(TUNES[3])[: synth.SAMPLE_RATE]
     path = tmp_path / f"tune{suffix}"
     synth.write(path, samples, title="Für Elise", artist="Ludwig van Beethoven")
     again = files.load(path, synth.SAMPLE_RATE)

@@ -37,7 +37,7 @@ def test_windows_of_a_passage_show_the_same_beats_at_any_tempo(random):
     for _ in range(10):
         windows = cover.passage([ramp(1, 100), ramp(2, 50)], 2, recipe, random)
         assert windows.shape == (2, 100, 48)
-        assert abs(windows[0, 0, 0] - windows[1, 0, 0]) * 255 < 45      # near the end a window is moved inwards
+        assert abs(windows[0, 0, 0] - windows[1, 0, 0]) * 255 < 45  # near the end a window is moved inwards
 
 
 def test_the_same_arrangement_played_and_sung_is_not_another_rendition(random):
@@ -123,8 +123,9 @@ def test_looking_around_changes_nothing_at_first():
         torch.nn.init.constant_(again.around[0].mix[1].weight, 100.0)
         assert not torch.allclose(again(planes)[1], wanted, atol=1e-2), "what it learns counts"
     with pytest.raises(ValueError, match="of another shape: stem"):
-        loop.take_over(again, {name: values for name, values in before.items() if "stem.0" not in name},
-                           train_tonal.LATER)
+        loop.take_over(
+            again, {name: values for name, values in before.items() if "stem.0" not in name}, train_tonal.LATER
+        )
 
 
 def test_one_part_of_the_tonal_network_learns_alone():
@@ -134,15 +135,20 @@ def test_one_part_of_the_tonal_network_learns_alone():
     train_tonal.keep_all_but(network, "chord")
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.1)
     loop.learn(optimiser, network, network(planes)[1].square().sum(), 0.1, 1.0)
-    moved = {name.split(".")[0] for name, values in network.state_dict().items()
-             if not torch.equal(values, before[name])}
+    moved = {
+        name.split(".")[0] for name, values in network.state_dict().items() if not torch.equal(values, before[name])
+    }
     assert moved == {"chord"}
 
 
 def test_a_tune_alone_is_known_to_have_no_harmony(tmp_path):
     silent = np.zeros((10, 84), np.uint8)
-    np.savez(tmp_path / "00001-00.npz", samples=np.zeros(16000, np.int16), harmony=silent[:, :12],
-             **dict.fromkeys(("notes", "bass", "melody"), silent))
+    np.savez(
+        tmp_path / "00001-00.npz",
+        samples=np.zeros(16000, np.int16),
+        harmony=silent[:, :12],
+        **dict.fromkeys(("notes", "bass", "melody"), silent),
+    )
     piece = train_tonal.rendered_piece(tmp_path / "00001-00.npz")
     labels = train_tonal.excerpt(piece, 10, None, np.random.default_rng(1))[1]
     assert (labels["harmony"] == 0).all(), "-1 were unknown"
@@ -152,7 +158,7 @@ def test_labels_move_with_the_spectrogram(random):
     spectrogram = np.zeros((400, tonal.BINS), np.uint8)
     spectrogram[:, 100:103] = 180
     notes = np.zeros((200, tonal.SEMITONES), np.uint8)
-    notes[:, 33] = 255                                  # bins 99 to 101
+    notes[:, 33] = 255  # bins 99 to 101
     piece = train_tonal.Piece(spectrogram, notes, notes, notes, notes[:, :12])
     for _ in range(20):
         planes, labels = train_tonal.excerpt(piece, 50, None, random)
@@ -212,6 +218,7 @@ def test_what_is_imagined_is_a_take_like_those_that_were_rendered(tmp_path, rand
     heard = imaginary(random, 4)
     listener = imagine.teach(heard, passes=1)
     torch.save({"weights": listener.state_dict(), "errors": imagine.errors(listener, heard)}, tmp_path / "listener.pt")
+
     def take(number: int) -> float:
         return imagine.imagine((tmp_path, "imagined", score, 1, number, tmp_path / "listener.pt", 0))
 
@@ -223,20 +230,28 @@ def test_what_is_imagined_is_a_take_like_those_that_were_rendered(tmp_path, rand
 
 
 def write_take(folder, name: str, frames: int = 150) -> None:
-    np.savez(folder / f"{name}.npz", frames=np.zeros((frames, 48), np.uint8), seconds=np.array([0, frames / 5]),
-             beats=np.array([0, frames / 5]))
+    np.savez(
+        folder / f"{name}.npz",
+        frames=np.zeros((frames, 48), np.uint8),
+        seconds=np.array([0, frames / 5]),
+        beats=np.array([0, frames / 5]),
+    )
 
 
 def test_works_of_which_no_take_was_rendered_are_for_the_training_alone(tmp_path):
     for name in ("rendered-00000", "imagined-00001", "tune-00000", "tune-00009", "real-00003", "recomposed-00002"):
         write_take(tmp_path, f"{name}-00")
         write_take(tmp_path, f"{name}-01")
-    write_take(tmp_path, "tune-00002-00")               # has no other take
-    write_take(tmp_path, "tune-00003-00", 60)           # 12 s
+    write_take(tmp_path, "tune-00002-00")  # has no other take
+    write_take(tmp_path, "tune-00003-00", 60)  # 12 s
     write_take(tmp_path, "tune-00003-01", 60)
     training_works = cover.load_works(tmp_path, "train")
     assert {kind: len(pool) for kind, pool in training_works.items() if pool} == {
-        "song": 1, "tune": 2, "real": 1, "recomposed": 1}
+        "song": 1,
+        "tune": 2,
+        "real": 1,
+        "recomposed": 1,
+    }
     assert {kind: len(pool) for kind, pool in cover.load_works(tmp_path, "test").items()} == {"song": 1}
 
 

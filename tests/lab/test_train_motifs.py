@@ -24,8 +24,15 @@ def takes(seed: int, *, arrangement: str = "") -> list[Take]:
     found = []
     for number, how in enumerate(({}, {"tempo": SLOWER, "key": 5})):
         frames = song.frames(seed=number, **how)
-        found.append(Take(frames, np.array([0, len(frames) / 5]), np.array([0, 4.0 * tonal.BEATS]),
-                          arrangement or f"rendered {number}", f"song {seed}"))
+        found.append(
+            Take(
+                frames,
+                np.array([0, len(frames) / 5]),
+                np.array([0, 4.0 * tonal.BEATS]),
+                arrangement or f"rendered {number}",
+                f"song {seed}",
+            )
+        )
     return found
 
 
@@ -73,8 +80,10 @@ def test_renditions_of_a_passage_are_laid_in_one_key(random):
     same, known, _ = motifs.corresponding(first.beats, second.beats)
     assert known.float().mean() > 0.5
     keys = motifs.key_between(first.frames, second.frames, same, known)
-    slower = [np.nanmean(np.diff(one)) > np.nanmean(np.diff(other))
-              for one, other in zip(first.beats, second.beats, strict=True)]        # the second is the slower one
+    slower = [
+        np.nanmean(np.diff(one)) > np.nanmean(np.diff(other))
+        for one, other in zip(first.beats, second.beats, strict=True)
+    ]  # the second is the slower one
     assert keys.tolist() == [7 if is_slower else 5 for is_slower in slower]
 
 
@@ -101,8 +110,10 @@ def test_a_step_brings_rows_nearer_to_the_same_ones(random, tmp_path):
 @pytest.mark.parametrize("start", [[], ["--start", str(WEIGHTS / "motifs.onnx")]])
 def test_training_writes_weights_and_tells_how_it_went(start, tmp_path, monkeypatch):
     monkeypatch.setattr(motifs, "load_works", lambda folder, split: {"song": [takes(seed) for seed in range(4)]})
-    monkeypatch.setattr("sys.argv", ["train_motifs", "--tonal", str(tmp_path), "--minutes", "0.03", "--out",
-                                     str(tmp_path / "motifs.pt"), *start])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["train_motifs", "--tonal", str(tmp_path), "--minutes", "0.03", "--out", str(tmp_path / "motifs.pt"), *start],
+    )
     motifs.main()
     assert json.loads((tmp_path / "motifs.json").read_text())["steps"] >= 1
     MotifNetwork().load_state_dict(torch.load(tmp_path / "motifs.pt"))

@@ -42,8 +42,15 @@ def take(seed: int, work: str, arrangement: str = "rendered 0", beats: tuple[flo
 
 def asked(query: Take, library: list[Take]) -> Answer | None:
     Asked.libraries, Asked.networks = {"all": Library(library, Deaf())}, NONE
-    return verifier_pairs.ask(Job("all", verifier_pairs.embedded(query.frames[:150], Deaf()), query.work,
-                                  query.arrangement, query.between(0, 150)))
+    return verifier_pairs.ask(
+        Job(
+            "all",
+            verifier_pairs.embedded(query.frames[:150], Deaf()),
+            query.work,
+            query.arrangement,
+            query.between(0, 150),
+        )
+    )
 
 
 def test_paths_through_the_song_itself_are_right_and_all_others_wrong():
@@ -71,10 +78,15 @@ def bands(count: int, rows: int, random: np.random.Generator) -> list[np.ndarray
 
 
 def test_bands_are_sorted_by_size_and_what_is_too_short_is_left_out(random):
-    found = by_size([Answer("song 1", [*bands(2, 80, random), *bands(1, 10, random)], [True, False, True], [1.0] * 3),
-                     Answer("song 2", bands(1, 75, random), [False], [1.0])])
+    found = by_size(
+        [
+            Answer("song 1", [*bands(2, 80, random), *bands(1, 10, random)], [True, False, True], [1.0] * 3),
+            Answer("song 2", bands(1, 75, random), [False], [1.0]),
+        ]
+    )
     assert {size: (those.shape, right.tolist()) for size, (those, right) in found.items()} == {
-        75: ((3, 75, WIDTH, PLANES), [1, 0, 0])}
+        75: ((3, 75, WIDTH, PLANES), [1, 0, 0])
+    }
 
 
 def test_a_part_of_a_band_and_a_band_backwards_are_bands_as_well(random):
@@ -83,8 +95,9 @@ def test_a_part_of_a_band_and_a_band_backwards_are_bands_as_well(random):
     np.testing.assert_array_equal(varied(shown, Recipe(shortened=0, backwards=1), random), shown[:, ::-1, ::-1])
     short = varied(shown, Recipe(shortened=1, backwards=0), random)
     assert short.shape[0] == 20 and short.shape[1] in SIZES and short.shape[1] < 75
-    starts = {next(at for at in range(76) if np.array_equal(shown[i, at:at + short.shape[1]], short[i]))
-              for i in range(20)}
+    starts = {
+        next(at for at in range(76) if np.array_equal(shown[i, at : at + short.shape[1]], short[i])) for i in range(20)
+    }
     assert len(starts) > 3
     assert varied(shown[:, :25], Recipe(shortened=1), random).shape[1] == 25, "it is of the least size already"
 
@@ -104,8 +117,10 @@ def test_it_learns_to_tell_a_diagonal_and_says_how_well(random, tmp_path, monkey
         shown[0][:, WIDTH // 2, :PATH] = 100
         answers.append(Answer(f"song {number}", shown, right, random.random(4).tolist()))
     (tmp_path / "pairs-00-000060.pkl").write_bytes(pickle.dumps([vars(answer) for answer in answers]))
-    monkeypatch.setattr("sys.argv", ["train_verifier", "--pairs", str(tmp_path), "--minutes", "0.1",
-                                     "--out", str(tmp_path / "verifier.pt")])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["train_verifier", "--pairs", str(tmp_path), "--minutes", "0.1", "--out", str(tmp_path / "verifier.pt")],
+    )
     verifier.main()
     told = json.loads((tmp_path / "verifier.json").read_text())
     assert told["steps"] > 2 and set(told["held out"]) == set(examine(Verifier(), answers))
@@ -121,8 +136,22 @@ def test_it_goes_on_from_a_checkpoint(random, tmp_path, monkeypatch):
     torch.save(Verifier().state_dict(), tmp_path / "first.pt")
     answers = [Answer(f"song {number}", bands(2, 25, random), [True, False], [0.0, 0.0]) for number in range(60)]
     (tmp_path / "pairs-00-000060.pkl").write_bytes(pickle.dumps([vars(answer) for answer in answers]))
-    monkeypatch.setattr("sys.argv", ["train_verifier", "--pairs", str(tmp_path), "--minutes", "0.001", "--rate", "0",
-                                     "--start", str(tmp_path / "first.pt"), "--out", str(tmp_path / "verifier.pt")])
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "train_verifier",
+            "--pairs",
+            str(tmp_path),
+            "--minutes",
+            "0.001",
+            "--rate",
+            "0",
+            "--start",
+            str(tmp_path / "first.pt"),
+            "--out",
+            str(tmp_path / "verifier.pt"),
+        ],
+    )
     verifier.main()
     first, then = (torch.load(tmp_path / name) for name in ("first.pt", "verifier.pt"))
     assert json.loads((tmp_path / "verifier.json").read_text())["recipe"]["learning_rate"] == 0
@@ -139,6 +168,9 @@ def test_networks_that_look_closer_keep_the_vectors_and_drop_what_was_calibrated
     export_cover.export_verifier(tmp_path / "verifier.pt", tmp_path)
     export_cover.export_motifs(tmp_path / "motifs.pt", tmp_path)
     now = json.loads((tmp_path / "cover.json").read_text())
-    assert now == {"id": spec["id"], "dim": 8, **{
-        name: weights_hash((tmp_path / f"{name}.onnx").read_bytes()) for name in ("verifier", "motifs")}}
+    assert now == {
+        "id": spec["id"],
+        "dim": 8,
+        **{name: weights_hash((tmp_path / f"{name}.onnx").read_bytes()) for name in ("verifier", "motifs")},
+    }
     assert "lab.ship.calibrate_covers" in capsys.readouterr().out

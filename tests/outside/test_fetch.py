@@ -40,6 +40,7 @@ def fetched(net: Web, tmp_path: Path) -> Callable[..., fetch.Downloaded]:
     def download(url: str, stop: threading.Event | None = None, **rules: object) -> fetch.Downloaded:
         rules = {"resolve": net.resolve, "timeout": 5.0, "max_bytes": 100_000, **rules}
         return fetch.download(url, tmp_path / "fetched", Rules(**rules), stop=stop)
+
     return download
 
 
@@ -53,7 +54,7 @@ def refused(call: Callable[[], object], target: Path | None = None) -> FetchErro
 def test_a_song_arrives_as_it_is(fetched, net):
     got = fetched("http://files.example/song.mp3#part")
     assert (got.path.read_bytes(), got.bytes, got.content_type) == (SONG, len(SONG), "audio/mpeg")
-    (_, _, headers, _), = net.asked
+    ((_, _, headers, _),) = net.asked
     assert (headers["Host"], headers["Accept-Encoding"]) == ("files.example", "identity")
     assert net.connected == [PUBLIC]
 
@@ -63,15 +64,19 @@ def test_the_path_is_sent_as_it_was_written(net):
     rules = Rules.of_callbacks(ServerSettings(allow_callbacks=("127.0.0.1",)))
     answer = fetch.post(f"http://127.0.0.1:{net.port}//callback?a=%2F&b=ü&c= d", b"{}", {"X-Test": "1"}, rules)
     assert (answer.status, answer.body) == (202, b"fine")
-    (method, _, headers, body), = net.asked
+    ((method, _, headers, body),) = net.asked
     assert (method, headers["X-Test"], body) == ("POST", "1", b"{}")
     assert headers["Host"] == f"127.0.0.1:{net.port}"
 
 
 def test_progress_is_told(net, tmp_path):
     told = []
-    fetch.download("http://files.example/song.mp3", tmp_path / "a", Rules(resolve=net.resolve),
-                   on_progress=lambda done, total: told.append((done, total)))
+    fetch.download(
+        "http://files.example/song.mp3",
+        tmp_path / "a",
+        Rules(resolve=net.resolve),
+        on_progress=lambda done, total: told.append((done, total)),
+    )
     assert told[-1] == (len(SONG), len(SONG))
 
 
@@ -90,6 +95,7 @@ def test_the_server_may_leave_the_connection_open(fetched, net):
         handler.wfile.write(SONG + b"what does not belong to it")
         handler.wfile.flush()
         time.sleep(3)
+
     net.pages["/lingering"] = lingering
     started = time.monotonic()
     assert fetched("http://files.example/lingering").bytes == len(SONG)
@@ -102,9 +108,10 @@ def test_a_body_without_length_may_come_in_pieces(fetched, net):
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         for start in range(0, len(SONG), 1000):
-            piece = SONG[start:start + 1000]
+            piece = SONG[start : start + 1000]
             handler.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
         handler.wfile.write(b"0\r\n\r\n")
+
     net.pages["/chunked"] = chunked
     assert fetched("http://files.example/chunked").path.read_bytes() == SONG
 
@@ -117,6 +124,7 @@ def test_an_address_that_does_not_answer_is_followed_by_the_next(fetched, net, m
         if address[0] == PUBLIC6:
             raise OSError("no route")
         return connect(address, *more)
+
     monkeypatch.setattr(socket, "create_connection", unreachable)
     assert fetched("http://two.example/song.mp3").bytes == len(SONG)
 
@@ -152,8 +160,10 @@ def test_inputs_and_callbacks_have_lists_of_their_own():
     assert refused(lambda: fetch.check(f"http://{PUBLIC}:25/", callbacks))
 
 
-@pytest.mark.parametrize(("entry", "deferred"), [
-    ("10.0.0.0/8", True), ("*.lan", True), ("10.0.0.1:25", True), ("10.0.0.1:8080", False), ("*.home", False)])
+@pytest.mark.parametrize(
+    ("entry", "deferred"),
+    [("10.0.0.0/8", True), ("*.lan", True), ("10.0.0.1:25", True), ("10.0.0.1:8080", False), ("*.home", False)],
+)
 def test_an_unusual_port_is_refused_at_once_unless_the_address_may_be_on_the_list(entry, deferred):
     rules = Rules(allow_hosts=(entry,))
     if deferred:
@@ -163,37 +173,109 @@ def test_an_unusual_port_is_refused_at_once_unless_the_address_may_be_on_the_lis
 
 
 LOOPBACK = [
-    "http://127.0.0.1/", "http://127.0.0.1:22/", "http://127.1/", "http://127.0.1/", "http://2130706433/",
-    "http://0x7f000001/", "http://0x7f.0.0.1/", "http://0177.0.0.1/", "http://017700000001/", "http://127.0.0.1./",
-    "http://0/", "http://0.0.0.0/", "http://127.255.255.254/", "http://localhost/", "http://LOCALHOST/",
-    "http://localhost./", "http://a.localhost/", "http://[::1]/", "http://[::]/", "http://[0:0:0:0:0:0:0:1]/",
-    "http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[::127.0.0.1]/", "http://[64:ff9b::127.0.0.1]/",
-    "http://[64:ff9b:1::127.0.0.1]/", "http://[2002:7f00:1::]/", "http://[2001:0:7f00:1::]/", "http://[::1%25lo]/",
-    "http://①②⑦.⓪.⓪.①/", "http://127。0。0。1/", "http://00000177.1/", "http://0x7f.1/", "http://127.0.0.0x1/",
+    "http://127.0.0.1/",
+    "http://127.0.0.1:22/",
+    "http://127.1/",
+    "http://127.0.1/",
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://0x7f.0.0.1/",
+    "http://0177.0.0.1/",
+    "http://017700000001/",
+    "http://127.0.0.1./",
+    "http://0/",
+    "http://0.0.0.0/",
+    "http://127.255.255.254/",
+    "http://localhost/",
+    "http://LOCALHOST/",
+    "http://localhost./",
+    "http://a.localhost/",
+    "http://[::1]/",
+    "http://[::]/",
+    "http://[0:0:0:0:0:0:0:1]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[::127.0.0.1]/",
+    "http://[64:ff9b::127.0.0.1]/",
+    "http://[64:ff9b:1::127.0.0.1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2001:0:7f00:1::]/",
+    "http://[::1%25lo]/",
+    "http://①②⑦.⓪.⓪.①/",
+    "http://127。0。0。1/",
+    "http://00000177.1/",
+    "http://0x7f.1/",
+    "http://127.0.0.0x1/",
 ]
 INSIDE = [
-    "http://10.0.0.1/", "http://172.16.0.1/", "http://172.31.255.255/", "http://192.168.1.1/", "http://100.64.0.1/",
-    "http://198.18.0.1/", "http://224.0.0.1/", "http://255.255.255.255/", "http://[fc00::1]/", "http://[fe80::1]/",
-    "http://[ff02::1]/", "http://[fec0::1]/", "http://[::ffff:10.0.0.1]/", "http://[64:ff9b::a00:1]/",
-    "http://[2002:a00:1::1]/", "http://[2a00:1450::5efe:10.0.0.1]/", "http://[2001:db8::1]/",
+    "http://10.0.0.1/",
+    "http://172.16.0.1/",
+    "http://172.31.255.255/",
+    "http://192.168.1.1/",
+    "http://100.64.0.1/",
+    "http://198.18.0.1/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+    "http://[fc00::1]/",
+    "http://[fe80::1]/",
+    "http://[ff02::1]/",
+    "http://[fec0::1]/",
+    "http://[::ffff:10.0.0.1]/",
+    "http://[64:ff9b::a00:1]/",
+    "http://[2002:a00:1::1]/",
+    "http://[2a00:1450::5efe:10.0.0.1]/",
+    "http://[2001:db8::1]/",
 ]
 METADATA = [
-    "http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://2852039166/",
-    "http://0xa9fea9fe/", "http://[fd00:ec2::254]/", "http://100.100.100.200/", "http://192.0.0.192/",
-    "http://168.63.129.16/machine", "http://169.254.0.23/", "http://[64:ff9b::169.254.169.254]/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://2852039166/",
+    "http://0xa9fea9fe/",
+    "http://[fd00:ec2::254]/",
+    "http://100.100.100.200/",
+    "http://192.0.0.192/",
+    "http://168.63.129.16/machine",
+    "http://169.254.0.23/",
+    "http://[64:ff9b::169.254.169.254]/",
 ]
 FORMS = [
-    "file:///etc/passwd", "gopher://127.0.0.1:6379/_INFO", "ftp://files.example/song.mp3", "dict://127.0.0.1:11211/",
-    "data:audio/mpeg;base64,AAAA", "jar:http://evil.example!/", "ldap://127.0.0.1/", "//127.0.0.1/", "/etc/passwd", "",
-    "http://", "http:///etc/passwd", "http:/127.0.0.1/", "http://user@files.example/", "http://user:pw@files.example/",
-    "http://files.example@127.0.0.1/", "http://127.0.0.1#@files.example/", "http://files.example\\@127.0.0.1/",
-    "http://files.example:80\\@127.0.0.1/", "http://files.example/\r\nHost: 127.0.0.1", "http://fi\tles.example/",
-    " http://files.example/", "http://files.example:0/", "http://files.example:99999/", "http://files.example:22/",
-    "http://files.example:6379/", "http://files.example:http/", "http://[files.example]/", "http://[::1/",
-    "http://files..example/", "http://-files.example/", "http://files.example%00.evil/", "http://%31%32%37.0.0.1/",
-    "http://files.exämple/", "http://files.example/" + "a" * 10_000,
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:6379/_INFO",
+    "ftp://files.example/song.mp3",
+    "dict://127.0.0.1:11211/",
+    "data:audio/mpeg;base64,AAAA",
+    "jar:http://evil.example!/",
+    "ldap://127.0.0.1/",
+    "//127.0.0.1/",
+    "/etc/passwd",
+    "",
+    "http://",
+    "http:///etc/passwd",
+    "http:/127.0.0.1/",
+    "http://user@files.example/",
+    "http://user:pw@files.example/",
+    "http://files.example@127.0.0.1/",
+    "http://127.0.0.1#@files.example/",
+    "http://files.example\\@127.0.0.1/",
+    "http://files.example:80\\@127.0.0.1/",
+    "http://files.example/\r\nHost: 127.0.0.1",
+    "http://fi\tles.example/",
+    " http://files.example/",
+    "http://files.example:0/",
+    "http://files.example:99999/",
+    "http://files.example:22/",
+    "http://files.example:6379/",
+    "http://files.example:http/",
+    "http://[files.example]/",
+    "http://[::1/",
+    "http://files..example/",
+    "http://-files.example/",
+    "http://files.example%00.evil/",
+    "http://%31%32%37.0.0.1/",
+    "http://files.exämple/",
+    "http://files.example/" + "a" * 10_000,
 ]
-NAMES = {           # what the name server says
+NAMES = {  # what the name server says
     "http://inside.evil.example/": [["127.0.0.1"]],
     "http://lan.evil.example/": [["192.168.0.10"]],
     "http://six.evil.example/": [["::1"]],
@@ -233,9 +315,22 @@ def test_a_name_that_changes_is_resolved_once(fetched, net):
     assert net.connected == [PUBLIC]
 
 
-@pytest.mark.parametrize("location", ["http://127.0.0.1/", "http://[::1]/", "http://169.254.169.254/", "file:///etc/passwd",
-                                      "//10.0.0.1/a", "http://inside.evil.example/", "http://2130706433/", "gopher://a/",
-                                      "http://user@files.example/", "http://[x", "http://files.example:25/"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1/",
+        "http://[::1]/",
+        "http://169.254.169.254/",
+        "file:///etc/passwd",
+        "//10.0.0.1/a",
+        "http://inside.evil.example/",
+        "http://2130706433/",
+        "gopher://a/",
+        "http://user@files.example/",
+        "http://[x",
+        "http://files.example:25/",
+    ],
+)
 def test_a_redirect_is_looked_at_like_the_url_itself(fetched, net, tmp_path, location):
     net.name("inside.evil.example", ["127.0.0.1"])
     net.serve("/redirect", b"", 302, Location=location)
@@ -260,12 +355,21 @@ def test_a_callback_follows_no_redirect(net):
     assert len(net.asked) == 1
 
 
-@pytest.mark.parametrize("playlist", [
-    b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", b"\xef\xbb\xbf \r\n#EXTM3U\nhttp://127.0.0.1/",
-    b"#EXT-X-VERSION:3\n", b"ffconcat version 1.0\nfile /etc/passwd", b"[playlist]\nFile1=/etc/passwd",
-    b"<MPD><BaseURL>file:///etc/passwd</BaseURL></MPD>", b'<?xml version="1.0"?>\n<!-- -->\n<MPD xmlns="a">',
-    b'<?xml version="1.0"?><playlist xmlns="http://xspf.org/ns/0/">', b"<ASX version='3'>", b"<smil>",
-])
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        b"\xef\xbb\xbf \r\n#EXTM3U\nhttp://127.0.0.1/",
+        b"#EXT-X-VERSION:3\n",
+        b"ffconcat version 1.0\nfile /etc/passwd",
+        b"[playlist]\nFile1=/etc/passwd",
+        b"<MPD><BaseURL>file:///etc/passwd</BaseURL></MPD>",
+        b'<?xml version="1.0"?>\n<!-- -->\n<MPD xmlns="a">',
+        b'<?xml version="1.0"?><playlist xmlns="http://xspf.org/ns/0/">',
+        b"<ASX version='3'>",
+        b"<smil>",
+    ],
+)
 def test_playlists_are_refused(fetched, net, tmp_path, playlist):
     net.serve("/list", playlist, Content_Type="audio/mpeg")
     error = refused(lambda: fetched("http://evil.example/list"), tmp_path / "fetched")
@@ -314,9 +418,17 @@ def test_a_download_can_be_stopped(fetched, net, tmp_path):
     assert refused(lambda: fetched("http://evil.example/drip", stop), tmp_path / "fetched").code == "cancelled"
 
 
-@pytest.mark.parametrize(("status", "code", "retry"), [
-    (404, "input_not_found", False), (403, "input_not_found", False), (401, "input_not_found", False),
-    (500, "input_not_found", True), (503, "input_not_found", True), (206, "input_not_found", False)])
+@pytest.mark.parametrize(
+    ("status", "code", "retry"),
+    [
+        (404, "input_not_found", False),
+        (403, "input_not_found", False),
+        (401, "input_not_found", False),
+        (500, "input_not_found", True),
+        (503, "input_not_found", True),
+        (206, "input_not_found", False),
+    ],
+)
 def test_an_answer_without_a_file_is_told_with_its_status_alone(fetched, net, status, code, retry):
     net.serve("/a", b"secret of the inside", status)
     error = refused(lambda: fetched("http://files.example/a"))
@@ -324,16 +436,27 @@ def test_an_answer_without_a_file_is_told_with_its_status_alone(fetched, net, st
     assert str(status) in str(error) and "secret" not in str(error)
 
 
-@pytest.mark.parametrize(("page", "code"), [
-    (lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH\r\n"), "input_not_found"),
-    (lambda handler: handler.connection.close(), "input_not_found"),
-    (lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"), "input_unreadable"),
-    (lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"),
-     "input_not_found"),
-    (lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"), "input_not_found"),
-    (lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n"), "input_unreadable"),
-    (lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n<!DOCTYPE html><title>Sign in"), "input_unreadable"),
-])
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        (lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH\r\n"), "input_not_found"),
+        (lambda handler: handler.connection.close(), "input_not_found"),
+        (
+            lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"),
+            "input_unreadable",
+        ),
+        (
+            lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"),
+            "input_not_found",
+        ),
+        (lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"), "input_not_found"),
+        (lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n"), "input_unreadable"),
+        (
+            lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n<!DOCTYPE html><title>Sign in"),
+            "input_unreadable",
+        ),
+    ],
+)
 def test_a_server_that_speaks_nonsense_is_named(fetched, net, tmp_path, page, code):
     net.pages["/a"] = page
     assert refused(lambda: fetched("http://files.example/a"), tmp_path / "fetched").code == code
@@ -372,8 +495,10 @@ def test_tls_is_spoken_with_the_name_and_checked(monkeypatch, tmp_path):
         net.name("other.example", [PUBLIC])
         trusted = Rules(resolve=net.resolve, tls=trusting)
         assert fetch.download("https://files.example/song.mp3", tmp_path / "a", trusted).bytes == len(SONG)
-        for url, rules in (("https://other.example/song.mp3", trusted),
-                           ("https://files.example/song.mp3", Rules(resolve=net.resolve))):
+        for url, rules in (
+            ("https://other.example/song.mp3", trusted),
+            ("https://files.example/song.mp3", Rules(resolve=net.resolve)),
+        ):
             error = refused(lambda url=url, rules=rules: fetch.download(url, tmp_path / "b", rules), tmp_path / "b")
             assert error.code == "input_not_found" and "certificate" in str(error)
 

@@ -71,18 +71,36 @@ def test_what_is_written_is_there_whole(folders, folder):
     assert len(list((folder / "music-1" / "common" / "test").iterdir())) == 1
 
 
-@pytest.mark.parametrize("name", [
-    "../secret", "../../secret", "a/../../../secret", "a/./song.mp3", "..", ".", "", "/", "a//song.mp3", "..\\secret",
-    "a\0", "a\nb", "a" * 2000, "\udcff", "//../secret", "a/..",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret",
+        "../../secret",
+        "a/../../../secret",
+        "a/./song.mp3",
+        "..",
+        ".",
+        "",
+        "/",
+        "a//song.mp3",
+        "..\\secret",
+        "a\0",
+        "a\nb",
+        "a" * 2000,
+        "\udcff",
+        "//../secret",
+        "a/..",
+    ],
+)
 def test_no_name_leads_out_of_its_bucket(folders, tmp_path, name):
     assert refused(lambda: folders.read(at(name), tmp_path / "input")).code == "input_refused"
     assert refused(lambda: folders.write(at(""), name, b"")).code == "input_refused"
     assert not (tmp_path / "input").exists()
 
 
-@pytest.mark.parametrize("bucket", ["..", ".", "", "../objects", "music-1/a", "/etc", "a..b", "A", "a_b", "-a",
-                                    "a" * 64])
+@pytest.mark.parametrize(
+    "bucket", ["..", ".", "", "../objects", "music-1/a", "/etc", "a..b", "A", "a_b", "-a", "a" * 64]
+)
 def test_no_bucket_has_such_a_name(folders, tmp_path, bucket):
     assert not is_bucket(bucket)
     assert not folders.knows(at("song.mp3", bucket))
@@ -112,31 +130,55 @@ def test_what_is_not_there_or_too_large_is_told(folders, folder, tmp_path):
 def test_the_first_store_that_fits_is_taken(folder, tmp_path):
     other = tmp_path / "other"
     (other / "talk-1").mkdir(parents=True)
-    storage = Storage(ServerSettings(storages=(StorageSettings(bucket="music-*", region="ap-*", folder=folder),
-                                               StorageSettings(bucket="talk-*", folder=other))))
-    known = [storage.knows(location) for location in (at("x"), at("x", "talk-1"), at("x", "music-2"),
-                                                      at("x", region="eu-1"), at("x", "none-1"))]
+    storage = Storage(
+        ServerSettings(
+            storages=(
+                StorageSettings(bucket="music-*", region="ap-*", folder=folder),
+                StorageSettings(bucket="talk-*", folder=other),
+            )
+        )
+    )
+    known = [
+        storage.knows(location)
+        for location in (at("x"), at("x", "talk-1"), at("x", "music-2"), at("x", region="eu-1"), at("x", "none-1"))
+    ]
     assert known == [True, True, False, False, False]
 
 
 def test_the_published_vectors_of_the_signature():
     """From AWS's description of Signature version 4 for S3."""
-    headers = s3.signed("GET", "https://examplebucket.s3.amazonaws.com/test.txt", b"", "us-east-1", OF_AWS, MAY_2013,
-                        {"Range": "bytes=0-9"})
+    headers = s3.signed(
+        "GET",
+        "https://examplebucket.s3.amazonaws.com/test.txt",
+        b"",
+        "us-east-1",
+        OF_AWS,
+        MAY_2013,
+        {"Range": "bytes=0-9"},
+    )
     assert headers["Authorization"].endswith(
         "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,"
-        "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
+        "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+    )
     url = s3.object_url("https://s3.amazonaws.com", "examplebucket", "test$file.text", in_path=False)
-    headers = s3.signed("PUT", url, b"Welcome to Amazon S3.", "us-east-1", OF_AWS, MAY_2013,
-                        {"Date": "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "REDUCED_REDUNDANCY"})
+    headers = s3.signed(
+        "PUT",
+        url,
+        b"Welcome to Amazon S3.",
+        "us-east-1",
+        OF_AWS,
+        MAY_2013,
+        {"Date": "Fri, 24 May 2013 00:00:00 GMT", "x-amz-storage-class": "REDUCED_REDUNDANCY"},
+    )
     assert headers["Authorization"].endswith("98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd")
     assert "wJalrXUtnFEMI" not in repr(OF_AWS)
 
 
 def test_an_object_behind_an_s3_interface_is_fetched_with_a_signature(net, tmp_path):
     """Under a private address, which the operator named; the bucket is the first part of the path."""
-    store = StorageSettings(endpoint=f"http://127.0.0.1:{net.port}", access_key="AKID", secret_key="secret",
-                            addressing="path")
+    store = StorageSettings(
+        endpoint=f"http://127.0.0.1:{net.port}", access_key="AKID", secret_key="secret", addressing="path"
+    )
     storage = Storage(ServerSettings(storages=(store,)))
     net.serve("/music-1/a%20b/%C3%BC.mp3", SONG)
     storage.read(at("/a b/ü.mp3"), tmp_path / "input")
@@ -167,8 +209,9 @@ def test_the_bucket_may_stand_before_the_host_and_the_region_in_it(net, tmp_path
 
 
 def test_the_key_of_a_request_goes_before_that_of_the_store(net, tmp_path):
-    store = StorageSettings(endpoint=f"http://127.0.0.1:{net.port}", access_key="AKID", secret_key="secret",
-                            addressing="path")
+    store = StorageSettings(
+        endpoint=f"http://127.0.0.1:{net.port}", access_key="AKID", secret_key="secret", addressing="path"
+    )
     storage = Storage(ServerSettings(storages=(store,)))
     net.serve("/music-1/song.mp3", SONG)
     storage.read(at("song.mp3", type="s3", secret_id="THEIRS", secret_key="also"), tmp_path / "input")
@@ -193,5 +236,5 @@ def test_a_store_that_redirects_is_not_followed(net, tmp_path):
     storage = Storage(ServerSettings(storages=(store,)))
     net.serve("/music-1/song.mp3", b"", 301, Location="http://evil.example/")
     assert refused(lambda: storage.read(at("song.mp3"), tmp_path / "input")).code == "input_refused"
-    assert "Authorization" not in net.asked[0][2]           # without a key the bucket is public
+    assert "Authorization" not in net.asked[0][2]  # without a key the bucket is public
     assert len(net.asked) == 1

@@ -21,10 +21,10 @@ RATE = toy.SAMPLE_RATE
 @pytest.fixture
 def library(tmp_path):
     """Three songs of a minute and a half."""
-    with songprint.open(tmp_path / "library", create=True,
-                        encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
-        library.add([toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, 90.0)) for seed in (1, 2, 3)],
-                    workers=1)
+    with songprint.open(tmp_path / "library", create=True, encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
+        library.add(
+            [toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, 90.0)) for seed in (1, 2, 3)], workers=1
+        )
         yield library
 
 
@@ -48,10 +48,12 @@ def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_p
 def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_path):
     seconds = 1.4 * tracker.LONGEST
     with songprint.open(tmp_path / "library", create=True, encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
-        library.add([toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, seconds)) for seed in (1, 2)],
-                    workers=1)
-        file = toy.write(tmp_path / "programme.wav", np.concatenate([
-            silence(40), toy.tune(1, seconds, key=3, sound=2), silence(40)]))
+        library.add(
+            [toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, seconds)) for seed in (1, 2)], workers=1
+        )
+        file = toy.write(
+            tmp_path / "programme.wav", np.concatenate([silence(40), toy.tune(1, seconds, key=3, sound=2), silence(40)])
+        )
         [segment] = library.scan(file).segments
     assert segment.recording.title == "Tune 1"
     assert segment.heard.start == pytest.approx(40, abs=5) and segment.heard.end == pytest.approx(40 + seconds, abs=5)
@@ -68,10 +70,9 @@ def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
         return [Guess(1, Interval(start, end), (section,), 3, 1.0, said[start, end])]
 
     monkeypatch.setattr(ear, "_ask", ask)
-    monkeypatch.setattr(ear, "_stretches", lambda exact, until: [
-        _Stretch(100, 160, Interval(0, 400), {1: 6.0})])
+    monkeypatch.setattr(ear, "_stretches", lambda exact, until: [_Stretch(100, 160, Interval(0, 400), {1: 6.0})])
     [guess] = ear._judged([], 400.0)
-    assert guess.heard == Interval(120, 190) and guess.logit == 6.0     # by the windows
+    assert guess.heard == Interval(120, 190) and guess.logit == 6.0  # by the windows
 
 
 def test_a_recording_is_not_told_as_its_own_cover(library, tmp_path):
@@ -91,7 +92,7 @@ def test_a_stream_settles_covers_too(library):
     samples = np.concatenate([cover(1), silence(200), cover(2), silence(60)])
     settled = []
     for start in range(0, len(samples), 10 * RATE):
-        scanner.hear(samples[start:start + 10 * RATE])
+        scanner.hear(samples[start : start + 10 * RATE])
         settled += scanner.settled()
     assert [each.recording.title for each in settled] == ["Tune 1"]
     assert 90 < scanner.settled_until < 300

@@ -40,7 +40,7 @@ def listened(listener: Listener, clock: Clock, *plan: tuple[int | None, float]) 
     mono = radio.samples(*plan, sample_rate=SAMPLE_RATE)[0]
     for at in range(0, len(mono), SAMPLE_RATE):
         clock.seconds += 1
-        events += listener.hear(mono[at:at + SAMPLE_RATE])
+        events += listener.hear(mono[at : at + SAMPLE_RATE])
     return events
 
 
@@ -57,6 +57,7 @@ def _impatient(monkeypatch):
 
 
 # What a listener tells
+
 
 def test_a_song_is_told_when_it_is_heard_and_when_it_is_over():
     clock = Clock()
@@ -109,7 +110,7 @@ def test_a_stream_that_lags_behind_the_clock_is_told_by_the_clock():
     clock = Clock()
     listener = new_listener(clock)
     listened(listener, clock, (None, 10))
-    clock.seconds += 8                      # nothing comes, nothing breaks
+    clock.seconds += 8  # nothing comes, nothing breaks
     events = listened(listener, clock, (None, 2), (1, 10), (None, 5))
     assert events[-1].segment.heard.start == pytest.approx(20, abs=1)
 
@@ -119,7 +120,7 @@ def test_sound_that_comes_faster_than_it_is_played_is_told_by_its_own_seconds():
     listener = new_listener(clock)
     mono = radio.samples((None, 30), (1, 20), (None, 10), sample_rate=SAMPLE_RATE)[0]
     for at in range(0, len(mono), SAMPLE_RATE):
-        events += listener.hear(mono[at:at + SAMPLE_RATE])
+        events += listener.hear(mono[at : at + SAMPLE_RATE])
     assert (events[-1].segment.heard.start, events[-1].segment.heard.end) == (30, 50)
 
 
@@ -133,10 +134,11 @@ def test_after_an_hour_fresh_ears_are_taken_when_no_song_is_heard(monkeypatch):
     assert len(made) == 2
     assert told(events) == ["started 1", "ended 1", "started 2", "ended 2"]
     assert events[-1].segment.heard.start == 90
-    assert told(listened(listener, clock, (3, 250))) == ["started 3", "ended 3", "started 3"]     # 200 s at most
+    assert told(listened(listener, clock, (3, 250))) == ["started 3", "ended 3", "started 3"]  # 200 s at most
 
 
 # The shape of what is told
+
 
 def test_events_have_these_json_keys():
     clock = Clock()
@@ -145,21 +147,47 @@ def test_events_have_these_json_keys():
     value = objects.event_object(ended)
     assert value["event"] == "ended" and value["at"] == "2026-08-07T12:00:27.000Z"
     assert (value["started_at"], value["ended_at"]) == ("2026-08-07T12:00:05.000Z", "2026-08-07T12:00:25.000Z")
-    assert set(value) == {"event", "at", "position", "started_at", "ended_at", "seconds",
-                          *objects.segment_object(ended.segment)}
+    assert set(value) == {
+        "event",
+        "at",
+        "position",
+        "started_at",
+        "ended_at",
+        "seconds",
+        *objects.segment_object(ended.segment),
+    }
     assert "ended_at" not in objects.event_object(started)
     assert objects.event_object(Event(Happening.GAP, NOON, 3.0, text="it stalled")) == {
-        "event": "gap", "at": "2026-08-07T12:00:03.000Z", "position": 3.0, "reason": "it stalled"}
+        "event": "gap",
+        "at": "2026-08-07T12:00:03.000Z",
+        "position": 3.0,
+        "reason": "it stalled",
+    }
     assert objects.event_object(Event(Happening.RECONNECTED, NOON, 9.5, text="FM", seconds=6.5)) == {
-        "event": "reconnected", "at": "2026-08-07T12:00:09.500Z", "position": 9.5, "station": "FM", "seconds": 6.5}
+        "event": "reconnected",
+        "at": "2026-08-07T12:00:09.500Z",
+        "position": 9.5,
+        "station": "FM",
+        "seconds": 6.5,
+    }
     assert objects.event_object(Event(Happening.ANNOUNCED, NOON, 0.0, text="A - B"))["title"] == "A - B"
 
 
 # From a pipe
 
+
 def piped(sound: bytes, raw: str | None = None) -> list[Event]:
-    return list(follow(lambda: Pipe(io.BytesIO(sound)), Listener(Ears, SAMPLE_RATE), SAMPLE_RATE, name="the input",
-                       stall=None, reconnect=False, raw=raw and live.Raw.parsed(raw)))
+    return list(
+        follow(
+            lambda: Pipe(io.BytesIO(sound)),
+            Listener(Ears, SAMPLE_RATE),
+            SAMPLE_RATE,
+            name="the input",
+            stall=None,
+            reconnect=False,
+            raw=raw and live.Raw.parsed(raw),
+        )
+    )
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".ogg", ".flac"])
@@ -170,8 +198,9 @@ def test_encoded_sound_comes_through_a_pipe(tmp_path, suffix):
     assert events[3].position == pytest.approx(16, abs=1)
 
 
-@pytest.mark.parametrize("form, kind, scale",
-                         [("s16le", "<i2", 32767), ("f32be", ">f4", 1), ("s32le", "<i4", 2**31 - 256)])
+@pytest.mark.parametrize(
+    "form, kind, scale", [("s16le", "<i2", 32767), ("f32be", ">f4", 1), ("s32le", "<i4", 2**31 - 256)]
+)
 def test_samples_come_through_a_pipe_without_a_header(form, kind, scale):
     sound = (radio.samples((None, 3), (2, 8), (None, 5)).T * scale).astype(kind).tobytes()
     events = piped(sound, f"44100:2:{form}")
@@ -179,10 +208,16 @@ def test_samples_come_through_a_pipe_without_a_header(form, kind, scale):
     assert events[2].segment.heard.start == pytest.approx(3, abs=0.5)
 
 
-@pytest.mark.parametrize("raw, said", [
-    ("44100", "is not RATE:CHANNELS:FORMAT"), ("44100:0:s16le", "is not RATE"), ("1:2:s16le", "is not RATE"),
-    ("44100:2:mp3", "mp3 is no format of samples; known are u8"), ("44100:2:concat", "is no format"),
-])
+@pytest.mark.parametrize(
+    "raw, said",
+    [
+        ("44100", "is not RATE:CHANNELS:FORMAT"),
+        ("44100:0:s16le", "is not RATE"),
+        ("1:2:s16le", "is not RATE"),
+        ("44100:2:mp3", "mp3 is no format of samples; known are u8"),
+        ("44100:2:concat", "is no format"),
+    ],
+)
 def test_a_form_of_samples_that_makes_no_sense_is_an_error(raw, said):
     with pytest.raises(StreamError, match=said):
         live.Raw.parsed(raw)
@@ -195,6 +230,7 @@ def test_an_mp4_that_cannot_be_read_from_a_pipe_says_why(tmp_path, random):
 
 
 # Reading ahead
+
 
 def test_reading_ahead_never_raises_and_says_why_it_ended():
     class Broken(Pipe):
@@ -217,12 +253,16 @@ def test_reading_ahead_gives_every_byte_in_its_order():
 
 # The log
 
+
 def test_the_log_has_a_file_for_each_day_of_utc(tmp_path):
     log = DailyLog(tmp_path / "log")
     for hours in (0, 11.5, 12.5, 40):
         log.write(Event(Happening.GAP, NOON, hours * 3600, text="a\nb"))
     assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
-        "2026-08-07.jsonl", "2026-08-08.jsonl", "2026-08-09.jsonl"]
+        "2026-08-07.jsonl",
+        "2026-08-08.jsonl",
+        "2026-08-09.jsonl",
+    ]
     lines = (tmp_path / "log/2026-08-07.jsonl").read_text().splitlines()
     assert [json.loads(line)["at"] for line in lines] == ["2026-08-07T12:00:00.000Z", "2026-08-07T23:30:00.000Z"]
 

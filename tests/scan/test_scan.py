@@ -30,8 +30,11 @@ class Ear(toy.JudgingToyEncoder):
     @property
     def spec(self):
         spec = super().spec
-        return replace(spec, calibration=spec.calibration | {
-            "weights": [3 * weight for weight in spec.calibration["weights"]], "bias": 3 * spec.calibration["bias"]})
+        return replace(
+            spec,
+            calibration=spec.calibration
+            | {"weights": [3 * weight for weight in spec.calibration["weights"]], "bias": 3 * spec.calibration["bias"]},
+        )
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def library(tmp_path):
 
 
 def cut(seed: int, start: float, end: float) -> np.ndarray:
-    return toy.song(seed, 30.0)[round(start * RATE):round(end * RATE)]
+    return toy.song(seed, 30.0)[round(start * RATE) : round(end * RATE)]
 
 
 def silence(seconds: float) -> np.ndarray:
@@ -61,7 +64,8 @@ def told(timeline) -> list[tuple[str, float, float]]:
 def near(found: list[tuple[str, float, float]], wanted: list[tuple[str, float, float]]) -> bool:
     return len(found) == len(wanted) and all(
         one[0] == other[0] and np.allclose(one[1:], other[1:], atol=0.5)
-        for one, other in zip(found, wanted, strict=True))
+        for one, other in zip(found, wanted, strict=True)
+    )
 
 
 def test_songs_are_told_with_when_they_are_heard_and_which_part_of_them(library, tmp_path):
@@ -74,7 +78,10 @@ def test_songs_are_told_with_when_they_are_heard_and_which_part_of_them(library,
     assert timeline.complete and timeline.duration == 74 and timeline.searched == SONGS
     assert timeline.source == str(file) and timeline.thresholds == {Kind.RECORDING: 50.0}
     assert [(gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in timeline.gaps] == [
-        (Sound.SILENCE, 0, 7), (Sound.SILENCE, 27, 32), (Sound.MUSIC, 32, 44)]
+        (Sound.SILENCE, 0, 7),
+        (Sound.SILENCE, 27, 32),
+        (Sound.MUSIC, 32, 44),
+    ]
 
 
 def test_a_repeated_song_gives_segments_and_one_song(library, tmp_path):
@@ -114,7 +121,7 @@ def test_a_stream_settles_what_is_over_and_forgets_it(library):
     samples = np.concatenate([cut(1, 4, 24), silence(60), cut(3, 0, 30), silence(60)])
     settled, seen = [], set()
     for start in range(0, len(samples), RATE):
-        scanner.hear(samples[start:start + RATE])
+        scanner.hear(samples[start : start + RATE])
         settled += scanner.settled()
         seen |= {each.recording.title for each in scanner.current()}
     assert [each.recording.title for each in settled] == ["Song 01", "Song 03"]
@@ -162,7 +169,8 @@ def test_an_interrupted_scan_gives_what_it_found_and_goes_on_there(library, tmp_
     whole = library.scan(file)
     assert near(told(second), told(whole))
     assert [(gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in second.gaps] == [
-        (gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in whole.gaps]
+        (gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in whole.gaps
+    ]
 
 
 def test_what_was_kept_counts_for_the_same_sound_and_library_alone(library, tmp_path):
@@ -192,7 +200,7 @@ def test_an_open_file_is_scanned(library, tmp_path):
 
 def test_a_file_that_breaks_off_gives_the_timeline_until_there_and_a_warning(library, tmp_path):
     file = programme(tmp_path, cut(1, 0, 30), silence(30))
-    file.write_bytes(file.read_bytes()[:40 * 2 * RATE])
+    file.write_bytes(file.read_bytes()[: 40 * 2 * RATE])
     timeline = library.scan(file)
     assert near(told(timeline), [("Song 01", 0, 30)])
     assert timeline.warnings and "40" in timeline.warnings[0]
@@ -225,8 +233,9 @@ def test_a_scan_in_a_thread_is_a_scan(library, tmp_path):
 
 
 def test_unknown_music_has_the_same_number_wherever_it_comes_again(library, tmp_path):
-    monday = programme(tmp_path, cut(99, 0, 20), silence(5), cut(1, 0, 20), silence(5), cut(98, 0, 20), silence(5),
-                       cut(99, 0, 20))
+    monday = programme(
+        tmp_path, cut(99, 0, 20), silence(5), cut(1, 0, 20), silence(5), cut(98, 0, 20), silence(5), cut(99, 0, 20)
+    )
     music = [gap for gap in library.scan(monday).gaps if gap.sound is Sound.MUSIC]
     first, other, again = [gap.unknown for gap in music]
     assert first == again != other
@@ -252,8 +261,10 @@ def test_unknown_music_that_was_named_is_found_from_then_on(library, tmp_path):
 
 def test_hits_at_the_very_same_moment_make_a_course():
     """As when the last seconds are looked at out of turn: no line goes through them, and the best one counts."""
-    sure, unsure = (Hit(7, 10.0, 18.0, place, speed, 0.0, 0.9, logit)
-                    for place, speed, logit in ((30.0, 1.04, 5.0), (30.2, 1.0, 1.0)))
+    sure, unsure = (
+        Hit(7, 10.0, 18.0, place, speed, 0.0, 0.9, logit)
+        for place, speed, logit in ((30.0, 1.04, 5.0), (30.2, 1.0, 1.0))
+    )
     course = Course((unsure, sure, unsure, unsure))
     assert course.speed == 1.04
     assert course.places(np.array([14.0, 15.0])) == pytest.approx([30.0, 31.04], abs=0.3)

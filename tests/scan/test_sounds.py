@@ -21,7 +21,7 @@ def music(tmp_path_factory):
     from songprint.audio import files
 
     [path, *_] = synth.write_pieces(tmp_path_factory.mktemp("tunes"), count=1)
-    return 0.1 * degrade.unit(files.load(path, SAMPLE_RATE)[10 * SAMPLE_RATE:30 * SAMPLE_RATE])
+    return 0.1 * degrade.unit(files.load(path, SAMPLE_RATE)[10 * SAMPLE_RATE : 30 * SAMPLE_RATE])
 
 
 def noise(random, seconds):
@@ -56,7 +56,7 @@ def test_it_does_not_matter_in_which_blocks_it_is_heard_or_when_it_is_asked(bloc
     samples = np.concatenate([music, noise(random, 8), silence(4), 0.3 * music])
     meter = SoundMeter()
     for start in range(0, len(samples), block):
-        meter.hear(samples[start:start + block])
+        meter.hear(samples[start : start + block])
         if start % (7 * block) == 0:
             meter.sounds()
     assert meter.sounds() == classify(samples)
@@ -73,7 +73,7 @@ def test_what_is_very_faint_is_silence(music):
 
 @pytest.mark.parametrize("seconds", [0, 0.1, 0.6, 1.0, 2.7])
 def test_short_sounds_are_told_too(seconds):
-    samples = toy.song(1, 5.0)[:int(seconds * SAMPLE_RATE)]
+    samples = toy.song(1, 5.0)[: int(seconds * SAMPLE_RATE)]
     found = classify(samples)
     assert sum(interval.duration for interval, _ in found) == pytest.approx(len(samples) / SAMPLE_RATE)
 
@@ -90,9 +90,11 @@ def test_a_single_odd_second_changes_nothing():
 def test_clips_to_learn_from_are_what_their_names_say(random):
     assert train_sounds.label("music, under speech 5 to 10 dB louder") is MUSIC
     assert train_sounds.label("speech, over faint music") is SPEECH
-    material = train_sounds.Material([toy.song(seed, 20.0) for seed in range(3)],
-                                     [0.1 * random.standard_normal(16_000).astype(np.float32)],
-                                     [noise(random, 12)])
+    material = train_sounds.Material(
+        [toy.song(seed, 20.0) for seed in range(3)],
+        [0.1 * random.standard_normal(16_000).astype(np.float32)],
+        [noise(random, 12)],
+    )
     drawn = list(train_sounds.clips(material, 4, seed=1))
     assert {name.partition(",")[0] for name, _ in drawn} == {"music", "speech", "noise"}
     assert {len(samples) for _, samples in drawn} == {train_sounds.CLIP * SAMPLE_RATE}
@@ -103,10 +105,12 @@ def test_clips_to_learn_from_are_what_their_names_say(random):
 def test_training_learns_to_tell_them_apart(random):
     """On a small scale: tones against noise."""
     pytest.importorskip("torch", reason="training needs PyTorch: make lab")
-    pulses = [np.repeat(random.random(40) > 0.5, 400).astype(np.float32) * random.standard_normal(16_000)
-              for _ in range(3)]
-    material = train_sounds.Material([toy.song(seed, 20.0) for seed in range(4)],
-                                     [pulse.astype(np.float32) for pulse in pulses], [noise(random, 15)])
+    pulses = [
+        np.repeat(random.random(40) > 0.5, 400).astype(np.float32) * random.standard_normal(16_000) for _ in range(3)
+    ]
+    material = train_sounds.Material(
+        [toy.song(seed, 20.0) for seed in range(4)], [pulse.astype(np.float32) for pulse in pulses], [noise(random, 15)]
+    )
     network = sounds.Network(train_sounds.train(material, 0, count=12))
     samples = np.pad(toy.song(9, 12.0), (0, sounds.REACH))
     called = network.judge(sounds.in_context(sounds.features(samples))).argmax(axis=1)

@@ -27,8 +27,12 @@ def tokens(world) -> dict[str, str]:
 
 
 def test_without_a_token_nothing_is_told_as_soon_as_there_are_keys(world, tokens):
-    for method, address in (("GET", "/v1/recordings"), ("POST", "/v1/identify"), ("GET", "/v1/jobs"),
-                            ("GET", "/metrics")):
+    for method, address in (
+        ("GET", "/v1/recordings"),
+        ("POST", "/v1/identify"),
+        ("GET", "/v1/jobs"),
+        ("GET", "/metrics"),
+    ):
         answer = world.client.request(method, address)
         problem(answer, 401, "unauthorized")
         assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -40,9 +44,11 @@ def test_without_a_token_nothing_is_told_as_soon_as_there_are_keys(world, tokens
 def test_each_scope_includes_those_before_it(world, tokens):
     clip = world.clip(3)
     for scope, may in (("identify", (200, 403, 403)), ("write", (200, 422, 403)), ("admin", (200, 422, 200))):
-        answers = (world.client.post("/v1/identify", content=clip, headers=tokens[scope]),
-                   world.client.post("/v1/recordings", content=b"no music", headers=tokens[scope]),
-                   world.client.get("/v1/keys", headers=tokens[scope]))
+        answers = (
+            world.client.post("/v1/identify", content=clip, headers=tokens[scope]),
+            world.client.post("/v1/recordings", content=b"no music", headers=tokens[scope]),
+            world.client.get("/v1/keys", headers=tokens[scope]),
+        )
         assert tuple(answer.status_code for answer in answers) == may
 
 
@@ -69,8 +75,9 @@ def test_a_key_sees_its_own_jobs_and_those_of_keys_under_it(world, tokens):
         assert [each["id"] for each in listed] == ([job.id] if status == 200 else [])
         for method, address in (("POST", "cancel"), ("GET", "events"), ("GET", "audio"), ("GET", "deliveries")):
             if status == 404:
-                problem(world.client.request(method, f"/v1/jobs/{job.id}/{address}", headers=headers), 404,
-                        "job_not_found")
+                problem(
+                    world.client.request(method, f"/v1/jobs/{job.id}/{address}", headers=headers), 404, "job_not_found"
+                )
     assert world.client.get(f"/v1/jobs/{job.id}", headers=tokens["admin"]).status_code == 200
     world.service.jobs.cancel(job.id)
 
@@ -102,9 +109,13 @@ def test_the_audit_log_names_recordings_even_those_that_are_gone(world, tokens):
     client.delete(f"/v1/recordings/{new}", headers=mine)
     noted = client.get("/v1/audit?limit=6", headers=tokens["admin"]).json()["items"]
     assert [(entry["action"], entry["subject"]) for entry in reversed(noted)] == [
-        ("recordings.add", f"{new} New: one"), ("recordings.edit", f"{new} Renamed: title, year"),
-        ("works.link", f"W: [1, {new}]"), ("works.unlink", "1 Song 00"), ("works.unlink", f"{new} Renamed"),
-        ("recordings.remove", f"{new} Renamed")]
+        ("recordings.add", f"{new} New: one"),
+        ("recordings.edit", f"{new} Renamed: title, year"),
+        ("works.link", f"W: [1, {new}]"),
+        ("works.unlink", "1 Song 00"),
+        ("works.unlink", f"{new} Renamed"),
+        ("recordings.remove", f"{new} Renamed"),
+    ]
 
 
 def test_an_administrator_of_a_part_rules_that_part_alone(world, tokens):
@@ -193,8 +204,17 @@ def test_other_machines_may_not(unlocked):
     problem(stranger.get("/v1/recordings"), 403, "no_keys")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8080", "",
-                                  "[::2]", "localhost:8080@evil.example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:8080",
+        "",
+        "[::2]",
+        "localhost:8080@evil.example",
+    ],
+)
 def test_a_page_whose_name_leads_here_is_refused(unlocked, host):
     problem(unlocked.client.get("/v1/recordings", headers={"host": host}), 421, "unknown_host")
 
@@ -204,8 +224,16 @@ def test_names_of_this_machine_are_answered(unlocked, host):
     assert unlocked.client.get("/v1/recordings", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"},
-                                     {"sec-fetch-site": "same-site"}, {"origin": "null"}, {"origin": "http://["}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "null"},
+        {"origin": "http://["},
+    ],
+)
 def test_a_page_of_another_site_changes_nothing(unlocked, headers):
     sent = {"file": ("x.wav", unlocked.wav(toy.song(70)))}
     problem(unlocked.client.post("/v1/recordings", files=sent, headers=headers), 403, "cross_site")

@@ -59,10 +59,13 @@ def test_the_page_loads_nothing_from_elsewhere_and_makes_no_html_of_text():
 def test_a_callback_for_the_explorer_is_kept_for_whoever_made_the_box(world):
     made = world.client.post("/v1/explorer/inbox").json()
     assert made["url"].endswith(made["read"])
-    sent = world.client.post(f"/{made['read']}", content=b'{"EventType": "WorkflowTask"}', headers={
-        "content-type": "application/json", "webhook-id": "msg_1", "x-private": "not shown"})
+    sent = world.client.post(
+        f"/{made['read']}",
+        content=b'{"EventType": "WorkflowTask"}',
+        headers={"content-type": "application/json", "webhook-id": "msg_1", "x-private": "not shown"},
+    )
     assert sent.status_code == 204
-    item, = world.client.get(f"/{made['read']}").json()["items"]
+    (item,) = world.client.get(f"/{made['read']}").json()["items"]
     assert item["body"] == '{"EventType": "WorkflowTask"}' and item["headers"]["webhook-id"] == "msg_1"
     assert "x-private" not in item["headers"]
     assert world.client.post("/v1/explorer/inbox/nobody-has-it", content=b"{}").status_code == 404

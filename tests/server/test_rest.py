@@ -29,7 +29,7 @@ def problem(answer, status: int, code: str) -> str:
 def test_a_clip_is_named_at_once(world):
     answer = world.client.post("/v1/identify", content=world.clip(3))
     assert answer.status_code == 200
-    match, = answer.json()["matches"]
+    (match,) = answer.json()["matches"]
     assert match["recording"]["title"] == "Song 03"
     assert match["reference"]["start"] == pytest.approx(1.0, abs=0.3)
     assert match["confidence"] > 50
@@ -46,8 +46,17 @@ def test_what_the_library_does_not_know_is_no_match_and_the_reason_is_told(world
     assert told["matches"] == [] and told["reason"]
 
 
-@pytest.mark.parametrize("sent", [b"", b"hello, I am no music", bytes(1000), b"RIFF\xff\xff\xff\x7fWAVE" + bytes(50),
-                                  b"OggS" + bytes(100), b"\x00\x00\x00\x20ftypM4A " + bytes(40)])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"hello, I am no music",
+        bytes(1000),
+        b"RIFF\xff\xff\xff\x7fWAVE" + bytes(50),
+        b"OggS" + bytes(100),
+        b"\x00\x00\x00\x20ftypM4A " + bytes(40),
+    ],
+)
 def test_what_is_no_audio_is_refused_in_words_without_places_of_the_server(world, sent):
     answer = world.client.post("/v1/identify", content=sent)
     assert "cannot read upload" in problem(answer, 422, "unreadable_audio")
@@ -80,12 +89,19 @@ def test_nothing_of_an_upload_stays(world):
     assert list(world.service.uploads.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(("kind", "body"), [
-    ("multipart/form-data", b"x"), ("multipart/form-data; boundary=a", b"--b\r\n"),
-    ("multipart/form-data; boundary=a", b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nabc'),
-    ("multipart/form-data; boundary=a", b"--a\r\nContent-Disposition: form-data\r\n\r\nabc\r\n--a--\r\n"),
-    ("multipart/form-data; boundary=" + "a" * 300, b"--a"),
-])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=a", b"--b\r\n"),
+        (
+            "multipart/form-data; boundary=a",
+            b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nabc',
+        ),
+        ("multipart/form-data; boundary=a", b"--a\r\nContent-Disposition: form-data\r\n\r\nabc\r\n--a--\r\n"),
+        ("multipart/form-data; boundary=" + "a" * 300, b"--a"),
+    ],
+)
 def test_a_broken_form_is_a_client_s_mistake(world, kind, body):
     problem(world.client.post("/v1/identify", content=body, headers={"content-type": kind}), 400, "bad_form")
 
@@ -95,7 +111,11 @@ def test_a_recording_is_found_from_the_moment_it_was_added_until_it_is_removed(w
     assert world.client.post("/v1/identify", content=clip).json()["matches"] == []
     added = world.add(50, "Nina - Fifty.wav", album="Numbers", artists=["Nina", "Simone"], year="1965")
     assert (added["title"], added["artists"], added["album"], added["year"]) == (
-        "Fifty", ["Nina", "Simone"], "Numbers", 1965)
+        "Fifty",
+        ["Nina", "Simone"],
+        "Numbers",
+        1965,
+    )
     named = world.client.post("/v1/identify", content=clip).json()["matches"][0]["recording"]
     assert named["id"] == added["id"]
     kept = list((world.library.path / RECORDINGS).rglob("Nina - Fifty.wav"))
@@ -117,7 +137,11 @@ def test_a_recording_that_replaces_another_inherits_its_name(world):
     old = world.add(52, title="The song", artists=["Somebody"], work="The work", original="true")
     new = world.add(53, "remaster.wav", replaces=old["id"], album="Remasters")
     assert (new["title"], new["artists"], new["work"], new["album"]) == (
-        "The song", ["Somebody"], "The work", "Remasters")
+        "The song",
+        ["Somebody"],
+        "The work",
+        "Remasters",
+    )
     assert world.library.recording(new["id"]).original
     problem(world.client.get(f"/v1/recordings/{old['id']}"), 404, "recording_not_found")
     named = world.client.post("/v1/identify", content=world.clip(53)).json()["matches"][0]["recording"]
@@ -137,8 +161,10 @@ def test_what_cannot_be_added_leaves_nothing(world):
 
 def test_tags_are_edited_and_answers_bear_them(world):
     added = world.add(54)
-    edited = world.client.patch(f"/v1/recordings/{added['id']}", json={
-        "title": "Ünïcode 🎵", "artists": ["A", "B"], "year": 2001, "album": None})
+    edited = world.client.patch(
+        f"/v1/recordings/{added['id']}",
+        json={"title": "Ünïcode 🎵", "artists": ["A", "B"], "year": 2001, "album": None},
+    )
     assert edited.status_code == 200
     named = world.client.post("/v1/identify", content=world.clip(54)).json()["matches"][0]["recording"]
     assert (named["title"], named["artists"], named["year"]) == ("Ünïcode 🎵", ["A", "B"], 2001)
@@ -168,7 +194,7 @@ def test_recordings_are_linked_to_one_work(world):
     ids = [world.add(seed)["id"] for seed in (55, 56)]
     linked = world.client.put("/v1/works", json={"recordings": ids, "work": "Ninety", "original": ids[1]}).json()
     assert [each["id"] for each in linked["recordings"]] == ids
-    song, = world.client.post("/v1/identify", content=world.clip(55)).json()["songs"]
+    (song,) = world.client.post("/v1/identify", content=world.clip(55)).json()["songs"]
     assert (song["work"], song["original"]) == ("Ninety", ids[1])
     assert world.client.delete(f"/v1/recordings/{ids[0]}/work").status_code == 204
     assert world.client.get(f"/v1/recordings/{ids[0]}").json()["work"] == ""
@@ -176,9 +202,13 @@ def test_recordings_are_linked_to_one_work(world):
 
 
 def test_covers_of_a_recording_are_listed(world):
-    tunes = [world.client.post("/v1/recordings", files={"file": (f"tune {key}.wav", world.wav(
-        toy.tune(7, key=key, sound=1 + key)))}).json()["recording"] for key in (0, 2)]
-    found, = world.client.get(f"/v1/recordings/{tunes[0]['id']}/covers").json()["items"]
+    tunes = [
+        world.client.post(
+            "/v1/recordings", files={"file": (f"tune {key}.wav", world.wav(toy.tune(7, key=key, sound=1 + key)))}
+        ).json()["recording"]
+        for key in (0, 2)
+    ]
+    (found,) = world.client.get(f"/v1/recordings/{tunes[0]['id']}/covers").json()["items"]
     assert (found["recording"]["id"], found["kind"]) == (tunes[1]["id"], "cover")
     assert abs(found["key_shift"]) == 2
 
@@ -204,7 +234,7 @@ def test_a_recording_is_played_whole_in_parts_and_as_a_stretch(world):
     assert (part.status_code, part.content) == (206, sent[100:200])
     stretch = world.client.get(f"{address}?start=1.5&duration=2")
     assert stretch.headers["content-type"] == "audio/wav" and len(stretch.content) == 44 + 2 * 2 * 44100
-    assert len(world.client.get(f"{address}?start=100").content) < 50       # behind the end nothing is heard
+    assert len(world.client.get(f"{address}?start=100").content) < 50  # behind the end nothing is heard
     (world.library.path / RECORDINGS / added["source"]).unlink()
     problem(world.client.get(address), 404, "no_audio")
 

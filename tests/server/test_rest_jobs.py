@@ -25,8 +25,10 @@ def world(tmp_path_factory):
 
 def timeline_of(world: World) -> dict:
     """Songs 1 and 2, a gap between them."""
-    segments = [Segment(world.library.recording(number), Kind.RECORDING, 90.0, Interval(*heard), Interval(0.0, 5.0))
-                for number, heard in ((1, (0.0, 5.0)), (2, (10.0, 15.0)))]
+    segments = [
+        Segment(world.library.recording(number), Kind.RECORDING, 90.0, Interval(*heard), Interval(0.0, 5.0))
+        for number, heard in ((1, (0.0, 5.0)), (2, (10.0, 15.0)))
+    ]
     gaps = [Gap(Interval(5.0, 10.0), Sound.MUSIC)]
     return objects.timeline_object(Timeline(segments, gaps, 15.0, {Kind.RECORDING: 50.0}, 5, 0.1, source="mix.mp3"))
 
@@ -38,12 +40,20 @@ def submitted(world: World, **more: object) -> dict:
 
 
 def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
-    told = submitted(world, priority=3, callback={"url": "https://me.example.org/hook", "secret": "s3cret"},
-                     kinds=["recording"], session_context="mine")
+    told = submitted(
+        world,
+        priority=3,
+        callback={"url": "https://me.example.org/hook", "secret": "s3cret"},
+        kinds=["recording"],
+        session_context="mine",
+    )
     job = world.service.jobs.get(told["id"])
     assert (job.state, job.priority, job.options["kinds"]) == ("waiting", 3, ["recording"])
     assert world.service.jobs.opened(job).options["callback"] == {
-        "url": "https://me.example.org/hook", "secret": "s3cret", "style": "standard"}
+        "url": "https://me.example.org/hook",
+        "secret": "s3cret",
+        "style": "standard",
+    }
     assert "s3cret" not in json.dumps(told)
     shown = world.client.get(f"/v1/jobs/{told['id']}").json()
     assert shown == told and shown.keys() == shapes.Job.model_fields.keys()
@@ -52,8 +62,11 @@ def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
 
 def test_a_recording_can_be_sent_with_the_job(world):
     sent = world.wav(toy.song(3))
-    answer = world.client.post("/v1/jobs", files={"file": ("../My mix.wav", sent)},
-                               data={"options": json.dumps({"session_id": "once", "priority": -5})})
+    answer = world.client.post(
+        "/v1/jobs",
+        files={"file": ("../My mix.wav", sent)},
+        data={"options": json.dumps({"session_id": "once", "priority": -5})},
+    )
     assert answer.status_code == 202 and answer.json()["input"] == {"type": "file", "name": "My mix.wav"}
     job = world.service.jobs.get(answer.json()["id"])
     with open(job.input["path"], "rb") as file:
@@ -61,7 +74,7 @@ def test_a_recording_can_be_sent_with_the_job(world):
     again = world.client.post("/v1/jobs", files={"file": ("x.wav", sent)}, data={"options": '{"session_id": "once"}'})
     problem(again, 409, "duplicate_session")
     assert again.json()["job_id"] == job.id
-    assert len(list(world.service.inputs.folder.iterdir())) == 1        # the second upload was not kept
+    assert len(list(world.service.inputs.folder.iterdir())) == 1  # the second upload was not kept
     assert list(world.service.uploads.folder.iterdir()) == []
     raw = world.client.post("/v1/jobs", content=sent, headers={"x-file-name": "My%20mix.wav"})
     assert raw.json()["input"]["name"] == "My mix.wav"
@@ -69,12 +82,24 @@ def test_a_recording_can_be_sent_with_the_job(world):
         world.service.jobs.cancel(each)
 
 
-@pytest.mark.parametrize("wrong", [
-    {}, [], "x", {"input": {"type": "file", "path": "/etc/passwd"}}, {"input": {"type": "url", "url": "file:///etc/passwd"}},
-    {"input": {"type": "url", "url": "http://\n"}}, {"input": {"type": "s3", "bucket": "b"}},
-    PLACE | {"priority": 11}, PLACE | {"callback": {"url": "gopher://x"}}, PLACE | {"kinds": []},
-    PLACE | {"session_id": "x" * 51}, PLACE | {"unknown": 1}, PLACE | {"session_context": "a\0b"},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        [],
+        "x",
+        {"input": {"type": "file", "path": "/etc/passwd"}},
+        {"input": {"type": "url", "url": "file:///etc/passwd"}},
+        {"input": {"type": "url", "url": "http://\n"}},
+        {"input": {"type": "s3", "bucket": "b"}},
+        PLACE | {"priority": 11},
+        PLACE | {"callback": {"url": "gopher://x"}},
+        PLACE | {"kinds": []},
+        PLACE | {"session_id": "x" * 51},
+        PLACE | {"unknown": 1},
+        PLACE | {"session_context": "a\0b"},
+    ],
+)
 def test_what_is_no_job_is_refused_with_what_is_wrong(world, wrong):
     assert "/docs" in problem(world.client.post("/v1/jobs", json=wrong), 422, "invalid_request")
     broken = world.client.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"})
@@ -119,7 +144,9 @@ def test_a_job_is_cancelled_and_tried_again(world):
     problem(world.client.post(f"/v1/jobs/{job_id}/retry"), 409, "wrong_state")
     problem(world.client.get(f"/v1/jobs/{job_id}/export"), 409, "not_finished")
     assert [(each.action, each.subject) for each in world.service.audit.entries(limit=2)] == [
-        ("jobs.retry", job_id), ("jobs.cancel", job_id)]
+        ("jobs.retry", job_id),
+        ("jobs.cancel", job_id),
+    ]
     world.client.post(f"/v1/jobs/{job_id}/cancel")
 
 
@@ -157,9 +184,11 @@ def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
     world.client.post(f"{address}/1/verdict", json={"verdict": "correct", "recording": 4})
     verdicts = world.client.get(f"/v1/jobs/{job_id}").json()["verdicts"]
     assert [(each["position"], each["verdict"], each["recording_id"]) for each in verdicts] == [
-        (0, "reject", None), (1, "correct", 4)]
+        (0, "reject", None),
+        (1, "correct", 4),
+    ]
     corrected = world.client.get(f"/v1/jobs/{job_id}/export?format=json&corrected=true").json()
-    segment, = corrected["segments"]
+    (segment,) = corrected["segments"]
     assert (segment["recording"]["id"], segment["confidence"], segment["start"]) == (4, 100.0, 10.0)
     assert len(world.client.get(f"/v1/jobs/{job_id}/export?format=json").json()["segments"]) == 2
     assert world.client.delete(f"{address}/0/verdict").status_code == 204
@@ -167,8 +196,11 @@ def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
     problem(world.client.post(f"{address}/2/verdict", json={"verdict": "accept"}), 404, "not_found")
     problem(world.client.post(f"{address}/0/verdict", json={"verdict": "correct"}), 422, "invalid_request")
     assert [(each.action, each.subject.partition(" ")[2]) for each in world.service.audit.entries(limit=4)] == [
-        ("verdicts.take_back", "segment 0"), ("verdicts.correct", "segment 1: 4"), ("verdicts.reject", "segment 0"),
-        ("verdicts.accept", "segment 0")]
+        ("verdicts.take_back", "segment 0"),
+        ("verdicts.correct", "segment 1: 4"),
+        ("verdicts.reject", "segment 0"),
+        ("verdicts.accept", "segment 0"),
+    ]
     unknown = world.client.post(f"{address}/0/verdict", json={"verdict": "correct", "recording": 99999})
     problem(unknown, 404, "recording_not_found")
 
@@ -217,7 +249,7 @@ def test_what_is_no_longer_kept_cannot_be_heard(world):
 def test_callbacks_are_listed_and_sent_again(world):
     told = {"callback": {"url": "https://me.example.org/", "style": "standard"}}
     job_id = world.finished(timeline_of(world), options=told)
-    delivery, = world.client.get(f"/v1/jobs/{job_id}/deliveries").json()["items"]
+    (delivery,) = world.client.get(f"/v1/jobs/{job_id}/deliveries").json()["items"]
     assert delivery["state"] == "waiting" and delivery.keys() == shapes.Delivery.model_fields.keys()
     assert world.client.post(f"/v1/jobs/{job_id}/deliveries").status_code == 202
     listed = world.client.get("/v1/deliveries?state=waiting&limit=1").json()
@@ -230,7 +262,7 @@ def test_callbacks_are_listed_and_sent_again(world):
 def test_usage_counts_jobs_and_clips(world):
     world.finished(timeline_of(world))
     world.client.post("/v1/identify", content=world.clip(3))
-    row, = world.client.get("/v1/usage").json()["items"]
+    (row,) = world.client.get("/v1/usage").json()["items"]
     assert row["seconds"] >= 18.5 and row["minutes"] >= 1 and row.keys() == shapes.Used.model_fields.keys()
     table = world.client.get("/v1/usage.csv?price=0.44").text.splitlines()
     assert table[0] == "day,key,jobs,seconds,minutes,cost" and len(table) == 2

@@ -43,8 +43,22 @@ def serve(library: Path, *arguments: str, **environ: str) -> Iterator[Server]:
     log = library.parent / "log"
     with log.open("ab") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "songprint", "--json", "--library", str(library), "serve", "--port", "0",
-             *arguments], stdout=subprocess.PIPE, stderr=said, env=environment() | environ)
+            [
+                sys.executable,
+                "-m",
+                "songprint",
+                "--json",
+                "--library",
+                str(library),
+                "serve",
+                "--port",
+                "0",
+                *arguments,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=environment() | environ,
+        )
     try:
         line = process.stdout.readline()
         assert line, log.read_text()
@@ -69,8 +83,12 @@ def tunes(tmp_path_factory) -> list[Path]:
 
 
 def test_from_an_empty_library_to_a_callback(tunes, tmp_path):
-    with Receiver() as receiver, serve(tmp_path / "library", SONGPRINT_SERVER_ALLOW_CALLBACKS="127.0.0.1",
-                                       SONGPRINT_SERVER_ALLOW_HOSTS="127.0.0.1") as server:
+    with (
+        Receiver() as receiver,
+        serve(
+            tmp_path / "library", SONGPRINT_SERVER_ALLOW_CALLBACKS="127.0.0.1", SONGPRINT_SERVER_ALLOW_HOSTS="127.0.0.1"
+        ) as server,
+    ):
         server.until_ready()
         ids = {}
         for tune in tunes[:3]:
@@ -82,8 +100,9 @@ def test_from_an_empty_library_to_a_callback(tunes, tmp_path):
         programme, places = programme_of(tunes[:2], tmp_path / "programme.wav")
         callback = {"callback": {"url": receiver.url, "secret": "whsec_" + "a" * 32}, "session_context": "mine"}
         with programme.open("rb") as file:
-            answer = server.client.post("/v1/jobs", files={"file": ("My programme.wav", file)},
-                                        data={"options": json.dumps(callback)})
+            answer = server.client.post(
+                "/v1/jobs", files={"file": ("My programme.wav", file)}, data={"options": json.dumps(callback)}
+            )
         assert answer.status_code == 202, answer.text
         address = answer.headers["location"]
 
@@ -106,7 +125,7 @@ def test_from_an_empty_library_to_a_callback(tunes, tmp_path):
         assert json.loads(receiver.heard[0].body)["id"] == job["id"]
         assert str(tmp_path) not in receiver.heard[0].body.decode()
         assert receiver.heard[0].headers["webhook-signature"].startswith("v1,")
-        delivery, = server.client.get(f"{address}/deliveries").json()["items"]
+        (delivery,) = server.client.get(f"{address}/deliveries").json()["items"]
         assert delivery["attempts"][0]["status"] == 200
         minutes = sum(row["minutes"] for row in server.client.get("/v1/usage").json()["items"])
         assert minutes >= 1

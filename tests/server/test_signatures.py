@@ -19,25 +19,45 @@ BODY = b'{"TaskId": "1-WorkflowTask-abc"}'
 SIGNATURE = "751e0af3feb563a95e2903c28ff30dbd9e2a5d9e255119eb5f9ab974e2013d05"
 
 
-def authorization(signature: str = SIGNATURE, *, secret_id: str = SECRET_ID, date: str = "2023-11-14",
-                  service: str = "mps", signed: str = "content-type;host") -> str:
-    return (f"TC3-HMAC-SHA256 Credential={secret_id}/{date}/{service}/tc3_request, SignedHeaders={signed}, "
-            f"Signature={signature}")
+def authorization(
+    signature: str = SIGNATURE,
+    *,
+    secret_id: str = SECRET_ID,
+    date: str = "2023-11-14",
+    service: str = "mps",
+    signed: str = "content-type;host",
+) -> str:
+    return (
+        f"TC3-HMAC-SHA256 Credential={secret_id}/{date}/{service}/tc3_request, SignedHeaders={signed}, "
+        f"Signature={signature}"
+    )
 
 
 def tc3(**changes: str) -> Request:
     """The request of the specification's vector, with other headers (`x_tc_region`), or without (None)."""
-    headers = {"content-type": "application/json", "host": HOST, "x-tc-action": "DescribeTaskDetail",
-               "x-tc-version": "2019-06-12", "x-tc-timestamp": str(NOW), "authorization": authorization()}
+    headers = {
+        "content-type": "application/json",
+        "host": HOST,
+        "x-tc-action": "DescribeTaskDetail",
+        "x-tc-version": "2019-06-12",
+        "x-tc-timestamp": str(NOW),
+        "authorization": authorization(),
+    }
     headers |= {name.replace("_", "-"): value for name, value in changes.items()}
     return Request("POST", "", {name: value for name, value in headers.items() if value is not None}, BODY)
 
 
-def signed(request: Request, host: str, service: str = "mps", signed_headers: str = "content-type;host",
-           date: str = "2023-11-14") -> Request:
+def signed(
+    request: Request,
+    host: str,
+    service: str = "mps",
+    signed_headers: str = "content-type;host",
+    date: str = "2023-11-14",
+) -> Request:
     canonical = signatures.canonical_request(request, signed_headers, host)
-    signature = signatures.tc3_signature(signatures.tc3_key(SECRET_KEY, date, service), NOW,
-                                         f"{date}/{service}/tc3_request", canonical)
+    signature = signatures.tc3_signature(
+        signatures.tc3_key(SECRET_KEY, date, service), NOW, f"{date}/{service}/tc3_request", canonical
+    )
     header = authorization(signature, service=service, signed=signed_headers, date=date)
     return replace(request, headers={**request.headers, "authorization": header})
 
@@ -50,8 +70,10 @@ def accepted(request: Request, secret_key: str = SECRET_KEY, names: tuple[str, .
 def test_the_vector_of_tc3():
     canonical = signatures.canonical_request(tc3(), "content-type;host", HOST)
     assert hashlib.sha256(BODY).hexdigest() == "9dada8fff317a5f46c2aeddf12156511c9c162abeafd21d8fc47310511233e00"
-    assert (hashlib.sha256(canonical.encode()).hexdigest()
-            == "e19b46e1e01ecda309a2adda7be000f38318e933c04e658ae39dfdb97886f9f3")
+    assert (
+        hashlib.sha256(canonical.encode()).hexdigest()
+        == "e19b46e1e01ecda309a2adda7be000f38318e933c04e658ae39dfdb97886f9f3"
+    )
     key = signatures.tc3_key(SECRET_KEY, "2023-11-14", "mps")
     assert key.hex() == "0a344732a872184fba63199ef062b6f53dba490529af21ce376498ce45ba1621"
     assert signatures.tc3_signature(key, NOW, "2023-11-14/mps/tc3_request", canonical) == SIGNATURE
@@ -59,9 +81,17 @@ def test_the_vector_of_tc3():
 
 
 def test_the_vector_of_v1():
-    parameters = {"Action": "DescribeTaskDetail", "Language": "en-US", "Nonce": "12345",
-                  "RequestClient": "SDK_PYTHON_3.1.194", "SecretId": SECRET_ID, "SignatureMethod": "HmacSHA256",
-                  "TaskId": "1-WorkflowTask-abc", "Timestamp": str(NOW), "Version": "2019-06-12"}
+    parameters = {
+        "Action": "DescribeTaskDetail",
+        "Language": "en-US",
+        "Nonce": "12345",
+        "RequestClient": "SDK_PYTHON_3.1.194",
+        "SecretId": SECRET_ID,
+        "SignatureMethod": "HmacSHA256",
+        "TaskId": "1-WorkflowTask-abc",
+        "Timestamp": str(NOW),
+        "Version": "2019-06-12",
+    }
     signature = signatures.v1_signature(SECRET_KEY, "HmacSHA256", signatures.v1_string("POST", HOST, parameters))
     assert signature == "WVxM6VthGAbdNkAPy0GtZBYcNhqg+bfWbU5V06gl/kE="
     body = urlencode(parameters | {"Signature": signature}).encode()
@@ -75,8 +105,14 @@ def test_the_vector_of_v1():
 @pytest.mark.parametrize("method", ["HmacSHA1", "HmacSHA256", None])
 @pytest.mark.parametrize("host", [HOST, "127.0.0.1"])
 def test_v1_in_a_query(method, host):
-    parameters = {"Action": "ProcessMedia", "SecretId": SECRET_ID, "Timestamp": str(NOW), "Version": "2019-06-12",
-                  "InputInfo.UrlInputInfo.Url": "http://a/ü b?c=d&e+f", "Definitions_0": "21"}
+    parameters = {
+        "Action": "ProcessMedia",
+        "SecretId": SECRET_ID,
+        "Timestamp": str(NOW),
+        "Version": "2019-06-12",
+        "InputInfo.UrlInputInfo.Url": "http://a/ü b?c=d&e+f",
+        "Definitions_0": "21",
+    }
     parameters |= {"SignatureMethod": method} if method else {}
     text = signatures.v1_string("GET", host, parameters)
     assert "Definitions.0=21" in text
@@ -134,35 +170,40 @@ def test_what_is_forged_or_cut_off_does_not_match():
     assert not accepted(tc3(x_tc_timestamp=str(NOW + 1)))
     assert not accepted(tc3(authorization=authorization(SIGNATURE[:-1] + "0")))
     assert not accepted(tc3(authorization=authorization(service="cvm")))
-    assert not accepted(signed(tc3(), HOST, date="2023-11-15"))         # the scope's day is not that of the timestamp
+    assert not accepted(signed(tc3(), HOST, date="2023-11-15"))  # the scope's day is not that of the timestamp
     assert accepted(tc3(authorization=authorization(SIGNATURE.upper())))
 
 
-@pytest.mark.parametrize(("request_", "code"), [
-    (tc3(authorization=None), "MissingParameter"),
-    (tc3(x_tc_action=None), "MissingParameter"),
-    (tc3(x_tc_version=None), "MissingParameter"),
-    (tc3(x_tc_timestamp=None), "MissingParameter"),
-    (tc3(authorization="SKIP"), "AuthFailure.InvalidAuthorization"),
-    (tc3(authorization=""), "AuthFailure.InvalidAuthorization"),
-    (tc3(authorization="Bearer abc"), "AuthFailure.InvalidAuthorization"),
-    (tc3(authorization=authorization(signed="host")), "AuthFailure.InvalidAuthorization"),
-    (tc3(authorization=authorization("zz")), "AuthFailure.InvalidAuthorization"),
-    (tc3(authorization=authorization(date="yesterday")), "AuthFailure.InvalidAuthorization"),
-    (tc3(authorization=authorization().replace("tc3_request", "aws4_request")), "AuthFailure.InvalidAuthorization"),
-    (tc3(authorization=authorization(secret_id="a'b")), "AuthFailure.InvalidSecretId"),
-    (tc3(authorization=authorization(secret_id="a" * 200)), "AuthFailure.InvalidSecretId"),
-    (tc3(x_tc_timestamp="now"), "InvalidParameterValue"),
-    (tc3(x_tc_timestamp="-1"), "InvalidParameterValue"),
-    (tc3(x_tc_timestamp="1" * 30), "InvalidParameterValue"),
-    (tc3(x_tc_timestamp="١٧"), "InvalidParameterValue"),
-    (Request("GET", "SecretId=a&Signature=b", {}, b""), "MissingParameter"),
-    (Request("GET", "SecretId=a&Signature=b&Action=A&Version=1&Timestamp=x", {}, b""), "InvalidParameterValue"),
-    (Request("GET", "SecretId=a&Signature=b&Action=A&Version=1&Timestamp=1&SignatureMethod=None", {}, b""),
-     "InvalidParameterValue"),
-    (Request("GET", "&".join(f"a{n}=1" for n in range(10_002)), {}, b""), "InvalidParameter"),
-    (Request("POST", "", {}, b"{}"), "MissingParameter"),
-])
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (tc3(authorization=None), "MissingParameter"),
+        (tc3(x_tc_action=None), "MissingParameter"),
+        (tc3(x_tc_version=None), "MissingParameter"),
+        (tc3(x_tc_timestamp=None), "MissingParameter"),
+        (tc3(authorization="SKIP"), "AuthFailure.InvalidAuthorization"),
+        (tc3(authorization=""), "AuthFailure.InvalidAuthorization"),
+        (tc3(authorization="Bearer abc"), "AuthFailure.InvalidAuthorization"),
+        (tc3(authorization=authorization(signed="host")), "AuthFailure.InvalidAuthorization"),
+        (tc3(authorization=authorization("zz")), "AuthFailure.InvalidAuthorization"),
+        (tc3(authorization=authorization(date="yesterday")), "AuthFailure.InvalidAuthorization"),
+        (tc3(authorization=authorization().replace("tc3_request", "aws4_request")), "AuthFailure.InvalidAuthorization"),
+        (tc3(authorization=authorization(secret_id="a'b")), "AuthFailure.InvalidSecretId"),
+        (tc3(authorization=authorization(secret_id="a" * 200)), "AuthFailure.InvalidSecretId"),
+        (tc3(x_tc_timestamp="now"), "InvalidParameterValue"),
+        (tc3(x_tc_timestamp="-1"), "InvalidParameterValue"),
+        (tc3(x_tc_timestamp="1" * 30), "InvalidParameterValue"),
+        (tc3(x_tc_timestamp="١٧"), "InvalidParameterValue"),
+        (Request("GET", "SecretId=a&Signature=b", {}, b""), "MissingParameter"),
+        (Request("GET", "SecretId=a&Signature=b&Action=A&Version=1&Timestamp=x", {}, b""), "InvalidParameterValue"),
+        (
+            Request("GET", "SecretId=a&Signature=b&Action=A&Version=1&Timestamp=1&SignatureMethod=None", {}, b""),
+            "InvalidParameterValue",
+        ),
+        (Request("GET", "&".join(f"a{n}=1" for n in range(10_002)), {}, b""), "InvalidParameter"),
+        (Request("POST", "", {}, b"{}"), "MissingParameter"),
+    ],
+)
 def test_what_is_malformed_is_refused_with_its_code(request_, code):
     with pytest.raises(Refused) as caught:
         signatures.read(request_)
@@ -178,8 +219,14 @@ def test_late_and_early_requests_are_refused(off):
     assert caught.value.code == "AuthFailure.SignatureExpire"
 
 
-@given(st.dictionaries(st.sampled_from(["authorization", "x-tc-action", "x-tc-version", "x-tc-timestamp", "host",
-                                        "content-type"]), st.text(max_size=40)), st.binary(max_size=60), st.text())
+@given(
+    st.dictionaries(
+        st.sampled_from(["authorization", "x-tc-action", "x-tc-version", "x-tc-timestamp", "host", "content-type"]),
+        st.text(max_size=40),
+    ),
+    st.binary(max_size=60),
+    st.text(),
+)
 def test_any_request_is_read_or_refused_and_none_matches(headers, body, query):
     for method in ("GET", "POST"):
         request = Request(method, query, headers, body)

@@ -28,9 +28,15 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, folder):
-    with serving(tmp_path_factory.mktemp("world"), songs=1, allow_hosts=("127.0.0.1",), max_waiting=500,
-                 storages=(StorageSettings(folder=folder),), names=("music.example.org",),
-                 rates={"ProcessMedia": 10_000, "DescribeTaskDetail": 10_000}) as world:
+    with serving(
+        tmp_path_factory.mktemp("world"),
+        songs=1,
+        allow_hosts=("127.0.0.1",),
+        max_waiting=500,
+        storages=(StorageSettings(folder=folder),),
+        names=("music.example.org",),
+        rates={"ProcessMedia": 10_000, "DescribeTaskDetail": 10_000},
+    ) as world:
         yield world
 
 
@@ -65,10 +71,16 @@ def test_a_task_from_its_submission_to_its_songs(client, world):
     assert (done["Status"], done["SessionContext"], task["ErrCode"], task["TaskId"]) == ("FINISH", "mine", 0, task_id)
     assert task["InputInfo"]["UrlInputInfo"] == {"Url": URL}
     assert all(time.strptime(done[name], "%Y-%m-%dT%H:%M:%SZ") for name in ("CreateTime", "FinishTime"))
-    result, = task["AiAnalysisResultSet"]
+    (result,) = task["AiAnalysisResultSet"]
     tag = result["TagTask"]
     assert (result["Type"], tag["Status"], tag["ErrCode"], tag["ErrCodeExt"], tag["Message"], tag["Progress"]) == (
-        "Tag", "SUCCESS", 0, "", "SUCCESS", 100)
+        "Tag",
+        "SUCCESS",
+        0,
+        "",
+        "SUCCESS",
+        100,
+    )
     assert tag["Input"]["Definition"] == 21
     assert [item["Tag"] for item in tag["Output"]["TagSet"]] == ["Greensleeves", "Scarborough Fair", "The Ash Grove"]
 
@@ -79,24 +91,31 @@ def test_the_songs_are_told_as_the_specification_says(client, world):
     fair, cover = results.tag_set(job.result)[1:]
     info = json.loads(fair["SpecialInfo"])
     assert (info["song_name"], info["singer_name"], info["other_singer_list"]) == (
-        "Scarborough Fair", "Simon", [{"singer_name": "Garfunkel"}])
+        "Scarborough Fair",
+        "Simon",
+        [{"singer_name": "Garfunkel"}],
+    )
     assert (info["segment_list"], info["reference_start"], info["reference_end"]) == ([[120, 270]], 120, 270)
     assert (info["song_id"], info["song_mid"], len(info["song_mid"])) == (2, "00000000000002", 14)
     assert (info["match_type"], info["isrc"]) == ("recording", "US-AB1-67-00001")
     assert (info["segments"][0]["end"], info["segments"][0]["tempo_ratio"]) == (260.5, 1.04)
     assert fair["Confidence"] == 98.8
-    info = json.loads(cover["SpecialInfo"])                 # named by the original, sung by both
+    info = json.loads(cover["SpecialInfo"])  # named by the original, sung by both
     assert (cover["Tag"], info["singer_name"], info["other_singer_list"]) == (
-        "The Ash Grove", "Trad.", [{"singer_name": "Band"}])
+        "The Ash Grove",
+        "Trad.",
+        [{"singer_name": "Band"}],
+    )
     assert (info["match_type"], info["work"], info["segments"][0]["song_id"]) == ("cover", "ash grove", 4)
 
 
 def test_a_song_heard_twice_has_two_segments_unless_they_touch_on_the_grid(client, world):
     song = timelines.recording(7, "Again")
-    found = timelines.timeline(timelines.segment(31, 160, song), timelines.segment(181, 250, song),
-                               timelines.segment(256, 280, song))
+    found = timelines.timeline(
+        timelines.segment(31, 160, song), timelines.segment(181, 250, song), timelines.segment(256, 280, song)
+    )
     client.call("ProcessMedia", request_of())
-    tag, = results.tag_set(tencent.finished(world, found).result)
+    (tag,) = results.tag_set(tencent.finished(world, found).result)
     info = json.loads(tag["SpecialInfo"])
     assert (info["segment_list"], info["reference_start"], info["reference_end"]) == ([[30, 165], [180, 285]], 30, 285)
     assert len(info["segments"]) == 3
@@ -109,16 +128,23 @@ def test_no_song_is_an_empty_set(client, world):
     assert (tag["Status"], tag["Output"]) == ("SUCCESS", {"TagSet": []})
 
 
-@pytest.mark.parametrize(("code", "message", "number", "name"), [
-    ("input_refused", "it is a playlist", 40000, "InvalidInput"),
-    ("input_not_found", "status 404", 60000, "SourceFileError.DownloadNotAccessible"),
-    ("input_timeout", "too long", 60000, "SourceFileError.DownloadNotAccessible"),
-    ("input_too_large", "too large", 60000, "SourceFileError.ContentUnsupported"),
-    ("input_unreadable", "damaged", 60000, "SourceFileError.ContentMalformed"),
-    ("input_unreadable", "cannot read a.mp4: no audio stream (only video). Is it complete?", 60000,
-     "SourceFileError.ContentUnsupported"),
-    ("internal", "a bug", 70000, "InternalError"),
-])
+@pytest.mark.parametrize(
+    ("code", "message", "number", "name"),
+    [
+        ("input_refused", "it is a playlist", 40000, "InvalidInput"),
+        ("input_not_found", "status 404", 60000, "SourceFileError.DownloadNotAccessible"),
+        ("input_timeout", "too long", 60000, "SourceFileError.DownloadNotAccessible"),
+        ("input_too_large", "too large", 60000, "SourceFileError.ContentUnsupported"),
+        ("input_unreadable", "damaged", 60000, "SourceFileError.ContentMalformed"),
+        (
+            "input_unreadable",
+            "cannot read a.mp4: no audio stream (only video). Is it complete?",
+            60000,
+            "SourceFileError.ContentUnsupported",
+        ),
+        ("internal", "a bug", 70000, "InternalError"),
+    ],
+)
 def test_a_failure_is_told_with_its_code(client, world, code, message, number, name):
     task_id = client.call("ProcessMedia", request_of())["TaskId"]
     tencent.failed(world, code, message)
@@ -139,14 +165,14 @@ def test_the_callback_is_signed_and_not_in_an_envelope(client, world):
     assert event["Sign"] == hashlib.md5(f"{event['Timestamp']}k3y".encode()).hexdigest()
     vector = json.loads(results.callback_body(job, 1, now=1700000000))
     assert (vector["Timestamp"], vector["Sign"]) == (1700000600, "bccbda21f2aefda471db95169f025027")
-    delivery, = world.service.deliveries.of_job(job.id)
+    (delivery,) = world.service.deliveries.of_job(job.id)
     assert (delivery.url, delivery.style) == (CALLBACK["NotifyUrl"], "tencent")
     parsed = client.call("ParseNotification", {"Content": json.dumps(event)})
     assert parsed["WorkflowTaskEvent"]["TaskId"] == results.task_id(job.id, 1300000000)
 
 
 def test_a_callback_without_a_key_has_no_signature(client, world):
-    client.call("ProcessMedia", request_of(TaskNotifyConfig={"NotifyUrl": URL}))    # the type is meant
+    client.call("ProcessMedia", request_of(TaskNotifyConfig={"NotifyUrl": URL}))  # the type is meant
     event = json.loads(results.callback_body(tencent.finished(world, timelines.timeline()), 1))
     assert "Sign" not in event and "Timestamp" not in event
 
@@ -158,10 +184,19 @@ def test_each_change_is_told_where_that_is_wanted(client, world):
 
 
 def test_what_is_sent_as_flat_text_is_the_same(client, world):
-    flat = {"InputInfo.Type": "URL", "InputInfo.UrlInputInfo.Url": URL, "AiAnalysisTask.Definition": "21",
-            "AiAnalysisTask.ExtendedParameter": json.dumps(tencent.DETAILS), "TasksPriority": "5"}
-    for answer in (client.get("ProcessMedia", flat), client.v1("GET", "ProcessMedia", flat),
-                   client.v1("POST", "ProcessMedia", flat), client.v1("POST", "ProcessMedia", flat, "HmacSHA1")):
+    flat = {
+        "InputInfo.Type": "URL",
+        "InputInfo.UrlInputInfo.Url": URL,
+        "AiAnalysisTask.Definition": "21",
+        "AiAnalysisTask.ExtendedParameter": json.dumps(tencent.DETAILS),
+        "TasksPriority": "5",
+    }
+    for answer in (
+        client.get("ProcessMedia", flat),
+        client.v1("GET", "ProcessMedia", flat),
+        client.v1("POST", "ProcessMedia", flat),
+        client.v1("POST", "ProcessMedia", flat, "HmacSHA1"),
+    ):
         job = world.service.jobs.get(results.job_id(answer["TaskId"]))
         assert (job.input, job.priority) == ({"type": "url", "url": URL}, 5)
     assert client.get("DescribeAIAnalysisTemplates", {"Definitions.0": "21"})["TotalCount"] == 1
@@ -179,9 +214,13 @@ def test_a_session_id_is_used_once(client, world):
 
 
 def test_objects_come_from_buckets_and_results_go_there(client, world):
-    wanted = request_of(InputInfo={"Type": "cos", "CosInputInfo": {
-        "Bucket": "music-125", "Region": "ap-nanjing", "Object": "/song.wav"}},
-        OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "music-125", "Region": "ap-nanjing"}})
+    wanted = request_of(
+        InputInfo={
+            "Type": "cos",
+            "CosInputInfo": {"Bucket": "music-125", "Region": "ap-nanjing", "Object": "/song.wav"},
+        },
+        OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "music-125", "Region": "ap-nanjing"}},
+    )
     task_id = client.call("ProcessMedia", wanted)["TaskId"]
     job = world.service.jobs.get(results.job_id(task_id))
     assert job.input == {"type": "cos", "bucket": "music-125", "region": "ap-nanjing", "object": "/song.wav"}
@@ -191,26 +230,52 @@ def test_objects_come_from_buckets_and_results_go_there(client, world):
 
 
 def test_keys_of_a_bucket_are_never_told(client):
-    info = {"Type": "AWS-S3", "S3InputInfo": {"S3Bucket": "theirs", "S3Region": "eu-west-1", "S3Object": "a.mp3",
-                                              "S3SecretId": "THEIRID", "S3SecretKey": "THEIRSECRET"}}
-    shown = json.dumps(detail(client, client.call("ProcessMedia", request_of(InputInfo=info | {
-        "S3InputInfo": info["S3InputInfo"] | {"S3Bucket": "music-125"}}))["TaskId"]))
+    info = {
+        "Type": "AWS-S3",
+        "S3InputInfo": {
+            "S3Bucket": "theirs",
+            "S3Region": "eu-west-1",
+            "S3Object": "a.mp3",
+            "S3SecretId": "THEIRID",
+            "S3SecretKey": "THEIRSECRET",
+        },
+    }
+    shown = json.dumps(
+        detail(
+            client,
+            client.call(
+                "ProcessMedia",
+                request_of(InputInfo=info | {"S3InputInfo": info["S3InputInfo"] | {"S3Bucket": "music-125"}}),
+            )["TaskId"],
+        )
+    )
     assert "THEIRSECRET" not in shown and "THEIRID" not in shown and "music-125" in shown
 
 
-@pytest.mark.parametrize("details", [
-    json.dumps(tencent.DETAILS), tencent.DETAILS, json.dumps(tencent.DETAILS).replace('"', '\\"'),
-    '{"tag":{"process_type":1102}}', "{}", "", None,
-])
+@pytest.mark.parametrize(
+    "details",
+    [
+        json.dumps(tencent.DETAILS),
+        tencent.DETAILS,
+        json.dumps(tencent.DETAILS).replace('"', '\\"'),
+        '{"tag":{"process_type":1102}}',
+        "{}",
+        "",
+        None,
+    ],
+)
 def test_parameters_within_parameters_are_taken_in_every_form(client, details):
-    assert "TaskId" in client.call("ProcessMedia", request_of(
-        AiAnalysisTask={"Definition": 21, "ExtendedParameter": details}))
+    assert "TaskId" in client.call(
+        "ProcessMedia", request_of(AiAnalysisTask={"Definition": 21, "ExtendedParameter": details})
+    )
 
 
 def test_own_wishes_stand_beside_tencents(client, world):
     own = tencent.DETAILS | {"songprint": {"covers": False, "min_confidence": 80, "max_results": 1}}
-    task_id = client.call("ProcessMedia", request_of(
-        AiAnalysisTask={"Definition": 21, "ExtendedParameter": json.dumps(own)}, TaskType="Offline"))["TaskId"]
+    task_id = client.call(
+        "ProcessMedia",
+        request_of(AiAnalysisTask={"Definition": 21, "ExtendedParameter": json.dumps(own)}, TaskType="Offline"),
+    )["TaskId"]
     job = tencent.finished(world, timelines.programme())
     assert (job.options["kinds"], job.priority) == (["recording"], -10)
     tag = detail(client, task_id)["WorkflowTask"]["AiAnalysisResultSet"][0]["TagTask"]
@@ -240,20 +305,26 @@ def test_tasks_are_listed_page_by_page(world):
     assert (item["TaskType"], item["FinishTime"]) == ("WorkflowTask", "0000-00-00T00:00:00Z")
     tencent.finished(world, timelines.timeline())
     tencent.failed(world, "internal", "a bug")
-    listed = {failed: client.call("DescribeTasks", {"Status": "FINISH", "SubTaskHasFailed": failed})["TotalCount"]
-              for failed in (None, True, False)}
+    listed = {
+        failed: client.call("DescribeTasks", {"Status": "FINISH", "SubTaskHasFailed": failed})["TotalCount"]
+        for failed in (None, True, False)
+    }
     assert listed == {None: 2, True: 1, False: 1}
     assert client.call("DescribeTasks", {"Status": "WAITING", "SubTaskHasFailed": True})["TotalCount"] == 0
     assert client.call("DescribeTasks", {"Status": "WAITING", "EndTime": "2020-01-01T00:00:00Z"})["TotalCount"] == 0
 
 
-@pytest.mark.parametrize(("wanted", "code"), [
-    ({}, "MissingParameter"), ({"Status": "DONE"}, "InvalidParameterValue"),
-    ({"Status": "FINISH", "Limit": 0}, "InvalidParameterValue.Limit"),
-    ({"Status": "FINISH", "Limit": 101}, "InvalidParameterValue.Limit"),
-    ({"Status": "FINISH", "ScrollToken": "nope"}, "InvalidParameterValue"),
-    ({"Status": "FINISH", "StartTime": "yesterday"}, "InvalidParameterValue"),
-])
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ({}, "MissingParameter"),
+        ({"Status": "DONE"}, "InvalidParameterValue"),
+        ({"Status": "FINISH", "Limit": 0}, "InvalidParameterValue.Limit"),
+        ({"Status": "FINISH", "Limit": 101}, "InvalidParameterValue.Limit"),
+        ({"Status": "FINISH", "ScrollToken": "nope"}, "InvalidParameterValue"),
+        ({"Status": "FINISH", "StartTime": "yesterday"}, "InvalidParameterValue"),
+    ],
+)
 def test_lists_that_make_no_sense_are_refused(client, wanted, code):
     assert client.refusal("DescribeTasks", wanted) == code
 
@@ -307,15 +378,18 @@ def test_the_preset_template_is_there_and_stays(client):
     for wanted in ({"Definitions": [22]}, {"Type": "Custom"}, {"Name": "other"}):
         assert client.call("DescribeAIAnalysisTemplates", wanted)["TotalCount"] == 0
     assert client.call("DescribeAIAnalysisTemplates", {"Offset": 1}) == {"TotalCount": 1, "AIAnalysisTemplateSet": []}
-    for action, code in (("Modify", "InvalidParameterValue.ModifyDefaultTemplate"),
-                         ("Delete", "InvalidParameterValue.DeleteDefaultTemplate")):
+    for action, code in (
+        ("Modify", "InvalidParameterValue.ModifyDefaultTemplate"),
+        ("Delete", "InvalidParameterValue.DeleteDefaultTemplate"),
+    ):
         assert client.refusal(f"{action}AIAnalysisTemplate", {"Definition": 21}) == code
         assert client.refusal(f"{action}AIAnalysisTemplate", {"Definition": 5}) == "ResourceNotFound.TemplateNotExist"
 
 
 def in_bucket(name: str) -> dict:
-    return {"InputInfo": {"Type": "COS", "CosInputInfo": {
-        "Bucket": "music-125", "Region": "ap-nanjing", "Object": name}}}
+    return {
+        "InputInfo": {"Type": "COS", "CosInputInfo": {"Bucket": "music-125", "Region": "ap-nanjing", "Object": name}}
+    }
 
 
 def test_what_a_file_is_made_of_is_told(client):
@@ -327,8 +401,12 @@ def test_what_a_file_is_made_of_is_told(client):
     song = client.call("DescribeMediaMetaData", in_bucket("song.wav"))["MetaData"]
     assert (song["Width"], song["VideoStreamSet"], song["AudioStreamSet"][0]["SamplingRate"]) == (0, [], 8000)
     assert client.refusal("DescribeMediaMetaData", in_bucket("none.mp3")) == "ResourceNotFound.DownloadError"
-    assert client.refusal("DescribeMediaMetaData", {"InputInfo": {
-        "Type": "URL", "UrlInputInfo": {"Url": "http://127.0.0.1:1/"}}}) == "ResourceNotFound.DownloadError"
+    assert (
+        client.refusal(
+            "DescribeMediaMetaData", {"InputInfo": {"Type": "URL", "UrlInputInfo": {"Url": "http://127.0.0.1:1/"}}}
+        )
+        == "ResourceNotFound.DownloadError"
+    )
 
 
 def test_what_is_no_media_file_is_told(client, folder):
@@ -342,7 +420,7 @@ def test_usage_is_told_by_day(world):
     tencent.finished(world, timelines.timeline(), seconds=90.4)
     today = time.strftime("%Y-%m-%d", time.gmtime())
     asked = {"StartTime": f"{today}T00:00:00Z", "EndTime": f"{today}T23:59:59Z"}
-    data, = client.call("DescribeUsageData", asked)["Data"]
+    (data,) = client.call("DescribeUsageData", asked)["Data"]
     assert data["TaskType"] == "AIAnalysis"
     assert data["Summary"] == [{"Time": f"{today}T00:00:00Z", "Count": 1, "Usage": 90}]
     assert data["Details"][0]["Data"] == data["Summary"]

@@ -18,8 +18,13 @@ TASK = {"TaskId": "nope"}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("world"), songs=1, names=("music.example.org",),
-                 trusted_proxies=("127.0.0.1",), rates={"DescribeUsageData": 0.01}) as world:
+    with serving(
+        tmp_path_factory.mktemp("world"),
+        songs=1,
+        names=("music.example.org",),
+        trusted_proxies=("127.0.0.1",),
+        rates={"DescribeUsageData": 0.01},
+    ) as world:
         yield world
 
 
@@ -41,7 +46,7 @@ def test_an_unsigned_request_is_told_what_it_lacks(world):
 
 
 def test_a_forged_request_is_refused(client):
-    assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"         # the key is fine
+    assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"  # the key is fine
     body = json.dumps(TASK).encode()
     headers = client.signed("DescribeTaskDetail", body)
     for changed in (body[:-3], b"", b'{"TaskId": "other"}', body + b" "):
@@ -82,12 +87,15 @@ def test_a_request_for_another_server_is_refused(client):
 
 def test_the_host_has_the_spellings_of_all_sdks_and_proxies(client):
     body = json.dumps(TASK).encode()
-    for signed_host, service in (("localhost", "localhost:8080"), ("music.example.org", "music"),
-                                 ("localhost:8080", "1")):
+    for signed_host, service in (
+        ("localhost", "localhost:8080"),
+        ("music.example.org", "music"),
+        ("localhost:8080", "1"),
+    ):
         client.host, client.service = signed_host, service
         headers = client.signed("DescribeTaskDetail", body) | {"host": "localhost:8080"}
         assert refusal(client.opened("POST", "/", body, headers)) == "ResourceNotFound"
-    client.host = "mps.tencentcloudapi.com"         # by a DNS of one's own
+    client.host = "mps.tencentcloudapi.com"  # by a DNS of one's own
     assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
 
 
@@ -149,8 +157,9 @@ def test_other_methods_are_refused_in_the_same_envelope(client, method):
     assert refusal(client.opened(method, "/", b"", client.signed("DescribeTasks", b""))) == "UnsupportedProtocol"
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"5", b"null", b'"text"', b"\xff\xfe", b"[" * 200_000,
-                                  b'{"TaskId": NaNa}', b"9" * 10_000])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"5", b"null", b'"text"', b"\xff\xfe", b"[" * 200_000, b'{"TaskId": NaNa}', b"9" * 10_000]
+)
 def test_what_is_no_object_of_json_is_refused(client, body):
     assert client.refusal("DescribeTaskDetail", body=body) == "InvalidParameter"
 
@@ -161,10 +170,15 @@ def test_flat_parameters_that_contradict_each_other_are_refused(client):
     assert refusal(client.get("DescribeTaskDetail", {"TaskId.0": "a"})) == "InvalidParameter"
 
 
-@pytest.mark.parametrize(("action", "version", "code"), [
-    ("NoSuchThing", "2019-06-12", "InvalidAction"), ("processMedia", "2019-06-12", "InvalidAction"),
-    ("EditMedia", "2019-06-12", "UnsupportedOperation"), ("ProcessMedia", "2017-03-12", "NoSuchVersion"),
-])
+@pytest.mark.parametrize(
+    ("action", "version", "code"),
+    [
+        ("NoSuchThing", "2019-06-12", "InvalidAction"),
+        ("processMedia", "2019-06-12", "InvalidAction"),
+        ("EditMedia", "2019-06-12", "UnsupportedOperation"),
+        ("ProcessMedia", "2017-03-12", "NoSuchVersion"),
+    ],
+)
 def test_actions_that_are_not_here_are_told_apart(client, action, version, code):
     assert client.refusal(action, {}, x_tc_version=version) == code
 
@@ -197,6 +211,7 @@ def test_keys_cannot_be_guessed_fast(tmp_path, monkeypatch):
 def test_a_bug_is_answered_without_its_insides(client, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("secret place")
+
     monkeypatch.setattr(endpoint, "named", broken)
     with caplog.at_level(logging.CRITICAL):
         answer = client.call("DescribeTaskDetail", TASK)

@@ -31,10 +31,10 @@ from lab.data import degrade, synth
 from lab.data.tunes import TUNES, invent
 
 ACCEPTANCE = os.environ.get("SONGPRINT_ACCEPTANCE", "")
-SDKS = Path(__file__).parents[2] / "build" / "sdks"      # downloaded once
-BUCKET = "ie-mps-1250000000"                                # the one that the programs name for results
-SONGS, COVER = (3, 0, 1), 4                                 # positions in TUNES
-PIECE = 20.0                                                # seconds of each
+SDKS = Path(__file__).parents[2] / "build" / "sdks"  # downloaded once
+BUCKET = "ie-mps-1250000000"  # the one that the programs name for results
+SONGS, COVER = (3, 0, 1), 4  # positions in TUNES
+PIECE = 20.0  # seconds of each
 
 pytestmark = pytest.mark.skipif(not ACCEPTANCE, reason="$SONGPRINT_ACCEPTANCE names no folder with programs for SDKs")
 
@@ -57,12 +57,19 @@ class Server:
     secret_key: str
     url: str
     buckets: Path
-    truth: list[tuple[str, float, float]]       # title, start, end; in the order they are heard
-    home: dict[str, str]                        # its environment
+    truth: list[tuple[str, float, float]]  # title, start, end; in the order they are heard
+    home: dict[str, str]  # its environment
 
     def arguments(self, *more: object) -> list[str]:
-        return ["--endpoint", f"127.0.0.1:{self.port}", "--secret-id", self.secret_id, "--secret-key", self.secret_key,
-                *map(str, more)]
+        return [
+            "--endpoint",
+            f"127.0.0.1:{self.port}",
+            "--secret-id",
+            self.secret_id,
+            "--secret-key",
+            self.secret_key,
+            *map(str, more),
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -71,28 +78,40 @@ def server(tmp_path_factory) -> Iterator[Server]:
     (folder / "music").mkdir()
     (folder / "buckets" / BUCKET).mkdir(parents=True)
     for number, tune in enumerate(TUNES[:5]):
-        synth.write(folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title,
-                    artist=tune.artist)
+        synth.write(
+            folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title, artist=tune.artist
+        )
     truth = write_film(folder / "buckets" / BUCKET / "film.mp4")
     home = environment() | {
-        "HOME": str(folder), "SONGPRINT_LIBRARY": str(folder / "library"), "SONGPRINT_SERVER_ALLOW_HOSTS": "127.0.0.1",
+        "HOME": str(folder),
+        "SONGPRINT_LIBRARY": str(folder / "library"),
+        "SONGPRINT_SERVER_ALLOW_HOSTS": "127.0.0.1",
         "SONGPRINT_SERVER_ALLOW_CALLBACKS": "127.0.0.1",
-        "SONGPRINT_SERVER_STORAGES": json.dumps([{"bucket": BUCKET, "folder": str(folder / "buckets")}])}
+        "SONGPRINT_SERVER_STORAGES": json.dumps([{"bucket": BUCKET, "folder": str(folder / "buckets")}]),
+    }
     songprint(home, "add", "--quiet", folder / "music")
     key = json.loads(songprint(home, "keys", "create", "--json", "--name", "acceptance"))
     port = free_port()
     files = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder / "buckets" / BUCKET)))
     threading.Thread(target=files.serve_forever, args=(0.05,), daemon=True).start()
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "songprint", "serve", "--port", str(port)], env=home,
-                                   stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "songprint", "serve", "--port", str(port)], env=home, stdout=log, stderr=log
+        )
     try:
         give_up = time.monotonic() + 120
         while not answers(port):
             assert process.poll() is None and time.monotonic() < give_up, (folder / "log").read_text()
             time.sleep(0.2)
-        yield Server(port, key["id"], key["secret_key"], f"http://127.0.0.1:{files.server_port}/film.mp4",
-                     folder / "buckets", truth, home)
+        yield Server(
+            port,
+            key["id"],
+            key["secret_key"],
+            f"http://127.0.0.1:{files.server_port}/film.mp4",
+            folder / "buckets",
+            truth,
+            home,
+        )
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -107,7 +126,7 @@ def _nothing_waits(server: Server) -> Iterator[None]:
     waiting = songprint(server.home, "jobs", "list", "--json", "--state", "waiting", "--state", "running")
     if waiting:
         jobs = [json.loads(line)["id"] for line in waiting.splitlines()]
-        songprint(server.home, "jobs", "cancel", "--quiet", *jobs, may_fail=True)       # one may just have ended
+        songprint(server.home, "jobs", "cancel", "--quiet", *jobs, may_fail=True)  # one may just have ended
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -122,8 +141,9 @@ def write_film(path: Path) -> list[tuple[str, float, float]]:
     rate, length = synth.SAMPLE_RATE, round(PIECE * synth.SAMPLE_RATE)
     unknown = synth.render(invent(101), seed=2)[:length]
     cover = degrade.stretch(synth.render(TUNES[COVER], seed=40), rate, pitch=2 ** (2 / 12))
-    first, second, third = ((TUNES[number].title, synth.render(TUNES[number], seed=1)[5 * rate:][:length])
-                            for number in SONGS)
+    first, second, third = (
+        (TUNES[number].title, synth.render(TUNES[number], seed=1)[5 * rate :][:length]) for number in SONGS
+    )
     pieces, truth, position = [], [], 0.0
     for title, samples in (first, ("", unknown), second, (TUNES[COVER].title, cover), third):
         if title:
@@ -135,8 +155,9 @@ def write_film(path: Path) -> list[tuple[str, float, float]]:
 
 
 def songprint(home: dict[str, str], *arguments: object, may_fail: bool = False) -> str:
-    done = subprocess.run([sys.executable, "-m", "songprint", *map(str, arguments)], env=home, capture_output=True,
-                          text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "songprint", *map(str, arguments)], env=home, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0 or may_fail, done.stderr
     return done.stdout
 
@@ -160,8 +181,20 @@ def python_client() -> list[str]:
     """The program with Tencent's SDK for Python, which is installed beside the tests once."""
     folder = SDKS / "python"
     if not (folder / "tencentcloud").is_dir():
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder),
-                        "tencentcloud-sdk-python-mps>=3.1,<4"], check=True, timeout=300)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--target",
+                str(folder),
+                "tencentcloud-sdk-python-mps>=3.1,<4",
+            ],
+            check=True,
+            timeout=300,
+        )
     return ["env", f"PYTHONPATH={folder}", sys.executable, str(Path(ACCEPTANCE) / "tencent_client.py")]
 
 
@@ -174,16 +207,33 @@ def node_client(tmp_path_factory) -> list[str]:
     folder = SDKS / "node"
     if not (folder / "node_modules" / "tencentcloud-sdk-nodejs-mps").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder),
-                        "tencentcloud-sdk-nodejs-mps@4"], check=True, timeout=300)
+        subprocess.run(
+            [
+                npm,
+                "install",
+                "--silent",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+                str(folder),
+                "tencentcloud-sdk-nodejs-mps@4",
+            ],
+            check=True,
+            timeout=300,
+        )
     return ["env", f"NODE_PATH={folder / 'node_modules'}", node, str(Path(ACCEPTANCE) / "tencent_client.js")]
 
 
 def run(client: list[str], arguments: list[str], port: int) -> str:
     """What a program prints; it checks everything itself and says so by its exit status."""
     local = f"127.0.0.1,127.0.0.1:{port}"
-    done = subprocess.run([*client, *arguments], capture_output=True, text=True, timeout=600,
-                          env=os.environ | {"NO_PROXY": local, "no_proxy": local})
+    done = subprocess.run(
+        [*client, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | {"NO_PROXY": local, "no_proxy": local},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -203,23 +253,33 @@ def assert_true(heard: list[Heard], truth: list[tuple[str, float, float]]) -> No
 
 
 def test_the_python_sdk_names_a_film_by_url_and_all_of_its_checks_hold(server, python_client):
-    printed = run(python_client, server.arguments("--url", server.url, "--expect", "match", "--listen", free_port(),
-                                                  "--session-context", "mine", "--selftest"), server.port)
+    printed = run(
+        python_client,
+        server.arguments(
+            "--url", server.url, "--expect", "match", "--listen", free_port(), "--session-context", "mine", "--selftest"
+        ),
+        server.port,
+    )
     songs = songs_in(printed)
-    assert len(songs) == 2 * len(server.truth), printed         # polled, and by callback
-    assert songs[:len(songs) // 2] == songs[len(songs) // 2:]
-    assert_true(songs[:len(songs) // 2], server.truth)
+    assert len(songs) == 2 * len(server.truth), printed  # polled, and by callback
+    assert songs[: len(songs) // 2] == songs[len(songs) // 2 :]
+    assert_true(songs[: len(songs) // 2], server.truth)
     task_id = re.search(r"TaskId (\S+)", printed)[1]
     written = json.loads((server.buckets / BUCKET / "common" / "test" / f"{task_id}.json").read_text())
     assert len(written["AiAnalysisResultSet"][0]["TagTask"]["Output"]["TagSet"]) == len(server.truth)
     assert (written["MetaData"]["Container"], written["MetaData"]["VideoStreamSet"][0]["Codec"]) == (
-        "mov,mp4,m4a,3gp,3g2,mj2", "mpeg4")
+        "mov,mp4,m4a,3gp,3g2,mj2",
+        "mpeg4",
+    )
 
 
 def test_the_python_sdk_names_the_film_in_a_bucket(server, python_client):
-    printed = run(python_client, server.arguments("--cos", f"{BUCKET},ap-nanjing,/film.mp4", "--expect", "match",
-                                                  "--listen", free_port()), server.port)
-    assert_true(songs_in(printed)[:len(server.truth)], server.truth)
+    printed = run(
+        python_client,
+        server.arguments("--cos", f"{BUCKET},ap-nanjing,/film.mp4", "--expect", "match", "--listen", free_port()),
+        server.port,
+    )
+    assert_true(songs_in(printed)[: len(server.truth)], server.truth)
 
 
 def test_an_input_that_is_not_there_fails_as_it_should(server, python_client):

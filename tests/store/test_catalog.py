@@ -15,12 +15,22 @@ from songprint.types import Embeddings, Kind, Known, Recording, Tags
 
 
 def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
-    tags = Tags(title="Für Elise", artists=("Beethoven", "日本"), album="A", isrc="DEA123456789", track=3,
-                year=1810, musicbrainz_recording_id="r", musicbrainz_release_id="s", work="T-1")
+    tags = Tags(
+        title="Für Elise",
+        artists=("Beethoven", "日本"),
+        album="A",
+        isrc="DEA123456789",
+        track=3,
+        year=1810,
+        musicbrainz_recording_id="r",
+        musicbrainz_release_id="s",
+        work="T-1",
+    )
     peaks = random.integers(0, 256, (80, 2)).astype(np.uint8)
     vectors = Embeddings(unit_vectors(random), hop=0.5, encoder_id="toy-1", evidence=peaks)
-    added = catalog.add(tags=tags, duration=4.75, source="/a.wav", content_hash="h",
-                        embeddings={Kind.RECORDING: vectors})
+    added = catalog.add(
+        tags=tags, duration=4.75, source="/a.wav", content_hash="h", embeddings={Kind.RECORDING: vectors}
+    )
     assert added.tags == tags
     assert catalog.recording(added.id) == added
     assert catalog.recordings() == [added]
@@ -135,9 +145,14 @@ def test_each_kind_has_an_encoder_of_its_own(catalog, random):
         assert kept.encoder_id == both[kind].encoder_id
         np.testing.assert_array_equal(kept.evidence, both[kind].evidence)
     with pytest.raises(LibraryVersionError, match="made with the encoder toy-cover-1"):
-        catalog.add(tags=Tags("Other"), duration=50, source="/b.wav", content_hash="i",
-                    embeddings=both | {Kind.COVER: made("toy-cover-2", 36)})
-    assert catalog.recordings() == [added]              # all of it or nothing
+        catalog.add(
+            tags=Tags("Other"),
+            duration=50,
+            source="/b.wav",
+            content_hash="i",
+            embeddings=both | {Kind.COVER: made("toy-cover-2", 36)},
+        )
+    assert catalog.recordings() == [added]  # all of it or nothing
     catalog.add_embeddings(added.id, {Kind.COVER: made("toy-cover-2", 36)})
     catalog.adopt(Kind.COVER, "toy-cover-2")
     assert catalog.state().encoders == {Kind.RECORDING: "toy-1", Kind.COVER: "toy-cover-2"}

@@ -45,8 +45,11 @@ with songprint.open(path, encoder=toy.ToyEncoder()) as library:
 """
 
 
-HEAVY_ON_SERVERS = pytest.mark.parametrize("database_url", [
-    "sqlite", *(pytest.param(kind, marks=pytest.mark.heavy) for kind in servers.KINDS[1:])], indirect=True)
+HEAVY_ON_SERVERS = pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", *(pytest.param(kind, marks=pytest.mark.heavy) for kind in servers.KINDS[1:])],
+    indirect=True,
+)
 
 
 @pytest.fixture
@@ -56,8 +59,13 @@ def database(database_url, monkeypatch):
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], env=environment(),
-                            text=True, stdout=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def kill_after_line(child: subprocess.Popen[str], lines: int, delay: float) -> list[str]:
@@ -135,8 +143,11 @@ def test_a_killed_worker_is_replaced(tmp_path):
     if sys.platform != "linux":
         pytest.skip("finds the worker in /proc")
     said = [child.stdout.readline() for _ in range(3)]
-    workers = [pid for pid in members_of_session(child.pid) if pid != child.pid
-               and b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    workers = [
+        pid
+        for pid in members_of_session(child.pid)
+        if pid != child.pid and b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
     said += child.stdout.readlines()
@@ -147,16 +158,21 @@ def test_a_killed_worker_is_replaced(tmp_path):
 
 def test_ctrl_c_ends_workers_without_a_word_from_them(tmp_path):
     toy.write_songs(tmp_path / "music", 100, duration=3.0)
-    for delay in (0.1, 0.4, 0.8):               # while the workers start, and later
-        child = subprocess.Popen([sys.executable, "-c", ADD, tmp_path / "library", tmp_path / "music", "2"],
-                                 env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                 start_new_session=True)
+    for delay in (0.1, 0.4, 0.8):  # while the workers start, and later
+        child = subprocess.Popen(
+            [sys.executable, "-c", ADD, tmp_path / "library", tmp_path / "music", "2"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         assert child.stdout.readline() == "ready\n"
         time.sleep(delay)
         os.killpg(child.pid, signal.SIGINT)
         _, said = child.communicate(timeout=30)
         assert child.returncode == -signal.SIGINT
-        assert 'File "<string>", line 1,' not in said       # how the traceback of a worker begins
+        assert 'File "<string>", line 1,' not in said  # how the traceback of a worker begins
         if sys.platform == "linux":
             assert wait_until_gone(child.pid) == []
 

@@ -34,8 +34,15 @@ def as_source(recordings):
     return lambda: ((segment_ids(n, np.arange(len(v))), v) for n, v in sorted(recordings.items()))
 
 
-@pytest.fixture(params=["exact", "memory", "disk", pytest.param("milvus lite", marks=pytest.mark.heavy),
-                        pytest.param("milvus server", marks=pytest.mark.heavy)])
+@pytest.fixture(
+    params=[
+        "exact",
+        "memory",
+        "disk",
+        pytest.param("milvus lite", marks=pytest.mark.heavy),
+        pytest.param("milvus server", marks=pytest.mark.heavy),
+    ]
+)
 def index(request, tmp_path, recordings):
     if request.param.startswith("milvus"):
         lite = request.param == "milvus lite"
@@ -131,7 +138,7 @@ def test_another_process_sees_a_new_file(tmp_path, recordings):
     one.rebuild(as_source(recordings))
     assert other.reload_if_changed()
     assert not other.reload_if_changed()
-    assert len(other) == 8000           # nothing twice
+    assert len(other) == 8000  # nothing twice
     ids, _ = other.search(recordings[5][:4], k=1)
     assert set(split_ids(ids)[0].ravel().tolist()) == {5}
 

@@ -34,8 +34,13 @@ def opened(folder, address: str, database: str = "", encoder: str = "toy-1") -> 
 
 def put(store: Store, seed: int) -> int:
     made = toy.ToyEncoder().encode(toy.song(seed))
-    return store.catalog.add(tags=Tags(f"Song {seed}"), duration=5, source=f"/{seed}.wav", content_hash=str(seed),
-                             embeddings={Kind.RECORDING: made}).id
+    return store.catalog.add(
+        tags=Tags(f"Song {seed}"),
+        duration=5,
+        source=f"/{seed}.wav",
+        content_hash=str(seed),
+        embeddings={Kind.RECORDING: made},
+    ).id
 
 
 def index_of(store: Store) -> milvus.MilvusIndex:
@@ -51,7 +56,7 @@ def nearest(store: Store, seed: int) -> int:
 @BOTH
 def test_a_library_is_searched_in_milvus_and_a_lost_collection_comes_back(tmp_path, address, monkeypatch):
     with opened(tmp_path / "library", address) as store:
-        store.refresh()                                             # nothing in it yet: no server is asked
+        store.refresh()  # nothing in it yet: no server is asked
         ids = [put(store, seed) for seed in range(4)]
         store.catalog.remove([ids.pop(1)])
         store.refresh()
@@ -59,7 +64,7 @@ def test_a_library_is_searched_in_milvus_and_a_lost_collection_comes_back(tmp_pa
         assert index.shared and index.recording_ids() == set(ids)
         assert len(index) == 3 * 9 and store.stats().levels[0].index.startswith("Milvus")
         assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
-        index._client.drop_collection(index.collection)             # somebody cleaned up
+        index._client.drop_collection(index.collection)  # somebody cleaned up
         with pytest.raises(LibraryError, match=r"Milvus at milvus:.* says: .*"):
             nearest(store, 0)
         store.refresh()
@@ -67,7 +72,7 @@ def test_a_library_is_searched_in_milvus_and_a_lost_collection_comes_back(tmp_pa
         index._client.drop_collection(index.collection)
         store.rebuild()
         assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
-    with opened(tmp_path / "library", address) as store:            # it is still there, and is not filled again
+    with opened(tmp_path / "library", address) as store:  # it is still there, and is not filled again
         monkeypatch.setattr(milvus.MilvusIndex, "add", lambda *given: pytest.fail("filled again"))
         store.refresh()
         assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
@@ -82,12 +87,12 @@ def test_a_recording_that_was_written_in_part_is_written_again(tmp_path, address
         index.remove([recording])
         vectors = toy.ToyEncoder().encode(toy.song(1)).vectors
         index.add(segment_ids(recording, np.arange(9)), vectors)
-        index._client.delete(index.collection, filter="segments > 0")       # the last row was not written any more
+        index._client.delete(index.collection, filter="segments > 0")  # the last row was not written any more
         assert index.recording_ids() == set()
         assert store.levels[Kind.RECORDING].rebuild(store.catalog.state())
         assert index.recording_ids() == {recording} and len(index) == 9
         found, scores = index.search(vectors, k=9)
-        assert sorted(found[0].tolist()) == segment_ids(recording, np.arange(9)).tolist()   # none of them twice
+        assert sorted(found[0].tolist()) == segment_ids(recording, np.arange(9)).tolist()  # none of them twice
         assert (scores[:, 0] > 0.99).all()
 
 
@@ -163,20 +168,26 @@ def test_a_second_process_is_told_that_milvus_lite_serves_one(tmp_path, address)
     with opened(tmp_path / "library", address) as store:
         put(store, 1)
         store.refresh()
-        program = ("from songprint.store.index import milvus; from songprint.address import MilvusAddress; import sys\n"
-                   "try: milvus.connect(MilvusAddress.parse(sys.argv[1]))\nexcept Exception as error: print(error)")
-        told = subprocess.run([sys.executable, "-c", program, address], env=environment(), text=True,
-                              capture_output=True, timeout=100)
+        program = (
+            "from songprint.store.index import milvus; from songprint.address import MilvusAddress; import sys\n"
+            "try: milvus.connect(MilvusAddress.parse(sys.argv[1]))\nexcept Exception as error: print(error)"
+        )
+        told = subprocess.run(
+            [sys.executable, "-c", program, address], env=environment(), text=True, capture_output=True, timeout=100
+        )
     assert "One process at a time can use it: for several, run a Milvus server" in told.stdout
 
 
-@pytest.mark.parametrize(("setting", "why"), [
-    ("faiss", "leave it empty for the index in the library folder"),
-    ("milvus:", "leave it empty"),
-    ("milvus:s3cret", r"neither a web address nor a path that ends in \.db"),
-    ("milvus:http://me:s3cret@host:port", "port or brackets"),
-    ("milvus:tcp://me:s3cret@host", "neither a web address"),
-])
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("faiss", "leave it empty for the index in the library folder"),
+        ("milvus:", "leave it empty"),
+        ("milvus:s3cret", r"neither a web address nor a path that ends in \.db"),
+        ("milvus:http://me:s3cret@host:port", "port or brackets"),
+        ("milvus:tcp://me:s3cret@host", "neither a web address"),
+    ],
+)
 def test_an_index_that_will_not_do_is_refused_without_showing_it(setting, why):
     with pytest.raises(SettingsError, match=why) as caught:
         Settings(index=setting)

@@ -42,7 +42,7 @@ def test_tonal_frames_take_the_room_of_what_changes_in_them(random):
     """Three notes that sound for a second each: an hour takes some hundred kB, not the 650 of plain bytes."""
     frames = np.zeros((5 * 3600, 36), np.uint8)
     for second in range(3600):
-        frames[5 * second:5 * second + 5, random.integers(0, 36, 3)] = 17 * random.integers(5, 16, 3)
+        frames[5 * second : 5 * second + 5, random.integers(0, 36, 3)] = 17 * random.integers(5, 16, 3)
     assert len(pack_evidence(Kind.COVER, frames)) < 60_000
     assert pack_evidence(Kind.COVER, np.uint8([[8] * 36])) == pack_evidence(Kind.COVER, np.uint8([[0] * 36]))
 

@@ -21,12 +21,16 @@ from songprint.types import Kind
 
 # Addresses
 
-@pytest.mark.parametrize(("url", "shown"), [
-    ("mysql://me:s3cret@db/music", "mysql://me@db:3306/music"),
-    ("mariadb://me:s3cret@db:3307/music", "mysql://me@db:3307/music"),
-    ("postgres://me:s3cret%40%2F@[::1]/music?tls=verify", "postgresql://me@[::1]:5432/music"),
-    ("postgresql://me:s3cret@localhost/music?socket=/run/pg", "postgresql://me@/run/pg/music"),
-])
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mysql://me:s3cret@db/music", "mysql://me@db:3306/music"),
+        ("mariadb://me:s3cret@db:3307/music", "mysql://me@db:3307/music"),
+        ("postgres://me:s3cret%40%2F@[::1]/music?tls=verify", "postgresql://me@[::1]:5432/music"),
+        ("postgresql://me:s3cret@localhost/music?socket=/run/pg", "postgresql://me@/run/pg/music"),
+    ],
+)
 def test_an_address_is_shown_without_its_password(url, shown):
     address = DatabaseAddress.parse(url)
     assert str(address) == shown
@@ -34,14 +38,17 @@ def test_an_address_is_shown_without_its_password(url, shown):
     assert "s3cret" not in repr(address) + repr(Settings(database=url))
 
 
-@pytest.mark.parametrize(("url", "why"), [
-    ("sqlite:///s3cret", "no kind of database that Songprint knows; leave it empty for SQLite"),
-    ("s3cret", "no kind of database"),
-    ("mysql://me:s3cret@db", "no database after the host"),
-    ("mysql://me:s3cret@db:port/music", "cannot be read"),
-    ("mysql://me:s3cret@db/music?charset=latin1", "option 'charset' is not known; known are socket, tls, tls_ca"),
-    ("postgresql://me:s3cret@db/music?tls=maybe", "must be one of off, on, verify"),
-])
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite:///s3cret", "no kind of database that Songprint knows; leave it empty for SQLite"),
+        ("s3cret", "no kind of database"),
+        ("mysql://me:s3cret@db", "no database after the host"),
+        ("mysql://me:s3cret@db:port/music", "cannot be read"),
+        ("mysql://me:s3cret@db/music?charset=latin1", "option 'charset' is not known; known are socket, tls, tls_ca"),
+        ("postgresql://me:s3cret@db/music?tls=maybe", "must be one of off, on, verify"),
+    ],
+)
 def test_an_address_that_will_not_do_is_refused_without_showing_it(url, why):
     with pytest.raises(SettingsError, match=why) as caught:
         Settings(database=url)
@@ -50,24 +57,31 @@ def test_an_address_that_will_not_do_is_refused_without_showing_it(url, why):
 
 # Encryption
 
+
 @servers.ON_SERVERS
 def test_a_connection_is_encrypted_and_the_certificate_checked_as_wanted(tmp_path, database_url):
     certificate = os.environ.get("SONGPRINT_TEST_CERTIFICATE")
     if not certificate:
         pytest.skip("the servers have no certificate: `make test-databases` makes one")
-    ask = "SHOW SESSION STATUS LIKE 'Ssl_cipher'" if database_url.startswith("mysql") else \
-        "SELECT 'cipher', coalesce(cipher, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    ask = (
+        "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
+        if database_url.startswith("mysql")
+        else "SELECT 'cipher', coalesce(cipher, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    )
     for options, encrypted in (("tls=off", False), ("tls=on", True), (f"tls=verify&tls_ca={certificate}", True)):
-        with servers.opened(tmp_path, f"{database_url}?{options}", create=True) as catalog, \
-                catalog.database.reading() as connection:
+        with (
+            servers.opened(tmp_path, f"{database_url}?{options}", create=True) as catalog,
+            catalog.database.reading() as connection,
+        ):
             assert bool(connection.exec_driver_sql(ask).one()[1]) == encrypted
     with pytest.raises(LibraryError, match=r"(?i)certificate"):
-        Catalog(tmp_path, database=f"{database_url}?tls=verify")             # nobody vouches for it
+        Catalog(tmp_path, database=f"{database_url}?tls=verify")  # nobody vouches for it
     with pytest.raises(LibraryError, match=r"cannot read the certificates in /nowhere"):
         Catalog(tmp_path, database=f"{database_url}?tls=verify&tls_ca=/nowhere")
 
 
 # What goes wrong
+
 
 @servers.ON_SERVERS
 def test_what_is_wrong_with_a_server_is_said_in_one_line_without_the_password(tmp_path, database_url):
@@ -76,11 +90,15 @@ def test_what_is_wrong_with_a_server_is_said_in_one_line_without_the_password(tm
     closed.close()
     for url, said in [
         (servers.changed(database_url, port=port), r"no database server answers at 127.0.0.1:\d+ .*Is it running"),
-        (servers.changed(database_url, password="s3cret"),
-         "does not let the user 'songprint' in .*Are name and password"),
+        (
+            servers.changed(database_url, password="s3cret"),
+            "does not let the user 'songprint' in .*Are name and password",
+        ),
         (servers.changed(database_url, user="nobody", password="s3cret"), "does not let the user 'nobody' in"),
-        (servers.changed(database_url, name="nowhere"),
-         "there is no database 'nowhere' on the server .*CREATE DATABASE"),
+        (
+            servers.changed(database_url, name="nowhere"),
+            "there is no database 'nowhere' on the server .*CREATE DATABASE",
+        ),
     ]:
         with pytest.raises(LibraryError, match=said) as caught:
             Catalog(tmp_path, create=True, database=url)
@@ -106,8 +124,10 @@ def server_module(url: str) -> str:
 
 
 def test_a_driver_that_is_not_installed_is_named(tmp_path, monkeypatch):
-    for package, url, extra in (("pymysql", "mysql://u:s3cret@localhost/x", "mysql"),
-                                ("pg8000", "postgresql://u:s3cret@localhost/x", "postgresql")):
+    for package, url, extra in (
+        ("pymysql", "mysql://u:s3cret@localhost/x", "mysql"),
+        ("pg8000", "postgresql://u:s3cret@localhost/x", "postgresql"),
+    ):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(MissingExtra, match=rf"needs the package {package}: pip install 'songprint\[{extra}\]'"):
             Catalog(tmp_path, database=url)
@@ -141,8 +161,12 @@ def test_a_user_without_rights_and_a_read_only_server_are_said(tmp_path, databas
     user = f"{name}@'127.0.0.1'" if maria else name
     servers.command(address, f"CREATE USER {user} " + ("IDENTIFIED BY 's3cret'" if maria else "PASSWORD 's3cret'"))
     try:
-        servers.command(address, f"GRANT SELECT ON {address.name}.* TO {user}" if maria
-                        else f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
+        servers.command(
+            address,
+            f"GRANT SELECT ON {address.name}.* TO {user}"
+            if maria
+            else f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}",
+        )
         with servers.opened(tmp_path, servers.changed(database_url, user=name, password="s3cret")) as catalog:
             assert catalog.recordings() == [recording]
             with pytest.raises(LibraryError, match=f"the user '{name}' lacks rights .*grant it all rights"):
@@ -190,8 +214,10 @@ def test_a_connection_that_broke_is_replaced(tmp_path, database_url, random, cap
         recording = add(catalog, random)
         hang_up(database_url)
         assert catalog.recordings() == [recording]
-        with pytest.raises(LibraryError, match=r"broke off .*give the command again"), \
-                catalog.database.reading() as connection:
+        with (
+            pytest.raises(LibraryError, match=r"broke off .*give the command again"),
+            catalog.database.reading() as connection,
+        ):
             hang_up(database_url)
             connection.execute(text("SELECT 1"))
         assert catalog.recordings() == [recording]
@@ -202,9 +228,14 @@ def hang_up(url: str) -> None:
     """The server ends all connections to this database but that of who asks."""
     address = DatabaseAddress.parse(url)
     if address.scheme == "mysql":
-        for [number] in servers.command(address, "SELECT id FROM information_schema.processlist"
-                                                 f" WHERE db = '{address.name}' AND id <> CONNECTION_ID()"):
+        for [number] in servers.command(
+            address,
+            f"SELECT id FROM information_schema.processlist WHERE db = '{address.name}' AND id <> CONNECTION_ID()",
+        ):
             servers.command(address, f"KILL {number}")
     else:
-        servers.command(address, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                                 f" WHERE datname = '{address.name}' AND pid <> pg_backend_pid()")
+        servers.command(
+            address,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = '{address.name}' AND pid <> pg_backend_pid()",
+        )

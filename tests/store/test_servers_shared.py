@@ -26,9 +26,10 @@ from songprint.types import Embeddings, Kind, Tags
 
 # Many at once
 
+
 @servers.ON_SERVERS
 def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(tmp_path, database_url, caplog):
-    caplog.set_level(logging.INFO, logger="songprint")     # a command that ran before may have set another
+    caplog.set_level(logging.INFO, logger="songprint")  # a command that ran before may have set another
     with servers.opened(tmp_path, database_url, create=True) as catalog:
         with catalog.database.writing() as connection:
             connection.execute(text("CREATE TABLE pairs (id INTEGER PRIMARY KEY, number INTEGER)"))
@@ -60,8 +61,11 @@ def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(t
 
 @servers.ON_SERVERS
 def test_who_waits_too_long_for_another_is_told(tmp_path, database_url, random):
-    with servers.opened(tmp_path, database_url, create=True) as catalog, \
-            servers.opened(tmp_path, database_url, busy_timeout=1) as hasty, catalog.database.writing() as connection:
+    with (
+        servers.opened(tmp_path, database_url, create=True) as catalog,
+        servers.opened(tmp_path, database_url, busy_timeout=1) as hasty,
+        catalog.database.writing() as connection,
+    ):
         connection.execute(schema.library.update().values(revision=1))
         with pytest.raises(LibraryError, match=r"another process keeps the library at .* busy. Try again"):
             add(hasty, random)
@@ -126,14 +130,18 @@ def guarded(work, failed: list[BaseException], *arguments: object) -> None:
 
 def test_a_name_is_held_by_one_at_a_time(catalog, tmp_path, database_url):
     with servers.opened(tmp_path / "library", database_url) as other:
-        with catalog.database.alone("index") as first, other.database.alone("index") as second, \
-                other.database.alone("something else") as third:
+        with (
+            catalog.database.alone("index") as first,
+            other.database.alone("index") as second,
+            other.database.alone("something else") as third,
+        ):
             assert (first, second, third) == (True, False, True)
         with other.database.alone("index", wait=5) as mine:
             assert mine
 
 
 # Text and tables
+
 
 def test_text_is_equal_only_if_every_letter_is(catalog, random):
     first = add(catalog, random, "A", work="Hello")
@@ -142,14 +150,29 @@ def test_text_is_equal_only_if_every_letter_is(catalog, random):
     assert [each.id for each in catalog.recordings_of(["Hello"])] == [first.id]
     made = Embeddings(np.eye(2, dtype=np.float32), 0.5, "toy-1")
     for content_hash in ("hash", "HASH"):
-        catalog.add(tags=Tags("D"), duration=1, source="", content_hash=content_hash,
-                    embeddings={Kind.RECORDING: made})
+        catalog.add(tags=Tags("D"), duration=1, source="", content_hash=content_hash, embeddings={Kind.RECORDING: made})
     assert catalog.totals().recordings == 5
     assert catalog.known("hash") != catalog.known("HASH") and catalog.known("Hash") is None
 
 
-@pytest.mark.parametrize("title", ["100%", "under_score", "back\\slash", "sla/sh", "quo'te", 'quo"te', "🎵 note",
-                                   "per%cent_and\\more", "%s", ":name", "ÀÉÎ", "ΑΒΓ", "ЯБЛОКО"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        "100%",
+        "under_score",
+        "back\\slash",
+        "sla/sh",
+        "quo'te",
+        'quo"te',
+        "🎵 note",
+        "per%cent_and\\more",
+        "%s",
+        ":name",
+        "ÀÉÎ",
+        "ΑΒΓ",
+        "ЯБЛОКО",
+    ],
+)
 def test_every_character_is_found_as_itself(database_url, tmp_path, random, title):
     with servers.opened(tmp_path / "library", database_url, create=True) as catalog:
         added = add(catalog, random, title)
@@ -160,15 +183,22 @@ def test_every_character_is_found_as_itself(database_url, tmp_path, random, titl
 
 def test_long_texts_are_kept_whole(catalog, random):
     artists, source = tuple(f"Artist {number} é" for number in range(8000)), "/" + "x" * 70_000
-    added = catalog.add(tags=Tags("A", artists), duration=1, source=source, content_hash="h", embeddings={
-        Kind.RECORDING: Embeddings(np.eye(2, dtype=np.float32), 0.5, "toy-1")})
+    added = catalog.add(
+        tags=Tags("A", artists),
+        duration=1,
+        source=source,
+        content_hash="h",
+        embeddings={Kind.RECORDING: Embeddings(np.eye(2, dtype=np.float32), 0.5, "toy-1")},
+    )
     assert catalog.recording(added.id).artists == artists and catalog.recording(added.id).source == source
 
 
 def test_every_table_compares_text_exactly(tmp_path):
     with servers.new_database("mariadb") as url, servers.opened(tmp_path, url, create=True):
-        tables = servers.command(DatabaseAddress.parse(url), "SELECT table_name, table_collation, engine"
-                                 " FROM information_schema.tables WHERE table_schema = DATABASE()")
+        tables = servers.command(
+            DatabaseAddress.parse(url),
+            "SELECT table_name, table_collation, engine FROM information_schema.tables WHERE table_schema = DATABASE()",
+        )
         assert len(tables) >= 4
         assert {(collation, engine) for _, collation, engine in tables} == {("utf8mb4_bin", "InnoDB")}
 
@@ -225,14 +255,20 @@ def test_a_newer_library_on_a_server_is_refused(tmp_path, database_url):
 
 # Two machines with one database
 
+
 def machine(folder, url: str, **settings) -> Store:
     return Store(folder, create=True, encoder=toy.ToyEncoder(), settings=Settings(database=url, **settings))
 
 
 def put(store: Store, seed: int) -> int:
     made = toy.ToyEncoder().encode(toy.song(seed, 20.0))
-    return store.catalog.add(tags=Tags(f"Song {seed}"), duration=20.0, source=f"/{seed}.wav", content_hash=str(seed),
-                             embeddings={Kind.RECORDING: made}).id
+    return store.catalog.add(
+        tags=Tags(f"Song {seed}"),
+        duration=20.0,
+        source=f"/{seed}.wav",
+        content_hash=str(seed),
+        embeddings={Kind.RECORDING: made},
+    ).id
 
 
 def indexed(store: Store) -> set[int]:
@@ -242,8 +278,10 @@ def indexed(store: Store) -> set[int]:
 
 @servers.ON_SERVERS
 def test_machines_that_share_a_database_keep_their_own_index_in_step(tmp_path, database_url):
-    with machine(tmp_path / "one", database_url) as one, \
-            machine(tmp_path / "two", database_url, exact_limit=100) as two:
+    with (
+        machine(tmp_path / "one", database_url) as one,
+        machine(tmp_path / "two", database_url, exact_limit=100) as two,
+    ):
         ids = [put(one, seed) for seed in range(5)]
         assert indexed(two) == set(ids)
         two.tidy()
@@ -267,13 +305,17 @@ def test_the_index_of_another_library_in_the_same_folder_is_not_taken_for_its_ow
         assert indexed(second) == {added}
         second.rebuild()
     with machine(tmp_path / "one", database_url, exact_limit=100) as first:
-        assert first.stats().index_bytes > 0        # it is still there
+        assert first.stats().index_bytes > 0  # it is still there
 
 
 @servers.ON_SERVERS
 def test_one_machine_at_a_time_reads_the_files_again(tmp_path, database_url):
-    with machine(tmp_path / "one", database_url) as one, machine(tmp_path / "two", database_url) as two, \
-            one.alone() as mine, two.alone() as also_mine:
+    with (
+        machine(tmp_path / "one", database_url) as one,
+        machine(tmp_path / "two", database_url) as two,
+        one.alone() as mine,
+        two.alone() as also_mine,
+    ):
         assert mine and not also_mine
 
 
@@ -296,14 +338,22 @@ def test_a_library_on_a_server_is_used_like_any_other(tmp_path, songs, clip, dat
 
 @servers.ON_SERVERS
 @pytest.mark.usefixtures("toy_command")
-def test_the_command_line_uses_a_server_and_never_shows_the_password(songs, clip, database_url, monkeypatch, caplog,
-                                                                     tmp_path):
+def test_the_command_line_uses_a_server_and_never_shows_the_password(
+    songs, clip, database_url, monkeypatch, caplog, tmp_path
+):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("SONGPRINT_DATABASE", database_url)
     monkeypatch.setenv("SONGPRINT_INDEX", f"milvus:{tmp_path}/vectors.db")
-    results = [run("doctor"), run("add", *songs[:4]), run("--verbose", "identify", clip), run("stats"),
-               run("stats", "--json"), run("doctor", "--json"), run("doctor")]
-    assert "✗ library: no library in" in results[0].stdout     # but a temporary one was made
+    results = [
+        run("doctor"),
+        run("add", *songs[:4]),
+        run("--verbose", "identify", clip),
+        run("stats"),
+        run("stats", "--json"),
+        run("doctor", "--json"),
+        run("doctor"),
+    ]
+    assert "✗ library: no library in" in results[0].stdout  # but a temporary one was made
     assert "✓ known recording" in results[0].stdout
     assert [result.exit_code for result in results[1:]] == [0] * 6, [result.output for result in results]
     assert "Song 03" in results[2].stdout and "Milvus Lite" in results[3].stdout
@@ -322,8 +372,11 @@ def test_the_command_line_uses_a_server_and_never_shows_the_password(songs, clip
 def test_connections_are_not_used_up(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "KEPT", 1)
     monkeypatch.setattr(server, "MOST", 2)
-    with servers.new_database("postgresql") as url, \
-            servers.opened(tmp_path, url, create=True, busy_timeout=0.5) as catalog, \
-            catalog.database.reading(), catalog.database.reading(), \
-            pytest.raises(LibraryError, match="all 2 connections of this process"):
+    with (
+        servers.new_database("postgresql") as url,
+        servers.opened(tmp_path, url, create=True, busy_timeout=0.5) as catalog,
+        catalog.database.reading(),
+        catalog.database.reading(),
+        pytest.raises(LibraryError, match="all 2 connections of this process"),
+    ):
         catalog.state()

@@ -21,7 +21,7 @@ def test_nothing_there_is_said_with_the_remedy(tmp_path):
     with pytest.raises(LibraryNotFound, match=r"no library at .*Make one with `songprint --library .* add"):
         Catalog(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    (tmp_path / FILE_NAME).touch()              # the process that was making it died at once
+    (tmp_path / FILE_NAME).touch()  # the process that was making it died at once
     with pytest.raises(LibraryNotFound):
         Catalog(tmp_path)
 
@@ -60,7 +60,7 @@ def test_damage_is_one_line(random, tmp_path):
     catalog.close()
     file = tmp_path / "library" / FILE_NAME
     content = bytearray(file.read_bytes())
-    content[4096:20 * 4096] = random.bytes(19 * 4096)
+    content[4096 : 20 * 4096] = random.bytes(19 * 4096)
     file.write_bytes(content)
     with pytest.raises(LibraryError, match="damaged") as caught:
         damaged = Catalog(tmp_path / "library")

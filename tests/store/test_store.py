@@ -27,8 +27,13 @@ def store(tmp_path, database_url):
 
 def add(store: Store, seed: int, duration: float = 5.0) -> Recording:
     vectors = toy.ToyEncoder(store.levels[Kind.RECORDING].spec.id).encode(toy.song(seed, duration))
-    return store.catalog.add(tags=Tags(title=f"Song {seed}"), duration=duration, source=f"/{seed}.wav",
-                             content_hash=str(seed), embeddings={Kind.RECORDING: vectors})
+    return store.catalog.add(
+        tags=Tags(title=f"Song {seed}"),
+        duration=duration,
+        source=f"/{seed}.wav",
+        content_hash=str(seed),
+        embeddings={Kind.RECORDING: vectors},
+    )
 
 
 def nearest(store: Store, seed: int) -> int:
@@ -209,10 +214,10 @@ def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
         add(store, seed)
     log = store.path / "catalogue.sqlite-wal"
     assert log.stat().st_size > 0
-    with another(store) as reader, reader.catalog.database.reading() as connection:     # somebody is just reading
+    with another(store) as reader, reader.catalog.database.reading() as connection:  # somebody is just reading
         connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar()
         add(store, 3)
-        store.tidy()                                                            # waits for no one, loses nothing
+        store.tidy()  # waits for no one, loses nothing
     store.tidy()
     assert log.stat().st_size == 0
     assert len(store.catalog.recordings()) == 4

@@ -14,8 +14,13 @@ from songprint.types import Embeddings, Kind, Recording, Tags
 def add(catalog: Catalog, title: str, **tags) -> Recording:
     made = Embeddings(np.eye(4, dtype=np.float32), 0.5, "toy-1")
     number = len(catalog.recordings())
-    return catalog.add(tags=Tags(title, **tags), duration=3, source=f"/{number}.wav", content_hash=str(number),
-                       embeddings={Kind.RECORDING: made})
+    return catalog.add(
+        tags=Tags(title, **tags),
+        duration=3,
+        source=f"/{number}.wav",
+        content_hash=str(number),
+        embeddings={Kind.RECORDING: made},
+    )
 
 
 def test_linked_recordings_are_one_song_and_it_gets_a_name(catalog):

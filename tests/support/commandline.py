@@ -32,8 +32,9 @@ def run(*arguments: object, input: bytes | None = None) -> Result:
 
 def really_run(*arguments: object, **more: object) -> subprocess.CompletedProcess:
     """In a process of its own, through the same door as a user."""
-    return subprocess.run([sys.executable, "-m", "songprint", *map(str, arguments)], capture_output=True,
-                          timeout=120, **more)
+    return subprocess.run(
+        [sys.executable, "-m", "songprint", *map(str, arguments)], capture_output=True, timeout=120, **more
+    )
 
 
 def json_lines(result: Result) -> list[dict]:

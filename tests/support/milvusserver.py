@@ -19,7 +19,7 @@ from songprint.address import MilvusAddress
 from songprint.errors import LibraryError
 from songprint.store.index import milvus
 
-START = 120.0       # seconds
+START = 120.0  # seconds
 
 
 @contextmanager
@@ -34,14 +34,19 @@ def running(folder: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([program, "--data", folder / "data", "--proxy-port", str(port)], stdout=log,
-                                  stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        server = subprocess.Popen(
+            [program, "--data", folder / "data", "--proxy-port", str(port)],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     try:
         address = f"milvus:http://127.0.0.1:{port}"
         wait_for(address, server, folder / "log")
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGKILL)       # nothing of it is wanted any more
+        os.killpg(server.pid, signal.SIGKILL)  # nothing of it is wanted any more
         server.wait()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -16,7 +16,7 @@ from support import soundfiles
 from songprint.types import Event, Happening, Interval, Kind, Recording, Segment, Tags, Timeline
 
 SAMPLE_RATE = 8000
-TONES = (400.0, 700.0, 1000.0, 1300.0)      # the songs that `Ears` know, by the number of their recording
+TONES = (400.0, 700.0, 1000.0, 1300.0)  # the songs that `Ears` know, by the number of their recording
 TITLES_EVERY = 4096
 
 
@@ -27,8 +27,8 @@ class Answer:
     sound: bytes = b""
     head: str = "HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\nicy-name: Test FM"
     stalls: bool = False
-    titles: tuple[str, ...] = ()            # said before the first sound, then after each TITLES_EVERY bytes
-    seconds: float = 0.0                    # that sending takes
+    titles: tuple[str, ...] = ()  # said before the first sound, then after each TITLES_EVERY bytes
+    seconds: float = 0.0  # that sending takes
 
 
 @dataclass
@@ -77,14 +77,14 @@ class Radio:
         sound = b"".join(_with_titles(answer.sound, answer.titles)) if answer.titles else answer.sound
         pieces = range(0, len(sound), 1400)
         for at in pieces:
-            connection.sendall(sound[at:at + 1400])
+            connection.sendall(sound[at : at + 1400])
             if answer.seconds:
                 time.sleep(answer.seconds / len(pieces))
 
 
 def _with_titles(sound: bytes, titles: tuple[str, ...]) -> Iterator[bytes]:
     for number, at in enumerate(range(0, len(sound), TITLES_EVERY)):
-        yield sound[at:at + TITLES_EVERY]
+        yield sound[at : at + TITLES_EVERY]
         if at + TITLES_EVERY <= len(sound):
             said = f"StreamTitle='{titles[number]}';StreamUrl='';".encode() if number < len(titles) else b""
             padded = said + bytes(-len(said) % 16)
@@ -93,8 +93,12 @@ def _with_titles(sound: bytes, titles: tuple[str, ...]) -> Iterator[bytes]:
 
 def samples(*plan: tuple[int | None, float], sample_rate: int = 44100) -> np.ndarray:
     """(2, n) float32: `(2, 5.0)` is five seconds of song 2, None of silence."""
-    parts = [np.zeros((2, round(seconds * sample_rate)), np.float32) if song is None else
-             soundfiles.tone(TONES[song - 1], seconds, sample_rate, 2) for song, seconds in plan]
+    parts = [
+        np.zeros((2, round(seconds * sample_rate)), np.float32)
+        if song is None
+        else soundfiles.tone(TONES[song - 1], seconds, sample_rate, 2)
+        for song, seconds in plan
+    ]
     return np.concatenate(parts, axis=1)
 
 
@@ -110,7 +114,7 @@ class Ears:
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
         self._seconds = 0
-        self._runs: list[list[int]] = []        # song, first and last second
+        self._runs: list[list[int]] = []  # song, first and last second
         self._told = 0
 
     def hear(self, block: np.ndarray) -> None:
@@ -126,11 +130,11 @@ class Ears:
 
     def settled(self) -> list[Segment]:
         done = [run for run in self._runs if run[2] + 2 <= self._seconds]
-        new, self._told = done[self._told:], len(done)
+        new, self._told = done[self._told :], len(done)
         return [_segment(*run) for run in new]
 
     def current(self) -> list[Segment]:
-        return [_segment(*run) for run in self._runs[self._told:]]
+        return [_segment(*run) for run in self._runs[self._told :]]
 
     def finish(self) -> Timeline:
         segments = [_segment(*run) for run in self._runs]
@@ -152,5 +156,8 @@ def _segment(song: int, first: int, last: int) -> Segment:
 
 def told(events: list[Event]) -> list[str]:
     """`started 1`, `gap`, ... without what the station announces."""
-    return [f"{event.what} {event.segment.recording.id}" if event.segment else str(event.what)
-            for event in events if event.what != Happening.ANNOUNCED]
+    return [
+        f"{event.what} {event.segment.recording.id}" if event.segment else str(event.what)
+        for event in events
+        if event.what != Happening.ANNOUNCED
+    ]

@@ -13,8 +13,19 @@ def unit_vectors(random: np.random.Generator, count: int = 10, dim: int = 16) ->
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def add(catalog: Catalog, random: np.random.Generator, title: str = "Song", count: int = 10,
-        encoder_id: str = "toy-1", **tags) -> Recording | Known:
+def add(
+    catalog: Catalog,
+    random: np.random.Generator,
+    title: str = "Song",
+    count: int = 10,
+    encoder_id: str = "toy-1",
+    **tags,
+) -> Recording | Known:
     vectors = Embeddings(unit_vectors(random, count), hop=0.5, encoder_id=encoder_id)
-    return catalog.add(tags=Tags(title=title, **tags), duration=count / 2, source=f"/music/{title}.wav",
-                       content_hash=ascii(title)[:100], embeddings={Kind.RECORDING: vectors})
+    return catalog.add(
+        tags=Tags(title=title, **tags),
+        duration=count / 2,
+        source=f"/music/{title}.wav",
+        content_hash=ascii(title)[:100],
+        embeddings={Kind.RECORDING: vectors},
+    )

@@ -50,13 +50,20 @@ def new_database(kind: str) -> Iterator[str]:
 
 def command(server: DatabaseAddress, statement: str) -> list[tuple]:
     """Have the server do something, as the user that `$SONGPRINT_TEST_DATABASES` names."""
-    given = {"host": server.host, "port": server.port, "user": server.user, "password": server.password,
-             "database": server.name}
+    given = {
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "password": server.password,
+        "database": server.name,
+    }
     if server.scheme == "mysql":
         import pymysql
+
         connection = pymysql.connect(**given, autocommit=True)
     else:
         import pg8000
+
         connection = pg8000.connect(**given, ssl_context=False)
         connection.autocommit = True
     try:

@@ -29,8 +29,11 @@ def let_pass(database: Database, seconds: float) -> None:
     """Make everything in the tables of the service older by so many seconds: the clock itself is the database's."""
     with database.writing() as connection:
         for table in metadata.tables.values():
-            moments = {column: column - round(1000 * seconds) for column in table.c
-                       if column.name in ("at", "lease_until") or column.name.endswith("_at")}
+            moments = {
+                column: column - round(1000 * seconds)
+                for column in table.c
+                if column.name in ("at", "lease_until") or column.name.endswith("_at")
+            }
             if moments:
                 connection.execute(update(table).values(moments))
 
@@ -40,7 +43,7 @@ class Heard:
     """A call that the receiver got."""
 
     path: str
-    headers: dict[str, str]     # names in small letters
+    headers: dict[str, str]  # names in small letters
     body: bytes
 
 
@@ -56,9 +59,8 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 time.sleep(delay)
-                path = self.requestline.split()[1]          # self.path begins with one slash, whatever was sent
-                receiver.heard.append(Heard(path, {name.lower(): value for name, value in self.headers.items()},
-                                            body))
+                path = self.requestline.split()[1]  # self.path begins with one slash, whatever was sent
+                receiver.heard.append(Heard(path, {name.lower(): value for name, value in self.headers.items()}, body))
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -114,5 +116,6 @@ class FakeScan:
                 raise step
             time.sleep(self.pace)
             on_progress(SimpleNamespace(seconds_done=10.0 * number, seconds_total=10.0 * len(self.steps)))
-        return Timeline([], [], duration=10.0 * len(self.steps), thresholds={}, searched=5, elapsed=0.1,
-                        source=str(source))
+        return Timeline(
+            [], [], duration=10.0 * len(self.steps), thresholds={}, searched=5, elapsed=0.1, source=str(source)
+        )

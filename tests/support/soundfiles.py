@@ -10,18 +10,18 @@ from pathlib import Path
 import av
 import numpy as np
 
-CODECS = {                  # by suffix; videos get a few grey pictures as well
+CODECS = {  # by suffix; videos get a few grey pictures as well
     ".mp3": "libmp3lame",
     ".flac": "flac",
-    ".ogg": "vorbis",       # FFmpeg's own encoder: stereo only
+    ".ogg": "vorbis",  # FFmpeg's own encoder: stereo only
     ".oga": "flac",
-    ".opus": "libopus",     # 48, 24, 16, 12 or 8 kHz
+    ".opus": "libopus",  # 48, 24, 16, 12 or 8 kHz
     ".m4a": "aac",
     ".aac": "aac",
     ".wav": "pcm_s16le",
     ".aiff": "pcm_s16be",
-    ".wma": "wmav2",        # mono or stereo
-    ".ac3": "ac3",          # 48, 44.1 or 32 kHz
+    ".wma": "wmav2",  # mono or stereo
+    ".ac3": "ac3",  # 48, 44.1 or 32 kHz
     ".wv": "wavpack",
     ".ts": "mp2",
     ".mp4": "aac",
@@ -32,9 +32,7 @@ VIDEO_CODECS = {".mp4": "mpeg4", ".mkv": "mpeg4", ".webm": "libvpx"}
 FORMATS = {".m4a": "ipod", ".aac": "adts", ".oga": "ogg", ".mkv": "matroska", ".wma": "asf", ".ts": "mpegts"}
 
 
-def tone(
-    frequency: float = 440.0, duration: float = 1.0, sample_rate: int = 44100, channels: int = 1
-) -> np.ndarray:
+def tone(frequency: float = 440.0, duration: float = 1.0, sample_rate: int = 44100, channels: int = 1) -> np.ndarray:
     """A sine of amplitude 0.5, the same in every channel: (channels, n) float32."""
     seconds = np.arange(round(duration * sample_rate)) / sample_rate
     samples = (0.5 * np.sin(2 * np.pi * frequency * seconds)).astype(np.float32)
@@ -68,7 +66,7 @@ def write(
 def write_variable_mp3(path: Path, samples: np.ndarray, sample_rate: int = 44100) -> Path:
     """Write a mono mp3 of variable bit rate without the header that says how long it is."""
     with av.open(path, "w", options={"write_xing": "0"}) as container:
-        options = {"global_quality": str(118 * 2)}          # FFmpeg's unit for "-q:a 2"
+        options = {"global_quality": str(118 * 2)}  # FFmpeg's unit for "-q:a 2"
         stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono", options=options)
         stream.codec_context.flags |= av.codec.context.Flags.qscale
         _write_audio(container, stream, np.atleast_2d(samples).astype(np.float32), sample_rate, "mono")

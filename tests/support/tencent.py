@@ -23,10 +23,13 @@ CALLBACK = {"NotifyType": "URL", "NotifyUrl": "http://receiver.example.org:5000/
 
 def request_of(url: str = URL, **more: object) -> dict:
     """The request that everybody sends; `None` takes a parameter away."""
-    wanted = {"InputInfo": {"Type": "URL", "UrlInputInfo": {"Url": url}},
-              "OutputStorage": {"Type": "COS", "CosOutputStorage": {"Bucket": "ie-mps-125", "Region": "ap-nanjing"}},
-              "OutputDir": "/common/test/",
-              "AiAnalysisTask": {"Definition": 21, "ExtendedParameter": json.dumps(DETAILS)}, **more}
+    wanted = {
+        "InputInfo": {"Type": "URL", "UrlInputInfo": {"Url": url}},
+        "OutputStorage": {"Type": "COS", "CosOutputStorage": {"Bucket": "ie-mps-125", "Region": "ap-nanjing"}},
+        "OutputDir": "/common/test/",
+        "AiAnalysisTask": {"Definition": 21, "ExtendedParameter": json.dumps(DETAILS)},
+        **more,
+    }
     return {name: value for name, value in wanted.items() if value is not None}
 
 
@@ -45,21 +48,30 @@ class Client:
     def of(cls, world: World, key: NewKey) -> Client:
         return cls(world, key.key.id, key.secret_key)
 
-    def signed(self, action: str, body: bytes, *, method: str = "POST", query: str = "",
-               **headers: str) -> dict[str, str]:
+    def signed(
+        self, action: str, body: bytes, *, method: str = "POST", query: str = "", **headers: str
+    ) -> dict[str, str]:
         """The headers of a request; `headers` are others, or other values, with _ for -."""
         timestamp = int(time.time() + self.clock)
         form = signatures.FORM if method == "GET" else "application/json"
-        sent = {"host": self.host, "content-type": form, "x-tc-action": action,
-                "x-tc-version": "2019-06-12", "x-tc-timestamp": str(timestamp)}
+        sent = {
+            "host": self.host,
+            "content-type": form,
+            "x-tc-action": action,
+            "x-tc-version": "2019-06-12",
+            "x-tc-timestamp": str(timestamp),
+        }
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         date = f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
         scope, names = f"{date}/{self.service}/tc3_request", "content-type;host"
         canonical = signatures.canonical_request(signatures.Request(method, query, sent, body), names, self.host)
-        signature = signatures.tc3_signature(signatures.tc3_key(self.secret_key, date, self.service), timestamp, scope,
-                                             canonical)
-        return sent | {"authorization": f"TC3-HMAC-SHA256 Credential={self.secret_id}/{scope}, SignedHeaders={names}, "
-                                        f"Signature={signature}"}
+        signature = signatures.tc3_signature(
+            signatures.tc3_key(self.secret_key, date, self.service), timestamp, scope, canonical
+        )
+        return sent | {
+            "authorization": f"TC3-HMAC-SHA256 Credential={self.secret_id}/{scope}, SignedHeaders={names}, "
+            f"Signature={signature}"
+        }
 
     def call(self, action: str, parameters: object = None, *, body: bytes | None = None, **headers: str) -> dict:
         """The answer without its envelope, which is checked here."""
@@ -71,20 +83,27 @@ class Client:
         return self.opened("GET", f"/?{query}", b"", self.signed(action, b"", method="GET", query=query))
 
     def v1(self, method: str, action: str, flat: dict[str, str], algorithm: str = "HmacSHA256") -> dict:
-        sent = {**flat, "Action": action, "Version": "2019-06-12", "Timestamp": str(int(time.time() + self.clock)),
-                "Nonce": "1", "SecretId": self.secret_id, "SignatureMethod": algorithm}
-        sent["Signature"] = signatures.v1_signature(self.secret_key, algorithm,
-                                                    signatures.v1_string(method, self.host, sent))
+        sent = {
+            **flat,
+            "Action": action,
+            "Version": "2019-06-12",
+            "Timestamp": str(int(time.time() + self.clock)),
+            "Nonce": "1",
+            "SecretId": self.secret_id,
+            "SignatureMethod": algorithm,
+        }
+        sent["Signature"] = signatures.v1_signature(
+            self.secret_key, algorithm, signatures.v1_string(method, self.host, sent)
+        )
         if method == "GET":
             return self.opened("GET", f"/?{urlencode(sent)}", b"", {"host": self.host})
-        return self.opened("POST", "/", urlencode(sent).encode(),
-                           {"host": self.host, "content-type": signatures.FORM})
+        return self.opened("POST", "/", urlencode(sent).encode(), {"host": self.host, "content-type": signatures.FORM})
 
     def opened(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> dict:
         """The envelope is always the same: status 200, no charset, an id."""
         answer = self.world.client.request(method, url, content=body, headers=headers)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
-        response, = answer.json().values()
+        (response,) = answer.json().values()
         assert response.pop("RequestId")
         return response
 

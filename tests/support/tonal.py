@@ -9,10 +9,10 @@ import numpy as np
 from songprint.types import Embeddings
 
 FRAMES_PER_SECOND = 5
-BEATS = 32                          # of one part
+BEATS = 32  # of one part
 DEGREES = [(0, 4, 7), (2, 5, 9), (4, 7, 11), (5, 9, 0), (7, 11, 2), (9, 0, 4)]
 PARTS = "ABAC"
-WINDOW, HOP, DIM = 20.0, 5.0, 64    # of the embeddings
+WINDOW, HOP, DIM = 20.0, 5.0, 64  # of the embeddings
 
 
 class Song:
@@ -31,19 +31,27 @@ class Song:
         at = 0
         while at < BEATS:
             chord, length = DEGREES[random.integers(6)], int(random.integers(2, 5))
-            beats[at:at + length, 0, list(chord)] = 0.8
-            beats[at:at + length, 1, chord[0]] = 0.9
+            beats[at : at + length, 0, list(chord)] = 0.8
+            beats[at : at + length, 1, chord[0]] = 0.9
             at += length
         at, note = 0, int(random.integers(7))
         while at < BEATS:
             length = int(random.integers(1, 3))
             note = (note + int(random.integers(-3, 4))) % 7
-            beats[at:at + length, 2, (0, 2, 4, 5, 7, 9, 11)[note]] = 1.0
+            beats[at : at + length, 2, (0, 2, 4, 5, 7, 9, 11)[note]] = 1.0
             at += length
         return np.roll(beats, self.home, axis=2).reshape(BEATS, 48)
 
-    def frames(self, *, key: int = 0, tempo: float = 1.0, parts: str = PARTS, noise: float = 0.1, seed: int = 0,
-               channels: Sequence[int] = (0, 1, 2)) -> np.ndarray:
+    def frames(
+        self,
+        *,
+        key: int = 0,
+        tempo: float = 1.0,
+        parts: str = PARTS,
+        noise: float = 0.1,
+        seed: int = 0,
+        channels: Sequence[int] = (0, 1, 2),
+    ) -> np.ndarray:
         """(n, 48) uint8: `parts` one after the other, two beats a second at tempo 1, `key` semitones higher."""
         beats = np.concatenate([self.parts[part] for part in parts]).reshape(-1, 4, 12)
         beats = np.roll(beats, key, axis=2)
@@ -54,8 +62,9 @@ class Song:
         frames = beats + sounds * np.random.default_rng([seed, len(beats)]).normal(0, noise, beats.shape)
         return (np.round(np.clip(frames, 0, 1) * 15) * 17).astype(np.uint8).reshape(-1, 48)
 
-    def rendition(self, *, tempo: float = 1.0, parts: str = PARTS, noise: float = 0.1, seed: int = 0, **how
-                  ) -> Embeddings:
+    def rendition(
+        self, *, tempo: float = 1.0, parts: str = PARTS, noise: float = 0.1, seed: int = 0, **how
+    ) -> Embeddings:
         """The same as an encoder of covers gives it."""
         frames = self.frames(tempo=tempo, parts=parts, noise=noise, seed=seed, **how)
         return Embeddings(self._vectors(frames, tempo, parts, noise, seed), HOP, "toy-cover", frames)
@@ -65,7 +74,7 @@ class Song:
         length = len(frames) / FRAMES_PER_SECOND
         starts = np.minimum(np.arange(0, max(length - WINDOW, 0) + HOP, HOP), max(length - WINDOW, 0))
         edges = (starts[:, None] + [0, WINDOW]) * 2 * tempo
-        vectors = np.stack([beats[round(first):round(last)].mean(axis=0) for first, last in edges])
+        vectors = np.stack([beats[round(first) : round(last)].mean(axis=0) for first, last in edges])
         vectors += np.random.default_rng([seed, 1]).normal(0, noise, vectors.shape)
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 

@@ -22,7 +22,7 @@ from songprint.types import Embeddings, Kind
 SAMPLE_RATE = 8000
 HOP = 0.5
 DIM = 128
-POISON = 0.625          # an amplitude at which the toy encoder crashes if it is told to
+POISON = 0.625  # an amplitude at which the toy encoder crashes if it is told to
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,32 @@ class ToyEncoder:
 
     @property
     def spec(self) -> EncoderSpec:
-        return EncoderSpec(name="toy", id=self.id, kind=Kind.RECORDING, sample_rate=SAMPLE_RATE, window=1.0,
-                           hop=HOP, query_hop=HOP / 2, dim=DIM)
+        return EncoderSpec(
+            name="toy",
+            id=self.id,
+            kind=Kind.RECORDING,
+            sample_rate=SAMPLE_RATE,
+            window=1.0,
+            hop=HOP,
+            query_hop=HOP / 2,
+            dim=DIM,
+        )
 
     def encode(self, samples: np.ndarray, hop: float | None = None) -> Embeddings:
         return self.encode_stream([samples], hop)[0]
 
-    def encode_stream(self, blocks: Iterable[np.ndarray], hop: float | None = None
-                      ) -> tuple[Embeddings, float]:
+    def encode_stream(self, blocks: Iterable[np.ndarray], hop: float | None = None) -> tuple[Embeddings, float]:
         hop = hop or HOP
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         time.sleep(self.seconds)
         if self.crashes and len(samples) and abs(samples.max() - POISON) < 0.01:
             os.kill(os.getpid(), signal.SIGKILL)
         starts = range(0, len(samples) - SAMPLE_RATE + 1, round(hop * SAMPLE_RATE))
-        windows = np.stack([samples[start:start + SAMPLE_RATE] for start in starts]) if starts else \
-            np.zeros((0, SAMPLE_RATE), np.float32)
+        windows = (
+            np.stack([samples[start : start + SAMPLE_RATE] for start in starts])
+            if starts
+            else np.zeros((0, SAMPLE_RATE), np.float32)
+        )
         return Embeddings(_project(windows), hop, self.id), len(samples) / SAMPLE_RATE
 
 
@@ -64,8 +74,12 @@ class JudgingToyEncoder(ToyEncoder):
     @property
     def spec(self) -> EncoderSpec:
         weights = [40.0 if feature == "score" else 0.0 for feature in evidence.FEATURES]
-        calibration = {"features": list(evidence.FEATURES), "weights": weights, "bias": -40 * 0.87,
-                       "thresholds": {"0.01": 50.0}}
+        calibration = {
+            "features": list(evidence.FEATURES),
+            "weights": weights,
+            "bias": -40 * 0.87,
+            "thresholds": {"0.01": 50.0},
+        }
         return replace(super().spec, calibration=calibration)
 
 
@@ -80,8 +94,16 @@ class ToyCoverEncoder:
 
     @property
     def spec(self) -> EncoderSpec:
-        return EncoderSpec(name="toy-cover", id=self.id, kind=Kind.COVER, sample_rate=SAMPLE_RATE, window=20.0, hop=5.0,
-                           query_hop=5.0, dim=256)
+        return EncoderSpec(
+            name="toy-cover",
+            id=self.id,
+            kind=Kind.COVER,
+            sample_rate=SAMPLE_RATE,
+            window=20.0,
+            hop=5.0,
+            query_hop=5.0,
+            dim=256,
+        )
 
     @property
     def cohort(self) -> Cohort:
@@ -107,9 +129,9 @@ class ToyCoverEncoder:
         projection = np.random.default_rng(11).normal(size=(12 * 24, 256))
         for row, start in enumerate(starts):
             window = np.zeros((100, 12))
-            window[:len(frames[start:start + 100])] = frames[start:start + 100, :12] / 255
+            window[: len(frames[start : start + 100])] = frames[start : start + 100, :12] / 255
             # how often two notes are so many semitones apart, so many frames after each other: alike in every key
-            pairs = np.stack([window[:100 - lag].T @ window[lag:] for lag in range(24)])          # (24, 12, 12)
+            pairs = np.stack([window[: 100 - lag].T @ window[lag:] for lag in range(24)])  # (24, 12, 12)
             apart = np.arange(12)[:, None] + np.arange(12)
             pattern = pairs[:, np.arange(12)[:, None], apart % 12].sum(axis=1)
             vectors[row] = (pattern - pattern.mean()).ravel() @ projection
@@ -122,15 +144,20 @@ class JudgingToyCoverEncoder(ToyCoverEncoder):
 
     @property
     def spec(self) -> EncoderSpec:
-        calibration = {"features": ["alignment"], "weights": [2.0], "bias": -9.0, "thresholds": {"0.01": 55.0},
-                       "own_tempo": {"thresholds": {"0.01": 50.0}}}
+        calibration = {
+            "features": ["alignment"],
+            "weights": [2.0],
+            "bias": -9.0,
+            "thresholds": {"0.01": 55.0},
+            "own_tempo": {"thresholds": {"0.01": 50.0}},
+        }
         return replace(super().spec, calibration=calibration)
 
 
 def _pitch_classes(samples: np.ndarray) -> np.ndarray:
     """(n,) -> tonal frames (m, 48), five a second, the same in all channels; silence gives zeros."""
     size = SAMPLE_RATE // 5
-    windows = samples[:len(samples) // size * size].reshape(-1, size) * np.hanning(size)
+    windows = samples[: len(samples) // size * size].reshape(-1, size) * np.hanning(size)
     spectrum = np.abs(np.fft.rfft(windows, axis=1))
     hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     kept = (hertz > 60) & (hertz < 3500)
@@ -167,7 +194,7 @@ def tune(seed: int, duration: float = 40.0, *, key: int = 0, tempo: float = 1.0,
     seconds = np.arange(round(duration * SAMPLE_RATE)) / SAMPLE_RATE
     hertz = 440 * 2 ** ((notes[(seconds * tempo / 0.5).astype(int)] - 69) / 12)
     phase = 2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE
-    overtone = np.sin(2 ** sound * phase)
+    overtone = np.sin(2**sound * phase)
     return (0.3 * np.sin(phase) + 0.2 * overtone).astype(np.float32)
 
 
@@ -195,5 +222,4 @@ def write_poison(path: Path) -> Path:
 
 def write_songs(folder: Path, count: int, duration: float = 5.0) -> list[Path]:
     """`Band 00 - Song 00.wav` and so on; with the same count always the same."""
-    return [write_song(folder / f"Band {seed:02} - Song {seed:02}.wav", seed, duration)
-            for seed in range(count)]
+    return [write_song(folder / f"Band {seed:02} - Song {seed:02}.wav", seed, duration) for seed in range(count)]

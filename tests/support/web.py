@@ -31,7 +31,7 @@ class Web:
 
     pages: dict[str, Answer] = field(default_factory=dict)
     names: dict[str, Iterator[list[str]]] = field(default_factory=dict)
-    asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)    # method, path, headers, body
+    asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)  # method, path, headers, body
     connected: list[str] = field(default_factory=list)
     resolved: list[str] = field(default_factory=list)
     port: int = 0
@@ -48,12 +48,14 @@ class Web:
 
     def serve(self, path: str, body: bytes = b"", status: int = 200, **headers: str) -> None:
         """Answer a path with this; header names with _ for -."""
+
         def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
             handler.send_response(status)
             for name, value in {"Content_Length": str(len(body)), **headers}.items():
                 handler.send_header(name.replace("_", "-"), value)
             handler.end_headers()
             handler.wfile.write(body)
+
         self.pages[path] = answer
 
 
@@ -74,7 +76,7 @@ def running(monkeypatch, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
 
         def setup(self) -> None:
             if tls is not None:
-                with contextlib.suppress(OSError):      # the client does not like the certificate
+                with contextlib.suppress(OSError):  # the client does not like the certificate
                     self.request.do_handshake()
             super().setup()
 
@@ -85,7 +87,7 @@ def running(monkeypatch, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
             web.pages.get(path, lambda handler: handler.send_error(404))(self)
             self.close_connection = True
 
-        do_GET = do_POST = do_PUT = answer      # noqa: N815 - names of the base class
+        do_GET = do_POST = do_PUT = answer  # noqa: N815 - names of the base class
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -115,16 +117,23 @@ def certificate(name: str, folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
-    made = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-            .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256()))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
     files = folder / "certificate.pem", folder / "key.pem"
     files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                           serialization.NoEncryption()))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     return files
 
 

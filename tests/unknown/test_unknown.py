@@ -36,23 +36,26 @@ def numbers(pieces):
 
 
 def test_a_song_that_comes_again_has_the_same_number_and_another_song_another(store):
-    first, other, again_ = numbers(memory.remember(store, "one.mp3", [
-        stretch(music(1)), stretch(music(2), 100), stretch(music(1), 200)]))
+    first, other, again_ = numbers(
+        memory.remember(store, "one.mp3", [stretch(music(1)), stretch(music(2), 100), stretch(music(1), 200)])
+    )
     assert len(first) == len(other) == 1 and first == again_ != other
     [[in_another_file]] = numbers(memory.remember(store, "two.mp3", [stretch(music(1), 7)]))
     assert in_another_file == first[0]
     listed = memory.listing(store)
     assert [len(each.occurrences) for each in listed] == [3, 1]
     assert [(each.source, each.heard.start) for each in listed[0].occurrences] == [
-        ("one.mp3", 0), ("one.mp3", 200), ("two.mp3", 7)]
+        ("one.mp3", 0),
+        ("one.mp3", 200),
+        ("two.mp3", 7),
+    ]
     assert listed[0].duration == pytest.approx(30)
 
 
 def test_a_faster_copy_is_the_same_music(store):
     dense = ENCODER.encode(music(1), hop=1 / 32).vectors
     faster = Embeddings(dense[(np.arange(0, 27, HOP) * 1.04 * 32).astype(int)], HOP, "toy-1")
-    [[first], [second]] = numbers(memory.remember(store, "one.mp3", [
-        stretch(music(1)), (Interval(100, 128), faster)]))
+    [[first], [second]] = numbers(memory.remember(store, "one.mp3", [stretch(music(1)), (Interval(100, 128), faster)]))
     assert first == second
 
 
@@ -84,8 +87,9 @@ def test_scanning_a_file_again_changes_nothing(store):
     before = memory.remember(store, "one.mp3", stretches), memory.listing(store)
     after = memory.remember(store, "one.mp3", stretches), memory.listing(store)
     assert numbers(before[0]) == numbers(after[0])
-    assert [(each.id, len(each.occurrences)) for each in before[1]] == [(each.id, len(each.occurrences))
-                                                                       for each in after[1]]
+    assert [(each.id, len(each.occurrences)) for each in before[1]] == [
+        (each.id, len(each.occurrences)) for each in after[1]
+    ]
 
 
 def test_what_is_too_short_has_no_number(store):
@@ -122,7 +126,9 @@ def test_when_there_is_too_much_the_oldest_that_came_once_is_forgotten(store, mo
     for seed in (2, 3, 4):
         memory.remember(store, f"{seed}.mp3", [stretch(music(seed))])
     assert [sorted({each.source for each in found.occurrences}) for found in memory.listing(store)] == [
-        ["often.mp3"], ["4.mp3"]]
+        ["often.mp3"],
+        ["4.mp3"],
+    ]
 
 
 def test_a_library_that_cannot_be_written_recognises_what_it_knows(tmp_path, store, monkeypatch):
@@ -137,7 +143,7 @@ def test_gaps_are_numbered_and_divided(store, tmp_path):
     whole = music(1, 2, 1, seconds=20.0)
     trail = Trail(HOP, 1.0, ENCODER.spec.id)
     trail.add(heard(whole[:200_000]).vectors)
-    trail.add(heard(whole).vectors[len(heard(whole[:200_000])):])
+    trail.add(heard(whole).vectors[len(heard(whole[:200_000])) :])
     gaps = [Gap(Interval(0, 20), Sound.MUSIC), Gap(Interval(20, 40), Sound.SPEECH), Gap(Interval(40, 60), Sound.MUSIC)]
     first, speech, last = memory.numbered(store, "radio", gaps, trail)
     assert first.unknown == last.unknown is not None
@@ -169,8 +175,7 @@ def test_a_file_is_remembered_by_where_it_is(store, tmp_path, monkeypatch):
 
 
 def test_the_same_holds_for_every_database(tmp_path, database_url):
-    with Store(tmp_path / "library", create=True, encoder=ENCODER,
-               settings=Settings(database=database_url)) as store:
+    with Store(tmp_path / "library", create=True, encoder=ENCODER, settings=Settings(database=database_url)) as store:
         [[both]] = numbers(memory.remember(store, "one.mp3", [stretch(music(1, 2))]))
         [[second]] = numbers(memory.remember(store, "two.mp3", [stretch(music(2))]))
         assert {each.id: len(each.occurrences) for each in memory.listing(store)} == {both: 1, second: 2}

@@ -12,15 +12,15 @@ from typing import Protocol
 from songprint.errors import StreamError
 
 PIECE_BYTES = 1 << 14
-PIECES = 256                    # read ahead at most, 4 MB: a station waits then, as it does for any listener
-LOOK_SECONDS = 0.1              # between two looks at whether to stop
+PIECES = 256  # read ahead at most, 4 MB: a station waits then, as it does for any listener
+LOOK_SECONDS = 0.1  # between two looks at whether to stop
 
 
 class Source(Protocol):
     """What can be read without an end."""
 
-    name: str                   # of the station, as it says
-    title: str                  # of what it plays, as it says
+    name: str  # of the station, as it says
+    title: str  # of what it plays, as it says
 
     def read(self, size: int) -> bytes: ...
 
@@ -42,9 +42,9 @@ class ReadAhead:
     def __init__(self, open_source: Callable[[], Source], *, stop: threading.Event, patience: float | None) -> None:
         """`patience`: seconds without a byte after which it has failed; None to wait forever."""
         self.failure: Exception | None = None
-        self.titles: list[str] = []         # that came since they were last taken
-        self.arrived = time.monotonic()     # when what was read last came
-        self.received = False               # whether any byte came
+        self.titles: list[str] = []  # that came since they were last taken
+        self.arrived = time.monotonic()  # when what was read last came
+        self.received = False  # whether any byte came
         self._open_source, self._stop, self._patience = open_source, stop, patience
         self._pieces: queue.Queue = queue.Queue(PIECES)
         self._rest = b""
@@ -124,7 +124,7 @@ class ReadAhead:
                 self._read_all(source)
             finally:
                 source.close()
-        except Exception as error:          # told to whoever waits for bytes
+        except Exception as error:  # told to whoever waits for bytes
             self._put(error)
 
     def _read_all(self, source: Source) -> None:

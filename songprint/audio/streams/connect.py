@@ -9,7 +9,7 @@ from songprint.audio.streams import hls
 from songprint.audio.streams.http import Playlist, Station, open_url, shown
 from songprint.errors import StreamError
 
-MOST_PLAYLISTS = 3              # that name each other
+MOST_PLAYLISTS = 3  # that name each other
 
 
 def connect(url: str, *, timeout: float) -> Station:

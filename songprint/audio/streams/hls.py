@@ -15,20 +15,20 @@ from urllib.parse import urljoin
 from songprint.audio.streams import http
 from songprint.errors import StreamError
 
-BEHIND_THE_END = 3              # pieces before the end of a live playlist at which listening begins
-ENOUGH = 64_000                 # bit/s: of several qualities the least with as much is taken
-UNCHANGED = 3                   # durations of a piece after which a live playlist that does not grow is dead
+BEHIND_THE_END = 3  # pieces before the end of a live playlist at which listening begins
+ENOUGH = 64_000  # bit/s: of several qualities the least with as much is taken
+UNCHANGED = 3  # durations of a piece after which a live playlist that does not grow is dead
 
 
 @dataclass(frozen=True)
 class Pieces:
     """What a playlist of pieces says."""
 
-    first: int                  # the number of the first piece
+    first: int  # the number of the first piece
     urls: tuple[str, ...]
-    seconds: float              # that a piece lasts at most
-    complete: bool              # no more will come
-    header: str = ""            # URL of what comes before the first piece, in MP4
+    seconds: float  # that a piece lasts at most
+    complete: bool  # no more will come
+    header: str = ""  # URL of what comes before the first piece, in MP4
 
 
 def is_hls(text: str) -> bool:
@@ -85,7 +85,7 @@ class Broadcast:
                 raise StreamError(f"{http.shown(self.playlist.url)} changed its header")
             if self._pieces.first + len(self._pieces.urls) < self._next:
                 raise StreamError(f"{http.shown(self.playlist.url)} began anew")
-            fresh = self._pieces.urls[max(0, self._next - self._pieces.first):]
+            fresh = self._pieces.urls[max(0, self._next - self._pieces.first) :]
             if fresh:
                 self._wanted += fresh
                 self._next, self._grew = self._pieces.first + len(self._pieces.urls), time.monotonic()
@@ -119,8 +119,11 @@ def parse(playlist: http.Playlist) -> Pieces:
     header = re.search(r'#EXT-X-MAP:.*?URI="([^"]+)"', text)
     return Pieces(
         first=int(number[1]) if number else 0,
-        urls=tuple(urljoin(playlist.url, line.strip()) for line in text.splitlines()
-                   if line.strip() and not line.startswith("#")),
+        urls=tuple(
+            urljoin(playlist.url, line.strip())
+            for line in text.splitlines()
+            if line.strip() and not line.startswith("#")
+        ),
         seconds=max(1.0, float(lasts[1])),
         complete="#EXT-X-ENDLIST" in text,
         header=urljoin(playlist.url, header[1]) if header else "",
@@ -129,13 +132,18 @@ def parse(playlist: http.Playlist) -> Pieces:
 
 def _quality(playlist: http.Playlist) -> str:
     """The URL of the sound alone if there is such, else of the least quality that is enough."""
-    alone = [line for line in playlist.text.splitlines()
-             if line.startswith("#EXT-X-MEDIA:") and "TYPE=AUDIO" in line and 'URI="' in line]
+    alone = [
+        line
+        for line in playlist.text.splitlines()
+        if line.startswith("#EXT-X-MEDIA:") and "TYPE=AUDIO" in line and 'URI="' in line
+    ]
     if alone:
         preferred = next((line for line in alone if "DEFAULT=YES" in line), alone[0])
         return urljoin(playlist.url, re.search(r'URI="([^"]+)"', preferred)[1])
-    qualities = [(int(rate), url.strip()) for rate, url in
-                 re.findall(r"#EXT-X-STREAM-INF:.*?\bBANDWIDTH=(\d{1,12}).*\s+([^#\s]\S*)", playlist.text)]
+    qualities = [
+        (int(rate), url.strip())
+        for rate, url in re.findall(r"#EXT-X-STREAM-INF:.*?\bBANDWIDTH=(\d{1,12}).*\s+([^#\s]\S*)", playlist.text)
+    ]
     if not qualities:
         raise StreamError(f"cannot listen to {http.shown(playlist.url)}: its playlist names nothing")
     enough = [each for each in qualities if each[0] >= ENOUGH]

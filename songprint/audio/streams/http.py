@@ -115,7 +115,7 @@ def shown(url: str) -> str:
 def _request(url: str, *, titles: bool) -> urllib.request.Request:
     try:
         parts = urlsplit(url)
-        parts.port          # noqa: B018 - raises if it is no number
+        parts.port  # noqa: B018 - raises if it is no number
     except ValueError as error:
         raise StreamError(f"cannot open {url}: it is no URL ({error})") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -125,7 +125,7 @@ def _request(url: str, *, titles: bool) -> urllib.request.Request:
     request = urllib.request.Request(bare.replace(" ", "%20"), headers={"User-Agent": "songprint", "Accept": "*/*"})
     if titles:
         request.add_header("Icy-MetaData", "1")
-    if user:                # not sent on to where a redirection leads
+    if user:  # not sent on to where a redirection leads
         credentials = base64.b64encode(unquote(user).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {credentials}")
     return request
@@ -134,9 +134,15 @@ def _request(url: str, *, titles: bool) -> urllib.request.Request:
 def _opener() -> urllib.request.OpenerDirector:
     """Of urllib only what speaks http and https: no files, no FTP."""
     opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.ProxyHandler(), _Http(), _Https(), _Redirections(),
-                    urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler(),
-                    urllib.request.UnknownHandler()):
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Http(),
+        _Https(),
+        _Redirections(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.UnknownHandler(),
+    ):
         opener.add_handler(handler)
     return opener
 
@@ -147,8 +153,9 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, request, file, code, message, headers, new_url):
         if urlsplit(new_url).scheme not in ("http", "https"):
-            raise StreamError(f"cannot open {shown(request.full_url)}: it leads to {shown(new_url)},"
-                              " which is no web radio")
+            raise StreamError(
+                f"cannot open {shown(request.full_url)}: it leads to {shown(new_url)}, which is no web radio"
+            )
         return super().redirect_request(request, file, code, message, headers, new_url)
 
 
@@ -221,8 +228,10 @@ def _is_playlist(response: http.client.HTTPResponse) -> bool:
     kind = response.headers.get("Content-Type", "").lower()
     path = urlsplit(response.url).path.lower()
     return any(each in kind for each in PLAYLIST_TYPES) or (
-        path.endswith(PLAYLIST_SUFFIXES) and not kind.startswith(("audio/mpeg;", "audio/aac", "application/ogg"))
-        and kind != "audio/mpeg")
+        path.endswith(PLAYLIST_SUFFIXES)
+        and not kind.startswith(("audio/mpeg;", "audio/aac", "application/ogg"))
+        and kind != "audio/mpeg"
+    )
 
 
 def _text(said: bytes) -> str:

@@ -13,14 +13,19 @@ import numpy as np
 from songprint.audio import decode
 from songprint.errors import StreamError
 
-READ_BYTES = 4096               # that FFmpeg waits for: a quarter of a second at 128 kbit/s
+READ_BYTES = 4096  # that FFmpeg waits for: a quarter of a second at 128 kbit/s
 OPTIONS = {
-    "protocol_whitelist": "none",       # FFmpeg may open nothing by itself; see songprint.audio.files
-    "probesize": "65536",               # bytes, and microseconds, after which FFmpeg must know the format
+    "protocol_whitelist": "none",  # FFmpeg may open nothing by itself; see songprint.audio.files
+    "probesize": "65536",  # bytes, and microseconds, after which FFmpeg must know the format
     "analyzeduration": "2000000",
 }
-RAW_FORMATS = ("u8", "s8", *(f"{kind}{order}" for kind in ("s16", "s24", "s32", "f32", "f64", "u16")
-                             for order in ("le", "be")), "alaw", "mulaw")
+RAW_FORMATS = (
+    "u8",
+    "s8",
+    *(f"{kind}{order}" for kind in ("s16", "s24", "s32", "f32", "f64", "u16") for order in ("le", "be")),
+    "alaw",
+    "mulaw",
+)
 MOST_CHANNELS = 24
 
 
@@ -32,9 +37,9 @@ class Readable(Protocol):
 class Raw:
     """Samples without a header: how to read them."""
 
-    sample_rate: int            # Hz
+    sample_rate: int  # Hz
     channels: int
-    form: str                   # of a sample, as FFmpeg calls it
+    form: str  # of a sample, as FFmpeg calls it
 
     @classmethod
     def parsed(cls, text: str) -> Raw:
@@ -50,8 +55,9 @@ class Raw:
         return cls(int(found[1]), int(found[2]), found[3])
 
 
-def blocks(file: Readable, sample_rate: int, block_samples: int, *, name: str, raw: Raw | None = None
-           ) -> Iterator[np.ndarray]:
+def blocks(
+    file: Readable, sample_rate: int, block_samples: int, *, name: str, raw: Raw | None = None
+) -> Iterator[np.ndarray]:
     """Blocks of mono float32 samples, (block_samples,); the last one is shorter. Damaged parts are left out.
 
     `name` is what the source is called in a StreamError, which is raised if it is no sound.
@@ -60,17 +66,26 @@ def blocks(file: Readable, sample_rate: int, block_samples: int, *, name: str, r
 
     looked_at = _LookedAt(file, name, sniff=raw is None)
     try:
-        container = av.open(looked_at, "r", buffer_size=READ_BYTES, metadata_errors="replace",
-                            container_options=OPTIONS, **_raw_options(raw))
+        container = av.open(
+            looked_at,
+            "r",
+            buffer_size=READ_BYTES,
+            metadata_errors="replace",
+            container_options=OPTIONS,
+            **_raw_options(raw),
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise StreamError(f"cannot listen to {name}: FFmpeg does not know its format ({decode.said(error)})."
-                          " Is it sound?") from error
+        raise StreamError(
+            f"cannot listen to {name}: FFmpeg does not know its format ({decode.said(error)}). Is it sound?"
+        ) from error
     with container:
         frames = decode.frames(container, decode.audio_stream(container, name), failed=lambda error: None)
         first = next(frames, None)
         if first is None:
-            raise StreamError(f"cannot listen to {name}: nothing in it can be decoded. MP4 whose index is at its end"
-                              " can be scanned as a file, but not listened to")
+            raise StreamError(
+                f"cannot listen to {name}: nothing in it can be decoded. MP4 whose index is at its end"
+                " can be scanned as a file, but not listened to"
+            )
         yield from decode.blocks(chain([first], frames), sample_rate, block_samples)
 
 

@@ -24,18 +24,22 @@ from songprint.server.state import Service
 from songprint.server.web.sessions import COOKIE, CSRF_HEADER
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-GUESSES = 5.0           # wrong tokens a second that an address may send
+GUESSES = 5.0  # wrong tokens a second that an address may send
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="songprint"'}
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="token", bearerFormat="sp_...",
-                     description="The token that `songprint keys create` shows. A server without keys needs none.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="token",
+    bearerFormat="sp_...",
+    description="The token that `songprint keys create` shows. A server without keys needs none.",
+)
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who asks."""
 
-    key: Key | None             # None: somebody at this machine, while there are no keys
+    key: Key | None  # None: somebody at this machine, while there are no keys
 
     @property
     def id(self) -> str:
@@ -63,13 +67,18 @@ class _Needs:
     def __init__(self, scope: str) -> None:
         self.scope = scope
 
-    def __call__(self, request: Request,
-                 given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+    def __call__(
+        self, request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> Caller:
         service: Service = request.app.state.service
         caller = who(request, service, given.credentials if given else "")
         if not caller.may(self.scope):
-            raise Problem(403, "forbidden", f"the key {caller.key.name!r} has the scope {caller.scope}, and this needs"
-                                            f" {self.scope}. Ask an administrator for another key")
+            raise Problem(
+                403,
+                "forbidden",
+                f"the key {caller.key.name!r} has the scope {caller.scope}, and this needs"
+                f" {self.scope}. Ask an administrator for another key",
+            )
         if caller.key:
             wait = service.limiter.wait(caller.id, caller.key.rate or service.settings.server.rate)
             if wait:
@@ -84,19 +93,31 @@ def who(request: Request, service: Service, token: str) -> Caller:
     session = service.sessions.read(request.cookies.get(COOKIE, ""))
     if session is not None:
         if request.method in UNSAFE and not hmac.compare_digest(
-                request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()):
-            raise Problem(403, "csrf", f"a request of the page needs the header {CSRF_HEADER} with what GET /v1/session"
-                                       " gives. Programs send a token instead: Authorization: Bearer sp_...")
+            request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()
+        ):
+            raise Problem(
+                403,
+                "csrf",
+                f"a request of the page needs the header {CSRF_HEADER} with what GET /v1/session"
+                " gives. Programs send a token instead: Authorization: Bearer sp_...",
+            )
         try:
             return Caller(service.keys.by_id(session.key_id))
         except KeyRefused as error:
             raise Problem(401, "signed_out", f"{error}. Sign in again", CHALLENGE) from error
     if service.keys.any():
-        raise Problem(401, "unauthorized", "a key is needed: send its token as Authorization: Bearer sp_... ."
-                                           " `songprint keys create` makes one", CHALLENGE)
+        raise Problem(
+            401,
+            "unauthorized",
+            "a key is needed: send its token as Authorization: Bearer sp_... . `songprint keys create` makes one",
+            CHALLENGE,
+        )
     if not _is_local(request):
-        raise Problem(403, "no_keys", "this server has no keys yet, so it answers this machine alone. Make one with"
-                                      " `songprint keys create`")
+        raise Problem(
+            403,
+            "no_keys",
+            "this server has no keys yet, so it answers this machine alone. Make one with `songprint keys create`",
+        )
     if request.method in UNSAFE and not from_own_page(request):
         raise Problem(403, "cross_site", "a page of another site may not change anything here")
     return Caller(None)
@@ -123,13 +144,18 @@ def who_by_token(request: Request, service: Service, token: str) -> Key:
         wait = service.limiter.wait(f"guess {_address(request)}", GUESSES)
         if wait:
             raise _too_often(wait, "wrong tokens") from error
-        raise Problem(401, "unauthorized", "this token is not known, or its key was revoked. `songprint keys list`"
-                                           " shows the keys", CHALLENGE) from error
+        raise Problem(
+            401,
+            "unauthorized",
+            "this token is not known, or its key was revoked. `songprint keys list` shows the keys",
+            CHALLENGE,
+        ) from error
 
 
 def _too_often(wait: float, what: str) -> Problem:
-    return Problem(429, "too_often", f"too many {what}. Try again in {wait:.1f} s",
-                   {"Retry-After": str(math.ceil(wait))})
+    return Problem(
+        429, "too_often", f"too many {what}. Try again in {wait:.1f} s", {"Retry-After": str(math.ceil(wait))}
+    )
 
 
 def _address(request: Request) -> str:

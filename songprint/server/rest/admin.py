@@ -33,8 +33,7 @@ def list_keys(request: Request, caller: needs("admin")) -> Response:
     return Json({"items": [key_object(key) for key in keys if mine is None or key.id in mine]})
 
 
-@router.post("/keys", tags=["keys"], status_code=201, response_model=shapes.NewKey,
-             responses=answers.problems(404))
+@router.post("/keys", tags=["keys"], status_code=201, response_model=shapes.NewKey, responses=answers.problems(404))
 def create_key(request: Request, caller: needs("admin"), wanted: shapes.KeyWish) -> Response:
     """Make a key. Its secrets are shown this once: `token` for this API, `id` and `secret_key` for Tencent's."""
     service = service_of(request)
@@ -67,43 +66,66 @@ def show_usage(request: Request, caller: needs("identify"), since: Day = None, u
     return Json({"items": [_used(row) for row in _rows(request, caller, since, until)]})
 
 
-@router.get("/usage.csv", tags=["usage"], response_class=Response,
-            responses={200: {"content": {"text/csv": {}}}, **answers.problems()})
-def show_usage_as_csv(request: Request, caller: needs("identify"), since: Day = None, until: Day = None,
-                      price: Annotated[float | None, Query(ge=0, le=1e6, description="Of a minute.")] = None
-                      ) -> Response:
+@router.get(
+    "/usage.csv",
+    tags=["usage"],
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}}}, **answers.problems()},
+)
+def show_usage_as_csv(
+    request: Request,
+    caller: needs("identify"),
+    since: Day = None,
+    until: Day = None,
+    price: Annotated[float | None, Query(ge=0, le=1e6, description="Of a minute.")] = None,
+) -> Response:
     """The same as a table; with a price, also what it costs."""
     return Response(usage.to_csv(_rows(request, caller, since, until), price), media_type="text/csv")
 
 
 @router.get("/deliveries", tags=["callbacks"], response_model=shapes.Deliveries, responses=answers.problems(404))
 def list_deliveries(
-    request: Request, caller: needs("identify"), limit: Limit = 100,
+    request: Request,
+    caller: needs("identify"),
+    limit: Limit = 100,
     after: Annotated[str, Query(max_length=100, description="`next` of the page before.")] = "",
     state: Annotated[str, Query(pattern="^(waiting|sending|delivered|given up)?$")] = "",
 ) -> Response:
     """The callbacks of the caller's jobs with all attempts, the latest first."""
     service = service_of(request)
     try:
-        found = service.deliveries.find(state=state or None, key_id=_seen(service, caller), limit=limit + 1,
-                                        before=after)
+        found = service.deliveries.find(
+            state=state or None, key_id=_seen(service, caller), limit=limit + 1, before=after
+        )
     except JobNotFound as error:
         raise Problem(404, "not_found", str(error)) from error
-    return Json({"items": [delivery_object(each) for each in found[:limit]],
-                 "next": found[limit - 1].id if len(found) > limit else None})
+    return Json(
+        {
+            "items": [delivery_object(each) for each in found[:limit]],
+            "next": found[limit - 1].id if len(found) > limit else None,
+        }
+    )
 
 
 @router.get("/audit", tags=["keys"], response_model=shapes.Audit, responses=answers.problems())
-def show_audit(request: Request, caller: needs("admin"), limit: Limit = 100,
-               after: Annotated[int | None, Query(ge=1, le=2**62)] = None) -> Response:
+def show_audit(
+    request: Request,
+    caller: needs("admin"),
+    limit: Limit = 100,
+    after: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+) -> Response:
     """Who changed what, the latest first."""
     service = service_of(request)
     mine = _seen(service, caller)
     if mine is not None:
         raise Problem(403, "forbidden", "the audit log is for keys that were not made under another")
     found = service.audit.entries(limit=limit + 1, before=after)
-    return Json({"items": [asdict(each) for each in found[:limit]],
-                 "next": str(found[limit - 1].number) if len(found) > limit else None})
+    return Json(
+        {
+            "items": [asdict(each) for each in found[:limit]],
+            "next": str(found[limit - 1].number) if len(found) > limit else None,
+        }
+    )
 
 
 def _seen(service: Service, caller: Caller) -> list[str] | None:
@@ -124,8 +146,9 @@ def _no_key(key_id: str) -> Problem:
 def _rows(request: Request, caller: Caller, since: date | None, until: date | None) -> list[usage.Used]:
     service = service_of(request)
     service.meter.write()
-    return service.usage.by_day(_seen(service, caller), since.isoformat() if since else "",
-                                until.isoformat() if until else "")
+    return service.usage.by_day(
+        _seen(service, caller), since.isoformat() if since else "", until.isoformat() if until else ""
+    )
 
 
 def _used(row: usage.Used) -> dict[str, object]:

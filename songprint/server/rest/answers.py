@@ -18,19 +18,27 @@ from songprint.server.state import Service
 RecordingId = Annotated[int, Path(ge=1, le=shapes.MOST_ID, description="The recording's id.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 
-_TOLD = {400: "It is not complete, or not what its Content-Type says.",
-         401: "No key, or one that is not known.", 403: "The key has not the right to do this.",
-         404: "There is no such thing.", 409: "It cannot be done as things are.", 413: "Too large, or too long.",
-         415: "The body is not of the type that is expected.", 422: "It cannot be understood.",
-         429: "Too often; `Retry-After` says when to come again.",
-         503: "Busy; `Retry-After` says when to come again.", 507: "The server's disk is full."}
+_TOLD = {
+    400: "It is not complete, or not what its Content-Type says.",
+    401: "No key, or one that is not known.",
+    403: "The key has not the right to do this.",
+    404: "There is no such thing.",
+    409: "It cannot be done as things are.",
+    413: "Too large, or too long.",
+    415: "The body is not of the type that is expected.",
+    422: "It cannot be understood.",
+    429: "Too often; `Retry-After` says when to come again.",
+    503: "Busy; `Retry-After` says when to come again.",
+    507: "The server's disk is full.",
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of an endpoint, for the description of the API; those of every endpoint are added."""
-    return {status: {"model": shapes.Problem, "description": _TOLD[status],
-                     "content": {"application/problem+json": {}}}
-            for status in sorted({400, 401, 403, 421, 422, 429, *statuses} & _TOLD.keys())}
+    return {
+        status: {"model": shapes.Problem, "description": _TOLD[status], "content": {"application/problem+json": {}}}
+        for status in sorted({400, 401, 403, 421, 422, 429, *statuses} & _TOLD.keys())
+    }
 
 
 def service_of(request: Request) -> Service:
@@ -41,8 +49,12 @@ def sent_file(fields: Mapping[str, Any]) -> dict[str, Any]:
     """For OpenAPI: a file as the body, or in a form beside these fields."""
     binary = {"type": "string", "format": "binary"}
     form = {"type": "object", "required": ["file"], "properties": {"file": binary, **fields}}
-    return {"requestBody": {"required": True, "content": {
-        "multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": binary}}}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": binary}},
+        }
+    }
 
 
 def without_places(value: Any, caller: Caller) -> Any:

@@ -19,12 +19,19 @@ router = APIRouter()
 MOST_CANDIDATES = 50
 
 
-@router.post("/v1/identify", tags=["identify"], response_model=shapes.Report,
-             responses=answers.problems(413, 503, 507), openapi_extra=answers.sent_file({}))
+@router.post(
+    "/v1/identify",
+    tags=["identify"],
+    response_model=shapes.Report,
+    responses=answers.problems(413, 503, 507),
+    openapi_extra=answers.sent_file({}),
+)
 async def identify(
-    request: Request, caller: needs("identify"),
-    top: Annotated[int, Query(ge=0, le=MOST_CANDIDATES, description="Also list the most probable names below the"
-                                                                    " threshold.")] = 0,
+    request: Request,
+    caller: needs("identify"),
+    top: Annotated[
+        int, Query(ge=0, le=MOST_CANDIDATES, description="Also list the most probable names below the threshold.")
+    ] = 0,
 ) -> Response:
     """Name what a clip is, at once. `matches` is empty if the library does not know it, and `reason` says why.
 
@@ -38,8 +45,9 @@ async def identify(
         if upload.path is None:
             raise Problem(400, "no_file", "no clip was sent: give it as the body, or as the part `file` of a form")
         try:
-            report = await service.name_clip(path=str(upload.path), name=upload.name, top=top,
-                                             longest=settings.max_clip_duration)
+            report = await service.name_clip(
+                path=str(upload.path), name=upload.name, top=top, longest=settings.max_clip_duration
+            )
         except duties.ClipTooLong as error:
             raise Problem(413, "too_long", str(error)) from error
         finally:
@@ -57,8 +65,12 @@ async def healthz() -> Response:
     return PlainTextResponse("ok\n")
 
 
-@router.get("/readyz", tags=["server"], response_class=PlainTextResponse,
-            responses={503: {"model": shapes.Problem, "content": {"application/problem+json": {}}}})
+@router.get(
+    "/readyz",
+    tags=["server"],
+    response_class=PlainTextResponse,
+    responses={503: {"model": shapes.Problem, "content": {"application/problem+json": {}}}},
+)
 async def readyz(request: Request) -> Response:
     """Whether clips can be named now: the library is open and its networks are loaded. Needs no key."""
     service = service_of(request)
@@ -90,7 +102,10 @@ def stats(request: Request, caller: needs("identify")) -> dict:
     """What the library holds."""
     service = service_of(request)
     totals = service.library.store.catalog.totals()
-    return {"recordings": totals.recordings, "duration": round(totals.duration, 3),
-            "segments": {str(kind): count for kind, count in totals.segments.items()},
-            "jobs": service.jobs.counts(), "deliveries": service.deliveries.counts()}
-
+    return {
+        "recordings": totals.recordings,
+        "duration": round(totals.duration, 3),
+        "segments": {str(kind): count for kind, count in totals.segments.items()},
+        "jobs": service.jobs.counts(),
+        "deliveries": service.deliveries.counts(),
+    }

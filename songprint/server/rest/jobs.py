@@ -29,19 +29,30 @@ from songprint.server.state import Service
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
 JobId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,100}$", description="The job's id.")]
-LOOK = 0.3              # seconds between two looks at a job that is followed
-ALIVE = 15.0            # seconds after which a stream says that it still lives
+LOOK = 0.3  # seconds between two looks at a job that is followed
+ALIVE = 15.0  # seconds after which a stream says that it still lives
 LONGEST_WAIT = 60.0
 
 _JSON = {"application/json": {"schema": {"$ref": "#/components/schemas/JobWish"}}}
-_BODY = answers.sent_file({"options": {
-    "type": "string", "description": "An object in JSON: kinds, find_unknown, callback, output, priority, session_id,"
-                                     " session_context."}})
+_BODY = answers.sent_file(
+    {
+        "options": {
+            "type": "string",
+            "description": "An object in JSON: kinds, find_unknown, callback, output, priority, session_id,"
+            " session_context.",
+        }
+    }
+)
 _BODY["requestBody"]["content"] = _JSON | _BODY["requestBody"]["content"]
 
 
-@router.post("/jobs", status_code=202, response_model=shapes.Job, openapi_extra=_BODY,
-             responses=answers.problems(409, 413, 415, 507))
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=shapes.Job,
+    openapi_extra=_BODY,
+    responses=answers.problems(409, 413, 415, 507),
+)
 async def submit(request: Request, caller: needs("identify")) -> Response:
     """Have a long recording scanned: send its file, or say in JSON where it is.
 
@@ -62,21 +73,26 @@ async def submit(request: Request, caller: needs("identify")) -> Response:
 
 @router.get("/jobs", response_model=shapes.Jobs, responses=answers.problems(404))
 def list_jobs(
-    request: Request, caller: needs("identify"), limit: Limit = 100,
+    request: Request,
+    caller: needs("identify"),
+    limit: Limit = 100,
     state: Annotated[list[Literal["waiting", "running", "finished", "failed", "cancelled"]] | None, Query()] = None,
     after: Annotated[str, Query(max_length=100, description="`next` of the page before.")] = "",
 ) -> Response:
     """The caller's jobs and those of keys under its own, the latest first, without their results."""
     service = service_of(request)
-    found = service.jobs.find(state=state or STATES, key_id=answers.family_of(service, caller), limit=limit + 1,
-                              before=after)
+    found = service.jobs.find(
+        state=state or STATES, key_id=answers.family_of(service, caller), limit=limit + 1, before=after
+    )
     listed = [_listed(job, caller) for job in found[:limit]]
     return answers.cached(request, {"items": listed, "next": found[limit - 1].id if len(found) > limit else None})
 
 
 @router.get("/jobs/{job_id}", response_model=shapes.Job, responses=answers.problems(404))
 async def show_job(
-    request: Request, caller: needs("identify"), job_id: JobId,
+    request: Request,
+    caller: needs("identify"),
+    job_id: JobId,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the end.")] = 0.0,
 ) -> Response:
     """One job, with what was found once it is finished."""
@@ -89,14 +105,20 @@ async def show_job(
     return answers.cached(request, await run_in_threadpool(_shown, service, caller, job))
 
 
-@router.get("/jobs/{job_id}/events", response_class=StreamingResponse,
-            responses={200: {"content": {"text/event-stream": {}}}, **answers.problems(404)})
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, **answers.problems(404)},
+)
 async def follow_job(request: Request, caller: needs("identify"), job_id: JobId) -> Response:
     """Server-sent events: `job` with the job (but for its result) whenever it changes, until it has ended."""
     service = service_of(request)
     await job_of(service, caller, job_id)
-    return StreamingResponse(_events(service, caller, job_id), media_type="text/event-stream",
-                             headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"})
+    return StreamingResponse(
+        _events(service, caller, job_id),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+    )
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=shapes.Job, responses=answers.problems(404, 409))
@@ -111,11 +133,18 @@ async def retry_job(request: Request, caller: needs("identify"), job_id: JobId) 
     return await _changed(request, caller, job_id, "retry")
 
 
-@router.get("/jobs/{job_id}/export", response_class=Response,
-            responses={200: {"content": {each.media_type.partition(";")[0]: {} for each in formats.FORMATS.values()}},
-                       **answers.problems(404, 409)})
+@router.get(
+    "/jobs/{job_id}/export",
+    response_class=Response,
+    responses={
+        200: {"content": {each.media_type.partition(";")[0]: {} for each in formats.FORMATS.values()}},
+        **answers.problems(404, 409),
+    },
+)
 async def export_job(
-    request: Request, caller: needs("identify"), job_id: JobId,
+    request: Request,
+    caller: needs("identify"),
+    job_id: JobId,
     format: Annotated[Literal[*formats.FORMATS], Query()] = "json",
     corrected: Annotated[bool, Query(description="As the verdicts say it is, not as it was found.")] = False,
 ) -> Response:
@@ -127,12 +156,19 @@ async def export_job(
     text = await run_in_threadpool(_written, service, caller, job, format, corrected)
     chosen = formats.FORMATS[format]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(job.result.get("source", "")))[:80].strip("._") or "timeline"
-    return Response(text.encode("utf-8", "replace"), media_type=chosen.media_type, headers={
-        "Content-Disposition": f'attachment; filename="{name}{chosen.suffix}"'})
+    return Response(
+        text.encode("utf-8", "replace"),
+        media_type=chosen.media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}{chosen.suffix}"'},
+    )
 
 
-@router.get("/jobs/{job_id}/deliveries", tags=["callbacks"], response_model=shapes.JobDeliveries,
-            responses=answers.problems(404))
+@router.get(
+    "/jobs/{job_id}/deliveries",
+    tags=["callbacks"],
+    response_model=shapes.JobDeliveries,
+    responses=answers.problems(404),
+)
 async def job_deliveries(request: Request, caller: needs("identify"), job_id: JobId) -> Response:
     """The callbacks of a job with all attempts."""
     service = service_of(request)
@@ -141,8 +177,13 @@ async def job_deliveries(request: Request, caller: needs("identify"), job_id: Jo
     return Json({"items": [delivery_object(each) for each in found]})
 
 
-@router.post("/jobs/{job_id}/deliveries", tags=["callbacks"], status_code=202, response_model=shapes.JobDeliveries,
-             responses=answers.problems(404))
+@router.post(
+    "/jobs/{job_id}/deliveries",
+    tags=["callbacks"],
+    status_code=202,
+    response_model=shapes.JobDeliveries,
+    responses=answers.problems(404),
+)
 async def resend(request: Request, caller: needs("identify"), job_id: JobId) -> Response:
     """Send the callbacks of a job once more, whether they arrived or not."""
     service = service_of(request)
@@ -166,16 +207,23 @@ async def job_of(service: Service, caller: Caller, job_id: str) -> Job:
     return job
 
 
-
 def _submitted(service: Service, caller: Caller, place: Mapping[str, Any], wish: shapes.JobOptions) -> Job:
-    options = {"kinds": wish.kinds, "find_unknown": None if wish.find_unknown else False,
-               "callback": wish.callback and {**wish.callback.model_dump(exclude_none=True), "style": "standard"},
-               "output": wish.output and wish.output.model_dump()}
+    options = {
+        "kinds": wish.kinds,
+        "find_unknown": None if wish.find_unknown else False,
+        "callback": wish.callback and {**wish.callback.model_dump(exclude_none=True), "style": "standard"},
+        "output": wish.output and wish.output.model_dump(),
+    }
     try:
         return service.jobs.submit(
-            place, {name: value for name, value in options.items() if value is not None}, priority=wish.priority,
-            key_id=caller.id, session_id=wish.session_id, session_context=wish.session_context,
-            most_waiting=service.settings.server.max_waiting)
+            place,
+            {name: value for name, value in options.items() if value is not None},
+            priority=wish.priority,
+            key_id=caller.id,
+            session_id=wish.session_id,
+            session_context=wish.session_context,
+            most_waiting=service.settings.server.max_waiting,
+        )
     except DuplicateSession as error:
         raise Problem(409, "duplicate_session", str(error), job_id=error.job_id) from error
     except QueueFull as error:
@@ -184,8 +232,11 @@ def _submitted(service: Service, caller: Caller, place: Mapping[str, Any], wish:
 
 def _submitted_file(service: Service, caller: Caller, upload: Upload, wish: shapes.JobOptions) -> Job:
     if upload.path is None or not upload.size:
-        raise Problem(400, "no_file", "no recording was sent: give it as the body, or as the part `file` of a form; or"
-                                      " say in JSON where it is")
+        raise Problem(
+            400,
+            "no_file",
+            "no recording was sent: give it as the body, or as the part `file` of a form; or say in JSON where it is",
+        )
     path = service.inputs.take(upload.path)
     try:
         return _submitted(service, caller, {"type": "file", "path": str(path), "name": upload.name}, wish)
@@ -208,8 +259,12 @@ def _checked(shape: type[BaseModel], body: bytes) -> Any:
         return shape.model_validate_json(body)
     except ValidationError as error:
         wrong = [{"where": ".".join(map(str, each["loc"])) or "body", "what": each["msg"]} for each in error.errors()]
-        raise Problem(422, "invalid_request", f"{wrong[0]['where']}: {wrong[0]['what']}. See /docs for what is"
-                                              " expected", errors=wrong[:20]) from error
+        raise Problem(
+            422,
+            "invalid_request",
+            f"{wrong[0]['where']}: {wrong[0]['what']}. See /docs for what is expected",
+            errors=wrong[:20],
+        ) from error
 
 
 async def _changed(request: Request, caller: Caller, job_id: str, verb: str) -> Response:
@@ -257,5 +312,8 @@ def _listed(job: Job, caller: Caller) -> dict[str, object]:
 
 
 def _shown(service: Service, caller: Caller, job: Job) -> dict[str, object]:
-    return {**_listed(job, caller), "result": answers.without_places(job.result, caller) if job.result else None,
-            "verdicts": [verdicts.verdict_object(each) for each in service.verdicts.of_job(job.id)]}
+    return {
+        **_listed(job, caller),
+        "result": answers.without_places(job.result, caller) if job.result else None,
+        "verdicts": [verdicts.verdict_object(each) for each in service.verdicts.of_job(job.id)],
+    }

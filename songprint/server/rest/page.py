@@ -19,14 +19,17 @@ from songprint.server.web.inbox import Inboxes
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
 
-_TOLD = ("content-type", "user-agent")      # headers of a callback that are shown, and those of Standard Webhooks
+_TOLD = ("content-type", "user-agent")  # headers of a callback that are shown, and those of Standard Webhooks
 
 
 @router.get("/jobs/{job_id}/similarity")
 async def similarity(
-    request: Request, caller: needs("identify"), job_id: JobId,
+    request: Request,
+    caller: needs("identify"),
+    job_id: JobId,
     recording: Annotated[int, Query(ge=1, le=shapes.MOST_ID)],
-    start: Annotated[float, Query(ge=0, le=1e6)], end: Annotated[float, Query(gt=0, le=1e6)],
+    start: Annotated[float, Query(ge=0, le=1e6)],
+    end: Annotated[float, Query(gt=0, le=1e6)],
 ) -> Response:
     """How a stretch of a job's input corresponds to a recording; see `pictures.similarity`."""
     service = service_of(request)

@@ -21,14 +21,15 @@ from songprint.server import pool
 
 log = logging.getLogger(__name__)
 
-BUSY_SECONDS = 2        # after which to try again
+BUSY_SECONDS = 2  # after which to try again
 
 
 class Problem(Exception):
     """An answer that is an error; `more` are further members of the object."""
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None,
-                 **more: object) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
+    ) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail, self.headers, self.more = status, code, detail, headers or {}, more
 
@@ -67,9 +68,15 @@ def of(error: Exception) -> Problem:
 
 
 def response(request: Request, problem: Problem) -> Response:
-    body = {"type": "about:blank", "title": http.HTTPStatus(problem.status).phrase, "status": problem.status,
-            "code": problem.code, "detail": problem.detail, **problem.more,
-            "request_id": request.scope.get("songprint.request_id", "")}
+    body = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        **problem.more,
+        "request_id": request.scope.get("songprint.request_id", ""),
+    }
     return Json(body, problem.status, dict(problem.headers), media_type="application/problem+json")
 
 
@@ -81,25 +88,40 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _of_validation)
 
 
-_HINTS = {404: "there is nothing at this address. /docs lists what there is",
-          405: "this address knows other methods; /docs lists them"}
+_HINTS = {
+    404: "there is nothing at this address. /docs lists what there is",
+    405: "this address knows other methods; /docs lists them",
+}
 
 
 def _of_framework(request: Request, error: HTTPException) -> Response:
     code = http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return response(request, Problem(error.status_code, code, _HINTS.get(error.status_code, str(error.detail)),
-                                     error.headers))
+    return response(
+        request, Problem(error.status_code, code, _HINTS.get(error.status_code, str(error.detail)), error.headers)
+    )
 
 
 def _of_validation(request: Request, error: RequestValidationError) -> Response:
     wrong = [{"where": ".".join(str(part) for part in each["loc"]), "what": each["msg"]} for each in error.errors()]
-    return response(request, Problem(
-        422, "invalid_request", f"{wrong[0]['where']}: {wrong[0]['what']}. See /docs for what is expected",
-        errors=wrong[:20]))
+    return response(
+        request,
+        Problem(
+            422,
+            "invalid_request",
+            f"{wrong[0]['where']}: {wrong[0]['what']}. See /docs for what is expected",
+            errors=wrong[:20],
+        ),
+    )
 
 
 def of_bug(request: Request, error: Exception) -> Response:
     """What is said of an error that nobody foresaw; the log has all of it."""
     log.error("request %s failed", request.scope.get("songprint.request_id", ""), exc_info=error)
-    return response(request, Problem(500, "internal", (
-        "this is a bug in Songprint. Its log has the details under the request_id; please report them")))
+    return response(
+        request,
+        Problem(
+            500,
+            "internal",
+            ("this is a bug in Songprint. Its log has the details under the request_id; please report them"),
+        ),
+    )

@@ -23,38 +23,70 @@ from songprint.types import Recording
 
 router = APIRouter(prefix="/v1", tags=["library"])
 
-FIELDS = {**{name: {"type": "string"} for name in shapes.TagsChange.model_fields if name not in ("track", "year")},
-          "artists": {"type": "array", "items": {"type": "string"},
-                      "description": "The field several times, one name each."},
-          "track": {"type": "integer"}, "year": {"type": "integer"},
-          "original": {"type": "boolean", "description": "It is the original of its work."},
-          "replaces": {"type": "integer", "description": "The recording in whose place it comes."}}
-EXCERPT = 120.0             # seconds of audio that are sent at a time
+FIELDS = {
+    **{name: {"type": "string"} for name in shapes.TagsChange.model_fields if name not in ("track", "year")},
+    "artists": {"type": "array", "items": {"type": "string"}, "description": "The field several times, one name each."},
+    "track": {"type": "integer"},
+    "year": {"type": "integer"},
+    "original": {"type": "boolean", "description": "It is the original of its work."},
+    "replaces": {"type": "integer", "description": "The recording in whose place it comes."},
+}
+EXCERPT = 120.0  # seconds of audio that are sent at a time
 StretchStart = Annotated[float | None, Query(ge=0, le=1e6, description="Seconds; with it, a stretch as WAV.")]
 StretchDuration = Annotated[float, Query(gt=0, le=EXCERPT, description="Seconds of that stretch.")]
-AUDIO_ANSWERS = {200: {"content": {"audio/*": {}}}, 206: {"description": "A part of it."},
-                 **answers.problems(404, 503)}
+AUDIO_ANSWERS = {200: {"content": {"audio/*": {}}}, 206: {"description": "A part of it."}, **answers.problems(404, 503)}
 
 
 @router.get("/recordings", response_model=shapes.Recordings, responses=answers.problems())
 def list_recordings(
-    request: Request, caller: needs("identify"),
+    request: Request,
+    caller: needs("identify"),
     q: Annotated[str, Query(max_length=500, description="Words that occur in title, artists or album.")] = "",
-    sort: Annotated[Literal["id", "title", "artists", "album", "year", "duration", "added_at", "-id", "-title",
-                            "-artists", "-album", "-year", "-duration", "-added_at"], Query()] = "id",
-    limit: Limit = 100, after: Annotated[str, Query(max_length=20, description="`next` of the page before.")] = "0",
+    sort: Annotated[
+        Literal[
+            "id",
+            "title",
+            "artists",
+            "album",
+            "year",
+            "duration",
+            "added_at",
+            "-id",
+            "-title",
+            "-artists",
+            "-album",
+            "-year",
+            "-duration",
+            "-added_at",
+        ],
+        Query(),
+    ] = "id",
+    limit: Limit = 100,
+    after: Annotated[str, Query(max_length=20, description="`next` of the page before.")] = "0",
 ) -> Response:
     """The recordings of the library, or those in which every word occurs."""
     catalog = service_of(request).library.store.catalog
     words, offset = q.replace("\\0", ""), answers.offset_of(after)
     found = catalog.recordings(words, order=sort, offset=offset, limit=limit + 1)
-    return Json({"items": [_shown(each, caller) for each in found[:limit]],
-                 "next": str(offset + limit) if len(found) > limit else None, "total": catalog.count(words)})
+    return Json(
+        {
+            "items": [_shown(each, caller) for each in found[:limit]],
+            "next": str(offset + limit) if len(found) > limit else None,
+            "total": catalog.count(words),
+        }
+    )
 
 
-@router.post("/recordings", status_code=201, response_model=shapes.Added,
-             responses={200: {"model": shapes.Added, "description": "This very file is in the library already."},
-                        **answers.problems(404, 409, 413, 503, 507)}, openapi_extra=answers.sent_file(FIELDS))
+@router.post(
+    "/recordings",
+    status_code=201,
+    response_model=shapes.Added,
+    responses={
+        200: {"model": shapes.Added, "description": "This very file is in the library already."},
+        **answers.problems(404, 409, 413, 503, 507),
+    },
+    openapi_extra=answers.sent_file(FIELDS),
+)
 async def add_recording(request: Request, caller: needs("write")) -> Response:
     """Add a recording: send its file, and what you know better than its tags. It is found from the answer on.
 
@@ -68,8 +100,14 @@ async def add_recording(request: Request, caller: needs("write")) -> Response:
             raise Problem(400, "no_file", "no audio was sent: give it as the body, or as the part `file` of a form")
         fields = dict(upload.fields)
         replaces, original = _number(fields.pop("replaces", [])), fields.pop("original", ["false"])[-1] == "true"
-        outcome = await service.work(duties.add_recording, path=str(upload.path), keep=str(service.recordings_folder),
-                                     tags=_tags(fields), replaces=replaces, original=original)
+        outcome = await service.work(
+            duties.add_recording,
+            path=str(upload.path),
+            keep=str(service.recordings_folder),
+            tags=_tags(fields),
+            replaces=replaces,
+            original=original,
+        )
     added = outcome["outcome"] == "added"
     recording = outcome["recording"]
     if added:
@@ -85,8 +123,9 @@ def show_recording(request: Request, caller: needs("identify"), recording_id: Re
 
 
 @router.patch("/recordings/{recording_id}", response_model=shapes.Recording, responses=answers.problems(404))
-def edit_recording(request: Request, caller: needs("write"), recording_id: RecordingId,
-                   change: shapes.TagsChange) -> Response:
+def edit_recording(
+    request: Request, caller: needs("write"), recording_id: RecordingId, change: shapes.TagsChange
+) -> Response:
     """Change what is known of a recording. Answers bear the new name from now on."""
     service = service_of(request)
     edited = service.library.edit(recording_id, **change.given())
@@ -104,8 +143,9 @@ async def remove_recording(request: Request, caller: needs("write"), recording_i
     return Response(status_code=204)
 
 
-@router.get("/recordings/{recording_id}/covers", response_model=shapes.Matches,
-            responses=answers.problems(404, 409, 503))
+@router.get(
+    "/recordings/{recording_id}/covers", response_model=shapes.Matches, responses=answers.problems(404, 409, 503)
+)
 async def list_covers(request: Request, caller: needs("identify"), recording_id: RecordingId) -> Response:
     """What in the library is another rendition of this recording, best first; its duplicates have the kind
     `recording`."""
@@ -113,11 +153,13 @@ async def list_covers(request: Request, caller: needs("identify"), recording_id:
     return Json({"items": answers.without_places(found, caller)})
 
 
-@router.get("/recordings/{recording_id}/audio", response_class=FileResponse,
-            responses=AUDIO_ANSWERS)
+@router.get("/recordings/{recording_id}/audio", response_class=FileResponse, responses=AUDIO_ANSWERS)
 async def recording_audio(
-    request: Request, caller: needs("identify"), recording_id: RecordingId,
-    start: StretchStart = None, duration: StretchDuration = 30.0,
+    request: Request,
+    caller: needs("identify"),
+    recording_id: RecordingId,
+    start: StretchStart = None,
+    duration: StretchDuration = 30.0,
 ) -> Response:
     """The file that was added, if it is still there; parts of it by range requests. With `start` a stretch of it as
     WAV, which every browser plays whatever the file is."""
@@ -128,13 +170,16 @@ async def recording_audio(
 
 @router.get("/duplicates", response_model=shapes.Pairs, responses=answers.problems(503))
 async def list_duplicates(
-    request: Request, caller: needs("identify"), limit: Limit = 20,
+    request: Request,
+    caller: needs("identify"),
+    limit: Limit = 20,
     after: Annotated[str, Query(max_length=20, description="`next` of the page before.")] = "0",
 ) -> Response:
     """Pairs of recordings that sound like the very same one, for review. Looks for some seconds at a time, so a page
     may be short, or empty, and still have a `next`."""
-    found, reached = await service_of(request).work(duties.duplicates, after=answers.offset_of(after), limit=limit,
-                                                    seconds=5.0)
+    found, reached = await service_of(request).work(
+        duties.duplicates, after=answers.offset_of(after), limit=limit, seconds=5.0
+    )
     return Json({"items": answers.without_places(found, caller), "next": None if reached is None else str(reached)})
 
 

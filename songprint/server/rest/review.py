@@ -29,14 +29,16 @@ Points = Annotated[int, Query(ge=1, le=20_000, description="Parts into which the
 Start = Annotated[float, Query(ge=0, le=1e6, description="Seconds.")]
 End = Annotated[float | None, Query(gt=0, le=1e6, description="Seconds; left out: the end.")]
 _NAMES = {"segments": verdicts.SEGMENT, "gaps": verdicts.GAP}
-LONGEST_CUT = 1200.0        # seconds of a gap that are added as one recording
+LONGEST_CUT = 1200.0  # seconds of a gap that are added as one recording
 
 
-@router.get("/jobs/{job_id}/audio", response_class=FileResponse,
-            responses=AUDIO_ANSWERS)
+@router.get("/jobs/{job_id}/audio", response_class=FileResponse, responses=AUDIO_ANSWERS)
 async def job_audio(
-    request: Request, caller: needs("identify"), job_id: JobId,
-    start: StretchStart = None, duration: StretchDuration = 30.0,
+    request: Request,
+    caller: needs("identify"),
+    job_id: JobId,
+    start: StretchStart = None,
+    duration: StretchDuration = 30.0,
 ) -> Response:
     """The input of a job, as long as the server keeps it; parts of it by range requests. With `start` a stretch of it
     as WAV, which every browser plays whatever the file is."""
@@ -46,8 +48,14 @@ async def job_audio(
 
 
 @router.get("/jobs/{job_id}/peaks", response_model=shapes.Peaks, responses=answers.problems(404, 503))
-async def job_peaks(request: Request, caller: needs("identify"), job_id: JobId, points: Points = 2000,
-                    start: Start = 0.0, end: End = None) -> Response:
+async def job_peaks(
+    request: Request,
+    caller: needs("identify"),
+    job_id: JobId,
+    points: Points = 2000,
+    start: Start = 0.0,
+    end: End = None,
+) -> Response:
     """The waveform of a job's input, as long as the server keeps it."""
     service = service_of(request)
     job = await job_of(service, caller, job_id)
@@ -57,8 +65,14 @@ async def job_peaks(request: Request, caller: needs("identify"), job_id: JobId, 
 
 
 @router.get("/recordings/{recording_id}/peaks", response_model=shapes.Peaks, responses=answers.problems(404, 503))
-async def recording_peaks(request: Request, caller: needs("identify"), recording_id: RecordingId,
-                          points: Points = 1000, start: Start = 0.0, end: End = None) -> Response:
+async def recording_peaks(
+    request: Request,
+    caller: needs("identify"),
+    recording_id: RecordingId,
+    points: Points = 1000,
+    start: Start = 0.0,
+    end: End = None,
+) -> Response:
     """The waveform of a recording, if its file is still there."""
     service = service_of(request)
     recording = await run_in_threadpool(service.library.recording, recording_id)
@@ -69,10 +83,12 @@ async def recording_peaks(request: Request, caller: needs("identify"), recording
     return answers.cached(request, drawn)
 
 
-@router.post("/jobs/{job_id}/{part}/{position}/verdict", response_model=shapes.Verdict,
-             responses=answers.problems(404, 409))
-async def judge(request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position,
-                opinion: shapes.Opinion) -> Response:
+@router.post(
+    "/jobs/{job_id}/{part}/{position}/verdict", response_model=shapes.Verdict, responses=answers.problems(404, 409)
+)
+async def judge(
+    request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position, opinion: shapes.Opinion
+) -> Response:
     """Accept a segment, reject it, or say which recording it is; of a gap only that can be said. A later verdict
     replaces an earlier one."""
     service = service_of(request)
@@ -84,15 +100,23 @@ async def judge(request: Request, caller: needs("write"), job_id: JobId, part: P
     if opinion.recording is not None:
         await run_in_threadpool(service.library.recording, opinion.recording)
     said = await run_in_threadpool(
-        service.verdicts.say, job_id, _NAMES[part], position, opinion.verdict, recording_id=opinion.recording,
-        note=opinion.note, key_id=caller.id)
+        service.verdicts.say,
+        job_id,
+        _NAMES[part],
+        position,
+        opinion.verdict,
+        recording_id=opinion.recording,
+        note=opinion.note,
+        key_id=caller.id,
+    )
     await _note(service, caller, f"verdicts.{opinion.verdict}", job_id, part, position, opinion.recording)
     return Json(verdicts.verdict_object(said))
 
 
 @router.delete("/jobs/{job_id}/{part}/{position}/verdict", status_code=204, responses=answers.problems(404))
-async def take_back(request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position
-                    ) -> Response:
+async def take_back(
+    request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position
+) -> Response:
     """Take a verdict back."""
     service = service_of(request)
     await job_of(service, caller, job_id)
@@ -102,11 +126,18 @@ async def take_back(request: Request, caller: needs("write"), job_id: JobId, par
     return Response(status_code=204)
 
 
-@router.post("/jobs/{job_id}/gaps/{position}/recording", status_code=201, response_model=shapes.Added,
-             responses={200: {"model": shapes.Added, "description": "It is in the library already."},
-                        **answers.problems(404, 409, 413, 503, 507)})
-async def name_gap(request: Request, caller: needs("write"), job_id: JobId, position: Position,
-                   name: shapes.GapName) -> Response:
+@router.post(
+    "/jobs/{job_id}/gaps/{position}/recording",
+    status_code=201,
+    response_model=shapes.Added,
+    responses={
+        200: {"model": shapes.Added, "description": "It is in the library already."},
+        **answers.problems(404, 409, 413, 503, 507),
+    },
+)
+async def name_gap(
+    request: Request, caller: needs("write"), job_id: JobId, position: Position, name: shapes.GapName
+) -> Response:
     """Add a stretch of unknown music to the library under the name that you know, and name the gap by it."""
     service = service_of(request)
     job = await job_of(service, caller, job_id)
@@ -122,22 +153,46 @@ async def name_gap(request: Request, caller: needs("write"), job_id: JobId, posi
         await run_in_threadpool(target.parent.mkdir)
         await service.work(duties.cut, path=str(path), start=start, end=end, target=str(target))
         tags = {key: value for key, value in name.given().items() if key not in ("start", "end")}
-        outcome = await service.work(duties.add_recording, path=str(target), keep=str(service.recordings_folder),
-                                     tags=tags, replaces=None, original=False)
+        outcome = await service.work(
+            duties.add_recording,
+            path=str(target),
+            keep=str(service.recordings_folder),
+            tags=tags,
+            replaces=None,
+            original=False,
+        )
     finally:
         await run_in_threadpool(service.uploads.remove, target)
     recording = outcome["recording"]
     recording_id = recording["id"]
-    await run_in_threadpool(service.verdicts.say, job_id, verdicts.GAP, position, verdicts.CORRECT,
-                            recording_id=recording_id, key_id=caller.id)
-    await run_in_threadpool(service.audit.note, caller.id, "recordings.add",
-                            f"{named(recording_id, recording['title'])} from job {job_id}")
-    return Json(answers.without_places(outcome, caller), 201 if outcome["outcome"] == "added" else 200,
-                {"Location": f"/v1/recordings/{recording_id}"})
+    await run_in_threadpool(
+        service.verdicts.say,
+        job_id,
+        verdicts.GAP,
+        position,
+        verdicts.CORRECT,
+        recording_id=recording_id,
+        key_id=caller.id,
+    )
+    await run_in_threadpool(
+        service.audit.note, caller.id, "recordings.add", f"{named(recording_id, recording['title'])} from job {job_id}"
+    )
+    return Json(
+        answers.without_places(outcome, caller),
+        201 if outcome["outcome"] == "added" else 200,
+        {"Location": f"/v1/recordings/{recording_id}"},
+    )
 
 
-async def _note(service: Service, caller: Caller, action: str, job_id: str, part: str, position: int,
-                recording_id: int | None = None) -> None:
+async def _note(
+    service: Service,
+    caller: Caller,
+    action: str,
+    job_id: str,
+    part: str,
+    position: int,
+    recording_id: int | None = None,
+) -> None:
     """Into the audit log, as `JOB segment 3`, or `JOB gap 0: RECORDING`."""
     said = f": {recording_id}" if recording_id is not None else ""
     await run_in_threadpool(service.audit.note, caller.id, action, f"{job_id} {_NAMES[part]} {position}{said}")
@@ -157,6 +212,9 @@ async def input_of(service: Service, job: Job) -> FilePath:
     kept = await run_in_threadpool(service.inputs.of_job, job.id)
     if kept is None or not await run_in_threadpool(kept.is_file):
         hours = service.settings.server.keep_inputs / 3600
-        raise Problem(404, "no_audio", f"the input of this job is not on this server: it is kept for {hours:g} hours"
-                                       " after the end of the job")
+        raise Problem(
+            404,
+            "no_audio",
+            f"the input of this job is not on this server: it is kept for {hours:g} hours after the end of the job",
+        )
     return kept

@@ -33,8 +33,9 @@ def sign_in(request: Request, given: shapes.SignIn) -> Response:
     session, cookie = service.sessions.begin(caller.id)
     service.audit.note(caller.id, "session.begin")
     answer = Json(_told(caller, session))
-    answer.set_cookie(COOKIE, cookie, max_age=LASTS, path="/", secure=request.url.scheme == "https", httponly=True,
-                      samesite="strict")
+    answer.set_cookie(
+        COOKIE, cookie, max_age=LASTS, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    )
     return answer
 
 
@@ -51,4 +52,3 @@ def sign_out(request: Request) -> Response:
 def _told(caller: Caller, session: Session | None) -> dict[str, object]:
     name = caller.key.name if caller.key else ""
     return {"key": caller.id or None, "name": name, "scope": caller.scope, "csrf": session.csrf if session else None}
-

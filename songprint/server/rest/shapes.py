@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-MOST_ID = 2**43 - 1         # segment ids hold a recording's id and 20 bits more
+MOST_ID = 2**43 - 1  # segment ids hold a recording's id and 20 bits more
 
 
 def _no_nul(text: str) -> str:
@@ -33,7 +33,8 @@ class TagsChange(Shape):
     artists: Annotated[list[_text(500, 1)], Field(max_length=100)] | None = None
     album: _text(1000) | None = None
     isrc: Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}[A-Z0-9]{3}[0-9]{7})?$")] | None = Field(
-        None, examples=["DEA123456789"])
+        None, examples=["DEA123456789"]
+    )
     track: Annotated[int, Field(ge=1, le=99999)] | None = None
     year: Annotated[int, Field(ge=1000, le=2999)] | None = None
     musicbrainz_recording_id: _text(100) | None = None
@@ -43,12 +44,17 @@ class TagsChange(Shape):
     def given(self) -> dict[str, Any]:
         """What was sent, as `Tags` wants it: an empty value for null."""
         empty = {"artists": (), "track": None, "year": None}
-        return {name: tuple(value) if isinstance(value, list) else empty.get(name, "") if value is None else value
-                for name, value in self.model_dump(exclude_unset=True).items()}
+        return {
+            name: tuple(value) if isinstance(value, list) else empty.get(name, "") if value is None else value
+            for name, value in self.model_dump(exclude_unset=True).items()
+        }
 
 
-Url = Annotated[str, StringConstraints(min_length=8, max_length=4000, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/]"),
-                AfterValidator(_no_nul)]
+Url = Annotated[
+    str,
+    StringConstraints(min_length=8, max_length=4000, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/]"),
+    AfterValidator(_no_nul),
+]
 
 
 class UrlInput(Shape):
@@ -72,7 +78,8 @@ class Callback(Shape):
 
     url: Url
     secret: Annotated[str, StringConstraints(max_length=500), AfterValidator(_no_nul)] | None = Field(
-        None, description="Signs the callback; without it the server's own callback_key does.")
+        None, description="Signs the callback; without it the server's own callback_key does."
+    )
 
 
 class Output(Shape):
@@ -218,8 +225,9 @@ class WorkChange(Shape):
     """Recordings of one song."""
 
     recordings: Annotated[list[Annotated[int, Field(ge=1, le=MOST_ID)]], Field(min_length=1, max_length=1000)]
-    work: _text(200, 1) | None = Field(None, description="Its name; left out: that which some of them have, or a new"
-                                                         " one.")
+    work: _text(200, 1) | None = Field(
+        None, description="Its name; left out: that which some of them have, or a new one."
+    )
     original: Annotated[int, Field(ge=1, le=MOST_ID)] | None = None
 
 
@@ -244,8 +252,9 @@ class KeyWish(Shape):
 
     name: _text(200, 1)
     scope: Literal["identify", "write", "admin"]
-    parent: _text(100) | None = Field(None, description="The key it is made under: it ends with it, and has no more"
-                                                        " rights.")
+    parent: _text(100) | None = Field(
+        None, description="The key it is made under: it ends with it, and has no more rights."
+    )
     rate: Annotated[float, Field(gt=0, le=1e6)] | None = Field(None, description="Requests a second.")
 
 

@@ -25,19 +25,19 @@ from starlette.requests import ClientDisconnect
 from songprint.jobs.inputs import safe_name
 from songprint.server.rest.problems import Problem
 
-AT_ONCE = 1 << 20           # bytes gathered in memory before they are written
+AT_ONCE = 1 << 20  # bytes gathered in memory before they are written
 MOST_FIELD_BYTES = 1 << 16  # of all text fields of a form
 MOST_PARTS = 100
-LEFT_OVER = 24 * 3600.0     # seconds after which a file that nobody fetched was left by a process that died
+LEFT_OVER = 24 * 3600.0  # seconds after which a file that nobody fetched was left by a process that died
 
 
 @dataclass
 class Upload:
     """What came: a file in a folder of its own, and the other fields of the form."""
 
-    path: Path | None = None        # None: no file was sent, or an empty one without a name
-    name: str = ""                  # as the client calls it, made safe
-    size: int = 0                   # bytes
+    path: Path | None = None  # None: no file was sent, or an empty one without a name
+    name: str = ""  # as the client calls it, made safe
+    size: int = 0  # bytes
     fields: dict[str, list[str]] = field(default_factory=dict)
 
     def text(self, name: str) -> str | None:
@@ -102,8 +102,12 @@ class Uploads:
 
 
 def too_large(most: int) -> Problem:
-    return Problem(413, "too_large", f"at most {most / 1e6:,.0f} MB are taken here. Send a shorter clip to"
-                                     " /v1/identify, or a long recording to /v1/jobs")
+    return Problem(
+        413,
+        "too_large",
+        f"at most {most / 1e6:,.0f} MB are taken here. Send a shorter clip to"
+        " /v1/identify, or a long recording to /v1/jobs",
+    )
 
 
 class _File:
@@ -195,8 +199,12 @@ class _Form:
             return
         self._field_bytes += end - start
         if self._field_bytes > MOST_FIELD_BYTES:
-            raise Problem(413, "too_large", f"the text fields of a form may hold {MOST_FIELD_BYTES} bytes together."
-                                            " Send audio as a file: -F file=@clip.mp3")
+            raise Problem(
+                413,
+                "too_large",
+                f"the text fields of a form may hold {MOST_FIELD_BYTES} bytes together."
+                " Send audio as a file: -F file=@clip.mp3",
+            )
         self._text += data[start:end]
 
     def on_part_end(self) -> None:
@@ -223,5 +231,9 @@ async def _read_form(request: Request, boundary: bytes, upload: Upload, file: _F
 
 
 def _bad_form() -> Problem:
-    return Problem(400, "bad_form", "the body is not the form that its Content-Type promises. Let the client library"
-                                    " write both: curl -F file=@clip.mp3")
+    return Problem(
+        400,
+        "bad_form",
+        "the body is not the form that its Content-Type promises. Let the client library"
+        " write both: curl -F file=@clip.mp3",
+    )

@@ -28,16 +28,36 @@ if TYPE_CHECKING:
 
 STATES = {"WAITING": ("waiting",), "PROCESSING": ("running",), "FINISH": ("finished", "failed", "cancelled")}
 FAILED = ("failed", "cancelled")
-PROBE_SECONDS = 50.0            # for DescribeMediaMetaData: the SDKs wait for 60
+PROBE_SECONDS = 50.0  # for DescribeMediaMetaData: the SDKs wait for 60
 _PROBES = threading.BoundedSemaphore(2)
 _MOST_DAYS = 366
-_EVENT_FIELDS = frozenset({"EventType", "WorkflowTaskEvent", "ScheduleTaskEvent", "LiveScheduleTaskEvent",
-                           "EditMediaTaskEvent", "GetMediaAttributesTaskEvent", "LiveStreamProcessTaskEvent",
-                           "ExtractBlindWatermarkTask", "SessionId", "SessionContext", "ExtInfo", "Timestamp", "Sign"})
+_EVENT_FIELDS = frozenset(
+    {
+        "EventType",
+        "WorkflowTaskEvent",
+        "ScheduleTaskEvent",
+        "LiveScheduleTaskEvent",
+        "EditMediaTaskEvent",
+        "GetMediaAttributesTaskEvent",
+        "LiveStreamProcessTaskEvent",
+        "ExtractBlindWatermarkTask",
+        "SessionId",
+        "SessionContext",
+        "ExtInfo",
+        "Timestamp",
+        "Sign",
+    }
+)
 _TEMPLATE = {
-    "Definition": process.PRESET, "Name": "Music identification", "Comment": "The songs in a recording, covers too",
-    "ClassificationConfigure": None, "TagConfigure": {"Switch": "ON"}, "CoverConfigure": None,
-    "FrameTagConfigure": None, "CreateTime": "2025-01-01T00:00:00Z", "UpdateTime": "2025-01-01T00:00:00Z",
+    "Definition": process.PRESET,
+    "Name": "Music identification",
+    "Comment": "The songs in a recording, covers too",
+    "ClassificationConfigure": None,
+    "TagConfigure": {"Switch": "ON"},
+    "CoverConfigure": None,
+    "FrameTagConfigure": None,
+    "CreateTime": "2025-01-01T00:00:00Z",
+    "UpdateTime": "2025-01-01T00:00:00Z",
     "Type": "Preset",
 }
 
@@ -100,17 +120,23 @@ def describe_tasks(call: Call) -> Object:
     if failed is not None:
         states = tuple(state for state in states if (state in FAILED) == failed)
     limit = given.number("Limit", 10, least=1, most=100, code="InvalidParameterValue.Limit")
-    chosen = {"state": states, "key_id": call.family, "since": _moment(given, "StartTime"),
-              "until": _moment(given, "EndTime")}
+    chosen = {
+        "state": states,
+        "key_id": call.family,
+        "since": _moment(given, "StartTime"),
+        "until": _moment(given, "EndTime"),
+    }
     token = given.text("ScrollToken")
     last = call.job(token) if token else None
     if token and last is None:
         raise Refused("InvalidParameterValue", "`ScrollToken` must be one that DescribeTasks gave.")
     found = call.service.jobs.find(**chosen, limit=limit + 1, before=last.id if last else "") if states else []
     shown = found[:limit]
-    return {"TaskSet": [results.task_item(job, call.app_id) for job in shown],
-            "ScrollToken": results.task_id(shown[-1].id, call.app_id) if len(found) > limit else "",
-            "TotalCount": call.service.jobs.count(**chosen) if states else 0}
+    return {
+        "TaskSet": [results.task_item(job, call.app_id) for job in shown],
+        "ScrollToken": results.task_id(shown[-1].id, call.app_id) if len(found) > limit else "",
+        "TotalCount": call.service.jobs.count(**chosen) if states else 0,
+    }
 
 
 def manage_task(call: Call) -> Object:
@@ -126,8 +152,9 @@ def manage_task(call: Call) -> Object:
     try:
         call.service.jobs.cancel(job.id, running=False)
     except JobStateError as error:
-        raise Refused("InvalidParameterValue.NotProcessingTask", "The task waits no more: it cannot be aborted."
-                      ) from error
+        raise Refused(
+            "InvalidParameterValue.NotProcessingTask", "The task waits no more: it cannot be aborted."
+        ) from error
     call.service.audit.note(call.key.id, "jobs.cancel", job.id)
     return {}
 
@@ -138,8 +165,9 @@ def parse_notification(call: Call) -> Object:
     try:
         event = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Refused("InvalidParameterValue.InvalidContent", "`Content` must be the JSON of a notification."
-                      ) from error
+        raise Refused(
+            "InvalidParameterValue.InvalidContent", "`Content` must be the JSON of a notification."
+        ) from error
     if not isinstance(event, dict) or not event.get("EventType"):
         raise Refused("InvalidParameterValue.InvalidContent", "`Content` has no `EventType`.")
     return {name: value for name, value in event.items() if name in _EVENT_FIELDS}
@@ -156,7 +184,7 @@ def describe_templates(call: Call) -> Object:
         raise Refused("InvalidParameterValue.Type", "`Type` must be Preset or Custom.")
     fits = (not wanted or process.PRESET in wanted) and kind != "Custom" and name in ("", _TEMPLATE["Name"])
     found = [_TEMPLATE] if fits else []
-    return {"TotalCount": len(found), "AIAnalysisTemplateSet": found[offset:offset + limit]}
+    return {"TotalCount": len(found), "AIAnalysisTemplateSet": found[offset : offset + limit]}
 
 
 def change_template(call: Call) -> Object:
@@ -194,7 +222,7 @@ def describe_metadata(call: Call) -> Object:
         raise Refused(code, f"The input cannot be fetched: {error}.") from error
     except AudioError as error:
         raise Refused("InvalidParameterValue.SrcFile", "The input is no audio or video that can be read.") from error
-    except SongprintError as error:         # a crew that is busy, or whose process died of the file
+    except SongprintError as error:  # a crew that is busy, or whose process died of the file
         raise Refused("FailedOperation", f"The input cannot be looked at now: {error}.") from error
     finally:
         _PROBES.release()
@@ -222,10 +250,16 @@ def describe_usage(call: Call) -> Object:
     for number in range((last - first).days + 1):
         day = (first + timedelta(days=number)).isoformat()
         of_day = [each for each in used if each.day == day]
-        rows.append({"Time": f"{day}T00:00:00Z", "Count": sum(each.jobs for each in of_day),
-                     "Usage": round(sum(each.seconds for each in of_day))})
-    return {"Data": [{"TaskType": "AIAnalysis", "Summary": rows,
-                      "Details": [{"Specification": "VideoTag", "Data": rows}]}]}
+        rows.append(
+            {
+                "Time": f"{day}T00:00:00Z",
+                "Count": sum(each.jobs for each in of_day),
+                "Usage": round(sum(each.seconds for each in of_day)),
+            }
+        )
+    return {
+        "Data": [{"TaskType": "AIAnalysis", "Summary": rows, "Details": [{"Specification": "VideoTag", "Data": rows}]}]
+    }
 
 
 def _moment(given: Parameters, name: str) -> str:

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 10 << 20           # of a body
-MOST_FORM_BYTES = 1 << 20       # of one signed by v1
+MOST_BYTES = 10 << 20  # of a body
+MOST_FORM_BYTES = 1 << 20  # of one signed by v1
 MOST_QUERY_BYTES = 32 << 10
-BODY_SECONDS = 60.0             # in which a body has to be here
-_DRAINED_BYTES = 64 << 20       # read of a body that is too large, so that the client hears why
-GUESSES = 20.0                 # requests a second and address whose key or signature is wrong
+BODY_SECONDS = 60.0  # in which a body has to be here
+_DRAINED_BYTES = 64 << 20  # read of a body that is too large, so that the client hears why
+GUESSES = 20.0  # requests a second and address whose key or signature is wrong
 _GUESSED = ("AuthFailure.SecretIdNotFound", "AuthFailure.SignatureFailure")
 _MARKS = ("x-tc-action", "x-tc-version", "x-tc-timestamp")
 
@@ -48,7 +48,7 @@ class Endpoint:
         request = Request(scope, receive)
         try:
             answer = await self._answer(request)
-        except ClientDisconnect:        # cut off in the middle of its body: nobody listens
+        except ClientDisconnect:  # cut off in the middle of its body: nobody listens
             return
         await answer(scope, receive, send)
 
@@ -56,14 +56,19 @@ class Endpoint:
         request_id = str(uuid.uuid4())
         try:
             received = await _received(request)
-            content = await run_in_threadpool(_done, request.app.state.service, received, _forwarded_host(request),
-                                              request.client.host if request.client else "")
+            content = await run_in_threadpool(
+                _done,
+                request.app.state.service,
+                received,
+                _forwarded_host(request),
+                request.client.host if request.client else "",
+            )
         except Refused as refused:
             log.info("%s %s: %s (%s)", request_id, request.headers.get("x-tc-action", "-"), refused.code, refused)
             content = {"Error": {"Code": refused.code, "Message": str(refused)}}
         except ClientDisconnect:
             raise
-        except Exception:               # a bug of ours, or a database that is away
+        except Exception:  # a bug of ours, or a database that is away
             log.exception("request %s", request_id)
             content = {"Error": {"Code": "InternalError", "Message": "An error inside the server; its log tells more."}}
         return JSONResponse({"Response": {**content, "RequestId": request_id}})
@@ -74,7 +79,7 @@ class TencentRoute(Route):
 
     def __init__(self) -> None:
         super().__init__("/", Endpoint(), include_in_schema=False)
-        self.methods = None             # every method is answered, though with an error
+        self.methods = None  # every method is answered, though with an error
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
@@ -148,8 +153,11 @@ def _key(service: Service, claim: Claim, received: signatures.Request, forwarded
         raise Refused("AuthFailure.TokenFailure", "Temporary credentials are not offered here: send no token.")
     hosts = signatures.hosts_of(received.headers.get("host", ""), (forwarded_host, *service.settings.server.names))
     if not signatures.matches(claim, received, secret_key, hosts):
-        raise Refused("AuthFailure.SignatureFailure", "The signature is not that of this request. Is the SecretKey"
-                                                      " right, and the endpoint one of the names of this server?")
+        raise Refused(
+            "AuthFailure.SignatureFailure",
+            "The signature is not that of this request. Is the SecretKey"
+            " right, and the endpoint one of the names of this server?",
+        )
     if not key.may("identify"):
         raise Refused("AuthFailure.UnauthorizedOperation", "The key may not do this.")
     return key
@@ -157,8 +165,7 @@ def _key(service: Service, claim: Claim, received: signatures.Request, forwarded
 
 def _check_rate(service: Service, key: Key) -> None:
     if key.rate is not None and service.limiter.wait(key.id, key.rate):
-        raise Refused("RequestLimitExceeded.UinLimitExceeded",
-                      f"The key may make {key.rate:g} requests a second.")
+        raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may make {key.rate:g} requests a second.")
 
 
 def _check_rate_of_action(service: Service, key: Key, action: str, default: float) -> None:

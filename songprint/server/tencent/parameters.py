@@ -11,11 +11,24 @@ from collections.abc import Collection, Mapping
 
 from songprint.server.tencent.signatures import Refused
 
-COMMON = frozenset({"Action", "Version", "Timestamp", "Nonce", "SecretId", "SignatureMethod", "Signature", "Region",
-                    "Token", "Language", "RequestClient"})
+COMMON = frozenset(
+    {
+        "Action",
+        "Version",
+        "Timestamp",
+        "Nonce",
+        "SecretId",
+        "SignatureMethod",
+        "Signature",
+        "Region",
+        "Token",
+        "Language",
+        "RequestClient",
+    }
+)
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
-_DEEPEST = 20       # names in a flattened parameter
+_DEEPEST = 20  # names in a flattened parameter
 
 
 class Parameters:
@@ -34,8 +47,9 @@ class Parameters:
         if unknown:
             raise Refused("UnknownParameter", f"The parameter `{self._full(unknown[0][:100])}` is not known.")
 
-    def text(self, name: str, *, required: bool = False, longest: int | None = None, code: str = "InvalidParameterValue"
-             ) -> str:
+    def text(
+        self, name: str, *, required: bool = False, longest: int | None = None, code: str = "InvalidParameterValue"
+    ) -> str:
         """Text, "" if it is absent; `code` is for what is longer than `longest` characters."""
         value = self._values.get(name, "")
         if not isinstance(value, str):
@@ -46,8 +60,15 @@ class Parameters:
             raise Refused(code, f"The parameter `{self._full(name)}` must have at most {longest} characters.")
         return value
 
-    def number(self, name: str, default: int, *, least: int | None = None, most: int | None = None,
-               code: str = "InvalidParameterValue") -> int:
+    def number(
+        self,
+        name: str,
+        default: int,
+        *,
+        least: int | None = None,
+        most: int | None = None,
+        code: str = "InvalidParameterValue",
+    ) -> int:
         """A whole number; `code` is for one that is out of range."""
         value = self._values.get(name, default)
         if isinstance(value, str) and _WHOLE.fullmatch(value):

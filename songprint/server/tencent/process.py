@@ -21,16 +21,39 @@ from songprint.server.tencent.signatures import Refused
 if TYPE_CHECKING:
     from songprint.jobs.jobs import Job, Jobs
 
-PRESET = 21                 # the template of music identification
-PROCESS_TYPE = "1102"       # music identification among what the template can do
-OWN = "songprint"           # our own wishes within ExtendedParameter, where Tencent's programs put none
+PRESET = 21  # the template of music identification
+PROCESS_TYPE = "1102"  # music identification among what the template can do
+OWN = "songprint"  # our own wishes within ExtendedParameter, where Tencent's programs put none
 
-_NOT_HERE = ("MediaProcessTask", "AiContentReviewTask", "AiRecognitionTask", "AiQualityControlTask",
-             "SmartSubtitlesTask", "SmartEraseTask", "AIDubbingTask", "Activities", "ScheduleId")
-NAMES = frozenset({"InputInfo", "OutputStorage", "OutputDir", "AiAnalysisTask", "TaskNotifyConfig", "TasksPriority",
-                   "SessionId", "SessionContext", "TaskType", "ResourceId", "SkipMateData", *_NOT_HERE})
+_NOT_HERE = (
+    "MediaProcessTask",
+    "AiContentReviewTask",
+    "AiRecognitionTask",
+    "AiQualityControlTask",
+    "SmartSubtitlesTask",
+    "SmartEraseTask",
+    "AIDubbingTask",
+    "Activities",
+    "ScheduleId",
+)
+NAMES = frozenset(
+    {
+        "InputInfo",
+        "OutputStorage",
+        "OutputDir",
+        "AiAnalysisTask",
+        "TaskNotifyConfig",
+        "TasksPriority",
+        "SessionId",
+        "SessionContext",
+        "TaskType",
+        "ResourceId",
+        "SkipMateData",
+        *_NOT_HERE,
+    }
+)
 _NOTIFY_TYPES_NOT_HERE = ("TDMQ-CMQ", "CMQ", "SCF", "AWS-SQS")
-_OFFLINE_PRIORITY = -10     # when there is nothing else to do
+_OFFLINE_PRIORITY = -10  # when there is nothing else to do
 _MOST_RESULTS = 1000
 
 
@@ -49,11 +72,19 @@ def submit(jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSett
     """Queue the job that a request asks for."""
     wish = read(parameters, settings)
     try:
-        return jobs.submit(wish.input, wish.options, priority=wish.priority, key_id=key_id, session_id=wish.session_id,
-                           session_context=wish.session_context, most_waiting=settings.max_waiting)
+        return jobs.submit(
+            wish.input,
+            wish.options,
+            priority=wish.priority,
+            key_id=key_id,
+            session_id=wish.session_id,
+            session_context=wish.session_context,
+            most_waiting=settings.max_waiting,
+        )
     except DuplicateSession as error:
-        raise Refused("InvalidParameterValue.SessionId",
-                      "A task with this SessionId was created less than three days ago.") from error
+        raise Refused(
+            "InvalidParameterValue.SessionId", "A task with this SessionId was created less than three days ago."
+        ) from error
     except QueueFull as error:
         raise Refused("LimitExceeded.CreateTask", "Too many tasks are waiting. Try again later.") from error
 
@@ -81,10 +112,14 @@ def read(parameters: Parameters, settings: ServerSettings) -> Wish:
     if output is not None:
         options["output"] = output
     return Wish(
-        input=input, options=options, priority=_priority(parameters),
+        input=input,
+        options=options,
+        priority=_priority(parameters),
         session_id=parameters.text("SessionId", longest=50, code="InvalidParameterValue.SessionIdTooLong"),
-        session_context=parameters.text("SessionContext", longest=1000,
-                                        code="InvalidParameterValue.SessionContextTooLong"))
+        session_context=parameters.text(
+            "SessionContext", longest=1000, code="InvalidParameterValue.SessionContextTooLong"
+        ),
+    )
 
 
 def read_input(info: Parameters, storage: Storage, rules: Rules) -> dict:
@@ -96,12 +131,21 @@ def read_input(info: Parameters, storage: Storage, rules: Rules) -> dict:
         return {"type": "url", "url": url}
     if kind == "COS":
         found = info.needed("CosInputInfo")
-        location = {"type": "cos", "bucket": found.text("Bucket", required=True),
-                    "region": found.text("Region", required=True), "object": found.text("Object", required=True)}
+        location = {
+            "type": "cos",
+            "bucket": found.text("Bucket", required=True),
+            "region": found.text("Region", required=True),
+            "object": found.text("Object", required=True),
+        }
     elif kind == "AWS-S3":
         found = info.needed("S3InputInfo")
-        location = {"type": "s3", "bucket": found.text("S3Bucket", required=True), "region": found.text("S3Region"),
-                    "object": found.text("S3Object", required=True), **_own_key(found)}
+        location = {
+            "type": "s3",
+            "bucket": found.text("S3Bucket", required=True),
+            "region": found.text("S3Region"),
+            "object": found.text("S3Object", required=True),
+            **_own_key(found),
+        }
     elif kind == "VOD":
         raise Refused("UnsupportedOperation", "Inputs of VOD are not offered here: give URL, COS or AWS-S3.")
     else:
@@ -141,8 +185,9 @@ def _analysis(analysis: Parameters) -> tuple[dict, list[str] | None]:
         raise Refused("MissingParameter", "The request is missing a required parameter: `AiAnalysisTask.Definition`.")
     definition = analysis.number("Definition", 0)
     if definition != PRESET:
-        raise Refused("InvalidParameterValue.Definition",
-                      f"There is no template {definition}: {PRESET} is music identification.")
+        raise Refused(
+            "InvalidParameterValue.Definition", f"There is no template {definition}: {PRESET} is music identification."
+        )
     written = analysis.either("ExtendedParameter")
     extended = _extended(written)
     tag = extended.object("tag")
@@ -173,15 +218,18 @@ def _extended(written: object) -> Parameters:
             continue
         if isinstance(values, dict):
             return Parameters(values, "ExtendedParameter")
-    raise Refused("InvalidParameterValue", "`AiAnalysisTask.ExtendedParameter` must be a string of JSON, as "
-                                           '"{\\"tag\\":{\\"process_type\\":\\"1102\\"}}".')
+    raise Refused(
+        "InvalidParameterValue",
+        "`AiAnalysisTask.ExtendedParameter` must be a string of JSON, as "
+        '"{\\"tag\\":{\\"process_type\\":\\"1102\\"}}".',
+    )
 
 
 def _callback(config: Parameters, rules: Rules) -> dict | None:
     kind, url = config.text("NotifyType"), config.text("NotifyUrl")
     if not kind and not url:
         if any(name in config for name in ("CmqModel", "QueueName", "TopicName", "AwsSQS")):
-            raise _not_notified("TDMQ-CMQ")         # what an empty type means to Tencent
+            raise _not_notified("TDMQ-CMQ")  # what an empty type means to Tencent
         return None
     if kind.upper() in _NOTIFY_TYPES_NOT_HERE:
         raise _not_notified(kind)
@@ -191,8 +239,12 @@ def _callback(config: Parameters, rules: Rules) -> dict | None:
     if mode.lower() not in ("finish", "change"):
         raise Refused("InvalidParameterValue", "`TaskNotifyConfig.NotifyMode` must be Finish or Change.")
     _check_url(config.text("NotifyUrl", required=True), rules)
-    return {"url": url, "style": results.CALLBACK, "secret": config.text("NotifyKey", longest=1000),
-            "mode": mode.lower()}
+    return {
+        "url": url,
+        "style": results.CALLBACK,
+        "secret": config.text("NotifyKey", longest=1000),
+        "mode": mode.lower(),
+    }
 
 
 def _not_notified(kind: str) -> Refused:
@@ -216,8 +268,12 @@ def _output(parameters: Parameters, storage: Storage, app_id: int) -> dict | Non
         place = {"type": "cos", "bucket": found.text("Bucket", required=True), "region": found.text("Region")}
     elif kind == "AWS-S3":
         found = wanted.needed("S3OutputStorage")
-        place = {"type": "s3", "bucket": found.text("S3Bucket", required=True), "region": found.text("S3Region"),
-                 **_own_key(found)}
+        place = {
+            "type": "s3",
+            "bucket": found.text("S3Bucket", required=True),
+            "region": found.text("S3Region"),
+            **_own_key(found),
+        }
     elif kind == "VOD":
         raise Refused("UnsupportedOperation", "Outputs to VOD are not offered here: give COS or AWS-S3.")
     else:

@@ -24,16 +24,21 @@ if TYPE_CHECKING:
 
 Object = dict[str, object]
 
-CALLBACK, RESULT = "tencent", "tencent-result"      # styles of bodies, as options of jobs name them
+CALLBACK, RESULT = "tencent", "tencent-result"  # styles of bodies, as options of jobs name them
 TASK_TYPE = "WorkflowTask"
-STATUS = {"waiting": "WAITING", "running": "PROCESSING",
-          "finished": "FINISH", "failed": "FINISH", "cancelled": "FINISH"}
-NO_TIME = "0000-00-00T00:00:00Z"        # in lists; elsewhere a moment that has not come is empty
-NOTIFICATION_SECONDS = 600              # that a callback says it is valid
-MASK = "******"                         # in the place of secrets
+STATUS = {
+    "waiting": "WAITING",
+    "running": "PROCESSING",
+    "finished": "FINISH",
+    "failed": "FINISH",
+    "cancelled": "FINISH",
+}
+NO_TIME = "0000-00-00T00:00:00Z"  # in lists; elsewhere a moment that has not come is empty
+NOTIFICATION_SECONDS = 600  # that a callback says it is valid
+MASK = "******"  # in the place of secrets
 
 _INVALID, _SOURCE, _INTERNAL = 40000, 60000, 70000
-_FAILURES = {                           # of our codes: Tencent's number and name
+_FAILURES = {  # of our codes: Tencent's number and name
     "input_refused": (_INVALID, "InvalidInput"),
     "input_not_found": (_SOURCE, "SourceFileError.DownloadNotAccessible"),
     "input_timeout": (_SOURCE, "SourceFileError.DownloadNotAccessible"),
@@ -41,7 +46,7 @@ _FAILURES = {                           # of our codes: Tencent's number and nam
     "input_unreadable": (_SOURCE, "SourceFileError.ContentMalformed"),
     "internal": (_INTERNAL, "InternalError"),
 }
-_NO_SOUND = "no audio stream"           # of our message about an input that is fine, and silent
+_NO_SOUND = "no audio stream"  # of our message about an input that is fine, and silent
 _TASK_ID = re.compile(rf"[0-9]+-{TASK_TYPE}-(?P<id>[0-9a-f]{{32}})tt[0-9]+", re.ASCII)
 _BASE62 = string.digits + string.ascii_letters
 _MID_LENGTH = 14
@@ -75,9 +80,13 @@ def callback_body(job: Job, app_id: int, now: float | None = None) -> bytes:
     event = {
         "EventType": TASK_TYPE,
         "WorkflowTaskEvent": workflow_task(job, app_id, success="SUCCESS"),
-        "ScheduleTaskEvent": None, "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
+        "ScheduleTaskEvent": None,
+        "LiveScheduleTaskEvent": None,
+        "EditMediaTaskEvent": None,
         "GetMediaAttributesTaskEvent": None,
-        "SessionId": job.session_id, "SessionContext": job.session_context, "ExtInfo": "",
+        "SessionId": job.session_id,
+        "SessionContext": job.session_context,
+        "ExtInfo": "",
     }
     secret = (job.options.get("callback") or {}).get("secret", "")
     if secret:
@@ -102,23 +111,35 @@ def result_body(job: Job, app_id: int) -> bytes:
 def task_detail(job: Job, app_id: int) -> Object:
     """The answer of DescribeTaskDetail."""
     return {
-        "TaskType": TASK_TYPE, "Status": STATUS[job.state],
-        "CreateTime": moment(job.created_at), "BeginProcessTime": moment(job.started_at),
+        "TaskType": TASK_TYPE,
+        "Status": STATUS[job.state],
+        "CreateTime": moment(job.created_at),
+        "BeginProcessTime": moment(job.started_at),
         "FinishTime": moment(job.finished_at),
         "WorkflowTask": workflow_task(job, app_id),
-        "EditMediaTask": None, "LiveStreamProcessTask": None, "ScheduleTask": None, "LiveScheduleTask": None,
+        "EditMediaTask": None,
+        "LiveStreamProcessTask": None,
+        "ScheduleTask": None,
+        "LiveScheduleTask": None,
         "ExtractBlindWatermarkTask": None,
         "TaskNotifyConfig": _notify_config(job.options.get("callback")),
-        "TasksPriority": job.priority, "SessionId": job.session_id, "SessionContext": job.session_context,
+        "TasksPriority": job.priority,
+        "SessionId": job.session_id,
+        "SessionContext": job.session_context,
         "ExtInfo": "",
     }
 
 
 def task_item(job: Job, app_id: int) -> Object:
     """A job in the list of DescribeTasks."""
-    return {"TaskId": task_id(job.id, app_id), "TaskType": TASK_TYPE, "CreateTime": moment(job.created_at),
-            "BeginProcessTime": moment(job.started_at) or NO_TIME, "FinishTime": moment(job.finished_at) or NO_TIME,
-            "SubTaskTypes": ["AiAnalysis"]}
+    return {
+        "TaskId": task_id(job.id, app_id),
+        "TaskType": TASK_TYPE,
+        "CreateTime": moment(job.created_at),
+        "BeginProcessTime": moment(job.started_at) or NO_TIME,
+        "FinishTime": moment(job.finished_at) or NO_TIME,
+        "SubTaskTypes": ["AiAnalysis"],
+    }
 
 
 def workflow_task(job: Job, app_id: int, *, success: str = "") -> Object:
@@ -127,12 +148,19 @@ def workflow_task(job: Job, app_id: int, *, success: str = "") -> Object:
     media = (job.result or {}).get("media")
     hidden = job.options.get("tencent", {}).get("no_metadata")
     return {
-        "TaskId": task_id(job.id, app_id), "Status": STATUS[job.state],
-        "ErrCode": number, "Message": message or success,
-        "InputInfo": input_info(job.input), "MetaData": metadata(media) if media and not hidden else None,
-        "MediaProcessResultSet": [], "AiContentReviewResultSet": [], "AiRecognitionResultSet": [],
+        "TaskId": task_id(job.id, app_id),
+        "Status": STATUS[job.state],
+        "ErrCode": number,
+        "Message": message or success,
+        "InputInfo": input_info(job.input),
+        "MetaData": metadata(media) if media and not hidden else None,
+        "MediaProcessResultSet": [],
+        "AiContentReviewResultSet": [],
+        "AiRecognitionResultSet": [],
         "AiAnalysisResultSet": [_analysis_result(job)],
-        "AiQualityControlTaskResult": None, "SmartSubtitlesTaskResult": [], "SmartEraseTaskResult": None,
+        "AiQualityControlTaskResult": None,
+        "SmartSubtitlesTaskResult": [],
+        "SmartEraseTaskResult": None,
         "AiDubbingTaskResult": None,
     }
 
@@ -155,31 +183,63 @@ def input_info(location: Mapping) -> Object:
     if location["type"] == "url":
         return info | {"Type": "URL", "UrlInputInfo": {"Url": location["url"]}}
     if location["type"] == "cos":
-        return info | {"Type": "COS", "CosInputInfo": {
-            "Bucket": location["bucket"], "Region": location["region"], "Object": location["object"]}}
+        return info | {
+            "Type": "COS",
+            "CosInputInfo": {"Bucket": location["bucket"], "Region": location["region"], "Object": location["object"]},
+        }
     if location["type"] == "s3":
-        return info | {"Type": "AWS-S3", "S3InputInfo": {
-            "S3Bucket": location["bucket"], "S3Region": location["region"], "S3Object": location["object"],
-            "S3SecretId": MASK if location.get("secret_id") else "",
-            "S3SecretKey": MASK if location.get("secret_key") else ""}}
-    return info                     # an upload, which Tencent does not know
+        return info | {
+            "Type": "AWS-S3",
+            "S3InputInfo": {
+                "S3Bucket": location["bucket"],
+                "S3Region": location["region"],
+                "S3Object": location["object"],
+                "S3SecretId": MASK if location.get("secret_id") else "",
+                "S3SecretKey": MASK if location.get("secret_key") else "",
+            },
+        }
+    return info  # an upload, which Tencent does not know
 
 
 def metadata(media: Mapping) -> Object:
     """What `media.describe` says of a file, as MediaMetaData."""
     pictures, sounds = media["video"], media["audio"]
     return {
-        "Size": media["bytes"], "Container": media["format"], "Bitrate": media["bit_rate"],
-        "Height": pictures[0]["height"] if pictures else 0, "Width": pictures[0]["width"] if pictures else 0,
-        "Duration": media["duration"], "Rotate": 0,
-        "VideoStreamSet": [{"Bitrate": stream["bit_rate"], "Codec": stream["codec"],
-                            "Fps": round(stream["frames_per_second"]), "Height": stream["height"],
-                            "Width": stream["width"], "ColorPrimaries": "", "ColorSpace": "", "ColorTransfer": "",
-                            "HdrType": "", "Codecs": ""} for stream in pictures],
-        "AudioStreamSet": [{"Bitrate": stream["bit_rate"], "SamplingRate": stream["sample_rate"],
-                            "Codec": stream["codec"], "Channel": stream["channels"], "Codecs": "", "Loudness": 0}
-                           for stream in sounds],
-        "VideoDuration": _lasts(pictures, media), "AudioDuration": _lasts(sounds, media),
+        "Size": media["bytes"],
+        "Container": media["format"],
+        "Bitrate": media["bit_rate"],
+        "Height": pictures[0]["height"] if pictures else 0,
+        "Width": pictures[0]["width"] if pictures else 0,
+        "Duration": media["duration"],
+        "Rotate": 0,
+        "VideoStreamSet": [
+            {
+                "Bitrate": stream["bit_rate"],
+                "Codec": stream["codec"],
+                "Fps": round(stream["frames_per_second"]),
+                "Height": stream["height"],
+                "Width": stream["width"],
+                "ColorPrimaries": "",
+                "ColorSpace": "",
+                "ColorTransfer": "",
+                "HdrType": "",
+                "Codecs": "",
+            }
+            for stream in pictures
+        ],
+        "AudioStreamSet": [
+            {
+                "Bitrate": stream["bit_rate"],
+                "SamplingRate": stream["sample_rate"],
+                "Codec": stream["codec"],
+                "Channel": stream["channels"],
+                "Codecs": "",
+                "Loudness": 0,
+            }
+            for stream in sounds
+        ],
+        "VideoDuration": _lasts(pictures, media),
+        "AudioDuration": _lasts(sounds, media),
     }
 
 
@@ -217,50 +277,90 @@ def _analysis_result(job: Job) -> Object:
     asked = job.options.get("tencent", {})
     output = None
     if job.state == "finished":
-        output = {"TagSet": tag_set(job.result, min_confidence=asked.get("min_confidence", 0.0),
-                                    max_results=asked.get("max_results"))}
+        output = {
+            "TagSet": tag_set(
+                job.result, min_confidence=asked.get("min_confidence", 0.0), max_results=asked.get("max_results")
+            )
+        }
     status = "SUCCESS" if output else "FAIL" if number else "PROCESSING"
     given = {"Definition": asked.get("definition", 21)}
     if asked.get("extended_parameter"):
         given["ExtendedParameter"] = asked["extended_parameter"]
     return {
         "Type": "Tag",
-        "ClassificationTask": None, "CoverTask": None, "DeLogoTask": None, "DescriptionTask": None,
-        "FrameTagTask": None, "HeadTailTask": None, "HighlightTask": None, "HorizontalToVerticalTask": None,
+        "ClassificationTask": None,
+        "CoverTask": None,
+        "DeLogoTask": None,
+        "DescriptionTask": None,
+        "FrameTagTask": None,
+        "HeadTailTask": None,
+        "HighlightTask": None,
+        "HorizontalToVerticalTask": None,
         "SegmentTask": None,
         "TagTask": {
-            "Status": status, "ErrCode": number, "ErrCodeExt": name,
-            "Message": message or ("SUCCESS" if output else ""), "Input": given, "Output": output,
+            "Status": status,
+            "ErrCode": number,
+            "ErrCodeExt": name,
+            "Message": message or ("SUCCESS" if output else ""),
+            "Input": given,
+            "Output": output,
             "Progress": 100 if job.finished_at else math.floor(100 * job.progress),
-            "BeginProcessTime": moment(job.started_at), "FinishTime": moment(job.finished_at)}}
+            "BeginProcessTime": moment(job.started_at),
+            "FinishTime": moment(job.finished_at),
+        },
+    }
 
 
 def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
     """A song's confidence, first second and TagSet item."""
     segments = sorted(segments, key=lambda segment: segment["start"])
-    named = next(recording for segment in segments for recording in (segment["original"], segment["recording"])
-                 if recording is not None and recording["id"] == song["original"])
+    named = next(
+        recording
+        for segment in segments
+        for recording in (segment["original"], segment["recording"])
+        if recording is not None and recording["id"] == song["original"]
+    )
     surest = max(segments, key=lambda segment: segment["confidence"])
     confidence = round(surest["confidence"], 1)
     singers = [named["artists"], *(segment["recording"]["artists"] for segment in segments)]
     singers = list(dict.fromkeys(singer for each in singers for singer in each))
-    heard = [[round(interval.start), round(interval.end)] for interval in
-             intervals.grid(Interval(segment["start"], segment["end"]) for segment in segments)]
+    heard = [
+        [round(interval.start), round(interval.end)]
+        for interval in intervals.grid(Interval(segment["start"], segment["end"]) for segment in segments)
+    ]
     title = named["title"] or PurePath(named["source"]).stem
     info = {
-        "song_name": title, "album_name": named["album"], "singer_name": singers[0] if singers else "",
+        "song_name": title,
+        "album_name": named["album"],
+        "singer_name": singers[0] if singers else "",
         "other_singer_list": [{"singer_name": singer} for singer in singers[1:]],
-        "song_mid": song_mid(named["id"]), "song_id": named["id"],
-        "reference_start": heard[0][0], "reference_end": heard[-1][1], "segment_list": heard,
+        "song_mid": song_mid(named["id"]),
+        "song_id": named["id"],
+        "reference_start": heard[0][0],
+        "reference_end": heard[-1][1],
+        "segment_list": heard,
         # Tencent has none of these.
-        "match_type": surest["kind"], "isrc": named["isrc"], "recording_mbid": named["musicbrainz_recording_id"],
-        "work": song["work"], "seconds": song["seconds"], "share": song["share"],
-        "segments": [{
-            "start": segment["start"], "end": segment["end"], "reference_start": segment["reference_start"],
-            "reference_end": segment["reference_end"], "match_type": segment["kind"],
-            "confidence": segment["confidence"], "tempo_ratio": segment["speed"],
-            "pitch_semitones": segment["key_shift"], "song_id": segment["recording"]["id"],
-            "song_name": segment["recording"]["title"]} for segment in segments],
+        "match_type": surest["kind"],
+        "isrc": named["isrc"],
+        "recording_mbid": named["musicbrainz_recording_id"],
+        "work": song["work"],
+        "seconds": song["seconds"],
+        "share": song["share"],
+        "segments": [
+            {
+                "start": segment["start"],
+                "end": segment["end"],
+                "reference_start": segment["reference_start"],
+                "reference_end": segment["reference_end"],
+                "match_type": segment["kind"],
+                "confidence": segment["confidence"],
+                "tempo_ratio": segment["speed"],
+                "pitch_semitones": segment["key_shift"],
+                "song_id": segment["recording"]["id"],
+                "song_name": segment["recording"]["title"],
+            }
+            for segment in segments
+        ],
     }
     tag = {"Tag": title, "Confidence": confidence, "SpecialInfo": json.dumps(info)}
     return confidence, segments[0]["start"], tag
@@ -269,9 +369,17 @@ def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
 def _notify_config(callback: Mapping | None) -> Object | None:
     if not callback:
         return None
-    return {"NotifyType": "URL", "NotifyMode": "Change" if callback.get("mode") == "change" else "Finish",
-            "NotifyUrl": callback["url"], "NotifyKey": MASK if callback.get("secret") else "", "CmqModel": "",
-            "CmqRegion": "", "QueueName": "", "TopicName": "", "AwsSQS": None}
+    return {
+        "NotifyType": "URL",
+        "NotifyMode": "Change" if callback.get("mode") == "change" else "Finish",
+        "NotifyUrl": callback["url"],
+        "NotifyKey": MASK if callback.get("secret") else "",
+        "CmqModel": "",
+        "CmqRegion": "",
+        "QueueName": "",
+        "TopicName": "",
+        "AwsSQS": None,
+    }
 
 
 def _lasts(streams: list[Mapping], media: Mapping) -> float:

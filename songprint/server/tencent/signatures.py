@@ -24,7 +24,9 @@ FORM = "application/x-www-form-urlencoded"
 _V1 = {"HmacSHA1": hashlib.sha1, "HmacSHA256": hashlib.sha256}
 _AUTHORIZATION = re.compile(
     rf"{ALGORITHM}\s+Credential=(?P<id>[^/\s,]+)/(?P<date>\d{{4}}-\d\d-\d\d)/(?P<service>[^/\s,]+)/tc3_request\s*,\s*"
-    r"SignedHeaders=(?P<headers>[A-Za-z0-9;_-]+)\s*,\s*Signature=(?P<signature>[0-9a-fA-F]{64})", re.ASCII)
+    r"SignedHeaders=(?P<headers>[A-Za-z0-9;_-]+)\s*,\s*Signature=(?P<signature>[0-9a-fA-F]{64})",
+    re.ASCII,
+)
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 _MOST_FIELDS = 10_000
@@ -43,8 +45,8 @@ class Request:
     """What came over the wire."""
 
     method: str
-    query: str                      # as received, nothing decoded
-    headers: Mapping[str, str]      # names in lower case
+    query: str  # as received, nothing decoded
+    headers: Mapping[str, str]  # names in lower case
     body: bytes
 
 
@@ -55,11 +57,11 @@ class Claim:
     secret_id: str
     action: str
     version: str
-    timestamp: int                  # UNIX seconds
+    timestamp: int  # UNIX seconds
     token: str
     region: str
     language: str
-    parameters: Mapping[str, str] | None    # flattened, of v1 and of GET; None: they are JSON in the body
+    parameters: Mapping[str, str] | None  # flattened, of v1 and of GET; None: they are JSON in the body
     proof: Tc3Proof | V1Proof
 
 
@@ -75,8 +77,8 @@ class Tc3Proof:
 
 @dataclass(frozen=True)
 class V1Proof:
-    method: str                     # HmacSHA1 or HmacSHA256
-    signature: str                  # base64
+    method: str  # HmacSHA1 or HmacSHA256
+    signature: str  # base64
 
 
 def read(request: Request) -> Claim:
@@ -92,8 +94,11 @@ def read(request: Request) -> Claim:
 def check_time(claim: Claim, now: float, skew: float) -> None:
     """Refuse a request made too long ago, or by a clock that is wrong."""
     if abs(now - claim.timestamp) > skew:
-        raise Refused("AuthFailure.SignatureExpire", f"The timestamp {claim.timestamp} differs from this server's "
-                      f"clock ({int(now)}) by more than {skew:g} seconds. Is the clock right?")
+        raise Refused(
+            "AuthFailure.SignatureExpire",
+            f"The timestamp {claim.timestamp} differs from this server's "
+            f"clock ({int(now)}) by more than {skew:g} seconds. Is the clock right?",
+        )
 
 
 def matches(claim: Claim, request: Request, secret_key: str, hosts: Iterable[str]) -> bool:
@@ -109,12 +114,14 @@ def hosts_of(header: str, names: Iterable[str] = ()) -> list[str]:
     >>> hosts_of("127.0.0.1:8080", ["music.example.org"])
     ['127.0.0.1:8080', '127.0.0.1', 'music.example.org']
     """
-    return list(dict.fromkeys(spelt for host in (header, *names) if host
-                              for spelt in (host, re.sub(r":\d+$", "", host))))
+    return list(
+        dict.fromkeys(spelt for host in (header, *names) if host for spelt in (host, re.sub(r":\d+$", "", host)))
+    )
 
 
 def canonical_request(request: Request, signed_headers: str, host: str, *, lower: bool = False) -> str:
     """The text whose hash is signed. By the documentation header values are in lower case, but no SDK does that."""
+
     def value(name: str) -> str:
         text = (host if name.lower() == "host" else request.headers.get(name.lower(), "")).strip()
         return text.lower() if lower else text
@@ -140,8 +147,9 @@ def tc3_signature(key: bytes, timestamp: int, proof_scope: str, canonical: str) 
 
 def v1_string(method: str, host: str, parameters: Mapping[str, str]) -> str:
     """The text that is signed in v1: all parameters but the signature, in order, not encoded."""
-    pairs = "&".join(f"{name.replace('_', '.')}={parameters[name]}" for name in sorted(parameters)
-                     if name != "Signature")
+    pairs = "&".join(
+        f"{name.replace('_', '.')}={parameters[name]}" for name in sorted(parameters) if name != "Signature"
+    )
     return f"{method}{host}/?{pairs}"
 
 
@@ -172,15 +180,22 @@ def _read_tc3(request: Request) -> Claim:
             raise Refused("MissingParameter", f"The request is missing a required parameter: the header `{name}`.")
     parsed = _AUTHORIZATION.fullmatch(headers["authorization"].strip())
     if parsed is None or not {"content-type", "host"} <= set(parsed["headers"].lower().split(";")):
-        raise Refused("AuthFailure.InvalidAuthorization",
-                      f"The header `Authorization` must be `{ALGORITHM} Credential=SecretId/date/service/tc3_request, "
-                      "SignedHeaders=content-type;host, Signature=...`.")
+        raise Refused(
+            "AuthFailure.InvalidAuthorization",
+            f"The header `Authorization` must be `{ALGORITHM} Credential=SecretId/date/service/tc3_request, "
+            "SignedHeaders=content-type;host, Signature=...`.",
+        )
     return Claim(
-        secret_id=_secret_id(parsed["id"]), action=headers["x-tc-action"], version=headers["x-tc-version"],
-        timestamp=_timestamp(headers["x-tc-timestamp"]), token=headers.get("x-tc-token", ""),
-        region=headers.get("x-tc-region", ""), language=headers.get("x-tc-language", ""),
+        secret_id=_secret_id(parsed["id"]),
+        action=headers["x-tc-action"],
+        version=headers["x-tc-version"],
+        timestamp=_timestamp(headers["x-tc-timestamp"]),
+        token=headers.get("x-tc-token", ""),
+        region=headers.get("x-tc-region", ""),
+        language=headers.get("x-tc-language", ""),
         parameters=_form(request),
-        proof=Tc3Proof(parsed["date"], parsed["service"], parsed["headers"], parsed["signature"].lower()))
+        proof=Tc3Proof(parsed["date"], parsed["service"], parsed["headers"], parsed["signature"].lower()),
+    )
 
 
 def _read_v1(form: dict[str, str]) -> Claim:
@@ -191,9 +206,16 @@ def _read_v1(form: dict[str, str]) -> Claim:
     if method not in _V1:
         raise Refused("InvalidParameterValue", "`SignatureMethod` must be HmacSHA1 or HmacSHA256.")
     return Claim(
-        secret_id=_secret_id(form["SecretId"]), action=form["Action"], version=form["Version"],
-        timestamp=_timestamp(form["Timestamp"]), token=form.get("Token", ""), region=form.get("Region", ""),
-        language=form.get("Language", ""), parameters=form, proof=V1Proof(method, form["Signature"]))
+        secret_id=_secret_id(form["SecretId"]),
+        action=form["Action"],
+        version=form["Version"],
+        timestamp=_timestamp(form["Timestamp"]),
+        token=form.get("Token", ""),
+        region=form.get("Region", ""),
+        language=form.get("Language", ""),
+        parameters=form,
+        proof=V1Proof(method, form["Signature"]),
+    )
 
 
 def _secret_id(text: str) -> str:
@@ -217,9 +239,10 @@ def _matches(claim: Claim, request: Request, secret_key: str, host: str) -> bool
         return False
     key = tc3_key(secret_key, proof.date, proof.service)
     scope = f"{proof.date}/{proof.service}/tc3_request"
-    expected = [tc3_signature(key, claim.timestamp, scope,
-                              canonical_request(request, proof.signed_headers, host, lower=lower))
-                for lower in (False, True)]
+    expected = [
+        tc3_signature(key, claim.timestamp, scope, canonical_request(request, proof.signed_headers, host, lower=lower))
+        for lower in (False, True)
+    ]
     return any([hmac.compare_digest(each, proof.signature) for each in expected])
 
 

@@ -39,8 +39,8 @@ def asset(request: Request, name: str) -> Response:
 @dataclass(frozen=True)
 class _File:
     plain: bytes
-    packed: bytes               # gzip
-    tag: str                    # of the content: the same file has the same everywhere
+    packed: bytes  # gzip
+    tag: str  # of the content: the same file has the same everywhere
     media_type: str
 
 

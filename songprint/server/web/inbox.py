@@ -16,9 +16,9 @@ from songprint.config import Settings
 from songprint.store.service_tables import iso
 
 MOST_BOXES = 50
-MOST_RECEIVED = 10          # callbacks in a box
-MOST_BYTES = 1 << 20        # of one callback
-KEPT = 3600.0               # seconds that a box is kept
+MOST_RECEIVED = 10  # callbacks in a box
+MOST_BYTES = 1 << 20  # of one callback
+KEPT = 3600.0  # seconds that a box is kept
 PATH = "/v1/explorer/inbox/"
 
 
@@ -26,14 +26,14 @@ PATH = "/v1/explorer/inbox/"
 class Received:
     """One callback, as it came."""
 
-    at: str                 # UTC, ISO 8601
+    at: str  # UTC, ISO 8601
     headers: dict[str, str]
     body: str
 
 
 @dataclass
 class _Box:
-    owner: str              # id of the key; empty: somebody at the machine itself
+    owner: str  # id of the key; empty: somebody at the machine itself
     made: float
     received: list[Received] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 COOKIE = "songprint_session"
 CSRF_HEADER = "x-csrf-token"
-LASTS = 12 * 3600       # seconds
+LASTS = 12 * 3600  # seconds
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Session:
     """Somebody who is signed in."""
 
     key_id: str
-    until: int              # seconds since 1970
+    until: int  # seconds since 1970
     csrf: str
 
 

@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 class Database(Protocol):
     """An open database with transactions that read and transactions that write. Threads may share it."""
 
-    name: str               # where it is, as messages say it: never with a password
-    product: str            # "SQLite 3.40.1", "MariaDB 10.11.4", ...
+    name: str  # where it is, as messages say it: never with a password
+    product: str  # "SQLite 3.40.1", "MariaDB 10.11.4", ...
     readonly: bool
 
     def reading(self) -> AbstractContextManager[Connection]:

@@ -7,12 +7,15 @@ from sqlalchemy.dialects.mysql import LONGBLOB, MEDIUMTEXT
 
 # SQLite numbers rows by itself only in a column that it calls INTEGER.
 Identifier = BigInteger().with_variant(Integer(), "sqlite")
-LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")        # theirs ends at 64 KB otherwise
+LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")  # theirs ends at 64 KB otherwise
 Blob = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
 
 # For `Table(..., **EXACT)`: text is equal only if every letter is, capitals and accents too, as elsewhere.
-EXACT = {f"{name}_{option}": value for name in ("mysql", "mariadb")
-         for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))}
+EXACT = {
+    f"{name}_{option}": value
+    for name in ("mysql", "mariadb")
+    for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
+}
 
 
 def storable(value: str, length: int | None = None) -> str:

@@ -11,13 +11,25 @@ from songprint.errors import LibraryError
 from songprint.store.database.server import CONNECT_TIMEOUT, IDLE, ServerDatabase, Trouble
 
 OLDEST = 12
-LOOK_AGAIN = 0.05           # seconds between two tries to get a lock
+LOOK_AGAIN = 0.05  # seconds between two tries to get a lock
 
-_TROUBLES = {               # by SQLSTATE
-    "28P01": Trouble.REFUSED, "28000": Trouble.REFUSED, "3D000": Trouble.MISSING, "42501": Trouble.FORBIDDEN,
-    "40P01": Trouble.GIVEN_UP, "40001": Trouble.GIVEN_UP, "55P03": Trouble.BUSY, "57014": Trouble.BUSY,
-    "53300": Trouble.CROWDED, "53100": Trouble.FULL, "25006": Trouble.READONLY, "54000": Trouble.TOO_LARGE,
-    "57P03": Trouble.UNREACHABLE, "57P01": Trouble.LOST, "57P02": Trouble.LOST, "25P03": Trouble.LOST,
+_TROUBLES = {  # by SQLSTATE
+    "28P01": Trouble.REFUSED,
+    "28000": Trouble.REFUSED,
+    "3D000": Trouble.MISSING,
+    "42501": Trouble.FORBIDDEN,
+    "40P01": Trouble.GIVEN_UP,
+    "40001": Trouble.GIVEN_UP,
+    "55P03": Trouble.BUSY,
+    "57014": Trouble.BUSY,
+    "53300": Trouble.CROWDED,
+    "53100": Trouble.FULL,
+    "25006": Trouble.READONLY,
+    "54000": Trouble.TOO_LARGE,
+    "57P03": Trouble.UNREACHABLE,
+    "57P01": Trouble.LOST,
+    "57P02": Trouble.LOST,
+    "25P03": Trouble.LOST,
     "08006": Trouble.LOST,
 }
 
@@ -39,20 +51,25 @@ class PostgresDatabase(ServerDatabase):
             return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar())
 
     def problems(self) -> list[str]:
-        return []           # it has no check of its own that an ordinary user may ask for
+        return []  # it has no check of its own that an ordinary user may ask for
 
     def _connect(self) -> object:
         address = self.address
         connection = self._driver.connect(
-            user=address.user, password=address.password or None, database=address.name,
+            user=address.user,
+            password=address.password or None,
+            database=address.name,
             **({"unix_sock": address.socket} if address.socket else {"host": address.host, "port": address.port}),
-            ssl_context=self._tls() or False, timeout=CONNECT_TIMEOUT, application_name="songprint")
-        connection._usock.settimeout(None)          # it was for connecting, where the driver has no other
-        connection.autocommit = True                # `_begin` says how a transaction begins
+            ssl_context=self._tls() or False,
+            timeout=CONNECT_TIMEOUT,
+            application_name="songprint",
+        )
+        connection._usock.settimeout(None)  # it was for connecting, where the driver has no other
+        connection.autocommit = True  # `_begin` says how a transaction begins
         cursor = connection.cursor()
         cursor.execute(f"SET lock_timeout = {round(1000 * self._busy_timeout)}")
         cursor.execute(f"SET idle_in_transaction_session_timeout = {1000 * IDLE}")
-        cursor.execute("SET tcp_keepalives_idle = 60")      # who has gone for ever holds no locks for long
+        cursor.execute("SET tcp_keepalives_idle = 60")  # who has gone for ever holds no locks for long
         cursor.close()
         return connection
 
@@ -62,14 +79,19 @@ class PostgresDatabase(ServerDatabase):
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int,"
                 " current_setting('server_encoding'),"
                 " pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on',"
-                " (SELECT min(collname) FROM pg_collation WHERE collname = 'und-x-icu')").one()
+                " (SELECT min(collname) FROM pg_collation WHERE collname = 'und-x-icu')"
+            ).one()
         self.product, self.readonly, self._folding = f"PostgreSQL {told.split()[0]}", readonly, folding
         if number < OLDEST * 10000:
-            raise LibraryError(f"the database server {self.address.server} is {self.product}; Songprint needs"
-                               f" PostgreSQL {OLDEST} or newer")
+            raise LibraryError(
+                f"the database server {self.address.server} is {self.product}; Songprint needs"
+                f" PostgreSQL {OLDEST} or newer"
+            )
         if encoding != "UTF8":
-            raise LibraryError(f"the database {self.name} keeps text as {encoding}. Make one that keeps every alphabet:"
-                               f" CREATE DATABASE \"{self.address.name}\" ENCODING 'UTF8' TEMPLATE template0")
+            raise LibraryError(
+                f"the database {self.name} keeps text as {encoding}. Make one that keeps every alphabet:"
+                f" CREATE DATABASE \"{self.address.name}\" ENCODING 'UTF8' TEMPLATE template0"
+            )
 
     def _lock(self, connection: object, name: str, wait: float) -> bool:
         number = int.from_bytes(hashlib.blake2b(f"songprint {name}".encode(), digest_size=8).digest(), signed=True)
@@ -96,8 +118,10 @@ class PostgresDatabase(ServerDatabase):
 
     def _remedy(self, trouble: Trouble, error: BaseException) -> str:
         if trouble is Trouble.MISSING:
-            return (f"there is no database '{self.address.name}' on the server {self.address.server}. Make it there:"
-                    f" CREATE DATABASE \"{self.address.name}\" ENCODING 'UTF8' TEMPLATE template0")
+            return (
+                f"there is no database '{self.address.name}' on the server {self.address.server}. Make it there:"
+                f" CREATE DATABASE \"{self.address.name}\" ENCODING 'UTF8' TEMPLATE template0"
+            )
         return ""
 
 

@@ -23,26 +23,26 @@ from songprint.store.database import Result
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 10.0      # seconds
-KEPT, MOST = 5, 20          # connections that stay open; that may be open at once
-ATTEMPTS = 6                # of a transaction that the server gives up for the sake of another
-IDLE = 600                  # seconds after which the server ends a transaction of somebody who has gone silent
+CONNECT_TIMEOUT = 10.0  # seconds
+KEPT, MOST = 5, 20  # connections that stay open; that may be open at once
+ATTEMPTS = 6  # of a transaction that the server gives up for the sake of another
+IDLE = 600  # seconds after which the server ends a transaction of somebody who has gone silent
 
 
 class Trouble(Enum):
     """What an error of a server means for those who use it."""
 
     UNREACHABLE = auto()
-    REFUSED = auto()        # name or password
-    MISSING = auto()        # the database
-    FORBIDDEN = auto()      # to this user
-    GIVEN_UP = auto()       # for the sake of another transaction: to be done again
-    BUSY = auto()           # waited for another transaction for too long
-    CROWDED = auto()        # too many connections
+    REFUSED = auto()  # name or password
+    MISSING = auto()  # the database
+    FORBIDDEN = auto()  # to this user
+    GIVEN_UP = auto()  # for the sake of another transaction: to be done again
+    BUSY = auto()  # waited for another transaction for too long
+    CROWDED = auto()  # too many connections
     FULL = auto()
     READONLY = auto()
     TOO_LARGE = auto()
-    LOST = auto()           # the connection
+    LOST = auto()  # the connection
     OTHER = auto()
 
 
@@ -53,9 +53,9 @@ class _GivenUp(LibraryError):
 class ServerDatabase(ABC):
     """An open database on a server; see `Database`."""
 
-    driver: ClassVar[str]               # as Python imports it
-    extra: ClassVar[str]                # of Songprint, that installs it
-    dialect: ClassVar[str]              # as SQLAlchemy calls it
+    driver: ClassVar[str]  # as Python imports it
+    extra: ClassVar[str]  # of Songprint, that installs it
+    dialect: ClassVar[str]  # as SQLAlchemy calls it
     reading_begins: ClassVar[tuple[str, ...]]
     writing_begins: ClassVar[tuple[str, ...]]
 
@@ -66,11 +66,18 @@ class ServerDatabase(ABC):
         try:
             self._driver = import_module(self.driver)
         except ImportError as error:
-            raise MissingExtra(f"the database {self.name} needs the package {self.driver}:"
-                               f" pip install 'songprint[{self.extra}]'") from error
+            raise MissingExtra(
+                f"the database {self.name} needs the package {self.driver}: pip install 'songprint[{self.extra}]'"
+            ) from error
         self._engine = create_engine(
-            self.dialect, creator=self._connect, poolclass=QueuePool, pool_size=KEPT, max_overflow=MOST - KEPT,
-            pool_timeout=busy_timeout, pool_logging_name="songprint")
+            self.dialect,
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=KEPT,
+            max_overflow=MOST - KEPT,
+            pool_timeout=busy_timeout,
+            pool_logging_name="songprint",
+        )
         event.listen(self._engine, "checkout", self._check)
         event.listen(self._engine, "begin", self._begin)
         # A connection that broke cannot be closed in form, which nobody has to know.
@@ -102,7 +109,7 @@ class ServerDatabase(ABC):
                     return work(connection)
             except _GivenUp as error:
                 log.info("%s; attempt %d", error, attempt)
-                time.sleep(random.uniform(0, 0.01 * 2 ** attempt))
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))
         with self.writing() as connection:
             return work(connection)
 
@@ -121,7 +128,7 @@ class ServerDatabase(ABC):
     def alone(self, name: str, wait: float = 0.0) -> Iterator[bool]:
         """True inside for one holder of this name at a time; the end of the connection ends it too."""
         with self._in_plain_words():
-            connection = self._connect()            # of its own: the lock is the connection's
+            connection = self._connect()  # of its own: the lock is the connection's
         try:
             with self._in_plain_words():
                 mine = self._lock(connection, name, wait)
@@ -208,7 +215,7 @@ class ServerDatabase(ABC):
         try:
             yield
         except IntegrityError:
-            raise                               # the business of whoever wrote
+            raise  # the business of whoever wrote
         except (DBAPIError, NoConnectionFree, self._driver.Error) as error:
             raise self._explained(error) from error
         except OSError as error:
@@ -229,21 +236,25 @@ class ServerDatabase(ABC):
     def _said(self, trouble: Trouble, said: str) -> LibraryError:
         server, user = self.address.server, self.address.user
         if trouble is Trouble.FULL:
-            return LibraryFull(f"the disk of the database server {server} is full. What was added before is safe:"
-                               " make room and run the command again")
+            return LibraryFull(
+                f"the disk of the database server {server} is full. What was added before is safe:"
+                " make room and run the command again"
+            )
         if trouble is Trouble.GIVEN_UP:
             return _GivenUp(f"others keep changing the same in {self.name}. Try again")
-        return LibraryError({
-            Trouble.UNREACHABLE: f"no database server answers at {server} ({said}). Is it running, and does the"
-                                 " setting `database` name it rightly?",
-            Trouble.REFUSED: f"the database server {server} does not let the user '{user}' in ({said}). Are name and"
-                             " password in the setting `database` right?",
-            Trouble.FORBIDDEN: f"the user '{user}' lacks rights in the database {self.name} ({said}). Songprint makes"
-                               " and changes tables: grant it all rights on this database",
-            Trouble.BUSY: f"another process keeps the library at {self.name} busy. Try again when it has finished",
-            Trouble.CROWDED: f"the database server {server} has no connection free ({said}). Raise its limit"
-                             " (max_connections), or run fewer processes",
-            Trouble.READONLY: f"the library at {self.name} is read-only: it can be searched, not changed",
-            Trouble.LOST: f"the connection to the database server {server} broke off ({said}). What was confirmed"
-                          " before is safe: give the command again when the server runs",
-        }.get(trouble, f"cannot use the library at {self.name}: {said}"))
+        return LibraryError(
+            {
+                Trouble.UNREACHABLE: f"no database server answers at {server} ({said}). Is it running, and does the"
+                " setting `database` name it rightly?",
+                Trouble.REFUSED: f"the database server {server} does not let the user '{user}' in ({said}). Are name and"
+                " password in the setting `database` right?",
+                Trouble.FORBIDDEN: f"the user '{user}' lacks rights in the database {self.name} ({said}). Songprint makes"
+                " and changes tables: grant it all rights on this database",
+                Trouble.BUSY: f"another process keeps the library at {self.name} busy. Try again when it has finished",
+                Trouble.CROWDED: f"the database server {server} has no connection free ({said}). Raise its limit"
+                " (max_connections), or run fewer processes",
+                Trouble.READONLY: f"the library at {self.name} is read-only: it can be searched, not changed",
+                Trouble.LOST: f"the connection to the database server {server} broke off ({said}). What was confirmed"
+                " before is safe: give the command again when the server runs",
+            }.get(trouble, f"cannot use the library at {self.name}: {said}")
+        )

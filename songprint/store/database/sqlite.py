@@ -96,20 +96,24 @@ class SqliteDatabase:
             log.info("the write-ahead log of %s stays: %s", self.file, error)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._busy_timeout)}")
-            connection.close()              # back to the pool
+            connection.close()  # back to the pool
 
     def close(self) -> None:
         self._engine.dispose()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.file.absolute().as_uri()}?{_QUERY[self._mode]}", uri=True, timeout=self._busy_timeout,
-            isolation_level=None, check_same_thread=False)
+            f"{self.file.absolute().as_uri()}?{_QUERY[self._mode]}",
+            uri=True,
+            timeout=self._busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+        )
         try:
             if self._mode == "rwc":
                 self._use_write_ahead_log(connection)
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = FULL")     # what was added survives a power cut
+            connection.execute("PRAGMA synchronous = FULL")  # what was added survives a power cut
             # SQLite knows capitals only in ASCII.
             connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
         except BaseException:
@@ -144,7 +148,7 @@ def open_file(file: Path, *, create: bool, busy_timeout: float) -> SqliteDatabas
         elif not file.is_file():
             raise _nothing_there(folder)
     if not create and file.stat().st_size == 0:
-        raise _nothing_there(folder)        # the process that was making it died
+        raise _nothing_there(folder)  # the process that was making it died
     if os.access(folder, os.W_OK) and (not file.exists() or os.access(file, os.W_OK)):
         return _tried(file, "rwc" if create else "rw", busy_timeout)
     try:
@@ -161,7 +165,7 @@ def in_plain_words(file: Path) -> Iterator[None]:
         with disk.in_plain_words(file.parent):
             yield
     except IntegrityError:
-        raise                               # the business of whoever wrote
+        raise  # the business of whoever wrote
     except (DBAPIError, sqlite3.Error) as error:
         raise _explained(str(getattr(error, "orig", None) or error), file) from error
     except NoConnectionFree as error:
@@ -190,11 +194,16 @@ def _make_room(folder: Path, file: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if file.exists():
         return
-    others = [entry.name for entry in folder.iterdir()
-              if not entry.name.startswith((".", file.name)) and entry.name not in ("index", "lost+found")]
+    others = [
+        entry.name
+        for entry in folder.iterdir()
+        if not entry.name.startswith((".", file.name)) and entry.name not in ("index", "lost+found")
+    ]
     if others:
-        raise LibraryError(f"{folder} holds other files ({sorted(others)[0]}) and no library."
-                           " Choose an empty or new folder for the library")
+        raise LibraryError(
+            f"{folder} holds other files ({sorted(others)[0]}) and no library."
+            " Choose an empty or new folder for the library"
+        )
     # Left over from a catalogue that somebody deleted: its segment ids mean other recordings.
     shutil.rmtree(folder / "index", ignore_errors=True)
 
@@ -208,11 +217,12 @@ def _explained(said: str, file: Path) -> LibraryError:
     if "disk is full" in said or ("disk I/O error" in said and disk.nearly_full(folder)):
         return disk.full(folder)
     if "not a database" in said or "malformed" in said:
-        return LibraryError(f"{file} is damaged or no catalogue (SQLite: {said})."
-                            " Put a backup in its place, or add the music to a new library")
+        return LibraryError(
+            f"{file} is damaged or no catalogue (SQLite: {said})."
+            " Put a backup in its place, or add the music to a new library"
+        )
     if "locked" in said:
-        return LibraryError(f"another process keeps the library at {folder} busy."
-                            " Try again when it has finished")
+        return LibraryError(f"another process keeps the library at {folder} busy. Try again when it has finished")
     if "readonly" in said:
         return LibraryError(f"the library at {folder} is read-only: it can be searched, not changed")
     return LibraryError(f"cannot use the library at {folder}: {said}")

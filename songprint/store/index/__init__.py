@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from songprint.store.index.faiss import FaissIndex
 
 POSITION_BITS = 20
-MAX_SEGMENTS = 1 << POSITION_BITS       # 145 hours at a hop of 0.5 s
+MAX_SEGMENTS = 1 << POSITION_BITS  # 145 hours at a hop of 0.5 s
 MAX_RECORDING_ID = (1 << (63 - POSITION_BITS)) - 1
-NOTHING = -1                            # the id in places where a search found fewer than k
+NOTHING = -1  # the id in places where a search found fewer than k
 
 
 def segment_ids(recording_id: int, positions: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ class Index(Protocol):
     """What a vector engine has to do. Vectors are float32 of unit length; scores are cosines."""
 
     kind: str
-    shared: bool        # by several processes or machines: one of them fills it, by `alone` of the database
+    shared: bool  # by several processes or machines: one of them fills it, by `alone` of the database
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         """Keep `vectors (n, dim)` under `ids (n,)` int64; they are found from now on.

@@ -10,7 +10,7 @@ import numpy as np
 
 from songprint.store.index import NOTHING, POSITION_BITS
 
-BLOCK = 1 << 13         # vectors compared at a time: what a clip has in common with them stays near the processor
+BLOCK = 1 << 13  # vectors compared at a time: what a clip has in common with them stays near the processor
 
 
 class ExactIndex:
@@ -35,10 +35,10 @@ class ExactIndex:
             capacity = max(end, len(self._ids) * 3 // 2)
             self._ids = np.concatenate([self.ids, np.empty(capacity - self._count, np.int64)])
             room = np.empty((capacity, self.dim), np.float32)
-            room[:self._count] = self._vectors[:self._count]
+            room[: self._count] = self._vectors[: self._count]
             self._vectors = room
-        self._ids[self._count:end] = ids
-        self._vectors[self._count:end] = vectors
+        self._ids[self._count : end] = ids
+        self._vectors[self._count : end] = vectors
         self._count = end
 
     def remove(self, recording_ids: Iterable[int]) -> None:
@@ -46,7 +46,7 @@ class ExactIndex:
         keep = ~np.isin(self.ids >> POSITION_BITS, gone)
         if keep.all():
             return
-        self._vectors = self._vectors[:self._count][keep]
+        self._vectors = self._vectors[: self._count][keep]
         self._ids = self.ids[keep]
         self._count = len(self._ids)
 
@@ -56,7 +56,7 @@ class ExactIndex:
         scores = np.full((len(vectors), k), -1, np.float32)
         for start in range(0, self._count, BLOCK):
             end = min(start + BLOCK, self._count)
-            similarity = vectors @ self._vectors[start:end].T               # (m, block)
+            similarity = vectors @ self._vectors[start:end].T  # (m, block)
             best = _largest(similarity, min(k, end - start))
             scores = np.concatenate([scores, similarity[rows, best]], axis=1)
             ids = np.concatenate([ids, self._ids[start:end][best]], axis=1)
@@ -71,7 +71,7 @@ class ExactIndex:
     @property
     def ids(self) -> np.ndarray:
         """(n,) the segment ids, in the order in which they came."""
-        return self._ids[:self._count]
+        return self._ids[: self._count]
 
     def close(self) -> None:
         self.__init__(self.dim)

@@ -23,10 +23,10 @@ from songprint.store.index import NOTHING, POSITION_BITS
 from songprint.store.index.exact import ExactIndex
 
 CURRENT = "current.json"
-PROBES = 64                     # cells searched for a vector
-TRAINING_VECTORS = 64           # per cell
+PROBES = 64  # cells searched for a vector
+TRAINING_VECTORS = 64  # per cell
 SMALLEST_CELLS = 64
-MOST_TOMBSTONES = 64            # each costs time in every search
+MOST_TOMBSTONES = 64  # each costs time in every search
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ class FaissIndex:
 
     def _tombstones_as_ranges(self) -> list:
         import faiss
+
         return [faiss.IDSelectorRange(id << POSITION_BITS, (id + 1) << POSITION_BITS) for id in self._tombstones]
 
     def wants_rebuild(self) -> bool:
         """Whether the exact part has grown beyond its limit and a quarter of the file, or too much is dead."""
         written = self._written.vectors if self._written else 0
-        return (len(self._recent) > max(self.exact_limit, written // 4)
-                or len(self._tombstones) > MOST_TOMBSTONES)
+        return len(self._recent) > max(self.exact_limit, written // 4) or len(self._tombstones) > MOST_TOMBSTONES
 
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
         """Write a new file from `source`, which yields (ids, vectors) and can be called again.
@@ -134,7 +134,7 @@ class FaissIndex:
         cells = _cells(count)
         kind = f"IVF{cells},SQ8"
         index = faiss.index_factory(self.dim, kind, faiss.METRIC_INNER_PRODUCT)
-        index.train(sample[:cells * TRAINING_VECTORS])
+        index.train(sample[: cells * TRAINING_VECTORS])
         recordings: set[int] = set()
         for ids, vectors in source():
             index.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
@@ -171,8 +171,7 @@ class FaissIndex:
 
         try:
             written = _Written(**json.loads((self.folder / CURRENT).read_text()))
-            self._file = faiss.read_index(str(self.folder / written.file),
-                                          faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            self._file = faiss.read_index(str(self.folder / written.file), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
         except (OSError, ValueError, TypeError, RuntimeError):
             return
         self._written, self._covered = written, frozenset(written.recordings)
@@ -181,7 +180,7 @@ class FaissIndex:
     def _delete_old_files(self) -> None:
         for path in self.folder.glob("*.faiss*"):
             if not self._written or path.name != self._written.file:
-                path.unlink(missing_ok=True)        # those who have it mapped keep it until they reload
+                path.unlink(missing_ok=True)  # those who have it mapped keep it until they reload
 
     def close(self) -> None:
         self._file = None
@@ -201,7 +200,7 @@ def _sample(source: Iterable[tuple[np.ndarray, np.ndarray]], dim: int) -> tuple[
     for ids, vectors in source:
         count += len(ids)
         keys, kept = np.concatenate([keys, rng.random(len(ids))]), np.concatenate([kept, vectors])
-        if len(keys) > 2 * most:                    # keep the smallest keys: a fair sample of a stream
+        if len(keys) > 2 * most:  # keep the smallest keys: a fair sample of a stream
             chosen = np.argpartition(keys, most)[:most]
             keys, kept = keys[chosen], kept[chosen]
     order = np.argsort(keys)[:most]

@@ -30,26 +30,26 @@ from songprint.store.index import NOTHING, POSITION_BITS
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-CELLS, PROBES = 1024, 64        # of a server's inverted file: cells in a part of the index; those that are searched
-ROWS = 2000                     # written at once
-QUERIES = 64                    # vectors asked for at once
-RECORDINGS = 500                # removed at once
-PAGE = 10_000                   # recordings listed at once
-TIMEOUT, LONG_TIMEOUT = 30.0, 600.0     # seconds; for what goes through everything
-STALE = 10.0                    # seconds after a change in which a search waits until it sees the latest
-LOOK_AGAIN = 5.0                # seconds between two looks at whether the collection is still there
+CELLS, PROBES = 1024, 64  # of a server's inverted file: cells in a part of the index; those that are searched
+ROWS = 2000  # written at once
+QUERIES = 64  # vectors asked for at once
+RECORDINGS = 500  # removed at once
+PAGE = 10_000  # recordings listed at once
+TIMEOUT, LONG_TIMEOUT = 30.0, 600.0  # seconds; for what goes through everything
+STALE = 10.0  # seconds after a change in which a search waits until it sees the latest
+LOOK_AGAIN = 5.0  # seconds between two looks at whether the collection is still there
 
 
 class MilvusIndex:
     """The vectors of one encoder of one library in a Milvus collection; see `Index`."""
 
-    shared = True               # by processes and machines: one of them fills it for all
+    shared = True  # by processes and machines: one of them fills it for all
 
     def __init__(self, address: MilvusAddress, collection: str, dim: int) -> None:
         self.address, self.collection, self.dim = address, collection, dim
-        self._segments: dict[int, int] = {}             # of each recording that counts, as of the last look
+        self._segments: dict[int, int] = {}  # of each recording that counts, as of the last look
         self._changed_at = time.monotonic()
-        self._looked_at, self._number = 0.0, None       # when, and which collection of this name it was
+        self._looked_at, self._number = 0.0, None  # when, and which collection of this name it was
         self._client = connect(address)
         try:
             self.reload_if_changed()
@@ -75,14 +75,19 @@ class MilvusIndex:
         self._changed_at = time.monotonic()
         found: dict[int, int] = {}
         last, page = -1, None
-        while page is None or len(page) == PAGE:            # a server gives the smallest ids first
+        while page is None or len(page) == PAGE:  # a server gives the smallest ids first
             with self._in_plain_words():
                 page = self._client.query(
-                    self.collection, filter=f"segments > 0 and id > {last}", output_fields=["recording", "segments"],
-                    consistency_level="Strong", timeout=LONG_TIMEOUT, **({} if self.address.lite else {"limit": PAGE}))
+                    self.collection,
+                    filter=f"segments > 0 and id > {last}",
+                    output_fields=["recording", "segments"],
+                    consistency_level="Strong",
+                    timeout=LONG_TIMEOUT,
+                    **({} if self.address.lite else {"limit": PAGE}),
+                )
             found.update((row["recording"], row["segments"]) for row in page)
             last = max((row["id"] for row in page), default=last)
-            if self.address.lite:                           # it gives all at once
+            if self.address.lite:  # it gives all at once
                 break
         self._segments = found
         return set(found)
@@ -96,12 +101,21 @@ class MilvusIndex:
         segments = np.zeros(len(ids), np.int64)
         segments[firsts + counts - 1] = counts
         for start in range(0, len(ids), ROWS):
-            rows = order[start:start + ROWS]
+            rows = order[start : start + ROWS]
             with self._in_plain_words():
-                self._client.upsert(self.collection, [
-                    {"id": int(id), "recording": int(id) >> POSITION_BITS, "segments": int(count), "vector": vector}
-                    for id, count, vector in zip(ids[rows], segments[start:start + ROWS],
-                                                 np.asarray(vectors[rows], np.float32), strict=True)], timeout=TIMEOUT)
+                self._client.upsert(
+                    self.collection,
+                    [
+                        {"id": int(id), "recording": int(id) >> POSITION_BITS, "segments": int(count), "vector": vector}
+                        for id, count, vector in zip(
+                            ids[rows],
+                            segments[start : start + ROWS],
+                            np.asarray(vectors[rows], np.float32),
+                            strict=True,
+                        )
+                    ],
+                    timeout=TIMEOUT,
+                )
         self._segments.update(zip(names.tolist(), counts.tolist(), strict=True))
         self._changed_at = time.monotonic()
 
@@ -109,8 +123,9 @@ class MilvusIndex:
         gone = sorted(map(int, recording_ids))
         for start in range(0, len(gone), RECORDINGS):
             with self._in_plain_words():
-                self._client.delete(self.collection, filter=f"recording in {gone[start:start + RECORDINGS]}",
-                                    timeout=LONG_TIMEOUT)
+                self._client.delete(
+                    self.collection, filter=f"recording in {gone[start : start + RECORDINGS]}", timeout=LONG_TIMEOUT
+                )
         for recording_id in gone:
             self._segments.pop(recording_id, None)
         self._changed_at = time.monotonic()
@@ -124,19 +139,24 @@ class MilvusIndex:
             try:
                 with self._in_plain_words():
                     found = self._client.search(
-                        self.collection, list(np.asarray(vectors[start:start + QUERIES], np.float32)), limit=k,
-                        output_fields=["segments"], search_params=parameters, timeout=TIMEOUT,
-                        consistency_level="Strong" if recent else "Bounded")
+                        self.collection,
+                        list(np.asarray(vectors[start : start + QUERIES], np.float32)),
+                        limit=k,
+                        output_fields=["segments"],
+                        search_params=parameters,
+                        timeout=TIMEOUT,
+                        consistency_level="Strong" if recent else "Bounded",
+                    )
             except LibraryError:
-                self._looked_at = 0.0           # perhaps it was dropped: the next `refresh` looks
+                self._looked_at = 0.0  # perhaps it was dropped: the next `refresh` looks
                 raise
             for row, hits in enumerate(found, start):
-                ids[row, :len(hits)] = [hit["id"] for hit in hits]
-                scores[row, :len(hits)] = [hit["distance"] for hit in hits]
+                ids[row, : len(hits)] = [hit["id"] for hit in hits]
+                scores[row, : len(hits)] = [hit["distance"] for hit in hits]
         return ids, scores
 
     def wants_rebuild(self) -> bool:
-        return False            # Milvus merges and indexes what comes in by itself
+        return False  # Milvus merges and indexes what comes in by itself
 
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
         """Write all that `source` yields over what is there, and remove the rest; searches go on meanwhile."""
@@ -179,7 +199,7 @@ class MilvusIndex:
                 client.create_collection(name, schema=schema, timeout=LONG_TIMEOUT)
             if not client.list_indexes(name, timeout=TIMEOUT):
                 index = client.prepare_index_params()
-                if self.address.lite:               # which looks at every vector, whatever it is told
+                if self.address.lite:  # which looks at every vector, whatever it is told
                     index.add_index("vector", index_type="FLAT", metric_type="IP")
                 else:
                     index.add_index("vector", index_type="IVF_SQ8", metric_type="IP", params={"nlist": CELLS})
@@ -213,12 +233,12 @@ def connect(address: MilvusAddress) -> MilvusClient:
     """An open connection. A path in the file system is a library of Milvus Lite, made if it is missing."""
     try:
         from pymilvus import MilvusClient
+
         if address.lite:
             import milvus_lite  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(f"the index {address} needs Milvus's client:"
-                           " pip install 'songprint[milvus]'") from error
-    for name in ("pymilvus", "milvus_lite"):        # what goes wrong is said once, by us
+        raise MissingExtra(f"the index {address} needs Milvus's client: pip install 'songprint[milvus]'") from error
+    for name in ("pymilvus", "milvus_lite"):  # what goes wrong is said once, by us
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with in_plain_words(address):
         if address.lite:
@@ -237,12 +257,17 @@ def in_plain_words(address: MilvusAddress) -> Iterator[None]:
     except (MilvusException, grpc.RpcError, OSError) as error:
         said = " ".join(str(getattr(error, "message", "") or error).split())[:300]
         if "Open local milvus failed" in said:
-            raise LibraryError(f"cannot open Milvus Lite at {address}. One process at a time can use it: for several,"
-                               " run a Milvus server") from error
+            raise LibraryError(
+                f"cannot open Milvus Lite at {address}. One process at a time can use it: for several,"
+                " run a Milvus server"
+            ) from error
         if "connect" in said.lower() or "UNAVAILABLE" in said or isinstance(error, grpc.FutureTimeoutError):
-            raise LibraryError(f"no Milvus server answers at {address}. Is it running, and does the setting `index`"
-                               " name it rightly?") from error
+            raise LibraryError(
+                f"no Milvus server answers at {address}. Is it running, and does the setting `index` name it rightly?"
+            ) from error
         if "auth" in said.lower():
-            raise LibraryError(f"the Milvus server at {address} does not let us in ({said}). Are user and password in"
-                               " the setting `index` right?") from error
+            raise LibraryError(
+                f"the Milvus server at {address} does not let us in ({said}). Are user and password in"
+                " the setting `index` right?"
+            ) from error
         raise LibraryError(f"Milvus at {address} says: {said}") from error

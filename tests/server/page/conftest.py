@@ -27,8 +27,8 @@ from songprint.jobs.usage import Usage
 from songprint.server.app import create_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 120_000          # milliseconds: machines of a continuous integration may be busy
-LATELY = 20.0               # seconds in which a server that is told to stop has stopped
+PATIENCE = 120_000  # milliseconds: machines of a continuous integration may be busy
+LATELY = 20.0  # seconds in which a server that is told to stop has stopped
 
 # What a page that breaks the policy, or that does something else than it says, is caught at.
 WATCH = """
@@ -54,7 +54,7 @@ class Site:
     files: world.Files
     library: songprint.Library
     browser: object
-    microphone: Path            # what this file holds is heard
+    microphone: Path  # what this file holds is heard
     keys: Keys
     jobs: Jobs
     usage: Usage
@@ -89,21 +89,32 @@ def site(tmp_path_factory) -> Iterator[Site]:
     files = world.make(folder)
     microphone = shutil.copy(files.heard, folder / "microphone.wav")
     with _served(folder, files) as (address, library), sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
-            "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-            f"--use-file-for-fake-audio-capture={microphone}", "--autoplay-policy=no-user-gesture-required"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-audio-capture={microphone}",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        )
         database = library.store.catalog.database
         keys = Keys(database, Vault(database, library.path))
-        yield Site(address, files, library, browser, Path(microphone), keys, Jobs(database), Usage(database),
-                   Audit(database))
+        yield Site(
+            address, files, library, browser, Path(microphone), keys, Jobs(database), Usage(database), Audit(database)
+        )
         browser.close()
 
 
 @pytest.fixture(scope="session")
 def job(site) -> str:
     """The id of a job that has scanned the broadcast."""
-    sent = urllib.request.Request(f"{site.address}/v1/jobs", site.files.broadcast.read_bytes(), {
-        "content-type": "video/mp4", "x-file-name": "Evening%20show.mp4"})
+    sent = urllib.request.Request(
+        f"{site.address}/v1/jobs",
+        site.files.broadcast.read_bytes(),
+        {"content-type": "video/mp4", "x-file-name": "Evening%20show.mp4"},
+    )
     with urllib.request.urlopen(sent) as answer:
         made = json.load(answer)["id"]
     for _ in range(10):
@@ -121,8 +132,11 @@ def _served(folder: Path, files: world.Files) -> Iterator[tuple[str, songprint.L
     settings = Settings(server=ServerSettings(port=port, clip_processes=1, job_processes=1, allow_private=True))
     with songprint.open(folder / "library", create=True, settings=settings) as library:
         library.add(files.music, workers=1)
-        server = uvicorn.Server(uvicorn.Config(create_app(library, settings), log_level="warning", lifespan="on",
-                                               timeout_graceful_shutdown=2))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(library, settings), log_level="warning", lifespan="on", timeout_graceful_shutdown=2
+            )
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started and thread.is_alive():
@@ -145,8 +159,13 @@ def visit(site):
     opened = []
 
     def open_view(view: str, *, width: int = 1280, height: int = 860, theme: str = "light", **more: object):
-        context = site.browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme,
-                                           permissions=["microphone"], accept_downloads=True, **more)
+        context = site.browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=theme,
+            permissions=["microphone"],
+            accept_downloads=True,
+            **more,
+        )
         context.set_default_timeout(PATIENCE)
         context.add_init_script(WATCH)
         page, seen = context.new_page(), Seen(urlsplit(site.address).netloc)

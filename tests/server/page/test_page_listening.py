@@ -52,8 +52,10 @@ def test_listening_can_be_stopped(site, visit):
 
 def test_where_a_browser_gives_no_microphone_the_page_says_why(site, visit):
     page = visit("listen")
-    page.add_init_script("Object.defineProperty(navigator, 'mediaDevices', {value: undefined});"
-                         "Object.defineProperty(window, 'isSecureContext', {value: false});")
+    page.add_init_script(
+        "Object.defineProperty(navigator, 'mediaDevices', {value: undefined});"
+        "Object.defineProperty(window, 'isSecureContext', {value: false});"
+    )
     page.reload()
     assert "secure pages only" in page.locator(".note.warn").inner_text()
     assert page.locator(".listen-button").is_disabled()
@@ -77,11 +79,12 @@ def test_a_short_file_is_named_at_once(site, visit):
 
 
 def test_copies_of_a_recording_share_a_card(site, visit):
-    sent = urllib.request.Request(f"{site.address}/v1/identify", site.files.heard.read_bytes(),
-                                  {"content-type": "audio/wav"})
+    sent = urllib.request.Request(
+        f"{site.address}/v1/identify", site.files.heard.read_bytes(), {"content-type": "audio/wav"}
+    )
     with urllib.request.urlopen(sent) as answer:
         report = json.load(answer)
-    first, = report["matches"]
+    (first,) = report["matches"]
     other = {**first, "recording": {**first["recording"], "id": 4711, "album": "Another album"}}
     page = visit("identify")
     page.route("**/v1/identify**", lambda route: route.fulfill(json={**report, "matches": [first, other]}))
@@ -97,7 +100,7 @@ def test_what_is_no_audio_is_refused_in_words(site, visit):
     alert.wait_for()
     assert "letter.txt" in alert.inner_text() and "text" in alert.inner_text()
     assert alert.inner_text()[0].isupper()
-    assert page.get_by_role("button", name="Try again").count() == 0        # the result would be the same
+    assert page.get_by_role("button", name="Try again").count() == 0  # the result would be the same
 
 
 def test_a_failed_upload_can_be_repeated(site, visit):

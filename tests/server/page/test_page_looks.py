@@ -10,10 +10,21 @@ import urllib.request
 import pytest
 from support.page_world import until
 
-VIEWS = ("listen", "identify", "jobs", "jobs/callbacks", "library", "library/review", "usage", "keys", "keys/audit",
-         "explorer/tencent", "explorer/rest")
-AXE = "axe-core@4.10.3"             # MPL-2.0: for tests only, never shipped
-MOST_BYTES = 150_000                # of the first view, compressed
+VIEWS = (
+    "listen",
+    "identify",
+    "jobs",
+    "jobs/callbacks",
+    "library",
+    "library/review",
+    "usage",
+    "keys",
+    "keys/audit",
+    "explorer/tencent",
+    "explorer/rest",
+)
+AXE = "axe-core@4.10.3"  # MPL-2.0: for tests only, never shipped
+MOST_BYTES = 150_000  # of the first view, compressed
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +41,20 @@ def axe(tmp_path_factory) -> str:
 
 def go(page, view: str) -> None:
     """Show another view, and wait until it is all there."""
-    page.evaluate("""(view) => {
+    page.evaluate(
+        """(view) => {
       if (location.hash === `#/${view}`) return;
       document.querySelector('main').replaceChildren();
       location.hash = `#/${view}`;
-    }""", view)
+    }""",
+        view,
+    )
     page.wait_for_selector("h1", state="attached")
-    until(page, "performance.now() - Math.max(...performance.getEntriesByType('resource').map((each) =>"
-                " each.responseEnd)) > 150")
+    until(
+        page,
+        "performance.now() - Math.max(...performance.getEntriesByType('resource').map((each) =>"
+        " each.responseEnd)) > 150",
+    )
 
 
 def test_nobody_is_kept_out(visit, job, axe):
@@ -48,8 +65,11 @@ def test_nobody_is_kept_out(visit, job, axe):
     def look(view: str, theme: str, **only: object) -> None:
         page.emulate_media(color_scheme=theme)
         result = page.evaluate("(only) => axe.run(document, {resultTypes: ['violations'], ...only})", only)
-        found.extend((view, theme, each["id"], each["nodes"][0]["html"]) for each in result["violations"]
-                     if each["impact"] in ("serious", "critical"))
+        found.extend(
+            (view, theme, each["id"], each["nodes"][0]["html"])
+            for each in result["violations"]
+            if each["impact"] in ("serious", "critical")
+        )
 
     for view in (*VIEWS, f"jobs/{job}"):
         go(page, view)

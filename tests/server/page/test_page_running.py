@@ -32,8 +32,10 @@ def test_once_there_is_a_key_people_sign_in_with_it(site, visit):
         assert token.startswith("sp_") and page.locator(".who").inner_text() == "Head of music"
         # The cookie is out of the reach of scripts, and alone it changes nothing.
         assert page.evaluate("document.cookie") == "" and token not in page.evaluate("JSON.stringify(localStorage)")
-        refused = page.evaluate("fetch('v1/keys', {method: 'POST', headers: {'content-type': 'application/json'},"
-                                " body: '{\"name\": \"x\", \"scope\": \"admin\"}'}).then((answer) => answer.status)")
+        refused = page.evaluate(
+            "fetch('v1/keys', {method: 'POST', headers: {'content-type': 'application/json'},"
+            ' body: \'{"name": "x", "scope": "admin"}\'}).then((answer) => answer.status)'
+        )
         assert refused == 403
         page.get_by_role("button", name="Sign out").click()
         page.get_by_role("heading", name="Sign in").wait_for()
@@ -74,10 +76,16 @@ def test_the_audit_log_says_who_changed_what(site, visit):
         key = site.keys.list(revoked=False)[0]
         guest, job = site.keys.create("Guest", "identify").key, 32 * "a"
         for action, subject in [
-            ("keys.create", f"{guest.id} Guest (identify)"), ("keys.revoke", f"{guest.id} {key.id}"),
-            ("recordings.add", f"5 <i>Hymn</i> from job {job}"), ("recordings.edit", "5 Hymn: to joy: title, year"),
-            ("recordings.remove", "5"), ("works.link", "W 7: [5, 6]"), ("works.unlink", "5 Hymn"),
-            ("jobs.cancel", job), ("verdicts.reject", f"{job} segment 3"), ("verdicts.correct", f"{job} gap 0: 5"),
+            ("keys.create", f"{guest.id} Guest (identify)"),
+            ("keys.revoke", f"{guest.id} {key.id}"),
+            ("recordings.add", f"5 <i>Hymn</i> from job {job}"),
+            ("recordings.edit", "5 Hymn: to joy: title, year"),
+            ("recordings.remove", "5"),
+            ("works.link", "W 7: [5, 6]"),
+            ("works.unlink", "5 Hymn"),
+            ("jobs.cancel", job),
+            ("verdicts.reject", f"{job} segment 3"),
+            ("verdicts.correct", f"{job} gap 0: 5"),
             ("a.new.one", "of tomorrow"),
         ]:
             site.audit.note(key.id, action, subject)
@@ -85,13 +93,23 @@ def test_the_audit_log_says_who_changed_what(site, visit):
         page.get_by_role("link", name="Audit log").click()
         page.get_by_role("heading", name="Today").wait_for()
         said = page.locator(".entry > span")
-        assert said.all_inner_texts()[:13] == [f"Head of music {did}" for did in (
-            "a.new.one of tomorrow", "corrected unknown music in a job: recording 5", "rejected a match in a job",
-            "cancelled a job", "unlinked Hymn from its work",
-            "linked 2 recordings to the work W 7", "removed recording 5", "changed title and year of Hymn: to joy",
-            "added <i>Hymn</i> from a job", "revoked the keys Guest and Head of music",
-            "created the key Guest with the scope identify", "signed in")] + [
-            "A local user created the key Head of music with the scope admin"]
+        assert said.all_inner_texts()[:13] == [
+            f"Head of music {did}"
+            for did in (
+                "a.new.one of tomorrow",
+                "corrected unknown music in a job: recording 5",
+                "rejected a match in a job",
+                "cancelled a job",
+                "unlinked Hymn from its work",
+                "linked 2 recordings to the work W 7",
+                "removed recording 5",
+                "changed title and year of Hymn: to joy",
+                "added <i>Hymn</i> from a job",
+                "revoked the keys Guest and Head of music",
+                "created the key Guest with the scope identify",
+                "signed in",
+            )
+        ] + ["A local user created the key Head of music with the scope admin"]
         assert page.get_by_role("link", name="a job").first.get_attribute("href") == f"#/jobs/{job}"
         assert said.count() == 50
         page.get_by_role("button", name="Show earlier changes").click()
@@ -119,7 +137,7 @@ def test_keys_beyond_the_shades_of_the_chart_share_one(visit, site):
     assert legend.all_inner_texts() == [*(f"KEY-{number}-of…" for number in (8, 7, 6, 5, 4)), "All others"]
     assert page.locator("table tbody tr").count() >= 8
     others = page.locator("rect.shade-5 title").text_content()
-    assert int("".join(filter(str.isdigit, others.split("others: ")[1]))) >= 60_000     # 1, 2, 3 and others
+    assert int("".join(filter(str.isdigit, others.split("others: ")[1]))) >= 60_000  # 1, 2, 3 and others
 
 
 def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
@@ -138,7 +156,7 @@ def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
 
 def test_a_job_that_is_left_while_it_is_being_read_is_no_error(site, visit, job):
     def leave(page) -> None:
-        with page.expect_event("requestfailed"):            # the page gives up what it was reading
+        with page.expect_event("requestfailed"):  # the page gives up what it was reading
             page.get_by_role("link", name="Jobs", exact=True).click()
         page.get_by_role("heading", name="Jobs").wait_for()
         page.wait_for_timeout(100)
@@ -146,7 +164,7 @@ def test_a_job_that_is_left_while_it_is_being_read_is_no_error(site, visit, job)
     waiting, held = site.jobs.submit({"type": "url", "url": "http://127.0.0.1:9/left.mp4"}), []
     page = visit(f"jobs/{waiting.id}")
     page.get_by_role("heading", name="left.mp4").wait_for()
-    with page.expect_request(f"**/v1/jobs/{waiting.id}"):   # it has ended, says the stream of events
+    with page.expect_request(f"**/v1/jobs/{waiting.id}"):  # it has ended, says the stream of events
         page.route(f"**/v1/jobs/{waiting.id}", lambda route: held.append(route))
         site.jobs.cancel(waiting.id)
     leave(page)
@@ -166,7 +184,7 @@ def test_a_late_answer_does_not_take_the_place_of_a_later_one(site, visit, job):
     page.get_by_role("button", name="Finished").click()
     page.get_by_role("button", name="Running").click()
     page.get_by_text("No running jobs").wait_for()
-    with suppress(Error):           # the page has given it up
+    with suppress(Error):  # the page has given it up
         held[0].continue_()
     page.wait_for_timeout(300)
     assert page.get_by_text("No running jobs").is_visible()
@@ -226,7 +244,7 @@ def test_files_are_sent_with_their_fields_by_the_explorer(site, visit):
     assert "data=" in code.inner_text() and "files=" in code.inner_text()
     page.get_by_role("button", name="Send").click()
     page.get_by_role("region", name="Body of the response").wait_for()
-    added, = site.library.recordings("Sent by the explorer")
+    (added,) = site.library.recordings("Sent by the explorer")
     site.library.remove(added.id)
 
 
@@ -265,6 +283,7 @@ def test_signatures_are_those_of_the_specification(visit):
 @contextmanager
 def serving(folder):
     """A file server of somebody's."""
+
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, directory=str(folder), **kwargs)

@@ -13,7 +13,7 @@ from support.page_world import COVERED, CUT, HIGHER, KNOWN, PART, until
 
 from songprint.audio import files
 
-FIRST, THIRD = KNOWN[0], KNOWN[3]       # the recordings in the broadcast; between them music that nobody knows
+FIRST, THIRD = KNOWN[0], KNOWN[3]  # the recordings in the broadcast; between them music that nobody knows
 FILE = "Evening show.mp4"
 
 DROP = """([name, type, bytes]) => {
@@ -84,7 +84,7 @@ def test_both_sides_are_played_from_the_place_that_corresponds(site, visit, job)
 def heard_at(start: dict, song: np.ndarray) -> float:
     """Where in a song (at 1 kHz) the sound begins that a player was started with."""
     rate = start["rate"]
-    samples = np.array(start["samples"])[round(start["offset"] * rate):][:round(3 * rate)]
+    samples = np.array(start["samples"])[round(start["offset"] * rate) :][: round(3 * rate)]
     stretched = np.interp(np.arange(0, len(samples) / rate, 1e-3), np.arange(len(samples)) / rate, samples)
     windows = np.lib.stride_tricks.sliding_window_view(song, len(stretched))
     likeness = windows @ stretched / (np.linalg.norm(windows, axis=1) + 1e-9)
@@ -127,7 +127,7 @@ HELD = """() => {
 
 def test_the_focus_stays_when_verdicts_arrive(visit, job):
     page = visit("jobs")
-    page.evaluate(HELD)                 # the job is asked for at once; what was said of its segments is late
+    page.evaluate(HELD)  # the job is asked for at once; what was said of its segments is late
     page.evaluate(f"location.hash = '#/jobs/{job}'")
     page.wait_for_selector(".segment")
     page.locator(".segment[tabindex='0']").focus()
@@ -222,9 +222,9 @@ def test_an_unknown_stretch_is_named_and_found_from_then_on(site, visit, job):
     page.get_by_label("Artists").fill("The Unknown; Others")
     page.get_by_role("button", name="Add recording").click()
     page.locator(".segment.named").wait_for()
-    assert page.locator(".segment.named").inner_text() == "A tune <b>of ours</b>"      # as text: nothing of it is HTML
+    assert page.locator(".segment.named").inner_text() == "A tune <b>of ours</b>"  # as text: nothing of it is HTML
     assert page.locator(".detail b:text-is('of ours')").count() == 0
-    added, = site.library.recordings("tune ours")
+    (added,) = site.library.recordings("tune ours")
     assert added.artists == ("The Unknown", "Others")
     clip = files.load(str(site.files.broadcast), 22050, start=PART + 5, duration=12)
     assert site.library.identify(clip, sample_rate=22050).matches[0].recording.id == added.id
