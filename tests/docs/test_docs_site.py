@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+from songprint import errors, types
 
 ROOT = Path(__file__).parents[2]
 LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
@@ -69,9 +72,14 @@ def test_diagrams_are_drawn_from_their_sources():
 
 
 def test_the_reference_describes_fields_arguments_and_errors(site):
-    text = re.sub(r"<[^>]+>", "", (site / "reference.html").read_text(encoding="utf-8"))
+    html = (site / "reference.html").read_text(encoding="utf-8")
+    text = re.sub(r"<[^>]+>", "", html)
     for words in ("songprint.open", "identify", "confidence", "LibraryNotFound", "false_accepts"):
         assert words in text
+    for module in (types, errors):
+        for name, value in vars(module).items():
+            if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_"):
+                assert f'id="{module.__name__}.{name}"' in html, f"docs/reference.md does not mention {name}"
 
 
 class Resources(HTMLParser):
