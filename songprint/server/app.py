@@ -19,7 +19,7 @@ from songprint.server.rest import admin, identify, jobs, problems, recordings, r
 from songprint.server.rest.page import with_page
 from songprint.server.state import Service
 from songprint.server.tencent.endpoint import TencentRoute
-from songprint.server.web import docs, inbox
+from songprint.server.web import inbox
 
 DESCRIPTION = """Names the recordings and covers in audio, with a library of your own.
 
@@ -59,7 +59,7 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
     server = settings.server
     app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
     app.router.routes.append(TencentRoute())
-    for module in (docs, identify, jobs, review, recordings, admin, session):
+    for module in (identify, jobs, review, recordings, admin, session):
         app.include_router(module.router)
     with_page(app)
     app.openapi = lambda: _described(app)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from songprint.server.rest.problems import Problem
 
@@ -34,6 +34,12 @@ def start(request: Request) -> Response:
 def asset(request: Request, name: str) -> Response:
     """A script, a style sheet or a picture of the page."""
     return _answer(request, name)
+
+
+@router.get("/docs")
+def docs() -> RedirectResponse:
+    """Redirect to the API explorer. The location is relative, so it works behind a proxy that adds a path."""
+    return RedirectResponse("./#/explorer/rest")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_both_sides_are_played_from_the_place_that_corresponds(site, visit, job)
     page.get_by_role("button", name="Play this file").click()
     until(page, "window.starts.length >= 1")
     page.wait_for_timeout(2500)
-    page.get_by_role("button", name="Library recording").click()
+    page.get_by_role("button", name="Recording", exact=True).click()
     until(page, "window.starts.length >= 2")
     one, other = page.evaluate("window.starts.slice(0, 2)")
     shown = page.locator(".player .number").inner_text()
@@ -167,7 +167,7 @@ def test_zoom_and_keyboard(visit, job):
     until(page, "window.starts.length >= 1")
     page.keyboard.press("b")
     until(page, "window.starts.length >= 2")
-    assert page.locator(".source[aria-pressed='true']").inner_text().endswith("Library recording")
+    assert page.locator(".source[aria-pressed='true']").inner_text().endswith("Recording")
     page.keyboard.press("Space")
 
 

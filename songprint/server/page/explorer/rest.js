@@ -41,6 +41,7 @@ const FIRST = "POST /v1/identify"; // the operation that is shown first
  * @param {{ signal: AbortSignal }} options
  */
 export async function showRest(place, { signal }) {
+  fill(place, h("p", { class: "soft" }, "Loading the description of the API…"));
   /** @type {OpenApi} */
   const api = await getJson("openapi.json", { signal });
   const operations = listOperations(api);

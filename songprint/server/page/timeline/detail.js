@@ -1,4 +1,4 @@
-// The selected segment or gap: play it beside the library recording, see how they match, decide.
+// The selected segment or gap: play it beside its recording, see how they match, decide.
 
 /** @import { Source } from "../audio/player.js" */
 /** @import { Job, Recording } from "../types.js" */
@@ -124,7 +124,7 @@ export class Detail {
     const match = matchOf(item);
     if (recording)
       sources.push({
-        name: "Library recording",
+        name: "Recording",
         address: addressOf(`v1/recordings/${recording.id}/audio`),
         start: match ? match.reference_start : 0,
         rate: match ? match.speed : 1,

@@ -10,7 +10,7 @@ import { fill, h } from "../dom.js";
 import { describeKeyShift, describeSpeed } from "../format.js";
 
 const CAPTION =
-  "Horizontal: this file. Vertical: the library recording. Dark: similar. Line: the alignment. Click to play from there.";
+  "Horizontal: this file. Vertical: the recording. Dark: similar. Line: the alignment. Click to play from there.";
 
 export class Similarity {
   /**

@@ -156,10 +156,7 @@ function playButton(recording, start) {
   player.on("error", (message) => notify(message));
   const address = (/** @type {number} */ from, /** @type {number} */ seconds) =>
     withQuery(`v1/recordings/${recording.id}/audio`, { start: from, duration: seconds });
-  player.load(
-    [{ name: "Library recording", address, start, rate: 1, end: recording.duration }],
-    recording.duration - start,
-  );
+  player.load([{ name: "Recording", address, start, rate: 1, end: recording.duration }], recording.duration - start);
   window.addEventListener("hashchange", () => player.close(), { once: true });
   return element;
 
