@@ -248,7 +248,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedSong:
     """One song of a long recording: all segments of one work, or of one recording whose work is not known."""
 
     segments: tuple[Segment, ...]
@@ -284,13 +284,13 @@ class Timeline:
     warnings: tuple[str, ...] = ()
 
     @property
-    def songs(self) -> list[Played]:
+    def songs(self) -> list[PlayedSong]:
         """The segments by song, in the order in which the songs first occur."""
         groups: dict[str | int, list[Segment]] = {}
         for segment in self.segments:
             groups.setdefault(segment.work or segment.recording.id, []).append(segment)
         return [
-            Played(tuple(group), covered(segment.heard for segment in group) / max(self.duration, 1e-9))
+            PlayedSong(tuple(group), covered(segment.heard for segment in group) / max(self.duration, 1e-9))
             for group in groups.values()
         ]
 
@@ -322,7 +322,7 @@ def covered(intervals: Iterable[Interval]) -> float:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedFile:
     """A file that could not be added, and why."""
 
     path: str
@@ -330,7 +330,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFile:
     """A file whose very content the library holds already."""
 
     path: str
@@ -356,8 +356,8 @@ class AddReport:
     """What became of the files given to `add`."""
 
     added: list[Recording]
-    known: list[Known]
-    skipped: list[Skipped]
+    known: list[KnownFile]
+    skipped: list[SkippedFile]
     audio_seconds: float
     elapsed: float
     warnings: tuple[str, ...] = ()  # about files that were added as far as they could be read
@@ -368,7 +368,7 @@ class RebuildReport:
     """What became of the recordings that `rebuild` read again."""
 
     reencoded: int
-    skipped: list[Skipped]  # recordings that could not be read again; they are not found until they are
+    skipped: list[SkippedFile]  # recordings that could not be read again; they are not found until they are
 
 
 @dataclass(frozen=True)
@@ -423,7 +423,7 @@ class UnknownMusic:
         return max(each.heard.duration for each in self.occurrences)
 
 
-class Happening(StrEnum):
+class EventType(StrEnum):
     """What an event tells."""
 
     CONNECTED = "connected"  # sound comes, for the first time
@@ -440,7 +440,7 @@ class Happening(StrEnum):
 class Event:
     """One thing that happens. Positions are seconds since the first sound, gaps included."""
 
-    what: Happening
+    type: EventType
     begun: datetime  # UTC: when position was 0
     position: float  # of the stream when this is told
     segment: Segment | None = None  # of started, ended, withdrawn: the song; it is heard at these positions

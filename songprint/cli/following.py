@@ -88,7 +88,7 @@ def _tell(common: Common, event: Event) -> None:
         moment = (
             event.at
             if event.segment is None
-            else event.when(event.segment.heard.end if event.what == "ended" else event.segment.heard.start)
+            else event.when(event.segment.heard.end if event.type == "ended" else event.segment.heard.start)
         )
         output.console().print(text((f"{moment.astimezone():%Y-%m-%d %H:%M:%S}  ", "dim"), *_told(event)))
     sys.stdout.flush()  # seen at once, also through a pipe
@@ -106,7 +106,7 @@ def _told(event: Event) -> tuple[str | tuple[str, str], ...]:
         "gap": ((f"gap: {event.text}", "yellow"),),
         "reconnected": (f"on air again, {duration(event.seconds)} later",),
         "finished": ("the end",),
-    }[event.what]
+    }[event.type]
 
 
 @command("watch")

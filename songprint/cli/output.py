@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Report,
         Section,
         Segment,
-        Skipped,
+        SkippedFile,
         Stats,
     )
 
@@ -293,7 +293,7 @@ def print_check(passed: bool, name: str, detail: str) -> None:
     console().print(text(mark, f" {name}: {detail}"))
 
 
-def say_skipped(files: Iterable[Skipped]) -> None:
+def say_skipped(files: Iterable[SkippedFile]) -> None:
     """Why each file was left out; most reasons name the file themselves."""
     for skipped in files:
         name = "" if skipped.path in skipped.reason else f"{skipped.path}: "

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from songprint.types import (
     AddReport,
     Event,
+    EventType,
     Gap,
-    Happening,
     Interval,
     Kind,
     Match,
-    Played,
+    PlayedSong,
     RebuildReport,
     Recording,
     Report,
@@ -112,7 +112,7 @@ def segment_object(segment: Segment) -> Object:
     }
 
 
-def played_object(song: Played, segments: list[Segment]) -> Object:
+def played_object(song: PlayedSong, segments: list[Segment]) -> Object:
     """One song of a long recording; `segments` are positions in the list of all segments."""
     return {
         "work": song.work,
@@ -187,19 +187,19 @@ def _interval(value: Object) -> Interval:
 
 def event_object(event: Event) -> Object:
     """What happens in a stream; the keys that are there depend on what."""
-    value: Object = {"event": str(event.what), "at": _time(event.at), "position": _round(event.position)}
+    value: Object = {"event": str(event.type), "at": _time(event.at), "position": _round(event.position)}
     if event.segment:
         value["started_at"] = _time(event.when(event.segment.heard.start))
-        if event.what == Happening.ENDED:
+        if event.type == EventType.ENDED:
             value |= {"ended_at": _time(event.when(event.segment.heard.end)), "seconds": _round(event.seconds)}
         value |= segment_object(event.segment)
-    if event.what in (Happening.CONNECTED, Happening.RECONNECTED):
+    if event.type in (EventType.CONNECTED, EventType.RECONNECTED):
         value["station"] = event.text
-    if event.what == Happening.RECONNECTED:
+    if event.type == EventType.RECONNECTED:
         value["seconds"] = _round(event.seconds)
-    if event.what == Happening.ANNOUNCED:
+    if event.type == EventType.ANNOUNCED:
         value["title"] = event.text
-    if event.what == Happening.GAP:
+    if event.type == EventType.GAP:
         value["reason"] = event.text
     return value
 

@@ -15,7 +15,7 @@ from songprint.errors import AudioError, LibraryError
 from songprint.ingest import read as workers
 from songprint.ingest.read import Read, Task
 from songprint.store.store import Store
-from songprint.types import AddReport, Known, Progress, RebuildReport, Recording, Skipped
+from songprint.types import AddReport, KnownFile, Progress, RebuildReport, Recording, SkippedFile
 
 TIDY_EVERY = 250  # recordings added between two looks at whether the index should go to the disk
 WORTH_A_CREW = 3  # files from which starting worker processes (half a second) pays
@@ -46,7 +46,7 @@ def add(
     batch = _Batch(files, unusable, on_progress)
     hashes: dict[str, str] = {}
     for read in _read(store, _unknown(store, files, hashes, batch), len(files), workers):
-        if isinstance(read, Skipped):
+        if isinstance(read, SkippedFile):
             batch.done(read.path, skipped=read)
             continue
         outcome = store.catalog.add(
@@ -56,7 +56,7 @@ def add(
             content_hash=hashes.pop(read.path),
             embeddings=read.embeddings,
         )
-        if isinstance(outcome, Known):  # another process, or a copy in this very batch
+        if isinstance(outcome, KnownFile):  # another process, or a copy in this very batch
             batch.done(read.path, known=outcome)
             continue
         batch.done(read.path, added=outcome, warnings=read.warnings)
@@ -94,14 +94,14 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
             for path in files
         )
         for read in _read(store, tasks, len(files), workers):
-            if isinstance(read, Skipped):
+            if isinstance(read, SkippedFile):
                 batch.done(read.path, skipped=read)
                 continue
             for recording in wanted[read.path].values():
                 if abs(recording.duration - read.duration) > SAME_LENGTH:
                     batch.done(
                         read.path,
-                        skipped=Skipped(
+                        skipped=SkippedFile(
                             read.path,
                             (
                                 f"it is not the file that was added as {recording.id}:"
@@ -127,10 +127,10 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
     return RebuildReport(len(batch.added), batch.skipped)
 
 
-def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[str, int], list[Skipped]]:
+def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[str, int], list[SkippedFile]]:
     """The files to try, as absolute paths with their size in bytes, and the paths that lead nowhere."""
     files: dict[str, int] = {}
-    unusable: list[Skipped] = []
+    unusable: list[SkippedFile] = []
     for given in paths:
         path = os.path.abspath(given)
         troubles = len(unusable)
@@ -139,7 +139,7 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
             named = list(_in_folder(path, recursive, unusable, seen=set()))
             if not named and len(unusable) == troubles:
                 unusable.append(
-                    Skipped(
+                    SkippedFile(
                         path,
                         "no music found in it. A file whose name does not look like"
                         " music is tried when it is named itself",
@@ -150,21 +150,21 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
                 if os.path.isfile(file):
                     files[file] = os.path.getsize(file)
                 elif os.path.exists(file):
-                    unusable.append(Skipped(file, "not a file"))
+                    unusable.append(SkippedFile(file, "not a file"))
                 else:
-                    unusable.append(Skipped(file, "no such file or folder"))
+                    unusable.append(SkippedFile(file, "no such file or folder"))
             except (OSError, ValueError) as error:
-                unusable.append(Skipped(file, f"cannot read it: {error}"))
+                unusable.append(SkippedFile(file, f"cannot read it: {error}"))
     return files, unusable
 
 
-def _in_folder(folder: str, recursive: bool, unusable: list[Skipped], seen: set[tuple[int, int]]) -> Iterator[str]:
+def _in_folder(folder: str, recursive: bool, unusable: list[SkippedFile], seen: set[tuple[int, int]]) -> Iterator[str]:
     """Files in name order, each folder's own before those of the folders in it. A folder is visited once."""
     try:
         at = os.stat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        unusable.append(Skipped(folder, f"cannot read the folder: {error.strerror}"))
+        unusable.append(SkippedFile(folder, f"cannot read the folder: {error.strerror}"))
         return
     if (at.st_dev, at.st_ino) in seen:  # a link that leads back up
         return
@@ -189,17 +189,17 @@ def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: 
         try:
             content_hash = audio.content_hash(path)
         except AudioError as error:
-            batch.done(path, skipped=Skipped(path, str(error)))
+            batch.done(path, skipped=SkippedFile(path, str(error)))
             continue
         known = store.catalog.known(content_hash)
         if known is None:
             hashes[path] = content_hash
             yield Task(path, frozenset(store.levels))
         else:
-            batch.done(path, known=Known(path, known))
+            batch.done(path, known=KnownFile(path, known))
 
 
-def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -> Iterator[Read | Skipped]:
+def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -> Iterator[Read | SkippedFile]:
     """Read files with as many processes as were wanted, or as are worth their start."""
     size = min(count, wanted or store.settings.workers or (usable_cores() if count >= WORTH_A_CREW else 1))
     given = {kind: level.given for kind, level in store.levels.items()}
@@ -211,10 +211,10 @@ def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -
 class _Batch:
     """What became of the files so far."""
 
-    def __init__(self, files: dict[str, int], unusable: list[Skipped], on_progress: OnProgress | None) -> None:
+    def __init__(self, files: dict[str, int], unusable: list[SkippedFile], on_progress: OnProgress | None) -> None:
         self.added: list[Recording] = []
-        self.known: list[Known] = []
-        self.skipped: list[Skipped] = []
+        self.known: list[KnownFile] = []
+        self.skipped: list[SkippedFile] = []
         self.warnings: list[str] = []
         self.audio_seconds = 0.0
         self._started = time.monotonic()
@@ -236,8 +236,8 @@ class _Batch:
         path: str,
         *,
         added: Recording | None = None,
-        known: Known | None = None,
-        skipped: Skipped | None = None,
+        known: KnownFile | None = None,
+        skipped: SkippedFile | None = None,
         warnings: Iterable[str] = (),
     ) -> None:
         """Note what became of a file, and tell whoever is watching."""

@@ -23,7 +23,7 @@ from songprint.fingerprint.encoder import Encoder
 from songprint.ingest import encode
 from songprint.processes import child
 from songprint.store.index import MAX_SEGMENTS
-from songprint.types import Embeddings, Kind, Skipped, Tags
+from songprint.types import Embeddings, Kind, SkippedFile, Tags
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class Task:
     crashes: int = 0  # of the workers that read it
 
 
-def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | Skipped:
-    """Decode one file and encode it, in bounded memory. Whatever is wrong with the file is a `Skipped`."""
+def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
+    """Decode one file and encode it, in bounded memory. Whatever is wrong with the file is a `SkippedFile`."""
     path = task.path
     wanted = {kind: encoder for kind, encoder in loaded.items() if kind in task.kinds}
     rate = next(iter(wanted.values())).spec.sample_rate
@@ -63,26 +63,26 @@ def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | Skipped:
     try:
         made, duration = encode.encode(files.blocks(path, rate, on_warning=warnings.append), wanted)
         if duration < SHORTEST:
-            return Skipped(path, f"too short: {duration:.1f} s of audio, and {SHORTEST:.0f} s are needed")
+            return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {SHORTEST:.0f} s are needed")
         if Kind.RECORDING in made and not made[Kind.RECORDING].heard.any():
-            return Skipped(path, "silent: nothing to recognise in it")
+            return SkippedFile(path, "silent: nothing to recognise in it")
         if max(map(len, made.values())) > MAX_SEGMENTS:
-            return Skipped(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
+            return SkippedFile(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
         return Read(path, tags.read_tags(path), duration, made, tuple(warnings))
     except AudioError as error:
-        return Skipped(path, str(error))
+        return SkippedFile(path, str(error))
     except SongprintError:
         raise  # not the file's fault: the next one would fail as well
     except OSError as error:
-        return Skipped(path, f"cannot read it: {error.strerror or error}")
+        return SkippedFile(path, f"cannot read it: {error.strerror or error}")
     except MemoryError:
-        return Skipped(path, "not enough memory to decode it")
+        return SkippedFile(path, "not enough memory to decode it")
     except Exception as error:  # one odd file must not end a batch of ten thousand
         log.exception("reading %s", path)
-        return Skipped(path, f"cannot read it: {type(error).__name__}: {error}")
+        return SkippedFile(path, f"cannot read it: {type(error).__name__}: {error}")
 
 
-def read_all(tasks: Iterable[Task], workers: int, given: Given) -> Iterator[Read | Skipped]:
+def read_all(tasks: Iterable[Task], workers: int, given: Given) -> Iterator[Read | SkippedFile]:
     """Read files by `workers` processes; `tasks` is asked for the next one only when a worker has room.
 
     Results come as they are ready.
@@ -130,7 +130,7 @@ class _Crew:
                 return
             self._least_busy().give(task)
 
-    def results(self) -> Iterator[Read | Skipped]:
+    def results(self) -> Iterator[Read | SkippedFile]:
         """What is done by now, waiting for at least one worker."""
         at_work = {worker.pipe: worker for worker in self._workers if worker.tasks}
         for pipe in wait(list(at_work)):
@@ -152,14 +152,14 @@ class _Crew:
             self._workers.append(least)
         return least
 
-    def _after_death_of(self, worker: _Worker) -> Iterator[Skipped]:
+    def _after_death_of(self, worker: _Worker) -> Iterator[SkippedFile]:
         self._workers.remove(worker)
         worker.end()
         reading = worker.tasks[0]
         reading.crashes += 1
         if reading.crashes >= ATTEMPTS:
             worker.tasks.popleft()
-            yield Skipped(reading.path, "its decoder crashed")
+            yield SkippedFile(reading.path, "its decoder crashed")
         self._again.extend(worker.tasks)
 
 
@@ -175,7 +175,7 @@ class _Worker:
         with suppress(OSError):  # it has died: its next result will say so
             self.pipe.send(task)
 
-    def result(self) -> Read | Skipped:
+    def result(self) -> Read | SkippedFile:
         result = self.pipe.recv()
         self.tasks.popleft()
         if isinstance(result, Exception):

@@ -27,7 +27,7 @@ from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects
 from songprint.scan.scan import Scanner
 from songprint.store.store import Store
-from songprint.types import Event, Happening, Interval, Segment, Timeline
+from songprint.types import Event, EventType, Interval, Segment, Timeline
 
 BLOCK_SECONDS = 1.0
 LOOK_SECONDS = 1.0  # between two looks at what the ears have found: each searches the last seconds anew
@@ -124,7 +124,7 @@ class Listener:
         """Seconds of sound since it last came."""
         return self._samples / self._sample_rate
 
-    def event(self, what: Happening, clock: float | None = None, **more: object) -> Event:
+    def event(self, what: EventType, clock: float | None = None, **more: object) -> Event:
         """Something that happens now, or at a time of the clock while there is no sound."""
         position = self.position if clock is None else max(self._reached, self._at(clock))
         return Event(what, self._began[1], round(position, 3), **more)
@@ -166,7 +166,7 @@ class Listener:
         last = [segment for segment in timeline.segments if not self._told(self._placed(segment))]
         yield from self._news(last, [])
         for doubtful in self._open:
-            yield self.event(Happening.WITHDRAWN, segment=doubtful.segment)
+            yield self.event(EventType.WITHDRAWN, segment=doubtful.segment)
         self._open = []
         self._ears = None
 
@@ -174,21 +174,21 @@ class Listener:
         for segment in map(self._placed, settled):
             known = self._known(segment)
             if known is None:
-                yield self.event(Happening.STARTED, segment=segment)
+                yield self.event(EventType.STARTED, segment=segment)
             else:
                 self._open.remove(known)
             self._settled.append(segment)
-            yield self.event(Happening.ENDED, segment=segment, seconds=round(segment.heard.duration, 3))
+            yield self.event(EventType.ENDED, segment=segment, seconds=round(segment.heard.duration, 3))
         for segment in map(self._placed, current):
             known = self._known(segment)
             if known is not None:
                 self._open[self._open.index(known)] = _Open(segment, self._reached)
             elif not self._told(segment):
                 self._open.append(_Open(segment, self._reached))
-                yield self.event(Happening.STARTED, segment=segment)
+                yield self.event(EventType.STARTED, segment=segment)
         for doubtful in [each for each in self._open if self._reached - each.last_heard > DOUBT_SECONDS]:
             self._open.remove(doubtful)
-            yield self.event(Happening.WITHDRAWN, segment=doubtful.segment)
+            yield self.event(EventType.WITHDRAWN, segment=doubtful.segment)
 
     def _known(self, segment: Segment) -> _Open | None:
         return next((each for each in self._open if _same(each.segment, segment, SAME_PLACE)), None)
@@ -258,7 +258,7 @@ def follow(
                     if gap_since is not None or not ever:
                         yield _arrived(listener, source, gap_since, ahead.arrived, len(block) / sample_rate)
                         gap_since, ever = None, True
-                    yield from (listener.event(Happening.ANNOUNCED, text=title) for title in ahead.take_titles())
+                    yield from (listener.event(EventType.ANNOUNCED, text=title) for title in ahead.take_titles())
                     yield from listener.hear(block, ahead.arrived)
                     if listener.heard > GOOD_SECONDS:
                         delay = FIRST_DELAY
@@ -277,22 +277,22 @@ def follow(
         if gap_since is None:
             yield from listener.pause()
             gap_since = ahead.arrived
-            yield listener.event(Happening.GAP, text=str(failure))
+            yield listener.event(EventType.GAP, text=str(failure))
         elif give_up is not None and time.monotonic() - gap_since >= give_up:
             raise StreamError(f"{name} did not come back for {give_up:g} s: {failure}") from failure
         logger.info("%s: again in %.0f s", failure, delay)
         stop.wait(delay * random.uniform(0.8, 1.2))  # not all listeners of a station at once
         delay = min(2 * delay, LONGEST_DELAY)
     yield from listener.pause()
-    yield listener.event(Happening.FINISHED)
+    yield listener.event(EventType.FINISHED)
 
 
 def _arrived(listener: Listener, source: Source, gap_since: float | None, arrived: float, seconds: float) -> Event:
     """So many seconds of sound arrived, the first ever or the first after a gap."""
     begin = arrived - seconds
     if gap_since is None:
-        return listener.event(Happening.CONNECTED, begin, text=source.name)
-    return listener.event(Happening.RECONNECTED, begin, text=source.name, seconds=round(arrived - gap_since, 3))
+        return listener.event(EventType.CONNECTED, begin, text=source.name)
+    return listener.event(EventType.RECONNECTED, begin, text=source.name, seconds=round(arrived - gap_since, 3))
 
 
 class DailyLog:

@@ -26,7 +26,7 @@ from songprint.store.database import Result, open_database
 from songprint.store.database.columns import storable
 from songprint.store.packing import StoredRows, pack_evidence, quantise, restore, to_recording, to_row, unpack_evidence
 from songprint.store.tables import embeddings, encoders, library, recordings
-from songprint.types import Embeddings, Kind, Known, Recording, Tags
+from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
 ORDERS = ("id", "title", "artists", "album", "year", "duration", "added_at")
 AT_ONCE = 200  # recordings read or removed by one statement: some MB of vectors
@@ -95,10 +95,10 @@ class Catalog:
 
     def add(
         self, *, tags: Tags, duration: float, source: str, content_hash: str, embeddings: Mapping[Kind, Embeddings]
-    ) -> Recording | Known:
+    ) -> Recording | KnownFile:
         """Keep a recording with its embeddings of every kind; when this returns, it survives a power cut.
 
-        A content that is there already is left as it is, and comes back as `Known`.
+        A content that is there already is left as it is, and comes back as `KnownFile`.
         """
         row = to_row(tags) | {
             "duration": duration,
@@ -121,7 +121,7 @@ class Catalog:
             known = self.known(content_hash)
             if known is None:
                 raise
-            return Known(source, known)
+            return KnownFile(source, known)
 
     def remove(self, recording_ids: Iterable[int]) -> None:
         """Forget these recordings: all of them, or none when one of the ids is unknown."""

@@ -12,7 +12,7 @@ from support.radio import SAMPLE_RATE, Answer, Ears, Radio, told
 from songprint.audio.streams import connect
 from songprint.errors import StreamError
 from songprint.scan.listen import Listener, follow
-from songprint.types import Event, Happening
+from songprint.types import Event, EventType
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_what_the_station_announces_is_told_and_the_sound_stays_whole(station, t
     tuned = station(Answer(sound, titles=("Band - It's so", "", "Für Elise"), stalls=True))
     events = tuned_in(tuned.url, until=3)
     assert told(events) == ["connected", "started 1", "ended 1"]
-    assert [event.text for event in events if event.what == Happening.ANNOUNCED] == ["Band - It's so", "", "Für Elise"]
+    assert [event.text for event in events if event.type == EventType.ANNOUNCED] == ["Band - It's so", "", "Für Elise"]
     assert "Icy-Metadata: 1" in tuned.requests[0].title()
 
 

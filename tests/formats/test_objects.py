@@ -10,13 +10,13 @@ from songprint.types import (
     Alignment,
     Interval,
     Kind,
-    Known,
+    KnownFile,
     LevelStats,
     Match,
     RebuildReport,
     Recording,
     Report,
-    Skipped,
+    SkippedFile,
     Stats,
     Tags,
 )
@@ -108,7 +108,7 @@ def test_no_match_is_an_empty_list_with_a_reason():
 
 
 def test_adding_gives_a_line_for_each_file_and_one_for_all():
-    added = AddReport([RECORDING], [Known("b.mp3", 7)], [Skipped("c.mp3", "it is text")], 185.1, 2.0)
+    added = AddReport([RECORDING], [KnownFile("b.mp3", 7)], [SkippedFile("c.mp3", "it is text")], 185.1, 2.0)
     lines = list(objects.add_objects(added))
     assert [line["outcome"] for line in lines] == ["added", "known", "skipped", "finished"]
     assert lines[1] == {"outcome": "known", "path": "b.mp3", "recording_id": 7}
@@ -117,7 +117,7 @@ def test_adding_gives_a_line_for_each_file_and_one_for_all():
 
 
 def test_rebuilding_tells_what_could_not_be_read():
-    lines = list(objects.rebuild_objects(RebuildReport(4, [Skipped("c.mp3", "it is gone")])))
+    lines = list(objects.rebuild_objects(RebuildReport(4, [SkippedFile("c.mp3", "it is gone")])))
     assert lines[0] == {"outcome": "skipped", "path": "c.mp3", "reason": "it is gone"}
     assert lines[1] == {"outcome": "finished", "reencoded": 4, "skipped": 1}
 

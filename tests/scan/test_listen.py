@@ -19,7 +19,7 @@ from songprint.audio.streams.pipe import Pipe
 from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects
 from songprint.scan.listen import DailyLog, Listener, follow
-from songprint.types import Event, Happening, Timeline
+from songprint.types import Event, EventType, Timeline
 
 NOON = datetime(2026, 8, 7, 12, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def listened(listener: Listener, clock: Clock, *plan: tuple[int | None, float]) 
 
 def new_listener(clock: Clock, new_scanner: Callable[[], Ears] = Ears) -> Listener:
     listener = Listener(new_scanner, SAMPLE_RATE, clock=clock, now=lambda: NOON)
-    listener.event(Happening.CONNECTED)
+    listener.event(EventType.CONNECTED)
     return listener
 
 
@@ -100,7 +100,7 @@ def test_what_is_heard_when_the_sound_breaks_off_ends_there():
     listener = new_listener(clock)
     assert told(listened(listener, clock, (2, 10))) == ["started 2"]
     [ended] = listener.pause()
-    assert (ended.what, ended.segment.heard.end) == (Happening.ENDED, 10)
+    assert (ended.type, ended.segment.heard.end) == (EventType.ENDED, 10)
     clock.seconds += 50
     [started] = listened(listener, clock, (2, 5))
     assert started.segment.heard.start == pytest.approx(60, abs=2)
@@ -157,20 +157,20 @@ def test_events_have_these_json_keys():
         *objects.segment_object(ended.segment),
     }
     assert "ended_at" not in objects.event_object(started)
-    assert objects.event_object(Event(Happening.GAP, NOON, 3.0, text="it stalled")) == {
+    assert objects.event_object(Event(EventType.GAP, NOON, 3.0, text="it stalled")) == {
         "event": "gap",
         "at": "2026-08-07T12:00:03.000Z",
         "position": 3.0,
         "reason": "it stalled",
     }
-    assert objects.event_object(Event(Happening.RECONNECTED, NOON, 9.5, text="FM", seconds=6.5)) == {
+    assert objects.event_object(Event(EventType.RECONNECTED, NOON, 9.5, text="FM", seconds=6.5)) == {
         "event": "reconnected",
         "at": "2026-08-07T12:00:09.500Z",
         "position": 9.5,
         "station": "FM",
         "seconds": 6.5,
     }
-    assert objects.event_object(Event(Happening.ANNOUNCED, NOON, 0.0, text="A - B"))["title"] == "A - B"
+    assert objects.event_object(Event(EventType.ANNOUNCED, NOON, 0.0, text="A - B"))["title"] == "A - B"
 
 
 # From a pipe
@@ -257,7 +257,7 @@ def test_reading_ahead_gives_every_byte_in_its_order():
 def test_the_log_has_a_file_for_each_day_of_utc(tmp_path):
     log = DailyLog(tmp_path / "log")
     for hours in (0, 11.5, 12.5, 40):
-        log.write(Event(Happening.GAP, NOON, hours * 3600, text="a\nb"))
+        log.write(Event(EventType.GAP, NOON, hours * 3600, text="a\nb"))
     assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
         "2026-08-07.jsonl",
         "2026-08-08.jsonl",
@@ -274,7 +274,7 @@ def test_a_log_that_cannot_be_kept_is_an_error_and_a_full_disk_is_said_once(tmp_
     log = DailyLog(tmp_path / "log")
     (tmp_path / "log/2026-08-07.jsonl").mkdir()
     for _ in range(3):
-        log.write(Event(Happening.FINISHED, NOON, 0.0))
+        log.write(Event(EventType.FINISHED, NOON, 0.0))
     assert caplog.text.count("cannot write the log") == 1
 
 

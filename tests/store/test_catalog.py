@@ -11,7 +11,7 @@ from support.recordings import add, unit_vectors
 from songprint.errors import LibraryVersionError, RecordingNotFound
 from songprint.store import tables
 from songprint.store.catalog import Catalog
-from songprint.types import Embeddings, Kind, Known, Recording, Tags
+from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
 
 def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
@@ -43,13 +43,13 @@ def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
 def test_the_same_content_is_added_once(catalog, random):
     first = add(catalog, random, "Song")
     revision = catalog.state().revision
-    assert add(catalog, random, "Song") == Known("/music/Song.wav", first.id)
+    assert add(catalog, random, "Song") == KnownFile("/music/Song.wav", first.id)
     assert catalog.known("'Song'") == first.id
     assert catalog.state().revision == revision
 
 
 def test_many_writers_at_once_add_each_content_once(catalog, random, tmp_path, database_url):
-    outcomes: list[Recording | Known] = []
+    outcomes: list[Recording | KnownFile] = []
 
     def write() -> None:
         own = Catalog(tmp_path / "library", database=database_url)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from support import soundfiles
 
-from songprint.types import Event, Happening, Interval, Kind, Recording, Segment, Tags, Timeline
+from songprint.types import Event, EventType, Interval, Kind, Recording, Segment, Tags, Timeline
 
 SAMPLE_RATE = 8000
 TONES = (400.0, 700.0, 1000.0, 1300.0)  # the songs that `Ears` know, by the number of their recording
@@ -157,7 +157,7 @@ def _segment(song: int, first: int, last: int) -> Segment:
 def told(events: list[Event]) -> list[str]:
     """`started 1`, `gap`, ... without what the station announces."""
     return [
-        f"{event.what} {event.segment.recording.id}" if event.segment else str(event.what)
+        f"{event.type} {event.segment.recording.id}" if event.segment else str(event.type)
         for event in events
-        if event.what != Happening.ANNOUNCED
+        if event.type != EventType.ANNOUNCED
     ]

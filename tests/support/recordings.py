@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from songprint.store.catalog import Catalog
-from songprint.types import Embeddings, Kind, Known, Recording, Tags
+from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
 
 def unit_vectors(random: np.random.Generator, count: int = 10, dim: int = 16) -> np.ndarray:
@@ -20,7 +20,7 @@ def add(
     count: int = 10,
     encoder_id: str = "toy-1",
     **tags,
-) -> Recording | Known:
+) -> Recording | KnownFile:
     vectors = Embeddings(unit_vectors(random, count), hop=0.5, encoder_id=encoder_id)
     return catalog.add(
         tags=Tags(title=title, **tags),
