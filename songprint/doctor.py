@@ -138,7 +138,7 @@ def _index_complete(library: Library) -> str:
     told = []
     for kind, level in library.store.levels.items():
         expected = sum(
-            int(made.heard.sum()) for _, made in level.catalog.each_embeddings(kind, level.catalog.searched(kind))
+            int(made.has_content.sum()) for _, made in level.catalog.each_embeddings(kind, level.catalog.searched(kind))
         )
         if len(level.index) != expected:
             raise RuntimeError(

@@ -34,7 +34,7 @@ def identify(
     settings = settings or store.settings
     store.refresh()
     exact = store.levels[Kind.RECORDING]
-    query = Query.listen(blocks, exact.encoder)
+    query = Query.from_blocks(blocks, exact.encoder)
     thresholds = {kind: threshold_of(level, settings) for kind, level in store.levels.items()}
     if recordings.looks_everywhere(query, exact):
         thresholds[Kind.RECORDING] = threshold_of(exact, settings, everywhere=True)

@@ -113,7 +113,7 @@ def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[In
     `sounds` say what is heard when, over the whole, in order.
     """
     found: list[Gap] = []
-    for free in between(duration, (segment.heard for segment in segments)):
+    for free in between(duration, (segment.interval for segment in segments)):
         parts = [
             Gap(part, sound)
             for interval, sound in sounds
@@ -127,10 +127,10 @@ def _without_slivers(gaps: Sequence[Gap]) -> list[Gap]:
     """Neighbours of one sound joined; what is shorter than SHORTEST_GAP belongs to what was before it."""
     joined: list[Gap] = []
     for gap in gaps:
-        if joined and (gap.sound is joined[-1].sound or gap.heard.duration < SHORTEST_GAP):
-            joined[-1] = Gap(Interval(joined[-1].heard.start, gap.heard.end), joined[-1].sound)
-        elif joined and joined[-1].heard.duration < SHORTEST_GAP and len(joined) == 1:
-            joined[-1] = Gap(Interval(joined[-1].heard.start, gap.heard.end), gap.sound)
+        if joined and (gap.sound is joined[-1].sound or gap.interval.duration < SHORTEST_GAP):
+            joined[-1] = Gap(Interval(joined[-1].interval.start, gap.interval.end), joined[-1].sound)
+        elif joined and joined[-1].interval.duration < SHORTEST_GAP and len(joined) == 1:
+            joined[-1] = Gap(Interval(joined[-1].interval.start, gap.interval.end), gap.sound)
         else:
             joined.append(gap)
     return joined

@@ -91,7 +91,7 @@ class Embeddings:
         return len(self.vectors)
 
     @cached_property
-    def heard(self) -> np.ndarray:
+    def has_content(self) -> np.ndarray:
         """(n,) bool: rows in which there is something to recognise."""
         return np.any(self.vectors, axis=1)
 
@@ -226,7 +226,7 @@ class Segment:
     recording: Recording
     kind: Kind
     confidence: float  # 0 to 100
-    heard: Interval  # in the long recording
+    interval: Interval  # in the long recording
     reference: Interval  # which part of the song it is
     speed: float = 1.0  # 1.04: it plays 4 % faster than the reference
     key_shift: float = 0.0  # semitones that it sounds higher
@@ -242,7 +242,7 @@ class Segment:
 class Gap:
     """One stretch of a long recording in which no song of the library is heard."""
 
-    heard: Interval
+    interval: Interval
     sound: Sound
     unknown: int | None = None  # of music that nobody knows: the same number for the same music, if that was looked for
 
@@ -266,7 +266,7 @@ class PlayedSong:
     @property
     def seconds(self) -> float:
         """Played in all; what overlaps counts once."""
-        return covered(segment.heard for segment in self.segments)
+        return covered(segment.interval for segment in self.segments)
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ class Timeline:
         for segment in self.segments:
             groups.setdefault(segment.work or segment.recording.id, []).append(segment)
         return [
-            PlayedSong(tuple(group), covered(segment.heard for segment in group) / max(self.duration, 1e-9))
+            PlayedSong(tuple(group), covered(segment.interval for segment in group) / max(self.duration, 1e-9))
             for group in groups.values()
         ]
 
@@ -406,7 +406,7 @@ class Occurrence:
     """Where unknown music was heard."""
 
     source: str  # the file or stream; empty if it has no name
-    heard: Interval
+    interval: Interval
     heard_at: str  # when it was scanned: UTC, ISO 8601
 
 
@@ -420,7 +420,7 @@ class UnknownMusic:
     @property
     def duration(self) -> float:
         """Seconds of the longest occurrence."""
-        return max(each.heard.duration for each in self.occurrences)
+        return max(each.interval.duration for each in self.occurrences)
 
 
 class EventType(StrEnum):

@@ -130,7 +130,7 @@ def test_long_clips_are_searched_in_windows():
 def test_a_short_clip_is_looked_at_closely(blocks):
     """A clip of a second is hardly longer than a window: it is laid in silence and read at a small hop."""
     samples = piece(3, 12, 1).astype(np.float32)
-    query = Query.listen(np.array_split(samples, blocks), toy.JudgingToyEncoder())
+    query = Query.from_blocks(np.array_split(samples, blocks), toy.JudgingToyEncoder())
     assert len(query.embeddings) == 5
     assert query.duration == 1.0
     assert query.times(np.arange(5)).mean() == pytest.approx(0, abs=0.01)  # the middle one is the clip itself

@@ -68,7 +68,7 @@ def test_the_grid_rounds_starts_down_and_ends_up_and_joins_what_touches():
 def test_gaps_are_what_no_song_covers_by_their_sound():
     sounds = [(Interval(0, 12), Sound.SPEECH), (Interval(12, 30), Sound.MUSIC), (Interval(30, 40), Sound.SILENCE)]
     found = intervals.gaps(40, [segment(4, 10), segment(8, 20)], sounds)
-    assert [(gap.heard, gap.sound) for gap in found] == [
+    assert [(gap.interval, gap.sound) for gap in found] == [
         (Interval(0, 4), Sound.SPEECH),
         (Interval(20, 30), Sound.MUSIC),
         (Interval(30, 40), Sound.SILENCE),
@@ -79,4 +79,4 @@ def test_slivers_are_no_gaps():
     sounds = [(Interval(0, 10.4), Sound.SPEECH), (Interval(10.4, 20), Sound.MUSIC)]
     assert intervals.gaps(20, [segment(0, 10), segment(10.5, 20)], sounds) == []
     [gap] = intervals.gaps(20, [segment(0, 10)], sounds)
-    assert (gap.heard, gap.sound) == (Interval(10, 20), Sound.MUSIC)
+    assert (gap.interval, gap.sound) == (Interval(10, 20), Sound.MUSIC)

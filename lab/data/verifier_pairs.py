@@ -137,7 +137,11 @@ def ask(job: Job) -> Answer | None:
     library = Asked.libraries[job.library]
     query = Asked.networks.ready(job.query.evidence)
     own = sorted(library.of(job.work))
-    if query is None or not job.query.heard.any() or any(library.takes[n].arrangement == job.arrangement for n in own):
+    if (
+        query is None
+        or not job.query.has_content.any()
+        or any(library.takes[n].arrangement == job.arrangement for n in own)
+    ):
         return None
     if any(len(job.heard & library.takes[n].heard) < OVERLAP * len(job.heard) for n in own):
         return None

@@ -50,7 +50,7 @@ FUNCTIONS = {  # whose time is counted apart; what they call of each other is no
     "front end": [
         "songprint.fingerprint.logmel.power",
         "songprint.fingerprint.logmel.mel",
-        "songprint.fingerprint.logmel.heard",
+        "songprint.fingerprint.logmel.has_content",
         "songprint.fingerprint.logmel.normalise",
     ],
     "network": ["songprint.fingerprint.encoder.Encoder._vectors"],

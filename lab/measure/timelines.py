@@ -66,7 +66,7 @@ class Outcome:
     def claims(self) -> list[Claim]:
         """By the file itself: the library names it as it was given, which may be by a link."""
         return [
-            Claim(str(Path(segment.recording.source).resolve()), segment.kind, segment.heard)
+            Claim(str(Path(segment.recording.source).resolve()), segment.kind, segment.interval)
             for segment in self.scanned.timeline.segments
         ]
 
@@ -247,7 +247,7 @@ def sounds(outcomes: Sequence[Outcome]) -> str:
         for each in outcomes:
             truth = _truly(each.programme, true)
             for called in Sound:
-                gaps = spans.joined(gap.heard for gap in each.scanned.timeline.gaps if gap.sound == called)
+                gaps = spans.joined(gap.interval for gap in each.scanned.timeline.gaps if gap.sound == called)
                 cells[called] += spans.total(spans.overlap(truth, gaps))
             cells[None] += spans.total(spans.overlap(truth, spans.joined(claim.heard for claim in each.claims)))
         if sum(cells.values()):
@@ -291,7 +291,7 @@ def _numbers(heard: Interval, gaps: Sequence[Gap]) -> set[int]:
     return {
         gap.unknown
         for gap in gaps
-        if gap.unknown is not None and spans.total(spans.overlap([gap.heard], [heard])) > 0.5 * gap.heard.duration
+        if gap.unknown is not None and spans.total(spans.overlap([gap.interval], [heard])) > 0.5 * gap.interval.duration
     }
 
 

@@ -124,7 +124,7 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     rate = encoder.spec.sample_rate
 
     def listen(samples: np.ndarray) -> Query:
-        return Query.listen([samples], encoder)
+        return Query.from_blocks([samples], encoder)
 
     known: list[Asked] = []
     unknown: list[Asked] = []

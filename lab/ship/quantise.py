@@ -73,7 +73,7 @@ def music_windows(data: Path, seed: int = 0) -> np.ndarray:
             if turn % 2 and samples.any():
                 samples = degrade.add_noise(samples, rng.uniform(-5, 15), rng)
             window = logmel.windows(logmel.spectrogram(samples), hop_frames=1)
-            found.append(logmel.normalise(window[logmel.heard(window)]))
+            found.append(logmel.normalise(window[logmel.has_content(window)]))
     return np.concatenate(found)
 
 

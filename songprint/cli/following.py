@@ -88,7 +88,7 @@ def _tell(common: Common, event: Event) -> None:
         moment = (
             event.at
             if event.segment is None
-            else event.when(event.segment.heard.end if event.type == "ended" else event.segment.heard.start)
+            else event.when(event.segment.interval.end if event.type == "ended" else event.segment.interval.start)
         )
         output.console().print(text((f"{moment.astimezone():%Y-%m-%d %H:%M:%S}  ", "dim"), *_told(event)))
     sys.stdout.flush()  # seen at once, also through a pipe

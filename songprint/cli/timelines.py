@@ -17,10 +17,10 @@ def print_timeline(timeline: Timeline, name: str) -> None:
     """When, what, and how sure; then the songs with the time that each was played."""
     screen = console()
     screen.print(text((name, "bold"), f": {duration(timeline.duration)}, {counted(len(timeline.songs), 'song')}"))
-    entries = [*timeline.segments, *(gap for gap in timeline.gaps if gap.heard.duration >= SHORTEST)]
+    entries = [*timeline.segments, *(gap for gap in timeline.gaps if gap.interval.duration >= SHORTEST)]
     width = len(position(timeline.duration))
-    for entry in sorted(entries, key=lambda entry: (entry.heard.start, entry.heard.end)):
-        times = f"{position(entry.heard.start):>{width}} - {position(entry.heard.end):>{width}}  "
+    for entry in sorted(entries, key=lambda entry: (entry.interval.start, entry.interval.end)):
+        times = f"{position(entry.interval.start):>{width}} - {position(entry.interval.end):>{width}}  "
         if hasattr(entry, "sound"):
             screen.print(text((times + gap_name(entry), "dim")))
         else:

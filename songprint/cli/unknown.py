@@ -100,7 +100,7 @@ def print_unknown(music: UnknownMusic) -> None:
         screen.print(
             text(
                 (
-                    f"        {position(each.heard.start)} to {position(each.heard.end)}  {each.source or '(no name)'}",
+                    f"        {position(each.interval.start)} to {position(each.interval.end)}  {each.source or '(no name)'}",
                     "dim",
                 )
             )

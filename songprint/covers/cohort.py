@@ -26,8 +26,8 @@ class Cohort:
     @classmethod
     def of(cls, recordings: Iterable[Embeddings], *, excerpts: int = 64, seconds: float = 60.0) -> Cohort:
         """All heard vectors of the recordings, and the middle `seconds` of the frames of the first `excerpts`."""
-        recordings = [recording for recording in recordings if recording.heard.any()]
-        heard = [np.asarray(recording.vectors)[recording.heard] for recording in recordings]
+        recordings = [recording for recording in recordings if recording.has_content.any()]
+        heard = [np.asarray(recording.vectors)[recording.has_content] for recording in recordings]
         length = round(seconds * FRAMES_PER_SECOND)
         return cls(
             np.concatenate(heard) if heard else np.zeros((0, 0), np.float32),

@@ -162,7 +162,7 @@ class FrameStream:
         self._waiting = np.zeros(0, np.float32)
         self._before = 0  # frames of context in front of what is waiting
 
-    def hear(self, block: np.ndarray) -> np.ndarray:
+    def feed(self, block: np.ndarray) -> np.ndarray:
         """(n,) float32 samples -> (m, 48) uint8: the frames that they completed, a minute at a time."""
         self._waiting = np.concatenate([self._waiting, block])
         found = [np.zeros((0, COLUMNS), np.uint8)]

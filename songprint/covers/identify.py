@@ -41,7 +41,7 @@ class _Found:
     logit: float
 
     @property
-    def heard(self) -> Interval:
+    def interval(self) -> Interval:
         return Interval(self.sections[0].query.start, self.sections[-1].query.end)
 
 
@@ -109,7 +109,7 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
 
 
 def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Embed | None) -> Iterator[_Found]:
-    if not window.heard.any():
+    if not window.has_content.any():
         return
     for answer in tempo_search.answers(window, find, level.calibration, embed):
         version, alignment = answer.version, answer.version.alignment
@@ -130,7 +130,7 @@ def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Em
 
 def _continues(one: _Found, other: _Found) -> bool:
     """Whether two windows hear the same rendition of the same recording."""
-    first, second = sorted((one.heard, other.heard), key=lambda heard: heard.start)
+    first, second = sorted((one.interval, other.interval), key=lambda interval: interval.start)
     return (
         one.recording_id == other.recording_id and one.key_shift == other.key_shift and second.start - first.end < GAP
     )

@@ -116,7 +116,7 @@ def find(
 
 def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int) -> list[int]:
     """The recordings with the windows most like those of the query, most similar first."""
-    vectors = query.vectors[query.heard]
+    vectors = query.vectors[query.has_content]
     if not len(vectors) or not len(index):
         return []
     ids, cosines = index.search(vectors, NEIGHBOURS)
@@ -143,11 +143,11 @@ def compare(
     Each is made when it is asked for. Of more than `most` references those alone are compared closely that promise most
     by their windows and their coarse pictures.
     """
-    heard = {name: rows for name, one in references.items() if len(rows := np.flatnonzero(one.heard))}
-    if not query.heard.any() or not heard:
+    heard = {name: rows for name, one in references.items() if len(rows := np.flatnonzero(one.has_content))}
+    if not query.has_content.any() or not heard:
         return
     names = list(heard)
-    windows = Windows(query.vectors[query.heard], [(references[name], heard[name]) for name in names], cohort)
+    windows = Windows(query.vectors[query.has_content], [(references[name], heard[name]) for name in names], cohort)
     ready = [networks.ready(references[name].evidence) for name in names]
     own, strangers = networks.ready(query.evidence), _made_ready(cohort, networks)
     along = Comparison(own, [*ready, *strangers])
@@ -171,7 +171,7 @@ def compare(
     strange = windows.crowd[: len(usual)], normalised(usual, usual, USUAL_ALIGNMENT)
     leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*strange), *strange))
     closely = _closely(own, ready, along, best[:JUDGED], networks)
-    times = np.flatnonzero(query.heard) * query.hop
+    times = np.flatnonzero(query.has_content) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
     about = {
         "length": float(np.log(duration)),

@@ -52,7 +52,7 @@ class Guess:
     logit: float
 
     @property
-    def heard(self) -> Interval:
+    def interval(self) -> Interval:
         return Interval(self.sections[0].query.start, max(section.query.end for section in self.sections))
 
 
@@ -87,9 +87,9 @@ class CoverEar:
         """Seconds of which the frames are there no more."""
         return self._base / FRAMES_PER_SECOND
 
-    def hear(self, block: np.ndarray) -> None:
+    def feed(self, block: np.ndarray) -> None:
         """(n,) float32 samples that come next."""
-        self._take(self._stream.hear(block))
+        self._take(self._stream.feed(block))
 
     def finish(self) -> None:
         """Nothing comes any more."""
@@ -112,8 +112,8 @@ class CoverEar:
         """
         judged = self._judged(exact, min(until, self.duration))
         chosen: list[Guess] = []
-        for guess in sorted(judged, key=lambda guess: (-min(guess.logit, SURE), -guess.heard.duration)):
-            if _share(guess.heard, [other.heard for other in chosen]) < 0.5:
+        for guess in sorted(judged, key=lambda guess: (-min(guess.logit, SURE), -guess.interval.duration)):
+            if _share(guess.interval, [other.interval for other in chosen]) < 0.5:
                 chosen.append(guess)
         recordings = self.level.catalog.recordings_with({guess.recording_id for guess in chosen})
         return [_segment(guess, recordings[guess.recording_id]) for guess in chosen if guess.recording_id in recordings]
@@ -153,9 +153,9 @@ class CoverEar:
                 break
             best = guesses[0]
             wider = start, end
-            if part.start == stretch.start and best.heard.start - start < NEAR:
+            if part.start == stretch.start and best.interval.start - start < NEAR:
                 wider = max(stretch.free.start, start - EVERY), wider[1]
-            if part.end == stretch.end and end - best.heard.end < NEAR:
+            if part.end == stretch.end and end - best.interval.end < NEAR:
                 wider = wider[0], min(stretch.free.end, end + EVERY)
             if best.logit < LEAST or wider == (start, end):
                 break
@@ -165,7 +165,7 @@ class CoverEar:
     def _stretches(self, exact: Sequence[Segment], until: float) -> list[_Stretch]:
         """Where a recording was guessed again and again."""
         found: list[_Stretch] = []
-        for free in intervals.without(Interval(self.forgotten, until), [each.heard for each in exact]):
+        for free in intervals.without(Interval(self.forgotten, until), [each.interval for each in exact]):
             guesses: dict[int, list[Guess]] = defaultdict(list)
             for window in _windows(free):
                 for guess in self._ask(window.start, window.end)[:GUESSES]:
@@ -183,7 +183,7 @@ class CoverEar:
             level, spec = self.level, self.level.spec
             query = Embeddings(level.encoder.embed(frames), spec.hop, spec.id, frames)
             found: Iterable[Version] = ()
-            if query.heard.any() and len(level.index):
+            if query.has_content.any() and len(level.index):
                 judges = level.encoder.cohort, level.encoder.networks
                 if recordings:
                     found = search.compare(query, self._references(recordings), *judges)
@@ -210,10 +210,10 @@ def _joined(guesses: Iterable[Guess]) -> list[Guess]:
         if (
             last
             and (last.recording_id, last.key_shift) == (guess.recording_id, guess.key_shift)
-            and guess.heard.start - last.heard.end < EVERY
+            and guess.interval.start - last.interval.end < EVERY
         ):
             found[-1] = replace(
-                max(last, guess, key=lambda one: one.heard.duration),
+                max(last, guess, key=lambda one: one.interval.duration),
                 sections=last.sections + guess.sections,
                 logit=max(last.logit, guess.logit),
             )
@@ -225,8 +225,8 @@ def _joined(guesses: Iterable[Guess]) -> list[Guess]:
 def _stretch(run: Sequence[Guess], free: Interval, guesses: Mapping[int, Sequence[Guess]]) -> _Stretch:
     """Around guesses that follow each other, with those recordings as rivals that were guessed there as well."""
     recording = run[0].recording_id
-    start = max(free.start, min(guess.heard.start for guess in run) - MARGIN)
-    end = min(free.end, max(guess.heard.end for guess in run) + MARGIN)
+    start = max(free.start, min(guess.interval.start for guess in run) - MARGIN)
+    end = min(free.end, max(guess.interval.end for guess in run) + MARGIN)
     said = {
         other: [guess.logit for guess in theirs if guess.window.start < end and guess.window.end > start]
         for other, theirs in guesses.items()
@@ -280,7 +280,7 @@ def _segment(guess: Guess, recording: Recording) -> Segment:
         recording,
         Kind.COVER,
         confidence.to_confidence(guess.logit),
-        guess.heard,
+        guess.interval,
         Interval(
             min(each.reference.start for each in guess.sections), max(each.reference.end for each in guess.sections)
         ),
@@ -303,18 +303,20 @@ def without_recordings(covers: Iterable[Segment], recordings: Sequence[Segment],
     found = []
     for cover in covers:
         near = [
-            each for each in recordings if each.heard.start < cover.heard.end and each.heard.end > cover.heard.start
+            each
+            for each in recordings
+            if each.interval.start < cover.interval.end and each.interval.end > cover.interval.start
         ]
         same = [
-            each.heard
+            each.interval
             for each in near
             if each.recording.id == cover.recording.id
             or (cover.work and each.work == cover.work)
             or _same_sound(store, each.recording.id, cover.recording.id)
         ]
-        rest = max(intervals.without(cover.heard, same), key=lambda part: part.duration, default=None)
-        if rest and rest.duration >= SHORTEST and _share(rest, [each.heard for each in near]) < 0.5:
-            found.append(replace(cover, heard=rest))
+        rest = max(intervals.without(cover.interval, same), key=lambda part: part.duration, default=None)
+        if rest and rest.duration >= SHORTEST and _share(rest, [each.interval for each in near]) < 0.5:
+            found.append(replace(cover, interval=rest))
     return found
 
 

@@ -51,7 +51,7 @@ def duplicates(store: Store, recording_id: int) -> list[int]:
     query = level.embeddings_of([recording_id]).get(recording_id)
     if query is None:
         return []
-    heard = np.flatnonzero(query.heard)
+    heard = np.flatnonzero(query.has_content)
     probes = heard[np.unique(np.linspace(0, len(heard) - 1, PROBES).round().astype(int))] if len(heard) else heard
     ids, scores = level.index.search(query.vectors[probes], NEIGHBOURS)
     found = {int(each) for each in split_ids(ids[(scores >= SAME) & (ids != NOTHING)])[0]} - {recording_id}

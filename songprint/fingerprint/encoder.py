@@ -62,7 +62,7 @@ class Encoder:
         """(frames, 128) dBFS -> (windows, dim) float32; rows of zeros where nothing can be recognised."""
         windows = logmel.windows(decibels, hop_frames)  # (n, 128, 32)
         vectors = np.zeros((len(windows), self.spec.dim), np.float32)
-        heard = np.flatnonzero(logmel.heard(windows))
+        heard = np.flatnonzero(logmel.has_content(windows))
         for start in range(0, len(heard), BATCH):
             rows = heard[start : start + BATCH]
             vectors[rows] = self.session.run(None, {"logmel": logmel.normalise(windows[rows])})[0]
@@ -115,7 +115,7 @@ class VectorStream:
         self._window_samples = round(encoder.spec.window * encoder.spec.sample_rate)
         self._waiting = np.zeros(0, np.float32)
 
-    def hear(self, block: np.ndarray) -> np.ndarray:
+    def feed(self, block: np.ndarray) -> np.ndarray:
         """(n,) float32 samples -> (m, dim) the vectors that they completed; they may wait for more to come."""
         self._waiting = np.concatenate([self._waiting, block])
         return self._vectors() if self._count() >= AT_ONCE else self._nothing()

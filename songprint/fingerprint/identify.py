@@ -116,7 +116,7 @@ def looks_everywhere(query: Query, level: Level) -> bool:
 
 def windows_of(query: Query) -> Iterator[np.ndarray]:
     """Row numbers of the heard segments, in windows: one for a clip, several for something long."""
-    heard = np.flatnonzero(query.embeddings.heard)
+    heard = np.flatnonzero(query.embeddings.has_content)
     count = 1 if query.duration <= LONGEST_WINDOW else max(2, round(query.duration / WINDOW))
     edges = np.linspace(0, len(query.embeddings), count + 1).round().astype(int)
     for start, end in pairwise(edges):
@@ -188,7 +188,7 @@ def reason(query: Query, level: Level) -> str:
     """Why there is no match, for a person."""
     if len(query.embeddings) < FEWEST_SEGMENTS:
         return f"the clip is too short: {query.duration:.1f} s, and at least {level.spec.window / 2:.1f} s are needed"
-    if query.embeddings.heard.sum() < FEWEST_SEGMENTS:
+    if query.embeddings.has_content.sum() < FEWEST_SEGMENTS:
         return "there is nothing to recognise in the clip: it is silent, or one steady sound"
     if not len(level.index):
         return "the library is empty"

@@ -112,7 +112,7 @@ def normalise(decibels: np.ndarray) -> np.ndarray:
     return np.maximum(decibels - loudest, -FLOOR) / (FLOOR / 2) + 1
 
 
-def heard(decibels: np.ndarray) -> np.ndarray:
+def has_content(decibels: np.ndarray) -> np.ndarray:
     """(n, 128, 32) dBFS -> (n,) bool: windows in which there is something to recognise.
 
     Silence and held tones look alike in every recording, so their embeddings would match anything

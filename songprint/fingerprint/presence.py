@@ -77,7 +77,7 @@ def _laid_out(readings: Sequence[Reading], start: int, end: int) -> tuple[np.nda
         low, high = max(start, each.first), min(end, each.last)
         part = each.within(low, high)
         # where there is nothing to recognise, nothing is said
-        cosines[low - start : high - start, number] = np.where(part.heard, part.cosines, EVIDENT)
+        cosines[low - start : high - start, number] = np.where(part.has_content, part.cosines, EVIDENT)
         rows.append((low - start, part.rows))
     return cosines, rows
 
@@ -107,7 +107,7 @@ def _unexplained(cosines: np.ndarray, rows: list[tuple[int, np.ndarray]], chosen
 def exact(stretch: Stretch, window: float) -> tuple[float, float]:
     """Seconds at which the recording begins and ends to be heard; a vector hears `window` seconds."""
     reading = stretch.reading
-    heard = stretch.cosines[reading.heard[stretch.first - reading.first : stretch.last - reading.first]]
+    heard = stretch.cosines[reading.has_content[stretch.first - reading.first : stretch.last - reading.first]]
     level = float(np.median(heard)) if len(heard) else EVIDENT
     middle = (stretch.first + stretch.last) // 2 - reading.first
     first = _outwards(reading.cosines[: middle + 1][::-1], middle - (stretch.first - reading.first), level)

@@ -26,7 +26,7 @@ class Query:
     duration: float  # seconds
 
     @classmethod
-    def listen(cls, blocks: Iterable[np.ndarray], encoder: Encoder, hop: float = 0.0) -> Query:
+    def from_blocks(cls, blocks: Iterable[np.ndarray], encoder: Encoder, hop: float = 0.0) -> Query:
         """Blocks of float32 samples -> what is asked, with a vector every `hop` seconds or as the encoder has it.
 
         Memory: 1 kB of vectors and 16 kB of samples a second.

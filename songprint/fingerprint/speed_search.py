@@ -84,10 +84,10 @@ def _heard_at(
     """
     rate = level.spec.sample_rate
     samples = stretch(query.between(0, query.duration, rate), rate, tempo, pitch)
-    if alike and identify.likeness(Query.listen([samples], level.encoder, FIRST_HOP), level) < alike:
+    if alike and identify.likeness(Query.from_blocks([samples], level.encoder, FIRST_HOP), level) < alike:
         return []
     found = []
-    for match in identify.judge(Query.listen([samples], level.encoder), level, quickly=True, cost=cost):
+    for match in identify.judge(Query.from_blocks([samples], level.encoder), level, quickly=True, cost=cost):
         line = match.alignment
         heard = Interval(line.query.start * tempo, min(line.query.end * tempo, query.duration))
         found.append(

@@ -51,11 +51,11 @@ class RecordingEar:
     def duration(self) -> float:
         return self.heard / self.spec.sample_rate
 
-    def hear(self, block: np.ndarray) -> None:
+    def feed(self, block: np.ndarray) -> None:
         """(n,) float32 samples that come next."""
         self.heard += len(block)
         self._samples = np.concatenate([self._samples, (np.clip(block, -1, 1) * 32767).astype(np.int16)])
-        self._take(self._stream.hear(block))
+        self._take(self._stream.feed(block))
         while self._count >= self._next + round(WINDOW / HOP):
             self._search(self._next + round(WINDOW / HOP))
 

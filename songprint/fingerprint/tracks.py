@@ -60,7 +60,7 @@ def hits(
 
     `found` are the ids and cosines (m, k) of the segments nearest to each of its vectors.
     """
-    rows = np.flatnonzero(window.embeddings.heard)
+    rows = np.flatnonzero(window.embeddings.has_content)
     if len(rows) < FEWEST_SEGMENTS:
         return []
     hits, calibration = [], level.calibration
@@ -96,7 +96,7 @@ def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: 
     vector to the last: then nothing else can be heard there.
     """
     reference = references([hit.recording_id]).get(hit.recording_id)
-    rows = np.flatnonzero(window.heard)
+    rows = np.flatnonzero(window.has_content)
     if reference is None or len(rows) < len(window) // 2 or len(rows) < FEWEST_SEGMENTS:
         return None
     times = rows * window.hop
@@ -205,7 +205,7 @@ class Reading:
     first: int  # the vector, of all that were heard, that `cosines` begins with
     cosines: np.ndarray  # (n,) agreement; 0 where there is nothing to recognise
     rows: np.ndarray  # (n, dim) the rows of the recording that agree best
-    heard: np.ndarray  # (n,) bool: whether both have something to recognise there
+    has_content: np.ndarray  # (n,) bool: whether both have something to recognise there
 
     @property
     def last(self) -> int:
@@ -213,7 +213,9 @@ class Reading:
 
     def within(self, first: int, last: int) -> Reading:
         part = slice(first - self.first, last - self.first)
-        return replace(self, first=first, cosines=self.cosines[part], rows=self.rows[part], heard=self.heard[part])
+        return replace(
+            self, first=first, cosines=self.cosines[part], rows=self.rows[part], has_content=self.has_content[part]
+        )
 
 
 def read(course: Course, vectors: np.ndarray, base: int, hop: float, reference: Embeddings, reach: float) -> Reading:

@@ -28,7 +28,7 @@ def sheet(timeline: Timeline) -> str:
     wanted = [
         entry
         for entry in entries(timeline, EVERY_SOUND)
-        if not isinstance(entry, Gap) or entry.heard.duration >= SHORTEST_GAP
+        if not isinstance(entry, Gap) or entry.interval.duration >= SHORTEST_GAP
     ]
     ranks = sorted(range(len(wanted)), key=lambda position: _weight(wanted[position]))
     tracks = [wanted[position] for position in sorted(ranks[-TRACKS:])]
@@ -39,7 +39,7 @@ def sheet(timeline: Timeline) -> str:
         lines.insert(0, f"REM COMMENT {_quoted(left_out)}")
     previous = -1
     for number, entry in enumerate(tracks, start=1):
-        frame = max(previous + 1, round(max(0.0, entry.heard.start) * FRAMES))  # no two begin at one frame
+        frame = max(previous + 1, round(max(0.0, entry.interval.start) * FRAMES))  # no two begin at one frame
         lines += [f"  TRACK {number:02} AUDIO", *_texts(entry)]
         if number == 1 and frame > 0:
             lines.append("    INDEX 00 00:00:00")  # what comes before is the lead-in of the first
@@ -50,7 +50,7 @@ def sheet(timeline: Timeline) -> str:
 
 def _weight(entry: Entry) -> tuple[bool, float]:
     """What sorts first is left out first."""
-    return not isinstance(entry, Gap), entry.heard.duration
+    return not isinstance(entry, Gap), entry.interval.duration
 
 
 def _texts(entry: Entry) -> list[str]:

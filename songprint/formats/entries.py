@@ -17,7 +17,7 @@ NO_MARK = {Sound.MUSIC: "unknown music", Sound.SPEECH: "speech", Sound.SILENCE: 
 def entries(timeline: Timeline, sounds: Container[Sound]) -> list[Entry]:
     """Songs, and the gaps in which one of these sounds is heard, in the order in which they start."""
     gaps = [gap for gap in timeline.gaps if gap.sound in sounds]
-    return sorted([*timeline.segments, *gaps], key=lambda entry: (entry.heard.start, entry.heard.end))
+    return sorted([*timeline.segments, *gaps], key=lambda entry: (entry.interval.start, entry.interval.end))
 
 
 def label(entry: Entry) -> str:

@@ -9,7 +9,7 @@ from songprint.types import Sound, Timeline
 def audacity(timeline: Timeline) -> str:
     """A label track: start, end and label, parted by tabs. Songs say how sure they are."""
     return "".join(
-        f"{entry.heard.start:.6f}\t{entry.heard.end:.6f}\t{label(entry)}{_sureness(entry)}\n"
+        f"{entry.interval.start:.6f}\t{entry.interval.end:.6f}\t{label(entry)}{_sureness(entry)}\n"
         for entry in entries(timeline, EVERY_SOUND)
     )
 
@@ -19,7 +19,9 @@ def tracklist(timeline: Timeline) -> str:
 
     Seconds are rounded down: who jumps there hears how the song begins.
     """
-    return "".join(f"{_time_of_day(entry.heard.start)} {label(entry)}\n" for entry in entries(timeline, {Sound.MUSIC}))
+    return "".join(
+        f"{_time_of_day(entry.interval.start)} {label(entry)}\n" for entry in entries(timeline, {Sound.MUSIC})
+    )
 
 
 def _sureness(entry: object) -> str:

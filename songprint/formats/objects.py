@@ -103,7 +103,7 @@ def segment_object(segment: Segment) -> Object:
         "recording": recording_object(segment.recording),
         "kind": str(segment.kind),
         "confidence": _round(segment.confidence),
-        **interval_object(segment.heard),
+        **interval_object(segment.interval),
         "reference_start": _round(segment.reference.start),
         "reference_end": _round(segment.reference.end),
         "speed": _round(segment.speed, 4),
@@ -125,7 +125,7 @@ def played_object(song: PlayedSong, segments: list[Segment]) -> Object:
 
 
 def gap_object(gap: Gap) -> Object:
-    return {**interval_object(gap.heard), "sound": str(gap.sound), "unknown": gap.unknown}
+    return {**interval_object(gap.interval), "sound": str(gap.sound), "unknown": gap.unknown}
 
 
 def unknown_object(music: UnknownMusic) -> Object:
@@ -134,7 +134,7 @@ def unknown_object(music: UnknownMusic) -> Object:
         "id": music.id,
         "duration": _round(music.duration),
         "occurrences": [
-            {"source": each.source, **interval_object(each.heard), "heard_at": each.heard_at}
+            {"source": each.source, **interval_object(each.interval), "heard_at": each.heard_at}
             for each in music.occurrences
         ],
     }
@@ -189,9 +189,9 @@ def event_object(event: Event) -> Object:
     """What happens in a stream; the keys that are there depend on what."""
     value: Object = {"event": str(event.type), "at": _time(event.at), "position": _round(event.position)}
     if event.segment:
-        value["started_at"] = _time(event.when(event.segment.heard.start))
+        value["started_at"] = _time(event.when(event.segment.interval.start))
         if event.type == EventType.ENDED:
-            value |= {"ended_at": _time(event.when(event.segment.heard.end)), "seconds": _round(event.seconds)}
+            value |= {"ended_at": _time(event.when(event.segment.interval.end)), "seconds": _round(event.seconds)}
         value |= segment_object(event.segment)
     if event.type in (EventType.CONNECTED, EventType.RECONNECTED):
         value["station"] = event.text

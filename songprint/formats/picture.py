@@ -125,7 +125,7 @@ def _rows(timeline: Timeline, levels: np.ndarray | None) -> Iterator[_Row]:
         within = [
             entry
             for entry in (*timeline.segments, *timeline.gaps)
-            if entry.heard.start < end and entry.heard.end > start
+            if entry.interval.start < end and entry.interval.end > start
         ]
         part = np.zeros(0)
         if levels is not None and len(levels):
@@ -143,8 +143,8 @@ def _row_seconds(duration: float) -> float:
 def _lanes(entries: Sequence[Entry]) -> list[list[Entry]]:
     """What is heard at the same time lies in different lanes; each takes the first that is free."""
     lanes: list[list[Entry]] = [[]]
-    for entry in sorted(entries, key=lambda each: (each.heard.start, -each.heard.end)):
-        free = next((lane for lane in lanes if not lane or lane[-1].heard.end <= entry.heard.start + 0.05), None)
+    for entry in sorted(entries, key=lambda each: (each.interval.start, -each.interval.end)):
+        free = next((lane for lane in lanes if not lane or lane[-1].interval.end <= entry.interval.start + 0.05), None)
         if free is None:
             lanes.append(free := [])
         free.append(entry)
@@ -193,7 +193,7 @@ class _Sheet:
             top -= WAVE
         for lane in row.lanes:
             for entry in lane:
-                left, right = row.x(max(entry.heard.start, row.start)), row.x(min(entry.heard.end, row.end))
+                left, right = row.x(max(entry.interval.start, row.start)), row.x(min(entry.interval.end, row.end))
                 if isinstance(entry, Gap):
                     self._gap(entry, left, right, top)
                 else:

@@ -71,7 +71,7 @@ def csv(timeline: Timeline) -> str:
 
 
 def _row(entry: Entry) -> dict[str, str | float | int]:
-    heard = entry.heard
+    heard = entry.interval
     times = {
         "from": clock(heard.start),
         "to": clock(heard.end),

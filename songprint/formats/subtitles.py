@@ -30,7 +30,12 @@ def vtt(timeline: Timeline) -> str:
 def _cues(timeline: Timeline, separator: str) -> list[tuple[int, str, str, str]]:
     """Number, start, end and text of each."""
     return [
-        (number, clock(visible(entry.heard).start, separator), clock(visible(entry.heard).end, separator), label(entry))
+        (
+            number,
+            clock(visible(entry.interval).start, separator),
+            clock(visible(entry.interval).end, separator),
+            label(entry),
+        )
         for number, entry in enumerate(entries(timeline, {Sound.MUSIC}), start=1)
     ]
 

@@ -33,7 +33,7 @@ def encode(blocks: Iterable[np.ndarray], encoders: Mapping[Kind, Encoder]) -> tu
 def _overheard(blocks: Iterable[np.ndarray], listeners: Iterable[_Listener]) -> Iterator[np.ndarray]:
     for block in blocks:
         for listener in listeners:
-            listener.hear(block)
+            listener.feed(block)
         yield block
 
 
@@ -48,7 +48,7 @@ class _Listener:
         self._thread = threading.Thread(target=self._listen, args=(encoder,), daemon=True)
         self._thread.start()
 
-    def hear(self, block: np.ndarray) -> None:
+    def feed(self, block: np.ndarray) -> None:
         self._blocks.put(block)
 
     def end(self) -> None:

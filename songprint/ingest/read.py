@@ -64,7 +64,7 @@ def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
         made, duration = encode.encode(files.blocks(path, rate, on_warning=warnings.append), wanted)
         if duration < SHORTEST:
             return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {SHORTEST:.0f} s are needed")
-        if Kind.RECORDING in made and not made[Kind.RECORDING].heard.any():
+        if Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any():
             return SkippedFile(path, "silent: nothing to recognise in it")
         if max(map(len, made.values())) > MAX_SEGMENTS:
             return SkippedFile(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")

@@ -119,10 +119,10 @@ def corrected(timeline: Timeline, said: Iterable[Verdict], recordings: Mapping[i
         if each.part == GAP and each.recording_id in recordings and each.position < len(timeline.gaps)
     }
     for position, recording in named.items():
-        heard = timeline.gaps[position].heard
+        heard = timeline.gaps[position].interval
         segments.append(Segment(recording, Kind.RECORDING, CERTAIN, heard, Interval(0.0, heard.duration)))
     gaps = [gap for position, gap in enumerate(timeline.gaps) if position not in named]
-    return replace(timeline, segments=sorted(segments, key=lambda each: each.heard.start), gaps=gaps)
+    return replace(timeline, segments=sorted(segments, key=lambda each: each.interval.start), gaps=gaps)
 
 
 def _this(job_id: str, part: str, position: int):

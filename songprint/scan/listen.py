@@ -83,7 +83,7 @@ def listen(
 class Ears(Protocol):
     """What `Scanner` does. Seconds count from the first block."""
 
-    def hear(self, block: np.ndarray) -> None: ...
+    def feed(self, block: np.ndarray) -> None: ...
 
     def settled(self) -> list[Segment]: ...
 
@@ -129,7 +129,7 @@ class Listener:
         position = self.position if clock is None else max(self._reached, self._at(clock))
         return Event(what, self._began[1], round(position, 3), **more)
 
-    def hear(self, block: np.ndarray, arrived: float | None = None) -> Iterator[Event]:
+    def feed(self, block: np.ndarray, arrived: float | None = None) -> Iterator[Event]:
         """(n,) float32 mono samples, as they come; the songs that started or ended meanwhile.
 
         `arrived` is when they came, on the clock; now if it is not given.
@@ -137,7 +137,7 @@ class Listener:
         now = self._at(self._clock() if arrived is None else arrived)
         if self._ears is None:
             self._take_fresh_ears(max(self._reached, now - len(block) / self._sample_rate))
-        self._ears.hear(block)
+        self._ears.feed(block)
         self._samples += len(block)
         behind = now - self._position(self.heard)
         if behind > BEHIND_SECONDS:  # the stream paused without breaking
@@ -178,7 +178,7 @@ class Listener:
             else:
                 self._open.remove(known)
             self._settled.append(segment)
-            yield self.event(EventType.ENDED, segment=segment, seconds=round(segment.heard.duration, 3))
+            yield self.event(EventType.ENDED, segment=segment, seconds=round(segment.interval.duration, 3))
         for segment in map(self._placed, current):
             known = self._known(segment)
             if known is not None:
@@ -199,8 +199,8 @@ class Listener:
 
     def _placed(self, segment: Segment) -> Segment:
         """The ears' seconds become positions."""
-        heard = Interval(self._position(segment.heard.start), self._position(segment.heard.end))
-        return replace(segment, heard=heard)
+        heard = Interval(self._position(segment.interval.start), self._position(segment.interval.end))
+        return replace(segment, interval=heard)
 
     def _position(self, second: float) -> float:
         return second + self._places[max(0, bisect_right(self._places, (second, float("-inf"))) - 1)][1]
@@ -225,8 +225,8 @@ def _same(one: Segment, other: Segment, tolerance: float) -> bool:
     return (
         one.recording.id == other.recording.id
         and one.kind == other.kind
-        and one.heard.start < other.heard.end + tolerance
-        and other.heard.start < one.heard.end + tolerance
+        and one.interval.start < other.interval.end + tolerance
+        and other.interval.start < one.interval.end + tolerance
     )
 
 
@@ -259,7 +259,7 @@ def follow(
                         yield _arrived(listener, source, gap_since, ahead.arrived, len(block) / sample_rate)
                         gap_since, ever = None, True
                     yield from (listener.event(EventType.ANNOUNCED, text=title) for title in ahead.take_titles())
-                    yield from listener.hear(block, ahead.arrived)
+                    yield from listener.feed(block, ahead.arrived)
                     if listener.heard > GOOD_SECONDS:
                         delay = FIRST_DELAY
                 failure = ahead.failure

@@ -44,7 +44,7 @@ class Past:
         """With what was found in so many seconds that came after it, told as from their own beginning."""
         return Past(
             self.until + seconds,
-            (*self.segments, *(replace(each, heard=self._later(each.heard)) for each in segments)),
+            (*self.segments, *(replace(each, interval=self._later(each.interval)) for each in segments)),
             (
                 *self.sounds,
                 *(

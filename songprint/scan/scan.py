@@ -71,7 +71,7 @@ def scan(
     blocks = files.blocks(source, store.sample_rate, block_seconds=BLOCK, on_warning=warnings.append)
     with closing(scanner), closing(blocks), _ctrl_c() as stop:
         for block in _after(blocks, round(past.until * store.sample_rate)):
-            scanner.hear(block)
+            scanner.feed(block)
             if scanner.duration - looked >= EVERY:
                 scanner.settled()
                 looked = scanner.duration
@@ -160,16 +160,16 @@ def look_for_covers(ear: CoverEar, exact: Sequence[Segment], until: float, last:
     """The covers beside these recordings, which are settled `until` there; the ear forgets those that are settled."""
     found = ear.segments(exact, until)
     edge = until if last else ear.settled_until(exact, until)
-    for each in sorted(found, key=lambda each: -each.heard.end):
-        if not last and each.heard.start < edge < each.heard.end:  # what goes on is not told in two
-            edge = each.heard.start
+    for each in sorted(found, key=lambda each: -each.interval.end):
+        if not last and each.interval.start < edge < each.interval.end:  # what goes on is not told in two
+            edge = each.interval.start
     edge = max(edge, ear.forgotten)
     ear.forget(edge)
     return CoverNews(
         exact,
         edge,
-        [each for each in found if each.heard.start < edge or last],
-        [each for each in found if each.heard.start >= edge and not last],
+        [each for each in found if each.interval.start < edge or last],
+        [each for each in found if each.interval.start >= edge and not last],
     )
 
 
@@ -216,17 +216,17 @@ class Scanner:
     def settled_until(self) -> float:
         """Seconds up to which all is settled; no segment goes on there."""
         until = self._covers_until if self._covers else self._recordings_until
-        for each in sorted(self.found, key=lambda each: -each.heard.end):
-            if each.heard.start < until < each.heard.end:
-                until = each.heard.start
+        for each in sorted(self.found, key=lambda each: -each.interval.end):
+            if each.interval.start < until < each.interval.end:
+                until = each.interval.start
         return until
 
-    def hear(self, block: np.ndarray) -> None:
+    def feed(self, block: np.ndarray) -> None:
         """(n,) float32 mono samples at `store.sample_rate` that come next."""
         if self._covers:
-            self._covers.hear(block)
-        self._recordings.hear(block)
-        self._meter.hear(block)
+            self._covers.feed(block)
+        self._recordings.feed(block)
+        self._meter.feed(block)
 
     def __enter__(self) -> Scanner:
         return self
@@ -240,7 +240,7 @@ class Scanner:
         new = self._take_covers() if self._covers else []
         present = self._heard_recordings()
         horizon = max(self._recordings_until, self.duration - SETTLES)
-        until = min([horizon, *(each.heard.start - MARGIN for each in present if each.heard.end > horizon)])
+        until = min([horizon, *(each.interval.start - MARGIN for each in present if each.interval.end > horizon)])
         if until > self._recordings_until:
             new += self._settle_recordings(until, present)
         if self._covers:
@@ -286,7 +286,7 @@ class Scanner:
         self._held.close()
 
     def _settle_recordings(self, until: float, present: Iterable[Segment]) -> list[Segment]:
-        new = [each for each in present if each.heard.start < until]
+        new = [each for each in present if each.interval.start < until]
         self.found += new
         self._recordings.forget(until)
         self._recordings_until = until
@@ -307,7 +307,7 @@ class Scanner:
         return [
             each
             for each in (*self.found, *present)
-            if each.kind is Kind.RECORDING and each.heard.end > self._covers_until
+            if each.kind is Kind.RECORDING and each.interval.end > self._covers_until
         ]
 
     def _heard_recordings(self) -> list[Segment]:
@@ -318,12 +318,13 @@ class Scanner:
         found = [
             each
             for each in segments
-            if each.confidence >= self._thresholds[each.kind] and each.heard.duration >= self.settings.shortest_segment
+            if each.confidence >= self._thresholds[each.kind]
+            and each.interval.duration >= self.settings.shortest_segment
         ]
         of_work = originals(self._store.catalog, {each.work for each in found})
         return sorted(
             (replace(each, original=of_work.get(each.work)) for each in found),
-            key=lambda each: (each.heard.start, each.heard.end),
+            key=lambda each: (each.interval.start, each.interval.end),
         )
 
 
@@ -339,11 +340,11 @@ class Aside:
         self._heard: deque[Future[None]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="songprint-covers")
 
-    def hear(self, block: np.ndarray) -> None:
+    def feed(self, block: np.ndarray) -> None:
         """Hear this block some time; waits where too many lie before it."""
         while self._heard and (len(self._heard) >= AHEAD or self._heard[0].done()):
             self._heard.popleft().result()
-        self._heard.append(self._thread.submit(self._ear.hear, block))
+        self._heard.append(self._thread.submit(self._ear.feed, block))
 
     def later(self, question: Callable[[CoverEar], Answer]) -> Future[Answer]:
         """What the ear answers once it has heard all blocks until now."""

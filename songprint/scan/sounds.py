@@ -46,7 +46,7 @@ class SoundMeter:
         self._levels: list[np.ndarray] = []  # dBFS of the seconds that wait
         self._judged: list[np.ndarray] = []  # (seconds, states) log-likelihoods
 
-    def hear(self, block: np.ndarray) -> None:
+    def feed(self, block: np.ndarray) -> None:
         """(n,) float32, of any length: what follows what was heard before."""
         self._count += len(block)
         self._waiting = np.concatenate([self._waiting, block])
@@ -92,7 +92,7 @@ class SoundMeter:
 def classify(samples: np.ndarray) -> list[tuple[Interval, Sound]]:
     """(n,) float32 at 8 kHz -> what is heard when, in seconds from the first sample."""
     meter = SoundMeter()
-    meter.hear(np.asarray(samples, np.float32))
+    meter.feed(np.asarray(samples, np.float32))
     return meter.sounds()
 
 

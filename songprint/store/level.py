@@ -243,7 +243,7 @@ class Level:
 
 def heard_segments(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.ndarray]:
     """What of a recording goes into the index: ids (n,) and vectors (n, dim) of the rows that were heard."""
-    positions = np.flatnonzero(made.heard)
+    positions = np.flatnonzero(made.has_content)
     return segment_ids(recording_id, positions), made.vectors[positions]
 
 

@@ -38,7 +38,7 @@ def _write(occurrence: Occurrence, path: Path, title: str, artists: tuple[str, .
     import av
 
     hertz = min(MOST_HERTZ, files.probe(occurrence.source).sample_rate)
-    samples = files.stretch(occurrence.source, hertz, occurrence.heard.start, occurrence.heard.duration)
+    samples = files.stretch(occurrence.source, hertz, occurrence.interval.start, occurrence.interval.duration)
     path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w", format="flac") as container:
         container.metadata.update({"title": title, "artist": "; ".join(artists)})

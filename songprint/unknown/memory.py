@@ -47,7 +47,7 @@ def numbered(store: Store, source: str, gaps: Iterable[Gap], trail: Trail, trail
     seconds after the source; of gaps before that it is told what was remembered of them.
     """
     source = os.path.abspath(source) if os.path.isfile(source) else source
-    music = [gap.heard for gap in gaps if gap.sound is Sound.MUSIC]
+    music = [gap.interval for gap in gaps if gap.sound is Sound.MUSIC]
     here = [interval for interval in music if interval.start >= trail_starts]
     stretches = [
         (interval, trail.between(Interval(interval.start - trail_starts, interval.end - trail_starts)))
@@ -57,9 +57,9 @@ def numbered(store: Store, source: str, gaps: Iterable[Gap], trail: Trail, trail
     if len(here) < len(music):
         told |= {(each.start, each.end): _remembered(store, source, each) for each in music if each not in here}
     return [
-        replace(gap, heard=heard, unknown=number)
+        replace(gap, interval=heard, unknown=number)
         for gap in gaps
-        for heard, number in told.get((gap.heard.start, gap.heard.end), [(gap.heard, None)])
+        for heard, number in told.get((gap.interval.start, gap.interval.end), [(gap.interval, None)])
     ]
 
 
@@ -142,7 +142,7 @@ class _Kept:
 
     number: int
     source: str
-    heard: Interval
+    interval: Interval
     vectors: np.ndarray  # (n, dim) int8, every HOP seconds; none where others of the same music have them
     heard_at: str
     row: int = 0  # of the table; 0: not in it yet
@@ -155,7 +155,7 @@ class _Kept:
             number=number,
             row=0,
             vectors=self.vectors[first:last],
-            heard=Interval(self.heard.start + here.start, self.heard.start + here.end),
+            interval=Interval(self.interval.start + here.start, self.interval.start + here.end),
         )
 
 
@@ -189,7 +189,8 @@ class _Memory:
             if self._source
             and kept.source == self._source
             and any(
-                min(kept.heard.end, interval.end) > max(kept.heard.start, interval.start) for interval, _ in stretches
+                min(kept.interval.end, interval.end) > max(kept.interval.start, interval.start)
+                for interval, _ in stretches
             )
         ]
         placed = [self._place(interval, heard) for interval, heard in stretches]
@@ -213,8 +214,8 @@ class _Memory:
                 insert(unknown_music).values(
                     number=numbers.get(kept.number, kept.number),
                     source=kept.source,
-                    start=kept.heard.start,
-                    end=kept.heard.end,
+                    start=kept.interval.start,
+                    end=kept.interval.end,
                     heard_at=kept.heard_at,
                     encoder_id=self._encoder_id,
                     count=len(vectors),
@@ -252,7 +253,7 @@ class _Memory:
     def _number(self, match: Again, found: Sequence[Again]) -> int:
         """The number of what is heard again. Is it a part of an occurrence, that is divided."""
         other = self._kept[match.occurrence]
-        if match.there.start < REST and other.heard.duration - match.there.end < REST:
+        if match.there.start < REST and other.interval.duration - match.there.end < REST:
             return other.number
         number, after = self._new_number(), None
         same = [
@@ -265,15 +266,15 @@ class _Memory:
         for each in {each.occurrence: each for each in (*same, match)}.values():
             kept = self._kept[each.occurrence]
             start = each.there.start if each.there.start >= REST else 0.0
-            end = each.there.end if kept.heard.duration - each.there.end >= REST else kept.heard.duration
+            end = each.there.end if kept.interval.duration - each.there.end >= REST else kept.interval.duration
             self._drop(each.occurrence)
             self._keep(kept.part(Interval(start, end), number))
             if start:
                 self._keep(kept.part(Interval(0.0, start), other.number))
-            if end < kept.heard.duration:
+            if end < kept.interval.duration:
                 if start and after is None:
                     after = self._new_number()
-                self._keep(kept.part(Interval(end, kept.heard.duration), after if start else other.number))
+                self._keep(kept.part(Interval(end, kept.interval.duration), after if start else other.number))
         return number
 
     def _new_number(self) -> int:
@@ -286,7 +287,7 @@ class _Memory:
         if len(kept.vectors):
             made = Embeddings(restore(kept.vectors), HOP, self._encoder_id)
             self._known[self._counter] = made
-            rows = np.flatnonzero(made.heard)
+            rows = np.flatnonzero(made.has_content)
             self._index.add(segment_ids(self._counter, rows), made.vectors[rows])
 
     def _drop(self, key: int) -> None:
@@ -363,4 +364,4 @@ def source_of(music: UnknownMusic) -> Occurrence:
             f"none of the files in which unknown music {music.id} was heard is there any more"
             f" ({names}). Put one back, or add the song from a file of its own"
         )
-    return max(there, key=lambda each: each.heard.duration)
+    return max(there, key=lambda each: each.interval.duration)

@@ -50,7 +50,7 @@ def _windows(heard: Embeddings) -> Iterator[np.ndarray]:
     """Row numbers of the heard vectors, WINDOW seconds at a time; the last window ends with the stretch."""
     count, length = len(heard), round(WINDOW / heard.hop)
     starts = [*range(0, max(1, count - length), round(EVERY / heard.hop)), max(0, count - length)]
-    sounding = heard.heard
+    sounding = heard.has_content
     for start in dict.fromkeys(starts):
         rows = start + np.flatnonzero(sounding[start : start + length])
         if len(rows) * heard.hop >= LEAST - 1:

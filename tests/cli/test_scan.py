@@ -66,7 +66,7 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
         tmp_path / "long.wav",
         np.concatenate([test_scan.cut(1, 0, 20), test_scan.silence(120), test_scan.cut(3, 0, 30)]),
     )
-    hear = scan.Scanner.hear
+    hear = scan.Scanner.feed
 
     def interrupted(self, block):
         if self.duration >= 120:

@@ -26,7 +26,9 @@ class World:
 
     def add(self, number, rendition):
         self.stored[number] = rendition
-        self.index.add(segment_ids(number, np.flatnonzero(rendition.heard)), rendition.vectors[rendition.heard])
+        self.index.add(
+            segment_ids(number, np.flatnonzero(rendition.has_content)), rendition.vectors[rendition.has_content]
+        )
 
     def embeddings_of(self, recording_ids):
         return {number: self.stored[number] for number in recording_ids}

@@ -40,8 +40,8 @@ def test_one_line_turns_audio_into_embeddings(music):
     embeddings = songprint.encoder("fingerprint")(music)
     assert embeddings.vectors.shape == (len(embeddings), load_spec().dim)
     assert embeddings.hop == 0.5
-    assert embeddings.heard.mean() > 0.9  # the last chord dies away
-    np.testing.assert_allclose(np.linalg.norm(embeddings.vectors[embeddings.heard], axis=1), 1, atol=1e-5)
+    assert embeddings.has_content.mean() > 0.9  # the last chord dies away
+    np.testing.assert_allclose(np.linalg.norm(embeddings.vectors[embeddings.has_content], axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1000, 12_345, 80_000])
@@ -78,7 +78,7 @@ def test_a_hop_off_the_grid_is_refused(encoder, music):
 def test_silence_and_tones_give_rows_of_zeros(encoder):
     times = np.arange(3 * RATE) / RATE
     for samples in (np.zeros(3 * RATE, np.float32), (0.5 * np.sin(2 * np.pi * 440 * times)).astype(np.float32)):
-        assert not encoder.encode(samples).heard.any()
+        assert not encoder.encode(samples).has_content.any()
 
 
 @pytest.mark.parametrize(("seconds", "rows"), [(0.0, 0), (0.3, 0), (0.8, 1), (1.1, 1), (2.2, 3)])
@@ -164,9 +164,9 @@ def test_the_network_in_training_gives_the_vectors_of_the_product(trained, music
     product = load_encoder(folder=tmp_path).encode(music)
     assert product.encoder_id == spec.id
     with torch.no_grad():
-        expected = network(torch.from_numpy(windows)).numpy()[product.heard]
-    assert product.heard.mean() > 0.9
-    got = product.vectors[product.heard]
+        expected = network(torch.from_numpy(windows)).numpy()[product.has_content]
+    assert product.has_content.mean() > 0.9
+    got = product.vectors[product.has_content]
     assert got.shape[1] == spec.dim <= expected.shape[1]
     # the axes are others, and few: what must agree is how like each other two seconds are
     np.testing.assert_allclose(got @ got.T, expected @ expected.T, atol=1 - least)

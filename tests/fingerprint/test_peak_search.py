@@ -30,7 +30,7 @@ def noisy(samples, decibels, seed=3):
 def laid(store, samples, leave_out=()):
     """By recording: what is said of it."""
     exact = store.levels[Kind.RECORDING]
-    query = Query.listen([samples], exact.encoder)
+    query = Query.from_blocks([samples], exact.encoder)
     (window,) = windows_of(query)
     near = recordings.neighbours(query, exact, window, leave_out)
     lines = Lines(query, exact, window, near, exact.embeddings_of)
@@ -143,7 +143,7 @@ def test_the_peaks_follow_the_library(band, tunes, encoder):
 
 def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
-    query = Query.listen([cut(tunes[3], 12, 5)], exact.encoder)
+    query = Query.from_blocks([cut(tunes[3], 12, 5)], exact.encoder)
     assert recordings.looks_everywhere(query, exact)
     monkeypatch.setattr(level, "PEAKS_OF", 0.01)
     assert not exact.has_peaks
@@ -155,7 +155,7 @@ def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
 
 def test_something_long_is_not_laid_everywhere(band, tunes):
     exact = band.levels[Kind.RECORDING]
-    assert not recordings.looks_everywhere(Query.listen([cut(tunes[3], 0, 20)], exact.encoder), exact)
+    assert not recordings.looks_everywhere(Query.from_blocks([cut(tunes[3], 0, 20)], exact.encoder), exact)
 
 
 def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):

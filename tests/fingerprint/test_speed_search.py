@@ -74,7 +74,7 @@ def test_only_what_is_not_known_otherwise_is_heard_again(band, tunes, heard, mon
 
 def test_what_was_found_without_a_change_is_kept_beside(band, tunes):
     level = band.levels[Kind.RECORDING]
-    query = Query.listen([clip_of(tunes[3], 1.2, 1.2)], level.encoder)
+    query = Query.from_blocks([clip_of(tunes[3], 1.2, 1.2)], level.encoder)
     plain, found = recordings.judge(query, level), speed_search.judge(query, level)
     assert [match.confidence for match in found] == sorted((match.confidence for match in found), reverse=True)
     assert {match.recording.id for match in found} == {4} | {match.recording.id for match in plain}

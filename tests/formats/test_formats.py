@@ -160,7 +160,7 @@ def test_csv_is_a_table_with_a_row_for_each_segment_and_gap(timeline):
         assert row["title"].removeprefix("'" if not segment.recording.title.startswith("'") else "") == one_line(
             segment.recording.title
         )
-        assert (float(row["start"]), float(row["end"])) == (segment.heard.start, segment.heard.end)
+        assert (float(row["start"]), float(row["end"])) == (segment.interval.start, segment.interval.end)
         assert int(row["recording_id"]) == segment.recording.id
 
 

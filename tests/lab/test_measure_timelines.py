@@ -73,7 +73,7 @@ def test_a_perfect_timeline_has_perfect_figures(programme):
 def test_mistakes_are_counted(programme):
     right = perfect(programme)
     first, *others = [s for s in right.segments if s.kind == Kind.RECORDING]
-    late = replace(others[0], heard=Interval(others[0].heard.start + 3, others[0].heard.end))
+    late = replace(others[0], interval=Interval(others[0].interval.start + 3, others[0].interval.end))
     wrong = replace(first, recording=recording("nobody"))
     gaps = [replace(gap, sound=Sound.MUSIC, unknown=None if gap.unknown is None else 7) for gap in right.gaps]
     text = told(programme, replace(right, segments=[wrong, late, *others[1:]], gaps=gaps))

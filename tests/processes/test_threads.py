@@ -48,7 +48,7 @@ def test_whoever_scans_or_identifies_computes_in_one_thread(tmp_path, songs, cli
         library.identify(clip)
         assert seen and set().union(*seen) == {1} and blas() == {2}
         scanner = Scanner(library.store)
-        scanner.hear(np.zeros(80000, np.float32))
+        scanner.feed(np.zeros(80000, np.float32))
         assert blas() == {1}
         scanner.finish()
         assert blas() == {2}

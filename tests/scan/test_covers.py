@@ -41,7 +41,7 @@ def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_p
     file = toy.write(tmp_path / "programme.wav", np.concatenate([silence(40), cover(1), silence(40)]))
     [segment] = library.scan(file).segments
     assert (segment.recording.title, segment.kind, segment.key_shift) == ("Tune 1", Kind.COVER, 3)
-    assert segment.heard.start == pytest.approx(40, abs=5) and segment.heard.end == pytest.approx(130, abs=5)
+    assert segment.interval.start == pytest.approx(40, abs=5) and segment.interval.end == pytest.approx(130, abs=5)
     assert segment.reference.start == pytest.approx(0, abs=5) and segment.reference.end == pytest.approx(90, abs=5)
 
 
@@ -56,7 +56,9 @@ def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_p
         )
         [segment] = library.scan(file).segments
     assert segment.recording.title == "Tune 1"
-    assert segment.heard.start == pytest.approx(40, abs=5) and segment.heard.end == pytest.approx(40 + seconds, abs=5)
+    assert segment.interval.start == pytest.approx(40, abs=5) and segment.interval.end == pytest.approx(
+        40 + seconds, abs=5
+    )
     assert segment.reference.end == pytest.approx(seconds, abs=5)
 
 
@@ -72,7 +74,7 @@ def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
     monkeypatch.setattr(ear, "_ask", ask)
     monkeypatch.setattr(ear, "_stretches", lambda exact, until: [_Stretch(100, 160, Interval(0, 400), {1: 6.0})])
     [guess] = ear._judged([], 400.0)
-    assert guess.heard == Interval(120, 190) and guess.logit == 6.0  # by the windows
+    assert guess.interval == Interval(120, 190) and guess.logit == 6.0  # by the windows
 
 
 def test_a_recording_is_not_told_as_its_own_cover(library, tmp_path):
@@ -92,7 +94,7 @@ def test_a_stream_settles_covers_too(library):
     samples = np.concatenate([cover(1), silence(200), cover(2), silence(60)])
     settled = []
     for start in range(0, len(samples), 10 * RATE):
-        scanner.hear(samples[start : start + 10 * RATE])
+        scanner.feed(samples[start : start + 10 * RATE])
         settled += scanner.settled()
     assert [each.recording.title for each in settled] == ["Tune 1"]
     assert 90 < scanner.settled_until < 300

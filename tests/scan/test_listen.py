@@ -40,7 +40,7 @@ def listened(listener: Listener, clock: Clock, *plan: tuple[int | None, float]) 
     mono = radio.samples(*plan, sample_rate=SAMPLE_RATE)[0]
     for at in range(0, len(mono), SAMPLE_RATE):
         clock.seconds += 1
-        events += listener.hear(mono[at : at + SAMPLE_RATE])
+        events += listener.feed(mono[at : at + SAMPLE_RATE])
     return events
 
 
@@ -65,8 +65,8 @@ def test_a_song_is_told_when_it_is_heard_and_when_it_is_over():
     started, ended = events
     assert told(events) == ["started 1", "ended 1"]
     assert started.position <= 5 + 10
-    assert ended.when(ended.segment.heard.start) == NOON + timedelta(seconds=5)
-    assert ended.when(ended.segment.heard.end) == NOON + timedelta(seconds=25)
+    assert ended.when(ended.segment.interval.start) == NOON + timedelta(seconds=5)
+    assert ended.when(ended.segment.interval.end) == NOON + timedelta(seconds=25)
     assert ended.seconds == 20
 
 
@@ -100,10 +100,10 @@ def test_what_is_heard_when_the_sound_breaks_off_ends_there():
     listener = new_listener(clock)
     assert told(listened(listener, clock, (2, 10))) == ["started 2"]
     [ended] = listener.pause()
-    assert (ended.type, ended.segment.heard.end) == (EventType.ENDED, 10)
+    assert (ended.type, ended.segment.interval.end) == (EventType.ENDED, 10)
     clock.seconds += 50
     [started] = listened(listener, clock, (2, 5))
-    assert started.segment.heard.start == pytest.approx(60, abs=2)
+    assert started.segment.interval.start == pytest.approx(60, abs=2)
 
 
 def test_a_stream_that_lags_behind_the_clock_is_told_by_the_clock():
@@ -112,7 +112,7 @@ def test_a_stream_that_lags_behind_the_clock_is_told_by_the_clock():
     listened(listener, clock, (None, 10))
     clock.seconds += 8  # nothing comes, nothing breaks
     events = listened(listener, clock, (None, 2), (1, 10), (None, 5))
-    assert events[-1].segment.heard.start == pytest.approx(20, abs=1)
+    assert events[-1].segment.interval.start == pytest.approx(20, abs=1)
 
 
 def test_sound_that_comes_faster_than_it_is_played_is_told_by_its_own_seconds():
@@ -120,8 +120,8 @@ def test_sound_that_comes_faster_than_it_is_played_is_told_by_its_own_seconds():
     listener = new_listener(clock)
     mono = radio.samples((None, 30), (1, 20), (None, 10), sample_rate=SAMPLE_RATE)[0]
     for at in range(0, len(mono), SAMPLE_RATE):
-        events += listener.hear(mono[at : at + SAMPLE_RATE])
-    assert (events[-1].segment.heard.start, events[-1].segment.heard.end) == (30, 50)
+        events += listener.feed(mono[at : at + SAMPLE_RATE])
+    assert (events[-1].segment.interval.start, events[-1].segment.interval.end) == (30, 50)
 
 
 def test_after_an_hour_fresh_ears_are_taken_when_no_song_is_heard(monkeypatch):
@@ -133,7 +133,7 @@ def test_after_an_hour_fresh_ears_are_taken_when_no_song_is_heard(monkeypatch):
     events = listened(listener, clock, (None, 55), (1, 20), (None, 15), (2, 20), (None, 10))
     assert len(made) == 2
     assert told(events) == ["started 1", "ended 1", "started 2", "ended 2"]
-    assert events[-1].segment.heard.start == 90
+    assert events[-1].segment.interval.start == 90
     assert told(listened(listener, clock, (3, 250))) == ["started 3", "ended 3", "started 3"]  # 200 s at most
 
 
@@ -194,7 +194,7 @@ def piped(sound: bytes, raw: str | None = None) -> list[Event]:
 def test_encoded_sound_comes_through_a_pipe(tmp_path, suffix):
     events = piped(radio.encoded(tmp_path, suffix, (None, 3), (1, 8), (None, 5)))
     assert told(events) == ["connected", "started 1", "ended 1", "finished"]
-    assert events[2].segment.heard.start == pytest.approx(3, abs=1)
+    assert events[2].segment.interval.start == pytest.approx(3, abs=1)
     assert events[3].position == pytest.approx(16, abs=1)
 
 
@@ -205,7 +205,7 @@ def test_samples_come_through_a_pipe_without_a_header(form, kind, scale):
     sound = (radio.samples((None, 3), (2, 8), (None, 5)).T * scale).astype(kind).tobytes()
     events = piped(sound, f"44100:2:{form}")
     assert told(events) == ["connected", "started 2", "ended 2", "finished"]
-    assert events[2].segment.heard.start == pytest.approx(3, abs=0.5)
+    assert events[2].segment.interval.start == pytest.approx(3, abs=0.5)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +280,6 @@ def test_a_log_that_cannot_be_kept_is_an_error_and_a_full_disk_is_said_once(tmp_
 
 def test_the_ears_of_these_tests_hear(tmp_path):
     ears = Ears()
-    ears.hear(radio.samples((None, 2), (3, 4), sample_rate=SAMPLE_RATE)[0])
+    ears.feed(radio.samples((None, 2), (3, 4), sample_rate=SAMPLE_RATE)[0])
     assert isinstance(ears.finish(), Timeline)
     assert [each.recording.id for each in ears.current()] == [3]

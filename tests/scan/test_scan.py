@@ -58,7 +58,9 @@ def programme(tmp_path, *parts: np.ndarray):
 
 
 def told(timeline) -> list[tuple[str, float, float]]:
-    return [(each.recording.title, round(each.heard.start, 1), round(each.heard.end, 1)) for each in timeline.segments]
+    return [
+        (each.recording.title, round(each.interval.start, 1), round(each.interval.end, 1)) for each in timeline.segments
+    ]
 
 
 def near(found: list[tuple[str, float, float]], wanted: list[tuple[str, float, float]]) -> bool:
@@ -77,7 +79,7 @@ def test_songs_are_told_with_when_they_are_heard_and_which_part_of_them(library,
     assert first.kind is Kind.RECORDING and first.confidence > 90 and first.speed == pytest.approx(1, abs=0.01)
     assert timeline.complete and timeline.duration == 74 and timeline.searched == SONGS
     assert timeline.source == str(file) and timeline.thresholds == {Kind.RECORDING: 50.0}
-    assert [(gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in timeline.gaps] == [
+    assert [(gap.sound, round(gap.interval.start), round(gap.interval.end)) for gap in timeline.gaps] == [
         (Sound.SILENCE, 0, 7),
         (Sound.SILENCE, 27, 32),
         (Sound.MUSIC, 32, 44),
@@ -95,7 +97,7 @@ def test_unknown_music_gives_an_empty_timeline(library, tmp_path):
     timeline = library.scan(programme(tmp_path, cut(77, 0, 30)))
     assert not timeline and timeline.songs == []
     [gap] = timeline.gaps
-    assert gap.heard.duration == 30
+    assert gap.interval.duration == 30
 
 
 def test_what_is_shorter_than_the_setting_is_not_told(library, tmp_path):
@@ -121,7 +123,7 @@ def test_a_stream_settles_what_is_over_and_forgets_it(library):
     samples = np.concatenate([cut(1, 4, 24), silence(60), cut(3, 0, 30), silence(60)])
     settled, seen = [], set()
     for start in range(0, len(samples), RATE):
-        scanner.hear(samples[start : start + RATE])
+        scanner.feed(samples[start : start + RATE])
         settled += scanner.settled()
         seen |= {each.recording.title for each in scanner.current()}
     assert [each.recording.title for each in settled] == ["Song 01", "Song 03"]
@@ -132,7 +134,7 @@ def test_a_stream_settles_what_is_over_and_forgets_it(library):
 
 def test_a_song_is_current_soon_after_it_began(library):
     scanner = Scanner(library.store)
-    scanner.hear(np.concatenate([silence(20), cut(2, 3, 13)]))
+    scanner.feed(np.concatenate([silence(20), cut(2, 3, 13)]))
     assert [each.recording.title for each in scanner.current()] == ["Song 02"]
 
 
@@ -168,8 +170,8 @@ def test_an_interrupted_scan_gives_what_it_found_and_goes_on_there(library, tmp_
     assert near(told(second), [("Song 01", 0, 20), ("Song 02", 120, 140), ("Song 03", 200, 220)]), told(second)
     whole = library.scan(file)
     assert near(told(second), told(whole))
-    assert [(gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in second.gaps] == [
-        (gap.sound, round(gap.heard.start), round(gap.heard.end)) for gap in whole.gaps
+    assert [(gap.sound, round(gap.interval.start), round(gap.interval.end)) for gap in second.gaps] == [
+        (gap.sound, round(gap.interval.start), round(gap.interval.end)) for gap in whole.gaps
     ]
 
 

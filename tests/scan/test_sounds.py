@@ -56,7 +56,7 @@ def test_it_does_not_matter_in_which_blocks_it_is_heard_or_when_it_is_asked(bloc
     samples = np.concatenate([music, noise(random, 8), silence(4), 0.3 * music])
     meter = SoundMeter()
     for start in range(0, len(samples), block):
-        meter.hear(samples[start : start + block])
+        meter.feed(samples[start : start + block])
         if start % (7 * block) == 0:
             meter.sounds()
     assert meter.sounds() == classify(samples)

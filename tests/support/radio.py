@@ -117,7 +117,7 @@ class Ears:
         self._runs: list[list[int]] = []  # song, first and last second
         self._told = 0
 
-    def hear(self, block: np.ndarray) -> None:
+    def feed(self, block: np.ndarray) -> None:
         self._waiting = np.concatenate([self._waiting, block])
         while len(self._waiting) >= SAMPLE_RATE:
             song = self._song(self._waiting[:SAMPLE_RATE])
@@ -150,8 +150,8 @@ class Ears:
 
 def _segment(song: int, first: int, last: int) -> Segment:
     recording = Recording(song, Tags(title=f"Song {song}", artists=("Band",)), 100.0, f"{song}.mp3", f"hash {song}")
-    heard = Interval(float(first), float(last))
-    return Segment(recording, Kind.RECORDING, 99.0, heard, Interval(0.0, heard.duration))
+    interval = Interval(float(first), float(last))
+    return Segment(recording, Kind.RECORDING, 99.0, interval, Interval(0.0, interval.duration))
 
 
 def told(events: list[Event]) -> list[str]:

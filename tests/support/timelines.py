@@ -71,7 +71,7 @@ def timeline(
     **more: object,
 ) -> Timeline:
     return Timeline(
-        sorted(segments, key=lambda each: each.heard.start),
+        sorted(segments, key=lambda each: each.interval.start),
         list(gaps),
         duration,
         {Kind.RECORDING: 80.0},

@@ -44,7 +44,7 @@ def test_a_song_that_comes_again_has_the_same_number_and_another_song_another(st
     assert in_another_file == first[0]
     listed = memory.listing(store)
     assert [len(each.occurrences) for each in listed] == [3, 1]
-    assert [(each.source, each.heard.start) for each in listed[0].occurrences] == [
+    assert [(each.source, each.interval.start) for each in listed[0].occurrences] == [
         ("one.mp3", 0),
         ("one.mp3", 200),
         ("two.mp3", 7),
@@ -67,8 +67,8 @@ def test_a_part_that_comes_again_is_music_of_its_own(store):
     listed = {each.id: each for each in memory.listing(store)}
     assert {number: len(each.occurrences) for number, each in listed.items()} == {both: 1, second: 2}
     monday = listed[second].occurrences[0]
-    assert (monday.heard.start, monday.heard.end) == (pytest.approx(80, abs=1.5), pytest.approx(110, abs=0.1))
-    assert listed[both].occurrences[0].heard.end == pytest.approx(80, abs=1.5)
+    assert (monday.interval.start, monday.interval.end) == (pytest.approx(80, abs=1.5), pytest.approx(110, abs=0.1))
+    assert listed[both].occurrences[0].interval.end == pytest.approx(80, abs=1.5)
     [[first_again]] = numbers(memory.remember(store, "wednesday.mp3", [stretch(music(1))]))
     assert first_again == both
 
