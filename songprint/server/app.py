@@ -17,7 +17,7 @@ from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
 from songprint.server.rest import admin, identify, jobs, problems, recordings, review, session, shapes
 from songprint.server.rest.page import with_page
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 from songprint.server.tencent.endpoint import TencentRoute
 from songprint.server.web import inbox
 
@@ -38,13 +38,13 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service.open(library, settings, metrics)
-        app.state.service = service
-        service.uploads.tidy()
+        server = ServerState.open(library, settings, metrics)
+        app.state.server = server
+        server.uploads.tidy()
         try:
             yield
         finally:
-            service.close()
+            server.close()
 
     app = FastAPI(
         title="Songprint",

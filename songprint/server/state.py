@@ -36,7 +36,7 @@ UPLOADS, RECORDINGS = "uploads", "recordings"  # folders in the library's: what 
 
 
 @dataclass(frozen=True)
-class Service:
+class ServerState:
     """What an endpoint may use."""
 
     library: Library
@@ -58,7 +58,7 @@ class Service:
     background: Background  # scans
 
     @classmethod
-    def open(cls, library: Library, settings: Settings, metrics: Metrics) -> Service:
+    def open(cls, library: Library, settings: Settings, metrics: Metrics) -> ServerState:
         """Around an open library; starts the processes."""
         database = library.store.catalog.database
         vault, usage = Vault(database, library.path), Usage(database)

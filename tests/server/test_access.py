@@ -22,7 +22,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokens(world) -> dict[str, str]:
     """A token of each scope."""
-    made = {scope: world.service.keys.create(scope, scope) for scope in ("identify", "write", "admin")}
+    made = {scope: world.server.keys.create(scope, scope) for scope in ("identify", "write", "admin")}
     return {scope: {"authorization": f"Bearer {key.token}"} for scope, key in made.items()}
 
 
@@ -63,11 +63,11 @@ def test_places_on_the_server_are_told_to_administrators_alone(world, tokens):
 
 
 def test_a_key_sees_its_own_jobs_and_those_of_keys_under_it(world, tokens):
-    keys = world.service.keys
+    keys = world.server.keys
     parent = keys.create("department", "write")
     child = keys.create("player", "identify", parent=parent.key.id)
     other = keys.create("other", "write")
-    job = world.service.jobs.submit({"type": "url", "url": "https://example.org/a"}, key_id=child.key.id)
+    job = world.server.jobs.submit({"type": "url", "url": "https://example.org/a"}, key_id=child.key.id)
     for key, status in ((parent, 200), (child, 200), (other, 404)):
         headers = {"authorization": f"Bearer {key.token}"}
         assert world.client.get(f"/v1/jobs/{job.id}", headers=headers).status_code == status
@@ -79,7 +79,7 @@ def test_a_key_sees_its_own_jobs_and_those_of_keys_under_it(world, tokens):
                     world.client.request(method, f"/v1/jobs/{job.id}/{address}", headers=headers), 404, "job_not_found"
                 )
     assert world.client.get(f"/v1/jobs/{job.id}", headers=tokens["admin"]).status_code == 200
-    world.service.jobs.cancel(job.id)
+    world.server.jobs.cancel(job.id)
 
 
 def test_keys_are_made_and_revoked(world, tokens):
@@ -119,7 +119,7 @@ def test_the_audit_log_names_recordings_even_those_that_are_gone(world, tokens):
 
 
 def test_an_administrator_of_a_part_rules_that_part_alone(world, tokens):
-    keys = world.service.keys
+    keys = world.server.keys
     company = keys.create("company", "admin")
     part = keys.create("part", "admin", parent=company.key.id)
     mine = {"authorization": f"Bearer {part.token}"}
@@ -134,7 +134,7 @@ def test_an_administrator_of_a_part_rules_that_part_alone(world, tokens):
 
 
 def test_who_asks_too_often_is_told_when_to_come_again(world, tokens):
-    slow = world.service.keys.create("slow", "identify", rate=0.5)
+    slow = world.server.keys.create("slow", "identify", rate=0.5)
     mine = {"authorization": f"Bearer {slow.token}"}
     answers = [world.client.get("/v1/recordings", headers=mine) for _ in range(3)]
     problem(answers[-1], 429, "too_often")
@@ -163,8 +163,8 @@ def test_the_page_signs_in_with_a_cookie_and_proves_that_it_is_the_page(world, t
 
 
 def test_cookies_that_are_forged_or_over_are_nothing(world, tokens, monkeypatch):
-    key = world.service.keys.create("short", "write")
-    _, cookie = world.service.sessions.begin(key.key.id)
+    key = world.server.keys.create("short", "write")
+    _, cookie = world.server.sessions.begin(key.key.id)
 
     def status(value: str) -> int:
         return world.client.get("/v1/recordings", headers={"cookie": f"{COOKIE}={value}"}).status_code
@@ -176,7 +176,7 @@ def test_cookies_that_are_forged_or_over_are_nothing(world, tokens, monkeypatch)
     monkeypatch.setattr("songprint.server.web.sessions.time.time", lambda: 4e9)
     assert status(cookie) == 401
     monkeypatch.undo()
-    world.service.keys.revoke(key.key.id)
+    world.server.keys.revoke(key.key.id)
     assert status(cookie) == 401
 
 

@@ -79,14 +79,14 @@ def test_what_is_too_large_or_too_long_is_told_where_to_go(tmp_path):
         assert "0 MB" in problem(large, 413, "too_large")
         unannounced = world.client.post("/v1/identify", content=(bytes(50_000) for _ in range(5)))
         problem(unannounced, 413, "too_large")
-        assert list(world.service.uploads.folder.iterdir()) == []
+        assert list(world.server.uploads.folder.iterdir()) == []
 
 
 def test_nothing_of_an_upload_stays(world):
     world.client.post("/v1/identify", content=world.clip(3))
     world.client.post("/v1/identify", content=b"no music")
     world.client.post("/v1/identify", files={"file": ("a.wav", b"1"), "other": ("b.wav", b"2")})
-    assert list(world.service.uploads.folder.iterdir()) == []
+    assert list(world.server.uploads.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
         kinds=["recording"],
         session_context="mine",
     )
-    job = world.service.jobs.get(told["id"])
+    job = world.server.jobs.get(told["id"])
     assert (job.state, job.priority, job.options["kinds"]) == ("waiting", 3, ["recording"])
-    assert world.service.jobs.opened(job).options["callback"] == {
+    assert world.server.jobs.opened(job).options["callback"] == {
         "url": "https://me.example.org/hook",
         "secret": "s3cret",
         "style": "standard",
@@ -57,7 +57,7 @@ def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
     assert "s3cret" not in json.dumps(told)
     shown = world.client.get(f"/v1/jobs/{told['id']}").json()
     assert shown == told and shown.keys() == shapes.Job.model_fields.keys()
-    world.service.jobs.cancel(job.id)
+    world.server.jobs.cancel(job.id)
 
 
 def test_a_recording_can_be_sent_with_the_job(world):
@@ -68,18 +68,18 @@ def test_a_recording_can_be_sent_with_the_job(world):
         data={"options": json.dumps({"session_id": "once", "priority": -5})},
     )
     assert answer.status_code == 202 and answer.json()["input"] == {"type": "file", "name": "My mix.wav"}
-    job = world.service.jobs.get(answer.json()["id"])
+    job = world.server.jobs.get(answer.json()["id"])
     with open(job.input["path"], "rb") as file:
         assert file.read() == sent
     again = world.client.post("/v1/jobs", files={"file": ("x.wav", sent)}, data={"options": '{"session_id": "once"}'})
     problem(again, 409, "duplicate_session")
     assert again.json()["job_id"] == job.id
-    assert len(list(world.service.inputs.folder.iterdir())) == 1  # the second upload was not kept
-    assert list(world.service.uploads.folder.iterdir()) == []
+    assert len(list(world.server.inputs.folder.iterdir())) == 1  # the second upload was not kept
+    assert list(world.server.uploads.folder.iterdir()) == []
     raw = world.client.post("/v1/jobs", content=sent, headers={"x-file-name": "My%20mix.wav"})
     assert raw.json()["input"]["name"] == "My mix.wav"
     for each in (job.id, raw.json()["id"]):
-        world.service.jobs.cancel(each)
+        world.server.jobs.cancel(each)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_job_is_cancelled_and_tried_again(world):
     assert world.client.post(f"/v1/jobs/{job_id}/retry").json()["state"] == "waiting"
     problem(world.client.post(f"/v1/jobs/{job_id}/retry"), 409, "wrong_state")
     problem(world.client.get(f"/v1/jobs/{job_id}/export"), 409, "not_finished")
-    assert [(each.action, each.subject) for each in world.service.audit.entries(limit=2)] == [
+    assert [(each.action, each.subject) for each in world.server.audit.entries(limit=2)] == [
         ("jobs.retry", job_id),
         ("jobs.cancel", job_id),
     ]
@@ -153,7 +153,7 @@ def test_a_job_is_cancelled_and_tried_again(world):
 def test_waiting_for_a_job_ends_with_the_job(world):
     job_id = submitted(world)["id"]
     assert world.client.get(f"/v1/jobs/{job_id}?wait=0.5").json()["state"] == "waiting"
-    world.service.jobs.cancel(job_id)
+    world.server.jobs.cancel(job_id)
     assert world.client.get(f"/v1/jobs/{job_id}?wait=60").json()["error"]["code"] == "cancelled"
     problem(world.client.get(f"/v1/jobs/{job_id}?wait=1e9"), 422, "invalid_request")
 
@@ -195,7 +195,7 @@ def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
     problem(world.client.delete(f"{address}/0/verdict"), 404, "no_verdict")
     problem(world.client.post(f"{address}/2/verdict", json={"verdict": "accept"}), 404, "not_found")
     problem(world.client.post(f"{address}/0/verdict", json={"verdict": "correct"}), 422, "invalid_request")
-    assert [(each.action, each.subject.partition(" ")[2]) for each in world.service.audit.entries(limit=4)] == [
+    assert [(each.action, each.subject.partition(" ")[2]) for each in world.server.audit.entries(limit=4)] == [
         ("verdicts.take_back", "segment 0"),
         ("verdicts.correct", "segment 1: 4"),
         ("verdicts.reject", "segment 0"),
@@ -208,9 +208,9 @@ def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
 def test_an_unknown_stretch_is_named_added_and_recognised_from_then_on(world):
     heard = np.concatenate([toy.song(0), toy.song(61), toy.song(1)])
     sent = world.client.post("/v1/jobs", files={"file": ("mix.wav", world.wav(heard))}).json()["id"]
-    claimed = world.service.jobs.claim("a test")
+    claimed = world.server.jobs.claim("a test")
     assert claimed.id == sent
-    world.service.jobs.finish(claimed, timeline_of(world), 15.0)
+    world.server.jobs.finish(claimed, timeline_of(world), 15.0)
 
     assert world.client.get(f"/v1/jobs/{sent}/audio").content == world.wav(heard)
     peaks = world.client.get(f"/v1/jobs/{sent}/peaks?points=30&start=5&end=10").json()

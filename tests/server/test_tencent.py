@@ -43,14 +43,14 @@ def world(tmp_path_factory, folder):
 @pytest.fixture(scope="module")
 def client(world) -> Client:
     """With a key of its own."""
-    return Client.of(world, world.service.keys.create("player", "identify"))
+    return Client.of(world, world.server.keys.create("player", "identify"))
 
 
 @pytest.fixture(autouse=True)
 def _nothing_waits(world):
     yield
-    for job in world.service.jobs.find(state="waiting"):
-        world.service.jobs.cancel(job.id)
+    for job in world.server.jobs.find(state="waiting"):
+        world.server.jobs.cancel(job.id)
 
 
 def detail(client: Client, task_id: str) -> dict:
@@ -157,7 +157,7 @@ def test_a_failure_is_told_with_its_code(client, world, code, message, number, n
 
 def test_the_callback_is_signed_and_not_in_an_envelope(client, world):
     client.call("ProcessMedia", request_of(SessionContext="mine", TaskNotifyConfig=CALLBACK))
-    job = world.service.jobs.opened(tencent.finished(world, timelines.programme()))
+    job = world.server.jobs.opened(tencent.finished(world, timelines.programme()))
     event = json.loads(results.builders(1300000000)["tencent"](job))
     assert (event["EventType"], event["SessionContext"]) == ("WorkflowTask", "mine")
     assert event["WorkflowTaskEvent"]["Message"] == "SUCCESS"
@@ -165,7 +165,7 @@ def test_the_callback_is_signed_and_not_in_an_envelope(client, world):
     assert event["Sign"] == hashlib.md5(f"{event['Timestamp']}k3y".encode()).hexdigest()
     vector = json.loads(results.callback_body(job, 1, now=1700000000))
     assert (vector["Timestamp"], vector["Sign"]) == (1700000600, "bccbda21f2aefda471db95169f025027")
-    (delivery,) = world.service.deliveries.of_job(job.id)
+    (delivery,) = world.server.deliveries.of_job(job.id)
     assert (delivery.url, delivery.style) == (CALLBACK["NotifyUrl"], "tencent")
     parsed = client.call("ParseNotification", {"Content": json.dumps(event)})
     assert parsed["WorkflowTaskEvent"]["TaskId"] == results.task_id(job.id, 1300000000)
@@ -180,7 +180,7 @@ def test_a_callback_without_a_key_has_no_signature(client, world):
 def test_each_change_is_told_where_that_is_wanted(client, world):
     client.call("ProcessMedia", request_of(TaskNotifyConfig=CALLBACK | {"NotifyMode": "Change"}))
     job = tencent.finished(world, timelines.timeline())
-    assert [delivery.event for delivery in world.service.deliveries.of_job(job.id)] == ["running", "finished"]
+    assert [delivery.event for delivery in world.server.deliveries.of_job(job.id)] == ["running", "finished"]
 
 
 def test_what_is_sent_as_flat_text_is_the_same(client, world):
@@ -197,7 +197,7 @@ def test_what_is_sent_as_flat_text_is_the_same(client, world):
         client.v1("POST", "ProcessMedia", flat),
         client.v1("POST", "ProcessMedia", flat, "HmacSHA1"),
     ):
-        job = world.service.jobs.get(results.job_id(answer["TaskId"]))
+        job = world.server.jobs.get(results.job_id(answer["TaskId"]))
         assert (job.input, job.priority) == ({"type": "url", "url": URL}, 5)
     assert client.get("DescribeAIAnalysisTemplates", {"Definitions.0": "21"})["TotalCount"] == 1
     waiting = {"Status": "WAITING", "SubTaskHasFailed": "False", "Limit": "5"}
@@ -208,7 +208,7 @@ def test_a_session_id_is_used_once(client, world):
     assert client.refusal("ProcessMedia", request_of(SessionId="s1", OutputDir="wrong")) == "InvalidParameterValue"
     assert "TaskId" in client.call("ProcessMedia", request_of(SessionId="s1"))
     assert client.refusal("ProcessMedia", request_of(SessionId="s1")) == "InvalidParameterValue.SessionId"
-    other = Client.of(world, world.service.keys.create("other", "identify"))
+    other = Client.of(world, world.server.keys.create("other", "identify"))
     assert "TaskId" in other.call("ProcessMedia", request_of(SessionId="s1"))
     assert all("TaskId" in client.call("ProcessMedia", request_of(SessionId="")) for _ in range(2))
 
@@ -222,7 +222,7 @@ def test_objects_come_from_buckets_and_results_go_there(client, world):
         OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "music-125", "Region": "ap-nanjing"}},
     )
     task_id = client.call("ProcessMedia", wanted)["TaskId"]
-    job = world.service.jobs.get(results.job_id(task_id))
+    job = world.server.jobs.get(results.job_id(task_id))
     assert job.input == {"type": "cos", "bucket": "music-125", "region": "ap-nanjing", "object": "/song.wav"}
     assert (job.options["output"]["dir"], job.options["output"]["style"]) == ("/common/test/", "tencent-result")
     assert job.options["output"]["name"].replace("{id}", job.id) == f"{task_id}.json"
@@ -284,7 +284,7 @@ def test_own_wishes_stand_beside_tencents(client, world):
 
 def test_nobody_fills_the_queue(tmp_path):
     with serving(tmp_path, songs=1, max_waiting=1) as world:
-        client = Client.of(world, world.service.keys.create("player", "identify"))
+        client = Client.of(world, world.server.keys.create("player", "identify"))
         client.call("ProcessMedia", request_of())
         assert client.refusal("ProcessMedia", request_of(SessionId="s")) == "LimitExceeded.CreateTask"
         tencent.finished(world, timelines.timeline())
@@ -292,7 +292,7 @@ def test_nobody_fills_the_queue(tmp_path):
 
 
 def test_tasks_are_listed_page_by_page(world):
-    client = Client.of(world, world.service.keys.create("lister", "identify"))
+    client = Client.of(world, world.server.keys.create("lister", "identify"))
     made = [client.call("ProcessMedia", request_of())["TaskId"] for _ in range(5)]
     pages, token = [], ""
     for _ in range(3):
@@ -337,10 +337,10 @@ def test_a_waiting_task_can_be_aborted_and_only_that(client, world):
     assert (told["Status"], tag["Status"], tag["Message"]) == ("FINISH", "FAIL", "aborted")
     assert client.refusal("ManageTask", abort) == "InvalidParameterValue.NotProcessingTask"
     running = client.call("ProcessMedia", request_of())["TaskId"]
-    job = world.service.jobs.claim("test", 30.0)
+    job = world.server.jobs.claim("test", 30.0)
     assert client.refusal("ManageTask", abort | {"TaskId": running}) == "InvalidParameterValue.NotProcessingTask"
     assert detail(client, running)["Status"] == "PROCESSING"
-    world.service.jobs.finish(job, {"segments": [], "songs": []}, 1.0)
+    world.server.jobs.finish(job, {"segments": [], "songs": []}, 1.0)
     assert client.refusal("ManageTask", abort | {"OperationType": "X"}) == "InvalidParameterValue.InvalidOperationType"
     assert client.refusal("ManageTask", abort | {"TaskId": "nope"}) == "InvalidParameterValue.TaskId"
     assert client.refusal("ManageTask", {"OperationType": "Abort"}) == "MissingParameter"
@@ -348,15 +348,15 @@ def test_a_waiting_task_can_be_aborted_and_only_that(client, world):
 
 def test_nobody_sees_the_tasks_of_others(client, world):
     task_id = client.call("ProcessMedia", request_of())["TaskId"]
-    other = Client.of(world, world.service.keys.create("other", "write"))
+    other = Client.of(world, world.server.keys.create("other", "write"))
     assert other.refusal("DescribeTaskDetail", {"TaskId": task_id}) == "ResourceNotFound"
     assert other.refusal("ManageTask", {"OperationType": "Abort", "TaskId": task_id}) == "InvalidParameterValue.TaskId"
     assert other.call("DescribeTasks", {"Status": "WAITING"})["TotalCount"] == 0
-    below = Client.of(world, world.service.keys.create("below", "identify", parent=client.secret_id))
+    below = Client.of(world, world.server.keys.create("below", "identify", parent=client.secret_id))
     assert below.refusal("DescribeTaskDetail", {"TaskId": task_id}) == "ResourceNotFound"
     of_below = below.call("ProcessMedia", request_of())["TaskId"]
     assert detail(client, of_below)["Status"] == "WAITING"
-    admin = Client.of(world, world.service.keys.create("admin", "admin"))
+    admin = Client.of(world, world.server.keys.create("admin", "admin"))
     assert detail(admin, task_id)["Status"] == "WAITING"
 
 
@@ -415,7 +415,7 @@ def test_what_is_no_media_file_is_told(client, folder):
 
 
 def test_usage_is_told_by_day(world):
-    client = Client.of(world, world.service.keys.create("user", "identify"))
+    client = Client.of(world, world.server.keys.create("user", "identify"))
     client.call("ProcessMedia", request_of())
     tencent.finished(world, timelines.timeline(), seconds=90.4)
     today = time.strftime("%Y-%m-%d", time.gmtime())
@@ -425,6 +425,6 @@ def test_usage_is_told_by_day(world):
     assert data["Summary"] == [{"Time": f"{today}T00:00:00Z", "Count": 1, "Usage": 90}]
     assert data["Details"][0]["Data"] == data["Summary"]
     assert client.call("DescribeUsageData", asked | {"Types": ["Transcode"]})["Data"] == []
-    other = Client.of(world, world.service.keys.create("other", "identify"))
+    other = Client.of(world, world.server.keys.create("other", "identify"))
     assert other.refusal("DescribeUsageData", {"StartTime": "now", "EndTime": "then"}) == "InvalidParameterValue"
     assert other.refusal("DescribeUsageData", {}) == "MissingParameter"

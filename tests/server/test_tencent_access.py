@@ -30,7 +30,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def client(world) -> Client:
-    return Client.of(world, world.service.keys.create("player", "identify"))
+    return Client.of(world, world.server.keys.create("player", "identify"))
 
 
 def refusal(answer: dict) -> str:
@@ -60,7 +60,7 @@ def test_a_forged_request_is_refused(client):
 
 
 def test_a_key_that_was_revoked_is_not_known_any_more(client, world):
-    world.service.keys.revoke(client.secret_id)
+    world.server.keys.revoke(client.secret_id)
     assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SecretIdNotFound"
 
 
@@ -105,7 +105,7 @@ def test_a_forwarded_host_counts_from_a_trusted_proxy_alone(client, world, tmp_p
     headers = client.signed("DescribeTaskDetail", body) | behind
     assert refusal(client.opened("POST", "/", body, headers)) == "ResourceNotFound"
     with serving(tmp_path, songs=1) as untrusting:
-        other = Client.of(untrusting, untrusting.service.keys.create("player", "identify"))
+        other = Client.of(untrusting, untrusting.server.keys.create("player", "identify"))
         other.host = "public.example.net"
         headers = other.signed("DescribeTaskDetail", body) | behind
         assert refusal(other.opened("POST", "/", body, headers)) == "AuthFailure.SignatureFailure"
@@ -189,7 +189,7 @@ def test_every_name_of_tencent_is_answered(client):
 
 
 def test_a_key_may_ask_so_often_and_no_more(world, client):
-    slow = Client.of(world, world.service.keys.create("slow", "identify", rate=0.01))
+    slow = Client.of(world, world.server.keys.create("slow", "identify", rate=0.01))
     codes = [slow.refusal("DescribeTaskDetail", TASK) for _ in range(2)]
     assert codes == ["ResourceNotFound", "RequestLimitExceeded.UinLimitExceeded"]
     codes = [client.refusal("DescribeUsageData", {}) for _ in range(2)]
@@ -200,7 +200,7 @@ def test_a_key_may_ask_so_often_and_no_more(world, client):
 def test_keys_cannot_be_guessed_fast(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "GUESSES", 0.01)
     with serving(tmp_path, songs=1) as world:
-        client = Client.of(world, world.service.keys.create("player", "identify"))
+        client = Client.of(world, world.server.keys.create("player", "identify"))
         right, client.secret_key = client.secret_key, "guessed"
         codes = [client.refusal("DescribeTaskDetail", TASK) for _ in range(2)]
         assert codes == ["AuthFailure.SignatureFailure", "RequestLimitExceeded.IPLimitExceeded"]

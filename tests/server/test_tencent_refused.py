@@ -34,7 +34,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(world) -> Client:
-    return Client.of(world, world.service.keys.create("player", "identify"))
+    return Client.of(world, world.server.keys.create("player", "identify"))
 
 
 def info_of(**changes: object) -> dict:
@@ -121,13 +121,13 @@ ANALYSIS = {"Definition": 21, "ExtendedParameter": json.dumps(tencent.DETAILS)}
 )
 def test_what_makes_no_sense_is_refused_with_its_code(client, world, wanted, code):
     assert client.refusal("ProcessMedia", wanted) == code
-    assert world.service.jobs.count(state="waiting") == 0
+    assert world.server.jobs.count(state="waiting") == 0
 
 
 def test_no_hostile_url_makes_a_task(tmp_path):
     """None of those that `fetch` would refuse to a worker gets so far."""
     with serving(tmp_path, songs=1, rates={"ProcessMedia": 10_000}) as world:
-        client = Client.of(world, world.service.keys.create("player", "identify"))
+        client = Client.of(world, world.server.keys.create("player", "identify"))
         hostile = [url for url in LOOPBACK + INSIDE + METADATA + FORMS if url]
         for url in hostile:
             assert client.refusal("ProcessMedia", request_of(url)) == "InvalidParameter.InvalidUrl", url
@@ -135,7 +135,7 @@ def test_no_hostile_url_makes_a_task(tmp_path):
                 wanted = request_of(TaskNotifyConfig=CALLBACK | {"NotifyUrl": url})
                 answer = client.call("ProcessMedia", wanted)
                 assert answer.get("Error", {}).get("Code") == "InvalidParameter.InvalidUrl", (url, answer)
-        assert len(hostile) > 90 and world.service.jobs.count() == 0
+        assert len(hostile) > 90 and world.server.jobs.count() == 0
 
 
 NAMES = [

@@ -15,7 +15,7 @@ import songprint
 from songprint.config import ServerSettings, Settings
 from songprint.library import Library
 from songprint.server import create_app
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class World:
 
     client: TestClient
     library: Library
-    service: Service
+    server: ServerState
     folder: Path
 
     def wav(self, samples: np.ndarray, name: str = "clip.wav") -> bytes:
@@ -32,7 +32,7 @@ class World:
 
     def finished(self, result: dict, **options: object) -> str:
         """The id of a job that was done, as a worker would have."""
-        jobs = self.service.jobs
+        jobs = self.server.jobs
         job = jobs.submit({"type": "url", "url": "https://example.org/mix.mp3"}, **options)
         claimed = jobs.claim("a test")
         assert claimed.id == job.id
@@ -60,4 +60,4 @@ def serving(folder: Path, songs: int = 5, **settings: object) -> Iterator[World]
         library.add(toy.write_songs(folder / "music", songs), workers=1)
         app = create_app(library)
         with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 5000)) as client:
-            yield World(client, library, app.state.service, folder)
+            yield World(client, library, app.state.server, folder)

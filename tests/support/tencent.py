@@ -117,11 +117,11 @@ class Client:
 
 def finished(world: World, timeline: Timeline, seconds: float = 600.0) -> Job:
     """Do the job that waits longest, as a worker would: this is what is found."""
-    job = world.service.jobs.claim("test", 30.0)
-    assert world.service.jobs.finish(job, objects.timeline_object(timeline), seconds)
-    return world.service.jobs.get(job.id)
+    job = world.server.jobs.claim("test", 30.0)
+    assert world.server.jobs.finish(job, objects.timeline_object(timeline), seconds)
+    return world.server.jobs.get(job.id)
 
 
 def failed(world: World, code: str, message: str) -> Job:
     """Do the job that waits longest, in vain."""
-    return world.service.jobs.fail(world.service.jobs.claim("test", 30.0), code, message, retry=False)
+    return world.server.jobs.fail(world.server.jobs.claim("test", 30.0), code, message, retry=False)

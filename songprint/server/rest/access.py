@@ -20,7 +20,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from songprint.accounts.keys import SCOPES, Key
 from songprint.errors import KeyRefused
 from songprint.server.rest.problems import Problem
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 from songprint.server.web.sessions import COOKIE, CSRF_HEADER
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
@@ -70,8 +70,8 @@ class _Needs:
     def __call__(
         self, request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Caller:
-        service: Service = request.app.state.service
-        caller = who(request, service, given.credentials if given else "")
+        server: ServerState = request.app.state.server
+        caller = who(request, server, given.credentials if given else "")
         if not caller.may(self.scope):
             raise Problem(
                 403,
@@ -80,17 +80,17 @@ class _Needs:
                 f" {self.scope}. Ask an administrator for another key",
             )
         if caller.key:
-            wait = service.limiter.wait(caller.id, caller.key.rate or service.settings.server.rate)
+            wait = server.limiter.wait(caller.id, caller.key.rate or server.settings.server.rate)
             if wait:
                 raise _too_often(wait, "requests")
         return caller
 
 
-def who(request: Request, service: Service, token: str) -> Caller:
+def who(request: Request, server: ServerState, token: str) -> Caller:
     """Whom a request comes from; Problem if that is nobody."""
     if token:
-        return Caller(who_by_token(request, service, token))
-    session = service.sessions.read(request.cookies.get(COOKIE, ""))
+        return Caller(who_by_token(request, server, token))
+    session = server.sessions.read(request.cookies.get(COOKIE, ""))
     if session is not None:
         if request.method in UNSAFE and not hmac.compare_digest(
             request.headers.get(CSRF_HEADER, "").encode(), session.csrf.encode()
@@ -102,10 +102,10 @@ def who(request: Request, service: Service, token: str) -> Caller:
                 " gives. Programs send a token instead: Authorization: Bearer sp_...",
             )
         try:
-            return Caller(service.keys.by_id(session.key_id))
+            return Caller(server.keys.by_id(session.key_id))
         except KeyRefused as error:
             raise Problem(401, "signed_out", f"{error}. Sign in again", CHALLENGE) from error
-    if service.keys.any():
+    if server.keys.any():
         raise Problem(
             401,
             "unauthorized",
@@ -136,12 +136,12 @@ def from_own_page(request: Request) -> bool:
         return False
 
 
-def who_by_token(request: Request, service: Service, token: str) -> Key:
+def who_by_token(request: Request, server: ServerState, token: str) -> Key:
     """The key of a token; Problem if there is none, and 429 for whoever guesses."""
     try:
-        return service.keys.by_token(token)
+        return server.keys.by_token(token)
     except KeyRefused as error:
-        wait = service.limiter.wait(f"guess {_address(request)}", GUESSES)
+        wait = server.limiter.wait(f"guess {_address(request)}", GUESSES)
         if wait:
             raise _too_often(wait, "wrong tokens") from error
         raise Problem(

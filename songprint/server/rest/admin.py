@@ -15,9 +15,9 @@ from songprint.jobs import usage
 from songprint.jobs.deliveries import delivery_object
 from songprint.server.rest import answers, shapes
 from songprint.server.rest.access import Caller, needs
-from songprint.server.rest.answers import Limit, service_of
+from songprint.server.rest.answers import Limit, server_of
 from songprint.server.rest.problems import Json, Problem
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 
 router = APIRouter(prefix="/v1")
 
@@ -28,35 +28,35 @@ Day = Annotated[date | None, Query(description="As 2025-06-13, UTC; the day itse
 @router.get("/keys", tags=["keys"], response_model=shapes.Keys, responses=answers.problems())
 def list_keys(request: Request, caller: needs("admin")) -> Response:
     """All keys that the caller may know of: all of the server, or those made under the caller's own."""
-    keys = service_of(request).keys.list()
-    mine = _seen(service_of(request), caller)
+    keys = server_of(request).keys.list()
+    mine = _seen(server_of(request), caller)
     return Json({"items": [key_object(key) for key in keys if mine is None or key.id in mine]})
 
 
 @router.post("/keys", tags=["keys"], status_code=201, response_model=shapes.NewKey, responses=answers.problems(404))
 def create_key(request: Request, caller: needs("admin"), wanted: shapes.KeyWish) -> Response:
     """Make a key. Its secrets are shown this once: `token` for this API, `id` and `secret_key` for Tencent's."""
-    service = service_of(request)
+    server = server_of(request)
     parent = wanted.parent or caller.key_above
-    _check_seen(service, caller, parent)
+    _check_seen(server, caller, parent)
     try:
-        made = service.keys.create(wanted.name, wanted.scope, parent=parent or None, rate=wanted.rate)
+        made = server.keys.create(wanted.name, wanted.scope, parent=parent or None, rate=wanted.rate)
     except KeyRefused as error:
         raise Problem(422, "refused", str(error)) from error
-    service.audit.note(caller.id, "keys.create", f"{made.key.id} {made.key.name} ({made.key.scope})")
+    server.audit.note(caller.id, "keys.create", f"{made.key.id} {made.key.name} ({made.key.scope})")
     return Json(_with_secrets(made), 201)
 
 
 @router.delete("/keys/{key_id}", tags=["keys"], response_model=shapes.Keys, responses=answers.problems(404))
 def revoke_key(request: Request, caller: needs("admin"), key_id: KeyId) -> Response:
     """End a key and all that were made under it; gives those that ended."""
-    service = service_of(request)
-    _check_seen(service, caller, key_id)
+    server = server_of(request)
+    _check_seen(server, caller, key_id)
     try:
-        ended = service.keys.revoke(key_id)
+        ended = server.keys.revoke(key_id)
     except KeyRefused as error:
         raise _no_key(key_id) from error
-    service.audit.note(caller.id, "keys.revoke", " ".join(key.id for key in ended))
+    server.audit.note(caller.id, "keys.revoke", " ".join(key.id for key in ended))
     return Json({"items": [key_object(key) for key in ended]})
 
 
@@ -92,11 +92,9 @@ def list_deliveries(
     state: Annotated[str, Query(pattern="^(waiting|sending|delivered|given up)?$")] = "",
 ) -> Response:
     """The callbacks of the caller's jobs with all attempts, the latest first."""
-    service = service_of(request)
+    server = server_of(request)
     try:
-        found = service.deliveries.find(
-            state=state or None, key_id=_seen(service, caller), limit=limit + 1, before=after
-        )
+        found = server.deliveries.find(state=state or None, key_id=_seen(server, caller), limit=limit + 1, before=after)
     except JobNotFound as error:
         raise Problem(404, "not_found", str(error)) from error
     return Json(
@@ -115,11 +113,11 @@ def show_audit(
     after: Annotated[int | None, Query(ge=1, le=2**62)] = None,
 ) -> Response:
     """Who changed what, the latest first."""
-    service = service_of(request)
-    mine = _seen(service, caller)
+    server = server_of(request)
+    mine = _seen(server, caller)
     if mine is not None:
         raise Problem(403, "forbidden", "the audit log is for keys that were not made under another")
-    found = service.audit.entries(limit=limit + 1, before=after)
+    found = server.audit.entries(limit=limit + 1, before=after)
     return Json(
         {
             "items": [asdict(each) for each in found[:limit]],
@@ -128,13 +126,13 @@ def show_audit(
     )
 
 
-def _seen(service: Service, caller: Caller) -> list[str] | None:
+def _seen(server: ServerState, caller: Caller) -> list[str] | None:
     """The keys whose doings the caller may see; None: everybody's."""
-    return answers.family_of(service, caller)
+    return answers.family_of(server, caller)
 
 
-def _check_seen(service: Service, caller: Caller, key_id: str) -> None:
-    mine = _seen(service, caller)
+def _check_seen(server: ServerState, caller: Caller, key_id: str) -> None:
+    mine = _seen(server, caller)
     if key_id and mine is not None and key_id not in mine:
         raise _no_key(key_id)
 
@@ -144,10 +142,10 @@ def _no_key(key_id: str) -> Problem:
 
 
 def _rows(request: Request, caller: Caller, since: date | None, until: date | None) -> list[usage.Used]:
-    service = service_of(request)
-    service.meter.write()
-    return service.usage.by_day(
-        _seen(service, caller), since.isoformat() if since else "", until.isoformat() if until else ""
+    server = server_of(request)
+    server.meter.write()
+    return server.usage.by_day(
+        _seen(server, caller), since.isoformat() if since else "", until.isoformat() if until else ""
     )
 
 

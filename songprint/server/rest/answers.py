@@ -13,7 +13,7 @@ from songprint.formats import objects
 from songprint.server.rest import shapes
 from songprint.server.rest.access import Caller
 from songprint.server.rest.problems import Problem
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 
 RecordingId = Annotated[int, Path(ge=1, le=shapes.MOST_ID, description="The recording's id.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
@@ -41,8 +41,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def service_of(request: Request) -> Service:
-    return request.app.state.service
+def server_of(request: Request) -> ServerState:
+    return request.app.state.server
 
 
 def sent_file(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,14 +69,14 @@ def offset_of(after: str) -> int:
     return int(after)
 
 
-def family_of(service: Service, caller: Caller) -> list[str] | None:
+def family_of(server: ServerState, caller: Caller) -> list[str] | None:
     """The keys whose jobs and usage a caller may see: its own and those made under it; None: everybody's.
 
     An administrator's key that was not made under another sees everything.
     """
     if caller.key is None or (caller.may("admin") and not caller.key.parent):
         return None
-    return service.keys.family(caller.id)
+    return server.keys.family(caller.id)
 
 
 def cached(request: Request, value: Any) -> Response:

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from songprint.server import duties, metrics
 from songprint.server.rest import answers, shapes
 from songprint.server.rest.access import needs
-from songprint.server.rest.answers import service_of
+from songprint.server.rest.answers import server_of
 from songprint.server.rest.problems import Json, Problem
 
 router = APIRouter()
@@ -38,24 +38,24 @@ async def identify(
     Send the clip as the body or as the part `file` of a form, in any format of audio or video. Eight to fifteen
     seconds are best; a whole film or programme is a job.
     """
-    service = service_of(request)
-    settings = service.settings.server
-    upload = await service.uploads.receive(request, settings.max_clip_bytes)
-    with service.uploads.discarding(upload):
+    server = server_of(request)
+    settings = server.settings.server
+    upload = await server.uploads.receive(request, settings.max_clip_bytes)
+    with server.uploads.discarding(upload):
         if upload.path is None:
             raise Problem(400, "no_file", "no clip was sent: give it as the body, or as the part `file` of a form")
         try:
-            report = await service.name_clip(
+            report = await server.name_clip(
                 path=str(upload.path), name=upload.name, top=top, longest=settings.max_clip_duration
             )
         except duties.ClipTooLong as error:
             raise Problem(413, "too_long", str(error)) from error
         finally:
-            service.metrics.count("songprint_clips_total")
-    service.meter.note(caller.id, report["duration"])
+            server.metrics.count("songprint_clips_total")
+    server.meter.note(caller.id, report["duration"])
     kinds = {match["kind"] for match in report["matches"]} or {"none"}
-    service.metrics.count("songprint_answers_total", kind="recording" if "recording" in kinds else kinds.pop())
-    service.metrics.took("songprint_identify_seconds", report["elapsed"])
+    server.metrics.count("songprint_answers_total", kind="recording" if "recording" in kinds else kinds.pop())
+    server.metrics.took("songprint_identify_seconds", report["elapsed"])
     return Json(answers.without_places(report, caller))
 
 
@@ -73,39 +73,39 @@ async def healthz() -> Response:
 )
 async def readyz(request: Request) -> Response:
     """Whether clips can be named now: the library is open and its networks are loaded. Needs no key."""
-    service = service_of(request)
-    if not service.clips.ready:
+    server = server_of(request)
+    if not server.clips.ready:
         raise Problem(503, "starting", "the library is being opened. Ask again in a moment", {"Retry-After": "1"})
-    await run_in_threadpool(service.library.store.catalog.state)
+    await run_in_threadpool(server.library.store.catalog.state)
     return PlainTextResponse("ready\n")
 
 
 @router.get("/metrics", tags=["server"], response_class=PlainTextResponse, responses=answers.problems())
 def read_metrics(request: Request, caller: needs("identify")) -> Response:
     """Numbers for Prometheus."""
-    service = service_of(request)
-    totals = service.library.store.catalog.totals()
+    server = server_of(request)
+    totals = server.library.store.catalog.totals()
     gauges = {
         "songprint_recordings": {(): totals.recordings},
         "songprint_recordings_seconds": {(): totals.duration},
         "songprint_segments": {(("kind", str(kind)),): count for kind, count in totals.segments.items()},
-        "songprint_clips_waiting": {(): service.clips.waiting},
-        "songprint_jobs": {(("state", state),): count for state, count in service.jobs.counts().items()},
-        "songprint_deliveries": {(("state", state),): count for state, count in service.deliveries.counts().items()},
+        "songprint_clips_waiting": {(): server.clips.waiting},
+        "songprint_jobs": {(("state", state),): count for state, count in server.jobs.counts().items()},
+        "songprint_deliveries": {(("state", state),): count for state, count in server.deliveries.counts().items()},
         "songprint_up": {(): 1},
     }
-    return PlainTextResponse(service.metrics.text(gauges), media_type=metrics.MEDIA_TYPE)
+    return PlainTextResponse(server.metrics.text(gauges), media_type=metrics.MEDIA_TYPE)
 
 
 @router.get("/v1/stats", tags=["server"], responses=answers.problems())
 def stats(request: Request, caller: needs("identify")) -> dict:
     """What the library holds."""
-    service = service_of(request)
-    totals = service.library.store.catalog.totals()
+    server = server_of(request)
+    totals = server.library.store.catalog.totals()
     return {
         "recordings": totals.recordings,
         "duration": round(totals.duration, 3),
         "segments": {str(kind): count for kind, count in totals.segments.items()},
-        "jobs": service.jobs.counts(),
-        "deliveries": service.deliveries.counts(),
+        "jobs": server.jobs.counts(),
+        "deliveries": server.deliveries.counts(),
     }

@@ -21,10 +21,10 @@ from songprint.jobs.deliveries import delivery_object
 from songprint.jobs.jobs import STATES, Job, job_object
 from songprint.server.rest import answers, shapes
 from songprint.server.rest.access import Caller, needs
-from songprint.server.rest.answers import Limit, service_of
+from songprint.server.rest.answers import Limit, server_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.rest.uploads import Upload
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -59,16 +59,16 @@ async def submit(request: Request, caller: needs("identify")) -> Response:
     Follow the job by `GET /v1/jobs/{id}` (with `wait` it answers when the job has ended), by its events, or by a
     callback.
     """
-    service = service_of(request)
+    server = server_of(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         wish = _checked(shapes.JobWish, await _small_body(request))
-        job = await run_in_threadpool(_submitted, service, caller, wish.input.model_dump(), wish)
+        job = await run_in_threadpool(_submitted, server, caller, wish.input.model_dump(), wish)
     else:
-        upload = await service.uploads.receive(request, service.settings.server.max_bytes)
-        with service.uploads.discarding(upload):
+        upload = await server.uploads.receive(request, server.settings.server.max_bytes)
+        with server.uploads.discarding(upload):
             options = _checked(shapes.JobOptions, (upload.text("options") or "{}").encode())
-            job = await run_in_threadpool(_submitted_file, service, caller, upload, options)
-    return Json(_shown(service, caller, job), 202, {"Location": f"/v1/jobs/{job.id}"})
+            job = await run_in_threadpool(_submitted_file, server, caller, upload, options)
+    return Json(_shown(server, caller, job), 202, {"Location": f"/v1/jobs/{job.id}"})
 
 
 @router.get("/jobs", response_model=shapes.Jobs, responses=answers.problems(404))
@@ -80,9 +80,9 @@ def list_jobs(
     after: Annotated[str, Query(max_length=100, description="`next` of the page before.")] = "",
 ) -> Response:
     """The caller's jobs and those of keys under its own, the latest first, without their results."""
-    service = service_of(request)
-    found = service.jobs.find(
-        state=state or STATES, key_id=answers.family_of(service, caller), limit=limit + 1, before=after
+    server = server_of(request)
+    found = server.jobs.find(
+        state=state or STATES, key_id=answers.family_of(server, caller), limit=limit + 1, before=after
     )
     listed = [_listed(job, caller) for job in found[:limit]]
     return answers.cached(request, {"items": listed, "next": found[limit - 1].id if len(found) > limit else None})
@@ -96,13 +96,13 @@ async def show_job(
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the end.")] = 0.0,
 ) -> Response:
     """One job, with what was found once it is finished."""
-    service = service_of(request)
-    job = await job_of(service, caller, job_id)
+    server = server_of(request)
+    job = await job_of(server, caller, job_id)
     give_up = asyncio.get_running_loop().time() + wait
     while not job.ended and asyncio.get_running_loop().time() < give_up:
         await asyncio.sleep(LOOK)
-        job = await run_in_threadpool(service.jobs.get, job_id)
-    return answers.cached(request, await run_in_threadpool(_shown, service, caller, job))
+        job = await run_in_threadpool(server.jobs.get, job_id)
+    return answers.cached(request, await run_in_threadpool(_shown, server, caller, job))
 
 
 @router.get(
@@ -112,10 +112,10 @@ async def show_job(
 )
 async def follow_job(request: Request, caller: needs("identify"), job_id: JobId) -> Response:
     """Server-sent events: `job` with the job (but for its result) whenever it changes, until it has ended."""
-    service = service_of(request)
-    await job_of(service, caller, job_id)
+    server = server_of(request)
+    await job_of(server, caller, job_id)
     return StreamingResponse(
-        _events(service, caller, job_id),
+        _events(server, caller, job_id),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
     )
@@ -149,11 +149,11 @@ async def export_job(
     corrected: Annotated[bool, Query(description="As the verdicts say it is, not as it was found.")] = False,
 ) -> Response:
     """The timeline of a finished job as a file: CSV, Audacity labels, CUE sheet, subtitles, list of songs ..."""
-    service = service_of(request)
-    job = await job_of(service, caller, job_id)
+    server = server_of(request)
+    job = await job_of(server, caller, job_id)
     if job.result is None:
         raise Problem(409, "not_finished", f"the job is {job.state}: it has a timeline when it is finished")
-    text = await run_in_threadpool(_written, service, caller, job, format, corrected)
+    text = await run_in_threadpool(_written, server, caller, job, format, corrected)
     chosen = formats.FORMATS[format]
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(job.result.get("source", "")))[:80].strip("._") or "timeline"
     return Response(
@@ -171,9 +171,9 @@ async def export_job(
 )
 async def job_deliveries(request: Request, caller: needs("identify"), job_id: JobId) -> Response:
     """The callbacks of a job with all attempts."""
-    service = service_of(request)
-    await job_of(service, caller, job_id)
-    found = await run_in_threadpool(service.deliveries.of_job, job_id)
+    server = server_of(request)
+    await job_of(server, caller, job_id)
+    found = await run_in_threadpool(server.deliveries.of_job, job_id)
     return Json({"items": [delivery_object(each) for each in found]})
 
 
@@ -186,20 +186,20 @@ async def job_deliveries(request: Request, caller: needs("identify"), job_id: Jo
 )
 async def resend(request: Request, caller: needs("identify"), job_id: JobId) -> Response:
     """Send the callbacks of a job once more, whether they arrived or not."""
-    service = service_of(request)
-    await job_of(service, caller, job_id)
+    server = server_of(request)
+    await job_of(server, caller, job_id)
     try:
-        found = await run_in_threadpool(service.deliveries.resend, job_id)
+        found = await run_in_threadpool(server.deliveries.resend, job_id)
     except JobNotFound as error:
         raise Problem(404, "no_callback", str(error)) from error
     return Json({"items": [delivery_object(each) for each in found]}, 202)
 
 
-async def job_of(service: Service, caller: Caller, job_id: str) -> Job:
+async def job_of(server: ServerState, caller: Caller, job_id: str) -> Job:
     """The job if it is the caller's to see; else it does not exist."""
     try:
-        job = await run_in_threadpool(service.jobs.get, job_id)
-        mine = await run_in_threadpool(answers.family_of, service, caller)
+        job = await run_in_threadpool(server.jobs.get, job_id)
+        mine = await run_in_threadpool(answers.family_of, server, caller)
     except JobNotFound:
         mine, job = [], None
     if job is None or (mine is not None and job.key_id not in mine):
@@ -207,7 +207,7 @@ async def job_of(service: Service, caller: Caller, job_id: str) -> Job:
     return job
 
 
-def _submitted(service: Service, caller: Caller, place: Mapping[str, Any], wish: shapes.JobOptions) -> Job:
+def _submitted(server: ServerState, caller: Caller, place: Mapping[str, Any], wish: shapes.JobOptions) -> Job:
     options = {
         "kinds": wish.kinds,
         "find_unknown": None if wish.find_unknown else False,
@@ -215,14 +215,14 @@ def _submitted(service: Service, caller: Caller, place: Mapping[str, Any], wish:
         "output": wish.output and wish.output.model_dump(),
     }
     try:
-        return service.jobs.submit(
+        return server.jobs.submit(
             place,
             {name: value for name, value in options.items() if value is not None},
             priority=wish.priority,
             key_id=caller.id,
             session_id=wish.session_id,
             session_context=wish.session_context,
-            most_waiting=service.settings.server.max_waiting,
+            most_waiting=server.settings.server.max_waiting,
         )
     except DuplicateSession as error:
         raise Problem(409, "duplicate_session", str(error), job_id=error.job_id) from error
@@ -230,18 +230,18 @@ def _submitted(service: Service, caller: Caller, place: Mapping[str, Any], wish:
         raise Problem(429, "queue_full", str(error), {"Retry-After": "60"}) from error
 
 
-def _submitted_file(service: Service, caller: Caller, upload: Upload, wish: shapes.JobOptions) -> Job:
+def _submitted_file(server: ServerState, caller: Caller, upload: Upload, wish: shapes.JobOptions) -> Job:
     if upload.path is None or not upload.size:
         raise Problem(
             400,
             "no_file",
             "no recording was sent: give it as the body, or as the part `file` of a form; or say in JSON where it is",
         )
-    path = service.inputs.take(upload.path)
+    path = server.inputs.take(upload.path)
     try:
-        return _submitted(service, caller, {"type": "file", "path": str(path), "name": upload.name}, wish)
+        return _submitted(server, caller, {"type": "file", "path": str(path), "name": upload.name}, wish)
     except BaseException:
-        service.inputs.remove(path)
+        server.inputs.remove(path)
         raise
 
 
@@ -268,21 +268,21 @@ def _checked(shape: type[BaseModel], body: bytes) -> Any:
 
 
 async def _changed(request: Request, caller: Caller, job_id: str, verb: str) -> Response:
-    service = service_of(request)
-    await job_of(service, caller, job_id)
+    server = server_of(request)
+    await job_of(server, caller, job_id)
     try:
-        job = await run_in_threadpool(getattr(service.jobs, verb), job_id)
+        job = await run_in_threadpool(getattr(server.jobs, verb), job_id)
     except JobStateError as error:
         raise Problem(409, "wrong_state", str(error)) from error
-    await run_in_threadpool(service.audit.note, caller.id, f"jobs.{verb}", job_id)
-    return Json(await run_in_threadpool(_shown, service, caller, job))
+    await run_in_threadpool(server.audit.note, caller.id, f"jobs.{verb}", job_id)
+    return Json(await run_in_threadpool(_shown, server, caller, job))
 
 
-async def _events(service: Service, caller: Caller, job_id: str) -> AsyncIterator[str]:
+async def _events(server: ServerState, caller: Caller, job_id: str) -> AsyncIterator[str]:
     seen, silent = "", 0.0
     yield "retry: 2000\n\n"
     while True:
-        job = await run_in_threadpool(service.jobs.get, job_id)
+        job = await run_in_threadpool(server.jobs.get, job_id)
         if job.changed_at != seen:
             seen, silent = job.changed_at, 0.0
             told = objects.to_json(_listed(job, caller))
@@ -296,12 +296,12 @@ async def _events(service: Service, caller: Caller, job_id: str) -> AsyncIterato
             yield ": still there\n\n"
 
 
-def _written(service: Service, caller: Caller, job: Job, format: str, corrected: bool) -> str:
+def _written(server: ServerState, caller: Caller, job: Job, format: str, corrected: bool) -> str:
     timeline = objects.timeline_from_object(answers.without_places(job.result, caller))
     if corrected:
-        said = service.verdicts.of_job(job.id)
+        said = server.verdicts.of_job(job.id)
         named = {each.recording_id for each in said if each.recording_id}
-        timeline = verdicts.corrected(timeline, said, service.library.store.catalog.recordings_with(named))
+        timeline = verdicts.corrected(timeline, said, server.library.store.catalog.recordings_with(named))
     return formats.write(timeline, format)
 
 
@@ -311,9 +311,9 @@ def _listed(job: Job, caller: Caller) -> dict[str, object]:
     return {name: value for name, value in told.items() if name != "result"}
 
 
-def _shown(service: Service, caller: Caller, job: Job) -> dict[str, object]:
+def _shown(server: ServerState, caller: Caller, job: Job) -> dict[str, object]:
     return {
         **_listed(job, caller),
         "result": answers.without_places(job.result, caller) if job.result else None,
-        "verdicts": [verdicts.verdict_object(each) for each in service.verdicts.of_job(job.id)],
+        "verdicts": [verdicts.verdict_object(each) for each in server.verdicts.of_job(job.id)],
     }

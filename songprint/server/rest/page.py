@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from songprint.server.rest import answers, pictures, shapes
 from songprint.server.rest.access import needs
-from songprint.server.rest.answers import service_of
+from songprint.server.rest.answers import server_of
 from songprint.server.rest.jobs import JobId, job_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.rest.review import input_of
@@ -32,12 +32,12 @@ async def similarity(
     end: Annotated[float, Query(gt=0, le=1e6)],
 ) -> Response:
     """How a stretch of a job's input corresponds to a recording; see `pictures.similarity`."""
-    service = service_of(request)
+    server = server_of(request)
     if end <= start:
         raise Problem(422, "invalid_request", "end must come after start")
-    job = await job_of(service, caller, job_id)
-    path = await input_of(service, job)
-    drawn = await service.work(pictures.similarity, path=str(path), start=start, end=end, recording_id=recording)
+    job = await job_of(server, caller, job_id)
+    path = await input_of(server, job)
+    drawn = await server.work(pictures.similarity, path=str(path), start=start, end=end, recording_id=recording)
     return answers.cached(request, drawn)
 
 

@@ -16,9 +16,9 @@ from songprint.formats.objects import recording_object
 from songprint.server import duties
 from songprint.server.rest import answers, shapes
 from songprint.server.rest.access import Caller, needs
-from songprint.server.rest.answers import Limit, RecordingId, service_of
+from songprint.server.rest.answers import Limit, RecordingId, server_of
 from songprint.server.rest.problems import Json, Problem
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 from songprint.types import Recording
 
 router = APIRouter(prefix="/v1", tags=["library"])
@@ -65,7 +65,7 @@ def list_recordings(
     after: Annotated[str, Query(max_length=20, description="`next` of the page before.")] = "0",
 ) -> Response:
     """The recordings of the library, or those in which every word occurs."""
-    catalog = service_of(request).library.store.catalog
+    catalog = server_of(request).library.store.catalog
     words, offset = q.replace("\\0", ""), answers.offset_of(after)
     found = catalog.recordings(words, order=sort, offset=offset, limit=limit + 1)
     return Json(
@@ -93,17 +93,17 @@ async def add_recording(request: Request, caller: needs("write")) -> Response:
     With `replaces` it takes the place of another recording, whose tags it inherits where you give none; it has an id
     of its own.
     """
-    service = service_of(request)
-    upload = await service.uploads.receive(request, service.settings.server.max_recording_bytes)
-    with service.uploads.discarding(upload):
+    server = server_of(request)
+    upload = await server.uploads.receive(request, server.settings.server.max_recording_bytes)
+    with server.uploads.discarding(upload):
         if upload.path is None:
             raise Problem(400, "no_file", "no audio was sent: give it as the body, or as the part `file` of a form")
         fields = dict(upload.fields)
         replaces, original = _number(fields.pop("replaces", [])), fields.pop("original", ["false"])[-1] == "true"
-        outcome = await service.work(
+        outcome = await server.work(
             duties.add_recording,
             path=str(upload.path),
-            keep=str(service.recordings_folder),
+            keep=str(server.recordings_folder),
             tags=_tags(fields),
             replaces=replaces,
             original=original,
@@ -111,7 +111,7 @@ async def add_recording(request: Request, caller: needs("write")) -> Response:
     added = outcome["outcome"] == "added"
     recording = outcome["recording"]
     if added:
-        await _noted(service, caller, "recordings.add", named(recording["id"], recording["title"]))
+        await _noted(server, caller, "recordings.add", named(recording["id"], recording["title"]))
     where = {"Location": f"/v1/recordings/{recording['id']}"}
     return Json(answers.without_places(outcome, caller), 201 if added else 200, where)
 
@@ -119,7 +119,7 @@ async def add_recording(request: Request, caller: needs("write")) -> Response:
 @router.get("/recordings/{recording_id}", response_model=shapes.Recording, responses=answers.problems(404))
 def show_recording(request: Request, caller: needs("identify"), recording_id: RecordingId) -> Response:
     """One recording."""
-    return Json(_shown(service_of(request).library.recording(recording_id), caller))
+    return Json(_shown(server_of(request).library.recording(recording_id), caller))
 
 
 @router.patch("/recordings/{recording_id}", response_model=shapes.Recording, responses=answers.problems(404))
@@ -127,19 +127,19 @@ def edit_recording(
     request: Request, caller: needs("write"), recording_id: RecordingId, change: shapes.TagsChange
 ) -> Response:
     """Change what is known of a recording. Answers bear the new name from now on."""
-    service = service_of(request)
-    edited = service.library.edit(recording_id, **change.given())
-    service.audit.note(caller.id, "recordings.edit", f"{named(edited.id, edited.title)}: {', '.join(change.given())}")
+    server = server_of(request)
+    edited = server.library.edit(recording_id, **change.given())
+    server.audit.note(caller.id, "recordings.edit", f"{named(edited.id, edited.title)}: {', '.join(change.given())}")
     return Json(_shown(edited, caller))
 
 
 @router.delete("/recordings/{recording_id}", status_code=204, responses=answers.problems(404))
 async def remove_recording(request: Request, caller: needs("write"), recording_id: RecordingId) -> Response:
     """Forget a recording. Its file is deleted if it was uploaded here, and stays if it was added from elsewhere."""
-    service = service_of(request)
-    title = (await run_in_threadpool(service.library.recording, recording_id)).title
-    await run_in_threadpool(duties.remove_recording, service.library, recording_id, str(service.recordings_folder))
-    await _noted(service, caller, "recordings.remove", named(recording_id, title))
+    server = server_of(request)
+    title = (await run_in_threadpool(server.library.recording, recording_id)).title
+    await run_in_threadpool(duties.remove_recording, server.library, recording_id, str(server.recordings_folder))
+    await _noted(server, caller, "recordings.remove", named(recording_id, title))
     return Response(status_code=204)
 
 
@@ -149,7 +149,7 @@ async def remove_recording(request: Request, caller: needs("write"), recording_i
 async def list_covers(request: Request, caller: needs("identify"), recording_id: RecordingId) -> Response:
     """What in the library is another rendition of this recording, best first; its duplicates have the kind
     `recording`."""
-    found = await service_of(request).work(duties.covers_of, recording_id=recording_id)
+    found = await server_of(request).work(duties.covers_of, recording_id=recording_id)
     return Json({"items": answers.without_places(found, caller)})
 
 
@@ -163,9 +163,9 @@ async def recording_audio(
 ) -> Response:
     """The file that was added, if it is still there; parts of it by range requests. With `start` a stretch of it as
     WAV, which every browser plays whatever the file is."""
-    service = service_of(request)
-    recording = await run_in_threadpool(service.library.recording, recording_id)
-    return await audio_of(service, Path(recording.source), start, duration)
+    server = server_of(request)
+    recording = await run_in_threadpool(server.library.recording, recording_id)
+    return await audio_of(server, Path(recording.source), start, duration)
 
 
 @router.get("/duplicates", response_model=shapes.Pairs, responses=answers.problems(503))
@@ -177,7 +177,7 @@ async def list_duplicates(
 ) -> Response:
     """Pairs of recordings that sound like the very same one, for review. Looks for some seconds at a time, so a page
     may be short, or empty, and still have a `next`."""
-    found, reached = await service_of(request).work(
+    found, reached = await server_of(request).work(
         duties.duplicates, after=answers.offset_of(after), limit=limit, seconds=5.0
     )
     return Json({"items": answers.without_places(found, caller), "next": None if reached is None else str(reached)})
@@ -186,24 +186,24 @@ async def list_duplicates(
 @router.put("/works", response_model=shapes.Work, responses=answers.problems(404, 409))
 def link_recordings(request: Request, caller: needs("write"), change: shapes.WorkChange) -> Response:
     """Say that recordings are of one song."""
-    service = service_of(request)
-    work = service.library.link(change.recordings, change.work, original=change.original)
-    service.audit.note(caller.id, "works.link", f"{work}: {change.recordings}")
-    linked = service.library.store.catalog.recordings_of([work])
+    server = server_of(request)
+    work = server.library.link(change.recordings, change.work, original=change.original)
+    server.audit.note(caller.id, "works.link", f"{work}: {change.recordings}")
+    linked = server.library.store.catalog.recordings_of([work])
     return Json({"work": work, "recordings": [_shown(each, caller) for each in linked]})
 
 
 @router.delete("/recordings/{recording_id}/work", status_code=204, responses=answers.problems(404))
 def unlink_recording(request: Request, caller: needs("write"), recording_id: RecordingId) -> Response:
     """Forget of which song a recording is."""
-    service = service_of(request)
-    service.library.unlink(recording_id)
-    title = service.library.recording(recording_id).title
-    service.audit.note(caller.id, "works.unlink", named(recording_id, title))
+    server = server_of(request)
+    server.library.unlink(recording_id)
+    title = server.library.recording(recording_id).title
+    server.audit.note(caller.id, "works.unlink", named(recording_id, title))
     return Response(status_code=204)
 
 
-async def audio_of(service: Service, path: Path, start: float | None, duration: float) -> Response:
+async def audio_of(server: ServerState, path: Path, start: float | None, duration: float) -> Response:
     """A file, or a stretch of it as WAV."""
     if not await run_in_threadpool(path.is_file):
         raise Problem(404, "no_audio", "its audio is not on this server (any more)")
@@ -211,7 +211,7 @@ async def audio_of(service: Service, path: Path, start: float | None, duration: 
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         kind = kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"
         return FileResponse(path, media_type=kind, filename=path.name, content_disposition_type="inline")
-    sound = await service.work(duties.excerpt, path=str(path), start=start, duration=duration)
+    sound = await server.work(duties.excerpt, path=str(path), start=start, duration=duration)
     return Response(sound, media_type="audio/wav")
 
 
@@ -241,8 +241,8 @@ def _number(values: list[str]) -> int | None:
     return int(values[-1])
 
 
-async def _noted(service: Service, caller: Caller, action: str, subject: str) -> None:
-    await run_in_threadpool(service.audit.note, caller.id, action, subject)
+async def _noted(server: ServerState, caller: Caller, action: str, subject: str) -> None:
+    await run_in_threadpool(server.audit.note, caller.id, action, subject)
 
 
 def named(recording_id: int, title: str) -> str:

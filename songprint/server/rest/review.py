@@ -15,11 +15,11 @@ from songprint.jobs.jobs import Job
 from songprint.server import duties
 from songprint.server.rest import answers, shapes
 from songprint.server.rest.access import Caller, needs
-from songprint.server.rest.answers import RecordingId, service_of
+from songprint.server.rest.answers import RecordingId, server_of
 from songprint.server.rest.jobs import JobId, job_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.rest.recordings import AUDIO_ANSWERS, StretchDuration, StretchStart, audio_of, named
-from songprint.server.state import Service
+from songprint.server.state import ServerState
 
 router = APIRouter(prefix="/v1", tags=["review"])
 
@@ -42,9 +42,9 @@ async def job_audio(
 ) -> Response:
     """The input of a job, as long as the server keeps it; parts of it by range requests. With `start` a stretch of it
     as WAV, which every browser plays whatever the file is."""
-    service = service_of(request)
-    job = await job_of(service, caller, job_id)
-    return await audio_of(service, await input_of(service, job), start, duration)
+    server = server_of(request)
+    job = await job_of(server, caller, job_id)
+    return await audio_of(server, await input_of(server, job), start, duration)
 
 
 @router.get("/jobs/{job_id}/peaks", response_model=shapes.Peaks, responses=answers.problems(404, 503))
@@ -57,10 +57,10 @@ async def job_peaks(
     end: End = None,
 ) -> Response:
     """The waveform of a job's input, as long as the server keeps it."""
-    service = service_of(request)
-    job = await job_of(service, caller, job_id)
-    path = await input_of(service, job)
-    drawn = await service.work(duties.peaks, path=str(path), points=points, start=start, end=end, keep=True)
+    server = server_of(request)
+    job = await job_of(server, caller, job_id)
+    path = await input_of(server, job)
+    drawn = await server.work(duties.peaks, path=str(path), points=points, start=start, end=end, keep=True)
     return answers.cached(request, drawn)
 
 
@@ -74,12 +74,12 @@ async def recording_peaks(
     end: End = None,
 ) -> Response:
     """The waveform of a recording, if its file is still there."""
-    service = service_of(request)
-    recording = await run_in_threadpool(service.library.recording, recording_id)
+    server = server_of(request)
+    recording = await run_in_threadpool(server.library.recording, recording_id)
     path = FilePath(recording.source)
     if not await run_in_threadpool(path.is_file):
         raise Problem(404, "no_audio", "its audio is not on this server (any more)")
-    drawn = await service.work(duties.peaks, path=str(path), points=points, start=start, end=end, keep=False)
+    drawn = await server.work(duties.peaks, path=str(path), points=points, start=start, end=end, keep=False)
     return answers.cached(request, drawn)
 
 
@@ -91,16 +91,16 @@ async def judge(
 ) -> Response:
     """Accept a segment, reject it, or say which recording it is; of a gap only that can be said. A later verdict
     replaces an earlier one."""
-    service = service_of(request)
-    _part(await job_of(service, caller, job_id), part, position)
+    server = server_of(request)
+    _part(await job_of(server, caller, job_id), part, position)
     if part == "gaps" and opinion.verdict != verdicts.CORRECT:
         raise Problem(422, "invalid_request", "verdict: of a gap it can only be said which recording it is (correct)")
     if (opinion.verdict == verdicts.CORRECT) != (opinion.recording is not None):
         raise Problem(422, "invalid_request", "recording: needed with the verdict correct, and with no other")
     if opinion.recording is not None:
-        await run_in_threadpool(service.library.recording, opinion.recording)
+        await run_in_threadpool(server.library.recording, opinion.recording)
     said = await run_in_threadpool(
-        service.verdicts.say,
+        server.verdicts.say,
         job_id,
         _NAMES[part],
         position,
@@ -109,7 +109,7 @@ async def judge(
         note=opinion.note,
         key_id=caller.id,
     )
-    await _note(service, caller, f"verdicts.{opinion.verdict}", job_id, part, position, opinion.recording)
+    await _note(server, caller, f"verdicts.{opinion.verdict}", job_id, part, position, opinion.recording)
     return Json(verdicts.verdict_object(said))
 
 
@@ -118,11 +118,11 @@ async def take_back(
     request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position
 ) -> Response:
     """Take a verdict back."""
-    service = service_of(request)
-    await job_of(service, caller, job_id)
-    if not await run_in_threadpool(service.verdicts.take_back, job_id, _NAMES[part], position):
+    server = server_of(request)
+    await job_of(server, caller, job_id)
+    if not await run_in_threadpool(server.verdicts.take_back, job_id, _NAMES[part], position):
         raise Problem(404, "no_verdict", "nobody has said anything of it")
-    await _note(service, caller, "verdicts.take_back", job_id, part, position)
+    await _note(server, caller, "verdicts.take_back", job_id, part, position)
     return Response(status_code=204)
 
 
@@ -139,34 +139,34 @@ async def name_gap(
     request: Request, caller: needs("write"), job_id: JobId, position: Position, name: shapes.GapName
 ) -> Response:
     """Add a stretch of unknown music to the library under the name that you know, and name the gap by it."""
-    service = service_of(request)
-    job = await job_of(service, caller, job_id)
+    server = server_of(request)
+    job = await job_of(server, caller, job_id)
     gap = _part(job, "gaps", position)
     start, end = name.start if name.start is not None else gap["start"], name.end or gap["end"]
     if not gap["start"] - 1 <= start < end <= gap["end"] + 1:
         raise Problem(422, "invalid_request", f"start and end must lie in the gap, {gap['start']} to {gap['end']} s")
     if end - start > LONGEST_CUT:
         raise Problem(413, "too_long", f"at most {LONGEST_CUT:g} s become a recording. Say where it starts and ends")
-    path = await input_of(service, job)
-    target = service.uploads.folder / secrets.token_hex(12) / f"{path.stem[:100]} {start:.0f}-{end:.0f} s.wav"
+    path = await input_of(server, job)
+    target = server.uploads.folder / secrets.token_hex(12) / f"{path.stem[:100]} {start:.0f}-{end:.0f} s.wav"
     try:
         await run_in_threadpool(target.parent.mkdir)
-        await service.work(duties.cut, path=str(path), start=start, end=end, target=str(target))
+        await server.work(duties.cut, path=str(path), start=start, end=end, target=str(target))
         tags = {key: value for key, value in name.given().items() if key not in ("start", "end")}
-        outcome = await service.work(
+        outcome = await server.work(
             duties.add_recording,
             path=str(target),
-            keep=str(service.recordings_folder),
+            keep=str(server.recordings_folder),
             tags=tags,
             replaces=None,
             original=False,
         )
     finally:
-        await run_in_threadpool(service.uploads.remove, target)
+        await run_in_threadpool(server.uploads.remove, target)
     recording = outcome["recording"]
     recording_id = recording["id"]
     await run_in_threadpool(
-        service.verdicts.say,
+        server.verdicts.say,
         job_id,
         verdicts.GAP,
         position,
@@ -175,7 +175,7 @@ async def name_gap(
         key_id=caller.id,
     )
     await run_in_threadpool(
-        service.audit.note, caller.id, "recordings.add", f"{named(recording_id, recording['title'])} from job {job_id}"
+        server.audit.note, caller.id, "recordings.add", f"{named(recording_id, recording['title'])} from job {job_id}"
     )
     return Json(
         answers.without_places(outcome, caller),
@@ -185,7 +185,7 @@ async def name_gap(
 
 
 async def _note(
-    service: Service,
+    server: ServerState,
     caller: Caller,
     action: str,
     job_id: str,
@@ -195,7 +195,7 @@ async def _note(
 ) -> None:
     """Into the audit log, as `JOB segment 3`, or `JOB gap 0: RECORDING`."""
     said = f": {recording_id}" if recording_id is not None else ""
-    await run_in_threadpool(service.audit.note, caller.id, action, f"{job_id} {_NAMES[part]} {position}{said}")
+    await run_in_threadpool(server.audit.note, caller.id, action, f"{job_id} {_NAMES[part]} {position}{said}")
 
 
 def _part(job: Job, part: str, position: int) -> dict:
@@ -207,11 +207,11 @@ def _part(job: Job, part: str, position: int) -> dict:
     return found[position]
 
 
-async def input_of(service: Service, job: Job) -> FilePath:
+async def input_of(server: ServerState, job: Job) -> FilePath:
     """Where the input of a job lies; Problem once it was deleted."""
-    kept = await run_in_threadpool(service.inputs.of_job, job.id)
+    kept = await run_in_threadpool(server.inputs.of_job, job.id)
     if kept is None or not await run_in_threadpool(kept.is_file):
-        hours = service.settings.server.keep_inputs / 3600
+        hours = server.settings.server.keep_inputs / 3600
         raise Problem(
             404,
             "no_audio",

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from songprint.server.rest import answers, shapes
 from songprint.server.rest.access import Caller, from_own_page, needs, who_by_token
-from songprint.server.rest.answers import service_of
+from songprint.server.rest.answers import server_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.web.sessions import COOKIE, LASTS, Session
 
@@ -20,18 +20,18 @@ def show_session(request: Request, caller: needs("identify")) -> Response:
 
     While a server has no keys, everybody at the machine itself is signed in.
     """
-    return Json(_told(caller, service_of(request).sessions.read(request.cookies.get(COOKIE, ""))))
+    return Json(_told(caller, server_of(request).sessions.read(request.cookies.get(COOKIE, ""))))
 
 
 @router.post("", response_model=shapes.Session, responses=answers.problems())
 def sign_in(request: Request, given: shapes.SignIn) -> Response:
     """Sign in with a token: from then on a cookie does, for half a day."""
-    service = service_of(request)
+    server = server_of(request)
     if not from_own_page(request):
         raise Problem(403, "cross_site", "a page of another site may not sign anybody in here")
-    caller = Caller(who_by_token(request, service, given.token))
-    session, cookie = service.sessions.begin(caller.id)
-    service.audit.note(caller.id, "session.begin")
+    caller = Caller(who_by_token(request, server, given.token))
+    session, cookie = server.sessions.begin(caller.id)
+    server.audit.note(caller.id, "session.begin")
     answer = Json(_told(caller, session))
     answer.set_cookie(
         COOKIE, cookie, max_age=LASTS, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict"

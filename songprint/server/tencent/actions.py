@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from songprint.accounts.keys import Key
     from songprint.jobs.jobs import Job
     from songprint.library import Library
-    from songprint.server.state import Service
+    from songprint.server.state import ServerState
 
 STATES = {"WAITING": ("waiting",), "PROCESSING": ("running",), "FINISH": ("finished", "failed", "cancelled")}
 FAILED = ("failed", "cancelled")
@@ -66,13 +66,13 @@ _TEMPLATE = {
 class Call:
     """One request that was found to be from who it says."""
 
-    service: Service
+    server: ServerState
     key: Key
     parameters: Parameters
 
     @property
     def app_id(self) -> int:
-        return self.service.settings.server.app_id
+        return self.server.settings.server.app_id
 
     @property
     def family(self) -> list[str] | None:
@@ -82,13 +82,13 @@ class Call:
         """
         if self.key.may("admin") and not self.key.parent:
             return None
-        return self.service.keys.family(self.key.id)
+        return self.server.keys.family(self.key.id)
 
     def job(self, task_id: str) -> Job | None:
         """The caller's job with this task's id; None if there is none."""
         job_id = results.job_id(task_id)
         try:
-            job = self.service.jobs.get(job_id) if job_id else None
+            job = self.server.jobs.get(job_id) if job_id else None
         except JobNotFound:
             return None
         family = self.family
@@ -96,7 +96,7 @@ class Call:
 
 
 def process_media(call: Call) -> Object:
-    job = process.submit(call.service.jobs, call.key.id, call.parameters, call.service.settings.server)
+    job = process.submit(call.server.jobs, call.key.id, call.parameters, call.server.settings.server)
     return {"TaskId": results.task_id(job.id, call.app_id)}
 
 
@@ -130,12 +130,12 @@ def describe_tasks(call: Call) -> Object:
     last = call.job(token) if token else None
     if token and last is None:
         raise Refused("InvalidParameterValue", "`ScrollToken` must be one that DescribeTasks gave.")
-    found = call.service.jobs.find(**chosen, limit=limit + 1, before=last.id if last else "") if states else []
+    found = call.server.jobs.find(**chosen, limit=limit + 1, before=last.id if last else "") if states else []
     shown = found[:limit]
     return {
         "TaskSet": [results.task_item(job, call.app_id) for job in shown],
         "ScrollToken": results.task_id(shown[-1].id, call.app_id) if len(found) > limit else "",
-        "TotalCount": call.service.jobs.count(**chosen) if states else 0,
+        "TotalCount": call.server.jobs.count(**chosen) if states else 0,
     }
 
 
@@ -150,12 +150,12 @@ def manage_task(call: Call) -> Object:
     if job is None:
         raise Refused("InvalidParameterValue.TaskId", "There is no task with this TaskId.")
     try:
-        call.service.jobs.cancel(job.id, running=False)
+        call.server.jobs.cancel(job.id, running=False)
     except JobStateError as error:
         raise Refused(
             "InvalidParameterValue.NotProcessingTask", "The task waits no more: it cannot be aborted."
         ) from error
-    call.service.audit.note(call.key.id, "jobs.cancel", job.id)
+    call.server.audit.note(call.key.id, "jobs.cancel", job.id)
     return {}
 
 
@@ -203,7 +203,7 @@ def delete_template(call: Call) -> Object:
 def describe_metadata(call: Call) -> Object:
     """What a file is made of, found at once: so it is fetched while the client waits."""
     call.parameters.only({"InputInfo", "Mode"})
-    settings = call.service.settings.server
+    settings = call.server.settings.server
     rules = replace(Rules.of_inputs(settings), timeout=min(PROBE_SECONDS, settings.fetch_timeout))
     storage = Storage(settings, rules)
     location = process.read_input(call.parameters.needed("InputInfo"), storage, rules)
@@ -216,7 +216,7 @@ def describe_metadata(call: Call) -> Object:
                 fetch.download(location["url"], path, rules)
             else:
                 storage.read(location, path)
-            found = call.service.clips.submit(described, at_most=PROBE_SECONDS, path=str(path)).result()
+            found = call.server.clips.submit(described, at_most=PROBE_SECONDS, path=str(path)).result()
     except FetchError as error:
         code = "InvalidParameter.InvalidUrl" if error.code == "input_refused" else "ResourceNotFound.DownloadError"
         raise Refused(code, f"The input cannot be fetched: {error}.") from error
@@ -245,7 +245,7 @@ def describe_usage(call: Call) -> Object:
     given.texts("ProcessRegions", most=100)
     if types and "AIAnalysis" not in types:
         return {"Data": []}
-    used = call.service.usage.by_day(call.family, first.isoformat(), last.isoformat())
+    used = call.server.usage.by_day(call.family, first.isoformat(), last.isoformat())
     rows = []
     for number in range((last - first).days + 1):
         day = (first + timedelta(days=number)).isoformat()

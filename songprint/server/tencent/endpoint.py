@@ -27,7 +27,7 @@ from songprint.server.tencent.signatures import FORM, Claim, Refused
 
 if TYPE_CHECKING:
     from songprint.accounts.keys import Key
-    from songprint.server.state import Service
+    from songprint.server.state import ServerState
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _MARKS = ("x-tc-action", "x-tc-version", "x-tc-timestamp")
 
 
 class Endpoint:
-    """The application behind the address; the service is that of the whole application (`app.state.service`)."""
+    """The application behind the address; the service is that of the whole application (`app.state.server`)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -58,7 +58,7 @@ class Endpoint:
             received = await _received(request)
             content = await run_in_threadpool(
                 _done,
-                request.app.state.service,
+                request.app.state.server,
                 received,
                 _forwarded_host(request),
                 request.client.host if request.client else "",
@@ -126,32 +126,32 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def _done(service: Service, received: signatures.Request, forwarded_host: str, address: str) -> dict[str, object]:
+def _done(server: ServerState, received: signatures.Request, forwarded_host: str, address: str) -> dict[str, object]:
     claim = signatures.read(received)
-    signatures.check_time(claim, time.time(), service.settings.server.clock_skew)
+    signatures.check_time(claim, time.time(), server.settings.server.clock_skew)
     try:
-        key = _key(service, claim, received, forwarded_host)
+        key = _key(server, claim, received, forwarded_host)
     except Refused as refused:
-        if refused.code in _GUESSED and service.limiter.wait(f"tencent {address}", GUESSES):
+        if refused.code in _GUESSED and server.limiter.wait(f"tencent {address}", GUESSES):
             raise Refused("RequestLimitExceeded.IPLimitExceeded", "Too many requests with a wrong key.") from refused
         raise
-    _check_rate(service, key)
+    _check_rate(server, key)
     action = named(claim.action, claim.version)
-    _check_rate_of_action(service, key, claim.action, action.rate)
+    _check_rate_of_action(server, key, claim.action, action.rate)
     given = parameters.of_json(received.body) if claim.parameters is None else parameters.of_flat(claim.parameters)
-    return action.answer(Call(service, key, given))
+    return action.answer(Call(server, key, given))
 
 
-def _key(service: Service, claim: Claim, received: signatures.Request, forwarded_host: str) -> Key:
+def _key(server: ServerState, claim: Claim, received: signatures.Request, forwarded_host: str) -> Key:
     """Whose request it is."""
     try:
-        key, secret_key = service.keys.by_secret_id(claim.secret_id)
+        key, secret_key = server.keys.by_secret_id(claim.secret_id)
     except KeyRefused as error:
         log.info("%s", error)
         raise Refused("AuthFailure.SecretIdNotFound", "The SecretId is not known, or not any more.") from error
     if claim.token:
         raise Refused("AuthFailure.TokenFailure", "Temporary credentials are not offered here: send no token.")
-    hosts = signatures.hosts_of(received.headers.get("host", ""), (forwarded_host, *service.settings.server.names))
+    hosts = signatures.hosts_of(received.headers.get("host", ""), (forwarded_host, *server.settings.server.names))
     if not signatures.matches(claim, received, secret_key, hosts):
         raise Refused(
             "AuthFailure.SignatureFailure",
@@ -163,20 +163,20 @@ def _key(service: Service, claim: Claim, received: signatures.Request, forwarded
     return key
 
 
-def _check_rate(service: Service, key: Key) -> None:
-    if key.rate is not None and service.limiter.wait(key.id, key.rate):
+def _check_rate(server: ServerState, key: Key) -> None:
+    if key.rate is not None and server.limiter.wait(key.id, key.rate):
         raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may make {key.rate:g} requests a second.")
 
 
-def _check_rate_of_action(service: Service, key: Key, action: str, default: float) -> None:
-    rate = service.settings.server.rates.get(action, default)
-    if service.limiter.wait(f"tencent {key.id} {action}", rate):
+def _check_rate_of_action(server: ServerState, key: Key, action: str, default: float) -> None:
+    rate = server.settings.server.rates.get(action, default)
+    if server.limiter.wait(f"tencent {key.id} {action}", rate):
         raise Refused("RequestLimitExceeded", f"`{action}` may be asked for {rate:g} times a second.")
 
 
 def _forwarded_host(request: Request) -> str:
     """The name by which the client called a proxy of ours; "" if it was none of those that are trusted."""
-    trusted = request.app.state.service.settings.server.trusted_proxies
+    trusted = request.app.state.server.settings.server.trusted_proxies
     try:
         address = ipaddress.ip_address(request.client.host if request.client else "")
         fits = any(address in ipaddress.ip_network(entry, strict=False) for entry in trusted)
