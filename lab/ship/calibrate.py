@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from lab.data import clips, corpus
-from lab.ship import judge
-from lab.ship.judge import Question
+from lab.ship import classifier
+from lab.ship.classifier import QueryResult
 from songprint.encoders.contract import WEIGHTS
 from songprint.fingerprint import align, evidence
 from songprint.fingerprint.candidates import Hypothesis, Lines
@@ -68,8 +68,8 @@ def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder)
 class Asked:
     """One clip, as it is judged without and with the peaks of the whole library, and what was found."""
 
-    plain: Question
-    everywhere: Question
+    plain: QueryResult
+    everywhere: QueryResult
     found: list[Hypothesis]
 
 
@@ -84,7 +84,7 @@ def ask(query: Query, store: Store, length: float, truth: int | None = None, lea
         plain += found
         wide += lines.everywhere(found, leave_out)
     questions = [
-        Question([h.features for h in found], [h.line.recording_id == truth for h in found], length)
+        QueryResult([h.features for h in found], [h.line.recording_id == truth for h in found], length)
         for found in (plain[:LINES], wide[:LINES])
     ]
     return Asked(*questions, wide)
@@ -141,20 +141,20 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
             for _, samples in clips.nothings(rate, around, count=8, seed=12):
                 unknown.append(ask(listen(samples), store, 5.0))
             store.close()
-    fitted = judge.fitted(
+    fitted = classifier.calibrate(
         [one.plain for one in known],
         [one.plain for one in unknown],
         evidence.FEATURES,
         WITNESSES,
-        SHORTEST_FOR_THRESHOLD,
+        min_length=SHORTEST_FOR_THRESHOLD,
     )
     print("laid everywhere in the library:")
-    wide = judge.fitted(
+    wide = classifier.calibrate(
         [one.everywhere for one in known],
         [one.everywhere for one in unknown],
         evidence.EVERYWHERE,
         WITNESSES | THIRD,
-        SHORTEST_FOR_THRESHOLD,
+        min_length=SHORTEST_FOR_THRESHOLD,
     )
     return fitted | {"everywhere": wide}
 

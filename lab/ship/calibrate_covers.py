@@ -30,8 +30,8 @@ from lab.data.cover_features import frames
 from lab.data.render_covers import SUNG, is_sung, split_of
 from lab.data.takes import split_of_take
 from lab.data.tunes import invent
-from lab.ship import judge
-from lab.ship.judge import Question
+from lab.ship import classifier
+from lab.ship.classifier import QueryResult
 from songprint.audio.samples import at_rate
 from songprint.confidence import Calibration, to_confidence
 from songprint.covers import search, tempo_search
@@ -195,7 +195,7 @@ class Songs:
 
     def ask(
         self, query: Embeddings, work: str, encoder: CoverEncoder, cohort: Cohort, absent: Collection[str]
-    ) -> Question:
+    ) -> QueryResult:
         """What is found of a work if some works are not there, at every tempo at which it is looked for."""
         right = self.of(work)
         find = partial(
@@ -207,7 +207,7 @@ class Songs:
             leave_out=set().union(*map(self.of, absent)),
         )
         found = list(chain.from_iterable(tempo_search.looks(query, find, encoder.embed)))
-        return Question(
+        return QueryResult(
             [version.features for version in found],
             [version.recording_id in right for version in found],
             len(query.evidence) / FRAMES_PER_SECOND,
@@ -289,7 +289,7 @@ class Job:
 
 
 @one_thread()  # there are as many processes as cores
-def ask(job: Job) -> Question:
+def ask(job: Job) -> QueryResult:
     return Asked.libraries[job.library].ask(job.query, job.work, Asked.encoder, Asked.cohort, job.absent)
 
 
@@ -302,7 +302,7 @@ def questions(
     encoder: CoverEncoder,
     cohort: Cohort,
     share: float = 1.0,
-) -> tuple[list[Question], list[Question], list[Question]]:
+) -> tuple[list[QueryResult], list[QueryResult], list[QueryResult]]:
     """Known and unknown ones, against libraries of some hundred, of many and of few songs; unknown tunes. A `share` of
     them alone, drawn by lot, if it is to be done sooner."""
     works = works | tunes
@@ -351,30 +351,32 @@ def questions(
     )
 
 
-def own_tempo_thresholds(known: list[Question], unknown: list[Question], fitted: Calibration) -> dict[str, float]:
+def own_tempo_thresholds(known: list[QueryResult], unknown: list[QueryResult], fitted: Calibration) -> dict[str, float]:
     """The thresholds if no other tempo is tried: whoever looks less often is mistaken less often."""
 
-    def own(questions: list[Question]) -> list[Question]:
+    def own(questions: list[QueryResult]) -> list[QueryResult]:
         kept = [[not values["changed"] for values in question.features] for question in questions]
         return [
             replace(
-                question, features=list(compress(question.features, those)), right=list(compress(question.right, those))
+                question,
+                features=list(compress(question.features, those)),
+                correct=list(compress(question.correct, those)),
             )
             for question, those in zip(questions, kept, strict=True)
         ]
 
-    levels = judge.levels_of(own(unknown), fitted, short=SHORT)
+    levels = classifier.threshold_logits(own(unknown), fitted, short=SHORT)
     for rate, level in levels.items():
         print(
             f"at its own tempo alone, false accepts {100 * rate:g} %: confidence {to_confidence(level)}, known clips"
-            f" answered rightly {100 * judge.rightly_answered(own(known), fitted, level):.1f} %"
+            f" answered rightly {100 * classifier.recall(own(known), fitted, level):.1f} %"
         )
     return {str(rate): to_confidence(level) for rate, level in levels.items()}
 
 
-def tell_by_length(known: list[Question], unknown: list[Question]) -> None:
+def tell_by_length(known: list[QueryResult], unknown: list[QueryResult]) -> None:
     """How many are answered at FAR 1 % by judges that did not learn from the work, by what is asked."""
-    answered = judge.crossed(known, unknown, FEATURES, answers=ANSWERS, given=GIVEN)
+    answered = classifier.cross_validate(known, unknown, FEATURES, candidates=ANSWERS, given=GIVEN)
     print(f"by judges that did not learn from the work: {100 * answered[0].mean():.1f} % of known clips rightly")
     for seconds in EXCERPTS:
         of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
@@ -405,10 +407,12 @@ def main() -> None:
     )
     empty = nothings(options.data, options.noise, encoder, rng)
     known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort, options.share)
-    calibration = judge.fitted(known, unknown, FEATURES, ABLATIONS, short=SHORT, answers=ANSWERS, given=GIVEN)
+    calibration = classifier.calibrate(
+        known, unknown, FEATURES, ABLATIONS, short=SHORT, candidates=ANSWERS, given=GIVEN
+    )
     calibration["own_tempo"] = {"thresholds": own_tempo_thresholds(known, unknown, Calibration.from_spec(calibration))}
     tell_by_length(known, unknown)
-    logits = judge.best_logits(simple, Calibration.from_spec(calibration))
+    logits = classifier.best_logits(simple, Calibration.from_spec(calibration))
     answered = np.mean([to_confidence(logit) >= calibration["thresholds"]["0.01"] for logit in logits])
     print(f"{len(simple)} questions of unknown tunes, many of the same chords: {100 * answered:.1f} % answered then")
     file = WEIGHTS / "cover.json"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support import tonal
 
-from lab.ship import calibrate_covers, judge
+from lab.ship import calibrate_covers, classifier
 from lab.ship.calibrate_covers import Song, Songs
-from lab.ship.judge import Question
+from lab.ship.classifier import QueryResult
 from songprint.confidence import Calibration, to_confidence
 from songprint.covers.cohort import Cohort
 from songprint.covers.tonal import FRAMES_PER_SECOND
@@ -46,9 +46,9 @@ def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
 def test_a_work_that_is_absent_is_not_found(works, encoder):
     songs = Songs([Song(work, takes[0]) for work, takes in works.items()])
     query = works["00003"][1]
-    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ()).right)
-    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ("00004",)).right)
-    assert not any(songs.ask(query, "00003", encoder, Cohort.none(), ("00003",)).right)
+    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ()).correct)
+    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ("00004",)).correct)
+    assert not any(songs.ask(query, "00003", encoder, Cohort.none(), ("00003",)).correct)
 
 
 def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, encoder):
@@ -59,12 +59,12 @@ def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, en
     held = {work: [[take] for take in works[work]] for work in ("00000", "00001")}
     tunes = {"a tune": [[take] for take in works["00002"]]}
     known, unknown, simple = calibrate_covers.questions(held, tunes, real, {}, [], encoder, cohort)
-    assert simple and not any(any(question.right) for question in simple)
+    assert simple and not any(any(question.correct) for question in simple)
     assert len(unknown) == len(known) + 9  # of the real one, which is never known
     lengths, whole = {round(question.length) for question in known}, 64
     assert lengths <= {*calibrate_covers.EXCERPTS, whole} and {whole, 60} < lengths
     assert min(lengths) < calibrate_covers.SHORT and len(lengths) > 4
-    assert any(any(question.right) for question in known) and not any(any(question.right) for question in unknown)
+    assert any(any(question.correct) for question in known) and not any(any(question.correct) for question in unknown)
 
 
 def test_at_its_own_tempo_alone_less_is_enough(random):
@@ -73,16 +73,16 @@ def test_at_its_own_tempo_alone_less_is_enough(random):
     def question(right, number):
         own = {"value": random.normal(4 if right else 0), "changed": 0.0}
         other = {"value": random.normal(3 if number % 3 == 0 else -9), "changed": 1.0}
-        return Question([own, other], [right, False], 20.0)
+        return QueryResult([own, other], [right, False], 20.0)
 
     known, unknown = ([question(right, number) for number in range(600)] for right in (True, False))
     fitted = Calibration(("value", "changed"), (1.0, -0.5), -2.0, {})
     thresholds = calibrate_covers.own_tempo_thresholds(known, unknown, fitted)
-    level = {rate: to_confidence(level) for rate, level in judge.levels_of(unknown, fitted).items()}
+    level = {rate: to_confidence(level) for rate, level in classifier.threshold_logits(unknown, fitted).items()}
     assert list(thresholds) == list(map(str, level))
     assert thresholds["0.01"] < level[0.01] - 5
-    alone = [replace(question, features=question.features[:1], right=question.right[:1]) for question in unknown]
-    assert thresholds["0.01"] == to_confidence(judge.levels_of(alone, fitted)[0.01])
+    alone = [replace(question, features=question.features[:1], correct=question.correct[:1]) for question in unknown]
+    assert thresholds["0.01"] == to_confidence(classifier.threshold_logits(alone, fitted)[0.01])
 
 
 def test_half_of_the_cohort_are_scores_that_are_played(tmp_path, works, encoder, random, monkeypatch):
