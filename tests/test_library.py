@@ -13,7 +13,7 @@ from songprint.audio import samples
 from songprint.config import Settings
 from songprint.errors import AudioError, LibraryNotFound, RecordingNotFound
 from songprint.library import Library
-from songprint.store import tables
+from songprint.store import schema
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_stats_say_what_the_library_holds_and_takes(library):
     assert (stats.recordings, stats.duration) == (5, 25.0)
     assert stats.path == str(library.path)
     assert stats.catalogue_bytes > 4096 and stats.index_bytes == 0
-    assert stats.schema_version == len(tables.STEPS)
+    assert stats.schema_version == len(schema.MIGRATIONS)
     assert stats.database.startswith(("SQLite 3.", "MariaDB 1", "PostgreSQL "))
     [level] = stats.levels
     assert (level.kind, level.recordings, level.segments) == ("recording", 5, 45)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select
 
-from songprint.store.database.columns import storable
-from songprint.store.service_tables import audit, clock, iso
+from songprint.store.database import storable
+from songprint.store.tables import audit
+from songprint.store.timestamps import clock, iso
 
 if TYPE_CHECKING:
     from songprint.store.database import Database

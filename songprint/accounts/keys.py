@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Row, insert, select, update
 
 from songprint.errors import KeyRefused
-from songprint.store.database.columns import storable
-from songprint.store.service_tables import clock, iso, keys
+from songprint.store.database import storable
+from songprint.store.tables import keys
+from songprint.store.timestamps import clock, iso
 
 if TYPE_CHECKING:
     from songprint.accounts.vault import Vault

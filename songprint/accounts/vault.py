@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from songprint.errors import KeyRefused, MissingExtra
-from songprint.store.service_tables import keys
+from songprint.store.tables import keys
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

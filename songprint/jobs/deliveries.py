@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from songprint.errors import JobNotFound
-from songprint.store.database.columns import storable
-from songprint.store.service_tables import attempts, clock, deliveries, iso, jobs
+from songprint.store.database import storable
+from songprint.store.tables import attempts, deliveries, jobs
+from songprint.store.timestamps import clock, iso
 
 if TYPE_CHECKING:
     from songprint.store.database import Database

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, or_, select, update
 
-from songprint.store.service_tables import clock, jobs
+from songprint.store.tables import jobs
+from songprint.store.timestamps import clock
 
 if TYPE_CHECKING:
     from songprint.store.database import Database

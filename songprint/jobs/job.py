@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 
 from sqlalchemy import Row
 
-from songprint.store.service_tables import iso
+from songprint.store.timestamps import iso
 
 WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
 ENDED = (FINISHED, FAILED, CANCELLED)

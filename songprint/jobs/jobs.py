@@ -42,9 +42,10 @@ from songprint.jobs.job import (
     to_text,
     with_secrets,
 )
-from songprint.store.database.columns import storable
-from songprint.store.service_tables import attempts, clock, jobs, milliseconds, sessions, verdicts
-from songprint.store.service_tables import deliveries as owed
+from songprint.store.database import storable
+from songprint.store.tables import attempts, jobs, sessions, verdicts
+from songprint.store.tables import deliveries as owed
+from songprint.store.timestamps import clock, milliseconds
 
 if TYPE_CHECKING:
     from songprint.accounts.vault import Vault

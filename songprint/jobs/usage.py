@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, func, insert, select, update
 
 from songprint.errors import SongprintError
-from songprint.store.service_tables import clock, iso, usage
+from songprint.store.tables import usage
+from songprint.store.timestamps import clock, iso
 
 if TYPE_CHECKING:
     from songprint.store.database import Database

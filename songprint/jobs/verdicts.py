@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
-from songprint.store.database.columns import storable
-from songprint.store.service_tables import clock, iso, verdicts
+from songprint.store.database import storable
+from songprint.store.tables import verdicts
+from songprint.store.timestamps import clock, iso
 from songprint.types import Interval, Kind, Recording, Segment, Timeline
 
 if TYPE_CHECKING:

@@ -19,13 +19,12 @@ import numpy as np
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from songprint import __version__
 from songprint.errors import LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
-from songprint.store import disk, tables
-from songprint.store.database import Result, open_database
-from songprint.store.database.columns import storable
+from songprint.store import disk, schema, tables
+from songprint.store.database import Result, open_database, storable
 from songprint.store.packing import StoredRows, pack_evidence, quantise, restore, to_recording, to_row, unpack_evidence
 from songprint.store.tables import embeddings, encoders, library, recordings
+from songprint.store.timestamps import clock
 from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
 ORDERS = ("id", "title", "artists", "album", "year", "duration", "added_at")
@@ -104,12 +103,12 @@ class Catalog:
             "duration": duration,
             "source": storable(source),
             "content_hash": content_hash,
-            "added_at": tables.now(),
         }
         packed = [_packed(kind, made) for kind, made in embeddings.items()]
 
         def write(connection: Connection) -> Recording:
-            recording_id = connection.execute(insert(recordings).values(row)).inserted_primary_key[0]
+            inserted = connection.execute(insert(recordings).values(row | {"added_at": clock(connection)}))
+            recording_id = inserted.inserted_primary_key[0]
             for each in packed:
                 self._claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
                 connection.execute(insert(tables.embeddings).values(each | {"recording_id": recording_id}))
@@ -366,9 +365,8 @@ class Catalog:
 
     def _migrate(self, create: bool) -> None:
         with self.database.reading() as connection, self._named():
-            found = tables.version(connection)
-            tables.check(found)
-        if found == len(tables.STEPS):
+            found = schema.version(connection)
+        if found == len(schema.MIGRATIONS):
             return
         if not found and not create:
             raise LibraryNotFound(
@@ -383,7 +381,7 @@ class Catalog:
             more = True
             while more:
                 with self.database.writing() as connection, self._named():
-                    more = tables.step(connection, __version__)
+                    more = schema.migrate(connection)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -13,8 +13,9 @@ from dataclasses import fields
 import numpy as np
 from sqlalchemy import Row
 
-from songprint.store.database.columns import storable
+from songprint.store.database import storable
 from songprint.store.tables import recordings
+from songprint.store.timestamps import iso
 from songprint.types import LANDMARKS_A_FRAME, Kind, Recording, Tags
 
 LEVEL = 17  # a tonal value is one of 0, 17, 34 ... 255
@@ -100,6 +101,6 @@ def to_recording(row: Row) -> Recording:
         duration=row.duration,
         source=row.source,
         content_hash=row.content_hash,
-        added_at=row.added_at,
+        added_at=iso(row.added_at, "seconds"),
         original=bool(row.original),
     )

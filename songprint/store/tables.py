@@ -1,57 +1,63 @@
-"""The tables of a catalogue, and the numbered steps that bring an older one up to date.
+"""All tables of the database: the catalogue, unknown music, jobs and accounts.
 
-A catalogue names its schema version in `library.schema_version`. Opening it runs the steps it lacks, each in
-a transaction of its own; an empty database is simply version 0, so new libraries and old ones take the same
-road. To change the tables: change them here, and append a step that does nothing where it is done already,
-for step 1 makes the tables as they are today. MariaDB and MySQL make each table for good at once: there a step
-that was interrupted is taken again from its beginning.
+Points in time are integers, see `songprint.store.timestamps`. `songprint.store.schema` creates the tables and
+migrates older ones.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
-from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Float,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
+    Text,
     false,
-    inspect,
-    text,
 )
+from sqlalchemy.dialects.mysql import LONGBLOB, MEDIUMTEXT
 
-from songprint.errors import LibraryError, LibraryVersionError
-from songprint.store import service_tables
-from songprint.store.database.columns import EXACT, Blob, Identifier, LongText
+# SQLite assigns row numbers only in columns of type INTEGER.
+Identifier = BigInteger().with_variant(Integer(), "sqlite")
+# In MariaDB and MySQL, TEXT and BLOB end at 64 KB.
+LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
+Blob = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
+
+# Options of every table: MariaDB and MySQL compare text exactly (case, accents), as SQLite and PostgreSQL do.
+EXACT: dict[str, Any] = {
+    f"{name}_{option}": value
+    for name in ("mysql", "mariadb")
+    for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
+}
 
 metadata = MetaData()
+
+# The catalogue
 
 library = Table(
     "library",
     metadata,  # one row
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("schema_version", Integer, nullable=False),
-    Column("revision", BigInteger, nullable=False),  # grows with every change of what is searched
-    Column("created_at", String(40), nullable=False),
-    Column("songprint_version", String(40), nullable=False),  # that made it
-    Column("identity", String(32), nullable=False, server_default=""),  # a word that no other library has
+    Column("revision", BigInteger, nullable=False),  # grows with every change of the searchable recordings
+    Column("created_at", BigInteger, nullable=False),
+    Column("songprint_version", String(40), nullable=False),  # the version that created the library
+    Column("identity", String(32), nullable=False),  # unique; names what other machines and servers derive from it
     **EXACT,
 )
 
 encoders = Table(
     "encoders",
-    metadata,  # whose vectors are searched, of each kind
-    Column("kind", String(20), primary_key=True),  # there from the first recording that has that kind
+    metadata,  # the encoder whose vectors are searched, for each kind
+    Column("kind", String(20), primary_key=True),  # added with the first recording of this kind
     Column("encoder_id", String(200), nullable=False),
     **EXACT,
 )
@@ -59,7 +65,7 @@ encoders = Table(
 recordings = Table(
     "recordings",
     metadata,
-    Column("id", Identifier, primary_key=True),  # never used again after a removal
+    Column("id", Identifier, primary_key=True),  # never reused after a removal
     Column("content_hash", String(128), nullable=False, unique=True),
     Column("title", String(1000), nullable=False),
     Column("artists", LongText, nullable=False),  # a JSON list of names
@@ -70,13 +76,15 @@ recordings = Table(
     Column("musicbrainz_recording_id", String(100), nullable=False),
     Column("musicbrainz_release_id", String(100), nullable=False),
     Column("work", String(200), nullable=False),
-    Column("original", Boolean, nullable=False, server_default=false()),  # the user says so, of those of its work
+    Column("original", Boolean, nullable=False, server_default=false()),  # marked by the user as original of its work
     Column("duration", Float(53), nullable=False),  # seconds
     Column("source", LongText, nullable=False),
-    Column("added_at", String(40), nullable=False),  # UTC, ISO 8601
+    Column("added_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
     **EXACT,
 )
+Index("recordings_by_title", recordings.c.title, mysql_length=200)
+Index("recordings_by_work", recordings.c.work)
 
 embeddings = Table(
     "embeddings",
@@ -88,153 +96,161 @@ embeddings = Table(
     Column("count", Integer, nullable=False),  # rows
     Column("dim", Integer, nullable=False),
     Column("vectors", Blob, nullable=False),  # (count, dim) int8: unit vectors times 127
-    Column("evidence", Blob),  # what a closer look needs, see packing
+    Column("evidence", Blob),  # input of the verification, see songprint.store.packing
     **EXACT,
+)
+# Every change of the library lists the searchable recordings. This index avoids reading the vectors for it.
+Index(
+    "embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id, embeddings.c.count
 )
 
 unknown_music = Table(
     "unknown_music",
     metadata,  # one row for each occurrence, see songprint.unknown.memory
-    Column("id", Identifier, primary_key=True),  # never used again
+    Column("id", Identifier, primary_key=True),  # never reused
     Column("number", BigInteger, nullable=False),  # of the music: the id of its first occurrence
     Column("source", LongText, nullable=False),
     Column("start", Float(53), nullable=False),  # seconds in the source
     Column("end", Float(53), nullable=False),
-    Column("heard_at", String(40), nullable=False),  # UTC, ISO 8601
+    Column("heard_at", BigInteger, nullable=False),
     Column("encoder_id", String(200), nullable=False),
-    Column("count", Integer, nullable=False),  # rows of vectors; 0 where other occurrences have them
+    Column("count", Integer, nullable=False),  # rows of vectors; 0 where other occurrences store them
     Column("dim", Integer, nullable=False),
     Column("vectors", Blob, nullable=False),  # (count, dim) int8: unit vectors times 127
     sqlite_autoincrement=True,
     **EXACT,
 )
-
 Index("unknown_music_by_number", unknown_music.c.number)
-Index("recordings_by_title", recordings.c.title, mysql_length=200)
-_by_work = Index("recordings_by_work", recordings.c.work)
-# Which recordings are searched is asked at every change: answered without touching the vectors.
-Index(
-    "embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id, embeddings.c.count
+
+# Jobs
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Identifier, primary_key=True),  # in order of submission
+    Column("id", String(64), nullable=False, unique=True),
+    Column("state", String(12), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("input", LongText, nullable=False),  # JSON
+    Column("options", LongText, nullable=False),  # JSON
+    Column("progress", Float(53), nullable=False),  # 0 to 1
+    Column("result", LongText),  # JSON: a timeline
+    Column("error_code", String(40), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("key_id", String(64), nullable=False),  # the owner; empty: submitted without a key
+    Column("session_id", String(200), nullable=False),
+    Column("session_context", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),  # of the latest attempt
+    Column("finished_at", BigInteger),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),  # the earliest start
+    Column("attempts", Integer, nullable=False),  # attempts started so far
+    Column("seconds", Float(53), nullable=False),  # duration of the input
+    Column("worker", String(200), nullable=False),  # the worker of the latest attempt
+    Column("lease", String(40), nullable=False),  # secret of the current claim
+    Column("lease_until", BigInteger),
+    Column("upload", Text),  # a file to delete once no job needs it
+    sqlite_autoincrement=True,
+    **EXACT,
+)
+Index("jobs_by_turn", jobs.c.state, jobs.c.priority, jobs.c.number)
+Index("jobs_by_key", jobs.c.key_id, jobs.c.number)
+Index("jobs_by_change", jobs.c.changed_at)
+
+sessions = Table(
+    "job_sessions",
+    metadata,  # submitting again with the same session id returns the same job
+    Column("key_id", String(64), primary_key=True),
+    Column("session_id", String(200), primary_key=True),
+    Column("job_id", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    **EXACT,
 )
 
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the webhook-id, the same for every attempt
+    Column("job_id", String(64), nullable=False, index=True),
+    Column("event", String(12), nullable=False),  # the reported state of the job
+    Column("url", Text, nullable=False),
+    Column("host", String(255), nullable=False),  # of the URL: one slow host must not delay others
+    Column("style", String(20), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),  # attempts started so far
+    Column("waits", Integer, nullable=False),  # delays of the retry schedule used so far
+    Column("lease", String(40), nullable=False),
+    Column("lease_until", BigInteger),
+    Column("delivered_at", BigInteger),
+    **EXACT,
+)
+Index("deliveries_by_turn", deliveries.c.state, deliveries.c.due_at)
 
-def _step_1(connection: Connection, songprint_version: str) -> None:
-    library.create(connection, checkfirst=True)  # first: it tells whose the others are
-    metadata.create_all(connection, checkfirst=True)
-    connection.execute(
-        library.insert().values(
-            id=1, schema_version=1, revision=0, created_at=now(), songprint_version=songprint_version
-        )
-    )
+attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("number", Identifier, primary_key=True),
+    Column("delivery_id", String(64), nullable=False, index=True),
+    Column("at", BigInteger, nullable=False),
+    Column("elapsed", Float(53), nullable=False),  # seconds
+    Column("status", Integer),  # HTTP status; null: no response
+    Column("error", Text, nullable=False),
+    sqlite_autoincrement=True,
+    **EXACT,
+)
 
+usage = Table(
+    "job_usage",
+    metadata,
+    Column("job_id", String(64), primary_key=True),  # counts each job once
+    Column("key_id", String(64), nullable=False),
+    Column("day", String(10), nullable=False, index=True),  # UTC
+    Column("seconds", Float(53), nullable=False),  # of input
+    **EXACT,
+)
 
-def _step_2(connection: Connection, songprint_version: str) -> None:
-    """Landmarks beside the vectors. Recordings added before have none until they are read again."""
-    if not {"landmarks", "evidence"} & _columns(connection, "embeddings"):
-        kind = embeddings.c.evidence.type.compile(connection.dialect)
-        connection.execute(text(f"ALTER TABLE embeddings ADD COLUMN landmarks {kind}"))
+verdicts = Table(
+    "verdicts",
+    metadata,  # what users say about the results
+    Column("job_id", String(64), primary_key=True),
+    Column("part", String(10), primary_key=True),  # of the result: "segment" or "gap"
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("verdict", String(12), nullable=False),
+    Column("recording_id", BigInteger),  # the correct recording
+    Column("note", Text, nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    **EXACT,
+)
 
+# Accounts
 
-def _step_3(connection: Connection, songprint_version: str) -> None:
-    """Landmarks become the evidence of one kind among others."""
-    if "landmarks" in _columns(connection, "embeddings"):
-        connection.execute(text("ALTER TABLE embeddings RENAME COLUMN landmarks TO evidence"))
+keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the SecretId of Tencent's signature
+    Column("name", String(200), nullable=False),
+    Column("scope", String(12), nullable=False),
+    Column("parent", String(64), nullable=False, index=True),  # empty: a top-level key
+    Column("rate", Float(53)),  # requests per second; null: unlimited
+    Column("secret", LargeBinary, nullable=False),  # encrypted, not hashed: checking a signature needs the secret
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    **EXACT,
+)
 
-
-def _step_4(connection: Connection, songprint_version: str) -> None:
-    """An encoder of each kind. In a library made before, the column `library.encoder_id` stays, and means nothing:
-    SQLite can drop columns only since version 3.35, of 2021.
-    """
-    if "encoder_id" not in _columns(connection, "library"):
-        return
-    encoders.create(connection, checkfirst=True)
-    present = connection.execute(text("SELECT encoder_id FROM library")).scalar_one()
-    if present and not connection.execute(encoders.select()).first():
-        connection.execute(encoders.insert().values(kind="recording", encoder_id=present))
-
-
-def _step_5(connection: Connection, songprint_version: str) -> None:
-    """The original of a work can be marked, and its recordings are found quickly."""
-    if "original" not in _columns(connection, "recordings"):
-        column = recordings.c.original
-        kind, default = (
-            column.type.compile(connection.dialect),
-            column.server_default.arg.compile(dialect=connection.dialect),
-        )
-        connection.execute(text(f"ALTER TABLE recordings ADD COLUMN original {kind} DEFAULT {default} NOT NULL"))
-    _by_work.create(connection, checkfirst=True)
-
-
-def _step_6(connection: Connection, songprint_version: str) -> None:
-    """The tables of the service."""
-    service_tables.create(connection)
-
-
-def _step_7(connection: Connection, songprint_version: str) -> None:
-    """A name that no other library has: what is derived on other machines and servers is kept under it."""
-    if "identity" not in _columns(connection, "library"):
-        connection.execute(text("ALTER TABLE library ADD COLUMN identity VARCHAR(32) DEFAULT '' NOT NULL"))
-    connection.execute(library.update().where(library.c.identity == "").values(identity=secrets.token_hex(8)))
-
-
-def _step_8(connection: Connection, songprint_version: str) -> None:
-    """What people say of what was recognised."""
-    service_tables.create(connection)
-
-
-def _step_9(connection: Connection, songprint_version: str) -> None:
-    """Music that nobody knows is remembered."""
-    unknown_music.create(connection, checkfirst=True)
-
-
-def _columns(connection: Connection, table: str) -> set[str]:
-    return {column["name"] for column in inspect(connection).get_columns(table)}
-
-
-# STEPS[n] leads from version n to n + 1
-STEPS: list[Callable[[Connection, str], None]] = [
-    _step_1,
-    _step_2,
-    _step_3,
-    _step_4,
-    _step_5,
-    _step_6,
-    _step_7,
-    _step_8,
-    _step_9,
-]
-
-
-def version(connection: Connection) -> int:
-    """The schema version of what is there: 0 for an empty database, or one whose making broke off."""
-    tables = inspect(connection).get_table_names()
-    if not tables:
-        return 0
-    if "library" not in tables or "schema_version" not in _columns(connection, "library"):
-        raise LibraryError("its database is not a Songprint catalogue. Songprint needs a database of its own")
-    return connection.execute(text("SELECT schema_version FROM library")).scalar_one_or_none() or 0
-
-
-def check(found: int) -> None:
-    """Refuse a catalogue made by a newer Songprint: it may mean things that this one cannot know."""
-    if found > len(STEPS):
-        raise LibraryVersionError(
-            f"it has schema version {found}, and this Songprint knows up to {len(STEPS)}."
-            " Upgrade with `pip install --upgrade songprint`"
-        )
-
-
-def step(connection: Connection, songprint_version: str) -> bool:
-    """Take the next step, inside the caller's transaction. False when there was none left to take."""
-    found = version(connection)
-    check(found)
-    if found == len(STEPS):
-        return False
-    STEPS[found](connection, songprint_version)
-    connection.execute(text("UPDATE library SET schema_version = :version"), {"version": found + 1})
-    return True
-
-
-def now() -> str:
-    """The time as the catalogue writes it: UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Identifier, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("key_id", String(64), nullable=False, index=True),  # the actor; empty: a command on the machine itself
+    Column("action", String(60), nullable=False),
+    Column("subject", Text, nullable=False),  # what was changed
+    sqlite_autoincrement=True,
+    **EXACT,
+)

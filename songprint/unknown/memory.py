@@ -21,13 +21,13 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from songprint.errors import UnknownMusicNotFound
 from songprint.fingerprint.history import Trail
-from songprint.store import tables
-from songprint.store.database.columns import storable
+from songprint.store.database import storable
 from songprint.store.index import segment_ids
 from songprint.store.index.exact import ExactIndex
 from songprint.store.packing import quantise, restore
 from songprint.store.store import Store
 from songprint.store.tables import unknown_music
+from songprint.store.timestamps import clock, iso
 from songprint.types import Embeddings, Gap, Interval, Kind, Occurrence, Sound, UnknownMusic
 from songprint.unknown import recurrence
 from songprint.unknown.recurrence import Again
@@ -96,7 +96,7 @@ def listing(store: Store) -> list[UnknownMusic]:
         ).all()
     groups: dict[int, list[Occurrence]] = defaultdict(list)
     for row in rows:
-        groups[row.number].append(Occurrence(row.source, Interval(row.start, row.end), row.heard_at))
+        groups[row.number].append(Occurrence(row.source, Interval(row.start, row.end), iso(row.heard_at, "seconds")))
     found = [UnknownMusic(number, tuple(occurrences)) for number, occurrences in groups.items()]
     return sorted(found, key=lambda each: (-len(each.occurrences), each.id))
 
@@ -144,7 +144,7 @@ class _Kept:
     source: str
     interval: Interval
     vectors: np.ndarray  # (n, dim) int8, every HOP seconds; none where others of the same music have them
-    heard_at: str
+    heard_at: int  # milliseconds since 1970
     row: int = 0  # of the table; 0: not in it yet
 
     def part(self, here: Interval, number: int) -> _Kept:
@@ -169,8 +169,9 @@ class _Memory:
         self._kept: dict[int, _Kept] = {}  # by a number of our own
         self._known: dict[int, Embeddings] = {}  # the same, for those of which there are vectors
         self._gone: list[int] = []  # rows of the table
-        self._counter, self._fresh, self._now = 0, 0, tables.now()
+        self._counter, self._fresh = 0, 0
         with store.catalog.database.reading() as connection:
+            self._now = clock(connection)
             rows = connection.execute(
                 select(unknown_music).where(unknown_music.c.encoder_id == spec.id).order_by(unknown_music.c.id)
             ).all()

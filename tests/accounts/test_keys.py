@@ -47,7 +47,7 @@ def test_one_key_signs_and_bears(keys):
 def test_no_secret_lies_in_the_database_or_beside_it_for_others_to_read(database, keys, folder):
     made = keys.create("player", "identify")
     with database.reading() as connection:
-        [row] = connection.execute(text("SELECT * FROM service_keys")).all()
+        [row] = connection.execute(text("SELECT * FROM api_keys")).all()
     stored = b" ".join(value if isinstance(value, bytes) else str(value).encode() for value in row)
     assert made.secret_key.encode() not in stored and made.token.encode() not in stored
     assert stat.S_IMODE((folder / MASTER_KEY_FILE).stat().st_mode) == 0o600

@@ -14,7 +14,7 @@ from songprint.errors import DuplicateSession, JobNotFound, JobStateError, KeyRe
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.jobs import FIRST_WAIT, MOST_ATTEMPTS, MOST_LOST, SESSION_WINDOW, Jobs, job_object
 from songprint.jobs.usage import Usage
-from songprint.store.service_tables import milliseconds
+from songprint.store.timestamps import milliseconds
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from support.recordings import add, unit_vectors
 
 from songprint.errors import LibraryVersionError, RecordingNotFound
-from songprint.store import tables
+from songprint.store import schema
 from songprint.store.catalog import Catalog
 from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
@@ -78,7 +78,7 @@ def test_many_makers_at_once_make_one_library(tmp_path, database_url):
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [len(tables.STEPS)] * 8
+    assert made == [len(schema.MIGRATIONS)] * 8
 
 
 def test_words_are_found_in_title_artists_and_album_in_any_case(catalog, random):

@@ -18,7 +18,7 @@ import songprint
 from songprint.address import DatabaseAddress
 from songprint.config import Settings
 from songprint.errors import LibraryError, LibraryVersionError
-from songprint.store import tables as schema
+from songprint.store import schema, tables
 from songprint.store.catalog import Catalog
 from songprint.store.database import server
 from songprint.store.store import Store
@@ -195,27 +195,27 @@ def test_long_texts_are_kept_whole(catalog, random):
 
 def test_every_table_compares_text_exactly(tmp_path):
     with servers.new_database("mariadb") as url, servers.opened(tmp_path, url, create=True):
-        tables = servers.command(
+        rows = servers.command(
             DatabaseAddress.parse(url),
             "SELECT table_name, table_collation, engine FROM information_schema.tables WHERE table_schema = DATABASE()",
         )
-        assert len(tables) >= 4
-        assert {(collation, engine) for _, collation, engine in tables} == {("utf8mb4_bin", "InnoDB")}
+        assert len(rows) >= 4
+        assert {(collation, engine) for _, collation, engine in rows} == {("utf8mb4_bin", "InnoDB")}
 
 
 @servers.ON_SERVERS
 def test_making_the_tables_may_break_off_and_is_taken_up_again(tmp_path, database_url, monkeypatch):
-    whole = list(schema.STEPS)
+    whole = list(schema.MIGRATIONS)
 
-    def half(connection, songprint_version):
-        schema.library.create(connection)
-        schema.encoders.create(connection)
+    def half(connection):
+        tables.library.create(connection)
+        tables.encoders.create(connection)
         raise RuntimeError("the power went off")
 
-    monkeypatch.setattr(schema, "STEPS", [half, *whole[1:]])
+    monkeypatch.setattr(schema, "MIGRATIONS", [half, *whole[1:]])
     with pytest.raises(RuntimeError):
         Catalog(tmp_path, create=True, database=database_url)
-    monkeypatch.setattr(schema, "STEPS", whole)
+    monkeypatch.setattr(schema, "MIGRATIONS", whole)
     with servers.opened(tmp_path, database_url, create=True) as catalog:
         assert catalog.state().schema_version == len(whole) and catalog.problems() == []
 
@@ -224,18 +224,18 @@ def test_making_the_tables_may_break_off_and_is_taken_up_again(tmp_path, databas
 def test_an_older_library_on_a_server_is_brought_up_to_date_by_one_of_many(tmp_path, database_url, monkeypatch, random):
     taken = []
 
-    def add_mood(connection, songprint_version):
+    def add_mood(connection):
         taken.append(1)
         connection.execute(text("ALTER TABLE recordings ADD COLUMN mood VARCHAR(20) NOT NULL DEFAULT 'calm'"))
 
     with servers.opened(tmp_path, database_url, create=True) as catalog:
         add(catalog, random)
-    monkeypatch.setattr(schema, "STEPS", [*schema.STEPS, add_mood])
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, add_mood])
     failed: list[BaseException] = []
 
     def open_it() -> None:
         with servers.opened(tmp_path, database_url) as catalog:
-            assert catalog.state().schema_version == len(schema.STEPS)
+            assert catalog.state().schema_version == len(schema.MIGRATIONS)
 
     threads = [threading.Thread(target=guarded, args=(open_it, failed)) for _ in range(4)]
     for thread in threads:
@@ -248,7 +248,7 @@ def test_an_older_library_on_a_server_is_brought_up_to_date_by_one_of_many(tmp_p
 @servers.ON_SERVERS
 def test_a_newer_library_on_a_server_is_refused(tmp_path, database_url):
     with servers.opened(tmp_path, database_url, create=True) as catalog, catalog.database.writing() as connection:
-        connection.execute(schema.library.update().values(schema_version=99))
+        connection.execute(tables.library.update().values(schema_version=99))
     with pytest.raises(LibraryVersionError, match=r"cannot open the library at \w+://songprint@.* schema version 99"):
         Catalog(tmp_path, database=database_url)
 

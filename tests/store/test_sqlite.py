@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from support.recordings import add
 
 from songprint.errors import LibraryError, LibraryFull, LibraryNotFound, LibraryVersionError
-from songprint.store import tables
+from songprint.store import schema
 from songprint.store.catalog import Catalog
 from songprint.store.database.sqlite import FILE_NAME
-from songprint.types import Kind
+from songprint.types import Kind, Tags
 
 
 def test_nothing_there_is_said_with_the_remedy(tmp_path):
@@ -82,87 +82,97 @@ def test_a_newer_library_is_refused_and_left_untouched(tmp_path):
     assert (tmp_path / "library" / FILE_NAME).read_bytes() == before
 
 
-def add_mood(connection, songprint_version):
+def open_version_1(folder: Path) -> Catalog:
+    """Write the library of `version_1.sql` into the folder and open it, which runs all later migrations."""
+    connection = sqlite3.connect(folder / FILE_NAME)
+    connection.executescript(Path(__file__).with_name("version_1.sql").read_text())
+    connection.close()
+    return Catalog(folder)
+
+
+def add_mood(connection):
     connection.execute(text("ALTER TABLE recordings ADD COLUMN mood VARCHAR(20) NOT NULL DEFAULT 'calm'"))
 
 
-def fail(connection, songprint_version):
+def fail(connection):
     connection.execute(text("CREATE TABLE half (id INTEGER)"))
-    raise RuntimeError("the power went off")
+    raise RuntimeError("the power fails")
 
 
-def test_an_older_library_is_brought_up_to_date_step_by_step(tmp_path, monkeypatch):
-    write_version_1(tmp_path / FILE_NAME)
-    monkeypatch.setattr(tables, "STEPS", [*tables.STEPS, add_mood])
-    catalog = Catalog(tmp_path)
-    assert catalog.state().schema_version == len(tables.STEPS)
-    assert catalog.recording(7).title == "Song"
-    assert np.allclose(catalog.embeddings(Kind.RECORDING, 7).vectors, [[1, 0], [0, -1]])
+def test_a_library_of_the_first_release_opens_with_its_recordings(tmp_path):
+    catalog = open_version_1(tmp_path)
+    assert catalog.state().schema_version == len(schema.MIGRATIONS)
+    recording = catalog.recording(1)
+    assert recording.tags == Tags(title="Song", artists=("Band",), year=1999)
+    assert recording.added_at == "2026-01-01T01:00:00+00:00"
+    embeddings = catalog.embeddings(Kind.RECORDING, 1)
+    assert np.allclose(embeddings.vectors, [[1, 0], [0, -1]])
+    assert embeddings.evidence.tolist() == [[1, 2], [3, 4]]
+    assert catalog.searched(Kind.COVER) == {}
+    catalog.close()
+
+
+def test_a_migrated_library_has_the_same_schema_as_a_new_one(tmp_path):
+    new = Catalog(tmp_path / "new", create=True)
+    migrated = open_version_1(tmp_path)
+    assert columns(migrated) == columns(new)
+    new.close()
+    migrated.close()
+
+
+def columns(catalog: Catalog) -> dict[tuple[str, str], str]:
+    with catalog.database.reading() as connection:
+        inspector = inspect(connection)
+        return {
+            (table, column["name"]): f"{column['type']} nullable={column['nullable']}"
+            for table in inspector.get_table_names()
+            for column in inspector.get_columns(table)
+        }
+
+
+def test_opening_an_older_library_runs_the_missing_migrations(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, add_mood])
+    catalog = open_version_1(tmp_path)
+    assert catalog.state().schema_version == len(schema.MIGRATIONS)
+    assert catalog.recording(1).title == "Song"
     with catalog.database.reading() as connection:
         assert connection.execute(text("SELECT mood FROM recordings")).scalar_one() == "calm"
     catalog.close()
 
 
-def test_a_step_that_fails_leaves_the_version_before_it(tmp_path, monkeypatch):
-    write_version_1(tmp_path / FILE_NAME)
-    first = tables.STEPS
-    monkeypatch.setattr(tables, "STEPS", [*first, add_mood, fail])
+def test_a_failed_migration_leaves_the_version_before_it(tmp_path, monkeypatch):
+    shipped = schema.MIGRATIONS
+    monkeypatch.setattr(schema, "MIGRATIONS", [*shipped, add_mood, fail])
     with pytest.raises(RuntimeError):
-        Catalog(tmp_path)
-    monkeypatch.setattr(tables, "STEPS", [*first, add_mood])
+        open_version_1(tmp_path)
+    monkeypatch.setattr(schema, "MIGRATIONS", [*shipped, add_mood])
     catalog = Catalog(tmp_path)
     with catalog.database.reading() as connection:
-        assert tables.version(connection) == len(tables.STEPS)
-        assert "half" not in connection.dialect.get_table_names(connection)
+        assert schema.version(connection) == len(schema.MIGRATIONS)
+        assert "half" not in inspect(connection).get_table_names()
     catalog.close()
 
 
-def test_landmarks_of_an_older_library_become_evidence(tmp_path):
-    write_version_1(tmp_path / FILE_NAME)
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
-        connection.execute("ALTER TABLE embeddings ADD COLUMN landmarks BLOB")
-        connection.execute("UPDATE embeddings SET landmarks = x'0102030405060708'")
-        connection.execute("UPDATE library SET schema_version = 2")
-    connection.close()
-    catalog = Catalog(tmp_path)
-    assert catalog.embeddings(Kind.RECORDING, 7).evidence.tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
-    catalog.close()
-
-
-def test_an_older_library_has_recordings_and_no_covers(tmp_path, random):
-    write_version_1(tmp_path / FILE_NAME)
-    catalog = Catalog(tmp_path)
-    assert catalog.state().encoders == {Kind.RECORDING: "toy-1"}
-    assert catalog.searched(Kind.RECORDING) == {7: 2} and catalog.searched(Kind.COVER) == {}
-    assert [recording.id for recording in catalog.lacking(Kind.COVER, "toy-cover-1")] == [7]
-    add(catalog, random)
-    assert catalog.state().encoder_id(Kind.RECORDING) == "toy-1" and catalog.state().encoder_id(Kind.COVER) == ""
-    catalog.close()
-
-
-def write_version_1(file: Path) -> None:
-    """A library as the first release wrote it, by hand: it has to open for ever."""
-    connection = sqlite3.connect(file)
+@pytest.mark.parametrize("schema_version", [0, 1, 9])
+def test_a_library_from_before_the_first_release_is_refused_and_left_untouched(tmp_path, schema_version):
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.executescript("""
         CREATE TABLE library (id INTEGER NOT NULL PRIMARY KEY, schema_version INTEGER NOT NULL,
-            revision BIGINT NOT NULL, encoder_id VARCHAR(200) NOT NULL, created_at VARCHAR(40) NOT NULL,
-            songprint_version VARCHAR(40) NOT NULL);
-        CREATE TABLE recordings (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-            content_hash VARCHAR(128) NOT NULL UNIQUE, title VARCHAR(1000) NOT NULL, artists TEXT NOT NULL,
-            album VARCHAR(1000) NOT NULL, isrc VARCHAR(40) NOT NULL, track INTEGER, year INTEGER,
-            musicbrainz_recording_id VARCHAR(100) NOT NULL, musicbrainz_release_id VARCHAR(100) NOT NULL,
-            work VARCHAR(200) NOT NULL, duration FLOAT NOT NULL, source TEXT NOT NULL,
-            added_at VARCHAR(40) NOT NULL);
-        CREATE TABLE embeddings (recording_id INTEGER NOT NULL REFERENCES recordings (id) ON DELETE CASCADE,
-            kind VARCHAR(20) NOT NULL, encoder_id VARCHAR(200) NOT NULL, hop FLOAT NOT NULL,
-            count INTEGER NOT NULL, dim INTEGER NOT NULL, vectors BLOB NOT NULL,
-            PRIMARY KEY (recording_id, kind, encoder_id));
-        INSERT INTO library VALUES (1, 1, 1, 'toy-1', '2024-01-01T00:00:00+00:00', '0.1.0');
-        INSERT INTO recordings VALUES (7, 'h', 'Song', '["Band"]', '', '', NULL, 1999, '', '', '', 1.5,
-            '/music/song.mp3', '2024-01-01T00:00:00+00:00');
-        INSERT INTO embeddings VALUES (7, 'recording', 'toy-1', 0.5, 2, 2, x'7f000081');
+            revision BIGINT NOT NULL, created_at VARCHAR(40) NOT NULL, songprint_version VARCHAR(40) NOT NULL,
+            identity VARCHAR(32) DEFAULT '' NOT NULL);
     """)
+    if schema_version:  # 0: its creation was interrupted
+        row = (1, schema_version, 1, "2024-01-01T00:00:00+00:00", "0.1.0", "0123456789abcdef")
+        connection.execute("INSERT INTO library VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.commit()
     connection.close()
+    before = (tmp_path / FILE_NAME).read_bytes()
+    refused = pytest.raises(LibraryVersionError, match=r"before the first release.* Create a new library in an empty")
+    with refused:
+        Catalog(tmp_path)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+    with refused:
+        Catalog(tmp_path, create=True)
 
 
 def test_a_full_disk_loses_nothing(disk, random):

@@ -16,8 +16,8 @@ from sqlalchemy import update
 
 from songprint.errors import FetchError
 from songprint.store.database import Database
-from songprint.store.service_tables import metadata
 from songprint.store.store import Store
+from songprint.store.tables import metadata
 from songprint.types import Timeline
 
 URL = {"type": "url", "url": "https://music.example.org/mix.mp3"}

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 from songprint.config import Settings
-from songprint.store.service_tables import iso
+from songprint.store.timestamps import iso
 
 MOST_BOXES = 50
 MOST_RECEIVED = 10  # callbacks in a box

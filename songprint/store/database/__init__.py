@@ -62,6 +62,11 @@ class Database(Protocol):
         """Let go of files and connections."""
 
 
+def storable(value: str, length: int | None = None) -> str:
+    """Make text that every database accepts: valid UTF-8 without NUL, at most `length` characters long."""
+    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]
+
+
 def open_database(folder: Path, url: str = "", *, create: bool, busy_timeout: float) -> Database:
     """The database that `url` names; without one the SQLite file in the folder.
 

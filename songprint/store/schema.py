@@ -1,0 +1,79 @@
+"""The version of the database schema, and the migrations that bring an older database up to date.
+
+`library.schema_version` holds the version. Opening a catalogue runs the migrations that it lacks, each in its own
+transaction. An empty database has version 0, so new and old libraries take the same path.
+
+To change the schema, change `songprint.store.tables` and append a migration to `MIGRATIONS`. The first migration
+creates the tables as they are today, so every later one must do nothing where its change is already in place.
+MariaDB and MySQL commit each change of a table at once: there an interrupted migration runs again from its start.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from sqlalchemy import Connection, String, inspect, select, update
+
+from songprint import __version__
+from songprint.errors import LibraryError, LibraryVersionError
+from songprint.store.tables import library, metadata
+from songprint.store.timestamps import clock
+
+
+def _create_tables(connection: Connection) -> None:
+    # `library` comes first: its presence shows that the other tables belong to Songprint.
+    library.create(connection, checkfirst=True)
+    metadata.create_all(connection, checkfirst=True)
+    connection.execute(
+        library.insert().values(
+            id=1,
+            schema_version=1,
+            revision=0,
+            created_at=clock(connection),
+            songprint_version=__version__,
+            identity=secrets.token_hex(8),
+        )
+    )
+
+
+# MIGRATIONS[n] leads from version n to version n + 1.
+MIGRATIONS: list[Callable[[Connection], None]] = [_create_tables]
+
+
+def version(connection: Connection) -> int:
+    """Return the schema version of a database: 0 if it is empty or if its creation was interrupted.
+
+    Raises LibraryError if the database belongs to another program, and LibraryVersionError if this Songprint cannot
+    read it: a newer version created it, or a development version from before the first release.
+    """
+    inspector = inspect(connection)
+    tables = inspector.get_table_names()
+    if not tables:
+        return 0
+    columns = {column["name"]: column for column in inspector.get_columns("library")} if "library" in tables else {}
+    if "schema_version" not in columns:
+        raise LibraryError("its database is not a Songprint catalogue. Songprint needs its own database")
+    # Development versions numbered their schemas 1 to 9 as well, but stored points in time as text.
+    if isinstance(columns["created_at"]["type"], String):
+        raise LibraryVersionError(
+            "a development version from before the first release created it, and that format is no longer supported."
+            " Create a new library in an empty folder or database, and add the music again"
+        )
+    found = connection.execute(select(library.c.schema_version)).scalar_one_or_none() or 0
+    if found > len(MIGRATIONS):
+        raise LibraryVersionError(
+            f"it has schema version {found}, and this Songprint supports versions up to {len(MIGRATIONS)}."
+            " Upgrade with `pip install --upgrade songprint`"
+        )
+    return found
+
+
+def migrate(connection: Connection) -> bool:
+    """Run the next migration inside the caller's transaction. Returns False if the schema is up to date."""
+    found = version(connection)
+    if found == len(MIGRATIONS):
+        return False
+    MIGRATIONS[found](connection)
+    connection.execute(update(library).values(schema_version=found + 1))
+    return True
