@@ -1,4 +1,4 @@
-"""Dockerfile and compose.yaml, as far as they can be checked without a container engine."""
+"""Checks of Dockerfile and compose.yaml that need no container engine."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def steps(name: str) -> list[str]:
     return [rest.strip() for word, rest in STEPS if word == name]
 
 
-def understood(words: list[str]) -> None:
-    """Fails if `songprint` with these words would not even start."""
+def check_arguments(words: list[str]) -> None:
+    """Fail if `songprint` does not accept these arguments."""
     command = main.commands[words[0]]
     command.make_context(words[0], words[1:])
 
 
-def test_the_image_is_made_of_what_is_there_and_allowed():
+def test_copied_files_exist_and_are_not_ignored():
     assert {word for word, _ in STEPS} <= KNOWN
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for copied in steps("COPY"):
@@ -46,13 +46,13 @@ def test_the_image_is_made_of_what_is_there_and_allowed():
             assert all((ROOT / word).exists() and word in allowed for word in words[:-1]), copied
 
 
-def test_the_image_has_every_extra_that_a_service_may_need():
+def test_the_image_has_all_extras_of_the_service():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (wanted,) = re.findall(r"\[([a-z,]+)\]\"", DOCKERFILE)
     assert set(wanted.split(",")) == extras.keys() - {"test", "plot", "docs"}
 
 
-def test_the_image_runs_as_nobody_special_and_says_when_it_is_ill():
+def test_the_image_runs_as_an_unprivileged_user_and_has_a_health_check():
     assert steps("USER") == ["10001:10001"]
     assert "/healthz" in steps("HEALTHCHECK")[0]
     assert steps("EXPOSE") == [str(config.ServerSettings().port)]
@@ -61,14 +61,14 @@ def test_the_image_runs_as_nobody_special_and_says_when_it_is_ill():
     compile(json.loads(steps("HEALTHCHECK")[0].partition("CMD ")[2])[2], "health check", "exec")
 
 
-def test_what_containers_run_is_understood():
+def test_the_arguments_of_the_containers_are_valid():
     assert json.loads(steps("ENTRYPOINT")[0]) == ["songprint"]
-    understood(json.loads(steps("CMD")[0]))
-    understood(COMPOSE["services"]["worker"]["command"])
+    check_arguments(json.loads(steps("CMD")[0]))
+    check_arguments(COMPOSE["services"]["worker"]["command"])
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_settings_of_the_containers_are_settings(name):
+def test_the_settings_of_the_containers_are_valid(name):
     environ = {key: str(value) for key, value in COMPOSE["services"][name]["environment"].items()}
     settings = config.load(environ)
     assert settings.database.startswith("mysql://songprint:p%40ss@mariadb/")
@@ -77,22 +77,22 @@ def test_the_settings_of_the_containers_are_settings(name):
     assert (store.endpoint, store.secret_key) == ("http://store:8333", "secret")
 
 
-def test_the_services_find_each_other_and_keep_what_they_have():
+def test_services_and_volumes_of_compose_are_complete():
     services = COMPOSE["services"]
     for name, service in services.items():
         assert set(service.get("depends_on", {})) <= services.keys()
         for other, how in service.get("depends_on", {}).items():
             assert how["condition"] != "service_healthy" or "healthcheck" in services[other]
         volumes = [volume.partition(":")[0] for volume in service.get("volumes", [])]
-        assert set(volumes) <= COMPOSE["volumes"].keys() and volumes, f"{name} keeps nothing"
+        assert set(volumes) <= COMPOSE["volumes"].keys() and volumes, f"{name} has no volume"
         assert {each["source"] for each in service.get("configs", [])} <= COMPOSE["configs"].keys()
-        assert re.fullmatch(r"[a-z/]+:v?[0-9.]+", service["image"]), f"{name}: which version?"
+        assert re.fullmatch(r"[a-z/]+:v?[0-9.]+", service["image"]), f"{name}: the image has no version"
     s3 = json.loads(COMPOSE["configs"]["s3"]["content"])["identities"][0]["credentials"]
     assert s3 == [{"accessKey": "key", "secretKey": "secret"}]
     yaml.safe_load(COMPOSE["configs"]["etcd"]["content"])
 
 
-def test_other_machines_cannot_connect_to_anything_but_songprint_and_that_from_here_alone():
+def test_only_songprint_publishes_a_port_and_only_on_loopback():
     published = {name: service.get("ports", []) for name, service in COMPOSE["services"].items()}
     assert published.pop("songprint") == ["127.0.0.1:8080:8080"]
     assert not any(published.values())

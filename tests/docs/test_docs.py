@@ -1,4 +1,4 @@
-"""What the documents show is true: commands, options, targets, files and Python."""
+"""The documentation is correct: its commands, options, settings, links, paths and Python examples."""
 
 import importlib.util
 import pkgutil
@@ -17,7 +17,7 @@ from songprint.formats import objects
 from tests.formats import test_objects as test_export
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+COMMANDS_PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
@@ -27,19 +27,21 @@ PAGES = [
 SERVED = ("rest.md", "jobs.md", "service.md", "tencent.md")
 
 
-def leaves(group: click.Group, before: str = "") -> dict[str, click.Command]:
-    """All commands that do something, by what is typed: "add", "keys create"."""
+def leaf_commands(group: click.Group, before: str = "") -> dict[str, click.Command]:
+    """All commands without subcommands, by their full names: "add", "keys create"."""
     found = {}
     for name, command in group.commands.items():
-        found |= leaves(command, f"{before}{name} ") if isinstance(command, click.Group) else {before + name: command}
+        found |= (
+            leaf_commands(command, f"{before}{name} ") if isinstance(command, click.Group) else {before + name: command}
+        )
     return found
 
 
-LEAVES = leaves(main)
+COMMANDS_BY_NAME = leaf_commands(main)
 
 
 def section(name: str) -> str:
-    found = re.search(rf"^## {name}\b.*?(?=^## |\Z)", COMMANDS, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^## {name}\b.*?(?=^## |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL)
     assert found, f"docs/commands.md has no section on {name}"
     return found[0]
 
@@ -48,9 +50,9 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("name", COMMANDS_BY_NAME)
 def test_every_command_has_help_and_its_options_are_documented(name):
-    command = LEAVES[name]
+    command = COMMANDS_BY_NAME[name]
     assert command.help and command.get_short_help_str()
     common = section("For every command")
     text = section(name)
@@ -62,9 +64,12 @@ def test_every_command_has_help_and_its_options_are_documented(name):
             assert f"{parameter.make_metavar(click.Context(command))}" in text.splitlines()[0]
 
 
-def test_no_option_is_documented_that_does_not_exist():
+def test_documented_options_exist():
     options = {
-        option for command in (main, *LEAVES.values()) for parameter in command.params for option in parameter.opts
+        option
+        for command in (main, *COMMANDS_BY_NAME.values())
+        for parameter in command.params
+        for option in parameter.opts
     } | {"--help"}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -83,7 +88,7 @@ def test_documented_commands_exist():
             page.read_text(encoding="utf-8"),
             re.MULTILINE,
         ):
-            assert "".join(name) in LEAVES
+            assert "".join(name) in COMMANDS_BY_NAME
 
 
 def test_make_targets_in_the_documents_exist():
@@ -94,7 +99,7 @@ def test_make_targets_in_the_documents_exist():
     assert {"demo", "test"} <= set(re.findall(r"^    make ([a-z-]+)", README, re.MULTILINE))
 
 
-def test_links_lead_somewhere():
+def test_link_targets_exist():
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"

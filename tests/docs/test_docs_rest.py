@@ -1,4 +1,4 @@
-"""What docs/rest.md shows works: its curl commands and its Python, against a real server."""
+"""The examples of docs/rest.md, curl and Python, work with a real server."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
         for language, block in re.findall(
             r"^```(sh|python)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
         ):
-            here = block.replace("http://127.0.0.1:8080", server.url)
+            example = block.replace("http://127.0.0.1:8080", server.url)
             if language == "python":
                 names: dict = {}
-                exec(compile(here, PAGE.name, "exec"), names)
+                exec(compile(example, PAGE.name, "exec"), names)
                 if "api" in names:
                     names["api"].close()
             else:
                 done = subprocess.run(
-                    ["bash", "-e", "-o", "pipefail", "-c", here],
+                    ["bash", "-e", "-o", "pipefail", "-c", example],
                     capture_output=True,
                     text=True,
                     env=os.environ | {"NO_PROXY": "*"},
@@ -57,10 +57,10 @@ def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
 
 
 def write_files(folder: Path, tunes: list[Path]) -> None:
-    """The files that the page speaks of."""
+    """Write the files that the examples use."""
     one, two = (files.load(tune, synth.SAMPLE_RATE, start=5, duration=15) for tune in tunes[:2])
     synth.write(folder / "clip.flac", two[: 10 * synth.SAMPLE_RATE])
     synth.write(folder / "mix.flac", np.concatenate([one, two]))
-    for name in ("clip", "mix"):  # whatever a file is called, its content counts
+    for name in ("clip", "mix"):  # the suffix does not matter
         (folder / f"{name}.flac").rename(folder / f"{name}.mp3")
     shutil.copy(tunes[2], folder / "song.flac")
