@@ -124,7 +124,7 @@ class Keys:
         with self._database.reading() as connection:
             return _to_key(_in_use(connection, keys.c.id == key_id, key_id))
 
-    def list(self, *, revoked: bool = True) -> list[Key]:
+    def all(self, *, revoked: bool = True) -> list[Key]:
         """All keys in the order they were made, or those that are in use."""
         wanted = select(keys).order_by(keys.c.created_at, keys.c.id)
         with self._database.reading() as connection:
@@ -137,6 +137,16 @@ class Keys:
         """Whether there is a key in use: without one, nobody can be told from anybody."""
         with self._database.reading() as connection:
             return connection.execute(select(keys.c.id).where(keys.c.revoked_at.is_(None)).limit(1)).first() is not None
+
+    def visible_to(self, key: Key | None) -> list[str] | None:
+        """Return the ids of the keys whose jobs and usage the caller with `key` may see; None stands for all keys.
+
+        Top-level administrators see everything, and so do callers without a key, on a server that has no keys yet.
+        All others see what belongs to their own key and its sub-keys.
+        """
+        if key is None or (key.may("admin") and not key.parent):
+            return None
+        return self.family(key.id)
 
     def family(self, key_id: str) -> list[str]:
         """The ids of a key and of all that were made under it, at any depth: whose jobs it may see."""

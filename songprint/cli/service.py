@@ -236,7 +236,7 @@ def create_key(common: Common, name: str, scope: str, parent: str | None, rate: 
 def list_keys(common: Common, revoked: bool) -> None:
     """List the keys in use: id, scope, rate, when it was made, name."""
     with _catalog(common) as catalog:
-        found = _keys(catalog).list(revoked=revoked)
+        found = _keys(catalog).all(revoked=revoked)
     if common.json:
         from songprint.accounts.keys import key_object
 

@@ -70,7 +70,7 @@ class Catalog:
         self.database = open_database(self.folder, database, create=create, busy_timeout=busy_timeout)
         try:
             self._migrate(create)
-            with disk.in_plain_words(self.folder):
+            with disk.translated_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
         except BaseException:
             self.close()
@@ -356,9 +356,9 @@ class Catalog:
     def bytes_on_disk(self) -> int:
         return self.database.bytes_on_disk
 
-    def settle(self) -> None:
+    def checkpoint(self) -> None:
         """Leave no more on the disk than the catalogue needs, where that can be done at once."""
-        self.database.settle()
+        self.database.checkpoint()
 
     def close(self) -> None:
         self.database.close()
@@ -398,7 +398,7 @@ class Catalog:
         return and_(
             True,
             *(
-                or_(*(self.database.folded(column).contains(word.lower(), autoescape=True) for column in columns))
+                or_(*(self.database.lower(column).contains(word.lower(), autoescape=True) for column in columns))
                 for word in query.split()
             ),
         )

@@ -17,7 +17,7 @@ LOOK_AGAIN = 0.05  # seconds between two tries to get a lock
 
 
 @contextmanager
-def in_plain_words(folder: Path) -> Iterator[None]:
+def translated_errors(folder: Path) -> Iterator[None]:
     """Turn the errors of the file system into a LibraryError that says what to do."""
     try:
         yield
@@ -41,12 +41,12 @@ def nearly_full(folder: Path) -> bool:
 
 
 @contextmanager
-def alone(folder: Path, name: str = "lock", wait: float = 0.0) -> Iterator[bool]:
+def lock(folder: Path, name: str = "lock", wait: float = 0.0) -> Iterator[bool]:
     """True inside for one process of this machine at a time; False after `wait` seconds, or on a read-only disk."""
     if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
         yield False
         return
-    with in_plain_words(folder):
+    with translated_errors(folder):
         folder.mkdir(exist_ok=True)
         file = (folder / name).open("ab")
     give_up = time.monotonic() + wait

@@ -146,7 +146,7 @@ class Level:
 
     def _alone(self, wait: float = 0.0) -> AbstractContextManager[bool]:
         """True inside for one process at a time: of all that share the index, or of this machine."""
-        return self.catalog.database.alone(f"index-{self.kind}", wait) if self._index.shared else alone(self.catalog)
+        return self.catalog.database.lock(f"index-{self.kind}", wait) if self._index.shared else alone(self.catalog)
 
     def embeddings_of(self, recording_ids: Iterable[int]) -> dict[int, Embeddings]:
         """The embeddings of these recordings as `StoredRows`; those removed meanwhile are left out."""
@@ -223,7 +223,7 @@ class Level:
         with self._alone() as mine:
             if mine:
                 log.info("writing the index of %s", self.catalog.folder)
-                with disk.in_plain_words(self.catalog.folder):
+                with disk.translated_errors(self.catalog.folder):
                     self._index.rebuild(lambda: self._segments(sorted(self.catalog.searched(self.kind))))
             return mine
 
@@ -249,7 +249,7 @@ def heard_segments(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.
 
 def alone(catalog: Catalog) -> AbstractContextManager[bool]:
     """True inside for one process of this machine at a time: the one that may rewrite what is derived here."""
-    return disk.alone(catalog.folder / "index")
+    return disk.lock(catalog.folder / "index")
 
 
 def delete_other_indexes(catalog: Catalog, state: State, settings: Settings) -> None:

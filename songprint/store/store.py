@@ -80,7 +80,7 @@ class Store:
 
     def tidy(self) -> None:
         """Move vectors from memory to the disk when there are many: adding calls this now and then."""
-        self.catalog.settle()
+        self.catalog.checkpoint()
         state, totals = self.catalog.state(), self.catalog.totals()
         for each in self.levels.values():
             each.tidy(state, totals.segments.get(each.kind, 0))
@@ -99,7 +99,7 @@ class Store:
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """True inside for one process at a time, on all machines: the one that may rewrite what is derived."""
-        with self.catalog.database.alone("rebuild") as of_all, level.alone(self.catalog) as of_this_machine:
+        with self.catalog.database.lock("rebuild") as of_all, level.alone(self.catalog) as of_this_machine:
             yield of_all and of_this_machine
 
     def stats(self) -> Stats:

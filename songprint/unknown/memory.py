@@ -80,7 +80,7 @@ def remember(store: Store, source: str, stretches: Sequence[tuple[Interval, Embe
             [(each, number if number > 0 else None) for each, number in pieces]
             for pieces in _Memory(store, source).settled(stretches)
         ]
-    with database.alone("unknown", WAIT):
+    with database.lock("unknown", WAIT):
         memory = _Memory(store, source)
         placed = memory.settled(stretches)
         numbers = database.write(memory.write)

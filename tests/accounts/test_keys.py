@@ -40,7 +40,7 @@ def test_one_key_signs_and_bears(keys):
     assert keys.by_secret_id(made.key.id) == (made.key, made.secret_key)
     assert keys.by_token(made.token) == made.key
     assert (made.key.may("identify"), made.key.may("write"), made.key.may("admin")) == (True, True, False)
-    assert keys.list() == [made.key] and keys.any()
+    assert keys.all() == [made.key] and keys.any()
     assert key_object(made.key)["parent"] is None
 
 
@@ -108,13 +108,24 @@ def test_revoking_a_key_ends_all_that_were_made_under_it(keys):
             keys.by_token(each.token)
         with pytest.raises(KeyRefused, match="was revoked"):
             keys.by_secret_id(each.key.id)
-    assert [key.id for key in keys.list(revoked=False)] == [other.key.id]
+    assert [key.id for key in keys.all(revoked=False)] == [other.key.id]
     with pytest.raises(KeyRefused, match="was revoked"):
         keys.revoke(label.key.id)
     with pytest.raises(KeyRefused, match="was revoked"):
         keys.create("late", "identify", parent=shop.key.id)
     keys.revoke(other.key.id)
     assert not keys.any()
+
+
+def test_only_top_level_administrators_see_all_keys(keys):
+    label = keys.create("label", "admin").key
+    shop = keys.create("shop", "admin", parent=label.id).key
+    player = keys.create("player", "identify", parent=shop.id).key
+    writer = keys.create("writer", "write").key
+    assert keys.visible_to(label) is None and keys.visible_to(None) is None
+    assert keys.visible_to(shop) == [shop.id, player.id]
+    assert keys.visible_to(player) == [player.id]
+    assert keys.visible_to(writer) == [writer.id]
 
 
 @pytest.mark.parametrize(

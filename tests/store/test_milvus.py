@@ -154,7 +154,7 @@ def test_while_another_fills_the_index_what_is_there_is_searched(tmp_path, addre
     with opened(tmp_path / "library", address) as store, opened(tmp_path / "library", address) as other:
         first = put(store, 1)
         store.refresh()
-        with store.catalog.database.alone("index-recording") as mine:
+        with store.catalog.database.lock("index-recording") as mine:
             second = put(store, 2)
             other.refresh()
             assert mine and nearest(other, 1) == first and index_of(other).recording_ids() == {first}

@@ -131,12 +131,12 @@ def guarded(work, failed: list[BaseException], *arguments: object) -> None:
 def test_a_name_is_held_by_one_at_a_time(catalog, tmp_path, database_url):
     with servers.opened(tmp_path / "library", database_url) as other:
         with (
-            catalog.database.alone("index") as first,
-            other.database.alone("index") as second,
-            other.database.alone("something else") as third,
+            catalog.database.lock("index") as first,
+            other.database.lock("index") as second,
+            other.database.lock("something else") as third,
         ):
             assert (first, second, third) == (True, False, True)
-        with other.database.alone("index", wait=5) as mine:
+        with other.database.lock("index", wait=5) as mine:
             assert mine
 
 

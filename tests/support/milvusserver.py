@@ -56,7 +56,7 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     give_up, said = time.monotonic() + START, ""
     while time.monotonic() < give_up and server.poll() is None:
         try:
-            with milvus.in_plain_words(MilvusAddress.parse(address)):
+            with milvus.translated_errors(MilvusAddress.parse(address)):
                 client = milvus.connect(MilvusAddress.parse(address))
                 client.list_collections(timeout=5)
                 client.close()

@@ -28,8 +28,8 @@ Day = Annotated[date | None, Query(description="As 2025-06-13, UTC; the day itse
 @router.get("/keys", tags=["keys"], response_model=shapes.Keys, responses=answers.problems())
 def list_keys(request: Request, caller: needs("admin")) -> Response:
     """All keys that the caller may know of: all of the server, or those made under the caller's own."""
-    keys = server_of(request).keys.list()
-    mine = _seen(server_of(request), caller)
+    keys = server_of(request).keys.all()
+    mine = server_of(request).keys.visible_to(caller.key)
     return Json({"items": [key_object(key) for key in keys if mine is None or key.id in mine]})
 
 
@@ -94,7 +94,9 @@ def list_deliveries(
     """The callbacks of the caller's jobs with all attempts, the latest first."""
     server = server_of(request)
     try:
-        found = server.deliveries.find(state=state or None, key_id=_seen(server, caller), limit=limit + 1, before=after)
+        found = server.deliveries.find(
+            state=state or None, key_id=server.keys.visible_to(caller.key), limit=limit + 1, before=after
+        )
     except JobNotFound as error:
         raise Problem(404, "not_found", str(error)) from error
     return Json(
@@ -114,7 +116,7 @@ def show_audit(
 ) -> Response:
     """Who changed what, the latest first."""
     server = server_of(request)
-    mine = _seen(server, caller)
+    mine = server.keys.visible_to(caller.key)
     if mine is not None:
         raise Problem(403, "forbidden", "the audit log is for keys that were not made under another")
     found = server.audit.entries(limit=limit + 1, before=after)
@@ -126,13 +128,8 @@ def show_audit(
     )
 
 
-def _seen(server: ServerState, caller: Caller) -> list[str] | None:
-    """The keys whose doings the caller may see; None: everybody's."""
-    return answers.family_of(server, caller)
-
-
 def _check_seen(server: ServerState, caller: Caller, key_id: str) -> None:
-    mine = _seen(server, caller)
+    mine = server.keys.visible_to(caller.key)
     if key_id and mine is not None and key_id not in mine:
         raise _no_key(key_id)
 
@@ -145,7 +142,7 @@ def _rows(request: Request, caller: Caller, since: date | None, until: date | No
     server = server_of(request)
     server.meter.write()
     return server.usage.by_day(
-        _seen(server, caller), since.isoformat() if since else "", until.isoformat() if until else ""
+        server.keys.visible_to(caller.key), since.isoformat() if since else "", until.isoformat() if until else ""
     )
 
 

@@ -69,16 +69,6 @@ def offset_of(after: str) -> int:
     return int(after)
 
 
-def family_of(server: ServerState, caller: Caller) -> list[str] | None:
-    """The keys whose jobs and usage a caller may see: its own and those made under it; None: everybody's.
-
-    An administrator's key that was not made under another sees everything.
-    """
-    if caller.key is None or (caller.may("admin") and not caller.key.parent):
-        return None
-    return server.keys.family(caller.id)
-
-
 def cached(request: Request, value: Any) -> Response:
     """An answer with a tag of its content: who has it already is told so in few bytes."""
     body = objects.to_json(value).encode("utf-8")

@@ -82,7 +82,7 @@ def list_jobs(
     """The caller's jobs and those of keys under its own, the latest first, without their results."""
     server = server_of(request)
     found = server.jobs.find(
-        state=state or STATES, key_id=answers.family_of(server, caller), limit=limit + 1, before=after
+        state=state or STATES, key_id=server.keys.visible_to(caller.key), limit=limit + 1, before=after
     )
     listed = [_listed(job, caller) for job in found[:limit]]
     return answers.cached(request, {"items": listed, "next": found[limit - 1].id if len(found) > limit else None})
@@ -199,7 +199,7 @@ async def job_of(server: ServerState, caller: Caller, job_id: str) -> Job:
     """The job if it is the caller's to see; else it does not exist."""
     try:
         job = await run_in_threadpool(server.jobs.get, job_id)
-        mine = await run_in_threadpool(answers.family_of, server, caller)
+        mine = await run_in_threadpool(server.keys.visible_to, caller.key)
     except JobNotFound:
         mine, job = [], None
     if job is None or (mine is not None and job.key_id not in mine):

@@ -75,14 +75,9 @@ class Call:
         return self.server.settings.server.app_id
 
     @property
-    def family(self) -> list[str] | None:
-        """The keys whose tasks the caller may see: its own and those made under it; None: everybody's.
-
-        An administrator's key that was not made under another sees everything.
-        """
-        if self.key.may("admin") and not self.key.parent:
-            return None
-        return self.server.keys.family(self.key.id)
+    def visible_keys(self) -> list[str] | None:
+        """The ids of the keys whose tasks the caller may see; None stands for all keys."""
+        return self.server.keys.visible_to(self.key)
 
     def job(self, task_id: str) -> Job | None:
         """The caller's job with this task's id; None if there is none."""
@@ -91,8 +86,8 @@ class Call:
             job = self.server.jobs.get(job_id) if job_id else None
         except JobNotFound:
             return None
-        family = self.family
-        return job if job is not None and (family is None or job.key_id in family) else None
+        visible = self.visible_keys
+        return job if job is not None and (visible is None or job.key_id in visible) else None
 
 
 def process_media(call: Call) -> Object:
@@ -122,7 +117,7 @@ def describe_tasks(call: Call) -> Object:
     limit = given.number("Limit", 10, least=1, most=100, code="InvalidParameterValue.Limit")
     chosen = {
         "state": states,
-        "key_id": call.family,
+        "key_id": call.visible_keys,
         "since": _moment(given, "StartTime"),
         "until": _moment(given, "EndTime"),
     }
@@ -245,7 +240,7 @@ def describe_usage(call: Call) -> Object:
     given.texts("ProcessRegions", most=100)
     if types and "AIAnalysis" not in types:
         return {"Data": []}
-    used = call.server.usage.by_day(call.family, first.isoformat(), last.isoformat())
+    used = call.server.usage.by_day(call.visible_keys, first.isoformat(), last.isoformat())
     rows = []
     for number in range((last - first).days + 1):
         day = (first + timedelta(days=number)).isoformat()

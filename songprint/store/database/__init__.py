@@ -42,10 +42,10 @@ class Database(Protocol):
     def migrating(self) -> AbstractContextManager[None]:
         """Inside, nobody else on any machine changes the form of the tables."""
 
-    def alone(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
+    def lock(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
         """True inside for one holder of this name at a time, on all machines; False after `wait` seconds."""
 
-    def folded(self, text: ColumnElement[str]) -> ColumnElement[str]:
+    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
         """The text in small letters, of every alphabet, as `str.lower` makes them."""
 
     @property
@@ -55,7 +55,7 @@ class Database(Protocol):
     def problems(self) -> list[str]:
         """What the database's own check of everything finds wrong."""
 
-    def settle(self) -> None:
+    def checkpoint(self) -> None:
         """Leave no more on the disk than needed, where that can be done at once."""
 
     def close(self) -> None:

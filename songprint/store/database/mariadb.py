@@ -55,7 +55,7 @@ class MariaDatabase(ServerDatabase):
     # A writer sees what others have committed when it got its lock, and locks no gaps between rows.
     writing_begins = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION")
 
-    def folded(self, text: ColumnElement[str]) -> ColumnElement[str]:
+    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
         return func.lower(text)
 
     @property
@@ -69,7 +69,7 @@ class MariaDatabase(ServerDatabase):
             )
 
     def problems(self) -> list[str]:
-        with self._in_plain_words(), self._engine.connect() as connection:
+        with self._translated_errors(), self._engine.connect() as connection:
             tables = connection.exec_driver_sql("SHOW TABLES").scalars().all()
             rows = [row for table in tables for row in connection.exec_driver_sql(f"CHECK TABLE `{table}`")]
             return [f"{row[0]}: {row[3]}" for row in rows if row[2].lower() in ("error", "warning")]

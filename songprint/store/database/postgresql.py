@@ -41,7 +41,7 @@ class PostgresDatabase(ServerDatabase):
     reading_begins = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     writing_begins = ("BEGIN ISOLATION LEVEL READ COMMITTED",)
 
-    def folded(self, text: ColumnElement[str]) -> ColumnElement[str]:
+    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
         # The database's own rules may know English letters alone.
         return func.lower(text.collate(self._folding) if self._folding else text)
 

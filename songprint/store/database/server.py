@@ -92,13 +92,13 @@ class ServerDatabase(ABC):
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database; writers go on meanwhile."""
-        with self._in_plain_words(), self._engine.begin() as connection:
+        with self._translated_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; when it ends without an error, it is on the server's disk."""
-        with self._in_plain_words(), self._writer.begin() as connection:
+        with self._translated_errors(), self._writer.begin() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -119,25 +119,25 @@ class ServerDatabase(ABC):
 
     @contextmanager
     def _migrating(self) -> Iterator[None]:
-        with self.alone("schema", wait=self._busy_timeout) as mine:
+        with self.lock("schema", wait=self._busy_timeout) as mine:
             if not mine:
                 raise self._said(Trouble.BUSY, "")
             yield
 
     @contextmanager
-    def alone(self, name: str, wait: float = 0.0) -> Iterator[bool]:
+    def lock(self, name: str, wait: float = 0.0) -> Iterator[bool]:
         """True inside for one holder of this name at a time; the end of the connection ends it too."""
-        with self._in_plain_words():
+        with self._translated_errors():
             connection = self._connect()  # of its own: the lock is the connection's
         try:
-            with self._in_plain_words():
+            with self._translated_errors():
                 mine = self._lock(connection, name, wait)
             yield mine
         finally:
             connection.close()
 
     @abstractmethod
-    def folded(self, text: ColumnElement[str]) -> ColumnElement[str]:
+    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
         """The text in small letters, of every alphabet."""
 
     @property
@@ -149,7 +149,7 @@ class ServerDatabase(ABC):
     def problems(self) -> list[str]:
         """What the server's own check of the tables finds."""
 
-    def settle(self) -> None:
+    def checkpoint(self) -> None:
         """The server looks after its disk itself."""
         return
 
@@ -211,7 +211,7 @@ class ServerDatabase(ABC):
         return context
 
     @contextmanager
-    def _in_plain_words(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except IntegrityError:

@@ -41,7 +41,7 @@ class SqliteDatabase:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database; writers go on meanwhile."""
-        with in_plain_words(self.file), self._engine.begin() as connection:
+        with translated_errors(self.file), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -49,7 +49,7 @@ class SqliteDatabase:
         """A transaction that is the only one to write; when it ends without an error, it is on the disk."""
         if self.readonly:
             raise _explained("readonly", self.file)
-        with in_plain_words(self.file), self._writer.begin() as connection:
+        with translated_errors(self.file), self._writer.begin() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -61,11 +61,11 @@ class SqliteDatabase:
         """Nothing to do: every transaction that writes is alone."""
         return nullcontext()
 
-    def alone(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
+    def lock(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
         """True inside for one holder of this name at a time: a file is used by one machine."""
-        return disk.alone(self.file.parent / "index", f"lock-{name}", wait)
+        return disk.lock(self.file.parent / "index", f"lock-{name}", wait)
 
-    def folded(self, text: ColumnElement[str]) -> ColumnElement[str]:
+    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
         """By Python's own `lower`, see `_connect`."""
         return func.lower(text)
 
@@ -81,7 +81,7 @@ class SqliteDatabase:
         names = (self.file, self.file.with_name(self.file.name + "-wal"))
         return sum(name.stat().st_size for name in names if name.exists())
 
-    def settle(self) -> None:
+    def checkpoint(self) -> None:
         """Move the write-ahead log into the file, where nobody is just reading it; it waits for no one.
 
         Otherwise up to 4 MB stay in it until the last process has closed the library.
@@ -140,7 +140,7 @@ _QUERY = {"rw": "mode=rw", "rwc": "mode=rwc", "ro": "mode=ro", "immutable": "mod
 def open_file(file: Path, *, create: bool, busy_timeout: float) -> SqliteDatabase:
     """Open the catalogue in a library's folder, for writing where that is possible, else for reading."""
     folder = file.parent
-    with in_plain_words(file):
+    with translated_errors(file):
         if folder.exists() and not folder.is_dir():
             raise LibraryError(f"{folder} is a file; a library is a folder")
         if create:
@@ -159,10 +159,10 @@ def open_file(file: Path, *, create: bool, busy_timeout: float) -> SqliteDatabas
 
 
 @contextmanager
-def in_plain_words(file: Path) -> Iterator[None]:
+def translated_errors(file: Path) -> Iterator[None]:
     """Turn the errors of SQLite and of the file system into a LibraryError that says what to do."""
     try:
-        with disk.in_plain_words(file.parent):
+        with disk.translated_errors(file.parent):
             yield
     except IntegrityError:
         raise  # the business of whoever wrote

@@ -76,7 +76,7 @@ class MilvusIndex:
         found: dict[int, int] = {}
         last, page = -1, None
         while page is None or len(page) == PAGE:  # a server gives the smallest ids first
-            with self._in_plain_words():
+            with self._translated_errors():
                 page = self._client.query(
                     self.collection,
                     filter=f"segments > 0 and id > {last}",
@@ -102,7 +102,7 @@ class MilvusIndex:
         segments[firsts + counts - 1] = counts
         for start in range(0, len(ids), ROWS):
             rows = order[start : start + ROWS]
-            with self._in_plain_words():
+            with self._translated_errors():
                 self._client.upsert(
                     self.collection,
                     [
@@ -122,7 +122,7 @@ class MilvusIndex:
     def remove(self, recording_ids: Iterable[int]) -> None:
         gone = sorted(map(int, recording_ids))
         for start in range(0, len(gone), RECORDINGS):
-            with self._in_plain_words():
+            with self._translated_errors():
                 self._client.delete(
                     self.collection, filter=f"recording in {gone[start : start + RECORDINGS]}", timeout=LONG_TIMEOUT
                 )
@@ -137,7 +137,7 @@ class MilvusIndex:
         for start in range(0, len(vectors), QUERIES):
             recent = time.monotonic() - self._changed_at < STALE
             try:
-                with self._in_plain_words():
+                with self._translated_errors():
                     found = self._client.search(
                         self.collection,
                         list(np.asarray(vectors[start : start + QUERIES], np.float32)),
@@ -172,7 +172,7 @@ class MilvusIndex:
         if self._segments and time.monotonic() - self._looked_at < LOOK_AGAIN:
             return False
         made = self._make_if_missing()
-        with self._in_plain_words():
+        with self._translated_errors():
             number = self._client.describe_collection(self.collection, timeout=TIMEOUT).get("collection_id")
         self._looked_at = time.monotonic()
         if number == self._number and not made:
@@ -188,7 +188,7 @@ class MilvusIndex:
         from pymilvus import DataType
 
         client, name = self._client, self.collection
-        with self._in_plain_words():
+        with self._translated_errors():
             missing = not client.has_collection(name, timeout=TIMEOUT)
             if missing:
                 schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -208,8 +208,8 @@ class MilvusIndex:
             return missing
 
     @contextmanager
-    def _in_plain_words(self) -> Iterator[None]:
-        with in_plain_words(self.address):
+    def _translated_errors(self) -> Iterator[None]:
+        with translated_errors(self.address):
             yield
 
 
@@ -222,7 +222,7 @@ def drop_others(address: MilvusAddress, library: str, encoder_ids: Collection[st
     """Drop the collections of encoders that the library no longer uses."""
     kept = {collection_name(library, encoder_id) for encoder_id in encoder_ids}
     client = connect(address)
-    with in_plain_words(address):
+    with translated_errors(address):
         for name in client.list_collections(timeout=TIMEOUT):
             if name.startswith(collection_name(library, "")) and name not in kept:
                 client.drop_collection(name, timeout=TIMEOUT)
@@ -240,14 +240,14 @@ def connect(address: MilvusAddress) -> MilvusClient:
         raise MissingExtra(f"the index {address} needs Milvus's client: pip install 'songprint[milvus]'") from error
     for name in ("pymilvus", "milvus_lite"):  # what goes wrong is said once, by us
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with in_plain_words(address):
+    with translated_errors(address):
         if address.lite:
             Path(address.uri).parent.mkdir(parents=True, exist_ok=True)
         return MilvusClient(address.uri, token=address.token, timeout=TIMEOUT)
 
 
 @contextmanager
-def in_plain_words(address: MilvusAddress) -> Iterator[None]:
+def translated_errors(address: MilvusAddress) -> Iterator[None]:
     """Turn the errors of Milvus into a LibraryError that says what to do."""
     import grpc
     from pymilvus import MilvusException

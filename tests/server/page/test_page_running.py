@@ -23,7 +23,7 @@ def with_a_key(site, visit):
         yield page, token
     finally:
         keys = site.keys
-        for key in keys.list(revoked=False):
+        for key in keys.all(revoked=False):
             keys.revoke(key.id)
 
 
@@ -73,7 +73,7 @@ def test_the_audit_log_says_who_changed_what(site, visit):
     for number in range(60):
         site.audit.note("", "jobs.forget", f"{number} that ended 30 days ago")
     with with_a_key(site, visit) as (page, _):
-        key = site.keys.list(revoked=False)[0]
+        key = site.keys.all(revoked=False)[0]
         guest, job = site.keys.create("Guest", "identify").key, 32 * "a"
         for action, subject in [
             ("keys.create", f"{guest.id} Guest (identify)"),
@@ -264,7 +264,7 @@ def test_docs_opens_the_reference_without_a_key(site, visit):
         page.get_by_role("link", name="Sign in").click()
         page.get_by_role("heading", name="Sign in").wait_for()
     finally:
-        for key in site.keys.list(revoked=False):
+        for key in site.keys.all(revoked=False):
             site.keys.revoke(key.id)
 
 
