@@ -157,3 +157,16 @@ def test_the_root_is_a_table_of_contents():
     folders = [path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"]
     assert len(files) <= 12, files
     assert len(folders) <= 16, folders
+
+
+def test_test_modules_share_helpers_only_through_the_support_folder():
+    """A test module that imports another one breaks when the other one changes, and runs its fixtures."""
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [
+            f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        ]
+        assert not [name for name in names if name.startswith("tests.")], path

@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.serving import World
+from support.server_process import serve
+from support.serving import World, timeline_of
 
 import songprint
 from lab.data import synth
 from songprint.accounts.keys import Keys
 from songprint.accounts.vault import Vault
 from songprint.jobs.jobs import Jobs
-from tests.server import test_rest_jobs
-from tests.server.test_serve import serve
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 CONFIG = """
@@ -34,7 +33,7 @@ def test_no_request_makes_the_server_fail(tmp_path):
         token = Keys(database, Vault(database, library.path)).create("fuzz", "admin", rate=1e6).token
         jobs = Jobs(database)
         job = jobs.submit({"type": "url", "url": "https://example.org/mix.mp3"})
-        timeline = test_rest_jobs.timeline_of(World(None, library, None, tmp_path))
+        timeline = timeline_of(World(None, library, None, tmp_path))
         jobs.finish(jobs.claim("a test"), timeline, 15.0)
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG.format(job_id=job.id))

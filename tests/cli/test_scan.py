@@ -13,18 +13,17 @@ from support.commandline import assert_one_line, json_lines, run
 from songprint import formats, kinds
 from songprint.cli import scanning
 from songprint.formats.objects import timeline_from_object, timeline_object, to_json
-from tests.scan import test_scan
 
 
 @pytest.fixture
 def files(monkeypatch, tmp_path, toy_command):
     """A library of four songs, and a programme with two of them."""
-    monkeypatch.setattr(kinds, "load_encoder", lambda name="fingerprint", **more: test_scan.Ear())
-    monkeypatch.setattr(kinds, "load_spec", lambda name="fingerprint", **more: test_scan.Ear().spec)
+    monkeypatch.setattr(kinds, "load_encoder", lambda name="fingerprint", **more: toy.DecisiveToyEncoder())
+    monkeypatch.setattr(kinds, "load_spec", lambda name="fingerprint", **more: toy.DecisiveToyEncoder().spec)
     assert run("add", *toy.write_songs(tmp_path / "songs", 4, 30.0)).exit_code == 0
     return toy.write(
         tmp_path / "programme.wav",
-        np.concatenate([test_scan.cut(1, 4, 24), test_scan.silence(10), test_scan.cut(3, 0, 30)]),
+        np.concatenate([toy.cut(1, 4, 24), toy.silence(10), toy.cut(3, 0, 30)]),
     )
 
 
@@ -64,7 +63,7 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
 
     long = toy.write(
         tmp_path / "long.wav",
-        np.concatenate([test_scan.cut(1, 0, 20), test_scan.silence(120), test_scan.cut(3, 0, 30)]),
+        np.concatenate([toy.cut(1, 0, 20), toy.silence(120), toy.cut(3, 0, 30)]),
     )
     hear = scan.Scanner.feed
 
@@ -89,9 +88,10 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
 
 
 def test_no_resume_begins_anew(files, tmp_path):
+    from songprint.library import Library
     from songprint.scan import resuming
 
-    with test_scan.Library(tmp_path / "library") as library:
+    with Library(tmp_path / "library") as library:
         kept = resuming.file_of(library.store, files)
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("{}")

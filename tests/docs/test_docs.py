@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 import pytest
-from support import commandline, toy
+from support import commandline, reports, toy
 
 import songprint
 from songprint.cli import main
 from songprint.config import ServerSettings, Settings, StorageSettings
 from songprint.formats import objects
-from tests.formats import test_objects as test_export
 
 ROOT = Path(__file__).parents[2]
 COMMANDS_PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
@@ -148,6 +147,6 @@ def test_python_in_the_documents_runs(page, tmp_path, monkeypatch, capsys):
 
 def test_json_keys_are_documented():
     text = section("identify")
-    match = objects.match_object(test_export.MATCH)
-    for key in (*objects.report_object(test_export.report()), *match, *match["recording"]):
+    match = objects.match_object(reports.MATCH)
+    for key in (*objects.report_object(reports.report()), *match, *match["recording"]):
         assert f"`{key}`" in text

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.server_process import serve
 
 import songprint
 from lab.data import synth
 from songprint.accounts.keys import Keys
 from songprint.accounts.vault import Vault
 from songprint.audio import files
-from tests.server.test_serve import serve
 
 PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
 

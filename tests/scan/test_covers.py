@@ -13,7 +13,6 @@ from songprint.covers import tracker
 from songprint.covers.tracker import CoverEar, Guess, _Stretch
 from songprint.scan.scan import Scanner
 from songprint.types import Interval, Kind, Section
-from tests.scan.test_scan import Ear, silence
 
 RATE = toy.SAMPLE_RATE
 
@@ -21,7 +20,9 @@ RATE = toy.SAMPLE_RATE
 @pytest.fixture
 def library(tmp_path):
     """Three songs of a minute and a half."""
-    with songprint.open(tmp_path / "library", create=True, encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
+    with songprint.open(
+        tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.JudgingToyCoverEncoder()]
+    ) as library:
         library.add(
             [toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, 90.0)) for seed in (1, 2, 3)], workers=1
         )
@@ -38,7 +39,7 @@ def told(timeline) -> list[tuple[str, str]]:
 
 
 def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_path):
-    file = toy.write(tmp_path / "programme.wav", np.concatenate([silence(40), cover(1), silence(40)]))
+    file = toy.write(tmp_path / "programme.wav", np.concatenate([toy.silence(40), cover(1), toy.silence(40)]))
     [segment] = library.scan(file).segments
     assert (segment.recording.title, segment.kind, segment.key_shift) == ("Tune 1", Kind.COVER, 3)
     assert segment.interval.start == pytest.approx(40, abs=5) and segment.interval.end == pytest.approx(130, abs=5)
@@ -47,12 +48,15 @@ def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_p
 
 def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_path):
     seconds = 1.4 * tracker.LONGEST
-    with songprint.open(tmp_path / "library", create=True, encoder=[Ear(), toy.JudgingToyCoverEncoder()]) as library:
+    with songprint.open(
+        tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.JudgingToyCoverEncoder()]
+    ) as library:
         library.add(
             [toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, seconds)) for seed in (1, 2)], workers=1
         )
         file = toy.write(
-            tmp_path / "programme.wav", np.concatenate([silence(40), toy.tune(1, seconds, key=3, sound=2), silence(40)])
+            tmp_path / "programme.wav",
+            np.concatenate([toy.silence(40), toy.tune(1, seconds, key=3, sound=2), toy.silence(40)]),
         )
         [segment] = library.scan(file).segments
     assert segment.recording.title == "Tune 1"
@@ -78,7 +82,7 @@ def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
 
 
 def test_a_recording_is_not_told_as_its_own_cover(library, tmp_path):
-    file = toy.write(tmp_path / "programme.wav", np.concatenate([toy.tune(2, 90.0), silence(5), cover(3)]))
+    file = toy.write(tmp_path / "programme.wav", np.concatenate([toy.tune(2, 90.0), toy.silence(5), cover(3)]))
     assert told(library.scan(file)) == [("Tune 2", "recording"), ("Tune 3", "cover")]
 
 
@@ -91,7 +95,7 @@ def test_a_cover_of_the_same_work_as_a_recording_that_is_heard_is_not_told(libra
 
 def test_a_stream_settles_covers_too(library):
     scanner = Scanner(library.store)
-    samples = np.concatenate([cover(1), silence(200), cover(2), silence(60)])
+    samples = np.concatenate([cover(1), toy.silence(200), cover(2), toy.silence(60)])
     settled = []
     for start in range(0, len(samples), 10 * RATE):
         scanner.feed(samples[start : start + 10 * RATE])
@@ -103,7 +107,9 @@ def test_a_stream_settles_covers_too(library):
 
 def test_without_covers_in_the_settings_none_are_looked_for(library, tmp_path):
     file = toy.write(tmp_path / "programme.wav", cover(1))
-    with songprint.open(library.path, encoder=Ear(), settings=songprint.config.Settings(kinds=("recording",))) as other:
+    with songprint.open(
+        library.path, encoder=toy.DecisiveToyEncoder(), settings=songprint.config.Settings(kinds=("recording",))
+    ) as other:
         assert told(other.scan(file)) == []
 
 

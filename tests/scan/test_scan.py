@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import signal
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,33 +23,12 @@ RATE = toy.SAMPLE_RATE
 SONGS = 4
 
 
-class Ear(toy.JudgingToyEncoder):
-    """A judge who is sure of what he hears in one window already."""
-
-    @property
-    def spec(self):
-        spec = super().spec
-        return replace(
-            spec,
-            calibration=spec.calibration
-            | {"weights": [3 * weight for weight in spec.calibration["weights"]], "bias": 3 * spec.calibration["bias"]},
-        )
-
-
 @pytest.fixture
 def library(tmp_path):
     """Four songs of half a minute."""
-    with songprint.open(tmp_path / "library", create=True, encoder=Ear()) as library:
+    with songprint.open(tmp_path / "library", create=True, encoder=toy.DecisiveToyEncoder()) as library:
         library.add(toy.write_songs(tmp_path / "songs", SONGS, 30.0), workers=1)
         yield library
-
-
-def cut(seed: int, start: float, end: float) -> np.ndarray:
-    return toy.song(seed, 30.0)[round(start * RATE) : round(end * RATE)]
-
-
-def silence(seconds: float) -> np.ndarray:
-    return np.zeros(round(seconds * RATE), np.float32)
 
 
 def programme(tmp_path, *parts: np.ndarray):
@@ -71,7 +49,7 @@ def near(found: list[tuple[str, float, float]], wanted: list[tuple[str, float, f
 
 
 def test_songs_are_told_with_when_they_are_heard_and_which_part_of_them(library, tmp_path):
-    file = programme(tmp_path, silence(7), cut(1, 4, 24), silence(5), cut(99, 0, 12), cut(3, 0, 30))
+    file = programme(tmp_path, toy.silence(7), toy.cut(1, 4, 24), toy.silence(5), toy.cut(99, 0, 12), toy.cut(3, 0, 30))
     timeline = library.scan(file)
     assert near(told(timeline), [("Song 01", 7, 27), ("Song 03", 44, 74)]), told(timeline)
     first = timeline.segments[0]
@@ -87,40 +65,40 @@ def test_songs_are_told_with_when_they_are_heard_and_which_part_of_them(library,
 
 
 def test_a_repeated_song_gives_segments_and_one_song(library, tmp_path):
-    timeline = library.scan(programme(tmp_path, cut(2, 5, 17), silence(6), cut(2, 5, 17)))
+    timeline = library.scan(programme(tmp_path, toy.cut(2, 5, 17), toy.silence(6), toy.cut(2, 5, 17)))
     assert near(told(timeline), [("Song 02", 0, 12), ("Song 02", 18, 30)]), told(timeline)
     [song] = timeline.songs
     assert song.seconds == pytest.approx(24, abs=1) and song.share == pytest.approx(24 / 30, abs=0.03)
 
 
 def test_unknown_music_gives_an_empty_timeline(library, tmp_path):
-    timeline = library.scan(programme(tmp_path, cut(77, 0, 30)))
+    timeline = library.scan(programme(tmp_path, toy.cut(77, 0, 30)))
     assert not timeline and timeline.songs == []
     [gap] = timeline.gaps
     assert gap.interval.duration == 30
 
 
 def test_what_is_shorter_than_the_setting_is_not_told(library, tmp_path):
-    file = programme(tmp_path, silence(5), cut(1, 4, 10), silence(5))
+    file = programme(tmp_path, toy.silence(5), toy.cut(1, 4, 10), toy.silence(5))
     assert near(told(library.scan(file)), [("Song 01", 5, 11)])
     picky = Settings(shortest_segment=8)
-    with Library(library.path, encoder=Ear(), settings=picky) as other:
+    with Library(library.path, encoder=toy.DecisiveToyEncoder(), settings=picky) as other:
         assert not other.scan(file)
 
 
 def test_a_file_shorter_than_a_window_is_scanned_too(library, tmp_path):
-    assert near(told(library.scan(programme(tmp_path, cut(1, 4, 9)))), [("Song 01", 0, 5)])
+    assert near(told(library.scan(programme(tmp_path, toy.cut(1, 4, 9)))), [("Song 01", 0, 5)])
 
 
 def test_an_empty_library_finds_nothing(tmp_path):
-    with songprint.open(tmp_path / "empty", create=True, encoder=Ear()) as library:
-        assert not library.scan(programme(tmp_path, cut(1, 0, 20)))
+    with songprint.open(tmp_path / "empty", create=True, encoder=toy.DecisiveToyEncoder()) as library:
+        assert not library.scan(programme(tmp_path, toy.cut(1, 0, 20)))
 
 
 def test_a_stream_settles_what_is_over_and_forgets_it(library):
     """Told block by block; what was settled comes once, and the whole is that of the file."""
     scanner = Scanner(library.store)
-    samples = np.concatenate([cut(1, 4, 24), silence(60), cut(3, 0, 30), silence(60)])
+    samples = np.concatenate([toy.cut(1, 4, 24), toy.silence(60), toy.cut(3, 0, 30), toy.silence(60)])
     settled, seen = [], set()
     for start in range(0, len(samples), RATE):
         scanner.feed(samples[start : start + RATE])
@@ -134,13 +112,13 @@ def test_a_stream_settles_what_is_over_and_forgets_it(library):
 
 def test_a_song_is_current_soon_after_it_began(library):
     scanner = Scanner(library.store)
-    scanner.feed(np.concatenate([silence(20), cut(2, 3, 13)]))
+    scanner.feed(np.concatenate([toy.silence(20), toy.cut(2, 3, 13)]))
     assert [each.recording.title for each in scanner.current()] == ["Song 02"]
 
 
 def test_progress_is_told(library, tmp_path):
     steps = []
-    library.scan(programme(tmp_path, cut(1, 0, 30), silence(220)), on_progress=steps.append)
+    library.scan(programme(tmp_path, toy.cut(1, 0, 30), toy.silence(220)), on_progress=steps.append)
     assert [step.seconds_done for step in steps] == sorted(step.seconds_done for step in steps)
     assert steps[-1].seconds_done == 250 and steps[-1].seconds_total == 250 and steps[-1].segments == 1
 
@@ -157,7 +135,9 @@ class Stopping:
 
 
 def test_an_interrupted_scan_gives_what_it_found_and_goes_on_there(library, tmp_path):
-    file = programme(tmp_path, cut(1, 0, 20), silence(100), cut(2, 0, 20), silence(60), cut(3, 0, 20))
+    file = programme(
+        tmp_path, toy.cut(1, 0, 20), toy.silence(100), toy.cut(2, 0, 20), toy.silence(60), toy.cut(3, 0, 20)
+    )
     kept = tmp_path / "kept.json"
     first = library.scan(file, on_progress=Stopping(180), resume=kept)
     assert not first.complete and 180 <= first.duration <= 190
@@ -177,9 +157,9 @@ def test_an_interrupted_scan_gives_what_it_found_and_goes_on_there(library, tmp_
 
 def test_what_was_kept_counts_for_the_same_sound_and_library_alone(library, tmp_path):
     kept = tmp_path / "kept.json"
-    file = programme(tmp_path, cut(1, 0, 20), silence(160))
+    file = programme(tmp_path, toy.cut(1, 0, 20), toy.silence(160))
     library.scan(file, on_progress=Stopping(170), resume=kept)
-    programme(tmp_path, cut(2, 0, 20), silence(160))
+    programme(tmp_path, toy.cut(2, 0, 20), toy.silence(160))
     assert near(told(library.scan(file, resume=kept)), [("Song 02", 0, 20)])
 
     library.scan(file, on_progress=Stopping(170), resume=kept)
@@ -196,12 +176,12 @@ def test_where_a_scan_is_kept_depends_on_file_and_library(library, tmp_path):
 
 
 def test_an_open_file_is_scanned(library, tmp_path):
-    file = programme(tmp_path, cut(1, 0, 20))
+    file = programme(tmp_path, toy.cut(1, 0, 20))
     assert near(told(library.scan(io.BytesIO(file.read_bytes()))), [("Song 01", 0, 20)])
 
 
 def test_a_file_that_breaks_off_gives_the_timeline_until_there_and_a_warning(library, tmp_path):
-    file = programme(tmp_path, cut(1, 0, 30), silence(30))
+    file = programme(tmp_path, toy.cut(1, 0, 30), toy.silence(30))
     file.write_bytes(file.read_bytes()[: 40 * 2 * RATE])
     timeline = library.scan(file)
     assert near(told(timeline), [("Song 01", 0, 30)])
@@ -222,12 +202,12 @@ def test_another_ctrl_c_ends_it_at_once(library, tmp_path):
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        library.scan(programme(tmp_path, cut(1, 0, 30)), on_progress=impatient)
+        library.scan(programme(tmp_path, toy.cut(1, 0, 30)), on_progress=impatient)
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_scan_in_a_thread_is_a_scan(library, tmp_path):
-    file, found = programme(tmp_path, cut(1, 0, 20)), []
+    file, found = programme(tmp_path, toy.cut(1, 0, 20)), []
     thread = threading.Thread(target=lambda: found.append(library.scan(file)))
     thread.start()
     thread.join()
@@ -236,25 +216,32 @@ def test_a_scan_in_a_thread_is_a_scan(library, tmp_path):
 
 def test_unknown_music_has_the_same_number_wherever_it_comes_again(library, tmp_path):
     monday = programme(
-        tmp_path, cut(99, 0, 20), silence(5), cut(1, 0, 20), silence(5), cut(98, 0, 20), silence(5), cut(99, 0, 20)
+        tmp_path,
+        toy.cut(99, 0, 20),
+        toy.silence(5),
+        toy.cut(1, 0, 20),
+        toy.silence(5),
+        toy.cut(98, 0, 20),
+        toy.silence(5),
+        toy.cut(99, 0, 20),
     )
     music = [gap for gap in library.scan(monday).gaps if gap.sound is Sound.MUSIC]
     first, other, again = [gap.unknown for gap in music]
     assert first == again != other
-    tuesday = toy.write(tmp_path / "tuesday.wav", np.concatenate([silence(5), cut(98, 0, 20)]))
+    tuesday = toy.write(tmp_path / "tuesday.wav", np.concatenate([toy.silence(5), toy.cut(98, 0, 20)]))
     assert library.scan(tuesday).gaps[-1].unknown == other
     assert [(each.id, len(each.occurrences)) for each in library.unknown()] == [(first, 2), (other, 2)]
     assert [gap.unknown for gap in library.scan(tuesday, find_unknown=False).gaps] == [None, None]
 
 
 def test_scanning_the_same_file_again_is_no_other_occurrence(library, tmp_path):
-    file = programme(tmp_path, cut(99, 0, 20), silence(5))
+    file = programme(tmp_path, toy.cut(99, 0, 20), toy.silence(5))
     assert library.scan(file).gaps[0].unknown == library.scan(file).gaps[0].unknown
     assert [len(each.occurrences) for each in library.unknown()] == [1]
 
 
 def test_unknown_music_that_was_named_is_found_from_then_on(library, tmp_path):
-    file = programme(tmp_path, silence(5), cut(99, 0, 20), silence(5))
+    file = programme(tmp_path, toy.silence(5), toy.cut(99, 0, 20), toy.silence(5))
     number = library.scan(file).gaps[1].unknown
     library.add_unknown(number, title="Found")
     assert near(told(library.scan(file)), [("Found", 5, 25)])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 from support import toy
-from support.serving import serving
+from support.serving import problem, serving
 
 from songprint.server import create_app
 from songprint.server.web.sessions import COOKIE
-from tests.server.test_rest import problem
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support import toy
-from support.serving import serving
+from support.serving import problem, serving
 
 from songprint.server.rest import shapes
 from songprint.server.state import RECORDINGS
@@ -15,15 +15,6 @@ from songprint.server.state import RECORDINGS
 def world(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("world")) as world:
         yield world
-
-
-def problem(answer, status: int, code: str) -> str:
-    """What a refusal says, when it is the one that is expected."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    told = answer.json()
-    assert (answer.status_code, told["status"], told["code"]) == (status, status, code), answer.text
-    assert told["request_id"] == answer.headers["x-request-id"]
-    return told["detail"]
 
 
 def test_a_clip_is_named_at_once(world):

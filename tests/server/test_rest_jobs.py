@@ -7,12 +7,9 @@ import json
 import numpy as np
 import pytest
 from support import toy
-from support.serving import World, serving
+from support.serving import World, problem, serving, timeline_of
 
-from songprint.formats import objects
 from songprint.server.rest import shapes
-from songprint.types import Gap, Interval, Kind, Segment, Sound, Timeline
-from tests.server.test_rest import problem
 
 PLACE = {"input": {"type": "url", "url": "https://media.example.org/mix.mp4"}}
 
@@ -21,16 +18,6 @@ PLACE = {"input": {"type": "url", "url": "https://media.example.org/mix.mp4"}}
 def world(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("world")) as world:
         yield world
-
-
-def timeline_of(world: World) -> dict:
-    """Songs 1 and 2, a gap between them."""
-    segments = [
-        Segment(world.library.recording(number), Kind.RECORDING, 90.0, Interval(*heard), Interval(0.0, 5.0))
-        for number, heard in ((1, (0.0, 5.0)), (2, (10.0, 15.0)))
-    ]
-    gaps = [Gap(Interval(5.0, 10.0), Sound.MUSIC)]
-    return objects.timeline_object(Timeline(segments, gaps, 15.0, {Kind.RECORDING: 50.0}, 5, 0.1, source="mix.mp3"))
 
 
 def submitted(world: World, **more: object) -> dict:

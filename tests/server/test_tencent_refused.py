@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import tencent
+from support.hostile_urls import LOOPBACK, MALFORMED, METADATA, PRIVATE
 from support.serving import serving
 from support.tencent import CALLBACK, URL, Client, request_of
 
@@ -16,7 +17,6 @@ from songprint.config import ServerSettings, StorageSettings
 from songprint.server.tencent import process
 from songprint.server.tencent.parameters import Parameters
 from songprint.server.tencent.signatures import Refused
-from tests.outside.test_fetch import FORMS, INSIDE, LOOPBACK, METADATA
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_no_hostile_url_makes_a_task(tmp_path):
     """None of those that `fetch` would refuse to a worker gets so far."""
     with serving(tmp_path, songs=1, rates={"ProcessMedia": 10_000}) as world:
         client = Client.of(world, world.server.keys.create("player", "identify"))
-        hostile = [url for url in LOOPBACK + INSIDE + METADATA + FORMS if url]
+        hostile = [url for url in LOOPBACK + PRIVATE + METADATA + MALFORMED if url]
         for url in hostile:
             assert client.refusal("ProcessMedia", request_of(url)) == "InvalidParameter.InvalidUrl", url
             if not url.startswith("http://files.example:6379"):  # a port that callbacks may use

@@ -13,9 +13,11 @@ from support import toy
 
 import songprint
 from songprint.config import ServerSettings, Settings
+from songprint.formats import objects
 from songprint.library import Library
 from songprint.server import create_app
 from songprint.server.state import ServerState
+from songprint.types import Gap, Interval, Kind, Segment, Sound, Timeline
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,22 @@ def serving(folder: Path, songs: int = 5, **settings: object) -> Iterator[World]
         app = create_app(library)
         with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 5000)) as client:
             yield World(client, library, app.state.server, folder)
+
+
+def problem(answer, status: int, code: str) -> str:
+    """Assert that the response is this problem (RFC 9457), and return its detail."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert (answer.status_code, body["status"], body["code"]) == (status, status, code), answer.text
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body["detail"]
+
+
+def timeline_of(world: World) -> dict:
+    """The JSON of a timeline with songs 1 and 2 of the library and a gap of unknown music between them."""
+    segments = [
+        Segment(world.library.recording(number), Kind.RECORDING, 90.0, Interval(*heard), Interval(0.0, 5.0))
+        for number, heard in ((1, (0.0, 5.0)), (2, (10.0, 15.0)))
+    ]
+    gaps = [Gap(Interval(5.0, 10.0), Sound.MUSIC)]
+    return objects.timeline_object(Timeline(segments, gaps, 15.0, {Kind.RECORDING: 50.0}, 5, 0.1, source="mix.mp3"))

@@ -83,6 +83,18 @@ class JudgingToyEncoder(ToyEncoder):
         return replace(super().spec, calibration=calibration)
 
 
+class DecisiveToyEncoder(JudgingToyEncoder):
+    """With a calibration three times as steep: a single window is enough for a high confidence."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        spec = super().spec
+        calibration = dict(spec.calibration)
+        calibration["weights"] = [3 * weight for weight in calibration["weights"]]
+        calibration["bias"] *= 3
+        return replace(spec, calibration=calibration)
+
+
 @dataclass(frozen=True)
 class ToyCoverEncoder:
     """Pitch classes, and of each 20 s what of them does not change with the key.
@@ -196,6 +208,15 @@ def tune(seed: int, duration: float = 40.0, *, key: int = 0, tempo: float = 1.0,
     phase = 2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE
     overtone = np.sin(2**sound * phase)
     return (0.3 * np.sin(phase) + 0.2 * overtone).astype(np.float32)
+
+
+def cut(seed: int, start: float, end: float) -> np.ndarray:
+    """The part of a song of half a minute between two times in seconds."""
+    return song(seed, 30.0)[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
 def write(path: Path, samples: np.ndarray) -> Path:
