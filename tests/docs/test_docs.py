@@ -3,6 +3,7 @@
 import importlib.util
 import pkgutil
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 
@@ -88,6 +89,24 @@ def test_documented_commands_exist():
             re.MULTILINE,
         ):
             assert "".join(name) in COMMANDS_BY_NAME
+
+
+def test_documented_command_lines_are_valid():
+    """Options, values and the number of arguments of every command line in a block, without running it."""
+    seen = 0
+    for page in PAGES:
+        for line in re.findall(
+            r"^(?:    |[A-Z_]+=\S+ )?(?:[^\n`]*\| )?songprint ([a-z][^\n|`]*)$",
+            page.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        ):
+            words = shlex.split(line)
+            command: click.Command = main
+            while isinstance(command, click.Group) and words and words[0] in command.commands:
+                command = command.commands[words.pop(0)]
+            with command.make_context(command.name, words, resilient_parsing=False):
+                seen += 1
+    assert seen > 30
 
 
 def test_make_targets_in_the_documents_exist():
