@@ -16,9 +16,12 @@ import numpy as np
 
 from songprint.errors import EncoderError, SettingsError
 
-EVEN = 50.0
-MOST_CERTAIN = 0.999  # no measurement of ours could show more
-SPECIAL = ("everywhere", "own_tempo")  # cases of which a calibration may say something else, or a part of it
+EVEN_ODDS = 50.0
+MAX_PROBABILITY = 0.999  # no measurement of ours could show more
+SPECIAL = {
+    "everywhere": "peak_search",
+    "own_tempo": "own_tempo",
+}  # cases of which a calibration may say something else, or a part of it
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,14 @@ class Calibration:
     weights: tuple[float, ...]  # one per feature
     bias: float
     thresholds: dict[str, float]
-    everywhere: Calibration | None = None  # of clips that were laid everywhere in the library, if that is known
+    peak_search: Calibration | None = None  # of clips that were laid everywhere in the library, if that is known
     own_tempo: Calibration | None = None  # of what was looked for at its own tempo alone, if others may be tried
 
     @classmethod
     def from_spec(cls, values: dict) -> Calibration:
         if not values:
             raise EncoderError("this encoder has no calibration: run `python -m lab.ship.calibrate` after its export")
-        special = {name: values[name] for name in SPECIAL if name in values}
+        special = {field: values[key] for key, field in SPECIAL.items() if key in values}
         plain = {name: value for name, value in values.items() if name not in SPECIAL}
         return cls(
             tuple(values["features"]),
@@ -49,7 +52,7 @@ class Calibration:
     def threshold(self, rate: float) -> float:
         """The confidence at which at most a share `rate` of the clips of unknown music is answered.
 
-        Never below EVEN: no name is given that is more probably wrong than right.
+        Never below EVEN_ODDS: no name is given that is more probably wrong than right.
         """
         known = {float(text): threshold for text, threshold in self.thresholds.items()}
         if rate not in known:
@@ -57,7 +60,7 @@ class Calibration:
                 f"false_accepts={rate:g}: this encoder has thresholds for"
                 f" {', '.join(f'{one:g}' for one in sorted(known))}"
             )
-        return max(EVEN, known[rate])
+        return max(EVEN_ODDS, known[rate])
 
     def logit(self, features: dict[str, float]) -> float:
         """Log-odds that the name is right."""
@@ -82,4 +85,4 @@ def combine(logits: list[float], windows: int) -> float:
 
 def to_confidence(logit: float) -> float:
     """Log-odds -> 0 to 100, one decimal."""
-    return round(100 * min(MOST_CERTAIN, float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))), 1)
+    return round(100 * min(MAX_PROBABILITY, float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))), 1)

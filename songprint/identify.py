@@ -36,7 +36,7 @@ def identify(
     exact = store.levels[Kind.RECORDING]
     query = Query.from_blocks(blocks, exact.encoder)
     thresholds = {kind: threshold_of(level, settings) for kind, level in store.levels.items()}
-    if recordings.looks_everywhere(query, exact):
+    if recordings.uses_peak_search(query, exact):
         thresholds[Kind.RECORDING] = threshold_of(exact, settings, everywhere=True)
     with ThreadPoolExecutor(1) as aside:
         tonal = aside.submit(tonal_embeddings, query, store)  # takes about as long as the search for recordings

@@ -8,41 +8,41 @@ import numpy as np
 
 from songprint.types import Gap, Interval, Segment, Sound
 
-BEGIN = 6.0  # evidence that it takes for a song to begin, or for one to follow another
-NOBODY = -1  # the song of moments in which no song is heard
-NEVER = -1e9
+START_COST = 6.0  # evidence that it takes for a song to start_cost, or for one to follow another
+NO_SONG = -1  # the song of moments in which no song is heard
+IMPOSSIBLE = -1e9
 SHORTEST_GAP = 1.0  # seconds: less between two songs is no gap
 
 
-def lane(evidence: np.ndarray, begin: float = BEGIN) -> np.ndarray:
-    """(n, songs) evidence of each moment for each song -> (n,) the song of each moment, NOBODY for none.
+def most_likely_sequence(evidence: np.ndarray, start_cost: float = START_COST) -> np.ndarray:
+    """(n, songs) evidence of each moment for each song -> (n,) the song of each moment, NO_SONG for none.
 
-    The best sequence (Viterbi): evidence is summed along it, and each beginning of a song costs `begin`. Negative
+    The best sequence (Viterbi): evidence is summed along it, and each beginning of a song costs `start_cost`. Negative
     evidence speaks against a song; nobody has none.
 
-    >>> lane(np.array([[3.0], [4.0], [-1.0], [3.0], [-5.0], [2.0]])).tolist()
+    >>> most_likely_sequence(np.array([[3.0], [4.0], [-1.0], [3.0], [-5.0], [2.0]])).tolist()
     [0, 0, 0, 0, -1, -1]
     """
     count, songs = evidence.shape
     if not songs:
-        return np.full(count, NOBODY)
-    scores, nobody = np.full(songs, NEVER), 0.0
+        return np.full(count, NO_SONG)
+    scores, nobody = np.full(songs, IMPOSSIBLE), 0.0
     came_from = np.empty((count, songs), np.int64)  # the song before, for each song
     nobody_from = np.empty(count, np.int64)
     own = np.arange(songs)
     for moment, row in enumerate(evidence):
         best = int(scores.argmax())
-        highest, before = (scores[best], best) if scores[best] > nobody else (nobody, NOBODY)
+        highest, before = (scores[best], best) if scores[best] > nobody else (nobody, NO_SONG)
         nobody_from[moment] = before
-        going_on = scores >= highest - begin
+        going_on = scores >= highest - start_cost
         came_from[moment] = np.where(going_on, own, before)
-        scores = np.where(going_on, scores, highest - begin) + row
+        scores = np.where(going_on, scores, highest - start_cost) + row
         nobody = highest
-    song = int(scores.argmax()) if scores.max() > nobody else NOBODY
+    song = int(scores.argmax()) if scores.max() > nobody else NO_SONG
     path = np.empty(count, np.int64)
     for moment in range(count - 1, -1, -1):
         path[moment] = song
-        song = int(nobody_from[moment]) if song == NOBODY else int(came_from[moment, song])
+        song = int(nobody_from[moment]) if song == NO_SONG else int(came_from[moment, song])
     return path
 
 
@@ -56,19 +56,19 @@ def runs(present: np.ndarray) -> list[tuple[int, int]]:
     return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
 
 
-def change(values: np.ndarray) -> int:
+def change_point(values: np.ndarray) -> int:
     """(n,) values, first negative and then positive but for noise -> the position at which they change.
 
-    >>> change(np.array([-1.0, 0.5, -2.0, 1.0, -0.5, 2.0]))
+    >>> change_point(np.array([-1.0, 0.5, -2.0, 1.0, -0.5, 2.0]))
     3
     """
     return int(np.argmin(np.concatenate([[0.0], np.cumsum(values)])))
 
 
-def grid(intervals: Iterable[Interval], step: float = 15.0) -> list[Interval]:
+def snap_to_grid(intervals: Iterable[Interval], step: float = 15.0) -> list[Interval]:
     """On multiples of `step` seconds: starts rounded down, ends up; merged where they then touch or overlap.
 
-    >>> grid([Interval(3, 16), Interval(31, 44), Interval(61, 75)])
+    >>> snap_to_grid([Interval(3, 16), Interval(31, 44), Interval(61, 75)])
     [Interval(start=0.0, end=45.0), Interval(start=60.0, end=75.0)]
     """
     found: list[Interval] = []
@@ -82,19 +82,19 @@ def grid(intervals: Iterable[Interval], step: float = 15.0) -> list[Interval]:
     return found
 
 
-def between(duration: float, intervals: Iterable[Interval], shortest: float = SHORTEST_GAP) -> list[Interval]:
+def uncovered(duration: float, intervals: Iterable[Interval], shortest: float = SHORTEST_GAP) -> list[Interval]:
     """What of the seconds from 0 to `duration` lies in none of the intervals, but for slivers.
 
-    >>> between(20, [Interval(2, 6), Interval(5, 12)])
+    >>> uncovered(20, [Interval(2, 6), Interval(5, 12)])
     [Interval(start=0.0, end=2), Interval(start=12, end=20)]
     """
-    return [free for free in without(Interval(0.0, duration), intervals) if free.duration >= shortest]
+    return [free for free in subtract(Interval(0.0, duration), intervals) if free.duration >= shortest]
 
 
-def without(whole: Interval, intervals: Iterable[Interval]) -> list[Interval]:
+def subtract(whole: Interval, intervals: Iterable[Interval]) -> list[Interval]:
     """What of `whole` lies in none of the intervals.
 
-    >>> without(Interval(10, 20), [Interval(5, 12), Interval(15, 16)])
+    >>> subtract(Interval(10, 20), [Interval(5, 12), Interval(15, 16)])
     [Interval(start=12, end=15), Interval(start=16, end=20)]
     """
     free, reached = [], whole.start
@@ -113,7 +113,7 @@ def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[In
     `sounds` say what is heard when, over the whole, in order.
     """
     found: list[Gap] = []
-    for free in between(duration, (segment.interval for segment in segments)):
+    for free in uncovered(duration, (segment.interval for segment in segments)):
         parts = [
             Gap(part, sound)
             for interval, sound in sounds

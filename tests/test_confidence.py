@@ -7,12 +7,12 @@ from songprint import confidence
 from songprint.confidence import Calibration
 from songprint.errors import EncoderError, SettingsError
 from songprint.fingerprint import evidence, landmarks
-from songprint.fingerprint.align import Line
+from songprint.fingerprint.align import LineAlignment
 
 
 def line(cosines, recording_id=1):
     cosines = np.array(cosines, float)
-    return Line(recording_id, 1.0, 0.0, cosines, np.arange(len(cosines)), 0, len(cosines))
+    return LineAlignment(recording_id, 1.0, 0.0, cosines, np.arange(len(cosines)), 0, len(cosines))
 
 
 def clip(count):
@@ -20,12 +20,12 @@ def clip(count):
     return np.eye(max(count, 32), dtype=np.float32)[:count]
 
 
-SILENT = landmarks.Testimony()
+NO_EVIDENCE = landmarks.Verification()
 
 
-def features(own, rivals=(), testimony=SILENT):
+def features(own, rivals=(), verification=NO_EVIDENCE):
     return evidence.features(
-        line(own), testimony, [np.array(r) for r in rivals], clip(len(own)), np.ones(len(own), bool), 0.25, 10_000
+        line(own), verification, [np.array(r) for r in rivals], clip(len(own)), np.ones(len(own), bool), 0.25, 10_000
     )
 
 
@@ -36,26 +36,26 @@ def test_a_lead_over_the_rival_counts():
 
 def test_the_rival_is_measured_where_the_line_holds():
     """Two songs in one clip are no rivals: each is alone where it is heard."""
-    own = Line(1, 1.0, 0.0, np.array([0.8] * 10 + [0.0] * 10), np.arange(20), 0, 10)
+    own = LineAlignment(1, 1.0, 0.0, np.array([0.8] * 10 + [0.0] * 10), np.arange(20), 0, 10)
     other = np.array([0.0] * 10 + [0.8] * 10)
-    found = evidence.features(own, SILENT, [other], clip(20), np.ones(20, bool), 0.25, 100)
+    found = evidence.features(own, NO_EVIDENCE, [other], clip(20), np.ones(20, bool), 0.25, 100)
     assert found["lead"] == pytest.approx(0.8)
 
 
 def test_a_drone_is_the_same_throughout():
     drone = np.tile(clip(1), (20, 1))
-    assert evidence.features(line([0.8] * 20), SILENT, [], drone, np.ones(20, bool), 0.25, 100)["sameness"] == 1
+    assert evidence.features(line([0.8] * 20), NO_EVIDENCE, [], drone, np.ones(20, bool), 0.25, 100)["sameness"] == 1
     assert features([0.8] * 20)["sameness"] == 0
 
 
 def test_the_second_witness_is_heard():
-    testimony = landmarks.Testimony(prominence=0.6, excess=0.5, contrast=40.0, unchanged=3.0, speed=1.04)
-    convinced = features([0.8] * 16, testimony=testimony)
+    verification = landmarks.Verification(prominence=0.6, excess=0.5, contrast=40.0, unchanged=3.0, speed=1.04)
+    convinced = features([0.8] * 16, verification=verification)
     assert convinced["excess_length"] == pytest.approx(1.0)  # 4 s
     assert convinced["contrast"] == evidence.HIGHEST_CONTRAST  # beyond that it says no more
     assert convinced["unchanged"] == 3
     assert convinced["plain"] == 1  # faster, at the same pitch
-    assert features([0.8] * 16, testimony=landmarks.Testimony(speed=1.04, pitch=0.93))["plain"] == 0
+    assert features([0.8] * 16, verification=landmarks.Verification(speed=1.04, pitch=0.93))["plain"] == 0
 
 
 def test_likeness_that_has_a_rival_is_told():

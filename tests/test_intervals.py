@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from songprint import intervals
-from songprint.intervals import NOBODY
+from songprint.intervals import NO_SONG
 from songprint.types import Interval, Kind, Recording, Segment, Sound, Tags
 
 RECORDING = Recording(1, Tags(title="A"), 100.0, "a.wav", "hash")
@@ -18,21 +18,21 @@ def segment(start: float, end: float) -> Segment:
 
 def test_a_song_goes_on_through_a_weak_moment_and_ends_at_a_long_one():
     evidence = np.concatenate([np.full(20, 1.0), np.full(2, -1.0), np.full(20, 1.0), np.full(30, -1.0)])[:, None]
-    assert intervals.runs(intervals.lane(evidence) == 0) == [(0, 42)]
+    assert intervals.runs(intervals.most_likely_sequence(evidence) == 0) == [(0, 42)]
 
 
 def test_a_short_burst_is_not_worth_a_beginning():
     evidence = np.full((40, 2), -1.0)
     evidence[10:13, 1] = 1.5
-    assert (intervals.lane(evidence) == NOBODY).all()
+    assert (intervals.most_likely_sequence(evidence) == NO_SONG).all()
     evidence[10:20, 1] = 1.5
-    assert intervals.runs(intervals.lane(evidence) == 1) == [(10, 20)]
+    assert intervals.runs(intervals.most_likely_sequence(evidence) == 1) == [(10, 20)]
 
 
 def test_one_song_follows_another_where_it_becomes_the_better_one():
     evidence = np.full((60, 2), 0.1)
     evidence[:30, 0], evidence[30:, 1] = 2.0, 2.0
-    assert intervals.lane(evidence).tolist() == [0] * 30 + [1] * 30
+    assert intervals.most_likely_sequence(evidence).tolist() == [0] * 30 + [1] * 30
 
 
 def test_the_best_sequence_is_found(random):
@@ -42,27 +42,27 @@ def test_the_best_sequence_is_found(random):
     def total(path):
         value = 0.0
         for moment, song in enumerate(path):
-            if song != NOBODY:
+            if song != NO_SONG:
                 value += evidence[moment, song] - (4.0 if moment == 0 or path[moment - 1] != song else 0.0)
         return value
 
     best = max(total([code // 3**moment % 3 - 1 for moment in range(5)]) for code in range(3**5))
-    assert total(intervals.lane(evidence, begin=4.0)) == pytest.approx(best)
+    assert total(intervals.most_likely_sequence(evidence, start_cost=4.0)) == pytest.approx(best)
 
 
 def test_no_songs_leave_nobody():
-    assert intervals.lane(np.zeros((3, 0))).tolist() == [NOBODY] * 3
+    assert intervals.most_likely_sequence(np.zeros((3, 0))).tolist() == [NO_SONG] * 3
 
 
 def test_the_grid_rounds_starts_down_and_ends_up_and_joins_what_touches():
-    assert intervals.grid([Interval(62, 70), Interval(16, 29), Interval(31, 44)]) == [
+    assert intervals.snap_to_grid([Interval(62, 70), Interval(16, 29), Interval(31, 44)]) == [
         Interval(15, 45),
         Interval(60, 75),
     ]
-    assert intervals.grid([Interval(30, 45)]) == [Interval(30, 45)]
-    assert intervals.grid([Interval(45, 45)]) == [Interval(45, 60)]
-    assert intervals.grid([Interval(3, 4)], step=10) == [Interval(0, 10)]
-    assert intervals.grid([]) == []
+    assert intervals.snap_to_grid([Interval(30, 45)]) == [Interval(30, 45)]
+    assert intervals.snap_to_grid([Interval(45, 45)]) == [Interval(45, 60)]
+    assert intervals.snap_to_grid([Interval(3, 4)], step=10) == [Interval(0, 10)]
+    assert intervals.snap_to_grid([]) == []
 
 
 def test_gaps_are_what_no_song_covers_by_their_sound():

@@ -78,7 +78,7 @@ class Library(Songs):
     def __init__(self, takes: Sequence[Take], encoder: CoverEncoder) -> None:
         super().__init__([Song(take.work, embedded(take.frames, encoder)) for take in takes])
         self.takes = takes
-        self.ready = [encoder.networks.ready(take.frames) for take in takes]
+        self.ready = [encoder.networks.prepare(take.frames) for take in takes]
 
 
 class Asked:
@@ -114,7 +114,7 @@ def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Gene
     start = int(rng.integers(len(take.frames) - count + 1))
     frames = take.frames[start : start + count]
     if rng.random() < CHANGED:
-        frames = tempo_search.changed(frames, float(rng.choice(tempo_search.TEMPI)))
+        frames = tempo_search.change_tempo(frames, float(rng.choice(tempo_search.TEMPI)))
     return Job(library, embedded(frames, encoder), take.work, take.arrangement, take.between(start, start + count))
 
 
@@ -135,7 +135,7 @@ def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> 
 def ask(job: Job) -> Answer | None:
     """The paths that are kept of a question; None if what is heard is there in part alone, or in the same take."""
     library = Asked.libraries[job.library]
-    query = Asked.networks.ready(job.query.evidence)
+    query = Asked.networks.prepare(job.query.evidence)
     own = sorted(library.of(job.work))
     if (
         query is None
@@ -145,16 +145,16 @@ def ask(job: Job) -> Answer | None:
         return None
     if any(len(job.heard & library.takes[n].heard) < OVERLAP * len(job.heard) for n in own):
         return None
-    candidates = list(dict.fromkeys([*search.suggested(job.query, library.index, most=SUGGESTED), *own]))
+    candidates = list(dict.fromkeys([*search.nearest_recordings(job.query, library.index, most=SUGGESTED), *own]))
     comparison = Comparison(query, [library.ready[n] for n in candidates])
-    comparison.lay(range(len(candidates)))
-    heights = np.array([comparison.height(place) for place in range(len(candidates))])
+    comparison.align(range(len(candidates)))
+    heights = np.array([comparison.score(place) for place in range(len(candidates))])
     kept = list(
         dict.fromkeys(
             [*np.argsort(-heights)[:BY_ALIGNMENT].tolist(), *range(BY_EMBEDDING), *map(candidates.index, own)]
         )
     )
-    comparison.lay(kept, search.LIKELY_KEYS)
+    comparison.align(kept, search.LIKELY_KEYS)
     answer = Answer(job.work, [], [], [])
     for place in kept:
         alignment = comparison.alignment(place)

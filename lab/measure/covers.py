@@ -38,8 +38,8 @@ from songprint.covers import search as versions
 from songprint.covers import tempo_search
 from songprint.covers.cohort import Cohort
 from songprint.covers.encoder import CoverEncoder
-from songprint.covers.search import Version
-from songprint.covers.tempo_search import Answer
+from songprint.covers.search import CoverCandidate
+from songprint.covers.tempo_search import ScoredCandidate
 from songprint.errors import SongprintError
 from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
@@ -50,7 +50,7 @@ from songprint.types import Embeddings
 WHOLE = 0  # the "length" of a query that is a whole song
 RATE = 0.01  # of false accepts
 TIMED = 40  # queries of each length of which the search is timed
-SYSTEMS: dict[str, Callable[[Version], float]] = {
+SYSTEMS: dict[str, Callable[[CoverCandidate], float]] = {
     "embedding alone": lambda version: version.features["embedding"],
     "alignment alone": lambda version: version.features["alignment"] if version.alignment else -np.inf,
     "both": lambda version: version.score,
@@ -212,12 +212,12 @@ def _ask(query: tuple[int, int]) -> _Asked:
     judged = np.full(len(_Held.renditions), -np.inf)
     judged[order] = NEVER - np.arange(len(order))
     for answer in _answers(clip, {number}):
-        judged[answer.version.recording_id] = answer.logit
+        judged[answer.candidate.recording_id] = answer.logit
     strangers = _answers(clip, {other for other, rendition in enumerate(_Held.renditions) if rendition.work == work})
     return _Asked(scores | {JUDGED: judged}, max((answer.logit for answer in strangers), default=NEVER))
 
 
-def _find(leave_out: Collection[int]) -> Callable[..., Iterator[Version]]:
+def _find(leave_out: Collection[int]) -> Callable[..., Iterator[CoverCandidate]]:
     """`versions.find`, in all renditions but for some."""
     return partial(
         versions.find,
@@ -229,9 +229,9 @@ def _find(leave_out: Collection[int]) -> Callable[..., Iterator[Version]]:
     )
 
 
-def _answers(clip: Embeddings, leave_out: Collection[int]) -> list[Answer]:
+def _answers(clip: Embeddings, leave_out: Collection[int]) -> list[ScoredCandidate]:
     """As the product answers, if the library lacks some."""
-    return tempo_search.answers(clip, _find(leave_out), _Held.judge, _encoder(False).embed)
+    return tempo_search.scored_candidates(clip, _find(leave_out), _Held.judge, _encoder(False).embed)
 
 
 def _networks() -> versions.Networks:

@@ -25,7 +25,7 @@ from lab.ship import classifier
 from lab.ship.classifier import QueryResult
 from songprint.encoders.contract import WEIGHTS
 from songprint.fingerprint import align, evidence
-from songprint.fingerprint.candidates import Hypothesis, Lines
+from songprint.fingerprint.candidates import VerifiedAlignment, WindowAlignments
 from songprint.fingerprint.encoder import Encoder
 from songprint.fingerprint.identify import neighbours, windows_of
 from songprint.fingerprint.query import Query
@@ -70,19 +70,19 @@ class Asked:
 
     plain: QueryResult
     everywhere: QueryResult
-    found: list[Hypothesis]
+    found: list[VerifiedAlignment]
 
 
 def ask(query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()) -> Asked:
     """The three most likely lines of a clip's only window."""
     level = store.levels[Kind.RECORDING]
-    plain: list[Hypothesis] = []
-    wide: list[Hypothesis] = []
+    plain: list[VerifiedAlignment] = []
+    wide: list[VerifiedAlignment] = []
     for window in windows_of(query):
-        lines = Lines(query, level, window, neighbours(query, level, window, leave_out), level.embeddings_of)
-        found = lines.hypotheses()
+        lines = WindowAlignments(query, level, window, neighbours(query, level, window, leave_out), level.embeddings_of)
+        found = lines.verified()
         plain += found
-        wide += lines.everywhere(found, leave_out)
+        wide += lines.with_peak_search(found, leave_out)
     questions = [
         QueryResult([h.features for h in found], [h.line.recording_id == truth for h in found], length)
         for found in (plain[:LINES], wide[:LINES])
@@ -152,7 +152,7 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     wide = classifier.calibrate(
         [one.everywhere for one in known],
         [one.everywhere for one in unknown],
-        evidence.EVERYWHERE,
+        evidence.PEAK_SEARCH_FEATURES,
         WITNESSES | THIRD,
         min_length=SHORTEST_FOR_THRESHOLD,
     )

@@ -206,7 +206,7 @@ class Songs:
             embeddings_of=lambda ids: {each: self.songs[each].embeddings for each in ids},
             leave_out=set().union(*map(self.of, absent)),
         )
-        found = list(chain.from_iterable(tempo_search.looks(query, find, encoder.embed)))
+        found = list(chain.from_iterable(tempo_search.candidates_by_tempo(query, find, encoder.embed)))
         return QueryResult(
             [version.features for version in found],
             [version.recording_id in right for version in found],

@@ -52,7 +52,7 @@ def align(
     """
     own, *ready = (Rendition.of(one) if isinstance(one, np.ndarray) else one for one in (query, *references))
     comparison = Comparison(own, ready)
-    comparison.lay(range(len(ready)), keys)
+    comparison.align(range(len(ready)), keys)
     return [comparison.alignment(number) for number in range(len(ready))]
 
 
@@ -131,21 +131,21 @@ class Comparison:
         self._best: dict[int, _Laid] = {}
         self._others: dict[int, float] = {}  # the total in the next best key
 
-    def look_over(self, numbers: Iterable[int]) -> None:
+    def survey(self, numbers: Iterable[int]) -> None:
         """Compare coarse pictures of the query and of these references, as far as that was not done."""
         if new := [number for number in numbers if number in self._references and number not in self._keys]:
             ranked, promise = survey(self._query, [self._references[number] for number in new])
             self._keys.update(zip(new, ranked, strict=True))
             self._promise.update(zip(new, promise.tolist(), strict=True))
 
-    def promise(self, number: int) -> float:
+    def coarse_score(self, number: int) -> float:
         """How high a reference that was looked over reaches by its coarse picture."""
         return self._promise.get(number, 0.0)
 
-    def lay(self, numbers: Iterable[int], keys: int = KEYS) -> None:
+    def align(self, numbers: Iterable[int], keys: int = KEYS) -> None:
         """Try these references in their `keys` likeliest keys, as far as that was not done."""
         numbers = [number for number in numbers if number in self._references]
-        self.look_over(numbers)
+        self.survey(numbers)
         wanted = []
         for number in numbers:
             untried = self._keys[number]
@@ -174,7 +174,7 @@ class Comparison:
             less = min(total, known.total)
             self._others[place.number] = max(less, self._others.get(place.number, less))
 
-    def height(self, number: int) -> float:
+    def score(self, number: int) -> float:
         """`TonalAlignment.score`; 0 where there is no alignment."""
         laid = self._best.get(number)
         return laid.total / self._usual if laid and laid.sections else 0.0
@@ -191,7 +191,7 @@ class Comparison:
             return None
         longest = max(laid.pieces, key=len)
         return TonalAlignment(
-            score=self.height(number),
+            score=self.score(number),
             key_shift=(laid.key + 5) % PITCH_CLASSES - 5,
             tempo=_tempo(longest),
             sections=laid.sections,

@@ -41,9 +41,9 @@ class Explanation:
         one, other = ready(query_frames), ready(reference_frames)
         [alignment] = align.align(one, [other], PITCH_CLASSES)
         for tempo in tempo_search.TEMPI:
-            [laid] = align.align(ready(tempo_search.changed(query_frames, tempo)), [other], PITCH_CLASSES)
+            [laid] = align.align(ready(tempo_search.change_tempo(query_frames, tempo)), [other], PITCH_CLASSES)
             if laid and (not alignment or laid.score > alignment.score):
-                alignment = tempo_search.undone(laid, tempo, len(query_frames) / FRAMES_PER_SECOND)
+                alignment = tempo_search.undo_tempo(laid, tempo, len(query_frames) / FRAMES_PER_SECOND)
         return cls(query, reference, one, other, alignment)
 
     def similarity(self) -> np.ndarray:
@@ -106,7 +106,7 @@ def explain(store: Store, query: str | Path | int, recording_id: int) -> Explana
     else:
         name, frames = str(query), level.encoder.encode_stream(files.blocks(query, store.sample_rate))[0].evidence
     return Explanation.of(
-        name, frames, store.catalog.recording(recording_id).name, reference.evidence, level.encoder.networks.ready
+        name, frames, store.catalog.recording(recording_id).name, reference.evidence, level.encoder.networks.prepare
     )
 
 

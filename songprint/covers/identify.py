@@ -88,7 +88,7 @@ def at_any_tempo(query: Embeddings, leave_out: Collection[int]) -> bool:
     Who knows those knows what is heard. Of what is long enough is found as it is; of hundreds of windows most are
     unknown, and to look at those thrice would take thrice as long.
     """
-    return not leave_out and tempo_search.short_enough(query)
+    return not leave_out and tempo_search.is_short_enough(query)
 
 
 def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embeddings]]:
@@ -111,19 +111,19 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
 def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Embed | None) -> Iterator[_Found]:
     if not window.has_content.any():
         return
-    for answer in tempo_search.answers(window, find, level.calibration, embed):
-        version, alignment = answer.version, answer.version.alignment
+    for answer in tempo_search.scored_candidates(window, find, level.calibration, embed):
+        candidate, alignment = answer.candidate, answer.candidate.alignment
         sections = tuple(
             Section(Interval(start + section.query.start, start + section.query.end), section.reference)
             for section in alignment.sections
         )
         yield _Found(
-            version.recording_id,
+            candidate.recording_id,
             sections,
             alignment.key_shift,
             alignment.tempo,
-            version.score,
-            version.features,
+            candidate.score,
+            candidate.features,
             answer.logit,
         )
 

@@ -23,7 +23,7 @@ from songprint.covers.align import Comparison, TonalAlignment
 from songprint.covers.cohort import Cohort
 from songprint.covers.rows import FindMotifs, Rendition
 from songprint.covers.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
-from songprint.covers.windows import Windows, better_half, normalised
+from songprint.covers.windows import WindowComparison, better_half, normalised
 from songprint.store.index import NOTHING, Index, split_ids
 from songprint.types import Embeddings
 
@@ -59,7 +59,7 @@ FEATURES = (
 
 
 @dataclass(frozen=True)
-class Version:
+class CoverCandidate:
     """A recording that may be another rendition of what is heard, and what speaks for it."""
 
     recording_id: int
@@ -85,7 +85,7 @@ class Networks:
     motifs: FindMotifs | None = None
     verify: Callable[[np.ndarray], np.ndarray] | None = None  # bands (n, rows, ...) of `tonal_bands` -> (n,) log-odds
 
-    def ready(self, frames: np.ndarray) -> Rendition | None:
+    def prepare(self, frames: np.ndarray) -> Rendition | None:
         """Tonal frames, made ready for alignment."""
         return Rendition.of(frames, self.motifs)
 
@@ -102,19 +102,19 @@ def find(
     *,
     leave_out: Collection[int] = (),
     most: int = MOST,
-) -> Iterator[Version]:
+) -> Iterator[CoverCandidate]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
     Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
     `leave_out` pretends that the library lacks some recordings.
     """
-    candidates = suggested(query, index, leave_out=leave_out, most=LOOKED_OVER * most)
-    for version in compare(query, embeddings_of(candidates), cohort, networks, most):
-        if version.claimable:
-            yield replace(version, features=version.features_in(len(index)))
+    candidates = nearest_recordings(query, index, leave_out=leave_out, most=LOOKED_OVER * most)
+    for candidate in compare(query, embeddings_of(candidates), cohort, networks, most):
+        if candidate.claimable:
+            yield replace(candidate, features=candidate.features_in(len(index)))
 
 
-def suggested(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int) -> list[int]:
+def nearest_recordings(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int) -> list[int]:
     """The recordings with the windows most like those of the query, most similar first."""
     vectors = query.vectors[query.has_content]
     if not len(vectors) or not len(index):
@@ -137,7 +137,7 @@ def compare(
     cohort: Cohort,
     networks: Networks = NONE,
     most: int | None = None,
-) -> Iterator[Version]:
+) -> Iterator[CoverCandidate]:
     """The query against each of the references, best first, also those that cannot be aligned.
 
     Each is made when it is asked for. Of more than `most` references those alone are compared closely that promise most
@@ -147,23 +147,25 @@ def compare(
     if not query.has_content.any() or not heard:
         return
     names = list(heard)
-    windows = Windows(query.vectors[query.has_content], [(references[name], heard[name]) for name in names], cohort)
-    ready = [networks.ready(references[name].evidence) for name in names]
-    own, strangers = networks.ready(query.evidence), _made_ready(cohort, networks)
+    windows = WindowComparison(
+        query.vectors[query.has_content], [(references[name], heard[name]) for name in names], cohort
+    )
+    ready = [networks.prepare(references[name].evidence) for name in names]
+    own, strangers = networks.prepare(query.evidence), _made_ready(cohort, networks)
     along = Comparison(own, [*ready, *strangers])
     crowd = range(len(ready), len(ready) + len(strangers))
     near = _promising(along, windows, crowd, most)
-    along.lay([*near, *crowd])
-    usual = [along.height(number) for number in crowd]
+    along.align([*near, *crowd])
+    usual = [along.score(number) for number in crowd]
 
     def compared() -> tuple[np.ndarray, np.ndarray]:
-        by_alignment = normalised([along.height(number) for number in range(len(ready))], usual, USUAL_ALIGNMENT)
+        by_alignment = normalised([along.score(number) for number in range(len(ready))], usual, USUAL_ALIGNMENT)
         return by_alignment, _both(windows.scores, by_alignment)
 
     def best_first(by: np.ndarray) -> list[int]:
         return near[np.argsort(-by[near], kind="stable")].tolist()
 
-    along.lay(
+    along.align(
         sorted({number for by in (windows.scores, compared()[1]) for number in best_first(by)[:LIKELY]}), LIKELY_KEYS
     )
     by_alignment, scores = compared()
@@ -200,17 +202,19 @@ def compare(
             | dict.fromkeys(CLOSELY, 0.0)
             | closely.get(number, {})
         )
-        yield Version(names[number], alignment, features, float(scores[number]))
+        yield CoverCandidate(names[number], alignment, features, float(scores[number]))
 
 
-def _promising(along: Comparison, windows: Windows, crowd: Sequence[int], most: int | None) -> np.ndarray:
+def _promising(along: Comparison, windows: WindowComparison, crowd: Sequence[int], most: int | None) -> np.ndarray:
     """The numbers of the references that promise most, at most so many."""
     numbers = np.arange(len(windows.scores))
     if most is None or len(numbers) <= most:
         return numbers
-    along.look_over([*numbers, *crowd])
+    along.survey([*numbers, *crowd])
     coarse = normalised(
-        [along.promise(number) for number in numbers], [along.promise(number) for number in crowd], USUAL_PROMISE
+        [along.coarse_score(number) for number in numbers],
+        [along.coarse_score(number) for number in crowd],
+        USUAL_PROMISE,
     )
     return np.sort(np.argsort(-windows.scores - PROMISING * coarse, kind="stable")[:most])
 
@@ -235,7 +239,7 @@ def _closely(
 @lru_cache(maxsize=2)
 def _made_ready(cohort: Cohort, networks: Networks) -> list[Rendition | None]:
     """The excerpts of a cohort, for alignment."""
-    return [networks.ready(excerpt) for excerpt in cohort.excerpts]
+    return [networks.prepare(excerpt) for excerpt in cohort.excerpts]
 
 
 def _both(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from songprint.confidence import Calibration
 from songprint.covers.align import TonalAlignment
-from songprint.covers.search import JUDGED, Version
+from songprint.covers.search import JUDGED, CoverCandidate
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.types import Embeddings, Interval, Section
 
@@ -26,49 +26,49 @@ LONGEST = 90.0  # seconds of a clip that is changed; of longer ones enough is fo
 FEW = 20  # recordings that a changed clip is laid along: what is gained is mostly among the first
 ENOUGH = 2.0  # log-odds with which a clip is recognised, and no other tempo is tried
 
-Find = Callable[..., Iterable[Version]]  # as `versions.find`: of a query, at `most` so many, best first
+Find = Callable[..., Iterable[CoverCandidate]]  # as `versions.find`: of a query, at `most` so many, best first
 Embed = Callable[[np.ndarray], np.ndarray]  # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A version, and the log-odds that it is one."""
+class ScoredCandidate:
+    """A candidate, and the log-odds that it is one."""
 
-    version: Version
+    candidate: CoverCandidate
     logit: float
 
 
-def answers(query: Embeddings, find: Find, judge: Calibration, embed: Embed | None) -> list[Answer]:
+def scored_candidates(query: Embeddings, find: Find, judge: Calibration, embed: Embed | None) -> list[ScoredCandidate]:
     """The recordings that may be other renditions of a query, each at the tempo at which it is most probable; at most
     JUDGED, most probable first. Without `embed` no other tempo is tried.
     """
-    found: list[Answer] = []
-    for versions in looks(query, find, embed):
-        found += [Answer(version, judge.logit(version.features)) for version in versions]
+    found: list[ScoredCandidate] = []
+    for versions in candidates_by_tempo(query, find, embed):
+        found += [ScoredCandidate(candidate, judge.logit(candidate.features)) for candidate in versions]
         if any(answer.logit >= ENOUGH for answer in found):
             break
-    best: dict[int, Answer] = {}
+    best: dict[int, ScoredCandidate] = {}
     for answer in sorted(found, key=lambda answer: -answer.logit):
-        best.setdefault(answer.version.recording_id, answer)
+        best.setdefault(answer.candidate.recording_id, answer)
     return list(best.values())[:JUDGED]
 
 
-def looks(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[Version]]:
+def candidates_by_tempo(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[CoverCandidate]]:
     """The JUDGED best versions of the query as it is; then those of what it would be at each of the TEMPI.
 
     Each look is taken when it is asked for. All are told of the query as it is, but for the feature `changed`.
     """
     yield list(islice(find(query), JUDGED))
-    if embed and short_enough(query):
+    if embed and is_short_enough(query):
         duration = duration_of(query)
         for tempo in TEMPI:
-            frames = changed(query.evidence, tempo)
+            frames = change_tempo(query.evidence, tempo)
             other = Embeddings(embed(frames), query.hop, query.encoder_id, frames)
-            told = (_told(version, tempo, duration) for version in islice(find(other, most=FEW), JUDGED))
-            yield [version for version in told if version.claimable]
+            told = (_told(candidate, tempo, duration) for candidate in islice(find(other, most=FEW), JUDGED))
+            yield [candidate for candidate in told if candidate.claimable]
 
 
-def short_enough(query: Embeddings) -> bool:
+def is_short_enough(query: Embeddings) -> bool:
     """Whether it is looked for at other tempi."""
     return duration_of(query) <= LONGEST
 
@@ -78,7 +78,7 @@ def duration_of(query: Embeddings) -> float:
     return len(query.evidence) / FRAMES_PER_SECOND
 
 
-def changed(frames: np.ndarray, tempo: float) -> np.ndarray:
+def change_tempo(frames: np.ndarray, tempo: float) -> np.ndarray:
     """Tonal frames (n, 48) uint8 -> (n / tempo, 48) uint8 as they would be at `tempo` times the tempo."""
     count = len(frames)
     at = np.minimum(np.arange(round(count / tempo)) * tempo, count - 1)
@@ -87,14 +87,14 @@ def changed(frames: np.ndarray, tempo: float) -> np.ndarray:
     return np.rint(frames[before] * (1 - share) + frames[np.minimum(before + 1, count - 1)] * share).astype(np.uint8)
 
 
-def _told(version: Version, tempo: float, duration: float) -> Version:
-    """A version of a query that was made `tempo` times as fast -> of the query as it is, of so many seconds."""
-    alignment = undone(version.alignment, tempo, duration)
+def _told(candidate: CoverCandidate, tempo: float, duration: float) -> CoverCandidate:
+    """A candidate of a query that was made `tempo` times as fast -> of the query as it is, of so many seconds."""
+    alignment = undo_tempo(candidate.alignment, tempo, duration)
     features = {"aligned": alignment.features["aligned"], "length": float(np.log(max(1.0, duration))), "changed": 1.0}
-    return replace(version, alignment=alignment, features=version.features | features)
+    return replace(candidate, alignment=alignment, features=candidate.features | features)
 
 
-def undone(alignment: TonalAlignment, tempo: float, duration: float) -> TonalAlignment:
+def undo_tempo(alignment: TonalAlignment, tempo: float, duration: float) -> TonalAlignment:
     """The alignment of a query made `tempo` times as fast -> that of the query as it is, of so many seconds."""
     return TonalAlignment(
         alignment.score,

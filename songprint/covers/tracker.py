@@ -18,7 +18,7 @@ import numpy as np
 from songprint import confidence, intervals
 from songprint.covers import search
 from songprint.covers.encoder import FrameStream
-from songprint.covers.search import SHORTEST, Version
+from songprint.covers.search import SHORTEST, CoverCandidate
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.fingerprint.duplicates import same_recording
 from songprint.store.level import Level
@@ -165,7 +165,7 @@ class CoverEar:
     def _stretches(self, exact: Sequence[Segment], until: float) -> list[_Stretch]:
         """Where a recording was guessed again and again."""
         found: list[_Stretch] = []
-        for free in intervals.without(Interval(self.forgotten, until), [each.interval for each in exact]):
+        for free in intervals.subtract(Interval(self.forgotten, until), [each.interval for each in exact]):
             guesses: dict[int, list[Guess]] = defaultdict(list)
             for window in _windows(free):
                 for guess in self._ask(window.start, window.end)[:GUESSES]:
@@ -182,7 +182,7 @@ class CoverEar:
             frames = self._frames[first - self._base : last - self._base]
             level, spec = self.level, self.level.spec
             query = Embeddings(level.encoder.embed(frames), spec.hop, spec.id, frames)
-            found: Iterable[Version] = ()
+            found: Iterable[CoverCandidate] = ()
             if query.has_content.any() and len(level.index):
                 judges = level.encoder.cohort, level.encoder.networks
                 if recordings:
@@ -191,12 +191,12 @@ class CoverEar:
                     found = search.find(query, level.index, self._references, *judges, most=CANDIDATES)
             guesses = [
                 _guess(
-                    version,
+                    candidate,
                     Interval(first / FRAMES_PER_SECOND, last / FRAMES_PER_SECOND),
-                    level.calibration.logit(version.features_in(len(level.index))),
+                    level.calibration.logit(candidate.features_in(len(level.index))),
                 )
-                for version in found
-                if version.claimable
+                for candidate in found
+                if candidate.claimable
             ]
             self._asked[key] = sorted(guesses, key=lambda guess: -guess.logit)
         return self._asked[key]
@@ -266,13 +266,13 @@ def _runs(guesses: Sequence[Guess]) -> list[list[Guess]]:
     return runs
 
 
-def _guess(version: Version, window: Interval, logit: float) -> Guess:
-    alignment = version.alignment
+def _guess(candidate: CoverCandidate, window: Interval, logit: float) -> Guess:
+    alignment = candidate.alignment
     sections = tuple(
         Section(Interval(window.start + each.query.start, window.start + each.query.end), each.reference)
         for each in alignment.sections
     )
-    return Guess(version.recording_id, window, sections, alignment.key_shift, alignment.tempo, logit)
+    return Guess(candidate.recording_id, window, sections, alignment.key_shift, alignment.tempo, logit)
 
 
 def _segment(guess: Guess, recording: Recording) -> Segment:
@@ -291,7 +291,7 @@ def _segment(guess: Guess, recording: Recording) -> Segment:
 
 def _share(interval: Interval, others: Iterable[Interval]) -> float:
     """The share of an interval that the others cover."""
-    rest = sum(part.duration for part in intervals.without(interval, others))
+    rest = sum(part.duration for part in intervals.subtract(interval, others))
     return 1 - rest / max(interval.duration, 1e-9)
 
 
@@ -314,7 +314,7 @@ def without_recordings(covers: Iterable[Segment], recordings: Sequence[Segment],
             or (cover.work and each.work == cover.work)
             or _same_sound(store, each.recording.id, cover.recording.id)
         ]
-        rest = max(intervals.without(cover.interval, same), key=lambda part: part.duration, default=None)
+        rest = max(intervals.subtract(cover.interval, same), key=lambda part: part.duration, default=None)
         if rest and rest.duration >= SHORTEST and _share(rest, [each.interval for each in near]) < 0.5:
             found.append(replace(cover, interval=rest))
     return found

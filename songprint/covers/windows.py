@@ -22,7 +22,7 @@ FEWEST = 4  # songs of a cohort without which there is nothing to normalise by
 USUAL_COSINE = (0.2, 0.1)  # mean and standard deviation that are taken then
 
 
-class Windows:
+class WindowComparison:
     """The windows of a query against those of several references."""
 
     def __init__(self, vectors: np.ndarray, references: Sequence[tuple[Embeddings, np.ndarray]], cohort: Cohort):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from songprint.confidence import MOST_CERTAIN
+from songprint.confidence import MAX_PROBABILITY
 from songprint.covers import identify
 from songprint.errors import LibraryError
 from songprint.fingerprint.duplicates import SAME, same_recording
@@ -18,7 +18,7 @@ from songprint.types import Embeddings, Kind, Match
 
 PROBES = 12  # rows of a recording whose neighbours may be its duplicates
 NEIGHBOURS = 20
-DUPLICATE = 100 * MOST_CERTAIN  # confidence: several stretches agree, where they should, in every second
+DUPLICATE = 100 * MAX_PROBABILITY  # confidence: several stretches agree, where they should, in every second
 
 
 def renditions(store: Store, recording_id: int) -> list[Match]:

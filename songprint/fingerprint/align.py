@@ -42,7 +42,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Line:
+class LineAlignment:
     """A clip laid along a recording."""
 
     recording_id: int
@@ -101,7 +101,7 @@ def vote(
     return candidates
 
 
-def verify(vectors: np.ndarray, layout: Layout, reference: Embeddings, candidate: Candidate) -> Line | None:
+def verify(vectors: np.ndarray, layout: Layout, reference: Embeddings, candidate: Candidate) -> LineAlignment | None:
     """The best line near a candidate: `vectors (m, dim)` of the clip against the stored rows.
 
     None if the clip would lie outside the recording. `layout` is that of the clip, the same for all candidates.
@@ -112,7 +112,7 @@ def verify(vectors: np.ndarray, layout: Layout, reference: Embeddings, candidate
     return near.line(candidate.recording_id, *near.best(layout.fan, near.row * reference.hop))
 
 
-def refine(line: Line, vectors: np.ndarray, layout: Layout, reference: Embeddings) -> Line:
+def refine(line: LineAlignment, vectors: np.ndarray, layout: Layout, reference: Embeddings) -> LineAlignment:
     """The same line, fitted through the place at which each agreeing segment fits best."""
     shift = line.offset + layout.middle * (line.speed - 1)
     near = _Near.around(vectors, layout, reference, shift)
@@ -204,10 +204,10 @@ class _Near:
         near = cls(vectors, layout, reference, round(offset / layout.hop))
         return near if near.end > near.start else None
 
-    def line(self, recording_id: int, speed: float, shift: float) -> Line:
+    def line(self, recording_id: int, speed: float, shift: float) -> LineAlignment:
         cosines, rows = self.along(speed, shift)
         first, last = _agreeing_stretch(cosines)
-        return Line(recording_id, speed, shift + self.layout.middle * (1 - speed), cosines, rows, first, last)
+        return LineAlignment(recording_id, speed, shift + self.layout.middle * (1 - speed), cosines, rows, first, last)
 
     def positions(self, speed: float, shift: float) -> np.ndarray:
         """(m,) fractional columns along one line."""
@@ -276,7 +276,7 @@ def _agreeing_stretch(cosines: np.ndarray) -> tuple[int, int]:
     return int(np.argmin(sums[: last + 1])), last
 
 
-def hits(line: Line, ids: np.ndarray, times: np.ndarray, reference_hop: float) -> np.ndarray:
+def hits(line: LineAlignment, ids: np.ndarray, times: np.ndarray, reference_hop: float) -> np.ndarray:
     """(m,) bool: segments whose nearest vectors include this line's recording near this line's place."""
     recordings, positions = split_ids(ids)
     expected = line.at(times)
@@ -285,7 +285,7 @@ def hits(line: Line, ids: np.ndarray, times: np.ndarray, reference_hop: float) -
 
 
 def intervals(
-    line: Line, times: np.ndarray, window: float, query_duration: float, reference_duration: float
+    line: LineAlignment, times: np.ndarray, window: float, query_duration: float, reference_duration: float
 ) -> tuple[Interval, Interval]:
     """The agreeing stretch in seconds of the clip and of the recording."""
     start = max(0.0, float(times[line.first]))
@@ -295,10 +295,10 @@ def intervals(
     return Interval(start, end), Interval(reference_start, max(reference_start, reference_end))
 
 
-class Passage:
+class ReferenceExcerpt:
     """The rows of a recording that `same_sound` may look at, restored once; it is indexed like all of them."""
 
-    def __init__(self, line: Line, rows: np.ndarray):
+    def __init__(self, line: LineAlignment, rows: np.ndarray):
         """`rows (n, dim)`: the embeddings of the whole recording, or what gives them."""
         inside = line.rows[line.rows >= 0]
         reach = max(ELSEWHERE) + 1
@@ -313,7 +313,12 @@ class Passage:
         return self.rows[rows - self.low]
 
 
-def same_sound(one: Line, other: Line, one_rows: np.ndarray | Passage, other_rows: np.ndarray | Passage) -> bool:
+def same_sound(
+    one: LineAlignment,
+    other: LineAlignment,
+    one_rows: np.ndarray | ReferenceExcerpt,
+    other_rows: np.ndarray | ReferenceExcerpt,
+) -> bool:
     """Whether two recordings are the same where the clip lies on them: one sound, twice in the library.
 
     They must be alike row by row, and clearly less alike some seconds apart: two drones resemble each other
@@ -326,7 +331,11 @@ def same_sound(one: Line, other: Line, one_rows: np.ndarray | Passage, other_row
 
 
 def likeness(
-    one: Line, other: Line, one_rows: np.ndarray | Passage, other_rows: np.ndarray | Passage, shift: int = 0
+    one: LineAlignment,
+    other: LineAlignment,
+    one_rows: np.ndarray | ReferenceExcerpt,
+    other_rows: np.ndarray | ReferenceExcerpt,
+    shift: int = 0,
 ) -> float:
     """Mean cosine of two recordings along their lines, the other one read `shift` rows later.
 

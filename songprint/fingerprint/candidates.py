@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from songprint.fingerprint import align, evidence
-from songprint.fingerprint.align import Candidate, Line, Passage
-from songprint.fingerprint.landmarks import Scene, Testimony
-from songprint.fingerprint.peak_search import HIGHEST_LEAD, Everywhere
+from songprint.fingerprint.align import Candidate, LineAlignment, ReferenceExcerpt
+from songprint.fingerprint.landmarks import LandmarkVerifier, Verification
+from songprint.fingerprint.peak_search import HIGHEST_LEAD, PeakSearch
 from songprint.fingerprint.query import Query
 from songprint.store.index import NOTHING
 from songprint.store.level import Level
@@ -33,16 +33,16 @@ ASTRAY = 0.6  # seconds by which it may be off
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class VerifiedAlignment:
     """A line in one window of the clip, and what speaks for it. The laboratory calibrates on these."""
 
-    line: Line
+    line: LineAlignment
     times: np.ndarray  # (m,) seconds in the clip of the segments that the line was fitted to
-    testimony: Testimony
+    verification: Verification
     features: Features
 
 
-class Lines:
+class WindowAlignments:
     """The lines in one window of a clip, each looked at but once."""
 
     def __init__(
@@ -53,8 +53,8 @@ class Lines:
         near: Neighbours,
         embeddings_of: References,
         *,
-        verified: int = VERIFIED,
-        refined: int = REFINED,
+        max_candidates: int = VERIFIED,
+        max_refined: int = REFINED,
     ):
         """Of segments `window (m,)` of the query and what is nearest to each.
 
@@ -68,15 +68,15 @@ class Lines:
         # a recording that the search did not bring up is no more like a segment than the last one it did
         self._others = np.where(self._ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
         self._begin = max(0.0, float(self._times[0]))
-        self._scene: Scene | None = None  # made when a line is worth it
+        self._verifier: LandmarkVerifier | None = None  # made when a line is worth it
         self._references: dict[int, Embeddings] = {}
-        self.lines: list[Line] = []
-        self._passages: list[Passage] = []
-        self._testimonies: dict[int, Testimony] = {}  # by the number of the line
-        candidates = align.vote(self._ids, cosines, self._times, level.spec.hop, most=verified)
-        self._refine(_closest(self._verified(candidates), refined))
+        self.lines: list[LineAlignment] = []
+        self._excerpts: list[ReferenceExcerpt] = []
+        self._verifications: dict[int, Verification] = {}  # by the number of the line
+        candidates = align.vote(self._ids, cosines, self._times, level.spec.hop, most=max_candidates)
+        self._refine(_closest(self._verified(candidates), max_refined))
 
-    def _verified(self, candidates: Sequence[Candidate]) -> list[Line]:
+    def _verified(self, candidates: Sequence[Candidate]) -> list[LineAlignment]:
         self._references |= self._embeddings_of(
             {candidate.recording_id for candidate in candidates} - self._references.keys()
         )
@@ -87,13 +87,15 @@ class Lines:
         ]  # not removed meanwhile
         return [line for line in lines if line]
 
-    def _refine(self, lines: Iterable[Line]) -> None:
+    def _refine(self, lines: Iterable[LineAlignment]) -> None:
         for line in lines:
             reference = self._references[line.recording_id]
             self.lines.append(align.refine(line, self._vectors, self._layout, reference))
-            self._passages.append(Passage(self.lines[-1], reference.vectors))
+            self._excerpts.append(ReferenceExcerpt(self.lines[-1], reference.vectors))
 
-    def hypotheses(self, *, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None) -> list[Hypothesis]:
+    def verified(
+        self, *, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None
+    ) -> list[VerifiedAlignment]:
         """One for each recording, best first.
 
         A line of which the mean cosine is not `alike` is left out. With `hopeful` the second witness is heard only
@@ -101,32 +103,32 @@ class Lines:
         """
         hop, times = self._query.embeddings.hop, self._times
         fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(times)))
-        found: dict[int, Hypothesis] = {}
+        found: dict[int, VerifiedAlignment] = {}
         needed = 0.0  # summed cosines with which a line is still of interest
         for number, line in enumerate(self.lines):
             if line.last - line.first < fewest or line.cosines.sum() < needed or line.score < alike:
                 continue
             features = self._features(number)
-            if hopeful and not hopeful(features(Testimony())):
+            if hopeful and not hopeful(features(Verification())):
                 continue
-            testimony = self._testimony(number)
-            said = features(testimony)
-            if testimony.beyond_doubt:
+            verification = self._verification(number)
+            said = features(verification)
+            if verification.conclusive:
                 needed = max(needed, MUCH_WORSE * float(line.cosines.sum()))
-            if testimony.sure:  # of the two it knows better
-                line = replace(line, speed=testimony.speed, offset=testimony.offset)
+            if verification.reliable:  # of the two it knows better
+                line = replace(line, speed=verification.speed, offset=verification.offset)
             known = found.get(line.recording_id)
-            if known is None or _agreement(line, testimony) > _agreement(known.line, known.testimony):
-                found[line.recording_id] = Hypothesis(line, times, testimony, said)
-        return sorted(found.values(), key=lambda hypothesis: -_agreement(hypothesis.line, hypothesis.testimony))
+            if known is None or _agreement(line, verification) > _agreement(known.line, known.verification):
+                found[line.recording_id] = VerifiedAlignment(line, times, verification, said)
+        return sorted(found.values(), key=lambda verified: -_agreement(verified.line, verified.verification))
 
-    def _features(self, number: int) -> Callable[[Testimony], Features]:
+    def _features(self, number: int) -> Callable[[Verification], Features]:
         line, level = self.lines[number], self._level
         rivals = self._rivals(number) or [self._others]
         hits = align.hits(line, self._ids, self._times, level.spec.hop)
-        return lambda testimony: evidence.features(
+        return lambda verification: evidence.features(
             line,
-            testimony,
+            verification,
             rivals=rivals,
             vectors=self._vectors,
             hits=hits,
@@ -136,42 +138,45 @@ class Lines:
 
     def _rivals(self, number: int) -> list[np.ndarray]:
         """The cosines of other recordings. One that is the same sound, twice in the library, is no rival."""
-        line, passage = self.lines[number], self._passages[number]
+        line, passage = self.lines[number], self._excerpts[number]
         return [
             other.cosines
-            for other, rows in zip(self.lines, self._passages, strict=True)
+            for other, rows in zip(self.lines, self._excerpts, strict=True)
             if other.recording_id != line.recording_id and not align.same_sound(line, other, passage, rows)
         ]
 
-    def _testimony(self, number: int) -> Testimony:
+    def _verification(self, number: int) -> Verification:
         """What the second witness says of a line."""
-        if number not in self._testimonies:
-            self._scene = self._scene or Scene(self._samples())
+        if number not in self._verifications:
+            self._verifier = self._verifier or LandmarkVerifier(self._samples())
             line = self.lines[number]
-            self._testimonies[number] = self._scene.testimony(
+            self._verifications[number] = self._verifier.verify(
                 self._references[line.recording_id].evidence, line.speed, line.at(self._begin)
-            ).later(self._begin)
-        return self._testimonies[number]
+            ).shifted(self._begin)
+        return self._verifications[number]
 
     def _samples(self) -> np.ndarray:
         spec = self._level.spec
         return self._query.between(self._begin, float(self._times[-1]) + spec.window, spec.sample_rate)
 
-    def everywhere(self, found: Sequence[Hypothesis], leave_out: Collection[int] = ()) -> list[Hypothesis]:
-        """The hypotheses `found`, and what comes up when the clip is laid everywhere in the library, best first.
+    def with_peak_search(
+        self, found: Sequence[VerifiedAlignment], leave_out: Collection[int] = ()
+    ) -> list[VerifiedAlignment]:
+        """The alignments `found`, and what comes up when the clip is laid everywhere in the library, best first.
 
-        Their features are those of `evidence.EVERYWHERE`. `leave_out` pretends that the library lacks recordings.
+        Their features are those of `evidence.PEAK_SEARCH_FEATURES`. `leave_out` pretends that the library lacks recordings.
         """
-        view = Everywhere(self._samples(), self._begin, self._level.peaks, leave_out)
-        if also := view.candidates(hypothesis.line for hypothesis in found):
+        view = PeakSearch(self._samples(), self._begin, self._level.peaks, leave_out)
+        if also := view.candidates(verified.line for verified in found):
             self._refine(self._verified(also))
-            found = self.hypotheses()
-        lines = {hypothesis.line.recording_id: hypothesis.line for hypothesis in found}
+            found = self.verified()
+        lines = {verified.line.recording_id: verified.line for verified in found}
         passages = {
-            recording_id: Passage(line, self._references[recording_id].vectors) for recording_id, line in lines.items()
+            recording_id: ReferenceExcerpt(line, self._references[recording_id].vectors)
+            for recording_id, line in lines.items()
         }
 
-        def same(line: Line) -> set[int]:
+        def same(line: LineAlignment) -> set[int]:
             return {
                 number
                 for number, other in lines.items()
@@ -181,28 +186,28 @@ class Lines:
 
         told = [
             replace(
-                hypothesis,
-                features=hypothesis.features
+                verified,
+                features=verified.features
                 | view.features(
-                    hypothesis.line,
-                    hypothesis.testimony,
-                    self._references[hypothesis.line.recording_id].evidence,
-                    same(hypothesis.line),
+                    verified.line,
+                    verified.verification,
+                    self._references[verified.line.recording_id].evidence,
+                    same(verified.line),
                 ),
             )
-            for hypothesis in found
+            for verified in found
         ]
         return sorted(
             told,
-            key=lambda hypothesis: (
-                -_agreement(hypothesis.line, hypothesis.testimony) - hypothesis.features["clearly"] / HIGHEST_LEAD
+            key=lambda verified: (
+                -_agreement(verified.line, verified.verification) - verified.features["clearly"] / HIGHEST_LEAD
             ),
         )
 
 
-def going_on(
+def continuation(
     recording_id: int, place: float, vectors: np.ndarray, layout: align.Layout, reference: Embeddings
-) -> Line | None:
+) -> LineAlignment | None:
     """The line of a recording that simply goes on, with `place` seconds of it in the middle of the layout.
 
     None unless it agrees closely from the first of the `vectors (m, dim)` to the last: then nothing else can be heard
@@ -215,9 +220,9 @@ def going_on(
     return line if line.cosines.mean() >= CLOSELY and np.mean(line.cosines < EVIDENT) <= SELDOM else None
 
 
-def _closest(lines: list[Line], most: int) -> list[Line]:
+def _closest(lines: list[LineAlignment], most: int) -> list[LineAlignment]:
     """The `most` lines with most agreement: PLACES of one recording, none twice."""
-    chosen: list[Line] = []
+    chosen: list[LineAlignment] = []
     for line in sorted(lines, key=lambda line: -line.cosines.sum()):
         same = [other for other in chosen if other.recording_id == line.recording_id]
         if len(same) < PLACES and all(abs(other.offset - line.offset) > align.BIN for other in same):
@@ -227,6 +232,6 @@ def _closest(lines: list[Line], most: int) -> list[Line]:
     return chosen
 
 
-def _agreement(line: Line, testimony: Testimony) -> float:
+def _agreement(line: LineAlignment, verification: Verification) -> float:
     """Both witnesses on one scale, to choose among lines before they are judged."""
-    return float(line.cosines.mean()) + testimony.prominence
+    return float(line.cosines.mean()) + verification.prominence

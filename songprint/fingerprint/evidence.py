@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from songprint.fingerprint.align import Line
-from songprint.fingerprint.landmarks import Testimony
+from songprint.fingerprint.align import LineAlignment
+from songprint.fingerprint.landmarks import Verification
 
 FEATURES = (
     "score",
@@ -25,15 +25,20 @@ FEATURES = (
     "unchanged",
     "rivalled",
 )
-EVERYWHERE = (*FEATURES, "everywhere", "clearly", "nearby")  # of a clip that was laid everywhere in the library
+PEAK_SEARCH_FEATURES = (
+    *FEATURES,
+    "everywhere",
+    "clearly",
+    "nearby",
+)  # of a clip that was laid everywhere in the library
 HIGHEST_CONTRAST = 12.0  # more says no more
 ALIKE, AHEAD = 0.6, 0.15  # a mean cosine above the one that leads by less than the other has a rival in earnest
 APART = 1.25  # seconds from which two segments share no sound
 
 
 def features(
-    line: Line,
-    testimony: Testimony,
+    line: LineAlignment,
+    verification: Verification,
     rivals: list[np.ndarray],
     vectors: np.ndarray,
     hits: np.ndarray,
@@ -59,13 +64,13 @@ def features(
         "length": float(np.log(length)),
         "sameness": _sameness(vectors[stretch], round(APART / hop)),
         "library": float(np.log10(library_segments + 1)),
-        "prominence": testimony.prominence,
-        "excess": testimony.excess,
-        "excess_length": testimony.excess * float(np.sqrt(length)),
-        "contrast": min(testimony.contrast, HIGHEST_CONTRAST),
-        "background": testimony.background,
-        "plain": float(testimony.plain),
-        "unchanged": min(testimony.unchanged, HIGHEST_CONTRAST),
+        "prominence": verification.prominence,
+        "excess": verification.excess,
+        "excess_length": verification.excess * float(np.sqrt(length)),
+        "contrast": min(verification.contrast, HIGHEST_CONTRAST),
+        "background": verification.background,
+        "plain": float(verification.is_simple),
+        "unchanged": min(verification.unchanged, HIGHEST_CONTRAST),
         # to the embeddings a drone is like any drone: what is very much alike is to have no rival
         "rivalled": max(0.0, line.score - ALIKE) * max(0.0, AHEAD - lead),
     }

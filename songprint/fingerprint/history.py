@@ -8,7 +8,7 @@ from songprint.store.packing import quantise, restore
 from songprint.types import Embeddings, Interval
 
 
-class Trail:
+class VectorHistory:
     """The vectors of something long, a byte a number: 128 bytes a second."""
 
     def __init__(self, hop: float, window: float, encoder_id: str) -> None:

@@ -11,7 +11,13 @@ import numpy as np
 
 from songprint import confidence
 from songprint.fingerprint import align
-from songprint.fingerprint.candidates import FEWEST_SEGMENTS, Hypothesis, Lines, Neighbours, going_on
+from songprint.fingerprint.candidates import (
+    FEWEST_SEGMENTS,
+    Neighbours,
+    VerifiedAlignment,
+    WindowAlignments,
+    continuation,
+)
 from songprint.fingerprint.query import Query
 from songprint.store.index import NOTHING, split_ids
 from songprint.store.level import Level
@@ -29,41 +35,41 @@ FEW = 10  # candidates of a first look
 def judge(query: Query, level: Level, *, quickly: bool = False, cost: float = 0.0) -> list[Match]:
     """Every line of every window, lines that continue each other joined, most probable first.
 
-    The clip is laid everywhere in the library where that may help (`looks_everywhere`), unless it is to be done
+    The clip is laid everywhere in the library where that may help (`uses_peak_search`), unless it is to be done
     `quickly`. `cost` is taken from the log-odds of each name.
     """
     calibration = level.calibration
     windows = list(windows_of(query))
-    lines: Lines | None = None
-    found: list[tuple[Hypothesis, float]] = []
-    last: list[tuple[Hypothesis, float]] = []  # of the window before
+    lines: WindowAlignments | None = None
+    found: list[tuple[VerifiedAlignment, float]] = []
+    last: list[tuple[VerifiedAlignment, float]] = []  # of the window before
     unsearched = 0
     for window in windows:
-        known = _going_on(last, query, level, window) if unsearched < SEARCHED_EVERY else None
+        known = _continuation(last, query, level, window) if unsearched < SEARCHED_EVERY else None
         if known:
             last, unsearched = known, unsearched + 1
         else:
-            lines = Lines(query, level, window, neighbours(query, level, window), level.embeddings_of)
+            lines = WindowAlignments(query, level, window, neighbours(query, level, window), level.embeddings_of)
             last, unsearched = (
-                [(hypothesis, calibration.logit(hypothesis.features)) for hypothesis in lines.hypotheses()],
+                [(verified, calibration.logit(verified.features)) for verified in lines.verified()],
                 0,
             )
         found += last
     sure = max((logit for _, logit in found), default=-SURE) >= SURE
-    if lines and not sure and not quickly and looks_everywhere(query, level):
-        calibration = calibration.everywhere
+    if lines and not sure and not quickly and uses_peak_search(query, level):
+        calibration = calibration.peak_search
         found = [
-            (hypothesis, calibration.logit(hypothesis.features))
-            for hypothesis in lines.everywhere([hypothesis for hypothesis, _ in found])
+            (verified, calibration.logit(verified.features))
+            for verified in lines.with_peak_search([verified for verified, _ in found])
         ]
     found.sort(key=lambda pair: -pair[1])
-    groups: list[list[tuple[Hypothesis, float]]] = []
-    for hypothesis, logit in found:
-        home = next((group for group in groups if _continues(group[0][0], hypothesis)), None)
+    groups: list[list[tuple[VerifiedAlignment, float]]] = []
+    for verified, logit in found:
+        home = next((group for group in groups if _continues(group[0][0], verified)), None)
         if home is None:
-            groups.append([(hypothesis, logit)])
+            groups.append([(verified, logit)])
         else:
-            home.append((hypothesis, logit))
+            home.append((verified, logit))
     recordings = level.catalog.recordings_with({group[0][0].line.recording_id for group in groups})
     matches = [
         _match(group, recordings[group[0][0].line.recording_id], query.duration, len(windows), level, cost)
@@ -74,23 +80,23 @@ def judge(query: Query, level: Level, *, quickly: bool = False, cost: float = 0.
     return matches
 
 
-def _going_on(
-    last: list[tuple[Hypothesis, float]], query: Query, level: Level, window: np.ndarray
-) -> list[tuple[Hypothesis, float]] | None:
+def _continuation(
+    last: list[tuple[VerifiedAlignment, float]], query: Query, level: Level, window: np.ndarray
+) -> list[tuple[VerifiedAlignment, float]] | None:
     """What the window before surely held, if all of it simply goes on in this one: nothing else need be looked for."""
     likely = [pair for pair in last if pair[1] > 0]
     if max((logit for _, logit in likely), default=-SURE) < SURE:
         return None
     layout = align.Layout(query.times(window), level.spec.hop, level.spec.window)
     vectors = query.embeddings.vectors[window]
-    references = level.embeddings_of({hypothesis.line.recording_id for hypothesis, _ in likely})
+    references = level.embeddings_of({verified.line.recording_id for verified, _ in likely})
     found = []
-    for hypothesis, logit in likely:
-        reference, place = references.get(hypothesis.line.recording_id), hypothesis.line.at(layout.middle)
-        line = going_on(hypothesis.line.recording_id, place, vectors, layout, reference) if reference else None
+    for verified, logit in likely:
+        reference, place = references.get(verified.line.recording_id), verified.line.at(layout.middle)
+        line = continuation(verified.line.recording_id, place, vectors, layout, reference) if reference else None
         if line is None:
             return None
-        found.append((replace(hypothesis, line=line, times=layout.times), logit))
+        found.append((replace(verified, line=line, times=layout.times), logit))
     return found
 
 
@@ -100,18 +106,24 @@ def likeness(query: Query, level: Level) -> float:
         (
             float(line.cosines.mean())
             for window in windows_of(query)
-            for line in Lines(
-                query, level, window, neighbours(query, level, window), level.embeddings_of, verified=FEW, refined=1
+            for line in WindowAlignments(
+                query,
+                level,
+                window,
+                neighbours(query, level, window),
+                level.embeddings_of,
+                max_candidates=FEW,
+                max_refined=1,
             ).lines
         ),
         default=0.0,
     )
 
 
-def looks_everywhere(query: Query, level: Level) -> bool:
+def uses_peak_search(query: Query, level: Level) -> bool:
     """Whether the clip is laid everywhere in the library when it is not surely recognised otherwise: one that is not
     long, and so one window, and a library that is not too large for it."""
-    return query.duration <= LONGEST_WINDOW and level.has_peaks and level.calibration.everywhere is not None
+    return query.duration <= LONGEST_WINDOW and level.has_peaks and level.calibration.peak_search is not None
 
 
 def windows_of(query: Query) -> Iterator[np.ndarray]:
@@ -142,7 +154,7 @@ def _without(recording_ids: Collection[int], ids: np.ndarray, cosines: np.ndarra
     return np.where(gone, NOTHING, ids)[rows, order], np.where(gone, -1, cosines)[rows, order]
 
 
-def _continues(one: Hypothesis, other: Hypothesis) -> bool:
+def _continues(one: VerifiedAlignment, other: VerifiedAlignment) -> bool:
     """Whether two lines, in different windows, are one: the same recording, going on where it should."""
     if one.line.recording_id != other.line.recording_id:
         return False
@@ -152,7 +164,7 @@ def _continues(one: Hypothesis, other: Hypothesis) -> bool:
 
 
 def _match(
-    group: list[tuple[Hypothesis, float]],
+    group: list[tuple[VerifiedAlignment, float]],
     recording: Recording,
     duration: float,
     windows: int,
@@ -163,13 +175,13 @@ def _match(
     window = level.spec.window
     best = group[0][0]
     spans = [
-        align.intervals(hypothesis.line, hypothesis.times, window, duration, recording.duration)
-        for hypothesis, logit in group
-        if logit > 0 or hypothesis is best
+        align.intervals(verified.line, verified.times, window, duration, recording.duration)
+        for verified, logit in group
+        if logit > 0 or verified is best
     ]
     start, end = min(query.start for query, _ in spans), max(query.end for query, _ in spans)
     logit = confidence.combine([logit for _, logit in group], windows) - cost
-    testimony = best.testimony
+    verification = best.verification
     alignment = Alignment(
         recording_id=recording.id,
         query=Interval(start, end),
@@ -177,8 +189,8 @@ def _match(
         speed=best.line.speed,
         score=best.line.score,
         # what is not known is taken for a change of speed, the commonest
-        key_shift=12 * float(np.log2(testimony.pitch if testimony.sure else best.line.speed)),
-        agreeing=sum(hypothesis.line.last - hypothesis.line.first for hypothesis, _ in group),
+        key_shift=12 * float(np.log2(verification.pitch if verification.reliable else best.line.speed)),
+        agreeing=sum(verified.line.last - verified.line.first for verified, _ in group),
         features=best.features,
     )
     return Match(recording, Kind.RECORDING, confidence.to_confidence(logit), alignment)

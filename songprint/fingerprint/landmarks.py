@@ -52,7 +52,7 @@ BLUR_OF_PITCH = 0.003  # how well its pitch is known
 
 
 @dataclass(frozen=True)
-class Testimony:
+class Verification:
     """How the peaks of a recording lie on a clip. A silent witness has zeros."""
 
     prominence: float = 0.0  # mean over the peaks, 0 to 1, less that of the clip as a whole
@@ -64,22 +64,22 @@ class Testimony:
     pitch: float = 1.0  # frequency ratio
     offset: float = 0.0  # reference = speed * query + offset, seconds
 
-    def later(self, seconds: float) -> Testimony:
+    def shifted(self, seconds: float) -> Verification:
         """The same of a clip that began `seconds` before this one."""
         return replace(self, offset=self.offset - self.speed * seconds)
 
     @property
-    def sure(self) -> bool:
+    def reliable(self) -> bool:
         """Whether speed, pitch and place are to be believed."""
         return self.contrast > SURE and self.prominence > STANDS_OUT
 
     @property
-    def beyond_doubt(self) -> bool:
+    def conclusive(self) -> bool:
         """Whether no other line need be heard that the embeddings find much worse."""
-        return self.contrast > BEYOND_DOUBT * SURE and self.prominence > BEYOND_DOUBT * STANDS_OUT and self.plain
+        return self.contrast > BEYOND_DOUBT * SURE and self.prominence > BEYOND_DOUBT * STANDS_OUT and self.is_simple
 
     @property
-    def plain(self) -> bool:
+    def is_simple(self) -> bool:
         """Whether the change is of speed, tempo or pitch alone: a false fit is seldom that."""
         return 1.0 in (self.speed, self.pitch) or self.speed == self.pitch
 
@@ -184,7 +184,7 @@ def to_hertz(codes: np.ndarray) -> np.ndarray:
     return (700 * np.expm1((_mel(LOWEST) + share * (_mel(HIGHEST) - _mel(LOWEST))) / 1127)).astype(np.float32)
 
 
-class Scene:
+class LandmarkVerifier:
     """A clip as the witness sees it: how far each point of its spectrogram stands out, from 0 to 1."""
 
     def __init__(self, samples: np.ndarray):
@@ -199,12 +199,12 @@ class Scene:
             self.prominence[:-1, 1:-1] = np.clip((levels - around) / FULL, 0, 1).T
         self.background = float(self.prominence.sum() / power.size) if len(power) else 0.0
 
-    def testimony(self, landmarks: np.ndarray, speed: float, offset: float) -> Testimony:
+    def verify(self, landmarks: np.ndarray, speed: float, offset: float) -> Verification:
         """What the landmarks `(frames, SLOTS)` of a recording say of the line `reference = speed * query + offset`."""
         middle = self.duration / 2
         peaks = _Peaks(landmarks, speed * middle + offset, middle, self.prominence)
         if peaks.count(speed) < FEWEST:
-            return Testimony(background=self.background, speed=speed, offset=offset)
+            return Verification(background=self.background, speed=speed, offset=offset)
         few = peaks.some(max(speed, SPEEDS[-1]), SHIFTS, FIRST_LOOK)
         best = max(
             few.best(np.array([speed]), PITCHES, SHIFTS),
@@ -224,7 +224,7 @@ class Scene:
         still = peaks.best(np.ones(1), np.ones(1), np.arange(-16, 17) / CLIP_RATE)
         usually_still, spread_still = peaks.usual(1.0, 1.0, self.background)
         speed, pitch = _plain(peaks.smooth_speed(best), best.pitch, self.duration)
-        return Testimony(
+        return Verification(
             prominence=best.value - self.background,
             excess=best.value - usual,
             contrast=(best.value - usual) / spread,

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from songprint.fingerprint import landmarks, logmel
-from songprint.fingerprint.align import Candidate, Line
-from songprint.fingerprint.landmarks import Testimony
+from songprint.fingerprint.align import Candidate, LineAlignment
+from songprint.fingerprint.landmarks import Verification
 from songprint.fingerprint.peak_index import RATE, PeakIndex, Peaks
 
 FEWEST = 8  # peaks of a clip; fewer say nothing
@@ -22,12 +22,12 @@ LIKELY = 2  # places that are looked at closely
 RIVALS = 6  # recordings with most peaks, of which the best that is another piece is the rival
 HIGHEST_LEAD = 8.0  # more says no more
 NEAR = 1.0  # seconds from a line at which a place is that of the line
-SILENT = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}
+NO_EVIDENCE = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}
 SLACK = 5  # frames that a place may be off
 FROM, REACH = round(1.0 * RATE), round(8.0 * RATE)  # frames from a place at which the recording is another, and to
 
 
-class Everywhere:
+class PeakSearch:
     """A clip, laid everywhere in the library."""
 
     def __init__(self, samples: np.ndarray, begin: float, index: PeakIndex, leave_out: Collection[int] = ()):
@@ -36,7 +36,7 @@ class Everywhere:
         self._peaks = Peaks(landmarks.of_power(logmel.power(samples)))
         self._best = index.count(self._peaks).best(RIVALS, leave_out) if len(self._peaks) >= FEWEST else []
 
-    def candidates(self, lines: Iterable[Line]) -> list[Candidate]:
+    def candidates(self, lines: Iterable[LineAlignment]) -> list[Candidate]:
         """Likely places where no line is yet."""
         known = [(line.recording_id, line.at(self.middle)) for line in lines]
         found = []
@@ -47,18 +47,18 @@ class Everywhere:
         return found
 
     def features(
-        self, line: Line, testimony: Testimony, recording: np.ndarray, same: Collection[int]
+        self, line: LineAlignment, verification: Verification, recording: np.ndarray, same: Collection[int]
     ) -> dict[str, float]:
         """By how many standard deviations of chance a line has more peaks than any other recording: twice, the second
         time without what is against it; and than the same recording at any other place nearby.
 
-        The line is looked at as it is and with the changes of `testimony`; what others have by chance is about the
+        The line is looked at as it is and with the changes of `verification`; what others have by chance is about the
         same in both. `recording (frames, SLOTS)` are the landmarks of the line's; recordings that are the `same`
         are no others.
         """
         if len(self._peaks) < FEWEST:
-            return SILENT
-        changes = {(1.0, 1.0), (testimony.speed, testimony.pitch)} if testimony.plain else {(1.0, 1.0)}
+            return NO_EVIDENCE
+        changes = {(1.0, 1.0), (verification.speed, verification.pitch)} if verification.is_simple else {(1.0, 1.0)}
         at = line.at(self.middle)
         around = max(
             (

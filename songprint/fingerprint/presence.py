@@ -1,4 +1,4 @@
-"""From courses to the stretches in which recordings are heard, at most two at a time, and their exact ends."""
+"""From tracks to the stretches in which recordings are heard, at most two at a time, and their exact ends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from songprint import intervals
-from songprint.fingerprint.tracks import EVIDENT, HOP, Reading
-from songprint.intervals import NOBODY
+from songprint.fingerprint.tracks import EVIDENT, HOP, TrackSupport
+from songprint.intervals import NO_SONG
 
 WEIGHT = 10 * HOP  # log-odds that a vector of cosine 1 above EVIDENT adds; neighbours share their sound
-AGAINST = -1.0  # no vector says more than so much against a course
+AGAINST = -1.0  # no vector says more than so much against a track
 LANES = 2  # songs that are heard at once
 AT_ONCE = round(600 / HOP)  # vectors through which the best sequence is sought
 SEARCHED = round(4 / HOP)  # vectors around an end at which the exact place is sought
@@ -25,55 +25,55 @@ CUT = 0.75 / HOP  # vectors from half the agreement to none, at most, where a so
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Vectors [first, last) in which the recording of a course is heard."""
+class Presence:
+    """Vectors [first, last) in which the recording of a track is heard."""
 
-    reading: Reading
+    support: TrackSupport
     first: int
     last: int
 
     @property
     def cosines(self) -> np.ndarray:
-        return self.reading.cosines[self.first - self.reading.first : self.last - self.reading.first]
+        return self.support.cosines[self.first - self.support.first : self.last - self.support.first]
 
 
-def stretches(readings: Sequence[Reading]) -> list[Stretch]:
-    """Which courses are heard when: the best sequence of them, and beside it the best of the others.
+def find_presences(supports: Sequence[TrackSupport]) -> list[Presence]:
+    """Which tracks are heard when: the best sequence of them, and beside it the best of the others.
 
     What the first lane explains does not count for the second: a recording that sounds alike agrees as well.
     """
-    if not readings:
+    if not supports:
         return []
-    first, last = min(each.first for each in readings), max(each.last for each in readings)
+    first, last = min(each.first for each in supports), max(each.last for each in supports)
     present: dict[int, np.ndarray] = {}
     for start in range(first, last, AT_ONCE):
         end = min(start + AT_ONCE, last)
-        near = [number for number, each in enumerate(readings) if each.first < end and each.last > start]
-        cosines, rows = _laid_out([readings[number] for number in near], start, end)
+        near = [number for number, each in enumerate(supports) if each.first < end and each.last > start]
+        cosines, rows = _laid_out([supports[number] for number in near], start, end)
         chosen: list[np.ndarray] = []
         for _ in range(LANES):
             left = _unexplained(cosines, rows, chosen)
-            path = intervals.lane(evidence(left))
+            path = intervals.most_likely_sequence(evidence(left))
             chosen.append(path)
-            for song in np.unique(path[path != NOBODY]):
+            for song in np.unique(path[path != NO_SONG]):
                 number = near[song]
                 present.setdefault(number, np.zeros(last - first, bool))[start - first : end - first] |= path == song
     found = []
     for number, heard in present.items():
-        found.extend(Stretch(readings[number], first + one, first + other) for one, other in intervals.runs(heard))
+        found.extend(Presence(supports[number], first + one, first + other) for one, other in intervals.runs(heard))
     return found
 
 
 def evidence(cosines: np.ndarray) -> np.ndarray:
-    """Agreement, nan where a course does not reach -> what it says for a course, in log-odds."""
-    return np.where(np.isnan(cosines), intervals.NEVER, np.maximum(AGAINST, WEIGHT * (cosines - EVIDENT)))
+    """Agreement, nan where a track does not reach -> what it says for a track, in log-odds."""
+    return np.where(np.isnan(cosines), intervals.IMPOSSIBLE, np.maximum(AGAINST, WEIGHT * (cosines - EVIDENT)))
 
 
-def _laid_out(readings: Sequence[Reading], start: int, end: int) -> tuple[np.ndarray, list[np.ndarray | None]]:
-    """(n, courses) cosines of the vectors from `start` to `end`, nan where a course does not reach."""
-    cosines = np.full((end - start, len(readings)), np.nan)
+def _laid_out(supports: Sequence[TrackSupport], start: int, end: int) -> tuple[np.ndarray, list[np.ndarray | None]]:
+    """(n, tracks) cosines of the vectors from `start` to `end`, nan where a track does not reach."""
+    cosines = np.full((end - start, len(supports)), np.nan)
     rows = []
-    for number, each in enumerate(readings):
+    for number, each in enumerate(supports):
         low, high = max(start, each.first), min(end, each.last)
         part = each.within(low, high)
         # where there is nothing to recognise, nothing is said
@@ -86,7 +86,7 @@ def _unexplained(cosines: np.ndarray, rows: list[tuple[int, np.ndarray]], chosen
     """The cosines less what they owe to the likeness of their recording with those chosen already."""
     left = cosines.copy()
     for path in chosen:
-        for song in np.unique(path[path != NOBODY]):
+        for song in np.unique(path[path != NO_SONG]):
             at, own = rows[song]
             for other, (start, theirs) in enumerate(rows):
                 low, high = max(at, start), min(at + len(own), start + len(theirs))
@@ -104,19 +104,19 @@ def _unexplained(cosines: np.ndarray, rows: list[tuple[int, np.ndarray]], chosen
     return left
 
 
-def exact(stretch: Stretch, window: float) -> tuple[float, float]:
+def refined_ends(found: Presence, window: float) -> tuple[float, float]:
     """Seconds at which the recording begins and ends to be heard; a vector hears `window` seconds."""
-    reading = stretch.reading
-    heard = stretch.cosines[reading.has_content[stretch.first - reading.first : stretch.last - reading.first]]
+    support = found.support
+    heard = found.cosines[support.has_content[found.first - support.first : found.last - support.first]]
     level = float(np.median(heard)) if len(heard) else EVIDENT
-    middle = (stretch.first + stretch.last) // 2 - reading.first
-    first = _outwards(reading.cosines[: middle + 1][::-1], middle - (stretch.first - reading.first), level)
-    last = _outwards(reading.cosines[middle:], stretch.last - 1 - reading.first - middle, level)
-    return (reading.first + middle - first) * HOP + window / 2, (reading.first + middle + last) * HOP + window / 2
+    middle = (found.first + found.last) // 2 - support.first
+    first = _outwards(support.cosines[: middle + 1][::-1], middle - (found.first - support.first), level)
+    last = _outwards(support.cosines[middle:], found.last - 1 - support.first - middle, level)
+    return (support.first + middle - first) * HOP + window / 2, (support.first + middle + last) * HOP + window / 2
 
 
 def _outwards(cosines: np.ndarray, about: int, level: float) -> float:
-    """(n,) agreement from the middle of a stretch on, which ends at `about` -> the position of the end.
+    """(n,) agreement from the middle of a found on, which ends at `about` -> the position of the end.
 
     Where it is cut, the agreement of the vectors around falls within their length, and halfway at the end. In a fade
     it falls slowly and the song goes on to be heard: there its end is where the agreement is what it is outside.
@@ -137,7 +137,7 @@ def _outwards(cosines: np.ndarray, about: int, level: float) -> float:
 def _falls(cosines: np.ndarray, threshold: float) -> float:
     """The position, between two of the values, at which they fall below a threshold and stay there."""
     below = threshold - cosines
-    first = intervals.change(below)
+    first = intervals.change_point(below)
     if not 0 < first < len(below):
         return first - 0.5
     before, after = below[first - 1], below[first]

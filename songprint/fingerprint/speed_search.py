@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from songprint.audio.samples import stretch
-from songprint.confidence import EVEN
+from songprint.confidence import EVEN_ODDS
 from songprint.fingerprint import identify
 from songprint.fingerprint.query import Query
 from songprint.store.level import Level
@@ -40,7 +40,7 @@ def judge(query: Query, level: Level) -> list[Match]:
 
 
 def _named(matches: list[Match]) -> bool:
-    return bool(matches) and matches[0].confidence >= EVEN
+    return bool(matches) and matches[0].confidence >= EVEN_ODDS
 
 
 def _changed(query: Query, level: Level) -> list[Match]:
@@ -48,7 +48,9 @@ def _changed(query: Query, level: Level) -> list[Match]:
     found: list[Match] = []
     for tempo, pitch in CHANGES:
         found += [
-            match for match in _heard_at(tempo, pitch, query, level, alike=ALIKE, cost=COST) if match.confidence >= EVEN
+            match
+            for match in _heard_at(tempo, pitch, query, level, alike=ALIKE, cost=COST)
+            if match.confidence >= EVEN_ODDS
         ]
         if any(match.confidence >= CERTAIN for match in found):
             break

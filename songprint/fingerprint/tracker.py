@@ -7,16 +7,16 @@ import numpy as np
 from songprint import confidence
 from songprint.fingerprint import presence, tracks
 from songprint.fingerprint.encoder import VectorStream
-from songprint.fingerprint.history import Trail
-from songprint.fingerprint.presence import Stretch
+from songprint.fingerprint.history import VectorHistory
+from songprint.fingerprint.presence import Presence
 from songprint.fingerprint.query import Query
-from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Course, Hit
+from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Hit, Track
 from songprint.store.level import Level
 from songprint.store.references import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
-REACH = 60.0  # seconds that a course is followed beyond its hits
-PLAUSIBLE = 0.0  # log-odds of the best hit of a course that is worth reading
+REACH = 60.0  # seconds that a track is followed beyond its hits
+PLAUSIBLE = 0.0  # log-odds of the best hit of a track that is worth support
 LOOKS = 720  # windows, an hour, in which a wrong name may have come up by chance for one that is right
 SURE = 4.0  # log-odds of a hit that may simply go on,
 SEARCHED_EVERY = 3  # for so many windows at most without another search
@@ -27,10 +27,10 @@ SNAP = 1.5  # seconds before the middle of the first vector in which a song may 
 class RecordingEar:
     """What is kept of a second: 16 kB of samples until its window was searched, then 0.5 kB of vectors."""
 
-    def __init__(self, level: Level, trail: Trail | None = None):
-        """All vectors are told to the `trail`, if there is one."""
+    def __init__(self, level: Level, history: VectorHistory | None = None):
+        """All vectors are told to the `history`, if there is one."""
         self.level, self.spec = level, level.spec
-        self._trail = trail
+        self._history = history
         self._stream = VectorStream(level.encoder, HOP)
         self._references = References(level)
         self._samples = np.zeros(0, np.int16)
@@ -88,27 +88,27 @@ class RecordingEar:
     def segments(self) -> list[Segment]:
         """What is heard in all that was heard and not forgotten."""
         found = [
-            course
-            for course in tracks.courses(self.hits + self._peeked)
-            if max(hit.logit for hit in course.hits) > PLAUSIBLE
+            track
+            for track in tracks.link_hits(self.hits + self._peeked)
+            if max(hit.logit for hit in track.hits) > PLAUSIBLE
         ]
-        readings = []
-        for course in found:
-            reference = self._references([course.recording_id]).get(course.recording_id)
+        supports = []
+        for track in found:
+            reference = self._references([track.recording_id]).get(track.recording_id)
             if reference is not None:
-                readings.append(tracks.read(course, self._vectors, self._base, HOP, reference, REACH))
-        stretches = presence.stretches(readings)
-        recordings = self.level.catalog.recordings_with({each.reading.course.recording_id for each in stretches})
+                supports.append(tracks.measure_support(track, self._vectors, self._base, HOP, reference, REACH))
+        stretches = presence.find_presences(supports)
+        recordings = self.level.catalog.recordings_with({each.support.track.recording_id for each in stretches})
         return [
-            self._segment(each, recordings[each.reading.course.recording_id])
+            self._segment(each, recordings[each.support.track.recording_id])
             for each in stretches
-            if each.reading.course.recording_id in recordings
+            if each.support.track.recording_id in recordings
         ]
 
     def _take(self, vectors: np.ndarray) -> None:
         if len(vectors):
-            if self._trail:
-                self._trail.add(vectors)
+            if self._history:
+                self._history.add(vectors)
             self._vectors = np.concatenate([self._vectors, vectors])
             # not searched for yet
             self._ids = np.concatenate([self._ids, np.full((len(vectors), NEIGHBOURS), UNASKED)])
@@ -128,7 +128,7 @@ class RecordingEar:
         heard = self._embeddings(first, last)
         known = None
         if self._leading and self._unsearched < SEARCHED_EVERY:
-            known = tracks.going_on(self._leading, heard, first * HOP, self.level, self._references)
+            known = tracks.continuation(self._leading, heard, first * HOP, self.level, self._references)
         if known:
             self.hits.append(known)
             self._leading, self._unsearched = known, self._unsearched + 1
@@ -158,16 +158,16 @@ class RecordingEar:
             self._references,
         )
 
-    def _segment(self, stretch: Stretch, recording: Recording) -> Segment:
-        course, reading = stretch.reading.course, stretch.reading
-        start, end = presence.exact(stretch, self.spec.window)
+    def _segment(self, found: Presence, recording: Recording) -> Segment:
+        track, support = found.support.track, found.support
+        start, end = presence.refined_ends(found, self.spec.window)
         # what begins with the recording, or with what was heard, has nothing before it to tell where
-        if start < (reading.first + 0.5) * HOP + self.spec.window / 2:
-            start = min(start, max(0.0, self._when(course, 0.0, start)))
-        if end > (reading.last - 1.5) * HOP + self.spec.window / 2:
-            end = max(end, min(self.duration, self._when(course, recording.duration, end)))
+        if start < (support.first + 0.5) * HOP + self.spec.window / 2:
+            start = min(start, max(0.0, self._when(track, 0.0, start)))
+        if end > (support.last - 1.5) * HOP + self.spec.window / 2:
+            end = max(end, min(self.duration, self._when(track, recording.duration, end)))
         start, end = max(0.0, start), min(self.duration, end)
-        first, last = course.places(np.array([start, end])).clip(0, recording.duration)
+        first, last = track.places(np.array([start, end])).clip(0, recording.duration)
         within = [
             hit.logit
             for hit in self.hits + self._peeked
@@ -180,11 +180,11 @@ class RecordingEar:
             confidence.to_confidence(logit),
             Interval(start, end),
             Interval(float(first), float(last)),
-            course.speed,
-            course.key_shift,
+            track.speed,
+            track.key_shift,
         )
 
-    def _when(self, course: Course, place: float, near: float) -> float:
+    def _when(self, track: Track, place: float, near: float) -> float:
         """When a place of the recording is heard: that which is reached at the ends of what can be read, or near it."""
-        seconds = near + (place - float(course.places(np.array([near]))[0])) / course.speed
+        seconds = near + (place - float(track.places(np.array([near]))[0])) / track.speed
         return seconds if abs(seconds - near) < SNAP else near

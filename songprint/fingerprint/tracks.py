@@ -1,9 +1,9 @@
-"""Recordings along something long: hits in windows, joined to courses, read second by second.
+"""Recordings along something long: hits in windows, joined to tracks, read second by second.
 
 A long recording is searched in overlapping windows, each as a clip is. A hit says which place of which recording is
-heard, to some hundredths of a second. Hits that continue each other make a course: the place in the recording as
+heard, to some hundredths of a second. Hits that continue each other make a track: the place in the recording as
 a function of time, a straight line at a constant speed, with bends where a tape or a disc jockey does not keep it.
-Along a course every vector can be asked how well it agrees, also where no window was sure enough.
+Along a track every vector can be asked how well it agrees, also where no window was sure enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from songprint.fingerprint import align, candidates, identify
-from songprint.fingerprint.candidates import FEWEST_SEGMENTS, Lines, References
+from songprint.fingerprint.candidates import FEWEST_SEGMENTS, References, WindowAlignments
 from songprint.fingerprint.query import Query
 from songprint.store.level import Level
 from songprint.types import Embeddings
@@ -29,10 +29,10 @@ REFINED = 4  # and of these lines, those that are looked at closely
 ALIKE = 0.45  # mean cosine of a hit: in programmes, with talk and in fades, those that were right had 0.57
 LEAST = -4.0  # log-odds of a hit; with less it is not kept
 HOPELESS = -9.0  # log-odds without the second witness, who was never worth more than 11 more, seldom than 7
-NEAR, DRIFT = 0.6, 0.02  # seconds by which a hit may be off a course, and for each second that it is away
-APART = 60.0  # seconds without a hit that a course may bridge
+NEAR, DRIFT = 0.6, 0.02  # seconds by which a hit may be off a track, and for each second that it is away
+APART = 60.0  # seconds without a hit that a track may bridge
 STRAIGHT = 0.15  # seconds off a straight line that are taken for the error of measurement
-EVIDENT = 0.3  # cosine from which a vector speaks for a course
+EVIDENT = 0.3  # cosine from which a vector speaks for a track
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ def hits(
     if len(rows) < FEWEST_SEGMENTS:
         return []
     hits, calibration = [], level.calibration
-    suggested = Lines(
-        window, level, rows, (found[0][rows], found[1][rows]), references, verified=VERIFIED, refined=REFINED
+    suggested = WindowAlignments(
+        window, level, rows, (found[0][rows], found[1][rows]), references, max_candidates=VERIFIED, max_refined=REFINED
     )
-    for hypothesis in suggested.hypotheses(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
-        line, logit = hypothesis.line, calibration.logit(hypothesis.features)
+    for verified in suggested.verified(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
+        line, logit = verified.line, calibration.logit(verified.features)
         if logit < LEAST:
             continue
-        start = float(hypothesis.times[line.first])
-        end = float(hypothesis.times[line.last - 1]) + level.spec.window
-        pitch = hypothesis.testimony.pitch if hypothesis.testimony.sure else line.speed
+        start = float(verified.times[line.first])
+        end = float(verified.times[line.last - 1]) + level.spec.window
+        pitch = verified.verification.pitch if verified.verification.reliable else line.speed
         hits.append(
             Hit(
                 line.recording_id,
@@ -89,7 +89,7 @@ def hits(
     return hits
 
 
-def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: References) -> Hit | None:
+def continuation(hit: Hit, window: Embeddings, at: float, level: Level, references: References) -> Hit | None:
     """The hit of a window that begins `at` seconds, if what an earlier one found simply goes on in it.
 
     That is looked up in a hundredth of the time that a search takes. None unless it agrees closely from the first
@@ -102,7 +102,7 @@ def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: 
     times = rows * window.hop
     layout = align.Layout(times, level.spec.hop, level.spec.window)
     place = hit.place + hit.speed * (at + layout.middle - hit.middle)
-    line = candidates.going_on(hit.recording_id, place, window.vectors[rows], layout, reference)
+    line = candidates.continuation(hit.recording_id, place, window.vectors[rows], layout, reference)
     if line is None:
         return None
     start, end = at + float(times[0]), at + float(times[-1]) + level.spec.window
@@ -110,7 +110,7 @@ def going_on(hit: Hit, window: Embeddings, at: float, level: Level, references: 
 
 
 @dataclass(frozen=True)
-class Course:
+class Track:
     """A recording along the time line: hits, in their order."""
 
     hits: tuple[Hit, ...]
@@ -145,7 +145,7 @@ class Course:
         return float(np.median([hit.key_shift for hit in self.hits]))
 
     def expects(self, hit: Hit) -> float:
-        """Seconds by which a hit is off the place where this course, at its end, would be by then."""
+        """Seconds by which a hit is off the place where this track, at its end, would be by then."""
         last = self.hits[-1]
         speed = self.speed if len(self.hits) > 2 else last.speed
         return abs(last.place + speed * (hit.middle - last.middle) - hit.place)
@@ -166,7 +166,7 @@ class Course:
 
     @cached_property
     def _bends(self) -> np.ndarray:
-        """(2, n) at which times the course is off its line, and by how much; empty where it is straight."""
+        """(2, n) at which times the track is off its line, and by how much; empty where it is straight."""
         middles, places, _ = self._points
         off = places - self._line[0] * middles - self._line[1]
         return np.zeros((2, 0)) if np.median(np.abs(off)) < STRAIGHT else np.stack([middles, off])
@@ -177,31 +177,31 @@ class Course:
         return values[:, 0], values[:, 1], values[:, 2] * np.where([hit.logit > 0 for hit in self.hits], 1.0, 0.1)
 
 
-def courses(hits: Iterable[Hit]) -> list[Course]:
+def link_hits(hits: Iterable[Hit]) -> list[Track]:
     """Hits joined where one continues another."""
-    found: list[Course] = []
+    found: list[Track] = []
     for hit in sorted(hits, key=lambda hit: (hit.middle, -hit.logit)):
         near = [
-            (course.expects(hit), number)
-            for number, course in enumerate(found)
-            if course.recording_id == hit.recording_id and hit.middle - course.hits[-1].middle < APART
+            (track.expects(hit), number)
+            for number, track in enumerate(found)
+            if track.recording_id == hit.recording_id and hit.middle - track.hits[-1].middle < APART
         ]
         near = [
             (off, number) for off, number in near if off < NEAR + DRIFT * (hit.middle - found[number].hits[-1].middle)
         ]
         if near:
             number = min(near)[1]
-            found[number] = Course((*found[number].hits, hit))
+            found[number] = Track((*found[number].hits, hit))
         else:
-            found.append(Course((hit,)))
+            found.append(Track((hit,)))
     return found
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A course read vector by vector."""
+class TrackSupport:
+    """A track read vector by vector."""
 
-    course: Course
+    track: Track
     first: int  # the vector, of all that were heard, that `cosines` begins with
     cosines: np.ndarray  # (n,) agreement; 0 where there is nothing to recognise
     rows: np.ndarray  # (n, dim) the rows of the recording that agree best
@@ -211,26 +211,28 @@ class Reading:
     def last(self) -> int:
         return self.first + len(self.cosines)
 
-    def within(self, first: int, last: int) -> Reading:
+    def within(self, first: int, last: int) -> TrackSupport:
         part = slice(first - self.first, last - self.first)
         return replace(
             self, first=first, cosines=self.cosines[part], rows=self.rows[part], has_content=self.has_content[part]
         )
 
 
-def read(course: Course, vectors: np.ndarray, base: int, hop: float, reference: Embeddings, reach: float) -> Reading:
-    """The agreement of `vectors (n, dim)`, the first of them number `base`, with the rows that a course lays them on.
+def measure_support(
+    track: Track, vectors: np.ndarray, base: int, hop: float, reference: Embeddings, reach: float
+) -> TrackSupport:
+    """The agreement of `vectors (n, dim)`, the first of them number `base`, with the rows that a track lays them on.
 
-    A course is read `reach` seconds beyond its hits, as far as the recording goes.
+    A track is read `reach` seconds beyond its hits, as far as the recording goes.
     """
-    first = max(base, int(np.floor((course.start - reach) / hop)))
-    last = min(base + len(vectors), int(np.ceil((course.end + reach) / hop)) + 1)
+    first = max(base, int(np.floor((track.start - reach) / hop)))
+    last = min(base + len(vectors), int(np.ceil((track.end + reach) / hop)) + 1)
     numbers = np.arange(first, max(first, last))
-    places = course.places(numbers * hop) / reference.hop
+    places = track.places(numbers * hop) / reference.hop
     inside = np.flatnonzero((places > -1) & (places < len(reference)))
     if not len(inside):
-        return Reading(
-            course, first, np.zeros(0, np.float32), np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, bool)
+        return TrackSupport(
+            track, first, np.zeros(0, np.float32), np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, bool)
         )
     numbers, places = numbers[inside[0] : inside[-1] + 1], places[inside[0] : inside[-1] + 1]
     lower = np.floor(places + 1e-6).astype(int)
@@ -242,4 +244,6 @@ def read(course: Course, vectors: np.ndarray, base: int, hop: float, reference: 
     better = cosines.argmax(axis=0)
     each = np.arange(len(numbers))
     chosen = rows[better, each]
-    return Reading(course, int(numbers[0]), cosines[better, each].clip(0), chosen, own.any(axis=1) & chosen.any(axis=1))
+    return TrackSupport(
+        track, int(numbers[0]), cosines[better, each].clip(0), chosen, own.any(axis=1) & chosen.any(axis=1)
+    )

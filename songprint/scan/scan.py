@@ -24,7 +24,7 @@ from songprint.audio import files
 from songprint.config import Settings
 from songprint.covers.tracker import CoverEar, without_recordings
 from songprint.fingerprint import tracks
-from songprint.fingerprint.history import Trail
+from songprint.fingerprint.history import VectorHistory
 from songprint.fingerprint.tracker import RecordingEar
 from songprint.intervals import gaps
 from songprint.processes.threads import one_thread
@@ -95,8 +95,8 @@ def scan(
         saved.delete()
     whole = past.then(timeline.duration, timeline.segments, scanner.sounds)
     free = gaps(whole.until, whole.segments, whole.sounds)
-    if scanner.trail:
-        free = memory.numbered(store, name, free, scanner.trail, past.until)
+    if scanner.history:
+        free = memory.numbered(store, name, free, scanner.history, past.until)
     return replace(
         timeline,
         segments=list(whole.segments),
@@ -181,7 +181,7 @@ class Scanner:
     """
 
     def __init__(self, store: Store, settings: Settings | None = None, *, remember: bool = False) -> None:
-        """With `remember` the vectors of all that is heard are kept in `trail`."""
+        """With `remember` the vectors of all that is heard are kept in `history`."""
         self.settings = settings or store.settings
         self._store = store
         self._began = time.perf_counter()
@@ -190,8 +190,8 @@ class Scanner:
             kind: threshold_of(level, self.settings, own_tempo=True) for kind, level in store.levels.items()
         }
         level = store.levels[Kind.RECORDING]
-        self.trail = Trail(tracks.HOP, level.spec.window, level.spec.id) if remember else None
-        self._recordings = RecordingEar(level, self.trail)
+        self.history = VectorHistory(tracks.HOP, level.spec.window, level.spec.id) if remember else None
+        self._recordings = RecordingEar(level, self.history)
         covers = store.levels.get(Kind.COVER)
         self._covers = Aside(CoverEar(covers)) if covers else None
         self._meter = SoundMeter()

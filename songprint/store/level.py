@@ -276,7 +276,7 @@ def threshold_of(level: Level, settings: Settings, *, everywhere: bool = False, 
         return settings.threshold
     calibration = level.calibration
     if everywhere:
-        calibration = calibration.everywhere
+        calibration = calibration.peak_search
     elif own_tempo:
         calibration = calibration.own_tempo or calibration
     return calibration.threshold(settings.false_accepts)

@@ -20,7 +20,7 @@ import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from songprint.errors import UnknownMusicNotFound
-from songprint.fingerprint.history import Trail
+from songprint.fingerprint.history import VectorHistory
 from songprint.store.database import storable
 from songprint.store.index import segment_ids
 from songprint.store.index.exact import ExactIndex
@@ -40,17 +40,19 @@ MOST = 50 * 3600.0  # seconds of vectors that are kept in all
 WAIT = 60.0  # seconds to wait while another scan remembers
 
 
-def numbered(store: Store, source: str, gaps: Iterable[Gap], trail: Trail, trail_starts: float = 0.0) -> list[Gap]:
+def numbered(
+    store: Store, source: str, gaps: Iterable[Gap], history: VectorHistory, history_start: float = 0.0
+) -> list[Gap]:
     """The gaps of a timeline, with the numbers of the unknown music in them; it is remembered.
 
-    A gap in which several pieces of music follow each other may become several. The trail begins `trail_starts`
+    A gap in which several pieces of music follow each other may become several. The history begins `history_start`
     seconds after the source; of gaps before that it is told what was remembered of them.
     """
     source = os.path.abspath(source) if os.path.isfile(source) else source
     music = [gap.interval for gap in gaps if gap.sound is Sound.MUSIC]
-    here = [interval for interval in music if interval.start >= trail_starts]
+    here = [interval for interval in music if interval.start >= history_start]
     stretches = [
-        (interval, trail.between(Interval(interval.start - trail_starts, interval.end - trail_starts)))
+        (interval, history.between(Interval(interval.start - history_start, interval.end - history_start)))
         for interval in here
     ]
     told = dict(zip(((each.start, each.end) for each in here), remember(store, source, stretches), strict=True))

@@ -59,11 +59,11 @@ def _windows(heard: Embeddings) -> Iterator[np.ndarray]:
 
 def _lines(
     heard: Embeddings, rows: np.ndarray, window: float, index: Index, known: Mapping[int, Embeddings]
-) -> Iterator[tuple[align.Line, np.ndarray]]:
+) -> Iterator[tuple[align.LineAlignment, np.ndarray]]:
     """The line of each occurrence that agrees with a window well enough, if one does."""
     times, vectors = rows * heard.hop, heard.vectors[rows]
     ids, cosines = index.search(vectors, NEIGHBOURS)
-    best: dict[int, align.Line] = {}
+    best: dict[int, align.LineAlignment] = {}
     for candidate in align.vote(ids, cosines, times, _hop(known), most=CANDIDATES):
         reference = known[candidate.recording_id]
         line = align.verify(vectors, align.Layout(times, reference.hop, window), reference, candidate)
@@ -81,13 +81,13 @@ def _hop(known: Mapping[int, Embeddings]) -> float:
     return next(iter(known.values())).hop if known else 1.0
 
 
-def _again(line: align.Line, times: np.ndarray, window: float) -> tuple[Again, align.Line]:
+def _again(line: align.LineAlignment, times: np.ndarray, window: float) -> tuple[Again, align.LineAlignment]:
     start, end = float(times[line.first]), float(times[line.last - 1]) + window
     there = Interval(line.at(start), line.at(end))
     return Again(line.recording_id, Interval(start, end), there, line.score), line
 
 
-def _joined(found: list[Again], added: tuple[Again, align.Line]) -> list[Again]:
+def _joined(found: list[Again], added: tuple[Again, align.LineAlignment]) -> list[Again]:
     """With one more: it goes on with what was found before, or stands alone."""
     again, line = added
     for place, other in enumerate(found):

@@ -44,16 +44,16 @@ def test_more_keys_may_be_tried_of_some(strangers):
     assert sorted(ranked) == list(range(12))
     assert ranked[0] == 4
     comparison = Comparison(ready[0], [*map(Rendition.of, strangers), ready[1]])
-    comparison.lay(range(31))
+    comparison.align(range(31))
     few = [comparison.alignment(number) for number in range(31)]
-    comparison.lay([30], 12)
-    comparison.lay([30], 4)
+    comparison.align([30], 12)
+    comparison.align([30], 4)
     many = [comparison.alignment(number) for number in range(31)]
     assert few[-1].key_shift == many[-1].key_shift == 4
     assert [one.score for one in few[:-1] if one] == [one.score for one in many[:-1] if one]
     (at_once,) = align(query, [reference], 12)
     assert many[-1].features == pytest.approx(at_once.features, rel=1e-4)
-    assert comparison.height(30) == many[-1].score
+    assert comparison.score(30) == many[-1].score
 
 
 def test_a_right_key_leads_over_the_others(strangers):

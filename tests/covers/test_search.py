@@ -118,10 +118,10 @@ def test_a_song_that_the_cohort_has_too_is_no_rival_of_itself(world, cohort):
 def test_what_aligns_well_is_tried_in_more_keys_as_well(world, cohort, monkeypatch):
     """Even if there are many whose windows are more similar."""
     tried = []
-    lay = search.Comparison.lay
+    lay = search.Comparison.align
     monkeypatch.setattr(
         search.Comparison,
-        "lay",
+        "align",
         lambda comparison, numbers, keys=2: tried.append((list(numbers), keys)) or lay(comparison, numbers, keys),
     )
     query = world.songs[3].rendition(seed=9)

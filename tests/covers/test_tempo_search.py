@@ -9,7 +9,7 @@ from support import tonal
 from songprint.confidence import Calibration
 from songprint.covers import search, tempo_search
 from songprint.covers.cohort import Cohort
-from songprint.covers.tempo_search import TEMPI, answers, changed, looks
+from songprint.covers.tempo_search import TEMPI, candidates_by_tempo, change_tempo, scored_candidates
 from songprint.types import Embeddings
 
 BY_ALIGNMENT = Calibration(("log_alignment", "changed"), (10.0, -0.5), -20.0, {})
@@ -50,7 +50,7 @@ def clip(song, tempo, duration=30.0):
 @pytest.mark.parametrize("tempo", TEMPI)
 def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
     query = clip(songs[0], 1.0)
-    other = changed(query.evidence, tempo)
+    other = change_tempo(query.evidence, tempo)
     assert other.shape == (round(len(query.evidence) / tempo), query.evidence.shape[1]) and other.dtype == np.uint8
     assert (other[0] == query.evidence[0]).all()
     middle, at = other[len(other) // 2], len(query.evidence) // 2
@@ -61,7 +61,7 @@ def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
 @pytest.mark.parametrize(("look", "tempo"), [(1, 1.9), (2, 0.5)])
 def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, library, look, tempo):
     query = clip(songs[3], tempo)
-    best, *_ = list(looks(query, library.find, embedded(songs[3], tempo * TEMPI[look - 1])))[look]
+    best, *_ = list(candidates_by_tempo(query, library.find, embedded(songs[3], tempo * TEMPI[look - 1])))[look]
     assert best.recording_id == 3
     assert best.features["changed"] == 1 and best.features["length"] == pytest.approx(np.log(30))
     alignment = best.alignment
@@ -78,16 +78,17 @@ def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, libr
 def test_a_clip_that_is_not_recognised_is_looked_for_at_every_tempo(songs, library):
     unsure = Calibration(("log_alignment",), (0.0,), tempo_search.ENOUGH - 1, {})
     query = clip(songs[3], 1.0)
-    answers(query, library.find, unsure, None)
+    scored_candidates(query, library.find, unsure, None)
     assert len(library.queries) == 1, "there is nothing to embed what it would be"
-    answers(query, library.find, unsure, embedded(songs[3], 1.0))
+    scored_candidates(query, library.find, unsure, embedded(songs[3], 1.0))
     assert [len(asked.evidence) for asked in library.queries[1:]] == [150, 240, 94]
     assert library.most[1:] == [50, tempo_search.FEW, tempo_search.FEW]
 
 
 def test_what_is_recognised_is_not_looked_for_again(songs, library):
     assert (
-        answers(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit > tempo_search.ENOUGH
+        scored_candidates(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit
+        > tempo_search.ENOUGH
     )
     assert len(library.queries) == 1
 
@@ -95,29 +96,29 @@ def test_what_is_recognised_is_not_looked_for_again(songs, library):
 def test_a_long_clip_is_looked_for_as_it_is(songs, library):
     stranger = tonal.Song(50).rendition(parts="ABACABAC")
     assert len(stranger.evidence) / 5 > tempo_search.LONGEST
-    answers(stranger, library.find, BY_ALIGNMENT, embedded(songs[0], 1.0))
+    scored_candidates(stranger, library.find, BY_ALIGNMENT, embedded(songs[0], 1.0))
     assert len(library.queries) == 1
 
 
 def test_each_recording_is_answered_once_at_its_best(songs, library):
     query = clip(songs[1], 1.25)
-    everything = list(chain.from_iterable(looks(query, library.find, embedded(songs[1], 1.0))))
+    everything = list(chain.from_iterable(candidates_by_tempo(query, library.find, embedded(songs[1], 1.0))))
     never = Calibration(("log_alignment", "changed"), (1.0, -0.5), -20.0, {})
-    found = answers(query, library.find, never, embedded(songs[1], 1.0))
-    names = [answer.version.recording_id for answer in found]
+    found = scored_candidates(query, library.find, never, embedded(songs[1], 1.0))
+    names = [answer.candidate.recording_id for answer in found]
     assert len(set(names)) == len(names) <= search.JUDGED
     assert [answer.logit for answer in found] == sorted((answer.logit for answer in found), reverse=True)
     for answer in found:
         assert answer.logit == max(
             never.logit(version.features)
             for version in everything
-            if version.recording_id == answer.version.recording_id
+            if version.recording_id == answer.candidate.recording_id
         )
 
 
 def test_a_silent_clip_is_nothing_at_any_tempo():
     silence = Embeddings(np.zeros((2, tonal.DIM), np.float32), 5.0, "toy-cover", np.zeros((150, 48), np.uint8))
-    assert not answers(
+    assert not scored_candidates(
         silence,
         Asked(tonal.Song(0).rendition()).find,
         BY_ALIGNMENT,

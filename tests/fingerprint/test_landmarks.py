@@ -72,11 +72,11 @@ def test_speed_pitch_and_place_are_found(music, random, tempo, pitch):
     start, before = 7.3, 1.0
     cut = music[int((start - before * tempo) * RATE) : int((start + 12 * tempo) * RATE)]
     clip = degrade.stretch(cut, RATE, tempo, pitch)[int(before * RATE) : int((before + 8) * RATE)]
-    scene = landmarks.Scene(degrade.add_noise(clip, 5, random))
+    scene = landmarks.LandmarkVerifier(degrade.add_noise(clip, 5, random))
     # what the embeddings suggest is a little off
-    found = scene.testimony(peaks(music), 1 + 0.9 * (tempo - 1), start + 0.1)
-    assert found.sure
-    assert found.plain
+    found = scene.verify(peaks(music), 1 + 0.9 * (tempo - 1), start + 0.1)
+    assert found.reliable
+    assert found.is_simple
     assert found.speed == pytest.approx(tempo, abs=0.005)
     assert found.pitch == pytest.approx(pitch, abs=0.005)
     assert found.offset == pytest.approx(start, abs=0.06)
@@ -88,22 +88,26 @@ def test_speed_pitch_and_place_are_found(music, random, tempo, pitch):
 
 def test_other_music_is_told_from_it(music, other, random):
     """Both witnesses would have to be deceived: chance fits stay far below true ones."""
-    right = landmarks.Scene(degrade.add_noise(music[5 * RATE : 10 * RATE], 5, random)).testimony(peaks(music), 1.0, 5.0)
-    wrong = landmarks.Scene(degrade.add_noise(other[5 * RATE : 10 * RATE], 5, random)).testimony(peaks(music), 1.0, 5.0)
+    right = landmarks.LandmarkVerifier(degrade.add_noise(music[5 * RATE : 10 * RATE], 5, random)).verify(
+        peaks(music), 1.0, 5.0
+    )
+    wrong = landmarks.LandmarkVerifier(degrade.add_noise(other[5 * RATE : 10 * RATE], 5, random)).verify(
+        peaks(music), 1.0, 5.0
+    )
     assert right.prominence > wrong.prominence + 0.1
     assert right.excess > wrong.excess + 0.1
     assert right.contrast > wrong.contrast
 
 
 def test_a_witness_of_nothing_says_nothing(music):
-    scene = landmarks.Scene(music[: 3 * RATE])
-    silent = scene.testimony(landmarks.NONE, 1.02, 4.0)
+    scene = landmarks.LandmarkVerifier(music[: 3 * RATE])
+    silent = scene.verify(landmarks.NONE, 1.02, 4.0)
     assert (silent.prominence, silent.excess, silent.contrast, silent.unchanged) == (0, 0, 0, 0)
     assert (silent.speed, silent.offset) == (1.02, 4.0)
-    assert not silent.sure
-    assert scene.testimony(peaks(music), 1.0, 1e4).prominence == 0  # beyond the end
-    assert landmarks.Scene(np.zeros(50, np.float32)).testimony(peaks(music), 1.0, 0.0).prominence == 0
+    assert not silent.reliable
+    assert scene.verify(peaks(music), 1.0, 1e4).prominence == 0  # beyond the end
+    assert landmarks.LandmarkVerifier(np.zeros(50, np.float32)).verify(peaks(music), 1.0, 0.0).prominence == 0
 
 
 def test_a_testimony_moves_with_the_beginning_of_the_clip():
-    assert landmarks.Testimony(speed=1.1, offset=20.0).later(10.0).offset == pytest.approx(9.0)
+    assert landmarks.Verification(speed=1.1, offset=20.0).shifted(10.0).offset == pytest.approx(9.0)

@@ -10,11 +10,11 @@ from songprint.confidence import Calibration
 from songprint.errors import EncoderError
 from songprint.fingerprint import evidence, landmarks
 from songprint.fingerprint import identify as recordings
-from songprint.fingerprint.align import Line
-from songprint.fingerprint.candidates import Lines
+from songprint.fingerprint.align import LineAlignment
+from songprint.fingerprint.candidates import WindowAlignments
 from songprint.fingerprint.identify import windows_of
 from songprint.fingerprint.logmel import SAMPLE_RATE
-from songprint.fingerprint.peak_search import FEWEST, SILENT, Everywhere
+from songprint.fingerprint.peak_search import FEWEST, NO_EVIDENCE, PeakSearch
 from songprint.fingerprint.query import Query
 from songprint.identify import identify
 from songprint.kinds import load_encoder
@@ -33,12 +33,12 @@ def laid(store, samples, leave_out=()):
     query = Query.from_blocks([samples], exact.encoder)
     (window,) = windows_of(query)
     near = recordings.neighbours(query, exact, window, leave_out)
-    lines = Lines(query, exact, window, near, exact.embeddings_of)
-    return {hypothesis.line.recording_id: hypothesis for hypothesis in lines.everywhere(lines.hypotheses(), leave_out)}
+    lines = WindowAlignments(query, exact, window, near, exact.embeddings_of)
+    return {verified.line.recording_id: verified for verified in lines.with_peak_search(lines.verified(), leave_out)}
 
 
 def line_at(recording_id, offset):
-    return Line(recording_id, 1.0, offset, np.ones(20), np.arange(20), 0, 20)
+    return LineAlignment(recording_id, 1.0, offset, np.ones(20), np.arange(20), 0, 20)
 
 
 def cut(tune, start, seconds):
@@ -70,22 +70,22 @@ def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, enco
     band.refresh()
     exact = band.levels[Kind.RECORDING]
     clip = noisy(cut(drone, 7, 5), 10)
-    view = Everywhere(clip, 0.0, exact.peaks)
+    view = PeakSearch(clip, 0.0, exact.peaks)
     stored = exact.embeddings_of([8, 4])
-    plain = landmarks.Testimony()
+    plain = landmarks.Verification()
     told = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())
     assert told["everywhere"] > 3 > 2 > told["nearby"]
-    told = Everywhere(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.peaks).features(
+    told = PeakSearch(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.peaks).features(
         line_at(4, 12.0), plain, stored[4].evidence, ()
     )
     assert told["nearby"] > 3
 
 
 def test_strangers_have_no_lead(band, tunes):
-    for hypothesis in laid(band, noisy(cut(tunes[3], 12, 5), 0), leave_out={4}).values():
-        assert hypothesis.line.recording_id != 4
-        assert hypothesis.features["everywhere"] < 2
-        assert hypothesis.features["clearly"] >= 0
+    for verified in laid(band, noisy(cut(tunes[3], 12, 5), 0), leave_out={4}).values():
+        assert verified.line.recording_id != 4
+        assert verified.features["everywhere"] < 2
+        assert verified.features["clearly"] >= 0
 
 
 @pytest.mark.parametrize(("tempo", "pitch"), [(1.04, 1.04), (1.0, 2 ** (1 / 12)), (1.06, 1.0)])
@@ -116,10 +116,10 @@ def test_what_the_embeddings_miss_is_looked_at(band, tunes, monkeypatch):
 
 def test_too_few_peaks_say_nothing(band, tunes):
     exact = band.levels[Kind.RECORDING]
-    silent = Everywhere(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.peaks)
+    silent = PeakSearch(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.peaks)
     found = next(iter(laid(band, cut(tunes[3], 12, 5)).values()))
     landmarks = exact.embeddings_of([4])[4].evidence
-    assert silent.features(found.line, found.testimony, landmarks, ()) == SILENT
+    assert silent.features(found.line, found.verification, landmarks, ()) == NO_EVIDENCE
     assert silent.candidates([]) == []
     assert FEWEST > 1
 
@@ -144,10 +144,10 @@ def test_the_peaks_follow_the_library(band, tunes, encoder):
 def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     query = Query.from_blocks([cut(tunes[3], 12, 5)], exact.encoder)
-    assert recordings.looks_everywhere(query, exact)
+    assert recordings.uses_peak_search(query, exact)
     monkeypatch.setattr(level, "PEAKS_OF", 0.01)
     assert not exact.has_peaks
-    assert not recordings.looks_everywhere(query, exact)
+    assert not recordings.uses_peak_search(query, exact)
     report = identify([cut(tunes[3], 12, 5)], band)
     assert [match.recording.id for match in report.matches] == [4]
     assert report.thresholds[Kind.RECORDING] == threshold_of(exact, band.settings)
@@ -155,14 +155,14 @@ def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
 
 def test_something_long_is_not_laid_everywhere(band, tunes):
     exact = band.levels[Kind.RECORDING]
-    assert not recordings.looks_everywhere(Query.from_blocks([cut(tunes[3], 0, 20)], exact.encoder), exact)
+    assert not recordings.uses_peak_search(Query.from_blocks([cut(tunes[3], 0, 20)], exact.encoder), exact)
 
 
 def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     asked = []
-    whole = Lines.everywhere
-    monkeypatch.setattr(Lines, "everywhere", lambda *arguments: asked.append(1) or whole(*arguments))
+    whole = WindowAlignments.with_peak_search
+    monkeypatch.setattr(WindowAlignments, "with_peak_search", lambda *arguments: asked.append(1) or whole(*arguments))
     report = identify([cut(tunes[3], 12, 5)], band)
     assert [match.recording.id for match in report.matches] == [4]
     assert not asked
@@ -174,11 +174,11 @@ def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
 
 def test_a_calibration_holds_both_judges():
     values = {"features": ["score"], "weights": [1.0], "bias": 0.0, "thresholds": {"0.01": 50.0}}
-    assert Calibration.from_spec(values).everywhere is None
+    assert Calibration.from_spec(values).peak_search is None
     both = Calibration.from_spec(values | {"everywhere": values | {"thresholds": {"0.01": 60.0}}})
     assert both.threshold(0.01) == 50
-    assert both.everywhere.threshold(0.01) == 60
+    assert both.peak_search.threshold(0.01) == 60
     shipped = Calibration.from_spec(load_encoder().spec.calibration)
-    assert set(shipped.everywhere.features) == set(evidence.EVERYWHERE)
+    assert set(shipped.peak_search.features) == set(evidence.PEAK_SEARCH_FEATURES)
     with pytest.raises(EncoderError, match="another version"):
         replace(both, features=("clearly",)).logit({"score": 1.0})

@@ -13,7 +13,7 @@ from support import toy
 import songprint
 from songprint.config import Settings
 from songprint.errors import AudioError
-from songprint.fingerprint.tracks import Course, Hit
+from songprint.fingerprint.tracks import Hit, Track
 from songprint.library import Library
 from songprint.scan import resuming
 from songprint.scan.scan import Scanner
@@ -254,6 +254,6 @@ def test_hits_at_the_very_same_moment_make_a_course():
         Hit(7, 10.0, 18.0, place, speed, 0.0, 0.9, logit)
         for place, speed, logit in ((30.0, 1.04, 5.0), (30.2, 1.0, 1.0))
     )
-    course = Course((unsure, sure, unsure, unsure))
-    assert course.speed == 1.04
-    assert course.places(np.array([14.0, 15.0])) == pytest.approx([30.0, 31.04], abs=0.3)
+    track = Track((unsure, sure, unsure, unsure))
+    assert track.speed == 1.04
+    assert track.places(np.array([14.0, 15.0])) == pytest.approx([30.0, 31.04], abs=0.3)

@@ -8,7 +8,7 @@ from support import toy
 
 from songprint.config import Settings
 from songprint.errors import UnknownMusicNotFound
-from songprint.fingerprint.history import Trail
+from songprint.fingerprint.history import VectorHistory
 from songprint.store.index.exact import ExactIndex
 from songprint.store.store import Store
 from songprint.types import Embeddings, Gap, Interval, Sound
@@ -141,11 +141,11 @@ def test_a_library_that_cannot_be_written_recognises_what_it_knows(tmp_path, sto
 
 def test_gaps_are_numbered_and_divided(store, tmp_path):
     whole = music(1, 2, 1, seconds=20.0)
-    trail = Trail(HOP, 1.0, ENCODER.spec.id)
-    trail.add(heard(whole[:200_000]).vectors)
-    trail.add(heard(whole).vectors[len(heard(whole[:200_000])) :])
+    history = VectorHistory(HOP, 1.0, ENCODER.spec.id)
+    history.add(heard(whole[:200_000]).vectors)
+    history.add(heard(whole).vectors[len(heard(whole[:200_000])) :])
     gaps = [Gap(Interval(0, 20), Sound.MUSIC), Gap(Interval(20, 40), Sound.SPEECH), Gap(Interval(40, 60), Sound.MUSIC)]
-    first, speech, last = memory.numbered(store, "radio", gaps, trail)
+    first, speech, last = memory.numbered(store, "radio", gaps, history)
     assert first.unknown == last.unknown is not None
     assert speech == gaps[1]
     assert memory.listing(store)[0].occurrences[0].source == "radio"
@@ -154,19 +154,19 @@ def test_gaps_are_numbered_and_divided(store, tmp_path):
 def test_of_gaps_before_the_trail_begins_it_is_told_what_was_remembered(store):
     """A scan that goes on after an interruption has not heard the beginning."""
     [[first]] = numbers(memory.remember(store, "radio", [stretch(music(1))]))
-    trail = Trail(HOP, 1.0, ENCODER.spec.id)
-    trail.add(heard(music(1)).vectors)
+    history = VectorHistory(HOP, 1.0, ENCODER.spec.id)
+    history.add(heard(music(1)).vectors)
     gaps = [Gap(Interval(0, 30), Sound.MUSIC), Gap(Interval(30, 60), Sound.MUSIC)]
-    assert [gap.unknown for gap in memory.numbered(store, "radio", gaps, trail, 30.0)] == [first, first]
+    assert [gap.unknown for gap in memory.numbered(store, "radio", gaps, history, 30.0)] == [first, first]
     assert len(memory.listing(store)[0].occurrences) == 2
 
 
 def test_a_file_is_remembered_by_where_it_is(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     toy.write(tmp_path / "show.wav", music(1))
-    trail = Trail(HOP, 1.0, ENCODER.spec.id)
-    trail.add(heard(music(1)).vectors)
-    memory.numbered(store, "show.wav", [Gap(Interval(0, 30), Sound.MUSIC)], trail)
+    history = VectorHistory(HOP, 1.0, ENCODER.spec.id)
+    history.add(heard(music(1)).vectors)
+    memory.numbered(store, "show.wav", [Gap(Interval(0, 30), Sound.MUSIC)], history)
     [found] = memory.listing(store)
     assert memory.source_of(found).source == str(tmp_path / "show.wav")
     os.unlink("show.wav")

@@ -326,7 +326,7 @@ def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
     singers = list(dict.fromkeys(singer for each in singers for singer in each))
     heard = [
         [round(interval.start), round(interval.end)]
-        for interval in intervals.grid(Interval(segment["start"], segment["end"]) for segment in segments)
+        for interval in intervals.snap_to_grid(Interval(segment["start"], segment["end"]) for segment in segments)
     ]
     title = named["title"] or PurePath(named["source"]).stem
     info = {
