@@ -19,7 +19,7 @@ import numpy as np
 
 from lab.data import copies
 from lab.data.corpus import SAMPLE_RATE, VERSIONS, Track, load_pcm, load_tracks
-from lab.data.processes import work_off
+from lab.data.processes import run_jobs
 from lab.data.render_covers import split_of
 from songprint.covers import tonal
 from songprint.encoders.contract import WEIGHTS
@@ -118,7 +118,7 @@ def main() -> None:
         for number in range(options.real_takes)
     ]
     for function, jobs in ((_rendered, rendered), (_real, real)):
-        work_off(function, [job for job in jobs if not job[-1].exists()], options.processes)
+        run_jobs(function, [job for job in jobs if not job[-1].exists()], options.processes)
 
 
 if __name__ == "__main__":

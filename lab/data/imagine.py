@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.data import perform, renditions, scores
-from lab.data.processes import work_off
+from lab.data.processes import run_jobs
 from lab.data.render_covers import LABELS_PER_SECOND, split_of
 from lab.data.scores import Score
 from lab.models.cover import Turning
@@ -189,7 +189,7 @@ def main() -> None:
         for work, score in enumerate(scores.load(options.scores))
         if options.kind in UNSOUNDED or split_of(work) == "train"
     ]
-    work_off(imagine, jobs, options.processes)
+    run_jobs(imagine, jobs, options.processes)
 
 
 if __name__ == "__main__":

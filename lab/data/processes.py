@@ -1,4 +1,4 @@
-"""Long work in several processes, with a line now and then that says how far it is."""
+"""Run a function over many jobs in several processes, and print progress."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
-LINES = 60  # at most, over the whole work
+PROGRESS_LINES = 60  # printed at most over the whole run
 
 
-def work_off(function: Callable[[tuple], float], jobs: Sequence[tuple], processes: int | None) -> None:
-    """Call the function with each job. It returns the seconds of sound that it has dealt with."""
-    began, done, every = time.monotonic(), 0.0, max(1, -(-len(jobs) // LINES))
+def run_jobs(
+    function: Callable[[tuple[Any, ...]], float], jobs: Sequence[tuple[Any, ...]], processes: int | None
+) -> None:
+    """Call the function with each job; it returns the seconds of audio that it has processed."""
+    began, done, every = time.monotonic(), 0.0, max(1, -(-len(jobs) // PROGRESS_LINES))
     with ProcessPoolExecutor(processes) as pool:
         for number, seconds in enumerate(pool.map(function, jobs, chunksize=4), 1):
             done += seconds
             if number % every == 0 or number == len(jobs):
-                print(
-                    f"{number}/{len(jobs)}: {done / 3600:.1f} h, {done / (time.monotonic() - began):.0f}x real time",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                speed = done / (time.monotonic() - began)
+                print(f"{number}/{len(jobs)}: {done / 3600:.1f} h, {speed:.0f}x real time", file=sys.stderr, flush=True)

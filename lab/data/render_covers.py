@@ -22,7 +22,7 @@ import numpy as np
 
 from lab.data import perform, renditions, scores, sing
 from lab.data.corpus import SOUNDFONTS, UNSEEN_FONTS
-from lab.data.processes import work_off
+from lab.data.processes import run_jobs
 from lab.data.scores import Score
 
 LABELS_PER_SECOND = 5
@@ -141,7 +141,7 @@ def main() -> None:
         for number in range(options.renditions)
         for work in chosen
     ]
-    work_off(render, jobs, options.processes)
+    run_jobs(render, jobs, options.processes)
     if options.files:
         for split in fonts:
             write_files(options.out, split, options.files, sung=bool(options.voices))

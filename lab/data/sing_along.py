@@ -20,7 +20,7 @@ import numpy as np
 from lab.data import degrade, perform, sing
 from lab.data.corpus import Track, load_pcm, load_tracks
 from lab.data.perform import LOWEST, SEMITONES
-from lab.data.processes import work_off
+from lab.data.processes import run_jobs
 from lab.data.renditions import Part
 from lab.data.scores import NOTE
 from lab.data.teacher import HOP_SAMPLES, SAMPLE_RATE
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    work_off(
+    run_jobs(
         with_voice,
         [
             (options.data, options.crema, options.voices, options.out, track)

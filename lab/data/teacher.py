@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lab.data.corpus import Track, load_tracks
-from lab.data.processes import work_off
+from lab.data.processes import run_jobs
 from songprint.audio import files
 
 SAMPLE_RATE = 44100
@@ -132,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tracks = [track for split in options.splits.split(",") for track in load_tracks(options.data, split) if track.path]
-    work_off(_one, [(options.out, track, options.seconds) for track in tracks], options.processes)
+    run_jobs(_one, [(options.out, track, options.seconds) for track in tracks], options.processes)
 
 
 if __name__ == "__main__":

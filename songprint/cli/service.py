@@ -56,20 +56,19 @@ def worker(common: Common, processes: int) -> int:
     Any number of workers may run, on any number of machines that share a database. Ctrl-C or SIGTERM ends them: jobs
     at hand are given back and begun anew by others. A process that dies is started again.
     """
-    from songprint.server.background import Background
     from songprint.server.pool import Opening
 
     with _catalog(common):  # there is one: the processes need not say that there is none
         opening = Opening(common.settings().library, (), common.settings().beside_others())
     with stopped_by_signals() as stop:
-        background = Background(opening, processes)
+        workers = opening.job_workers(processes)
         if not common.quiet:
             output.say(
                 f"songprint: {output.counted(processes, 'worker')} for the library at {opening.path};"
                 " Ctrl-C or SIGTERM ends"
             )
         stop.wait()
-        background.close()
+        workers.close()
     return DONE
 
 

@@ -14,6 +14,7 @@ from songprint.config import usable_cores
 from songprint.errors import AudioError, LibraryError
 from songprint.ingest import read as workers
 from songprint.ingest.read import Read, Task
+from songprint.processes.pool import can_pickle
 from songprint.store.store import Store
 from songprint.types import AddReport, KnownFile, Progress, RebuildReport, Recording, SkippedFile
 
@@ -203,7 +204,7 @@ def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -
     """Read files with as many processes as were wanted, or as are worth their start."""
     size = min(count, wanted or store.settings.workers or (usable_cores() if count >= WORTH_A_CREW else 1))
     given = {kind: level.given for kind, level in store.levels.items()}
-    if size > 1 and workers.possible(given):
+    if size > 1 and can_pickle(given):
         return workers.read_all(tasks, size, given)
     return (workers.read(task, store.encoders) for task in tasks)
 

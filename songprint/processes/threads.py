@@ -1,8 +1,7 @@
-"""Linear algebra in one thread, while Songprint computes.
+"""Limit linear algebra to one thread while Songprint computes.
 
-Its matrices are small: several threads of BLAS spend their time waiting for each other, at twice the processor time of
-one, and take the cores from whatever runs beside them, such as the ear for covers. BLAS is told for the whole process,
-so this counts who wants it.
+The matrices are small: several BLAS threads mostly wait for each other, use twice the processor time of one, and take
+cores from other work, such as the cover encoder. The limit holds for the whole process, so its users are counted.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from contextlib import ExitStack, contextmanager
 from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
-_held = ExitStack()  # what restores BLAS
+_limit = ExitStack()  # closing it restores the number of threads
 _users = 0
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Until the last of those who are in here leaves. The BLAS libraries that are loaded by then are meant."""
+    """Limit the BLAS libraries that are loaded now to one thread, until the last user leaves the context."""
     global _users
     with _lock:
         if not _users:
-            _held.enter_context(ThreadpoolController().limit(limits=1, user_api="blas"))
+            _limit.enter_context(ThreadpoolController().limit(limits=1, user_api="blas"))
         _users += 1
     try:
         yield
@@ -32,4 +31,4 @@ def one_thread() -> Iterator[None]:
         with _lock:
             _users -= 1
             if not _users:
-                _held.close()
+                _limit.close()

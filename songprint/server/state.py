@@ -19,11 +19,11 @@ from songprint.jobs.jobs import Jobs
 from songprint.jobs.usage import Usage
 from songprint.jobs.verdicts import Verdicts
 from songprint.library import Library
+from songprint.processes.pool import Pool
 from songprint.server import duties
-from songprint.server.background import Background
 from songprint.server.meter import Meter
 from songprint.server.metrics import Metrics
-from songprint.server.pool import Crew, Opening
+from songprint.server.pool import Opening
 from songprint.server.rest.uploads import Uploads
 from songprint.server.web.sessions import Sessions
 
@@ -53,9 +53,9 @@ class ServerState:
     uploads: Uploads
     inputs: Inputs
     verdicts: Verdicts
-    clips: Crew  # names clips; nothing slower is done there
-    workshop: Crew  # adds recordings, compares them, draws waveforms
-    background: Background  # scans
+    clips: Pool  # identifies queries; slower calls go to the workshop
+    workshop: Pool  # adds recordings, compares them, draws waveforms
+    background: Pool  # job workers
 
     @classmethod
     def open(cls, library: Library, settings: Settings, metrics: Metrics) -> ServerState:
@@ -80,9 +80,9 @@ class ServerState:
             uploads=Uploads(library.path / UPLOADS),
             inputs=Inputs(library.path, database),
             verdicts=Verdicts(database),
-            clips=Crew(opening, size=size, room=settings.server.max_clips_waiting, name="clips", first=duties.warm),
-            workshop=Crew(opening, size=1, room=WORK_ROOM, name="workshop"),
-            background=Background(opening, settings.server.job_processes),
+            clips=opening.pool(size=size, room=settings.server.max_clips_waiting, name="clips", warm_up=duties.warm),
+            workshop=opening.pool(size=1, room=WORK_ROOM, name="workshop"),
+            background=opening.job_workers(settings.server.job_processes),
         )
 
     @property
@@ -93,12 +93,12 @@ class ServerState:
     async def name_clip(self, **arguments: object) -> dict[str, object]:
         """Have a clip named; see `duties.name_clip`."""
         return await asyncio.wrap_future(
-            self.clips.submit(duties.name_clip, at_most=self.settings.server.clip_timeout, **arguments)
+            self.clips.submit(duties.name_clip, time_limit=self.settings.server.clip_timeout, **arguments)
         )
 
     async def work(self, function: Callable[..., Result], **arguments: object) -> Result:
         """Have one of the slower duties done."""
-        return await asyncio.wrap_future(self.workshop.submit(function, at_most=WORK_SECONDS, **arguments))
+        return await asyncio.wrap_future(self.workshop.submit(function, time_limit=WORK_SECONDS, **arguments))
 
     def close(self) -> None:
         self.meter.close()

@@ -198,7 +198,7 @@ def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(t
             assert len({job.worker for job in jobs.find()}) == 2
             process.terminate()
             assert process.wait(60) == 0
-            assert "a worker ended by itself (status -9)" in process.stderr.read()
+            assert "songprint-jobs-0: its process died in run_jobs (status -9)" in process.stderr.read()
         finally:
             process.kill()
             process.wait()

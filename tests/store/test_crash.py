@@ -172,7 +172,7 @@ def test_ctrl_c_ends_workers_without_a_word_from_them(tmp_path):
         os.killpg(child.pid, signal.SIGINT)
         _, said = child.communicate(timeout=30)
         assert child.returncode == -signal.SIGINT
-        assert 'File "<string>", line 1,' not in said  # how the traceback of a worker begins
+        assert 'File "<string>", line 1, in <module>' not in said  # how the traceback of a worker begins
         if sys.platform == "linux":
             assert wait_until_gone(child.pid) == []
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from songprint import errors
 from songprint.formats.objects import to_json
-from songprint.server import pool
+from songprint.processes import pool
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Json(Response):
 # The first that fits. Errors of ours that are not here are bugs when a request meets them.
 _OF_ERROR: list[tuple[type[Exception], int, str]] = [
     (pool.Busy, 503, "busy"),
-    (pool.TookTooLong, 422, "took_too_long"),
+    (pool.LimitExceeded, 422, "took_too_long"),
     (pool.Crashed, 422, "unreadable_audio"),
     (errors.AudioError, 422, "unreadable_audio"),
     (errors.RecordingNotFound, 404, "recording_not_found"),

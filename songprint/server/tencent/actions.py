@@ -211,13 +211,13 @@ def describe_metadata(call: Call) -> Object:
                 fetch.download(location["url"], path, rules)
             else:
                 storage.read(location, path)
-            found = call.server.clips.submit(described, at_most=PROBE_SECONDS, path=str(path)).result()
+            found = call.server.clips.submit(described, time_limit=PROBE_SECONDS, path=str(path)).result()
     except FetchError as error:
         code = "InvalidParameter.InvalidUrl" if error.code == "input_refused" else "ResourceNotFound.DownloadError"
         raise Refused(code, f"The input cannot be fetched: {error}.") from error
     except AudioError as error:
         raise Refused("InvalidParameterValue.SrcFile", "The input is no audio or video that can be read.") from error
-    except SongprintError as error:  # a crew that is busy, or whose process died of the file
+    except SongprintError as error:  # the pool is busy, or the file ended its process
         raise Refused("FailedOperation", f"The input cannot be looked at now: {error}.") from error
     finally:
         _PROBES.release()
