@@ -1,11 +1,11 @@
-"""Music identification that you run yourself.
+"""Self-hosted music identification.
 
 >>> import songprint
 >>> with songprint.open("my-library", create=True) as library:      # doctest: +SKIP
 ...     library.add("Music")
 ...     print(library.identify("clip.mp3").matches)
 
-Importing this is instant: what needs NumPy, FFmpeg, a model runtime or a database is loaded when it is used.
+Importing the package is instant: NumPy, FFmpeg, model runtimes and databases are loaded on first use.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
     "open",
 ]
 
-_HOMES = {
+_MODULES = {  # public name: the module that defines it
     "Library": "library",
     "Recording": "types",
     "Match": "types",
@@ -60,9 +60,9 @@ def open(
     encoder: Encoder | Sequence[Encoder] | None = None,
     settings: Settings | None = None,
 ) -> Library:
-    """Open the library in a folder; with `create`, make it if there is none.
+    """Open the library at `path`, by default that of the settings ($SONGPRINT_LIBRARY or a folder in the home folder).
 
-    Without a path, the one in the settings ($SONGPRINT_LIBRARY, or a folder in your home).
+    With `create`, a missing library is created; otherwise LibraryNotFound is raised.
     """
     from songprint import config
     from songprint.library import Library
@@ -72,14 +72,14 @@ def open(
 
 
 def encoder(name: str = "fingerprint", threads: int = 1) -> Callable[..., Embeddings]:
-    """The function that turns any audio into embeddings: one unit vector for each half second.
+    """Return a function that computes embeddings of audio: one unit vector per half second.
 
     >>> import numpy as np
     >>> noise = np.random.default_rng(0).standard_normal(44100 * 10)
     >>> len(encoder("fingerprint")(noise, sample_rate=44100).vectors)
     18
 
-    Samples are float, mono (n,) or (n, channels), at the encoder's own rate unless you say otherwise.
+    Its samples are float, shape (n,) or (n, channels). Without `sample_rate`, the rate of the encoder is assumed.
     """
     from songprint import kinds
     from songprint.audio.samples import at_rate
@@ -93,9 +93,9 @@ def encoder(name: str = "fingerprint", threads: int = 1) -> Callable[..., Embedd
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'songprint' has no attribute {name!r}")
-    return getattr(import_module(f"songprint.{_HOMES[name]}"), name)
+    return getattr(import_module(f"songprint.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m songprint` is the command `songprint`."""
+"""Run the command `songprint` as `python -m songprint`."""
 
 from songprint.cli import main
 

@@ -1,6 +1,6 @@
-"""Is this installation fit, and is this library whole? One line for each question.
+"""Checks of the installation and of a library. Each check returns one line.
 
-The known recording is made here from a seed, so that the question needs no file.
+The test recording is synthesised from a fixed seed, so no audio file is needed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import tempfile
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,15 +23,15 @@ from songprint.kinds import SHIPPED
 from songprint.library import Library
 from songprint.types import Kind, Recording
 
-RATE = 16000  # of the known recording
-CUT = slice(6 * RATE, 14 * RATE)
-TOLERANCE = 1.0  # seconds that a place may be off
-TRIES = 20  # recordings whose file is looked for
+RATE = 16000  # Hz, sample rate of the test recording
+EXCERPT = slice(6 * RATE, 14 * RATE)  # samples of the test recording that are used as the query
+TOLERANCE = 1.0  # seconds; largest accepted error of the position
+MAX_FILES_TRIED = 20  # recordings whose audio file is searched for before the check is skipped
 
 
 @dataclass(frozen=True)
 class Check:
-    """The answer to one question."""
+    """The result of one check."""
 
     name: str
     passed: bool
@@ -38,27 +39,25 @@ class Check:
 
 
 def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
-    """Check the installation, then the library at `library` if one is given. Writes only a temporary one."""
-    for name in ("onnxruntime", "faiss-cpu", "av", *_of_servers(settings)):
-        yield _check(name, lambda name=name: _import(name))
+    """Check the installation, then the library at `library` if given. Writes only to a temporary library."""
+    for name in ("onnxruntime", "faiss-cpu", "av", *_packages_for(settings)):
+        yield _check(name, partial(_import, name))
     for kind, name in SHIPPED.items():
         if kinds.ships(name) or kind is Kind.RECORDING:
-            yield _check(
-                "encoder" if kind is Kind.RECORDING else f"encoder of {kind}s", lambda name=name: _load_encoder(name)
-            )
-    alone = settings.with_(database="", index="")  # the temporary library is no business of a server
+            yield _check("encoder" if kind is Kind.RECORDING else f"encoder of {kind}s", partial(_load_encoder, name))
+    local = settings.with_(database="", index="")  # the temporary library needs no database server
     with tempfile.TemporaryDirectory(prefix="songprint-doctor-") as folder:
-        yield _check("new library", lambda: _write_and_read(Path(folder), alone))
-        yield _check("known recording", lambda: _identify_known(Path(folder), alone))
+        yield _check("new library", lambda: _write_and_read(Path(folder), local))
+        yield _check("known recording", lambda: _identify_known(Path(folder), local))
     if library is not None:
         yield from _examine_library(library, settings)
 
 
-def _check(name: str, question: Callable[[], str]) -> Check:
-    """Ask; whatever is raised is the answer."""
+def _check(name: str, run: Callable[[], str]) -> Check:
+    """Run a check. It returns the detail, or raises an error whose message becomes the detail."""
     try:
-        return Check(name, True, question())
-    except Exception as error:  # a doctor reports what is broken, however it breaks
+        return Check(name, True, run())
+    except Exception as error:  # a broken installation can raise anything
         return Check(name, False, f"{error}" or type(error).__name__)
 
 
@@ -67,8 +66,8 @@ def _import(name: str) -> str:
     return f"version {version(name)}"
 
 
-def _of_servers(settings: Settings) -> Iterator[str]:
-    """The packages that the settings ask for."""
+def _packages_for(settings: Settings) -> Iterator[str]:
+    """The packages that the database and the index of these settings need."""
     if settings.database:
         yield {"mysql": "PyMySQL", "postgresql": "pg8000"}[DatabaseAddress.parse(settings.database).scheme]
     if settings.index:
@@ -77,11 +76,11 @@ def _of_servers(settings: Settings) -> Iterator[str]:
 
 def _load_encoder(name: str) -> str:
     spec = kinds.load_encoder(name).spec
-    return f"{spec.id}, {spec.dim} numbers every {spec.hop} s, weights undamaged"
+    return f"{spec.id}, {spec.dim} dimensions every {spec.hop} s, weights intact"
 
 
 def _write_and_read(folder: Path, settings: Settings) -> str:
-    _write_wav(folder / "known.wav", known_music())
+    _write_wav(folder / "known.wav", synthesise_music())
     with Library(folder / "library", create=True, settings=settings) as library:
         report = library.add([folder / "known.wav"], workers=1)
     if report.skipped:
@@ -89,13 +88,13 @@ def _write_and_read(folder: Path, settings: Settings) -> str:
     with Library(folder / "library", settings=settings) as library:
         count = len(library.recordings())
     if count != 1:
-        raise RuntimeError(f"added 1 recording, found {count} after opening the library again")
-    return "written, closed and read again"
+        raise RuntimeError(f"added 1 recording, found {count} after reopening the library")
+    return "created, closed and reopened"
 
 
 def _identify_known(folder: Path, settings: Settings) -> str:
     with Library(folder / "library", settings=settings) as library:
-        return _must_find(library, known_music()[CUT], RATE, library.recordings()[0], CUT.start / RATE)
+        return _must_find(library, synthesise_music()[EXCERPT], RATE, library.recordings()[0], EXCERPT.start / RATE)
 
 
 def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
@@ -107,11 +106,11 @@ def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
     with library:
         recordings = library.recordings()
         where = library.store.catalog.database.name if settings.database else path
-        yield Check("library", True, f"{where} holds {len(recordings):,} recordings")
+        yield Check("library", True, f"{where} contains {len(recordings):,} recordings")
         yield _check("database", lambda: _no_problems(library))
         yield _check("embeddings", lambda: _embeddings_complete(library))
         yield _check("index", lambda: _index_complete(library))
-        source = next((each for each in recordings[:TRIES] if Path(each.source).is_file()), None)
+        source = next((each for each in recordings[:MAX_FILES_TRIED] if Path(each.source).is_file()), None)
         if source:
             yield _check("from its own file", lambda: _identify_from_file(library, source))
 
@@ -119,8 +118,8 @@ def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
 def _no_problems(library: Library) -> str:
     problems = library.store.catalog.problems()
     if problems:
-        raise RuntimeError(f"{'; '.join(problems[:3])}. Restore it from a copy, or add the music to a new library")
-    return f"undamaged ({library.store.catalog.database.product})"
+        raise RuntimeError(f"{'; '.join(problems[:3])}. Restore it from a backup, or add the music to a new library")
+    return f"intact ({library.store.catalog.database.product})"
 
 
 def _embeddings_complete(library: Library) -> str:
@@ -128,40 +127,43 @@ def _embeddings_complete(library: Library) -> str:
         lacking = library.store.catalog.lacking(kind, level.spec.id)
         if lacking:
             raise RuntimeError(
-                f"those of kind {kind} are missing for {len(lacking):,} recordings, the first is"
-                f" {lacking[0].name!r}. `songprint rebuild --reencode` makes them from the files"
+                f"{len(lacking):,} recordings have no embeddings of kind {kind}, for example"
+                f" {lacking[0].name!r}. Run `songprint rebuild --reencode` to compute them from the files"
             )
-    return f"every recording has them ({', '.join(library.store.levels)})"
+    return f"complete for every recording ({', '.join(library.store.levels)})"
 
 
 def _index_complete(library: Library) -> str:
-    told = []
+    details = []
     for kind, level in library.store.levels.items():
         expected = sum(
             int(made.has_content.sum()) for _, made in level.catalog.each_embeddings(kind, level.catalog.searched(kind))
         )
         if len(level.index) != expected:
             raise RuntimeError(
-                f"that of kind {kind} holds {len(level.index):,} of {expected:,} segments."
-                " `songprint rebuild` makes it again"
+                f"the index of kind {kind} contains {len(level.index):,} of {expected:,} segments."
+                " Run `songprint rebuild`"
             )
         where = f" at {MilvusAddress.parse(level.settings.index)}" if level.settings.index else ""
-        told.append(f"{kind}: {level.index.kind}{where}, {expected:,} segments")
-    return "; ".join(told)
+        details.append(f"{kind}: {level.index.kind}{where}, {expected:,} segments")
+    return "; ".join(details)
 
 
 def _identify_from_file(library: Library, recording: Recording) -> str:
     start = max(0.0, recording.duration / 2 - 10)
     rate = library.store.sample_rate
-    clip = files.load(recording.source, rate, start=start, duration=20)
-    return _must_find(library, clip, rate, recording, start)
+    query = files.load(recording.source, rate, start=start, duration=20)
+    return _must_find(library, query, rate, recording, start)
 
 
-def _must_find(library: Library, clip: np.ndarray, rate: int, recording: Recording, start: float) -> str:
-    """Identify the clip; it must be the recording, from `start` seconds on. The same sound may be there twice."""
-    report = library.identify(clip, sample_rate=rate)
+def _must_find(library: Library, query: np.ndarray, rate: int, recording: Recording, start: float) -> str:
+    """Identify an excerpt that starts `start` seconds into the recording; raise if it is not found there.
+
+    A copy of the recording counts as well: two files with the same content hash cannot be distinguished.
+    """
+    report = library.identify(query, sample_rate=rate)
     if not report:
-        raise RuntimeError(f"{recording.name!r} is not found from itself: {report.reason}")
+        raise RuntimeError(f"an excerpt of {recording.name!r} is not identified: {report.reason}")
     match = next(
         (
             match
@@ -171,15 +173,15 @@ def _must_find(library: Library, clip: np.ndarray, rate: int, recording: Recordi
         None,
     )
     if match is None:
-        raise RuntimeError(f"{recording.name!r} is taken for {report.matches[0].recording.name!r}")
-    place = match.reference.start - match.speed * match.query.start
-    if abs(place - start) > TOLERANCE:
-        raise RuntimeError(f"{recording.name!r} is found at {place:.1f} s instead of {start:.1f} s")
-    return f"{recording.name!r} found, {int(match.confidence)} % sure, in {report.elapsed:.2f} s"
+        raise RuntimeError(f"an excerpt of {recording.name!r} is identified as {report.matches[0].recording.name!r}")
+    found_at = match.reference.start - match.speed * match.query.start
+    if abs(found_at - start) > TOLERANCE:
+        raise RuntimeError(f"{recording.name!r} is found at {found_at:.1f} s instead of {start:.1f} s")
+    return f"{recording.name!r} identified, {int(match.confidence)}% confident, in {report.elapsed:.2f} s"
 
 
-def known_music(seconds: int = 20) -> np.ndarray:
-    """(n,) float32 at `RATE`: random chords of decaying harmonics, always the same."""
+def synthesise_music(seconds: int = 20) -> np.ndarray:
+    """(n,) float32 at `RATE`: a fixed pseudo-random sequence of decaying harmonic tones."""
     rng = np.random.default_rng(7)
     samples = np.zeros(seconds * RATE + 2 * RATE, dtype=np.float32)
     time = np.arange(2 * RATE) / RATE

@@ -1,44 +1,46 @@
-"""What can go wrong, as one tree. Every message says what happened and what to do.
+"""The errors that Songprint raises on purpose. Each message says what happened, with the value, and what to do.
 
 SongprintError
-├── AudioError          a file that cannot be read as audio
-├── EncoderError        a model that is missing, damaged or not the one expected
-├── FetchError          an input that cannot be fetched, or a callback not be sent
-├── JobError            a job that cannot be had or changed as wished
-│   ├── DuplicateSession    a job with this session id was submitted already
-│   ├── JobNotFound         no job with that id
-│   ├── JobStateError       it has ended, or has not
-│   └── QueueFull           too many jobs wait
-├── KeyRefused          a key that is not known (any more), or may not be made so
-├── LibraryError        a library that cannot be opened or written
-│   ├── LibraryNotFound     nothing there (only `add` makes a library)
-│   ├── LibraryVersionError made by another version, or with another encoder
-│   └── LibraryFull         the disk is full
-├── StreamError         a web radio or pipe that cannot be opened, or has broken
-├── MissingExtra        a part of Songprint that is installed on demand
-├── RecordingNotFound   no recording with that id
-├── UnknownMusicNotFound    no unknown music of that number, or its sound is gone
-└── SettingsError       a setting with a value that makes no sense
+├── AudioError              a file or stream cannot be read as audio
+├── EncoderError            a model file is missing, damaged or not the expected one
+├── FetchError              an input cannot be fetched, or a callback cannot be sent
+├── JobError                a job cannot be submitted, found or changed
+│   ├── DuplicateSession        a job with this session id exists
+│   ├── JobNotFound             no job has this id
+│   ├── JobStateError           the job is in a state that does not allow the change
+│   └── QueueFull               the queue has reached its limit
+├── KeyRefused              an API key is unknown, revoked or may not be created
+├── LibraryError            the library cannot be opened or written
+│   ├── LibraryNotFound         there is no library at this path
+│   ├── LibraryVersionError     the library needs another version of Songprint or another encoder
+│   └── LibraryFull             the disk is full
+├── MissingExtra            an optional dependency is not installed
+├── RecordingNotFound       no recording has this id
+├── SettingsError           a setting has an invalid value
+├── StreamError             a stream cannot be opened, is not audio or has broken
+└── UnknownMusicNotFound    no unknown music has this id, or its audio no longer exists
 """
 
 
 class SongprintError(Exception):
-    """Root of all errors that Songprint raises on purpose."""
+    """Base class of all errors that Songprint raises on purpose."""
 
 
 class AudioError(SongprintError):
-    """The file or stream cannot be read as audio."""
+    """A file or stream cannot be read as audio."""
 
 
 class EncoderError(SongprintError):
-    """A model file is missing, damaged, or not the one that was asked for."""
+    """A model file is missing, damaged or not the expected one."""
 
 
 class FetchError(SongprintError):
-    """An input cannot be fetched, or a callback not be sent.
+    """An input cannot be fetched, or a callback cannot be sent.
 
-    `code` is one of input_refused, input_not_found, input_too_large, input_unreadable, input_timeout, cancelled,
-    internal; `retry` tells whether it may be otherwise in a minute.
+    Attributes:
+        code: one of input_refused, input_not_found, input_too_large, input_unreadable, input_timeout, cancelled,
+            internal.
+        retry: True if another attempt may succeed.
     """
 
     def __init__(self, message: str, code: str, *, retry: bool = False) -> None:
@@ -48,11 +50,11 @@ class FetchError(SongprintError):
 
 
 class JobError(SongprintError):
-    """A job cannot be had or changed as wished."""
+    """A job cannot be submitted, found or changed."""
 
 
 class DuplicateSession(JobError):
-    """A job with this session id was submitted a short while ago; `job_id` tells which."""
+    """A job with this session id was submitted recently; `job_id` is the id of that job."""
 
     def __init__(self, message: str, job_id: str) -> None:
         super().__init__(message)
@@ -64,15 +66,15 @@ class JobNotFound(JobError):
 
 
 class JobStateError(JobError):
-    """The job has ended already, or has not yet."""
+    """The job is in a state that does not allow the change, for example cancelling a finished job."""
 
 
 class QueueFull(JobError):
-    """As many jobs wait as may."""
+    """The queue contains as many waiting jobs as the settings allow."""
 
 
 class KeyRefused(SongprintError):
-    """A key is not known, or not any more; or one is to be made with rights that it cannot have."""
+    """An API key is unknown or revoked, or a new key would have more rights than its parent."""
 
 
 class LibraryError(SongprintError):
@@ -80,7 +82,7 @@ class LibraryError(SongprintError):
 
 
 class LibraryNotFound(LibraryError):
-    """There is no library at this place."""
+    """There is no library at this path."""
 
 
 class LibraryVersionError(LibraryError):
@@ -88,24 +90,24 @@ class LibraryVersionError(LibraryError):
 
 
 class LibraryFull(LibraryError):
-    """The disk that holds the library is full."""
-
-
-class StreamError(SongprintError):
-    """A stream cannot be opened, is no sound, or has broken."""
+    """The disk that stores the library is full."""
 
 
 class MissingExtra(SongprintError):
-    """A library that only some need is not installed."""
+    """An optional dependency is not installed; the message contains the `pip install` command."""
 
 
 class RecordingNotFound(SongprintError):
     """No recording has this id."""
 
 
-class UnknownMusicNotFound(SongprintError):
-    """No unknown music has this number, or the files in which it was heard are gone."""
-
-
 class SettingsError(SongprintError):
-    """A setting has a value that makes no sense."""
+    """A setting has an invalid value."""
+
+
+class StreamError(SongprintError):
+    """A stream cannot be opened, is not audio, or has broken."""
+
+
+class UnknownMusicNotFound(SongprintError):
+    """No unknown music has this id, or none of the files that contain it exists any more."""

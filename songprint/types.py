@@ -1,4 +1,4 @@
-"""The nouns. All are frozen values; all times are seconds, unless a name says otherwise."""
+"""The values that Songprint computes with and returns. All are immutable. Times are in seconds unless stated."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ import numpy as np
 
 
 class Kind(StrEnum):
-    """How a match relates to the recording it names."""
+    """How a match relates to the reference recording."""
 
-    RECORDING = "recording"  # the very same recording
+    RECORDING = "recording"  # the same recording, however degraded
     COVER = "cover"  # another rendition of the same song
 
 
 class Sound(StrEnum):
-    """What is heard where no song of the library is."""
+    """The class of the sound in a gap of a timeline."""
 
-    MUSIC = "music"  # that the library does not know
+    MUSIC = "music"  # not in the library
     SPEECH = "speech"
     SILENCE = "silence"
-    OTHER = "other"  # applause, traffic, rain
+    OTHER = "other"  # noise: applause, traffic, rain
 
 
-LANDMARKS_A_FRAME = 2  # at most
+# Spectral peaks stored per frame of a recording, at most; part of the storage format.
+LANDMARKS_PER_FRAME = 2
 
 
 @dataclass(frozen=True)
 class Tags:
-    """What a file says about itself; every field may be empty."""
+    """The metadata of an audio file. Every field may be empty."""
 
     title: str = ""
     artists: tuple[str, ...] = ()
@@ -42,20 +43,20 @@ class Tags:
     year: int | None = None
     musicbrainz_recording_id: str = ""
     musicbrainz_release_id: str = ""
-    work: str = ""  # the song underneath: an ISWC or MusicBrainz work id
+    work: str = ""  # id of the musical work: an ISWC, a MusicBrainz work id or a name given by the user
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording of the library."""
+    """One recording in the library."""
 
     id: int
     tags: Tags
     duration: float  # seconds
-    source: str  # where it was added from
-    content_hash: str  # BLAKE2 of the file's bytes: adding twice is harmless
+    source: str  # absolute path of the file that was added
+    content_hash: str  # BLAKE2 of the bytes of the file; identifies files that were added before
     added_at: str = ""  # UTC, ISO 8601
-    original: bool = False  # the user marked it as the original of its work
+    original: bool = False  # True if the user marked it as the original of its work
 
     @property
     def title(self) -> str:
@@ -74,17 +75,17 @@ class Recording:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A row of unit vectors along the time line. Row i starts at `i * hop` seconds.
+    """The vectors of a recording or query. Row i starts at `i * hop` seconds.
 
-    A row of zeros stands for a second in which there is nothing to recognise (silence, a steady
-    tone): it has inner product 0 with everything, so it is never found and never counts.
+    Rows have unit length. A row of zeros marks a window without content (silence, a steady tone): its inner
+    product with every vector is 0, so it is never found and does not count.
     """
 
     vectors: np.ndarray  # (n, dim) float32
     hop: float  # seconds between rows
     encoder_id: str
-    # (frames, columns) uint8: what a closer look needs besides. Of kind "recording" the peaks of a recording's
-    # spectrum (songprint.fingerprint.landmarks), none of a clip's; of kind "cover" the tonal frames.
+    # (frames, columns) uint8: input of the verification. For kind "recording", the spectral peaks of a reference
+    # (songprint.fingerprint.landmarks); queries have none. For kind "cover", the tonal frames.
     evidence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
     def __len__(self) -> int:
@@ -92,13 +93,14 @@ class Embeddings:
 
     @cached_property
     def has_content(self) -> np.ndarray:
-        """(n,) bool: rows in which there is something to recognise."""
-        return np.any(self.vectors, axis=1)
+        """(n,) bool: False for rows of zeros."""
+        content: np.ndarray = np.any(self.vectors, axis=1)
+        return content
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A stretch of time, in seconds."""
+    """A time interval, in seconds."""
 
     start: float
     end: float
@@ -110,7 +112,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of the query and the stretch of the reference that corresponds to it."""
+    """An interval of the query and the corresponding interval of the reference."""
 
     query: Interval
     reference: Interval
@@ -118,63 +120,67 @@ class Section:
 
 @dataclass(frozen=True)
 class Alignment:
-    """A query laid along a recording: a line, `reference = speed * query + offset`, or several sections of a cover."""
+    """How query time maps to reference time.
+
+    For a recording, one line: `reference = speed * query + offset`. For a cover, one or more sections.
+    """
 
     recording_id: int
     query: Interval
     reference: Interval
-    speed: float  # 1.04: the query plays 4 % faster than the reference
-    score: float  # how alike: of a recording the mean cosine along the line, 0 to 1
-    agreeing: int  # segments of the query that agree
-    features: dict[str, float] = field(default_factory=dict)  # what confidence looks at
-    key_shift: float = 0.0  # semitones that the query sounds higher
-    sections: tuple[Section, ...] = ()  # of a cover, in the order of the query
+    speed: float  # ratio; 1.04: the query plays 4% faster than the reference
+    # Similarity. For a recording, the mean cosine along the line, 0 to 1; for a cover, an unbounded alignment score.
+    score: float
+    agreeing: int  # number of query vectors that agree with the alignment
+    features: dict[str, float] = field(default_factory=dict)  # input of the calibration (songprint.confidence)
+    key_shift: float = 0.0  # semitones by which the query is higher than the reference
+    sections: tuple[Section, ...] = ()  # covers only, in the order of the query
 
 
 @dataclass(frozen=True)
 class Match:
-    """An alignment, with the recording it names and how sure that is."""
+    """A recording that matches the query, with the calibrated confidence and the alignment."""
 
     recording: Recording
     kind: Kind
-    confidence: float  # 0 to 100: the calibrated probability that the name is right
+    confidence: float  # 0 to 100: 100 x the calibrated probability that the match is correct
     alignment: Alignment
-    original: Recording | None = None  # of the work that the recording is of; None if no work is known
+    original: Recording | None = None  # the original of the same work; None if the work is unknown
 
     @property
     def work(self) -> str:
-        """The song underneath; empty if it is not known."""
+        """The id of the musical work; empty if unknown."""
         return self.recording.tags.work
 
     @property
     def query(self) -> Interval:
-        """Where the recording is heard in the clip."""
+        """Where the match is in the query."""
         return self.alignment.query
 
     @property
     def reference(self) -> Interval:
-        """Which part of the recording is heard."""
+        """Where the match is in the recording."""
         return self.alignment.reference
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """Which parts correspond to which; of the very same recording it is one."""
+        """The corresponding parts. A match of kind "recording" has exactly one."""
         return self.alignment.sections or (Section(self.query, self.reference),)
 
     @property
     def speed(self) -> float:
-        """Of a cover: the tempo."""
+        """The ratio of the speeds; for a cover, of the tempi."""
         return self.alignment.speed
 
     @property
     def key_shift(self) -> float:
-        """Semitones that the clip sounds higher."""
+        """Semitones by which the query is higher than the recording."""
         return self.alignment.key_shift
 
 
 @dataclass(frozen=True)
 class Song:
-    """The matches of one work; of a recording whose work is not known, those of it alone."""
+    """The matches of one musical work, or of one recording if its work is unknown."""
 
     matches: tuple[Match, ...]
 
@@ -184,12 +190,12 @@ class Song:
 
     @property
     def original(self) -> Recording:
-        """By which the song is named."""
+        """The recording whose name is the name of the song."""
         return self.matches[0].original or self.matches[0].recording
 
 
 def songs_of(matches: Iterable[Match]) -> list[Song]:
-    """Matches by song, in the order in which the songs first appear."""
+    """Group matches by song, in the order in which the songs first appear."""
     groups: dict[str | int, list[Match]] = {}
     for match in matches:
         groups.setdefault(match.work or match.recording.id, []).append(match)
@@ -198,21 +204,24 @@ def songs_of(matches: Iterable[Match]) -> list[Song]:
 
 @dataclass(frozen=True)
 class Report:
-    """What one clip is: the recordings heard in it, then its covers, best first. Nothing found is an empty list."""
+    """The result of identifying one query: matching recordings, then covers, each best first.
+
+    If nothing was found, `matches` is empty and `reason` says why.
+    """
 
     matches: list[Match]
-    candidates: list[Match]  # the most probable names below the threshold; not answers
-    duration: float  # of the clip, seconds
-    thresholds: dict[Kind, float]  # of each kind that was looked for: confidence from which a match counts
-    searched: int  # recordings in the library
-    elapsed: float  # seconds spent
-    source: str = ""
-    reason: str = ""  # why there is no match, in words; empty when there is one
+    candidates: list[Match]  # the most probable matches below the threshold; not results
+    duration: float  # seconds of the query
+    thresholds: dict[Kind, float]  # for each kind that was searched, the lowest confidence that is reported
+    searched: int  # number of recordings in the library
+    elapsed: float  # seconds of computation
+    source: str = ""  # file name of the query; empty for samples
+    reason: str = ""  # why there is no match, as a sentence; empty if there is one
     warnings: tuple[str, ...] = ()
 
     @property
     def songs(self) -> list[Song]:
-        """The matches by song, best first: recordings of one work are one song."""
+        """The matches grouped by song, best first. Recordings of the same work are one song."""
         return songs_of(self.matches)
 
     def __bool__(self) -> bool:
@@ -221,38 +230,38 @@ class Report:
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch of a long recording in which a song is heard."""
+    """An interval of a long recording in which a song is audible."""
 
     recording: Recording
     kind: Kind
     confidence: float  # 0 to 100
     interval: Interval  # in the long recording
-    reference: Interval  # which part of the song it is
-    speed: float = 1.0  # 1.04: it plays 4 % faster than the reference
-    key_shift: float = 0.0  # semitones that it sounds higher
-    original: Recording | None = None  # of the work that the recording is of; None if no work is known
+    reference: Interval  # the corresponding part of the song
+    speed: float = 1.0  # ratio; 1.04: it plays 4% faster than the reference
+    key_shift: float = 0.0  # semitones by which it is higher than the reference
+    original: Recording | None = None  # the original of the same work; None if the work is unknown
 
     @property
     def work(self) -> str:
-        """The song underneath; empty if it is not known."""
+        """The id of the musical work; empty if unknown."""
         return self.recording.tags.work
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One stretch of a long recording in which no song of the library is heard."""
+    """An interval of a long recording without a song of the library."""
 
     interval: Interval
     sound: Sound
-    unknown: int | None = None  # of music that nobody knows: the same number for the same music, if that was looked for
+    unknown: int | None = None  # id of the unknown music, the same for the same music; None if not searched for
 
 
 @dataclass(frozen=True)
 class PlayedSong:
-    """One song of a long recording: all segments of one work, or of one recording whose work is not known."""
+    """One song of a long recording: the segments of one work, or of one recording if its work is unknown."""
 
     segments: tuple[Segment, ...]
-    share: float  # of the long recording, 0 to 1
+    share: float  # fraction of the long recording, 0 to 1
 
     @property
     def work(self) -> str:
@@ -260,32 +269,32 @@ class PlayedSong:
 
     @property
     def original(self) -> Recording:
-        """By which the song is named."""
+        """The recording whose name is the name of the song."""
         return self.segments[0].original or self.segments[0].recording
 
     @property
     def seconds(self) -> float:
-        """Played in all; what overlaps counts once."""
+        """Total playing time. Overlapping segments count once."""
         return covered(segment.interval for segment in self.segments)
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """The songs that occur in a long recording, and when. Nothing found is an empty list."""
+    """The result of a scan: the songs in a long recording, with their times, and the gaps between them."""
 
-    segments: list[Segment]  # in the order in which they start
+    segments: list[Segment]  # ordered by start; empty if nothing was found
     gaps: list[Gap]
-    duration: float  # of the long recording, as far as it was read, in seconds
+    duration: float  # seconds of the long recording that were read
     thresholds: dict[Kind, float]
-    searched: int  # recordings in the library
-    elapsed: float  # seconds spent
+    searched: int  # number of recordings in the library
+    elapsed: float  # seconds of computation
     source: str = ""
-    complete: bool = True  # False: it was interrupted, and this is what was found until then
+    complete: bool = True  # False if the scan was interrupted; the result covers `duration` seconds
     warnings: tuple[str, ...] = ()
 
     @property
     def songs(self) -> list[PlayedSong]:
-        """The segments by song, in the order in which the songs first occur."""
+        """The segments grouped by song, in the order in which the songs first occur."""
         groups: dict[str | int, list[Segment]] = {}
         for segment in self.segments:
             groups.setdefault(segment.work or segment.recording.id, []).append(segment)
@@ -300,16 +309,16 @@ class Timeline:
 
 @dataclass(frozen=True)
 class ScanProgress:
-    """How far a scan is."""
+    """The progress of a scan."""
 
     seconds_done: float
-    seconds_total: float | None  # None where the file does not say how long it is
-    segments: int  # that were found and will not change any more
+    seconds_total: float | None  # None if the file does not contain its duration
+    segments: int  # number of segments found so far that cannot change any more
     elapsed: float  # seconds since the start
 
 
 def covered(intervals: Iterable[Interval]) -> float:
-    """Seconds that lie in at least one of the intervals.
+    """Return the number of seconds that lie in at least one of the intervals.
 
     >>> covered([Interval(0, 10), Interval(5, 12), Interval(20, 21)])
     13.0
@@ -323,7 +332,7 @@ def covered(intervals: Iterable[Interval]) -> float:
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file that could not be added, and why."""
+    """A file that could not be added, with the reason."""
 
     path: str
     reason: str
@@ -331,7 +340,7 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file whose very content the library holds already."""
+    """A file whose content is already in the library."""
 
     path: str
     recording_id: int
@@ -339,54 +348,54 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far `add` is; sent after every file."""
+    """The progress of `add`, reported after every file."""
 
-    path: str  # the file just finished
+    path: str  # the file that was just finished
     outcome: str  # "added", "known" or "skipped"
     files_done: int
     files_total: int
     bytes_done: int
     bytes_total: int
-    audio_seconds: float  # seconds of music added so far
+    audio_seconds: float  # duration of the music added so far
     elapsed: float  # seconds since the start
 
 
 @dataclass(frozen=True)
 class AddReport:
-    """What became of the files given to `add`."""
+    """The result of `add`."""
 
     added: list[Recording]
     known: list[KnownFile]
     skipped: list[SkippedFile]
-    audio_seconds: float
-    elapsed: float
-    warnings: tuple[str, ...] = ()  # about files that were added as far as they could be read
+    audio_seconds: float  # duration of the added music
+    elapsed: float  # seconds of computation
+    warnings: tuple[str, ...] = ()  # about files of which only a part could be read
 
 
 @dataclass(frozen=True)
 class RebuildReport:
-    """What became of the recordings that `rebuild` read again."""
+    """The result of `rebuild`."""
 
-    reencoded: int
-    skipped: list[SkippedFile]  # recordings that could not be read again; they are not found until they are
+    reencoded: int  # number of recordings that were read and encoded again
+    skipped: list[SkippedFile]  # recordings whose file could not be read; they cannot be found until it is
 
 
 @dataclass(frozen=True)
 class LevelStats:
-    """What one kind of match takes."""
+    """The size of a library for one kind of match."""
 
     kind: Kind
-    recordings: int  # that can be found so
-    segments: int  # embeddings
-    catalogue_bytes: int  # vectors and evidence
-    index_bytes: int  # on disk; 0 while the library is small enough to be searched exactly
-    index: str  # "exact" or the FAISS description
-    encoder_id: str  # empty while nothing of this kind was added
+    recordings: int  # number of recordings with embeddings of this kind
+    segments: int  # number of vectors
+    catalogue_bytes: int  # vectors and evidence in the catalogue
+    index_bytes: int  # index files on disk; 0 while the search is exact
+    index: str  # type of the index: "exact", a FAISS factory string or Milvus
+    encoder_id: str  # empty if nothing of this kind was added
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What a library holds and what it takes."""
+    """The contents and the size of a library."""
 
     path: str
     recordings: int
@@ -394,7 +403,7 @@ class Stats:
     catalogue_bytes: int
     levels: tuple[LevelStats, ...]
     schema_version: int
-    database: str = ""  # what keeps the catalogue, and where; never with a password
+    database: str = ""  # product and location of the database, without a password
 
     @property
     def index_bytes(self) -> int:
@@ -403,55 +412,55 @@ class Stats:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """Where unknown music was heard."""
+    """One place where unknown music occurs."""
 
     source: str  # the file or stream; empty if it has no name
     interval: Interval
-    heard_at: str  # when it was scanned: UTC, ISO 8601
+    heard_at: str  # time of the scan: UTC, ISO 8601
 
 
 @dataclass(frozen=True)
 class UnknownMusic:
-    """Music that nobody knows, and where it was heard, in the order in which it was scanned."""
+    """Music that is not in the library, with its occurrences in the order of the scans."""
 
     id: int
     occurrences: tuple[Occurrence, ...]
 
     @property
     def duration(self) -> float:
-        """Seconds of the longest occurrence."""
+        """Duration of the longest occurrence, in seconds."""
         return max(each.interval.duration for each in self.occurrences)
 
 
 class EventType(StrEnum):
-    """What an event tells."""
+    """The type of an event while listening to a stream."""
 
-    CONNECTED = "connected"  # sound comes, for the first time
-    ANNOUNCED = "announced"  # the station says what it plays; shown and never believed
-    STARTED = "started"  # a song is heard
-    ENDED = "ended"  # it is over; what is told of it is final
-    WITHDRAWN = "withdrawn"  # it was not that song after all
-    GAP = "gap"  # the stream stalled or broke; nothing is heard
-    RECONNECTED = "reconnected"  # sound comes again
-    FINISHED = "finished"  # there is nothing more to come
+    CONNECTED = "connected"  # audio arrives for the first time
+    ANNOUNCED = "announced"  # the station announces a title; shown, but not used for identification
+    STARTED = "started"  # a song was detected
+    ENDED = "ended"  # the song is over; its times are final
+    WITHDRAWN = "withdrawn"  # the reported song was a false detection
+    GAP = "gap"  # the stream stalled or broke
+    RECONNECTED = "reconnected"  # audio arrives again
+    FINISHED = "finished"  # the stream has ended
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happens. Positions are seconds since the first sound, gaps included."""
+    """An event while listening to a stream. Positions are seconds since the first audio, gaps included."""
 
     type: EventType
-    begun: datetime  # UTC: when position was 0
-    position: float  # of the stream when this is told
-    segment: Segment | None = None  # of started, ended, withdrawn: the song; it is heard at these positions
-    text: str = ""  # of connected the station's name, of announced the title, of gap why
-    seconds: float = 0.0  # of ended how long the song was heard, of reconnected how long nothing was
+    begun: datetime  # UTC time of position 0
+    position: float  # position in the stream at which the event is reported
+    segment: Segment | None = None  # for started, ended, withdrawn: the song, with positions as times
+    text: str = ""  # connected: name of the station; announced: the title; gap: the reason
+    seconds: float = 0.0  # ended: how long the song played; reconnected: how long no audio arrived
 
     @property
     def at(self) -> datetime:
-        """UTC: when this is told."""
+        """UTC time at which the event is reported."""
         return self.when(self.position)
 
     def when(self, position: float) -> datetime:
-        """UTC: when a position was."""
+        """Convert a position to UTC time."""
         return self.begun + timedelta(seconds=position)

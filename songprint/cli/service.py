@@ -59,7 +59,7 @@ def worker(common: Common, processes: int) -> int:
     from songprint.server.pool import Opening
 
     with _catalog(common):  # there is one: the processes need not say that there is none
-        opening = Opening(common.settings().library, (), common.settings().beside_others())
+        opening = Opening(common.settings().library, (), common.settings().single_threaded())
     with stopped_by_signals() as stop:
         workers = opening.job_workers(processes)
         if not common.quiet:

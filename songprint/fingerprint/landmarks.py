@@ -18,9 +18,9 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from songprint.fingerprint import logmel
-from songprint.types import LANDMARKS_A_FRAME
+from songprint.types import LANDMARKS_PER_FRAME
 
-SLOTS = LANDMARKS_A_FRAME
+SLOTS = LANDMARKS_PER_FRAME
 BLOCK_FRAMES, PER_BLOCK = 16, 32  # the most prominent peaks of every half second are kept
 LOWEST, HIGHEST = 160.0, 3600.0  # Hz
 NONE = np.zeros((0, SLOTS), np.uint8)

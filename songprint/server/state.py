@@ -63,7 +63,7 @@ class ServerState:
         database = library.store.catalog.database
         vault, usage = Vault(database, library.path), Usage(database)
         given = tuple(level.given for level in library.store.levels.values() if level.given is not None)
-        opening = Opening(library.path, given, settings.beside_others())
+        opening = Opening(library.path, given, settings.single_threaded())
         size = settings.server.clip_processes or min(usable_cores(), MOST_CLIP_PROCESSES)
         return cls(
             library=library,

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from songprint.store.database import storable
 from songprint.store.tables import recordings
 from songprint.store.timestamps import iso
-from songprint.types import LANDMARKS_A_FRAME, Kind, Recording, Tags
+from songprint.types import LANDMARKS_PER_FRAME, Kind, Recording, Tags
 
 LEVEL = 17  # a tonal value is one of 0, 17, 34 ... 255
 EFFORT = 6  # of zlib: more takes three times as long for 2 %
@@ -68,7 +68,7 @@ def pack_evidence(kind: Kind, evidence: np.ndarray) -> bytes:
 def unpack_evidence(kind: Kind, packed: bytes) -> np.ndarray:
     """What was packed: (frames, columns) uint8. Raises ValueError if it is damaged."""
     if kind is not Kind.COVER:
-        return np.frombuffer(packed, np.uint8).reshape(-1, LANDMARKS_A_FRAME)
+        return np.frombuffer(packed, np.uint8).reshape(-1, LANDMARKS_PER_FRAME)
     try:
         content = zlib.decompress(packed[1:])
     except zlib.error as error:

@@ -1,4 +1,4 @@
-"""`songprint doctor`: what it examines, and what it finds."""
+"""`songprint doctor`: checks of the installation and of the library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from songprint import kinds
 pytestmark = pytest.mark.usefixtures("toy_command")
 
 
-def test_doctor_examines_installation_and_library(songs):
+def test_doctor_checks_the_installation_and_the_library(songs):
     run("add", *songs)
     result = run("doctor")
     assert result.exit_code == 0, result.output
@@ -34,19 +34,19 @@ def test_doctor_examines_installation_and_library(songs):
     assert all(check["passed"] for check in json_lines(run("doctor", "--json")))
 
 
-def test_doctor_needs_no_library_and_makes_none(tmp_path):
+def test_doctor_works_without_a_library_and_creates_none(tmp_path):
     result = run("doctor")
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "library").exists()
 
 
-def test_doctor_misses_the_library_that_was_named(tmp_path):
+def test_doctor_reports_a_missing_library_if_one_was_given(tmp_path):
     result = run("doctor", "--library", tmp_path / "nowhere")
     assert result.exit_code == 2
     assert "✗ library: " in result.stdout
 
 
-def test_doctor_finds_a_damaged_encoder(monkeypatch):
+def test_doctor_reports_a_damaged_encoder(monkeypatch):
     def damaged(*args, **more):
         raise songprint.SongprintError("the weights are damaged")
 
@@ -56,7 +56,7 @@ def test_doctor_finds_a_damaged_encoder(monkeypatch):
     assert "✗ encoder: the weights are damaged" in result.stdout
 
 
-def test_doctor_finds_a_damaged_database(songs, tmp_path):
+def test_doctor_reports_a_damaged_database(songs, tmp_path):
     run("add", *songs)
     [database] = [path for path in (tmp_path / "library").iterdir() if path.suffix in (".sqlite", ".db")]
     content = bytearray(database.read_bytes())
