@@ -19,7 +19,7 @@ from lab.data import clips
 from lab.measure import answers as kept
 from lab.measure.answers import CLOSE, SONGPRINT, VERY_CLOSE, Answer, Run
 
-MEASURED, TIMELINES = "measured", "timelines"  # marks in a page
+MEASURED, TIMELINES, SURROUNDINGS = "measured", "timelines", "surroundings"  # marks in a page
 BEGIN, END = f"<!-- {MEASURED} -->", f"<!-- /{MEASURED} -->"
 TOLD = 0.005  # a speed told within this is right
 BY_CHANCE = 0.05  # probability from which a difference may be chance

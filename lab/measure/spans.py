@@ -1,7 +1,7 @@
-"""How well a timeline agrees with the truth: pure functions of intervals and names.
+"""Agreement between a timeline and the ground truth: pure functions of intervals and names.
 
-A song counts by the seconds in which it is heard and named. Two songs at once count twice. Where music is faded
-(audible, but more than 12 dB down), naming it is neither asked for nor wrong.
+A song counts by the seconds in which it plays and is reported. Two songs at once count twice. In a fade (audible,
+but more than 12 dB below its level), reporting a song is neither required nor an error.
 """
 
 from __future__ import annotations
@@ -13,110 +13,153 @@ from dataclasses import dataclass
 from lab.data.programmes import Part
 from songprint.types import Interval, Kind, covered
 
-JOINED = 10.0  # seconds: stretches of one wrong name that are nearer to each other are one invention
+JOINED = 10.0  # seconds; intervals of one false song that are nearer to each other count as one
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a timeline says: this song, from here to there."""
+class Detection:
+    """A song that a timeline reports, with its time."""
 
-    song: str  # the file that the library holds
+    song: str  # file of this song in the library
     kind: Kind
-    heard: Interval
+    interval: Interval
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Seconds, counted by song."""
+    """Seconds of songs."""
 
-    heard: float  # of songs that a perfect timeline names
-    claimed: float
-    right: float
+    played: float  # that a perfect timeline reports
+    reported: float
+    correct: float  # reported where they play
 
     @property
     def precision(self) -> float:
-        return self.right / self.claimed if self.claimed else float(not self.heard)
+        return self.correct / self.reported if self.reported else float(not self.played)
 
     @property
     def recall(self) -> float:
-        return self.right / self.heard if self.heard else 1.0
+        return self.correct / self.played if self.played else 1.0
 
     @property
     def f1(self) -> float:
-        return 2 * self.right / (self.heard + self.claimed) if self.heard + self.claimed else 1.0
+        return 2 * self.correct / (self.played + self.reported) if self.played + self.reported else 1.0
 
     def __add__(self, other: Agreement) -> Agreement:
-        return Agreement(self.heard + other.heard, self.claimed + other.claimed, self.right + other.right)
+        return Agreement(self.played + other.played, self.reported + other.reported, self.correct + other.correct)
 
 
-def agreement(parts: Sequence[Part], claims: Sequence[Claim], kind: Kind | None = None) -> Agreement:
-    """How well the songs are named; with `kind` only those that are heard as such.
+def agreement(parts: Sequence[Part], detections: Sequence[Detection], kind: Kind | None = None) -> Agreement:
+    """Compare detections with the truth; with `kind`, only for songs that are played as this kind.
 
-    A song that is named as being of the other kind is right all the same (see `other_kind`); a wrong name counts
-    against the kind that was claimed.
+    A song that is reported with the other kind is correct (see `wrong_kind`). A false song counts against the kind
+    with which it is reported.
     """
-    heard = by_song((part.song, part.heard) for part in parts if kind in (None, part.kind))
-    anywhere = by_song((part.song, part.audible) for part in parts)
-    claimed = by_song((claim.song, claim.heard) for claim in claims)
-    of_kind = by_song((claim.song, claim.heard) for claim in claims if kind in (None, claim.kind))
-    right = sum(total(overlap(spans, claimed.get(song, []))) for song, spans in heard.items())
-    wrong = sum(total(without(spans, anywhere.get(song, []))) for song, spans in of_kind.items())
-    return Agreement(sum(map(total, heard.values())), right + wrong, right)
+    played = by_song((part.song, part.heard) for part in parts if kind in (None, part.kind))
+    reported = by_song((each.song, each.interval) for each in detections)
+    correct = sum(total(overlap(spans, reported.get(song, []))) for song, spans in played.items())
+    wrong = sum(map(total, false_spans(parts, detections, kind).values()))
+    return Agreement(sum(map(total, played.values())), correct + wrong, correct)
 
 
-def other_kind(parts: Sequence[Part], claims: Sequence[Claim]) -> float:
-    """Seconds of songs that are named rightly, but as a recording where it is a cover, or the other way round."""
+def false_spans(
+    parts: Sequence[Part], detections: Sequence[Detection], kind: Kind | None = None
+) -> dict[str, list[Interval]]:
+    """Return the intervals in which a song is reported (as this kind) but does not play, by song."""
+    audible = by_song((part.song, part.audible) for part in parts)
+    reported = by_song((each.song, each.interval) for each in detections if kind in (None, each.kind))
+    return {song: without(spans, audible.get(song, [])) for song, spans in reported.items()}
+
+
+def wrong_kind(parts: Sequence[Part], detections: Sequence[Detection]) -> float:
+    """Return the seconds in which the song is correct, but a cover is reported as a recording or vice versa."""
     return sum(
         total(
             overlap(
-                [claim.heard],
-                joined(part.heard for part in parts if part.song == claim.song and part.kind != claim.kind),
+                [each.interval],
+                joined(part.heard for part in parts if part.song == each.song and part.kind != each.kind),
             )
         )
-        for claim in claims
+        for each in detections
     )
 
 
 @dataclass(frozen=True)
 class Edge:
-    """How far a claimed start or end lies from the true one, in seconds."""
+    """The start or the end of a part that is found, and the time reported for it."""
 
-    error: float
-    hard: bool  # the music was cut there, not faded
-    kind: Kind
+    part: Part
+    at_end: bool
+    reported: float  # seconds in the programme
+
+    @property
+    def time(self) -> float:
+        """The true time in seconds: where the music is 12 dB below its level."""
+        return self.part.heard.end if self.at_end else self.part.heard.start
+
+    @property
+    def error(self) -> float:
+        """Seconds between the reported and the true time."""
+        return abs(self.reported - self.time)
+
+    @property
+    def excess(self) -> float:
+        """Seconds by which the song is reported for too long; negative where it is reported for too short.
+
+        Zero within the last 12 dB of a fade.
+        """
+        if self.at_end:
+            too_long, too_short = self.reported - self.part.audible.end, self.part.heard.end - self.reported
+        else:
+            too_long, too_short = self.part.audible.start - self.reported, self.reported - self.part.heard.start
+        return max(0.0, too_long) - max(0.0, too_short)
+
+    @property
+    def hard(self) -> bool:
+        """Whether the music is cut there, not faded."""
+        return self.part.hard_end if self.at_end else self.part.hard_start
 
 
-def edges(parts: Sequence[Part], claims: Sequence[Claim]) -> list[Edge]:
-    """Of each part that is found at all: its start and its end. Holes in between are a matter of recall."""
-    found = []
-    for part in parts:
-        spans = [
-            claim.heard for claim in claims if claim.song == part.song and total(overlap([claim.heard], [part.heard]))
-        ]
-        if spans:
-            found.append(Edge(abs(min(span.start for span in spans) - part.heard.start), part.hard_start, part.kind))
-            found.append(Edge(abs(max(span.end for span in spans) - part.heard.end), part.hard_end, part.kind))
-    return found
+def edges(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Edge]:
+    """Return the start and the end of every part that is found. Holes in between are a matter of recall.
+
+    A detection that overlaps several parts of its song belongs to the one that it overlaps most.
+    """
+    found: dict[Part, list[Interval]] = defaultdict(list)
+    for each in detections:
+        shared = {part: total(overlap([each.interval], [part.heard])) for part in parts if part.song == each.song}
+        best = max(shared, key=lambda part: shared[part], default=None)
+        if best and shared[best]:
+            found[best].append(each.interval)
+    return [
+        edge
+        for part in parts
+        if part in found
+        for edge in (
+            Edge(part, False, min(span.start for span in found[part])),
+            Edge(part, True, max(span.end for span in found[part])),
+        )
+    ]
 
 
-def missed(parts: Sequence[Part], claims: Sequence[Claim]) -> list[Part]:
-    """The parts of which nothing is named."""
-    named = by_song((claim.song, claim.heard) for claim in claims)
-    return [part for part in parts if not total(overlap([part.heard], named.get(part.song, [])))]
+def missed(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Part]:
+    """Return the parts of which nothing is reported."""
+    reported = by_song((each.song, each.interval) for each in detections)
+    return [part for part in parts if not total(overlap([part.heard], reported.get(part.song, [])))]
 
 
-def invented(parts: Sequence[Part], claims: Sequence[Claim]) -> list[Claim]:
-    """Songs that are named where nothing of them is heard. Stretches near to each other are one."""
+def false_songs(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Detection]:
+    """Return the songs that are reported where they do not play at all. Neighbouring intervals count as one."""
     audible = by_song((part.song, part.audible) for part in parts)
     found = []
-    for song, kind in dict.fromkeys((claim.song, claim.kind) for claim in claims):
-        spans = joined((claim.heard for claim in claims if (claim.song, claim.kind) == (song, kind)), JOINED)
-        found += [Claim(song, kind, span) for span in spans if not total(overlap([span], audible.get(song, [])))]
+    for song, kind in dict.fromkeys((each.song, each.kind) for each in detections):
+        spans = joined((each.interval for each in detections if (each.song, each.kind) == (song, kind)), JOINED)
+        found += [Detection(song, kind, span) for span in spans if not total(overlap([span], audible.get(song, [])))]
     return found
 
 
 def by_song(spans: Iterable[tuple[str, Interval]]) -> dict[str, list[Interval]]:
-    """The stretches of each song, joined where they overlap."""
+    """Group intervals by song and join those that overlap."""
     groups: dict[str, list[Interval]] = defaultdict(list)
     for song, span in spans:
         groups[song].append(span)
@@ -124,7 +167,7 @@ def by_song(spans: Iterable[tuple[str, Interval]]) -> dict[str, list[Interval]]:
 
 
 def joined(spans: Iterable[Interval], apart: float = 0.0) -> list[Interval]:
-    """In order, those that overlap or lie at most so many seconds apart made one.
+    """Sort the intervals and join those that overlap or lie at most `apart` seconds apart.
 
     >>> joined([Interval(5, 9), Interval(0, 3), Interval(2, 4)])
     [Interval(start=0, end=4), Interval(start=5, end=9)]
@@ -139,7 +182,7 @@ def joined(spans: Iterable[Interval], apart: float = 0.0) -> list[Interval]:
 
 
 def overlap(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
-    """What lies in both; each side is free of overlaps in itself.
+    """Return the intersection. Neither side may overlap itself.
 
     >>> overlap([Interval(0, 4), Interval(6, 9)], [Interval(3, 7)])
     [Interval(start=3, end=4), Interval(start=6, end=7)]
@@ -153,7 +196,7 @@ def overlap(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interv
 
 
 def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
-    """What lies in the first and not in the second.
+    """Return what lies in the first and not in the second.
 
     >>> without([Interval(0, 9)], [Interval(3, 4), Interval(8, 20)])
     [Interval(start=0, end=3), Interval(start=4, end=8)]
@@ -170,5 +213,5 @@ def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interv
 
 
 def total(spans: Iterable[Interval]) -> float:
-    """Seconds, each counted once."""
+    """Return the seconds that the intervals cover, each counted once."""
     return covered(spans)

@@ -1,16 +1,22 @@
-"""How well the songs of long recordings are found: programmes made of any music, with exact truth.
+"""Evaluation of timelines: radio-like programmes with exact ground truth, made of any music.
 
-    python -m lab.measure.timelines --music DIR [--unknown DIR] [--covers DIR] [--speech DIR] [--noise DIR]
-        [--hours 1] [--programmes 4] [--keep DIR] [--report docs/accuracy.md]
+    python -m lab.measure.timelines --music DIR [--unknown DIR] [--covers DIR] [--speech DIR ...] [--noise DIR]
+        [--surroundings] [--hours 1] [--programmes 4] [--keep DIR] [--report docs/accuracy.md]
 
-The music is added to a library, and programmes of it are scanned (`lab.data.programmes` says what is in them): plain ones,
-faster and slower by 4 %, and as MP3 at 48 kbit/s, one after the other. Without --unknown every fifth file stays out of
-the library and is played as unknown music. --covers is a folder of renditions with `works.tsv`, as
-`lab.data.render_covers --files` writes it: the library gets one rendition of each song, the programmes play others; of every
-sixth song it gets none. Each scan has a process of its own, whose memory is told.
+The music is added to a library, and programmes of it are scanned (`lab.data.programmes` describes them): plain, 4%
+faster, 4% slower, and as MP3 at 48 kbit/s, in turn. Without --unknown, every fifth file stays out of the library and
+is played as unknown music. --covers is a folder of renditions with `works.tsv`, as written by
+`lab.data.render_covers --files`: the library contains one rendition of each song and the programmes play the others;
+of every sixth song the library contains none. Each --speech folder is one language. Each scan runs in its own process,
+whose memory is measured.
 
---keep keeps the library, the programmes, their truth and their timelines, and uses what is there already.
---report puts the figures into a page, between its lines `<!-- timelines -->` and `<!-- /timelines -->`.
+--surroundings plans other programmes (`lab.data.surroundings`): every song lies between silence, noise, speech or
+other music, at levels from -50 to -10 dBFS. The report then lists the errors of starts and ends by surrounding, and the
+ten worst with their positions. Without --speech, eSpeak NG synthesises speech in three languages if it is installed.
+
+--keep keeps the library, the programmes, their ground truth and their timelines, and reuses existing files.
+--report writes the figures into a page, between its lines `<!-- timelines -->` and `<!-- /timelines -->`
+(`<!-- surroundings -->` with --surroundings).
 """
 
 from __future__ import annotations
@@ -28,12 +34,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.data import mixing, programmes
-from lab.data.programmes import Collection, Piece, Programme
-from lab.measure import report, spans
+from lab.data import mixing, programmes, surroundings
+from lab.data.programmes import Collection, Measure, Piece, Programme
+from lab.measure import ends, report, spans
 from lab.measure.covers import read_works
 from lab.measure.recordings import machine, music_in
-from lab.measure.spans import Agreement, Claim
+from lab.measure.spans import Agreement, Detection
 from songprint.audio import files as audio
 from songprint.config import Settings
 from songprint.errors import SongprintError
@@ -42,40 +48,43 @@ from songprint.library import Library
 from songprint.types import Gap, Interval, Kind, Sound, Timeline
 
 CONDITIONS = tuple(programmes.SPEEDS)
-SILENT_WORKS = 6  # of every so many works the library holds no rendition
-SPEECH_LINES = 600  # that may be heard
+UNKNOWN_WORKS = 6  # of every so many works the library contains no rendition
+SPEECH_FILES = 600  # at most, of each language
+NOUNS = {Kind.RECORDING: "recordings", Kind.COVER: "covers"}
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """A timeline, and what it took."""
+    """A timeline and the cost of computing it."""
 
     timeline: Timeline
-    memory: float  # MB at most, of the whole process
-    computing: float  # seconds of all cores together, from opening the library on
+    memory: float  # MB, peak of the whole process
+    computing: float  # seconds of processor time of all cores, including opening the library
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was said of one programme."""
+    """A programme and its timeline."""
 
     programme: Programme
     scanned: Scanned
+    path: Path = Path()  # of the audio
 
     @property
-    def claims(self) -> list[Claim]:
-        """By the file itself: the library names it as it was given, which may be by a link."""
+    def detections(self) -> list[Detection]:
+        """The segments, by resolved path: the library may have been given a link."""
         return [
-            Claim(str(Path(segment.recording.source).resolve()), segment.kind, segment.interval)
+            Detection(str(Path(segment.recording.source).resolve()), segment.kind, segment.interval)
             for segment in self.scanned.timeline.segments
         ]
 
 
+Plan = Callable[[Collection, float, str, int, Measure], Programme]
 Scan = Callable[[Path], Scanned]
 
 
 def scan_apart(library: Path, kinds: Sequence[str], path: Path) -> Scanned:
-    """Scan in a process of its own, so that nothing but the scan takes its memory."""
+    """Scan in a new process, so that its memory is that of the scan alone."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(_scan, library, kinds, path).result()
 
@@ -89,57 +98,66 @@ def _scan(library: Path, kinds: Sequence[str], path: Path) -> Scanned:
     return Scanned(timeline, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time() - began)
 
 
-def gather(options: argparse.Namespace) -> tuple[Collection, list[Path]]:
-    """What the programmes are made of, and the files that the library holds."""
+def gather(options: argparse.Namespace, folder: Path) -> tuple[Collection, list[Path]]:
+    """Return the material of the programmes and the files for the library."""
     files = music_in(options.music)
-    apart = [] if options.unknown else files[4::5]
-    held = [path for path in files if path not in apart]
-    unknown = apart + music_in(options.unknown)
-    covers, strange, references = cover_pieces(options.covers) if options.covers else ([], [], [])
-    if not held or not unknown:
+    held_out = [] if options.unknown else files[4::5]
+    known = [path for path in files if path not in held_out]
+    unknown = held_out + music_in(options.unknown)
+    covers, unknown_covers, references = cover_pieces(options.covers) if options.covers else ([], [], [])
+    if not known or not unknown:
         raise ValueError(
-            f"{len(held)} files of 30 s and more to add and {len(unknown)} to play as unknown music:"
+            f"{len(known)} files of 30 s and more to add and {len(unknown)} to play as unknown music:"
             " both are needed. Are --music and --unknown the right folders?"
         )
+    speech = {path.name: audio_in([path])[:SPEECH_FILES] for path in options.speech}
+    if options.surroundings and not speech:
+        speech = surroundings.synthesise_speech(folder / "speech")
     collection = Collection(
-        [Piece(str(path.resolve()), str(path.resolve())) for path in held],
-        [*(Piece(str(path.resolve())) for path in unknown), *strange],
+        [Piece(str(path.resolve()), str(path.resolve())) for path in known],
+        [*(Piece(str(path.resolve())) for path in unknown), *unknown_covers],
         covers,
-        _sounds_in(options.speech)[:SPEECH_LINES],
-        _sounds_in(options.noise),
+        {language: paths for language, paths in speech.items() if paths},
+        audio_in(options.noise),
     )
-    return collection, [*held, *references]
+    return collection, [*known, *references]
 
 
 def cover_pieces(folder: Path) -> tuple[list[Piece], list[Piece], list[Path]]:
-    """Renditions to play, renditions of songs that nobody knows, and what the library holds of the others."""
+    """Return the renditions to play, the renditions of unknown songs, and the files for the library."""
     works: dict[str, list[Path]] = {}
     for path, work in read_works(folder, folder / "works.tsv"):
         works.setdefault(work, []).append(path.resolve())
-    covers, strange, references = [], [], []
+    covers, unknown, references = [], [], []
     for number, (_, paths) in enumerate(sorted(works.items())):
-        if number % SILENT_WORKS == SILENT_WORKS - 1:
-            strange.append(Piece(str(paths[0])))
+        if number % UNKNOWN_WORKS == UNKNOWN_WORKS - 1:
+            unknown.append(Piece(str(paths[0])))
             continue
         references.append(paths[0])
         covers += [Piece(str(path), str(paths[0]), Kind.COVER) for path in paths[1:]]
-    return covers, strange, references
+    return covers, unknown, references
 
 
-def _sounds_in(folders: Sequence[Path]) -> list[str]:
+def audio_in(folders: Sequence[Path]) -> list[str]:
     return [str(path) for folder in folders for path in sorted(folder.rglob("*")) if audio.is_probably_audio(path)]
 
 
 def measure(
-    collection: Collection, conditions: Sequence[str], seconds: float, seed: int, folder: Path, scan: Scan
+    collection: Collection,
+    conditions: Sequence[str],
+    seconds: float,
+    seed: int,
+    folder: Path,
+    scan: Scan,
+    plan: Plan = programmes.plan,
 ) -> list[Outcome]:
-    """Make a programme in each of these conditions, and scan it."""
+    """Make one programme in each of the conditions and scan it."""
     outcomes = []
     for number, condition in enumerate(conditions):
         print(f"programme {number + 1} of {len(conditions)}: {condition}", file=sys.stderr)
-        programme = programmes.plan(collection, seconds, condition, seed + number, mixing.sounding)
+        programme = plan(collection, seconds, condition, seed + number, mixing.sounding)
         path = mixing.write(programme, collection.speech, folder)
-        outcome = Outcome(programme, scan(path))
+        outcome = Outcome(programme, scan(path), path)
         path.with_suffix(".timeline.json").write_text(
             objects.to_json(objects.timeline_object(outcome.scanned.timeline)), encoding="utf-8"
         )
@@ -148,60 +166,54 @@ def measure(
 
 
 def agreed(outcomes: Sequence[Outcome], kind: Kind | None) -> Agreement:
-    return sum((spans.agreement(each.programme.songs, each.claims, kind) for each in outcomes), Agreement(0, 0, 0))
+    return sum((spans.agreement(each.programme.songs, each.detections, kind) for each in outcomes), Agreement(0, 0, 0))
 
 
-def text(command: str, recordings: int, outcomes: Sequence[Outcome]) -> str:
-    """The figures as Markdown."""
+def text(command: str, recordings: int, outcomes: Sequence[Outcome], *, by_surrounding: bool = False) -> str:
+    """Return the figures as Markdown."""
     seconds = sum(each.programme.duration for each in outcomes)
     songs = [part for each in outcomes for part in each.programme.songs]
-    foreign = sum(part.heard.duration for each in outcomes for part in each.programme.parts if not part.song)
-    parts = [
+    unknown = sum(part.heard.duration for each in outcomes for part in each.programme.parts if not part.song)
+    middle = ends.tables(outcomes) if by_surrounding else [edges(outcomes)]
+    sections = [
         f"    {command}",
-        "",
-        f"{len(outcomes)} programmes, {seconds / 3600:.1f} h; library of {recordings} recordings; songs are heard"
-        f" {len(songs)} times, unknown music for {foreign / 60:.0f} minutes. {machine()}.",
-        "",
+        f"{len(outcomes)} programmes, {seconds / 3600:.1f} h; library of {recordings} recordings;"
+        f" {len(songs)} song segments, {unknown / 60:.0f} minutes of unknown music. {machine()}.",
         found(outcomes),
-        "",
-        edges(outcomes),
-        "",
+        *middle,
         mistakes(outcomes, seconds / 3600),
-        "",
         sounds(outcomes),
-        "",
-        unknown(outcomes),
-        "",
-        effort(outcomes),
+        *([] if by_surrounding else [unknown_again(outcomes), effort(outcomes)]),
     ]
-    return "\n".join(parts)
+    return "\n\n".join(sections)
 
 
 def found(outcomes: Sequence[Outcome]) -> str:
-    """Song seconds by condition and kind."""
-    lines = ["| programmes | songs | heard, s | precision | recall | F1 |", "|---" * 6 + "|"]
+    """Precision and recall of song seconds, by condition and kind."""
+    lines = ["| programmes | songs | played, s | precision | recall | F1 |", "|---" * 6 + "|"]
     groups = {
         condition: [each for each in outcomes if each.programme.condition == condition]
         for condition in dict.fromkeys(each.programme.condition for each in outcomes)
     }
     for name, group in {**groups, "**all**": outcomes}.items():
-        for kind, noun in ((Kind.RECORDING, "recordings"), (Kind.COVER, "covers"), (None, "both")):
+        for kind, noun in (*NOUNS.items(), (None, "both")):
             if kind and not any(part.kind == kind for each in group for part in each.programme.songs):
                 continue
-            said = agreed(group, kind)
+            seconds = agreed(group, kind)
             lines.append(
-                f"| {name} | {noun} | {said.heard:.0f} | {said.precision:.3f} | {said.recall:.3f} | {said.f1:.3f} |"
+                f"| {name} | {noun} | {seconds.played:.0f} |"
+                f" {seconds.precision:.3f} | {seconds.recall:.3f} | {seconds.f1:.3f} |"
             )
     return "\n".join(lines)
 
 
 def edges(outcomes: Sequence[Outcome]) -> str:
-    """How far starts and ends lie from the true ones."""
+    """Errors of starts and ends, for cut and faded ones."""
     lines = ["| starts and ends | count | median error, s | 90th percentile, s |", "|---" * 4 + "|"]
-    all_edges = [edge for each in outcomes for edge in spans.edges(each.programme.songs, each.claims)]
-    for kind, noun in ((Kind.RECORDING, "recordings"), (Kind.COVER, "covers")):
+    all_edges = [edge for each in outcomes for edge in spans.edges(each.programme.songs, each.detections)]
+    for kind, noun in NOUNS.items():
         for hard, how in ((None, ""), (True, ", cut"), (False, ", faded")):
-            errors = [edge.error for edge in all_edges if edge.kind == kind and hard in (None, edge.hard)]
+            errors = [edge.error for edge in all_edges if edge.part.kind == kind and hard in (None, edge.hard)]
             if errors:
                 lines.append(
                     f"| {noun}{how} | {len(errors)} | {np.median(errors):.2f} | {np.quantile(errors, 0.9):.2f} |"
@@ -210,64 +222,60 @@ def edges(outcomes: Sequence[Outcome]) -> str:
 
 
 def mistakes(outcomes: Sequence[Outcome], hours: float) -> str:
-    """What is not found at all, and what is named where nothing of it is."""
-    lines = ["| | recordings | covers |", "|---|---|---|"]
-    songs = {kind: sum(part.kind == kind for each in outcomes for part in each.programme.songs) for kind in Kind}
-    missed = {
-        kind: sum(part.kind == kind for each in outcomes for part in spans.missed(each.programme.songs, each.claims))
-        for kind in Kind
-    }
-    invented = {
-        kind: [
-            claim
-            for each in outcomes
-            for claim in spans.invented(each.programme.songs, each.claims)
-            if claim.kind == kind
-        ]
-        for kind in Kind
-    }
-    lines.append("| songs missed | " + " | ".join(f"{missed[kind]} of {songs[kind]}" for kind in Kind) + " |")
-    lines.append(
-        "| songs invented per hour | " + " | ".join(f"{len(invented[kind]) / hours:.2f}" for kind in Kind) + " |"
-    )
-    lines.append(
-        "| seconds of them | "
-        + " | ".join(f"{sum(claim.heard.duration for claim in invented[kind]):.0f}" for kind in Kind)
-        + " |"
-    )
-    other = sum(spans.other_kind(each.programme.songs, each.claims) for each in outcomes)
-    return "\n".join(lines) + f"\n\nNamed rightly, but with the other kind: {other:.0f} s."
+    """Songs of which nothing is reported, and songs that are reported where they do not play."""
+    songs = [part for each in outcomes for part in each.programme.songs]
+    missed = [part for each in outcomes for part in spans.missed(each.programme.songs, each.detections)]
+    false = [song for each in outcomes for song in spans.false_songs(each.programme.songs, each.detections)]
+
+    def row(name: str, cell: Callable[[Kind], str]) -> str:
+        return f"| {name} | " + " | ".join(map(cell, Kind)) + " |"
+
+    lines = [
+        "| | recordings | covers |",
+        "|---|---|---|",
+        row(
+            "songs missed",
+            lambda kind: f"{sum(part.kind == kind for part in missed)} of {sum(part.kind == kind for part in songs)}",
+        ),
+        row("false songs per hour", lambda kind: f"{sum(song.kind == kind for song in false) / hours:.2f}"),
+        row(
+            "seconds of false songs",
+            lambda kind: f"{sum(song.interval.duration for song in false if song.kind == kind):.0f}",
+        ),
+    ]
+    other = sum(spans.wrong_kind(each.programme.songs, each.detections) for each in outcomes)
+    return "\n".join(lines) + f"\n\nCorrect song, but wrong kind: {other:.0f} s."
 
 
 def sounds(outcomes: Sequence[Outcome]) -> str:
-    """What is heard where no song of the library is, and what the gaps say of it, in seconds."""
-    lines = ["| heard (s) \\ called | " + " | ".join(Sound) + " | a song |", "|---" * (len(Sound) + 2) + "|"]
-    for true in Sound:
-        cells = dict.fromkeys((*Sound, None), 0.0)
+    """Seconds without a song of the library: actual sound by reported sound."""
+    lines = ["| actual (s) \\ reported | " + " | ".join(Sound) + " | song |", "|---" * (len(Sound) + 2) + "|"]
+    for actual in Sound:
+        cells: dict[Sound | None, float] = dict.fromkeys((*Sound, None), 0.0)
         for each in outcomes:
-            truth = _truly(each.programme, true)
-            for called in Sound:
-                gaps = spans.joined(gap.interval for gap in each.scanned.timeline.gaps if gap.sound == called)
-                cells[called] += spans.total(spans.overlap(truth, gaps))
-            cells[None] += spans.total(spans.overlap(truth, spans.joined(claim.heard for claim in each.claims)))
+            truth = _actual(each.programme, actual)
+            for reported in Sound:
+                gaps = spans.joined(gap.interval for gap in each.scanned.timeline.gaps if gap.sound == reported)
+                cells[reported] += spans.total(spans.overlap(truth, gaps))
+            cells[None] += spans.total(spans.overlap(truth, spans.joined(song.interval for song in each.detections)))
         if sum(cells.values()):
             lines.append(
-                f"| {true if true != Sound.MUSIC else 'unknown music'} | "
+                f"| {actual if actual != Sound.MUSIC else 'unknown music'} | "
                 + " | ".join(f"{value:.0f}" for value in cells.values())
                 + " |"
             )
     return "\n".join(lines)
 
 
-def _truly(programme: Programme, sound: Sound) -> list[Interval]:
+def _actual(programme: Programme, sound: Sound) -> list[Interval]:
     if sound != Sound.MUSIC:
         return [interval for interval, heard in programme.sounds if heard == sound]
-    foreign = spans.joined(part.heard for part in programme.parts if not part.song)
-    return spans.without(foreign, [part.audible for part in programme.songs])
+    unknown = spans.joined(part.heard for part in programme.parts if not part.song)
+    return spans.without(unknown, [part.audible for part in programme.songs])
 
 
-def unknown(outcomes: Sequence[Outcome]) -> str:
-    """Whether the same unknown music gets the same number, within a programme, and other music another one."""
+def unknown_again(outcomes: Sequence[Outcome]) -> str:
+    """Whether unknown music that is played again gets the same number, and other unknown music another one."""
     again = recognised = pairs = confused = 0
     for each in outcomes:
         parts = [part for part in each.programme.parts if not part.song]
@@ -281,13 +289,13 @@ def unknown(outcomes: Sequence[Outcome]) -> str:
                     pairs += 1
                     confused += bool(mine & theirs)
     return (
-        f"Unknown music that was heard before in the same programme: {recognised} of {again} times recognised."
-        f" Two different pieces with one number: {confused} of {pairs} pairs."
+        f"Unknown music that occurs again in the same programme: recognised {recognised} of {again} times."
+        f" Different pieces with the same number: {confused} of {pairs} pairs."
     )
 
 
 def _numbers(heard: Interval, gaps: Sequence[Gap]) -> set[int]:
-    """The numbers of the unknown music that is mostly in this stretch."""
+    """Return the numbers of the gaps of unknown music that lie mostly in this interval."""
     return {
         gap.unknown
         for gap in gaps
@@ -296,8 +304,9 @@ def _numbers(heard: Interval, gaps: Sequence[Gap]) -> set[int]:
 
 
 def effort(outcomes: Sequence[Outcome]) -> str:
+    """Speed and memory of the scans."""
     lines = [
-        "| programme | length, min | times real time | the same for one core's work | memory at most, MB |",
+        "| programme | length, min | x real time | x real time, one core | peak memory, MB |",
         "|---" * 5 + "|",
     ]
     for each in outcomes:
@@ -311,10 +320,11 @@ def effort(outcomes: Sequence[Outcome]) -> str:
 
 
 def shown_command(options: argparse.Namespace) -> str:
-    """The command line as others can use it: folders by what they hold, not by where they are here."""
+    """Return the command line with placeholders instead of local folders."""
     words = ["python -m lab.measure.timelines"]
     for name in ("music", "unknown", "covers", "speech", "noise"):
         words += [f"--{name} {name.upper()}"] if getattr(options, name) else []
+    words += ["--surroundings"] if options.surroundings else []
     words += [f"--hours {options.hours:g} --programmes {options.programmes} --seed {options.seed}"]
     words += [f"--kinds {options.kinds}"] if options.kinds != ",".join(Kind) else []
     words += [f"--conditions {options.conditions!r}"] if options.conditions != ",".join(CONDITIONS) else []
@@ -324,30 +334,33 @@ def shown_command(options: argparse.Namespace) -> str:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, words in (
-        ("music", "what the library holds"),
-        ("unknown", "music that it does not hold"),
-        ("speech", "speech; nobody talks without it"),
-        ("noise", "noise; none without it"),
+        ("music", "folders of music for the library"),
+        ("unknown", "folders of music that is played but not in the library"),
+        ("speech", "folders of speech, one for each language; without them the programmes contain no speech"),
+        ("noise", "folders of recorded noise; without them the programmes contain none"),
     ):
         parser.add_argument(f"--{name}", type=Path, nargs="+", default=[], help=words, required=name == "music")
     parser.add_argument("--covers", type=Path, help="folder of renditions with works.tsv")
-    parser.add_argument("--hours", type=float, default=1.0, help="of each programme")
-    parser.add_argument("--programmes", type=int, default=4)
+    parser.add_argument(
+        "--surroundings", action="store_true", help="every song between silence, noise, speech or music"
+    )
+    parser.add_argument("--hours", type=float, default=1.0, help="length of each programme (default: %(default)g)")
+    parser.add_argument("--programmes", type=int, default=4, help="number of programmes (default: %(default)s)")
     parser.add_argument("--conditions", default=",".join(CONDITIONS), help="of the programmes, in turn: %(default)s")
-    parser.add_argument("--kinds", default=",".join(Kind), help="of match that are looked for: %(default)s")
+    parser.add_argument("--kinds", default=",".join(Kind), help="kinds of match to search (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is made in this folder, and use it again")
-    parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures into this page")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all files in this folder, and reuse them")
+    parser.add_argument("--report", type=Path, metavar="PAGE", help="write the figures into this page")
     return parser
 
 
 def evaluate(options: argparse.Namespace, folder: Path) -> str:
-    collection, held = gather(options)
+    collection, known = gather(options, folder)
     kinds = tuple(options.kinds.split(","))
     chosen = options.conditions.split(",")
     with Library(folder / "library", create=True, settings=Settings(kinds=kinds)) as library:
         library.add(
-            held, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="", file=sys.stderr)
+            known, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="", file=sys.stderr)
         )
         print(file=sys.stderr)
         recordings = len(library)
@@ -356,22 +369,24 @@ def evaluate(options: argparse.Namespace, folder: Path) -> str:
         [chosen[number % len(chosen)] for number in range(options.programmes)],
         3600 * options.hours,
         options.seed,
-        folder / "programmes",
+        folder / ("surroundings" if options.surroundings else "programmes"),
         lambda path: scan_apart(folder / "library", kinds, path),
+        surroundings.plan if options.surroundings else programmes.plan,
     )
-    return text(shown_command(options), recordings, outcomes)
+    return text(shown_command(options), recordings, outcomes, by_surrounding=options.surroundings)
 
 
 def main() -> None:
     options = parser().parse_args()
+    mark = report.SURROUNDINGS if options.surroundings else report.TIMELINES
     try:
         if options.report:
-            report.check_page(options.report, report.TIMELINES)  # before the hours, not after them
+            report.check_page(options.report, mark)  # before hours of measuring
         with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
-            words = evaluate(options, Path(folder))
-        print(words)
+            figures = evaluate(options, Path(folder))
+        print(figures)
         if options.report:
-            report.put(options.report, words, title="How good it is", mark=report.TIMELINES)
+            report.put(options.report, figures, title="Accuracy", mark=mark)
     except (report.PageError, SongprintError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -1,4 +1,4 @@
-"""A programme is what its truth says."""
+"""The audio of a programme agrees with its ground truth."""
 
 import json
 
@@ -23,7 +23,7 @@ def collection(tmp_path):
         [Piece(path, path) for path in pieces[:4]],
         [Piece(path) for path in pieces[4:6]],
         [Piece(pieces[6], pieces[0], Kind.COVER), Piece(pieces[7], pieces[1], Kind.COVER)],
-        [str(line) for line in lines],
+        {"en": [str(line) for line in lines]},
         pieces[5:6],
     )
 
@@ -32,12 +32,12 @@ def make(collection, condition="plain", seed=3, seconds=4 * MINUTE):
     return programmes.plan(collection, seconds, condition, seed, mixing.sounding)
 
 
-def test_a_seed_is_a_programme(collection):
+def test_the_same_seed_gives_the_same_programme(collection):
     assert make(collection) == make(collection)
     assert make(collection) != make(collection, seed=4)
 
 
-def test_a_long_programme_has_everything_in_it(collection):
+def test_a_long_programme_contains_every_kind_of_item(collection):
     programme = make(collection, seconds=60 * MINUTE)
     assert {item.what for item in programme.items} == set(programmes.MIX)
     assert {sound for _, sound in programme.sounds} == {Sound.SPEECH, Sound.OTHER, Sound.SILENCE}
@@ -54,12 +54,12 @@ def test_a_long_programme_has_everything_in_it(collection):
     assert second.audible.start < second.heard.start < first.heard.end < first.audible.end
 
 
-def test_without_speech_noise_and_covers_there_is_music_and_silence(collection):
+def test_without_speech_noise_and_covers_a_programme_contains_music_and_silence(collection):
     programme = make(Collection(collection.known, collection.unknown), seconds=20 * MINUTE)
     assert {item.what for item in programme.items} == {"song", "repeat", "unknown", "unknown again", "silence"}
 
 
-def test_silence_around_a_song_is_no_part_of_it(tmp_path):
+def test_leading_and_trailing_silence_is_not_part_of_a_song(tmp_path):
     quiet = np.zeros(2 * toy.SAMPLE_RATE, np.float32)
     path = toy.write(tmp_path / "song.wav", np.concatenate([quiet, toy.song(1, 10.0), quiet]))
     found = mixing.sounding(str(path))
@@ -68,8 +68,8 @@ def test_silence_around_a_song_is_no_part_of_it(tmp_path):
 
 
 @pytest.mark.parametrize("condition", list(programmes.SPEEDS))
-def test_music_is_heard_when_the_truth_says(collection, condition, tmp_path):
-    """Each passage of a file is found in the programme at its place, to a few milliseconds."""
+def test_music_plays_at_its_true_times(collection, condition, tmp_path):
+    """Cross-correlation finds each excerpt within 20 ms of its true place."""
     programme = make(collection, condition)
     path = mixing.write(programme, collection.speech, tmp_path / "made")
     assert path.suffix == (".mp3" if condition == "mp3 48k" else ".wav")
@@ -91,7 +91,7 @@ def _offset(heard: np.ndarray, original: np.ndarray, expected: int) -> int:
     return int(np.argmax(np.correlate(around, original, "valid"))) - reach
 
 
-def test_it_is_silent_where_the_truth_says_so_and_elsewhere_not(collection, tmp_path):
+def test_only_true_silence_is_silent(collection, tmp_path):
     programme = make(collection, seconds=10 * MINUTE)
     heard = files.load(mixing.write(programme, collection.speech, tmp_path), 8000)
     for interval, sound in programme.sounds:
@@ -99,7 +99,7 @@ def test_it_is_silent_where_the_truth_says_so_and_elsewhere_not(collection, tmp_
         assert (degrade.rms(inside) < 1e-4) == (sound == Sound.SILENCE), sound
 
 
-def test_a_programme_that_is_there_is_kept_and_another_made_anew(collection, tmp_path):
+def test_an_existing_programme_is_kept_and_a_changed_one_is_rendered_again(collection, tmp_path):
     path = mixing.write(make(collection), collection.speech, tmp_path)
     written = path.stat().st_mtime_ns
     assert mixing.write(make(collection), collection.speech, tmp_path) == path
@@ -109,6 +109,6 @@ def test_a_programme_that_is_there_is_kept_and_another_made_anew(collection, tmp
     assert path.stat().st_mtime_ns != written
 
 
-def test_an_unknown_condition_is_named(collection):
+def test_an_unknown_condition_is_an_error(collection):
     with pytest.raises(ValueError, match="condition='under water' is none of plain, speed"):
         make(collection, "under water")

@@ -1,0 +1,147 @@
+"""Errors of start and end times by surrounding: how far, in which direction, and where to listen."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lab.data import surroundings
+from lab.data.programmes import Item, Programme
+from lab.data.surroundings import Join
+from lab.measure import spans
+from lab.measure.spans import Detection, Edge
+from songprint.types import Kind
+
+FAR = 3.0  # seconds; larger errors are counted separately
+WORST = 10  # listed with their positions
+NOUNS = {Kind.RECORDING: "recordings", Kind.COVER: "covers"}
+QUARTET = "count | median | p90 | worst"
+
+
+class Outcome(Protocol):
+    """A programme, its audio file and what was reported."""
+
+    @property
+    def programme(self) -> Programme: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def detections(self) -> list[Detection]: ...
+
+
+@dataclass(frozen=True)
+class End:
+    """The start or the end of a song that was found, with the surrounding there."""
+
+    programme: Programme
+    file: str
+    join: Join
+    edge: Edge
+
+
+def tables(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return Markdown: errors of all ends, by surrounding, seconds of false songs by surrounding, the worst ends."""
+    found = [end for each in outcomes for end in measured(each)]
+    return [overall(found), by_surrounding(found), seconds(outcomes), worst(found)]
+
+
+def measured(outcome: Outcome) -> Iterator[End]:
+    edges = {(edge.part, edge.at_end): edge for edge in spans.edges(outcome.programme.songs, outcome.detections)}
+    for join in surroundings.joins(outcome.programme):
+        edge = edges.get((join.part, join.at_end))
+        if edge:
+            yield End(outcome.programme, outcome.path.name, join, edge)
+
+
+def overall(found: Sequence[End]) -> str:
+    """Errors of starts and ends in seconds; 0 within the last 12 dB of a fade."""
+    lines = [
+        f"| starts and ends, s | {QUARTET} | over {FAR:g} s | too long: {QUARTET} | too short: {QUARTET} |",
+        "|---" * 14 + "|",
+    ]
+    for kind, noun in NOUNS.items():
+        errors = [end.edge.excess for end in found if end.edge.part.kind == kind]
+        if errors:
+            far = sum(abs(error) > FAR for error in errors)
+            lines.append(f"| {noun} | {_quartet(map(abs, errors))} | {far} | {_both_ways(errors)} |")
+    return "\n".join(lines)
+
+
+def by_surrounding(found: Sequence[End]) -> str:
+    lines = [f"| surrounding | songs | ends | too long: {QUARTET} | too short: {QUARTET} |", "|---" * 11 + "|"]
+    groups: dict[tuple[str, Kind], list[float]] = defaultdict(list)
+    for end in found:
+        groups[end.join.surrounding, end.edge.part.kind].append(end.edge.excess)
+    order = list(surroundings.SURROUNDINGS.values())
+    for (name, kind), errors in sorted(
+        groups.items(), key=lambda group: (order.index(group[0][0].partition(" (")[0]), group[0])
+    ):
+        lines.append(f"| {name} | {NOUNS[kind]} | {len(errors)} | {_both_ways(errors)} |")
+    return "\n".join(lines)
+
+
+def _both_ways(errors: Sequence[float]) -> str:
+    too_long, too_short = [e for e in errors if e > 0], [-e for e in errors if e < 0]
+    return f"{_quartet(too_long)} | {_quartet(too_short)}"
+
+
+def _quartet(errors: Iterable[float]) -> str:
+    """Count, median, 90th percentile and maximum."""
+    values = list(errors)
+    if not values:
+        return "0 | - | - | -"
+    return f"{len(values)} | {np.median(values):.2f} | {np.quantile(values, 0.9):.2f} | {max(values):.2f}"
+
+
+def seconds(outcomes: Sequence[Outcome]) -> str:
+    """Seconds of each surrounding, and how many of them are reported as a song that does not play there."""
+    played: dict[str, float] = defaultdict(float)
+    wrong: dict[str, float] = defaultdict(float)
+    for each in outcomes:
+        false = spans.false_spans(each.programme.songs, each.detections).values()
+        for name, interval in surroundings.places(each.programme):
+            played[name] += interval.duration
+            wrong[name] += sum(spans.total(spans.overlap(group, [interval])) for group in false)
+    lines = ["| surrounding | played, s | a false song reported, s |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {played[name]:.0f} | {wrong[name]:.1f} |" for name in sorted(played, key=lambda n: -wrong[n])
+    ]
+    return "\n".join(lines)
+
+
+def worst(found: Sequence[End]) -> str:
+    """The largest errors, with positions in the programme: `--keep` keeps the files to listen to."""
+    lines = [
+        "| worst | programme | position | reported | song (level) | surrounding (level) |",
+        "|---" * 6 + "|",
+    ]
+    for end in sorted(found, key=lambda end: -abs(end.edge.excess))[:WORST]:
+        edge, join = end.edge, end.join
+        way = "too long" if edge.excess > 0 else "too short"
+        lines.append(
+            f"| {'end' if edge.at_end else 'start'} {abs(edge.excess):.2f} s {way} | {end.file} | {clock(edge.time)} |"
+            f" {clock(edge.reported)} | {Path(edge.part.path).name}{_level(join.item)} |"
+            f" {join.surrounding}{_level(join.neighbour)} |"
+        )
+    return "\n".join(lines)
+
+
+def _level(item: Item) -> str:
+    if item.what in ("silence", "dither"):
+        return ""
+    return f" ({surroundings.REFERENCE_LEVEL + item.level:.0f} dBFS)"
+
+
+def clock(time: float) -> str:
+    """Minutes and seconds, to a hundredth.
+
+    >>> clock(83.456)
+    '1:23.46'
+    """
+    hundredths = round(100 * time)
+    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"
