@@ -49,6 +49,11 @@ class Calibration:
             **{name: cls.from_spec(plain | those) for name, those in special.items()},
         )
 
+    def of_case(self, case: str) -> Calibration:
+        """The calibration of a special case, or this one where the case needs none of its own."""
+        special = {"peak_search": self.peak_search, "own_tempo": self.own_tempo}
+        return special.get(case) or self
+
     def threshold(self, rate: float) -> float:
         """The confidence at which at most a share `rate` of the clips of unknown music is answered.
 

@@ -19,7 +19,7 @@ from songprint import kinds
 from songprint.address import DatabaseAddress, MilvusAddress
 from songprint.audio import files
 from songprint.config import Settings
-from songprint.kinds import SHIPPED
+from songprint.encoders.contract import Matcher, ships
 from songprint.library import Library
 from songprint.types import Kind, Recording
 
@@ -42,9 +42,9 @@ def examine(settings: Settings, library: Path | None = None) -> Iterator[Check]:
     """Check the installation, then the library at `library` if given. Writes only to a temporary library."""
     for name in ("onnxruntime", "faiss-cpu", "av", *_packages_for(settings)):
         yield _check(name, partial(_import, name))
-    for kind, name in SHIPPED.items():
-        if kinds.ships(name) or kind is Kind.RECORDING:
-            yield _check("encoder" if kind is Kind.RECORDING else f"encoder of {kind}s", partial(_load_encoder, name))
+    for number, (kind, matcher) in enumerate(kinds.MATCHERS.items()):
+        if number == 0 or ships(matcher.encoder_name):
+            yield _check(f"encoder of {kind}s" if number else "encoder", partial(_open_encoder, matcher))
     local = settings.with_(database="", index="")  # the temporary library needs no database server
     with tempfile.TemporaryDirectory(prefix="songprint-doctor-") as folder:
         yield _check("new library", lambda: _write_and_read(Path(folder), local))
@@ -74,8 +74,8 @@ def _packages_for(settings: Settings) -> Iterator[str]:
         yield "pymilvus"
 
 
-def _load_encoder(name: str) -> str:
-    spec = kinds.load_encoder(name).spec
+def _open_encoder(matcher: Matcher) -> str:
+    spec = matcher.open_encoder().spec
     return f"{spec.id}, {spec.dim} dimensions every {spec.hop} s, weights intact"
 
 

@@ -1,4 +1,4 @@
-"""A clip -> a Report: every level of the library is asked in turn."""
+"""Identify a short query: every kind of match is searched in turn, and the answers become a Report."""
 
 from __future__ import annotations
 
@@ -8,62 +8,66 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from songprint.audio.sound import Sound
 from songprint.config import Settings
-from songprint.covers import identify as covers
-from songprint.covers.identify import covers_of, tonal_embeddings
-from songprint.fingerprint import identify as recordings
-from songprint.fingerprint import speed_search
-from songprint.fingerprint.query import Query
 from songprint.processes.threads import one_thread
 from songprint.store.level import threshold_of
 from songprint.store.store import Store, incomplete
 from songprint.store.works import in_order
-from songprint.types import Kind, Report
+from songprint.types import Match, Report
 
 
 @one_thread()
 def identify(
     blocks: Iterable[np.ndarray], store: Store, *, top: int = 0, source: str = "", settings: Settings | None = None
 ) -> Report:
-    """Name what a clip is, given as blocks of float32 mono samples at the store's sample rate.
+    """Identify a query, given as blocks of (n,) float32 mono samples at the store's sample rate.
 
-    The very same recordings come first, then the covers. A film may be asked for as a whole: what is kept of an
-    hour takes 60 MB. Matches below the threshold are left out; `top` of them are listed as candidates.
+    Recordings come first, then covers. Matches below the threshold are left out; the best `top` of them are listed as
+    candidates. An hour of sound takes 60 MB.
     """
     began = time.perf_counter()
     settings = settings or store.settings
     store.refresh()
-    exact = store.levels[Kind.RECORDING]
-    query = Query.from_blocks(blocks, exact.encoder)
+    sound = Sound(blocks, store.sample_rate)
     thresholds = {kind: threshold_of(level, settings) for kind, level in store.levels.items()}
-    if recordings.uses_peak_search(query, exact):
-        thresholds[Kind.RECORDING] = threshold_of(exact, settings, everywhere=True)
-    with ThreadPoolExecutor(1) as aside:
-        tonal = aside.submit(tonal_embeddings, query, store)  # takes about as long as the search for recordings
-        judged = speed_search.judge(query, exact)
-        matches = [match for match in judged if match.confidence >= thresholds[Kind.RECORDING]]
-        candidates = [match for match in judged if match.confidence < thresholds[Kind.RECORDING]]
-        embeddings = tonal.result()
-    if embeddings:
-        named = {match.recording.id for match in matches}
-        judged = covers_of(embeddings, store, named)
-        if not covers.at_any_tempo(embeddings, named):
-            thresholds[Kind.COVER] = threshold_of(store.levels[Kind.COVER], settings, own_tempo=True)
-        matches += [match for match in judged if match.confidence >= thresholds[Kind.COVER]]
-        candidates += [match for match in judged if match.confidence < thresholds[Kind.COVER]]
-    matches = in_order(matches, store.catalog)
+    matches: list[Match] = []
+    below: list[Match] = []
+    reason = ""
+    first, *others = store.levels.values()
+    query = first.matcher.query(sound, first)  # reads the blocks
+    with ThreadPoolExecutor(1) as background:  # encoding for one kind takes about as long as the search for another
+        pending = {level.kind: background.submit(level.matcher.query, sound, level) for level in others}
+        for level in store.levels.values():
+            if level is not first:
+                query = pending[level.kind].result()
+            if query is None:
+                continue
+            known = {match.recording.id for match in matches}
+            answer = level.matcher.identify(query, level, known)
+            threshold = thresholds[level.kind] = threshold_of(level, settings, answer.case)
+            found = _without_copies(answer.matches, known, store)
+            matches += [match for match in found if match.confidence >= threshold]
+            below += [match for match in found if match.confidence < threshold]
+            reason = reason or answer.reason
     named = {match.recording.id for match in matches}
     candidates = sorted(
-        (match for match in candidates if match.recording.id not in named), key=lambda match: -match.confidence
+        (match for match in below if match.recording.id not in named), key=lambda match: -match.confidence
     )
     return Report(
-        matches=matches,
+        matches=in_order(matches, store.catalog),
         candidates=candidates[:top],
-        duration=query.duration,
+        duration=sound.duration,
         thresholds=thresholds,
-        searched=exact.searched,
+        searched=store.identity.searched,
         elapsed=time.perf_counter() - began,
         source=source,
-        reason="" if matches else recordings.reason(query, exact),
+        reason="" if matches else reason,
         warnings=tuple(incomplete(store)),
     )
+
+
+def _without_copies(matches: list[Match], known: set[int], store: Store) -> list[Match]:
+    """Leave out copies of recordings that an earlier kind has identified: the same sound is no cover of itself."""
+    copies = store.copies([match.recording.id for match in matches], of=known)
+    return [match for match in matches if match.recording.id not in copies]

@@ -107,6 +107,12 @@ def subtract(whole: Interval, intervals: Iterable[Interval]) -> list[Interval]:
     return [each for each in free if each.duration > 0]
 
 
+def share(interval: Interval, others: Iterable[Interval]) -> float:
+    """Return the share of an interval that the others cover, 0 to 1."""
+    rest = sum(part.duration for part in subtract(interval, others))
+    return 1 - rest / max(interval.duration, 1e-9)
+
+
 def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[Interval, Sound]]) -> list[Gap]:
     """What is heard where no song of the library is, a gap for each stretch of one kind of sound.
 

@@ -1,49 +1,36 @@
-"""The kinds of match: which encoder makes the embeddings of each. The only module that knows all of them."""
+"""The kinds of match. The only module that knows all of them.
+
+A new kind is a member of `songprint.types.Kind`, a folder with a `songprint.encoders.contract.Matcher`, and a line in
+`MATCHERS`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from songprint.encoders.contract import WEIGHTS, load_spec, weights_hash
-from songprint.errors import EncoderError
-from songprint.fingerprint.encoder import Encoder
+from songprint.config import Settings
+from songprint.covers.matcher import CoverMatcher
+from songprint.encoders.contract import WEIGHTS, Encoder, Matcher, load_spec
+from songprint.fingerprint.matcher import FingerprintMatcher
+from songprint.store.store import Store
 from songprint.types import Kind
 
-if TYPE_CHECKING:
-    from songprint.covers.encoder import CoverEncoder
-
-# The encoder of each kind that ships. The order is that in which kinds are searched and told.
-SHIPPED = {Kind.RECORDING: "fingerprint", Kind.COVER: "cover"}
-NETWORKS = {Kind.RECORDING: ["fingerprint"], Kind.COVER: ["tonal", "cover"]}  # files, in the order of computing
+# In the order in which kinds are searched and reported. The first one identifies the very recording.
+MATCHERS: dict[Kind, Matcher] = {Kind.RECORDING: FingerprintMatcher(), Kind.COVER: CoverMatcher()}
 
 
-def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEIGHTS) -> Encoder | CoverEncoder:
-    """Open a shipped encoder; its weights are checked against the hash in its spec.
-
-    Raises EncoderError if the files are missing or damaged.
-    """
-    spec = load_spec(name, folder)
-    files = [folder / f"{network}.onnx" for network in NETWORKS[spec.kind]]
-    try:
-        contents = [file.read_bytes() for file in files]
-    except OSError as error:
-        raise EncoderError(
-            f"cannot read the weights of encoder {name!r}: {error.strerror}. "
-            "Reinstall Songprint: pip install --force-reinstall songprint"
-        ) from error
-    if weights_hash(b"".join(contents)) not in spec.id:
-        raise EncoderError(
-            f"the weights of encoder {name!r} are damaged ({files[-1]}). "
-            "Reinstall Songprint: pip install --force-reinstall songprint"
-        )
-    if spec.kind is Kind.COVER:
-        from songprint.covers.encoder import CoverEncoder
-
-        return CoverEncoder(spec, *contents, threads, folder)
-    return Encoder(spec, *contents, threads)
+def load_encoder(name: str = "fingerprint", threads: int = 1, folder: Path = WEIGHTS) -> Encoder:
+    """Load an encoder that ships, by name. Raises EncoderError for an unknown name and for damaged weights."""
+    return MATCHERS[load_spec(name, folder).kind].open_encoder(threads, folder)
 
 
-def ships(name: str, folder: Path = WEIGHTS) -> bool:
-    """Whether this encoder comes with this Songprint."""
-    return (folder / f"{name}.json").is_file()
+def open_store(
+    path: Path,
+    *,
+    create: bool = False,
+    encoder: Encoder | Sequence[Encoder] | None = None,
+    settings: Settings | None = None,
+) -> Store:
+    """Open the store of a library with all kinds; see `songprint.store.store.Store`."""
+    return Store(path, MATCHERS.values(), create=create, encoder=encoder, settings=settings)

@@ -20,10 +20,10 @@ from songprint.covers.explain import Explanation
 from songprint.fingerprint.encoder import Encoder
 from songprint.ingest import add as ingest
 from songprint.ingest.add import OnProgress
+from songprint.kinds import open_store
 from songprint.scan import listen, scan
 from songprint.scan.scan import OnProgress as OnScan
 from songprint.store import works
-from songprint.store.store import Store
 from songprint.types import AddReport, Event, Match, RebuildReport, Recording, Report, Stats, Timeline, UnknownMusic
 from songprint.unknown import adoption
 from songprint.unknown import memory as unknown
@@ -43,7 +43,7 @@ class Library:
         encoder: Encoder | Sequence[Encoder] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.store = Store(Path(path).expanduser(), create=create, encoder=encoder, settings=settings)
+        self.store = open_store(Path(path).expanduser(), create=create, encoder=encoder, settings=settings)
 
     @property
     def path(self) -> Path:

@@ -20,7 +20,7 @@ from lab.data.tunes import invent
 from songprint.audio.samples import at_rate
 from songprint.fingerprint.encoder import Encoder
 from songprint.fingerprint.logmel import SAMPLE_RATE
-from songprint.kinds import load_encoder
+from songprint.kinds import load_encoder, open_store
 from songprint.library import Library
 from songprint.store.catalog import Catalog
 from songprint.store.database import Database
@@ -83,7 +83,7 @@ def catalog(tmp_path: Path, database_url: str) -> Iterator[Catalog]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """An empty store with the toy encoder."""
-    with Store(tmp_path / "library", create=True, encoder=toy.ToyEncoder()) as store:
+    with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder()) as store:
         yield store
 
 
@@ -195,7 +195,7 @@ def encoder() -> Encoder:
 @pytest.fixture
 def band(tmp_path: Path, tunes: list[np.ndarray], encoder: Encoder) -> Iterator[Store]:
     """A store that holds the tunes as recordings 1 to 6; 7 is 2, softer."""
-    with Store(tmp_path / "library", create=True, encoder=encoder) as store:
+    with open_store(tmp_path / "library", create=True, encoder=encoder) as store:
         for number, samples in enumerate([*tunes, 0.5 * tunes[1]]):
             store.catalog.add(
                 tags=Tags(title=f"Tune {number}"),

@@ -20,7 +20,7 @@ def band(tmp_path):
         yield library
 
 
-def hear(library, samples, **options):
+def ask(library, samples, **options):
     return library.identify(samples.astype(np.float32), sample_rate=toy.SAMPLE_RATE, **options)
 
 
@@ -29,7 +29,7 @@ def piece(seed, start, seconds):
 
 
 def test_a_clip_is_named_and_placed(band):
-    report = hear(band, piece(3, 12, 8))
+    report = ask(band, piece(3, 12, 8))
     assert [match.recording.title for match in report.matches] == ["Song 03"]
     assert report.matches[0].reference.start == pytest.approx(12, abs=0.1)
     assert report.matches[0].query.start == pytest.approx(0, abs=0.3)
@@ -38,7 +38,7 @@ def test_a_clip_is_named_and_placed(band):
 
 
 def test_unknown_music_is_not_named_but_may_be_listed(band):
-    report = hear(band, toy.song(77, 8), top=2)
+    report = ask(band, toy.song(77, 8), top=2)
     assert report.matches == []
     assert report.reason
     assert 0 < len(report.candidates) <= 2
@@ -46,7 +46,7 @@ def test_unknown_music_is_not_named_but_may_be_listed(band):
 
 
 def test_two_songs_in_one_clip_are_both_named(band):
-    report = hear(band, np.concatenate([piece(1, 5, 10), piece(6, 20, 10)]))
+    report = ask(band, np.concatenate([piece(1, 5, 10), piece(6, 20, 10)]))
     found = {match.recording.title: match for match in report.matches}
     assert set(found) == {"Song 01", "Song 06"}
     assert found["Song 06"].query.start == pytest.approx(10, abs=1.2)
@@ -54,7 +54,7 @@ def test_two_songs_in_one_clip_are_both_named(band):
 
 
 def test_a_whole_song_is_one_match(band):
-    report = hear(band, toy.song(5, 40))
+    report = ask(band, toy.song(5, 40))
     assert [match.recording.title for match in report.matches] == ["Song 05"]
     assert report.matches[0].query.duration > 38
     assert report.matches[0].reference.duration > 38
@@ -71,7 +71,7 @@ def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
         monkeypatch.setattr(identify, "SEARCHED_EVERY", every)
         return [
             (match.recording.title, match.confidence, match.query.start, match.query.end, match.reference.start)
-            for match in hear(band, samples).matches
+            for match in ask(band, samples).matches
         ], len(searched)
 
     (often, searches), (seldom, fewer) = (asked(toy.song(5, 40), every) for every in (0, 3))
@@ -86,13 +86,13 @@ def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
 def test_the_same_sound_twice_is_named_twice(band, tmp_path):
     copy = toy.write(tmp_path / "Copy Band - Copy.wav", 0.5 * toy.song(2, 40))
     band.add(copy)
-    report = hear(band, piece(2, 10, 8))
+    report = ask(band, piece(2, 10, 8))
     assert {match.recording.title for match in report.matches} == {"Song 02", "Copy"}
 
 
 def test_what_is_removed_is_no_longer_named(band):
     band.remove(next(recording.id for recording in band.recordings() if recording.title == "Song 03"))
-    assert not hear(band, piece(3, 12, 8))
+    assert not ask(band, piece(3, 12, 8))
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_what_is_removed_is_no_longer_named(band):
     ],
 )
 def test_no_match_says_why(band, samples, reason):
-    report = hear(band, samples)
+    report = ask(band, samples)
     assert not report
     assert reason in report.reason
 
 
 def test_an_empty_library_says_so(tmp_path):
     with songprint.open(tmp_path / "empty", create=True, encoder=toy.JudgingToyEncoder()) as library:
-        assert "empty" in hear(library, toy.song(1, 8)).reason
+        assert "empty" in ask(library, toy.song(1, 8)).reason
 
 
 def test_long_clips_are_searched_in_windows():
@@ -139,7 +139,7 @@ def test_a_short_clip_is_looked_at_closely(blocks):
 
 @pytest.mark.parametrize("seconds", [1.0, 1.5])
 def test_a_second_is_enough_for_a_name(band, seconds):
-    report = hear(band, piece(3, 12, seconds))
+    report = ask(band, piece(3, 12, seconds))
     assert [match.recording.title for match in report.matches] == ["Song 03"]
     assert report.matches[0].query.start >= 0
     assert report.matches[0].query.end <= seconds

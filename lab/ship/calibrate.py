@@ -29,7 +29,7 @@ from songprint.fingerprint.candidates import VerifiedAlignment, WindowAlignments
 from songprint.fingerprint.encoder import Encoder
 from songprint.fingerprint.identify import neighbours, windows_of
 from songprint.fingerprint.query import Query
-from songprint.kinds import load_encoder
+from songprint.kinds import load_encoder, open_store
 from songprint.store.store import Store
 from songprint.types import Kind, Tags
 
@@ -47,7 +47,7 @@ LENGTHS = (1.0, 2.0, *clips.LENGTHS)  # seconds
 
 def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder) -> tuple[Store, dict[str, int]]:
     """A library of tracks decoded earlier -> the store, and the recording id of each path."""
-    store = Store(folder, create=True, encoder=encoder)
+    store = open_store(folder, create=True, encoder=encoder)
     ids = {}
     for number, track in enumerate(tracks, 1):
         samples = np.asarray(corpus.load_pcm(data, track)).astype(np.float32) / 32768

@@ -14,11 +14,8 @@ from songprint.covers import search, tempo_search
 from songprint.covers.tempo_search import Embed, Find, duration_of
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.encoders.contract import EncoderSpec
-from songprint.fingerprint.duplicates import same_recording
-from songprint.fingerprint.query import Query
 from songprint.store.level import Level
 from songprint.store.references import References
-from songprint.store.store import Store
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
 WHOLE = 600.0  # seconds: what is not longer is one song, or a few, and is asked for as one;
@@ -165,27 +162,3 @@ def _match(group: list[_Found], recording: Recording, windows: int, spec: Encode
 def _music(sections: Iterable[Section]) -> float:
     """Seconds of the query that correspond to something."""
     return sum(section.query.duration for section in sections)
-
-
-def tonal_embeddings(query: Query, store: Store) -> Embeddings | None:
-    """The clip as covers are found by; None where they are not looked for, or too little is heard."""
-    if Kind.COVER not in store.levels or query.duration < SHORTEST:
-        return None
-    return store.levels[Kind.COVER].encoder.encode_stream(query.blocks(store.sample_rate))[0]
-
-
-def covers_of(embeddings: Embeddings, store: Store, named: set[int]) -> list[Match]:
-    """The recordings of which the clip is another rendition, but for those that were recognised in it exactly.
-
-    What is the very same recording as one of those, twice in the library, is no cover of it either.
-    """
-    level, recording_level = store.levels[Kind.COVER], store.levels[Kind.RECORDING]
-    judged = judge(embeddings, level, leave_out=named)
-    stored = recording_level.embeddings_of(named | {match.recording.id for match in judged}) if named else {}
-    originals = [stored[recording_id] for recording_id in named if recording_id in stored]
-    return [
-        match
-        for match in judged
-        if match.recording.id not in stored
-        or not any(same_recording(original, stored[match.recording.id]) for original in originals)
-    ]

@@ -1,4 +1,4 @@
-"""CoverEar: hears something long, block by block, and tells of which songs other renditions are heard when.
+"""CoverTracker: hears something long, block by block, and tells of which songs other renditions are heard when.
 
 Where no recording is known, windows of a minute are asked for as clips are. What a window finds is a guess: a minute
 of a cover resembles strangers too. Guesses of one recording that follow each other make a stretch, and that is asked
@@ -20,10 +20,10 @@ from songprint.covers import search
 from songprint.covers.encoder import FrameStream
 from songprint.covers.search import SHORTEST, CoverCandidate
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
-from songprint.fingerprint.duplicates import same_recording
+from songprint.encoders.contract import Settled
+from songprint.intervals import share
 from songprint.store.level import Level
 from songprint.store.references import References
-from songprint.store.store import Store
 from songprint.types import Embeddings, Interval, Kind, Recording, Section, Segment
 
 WINDOW, EVERY = 60.0, 30.0  # seconds asked for as one, and from one such window to the next
@@ -66,8 +66,11 @@ class _Stretch:
     support: Mapping[int, float]  # log-odds by the windows alone: of the recording guessed, and of its rivals
 
 
-class CoverEar:
-    """What is kept of a second: 0.2 kB of tonal frames."""
+class CoverTracker:
+    """Tracks covers; see `songprint.encoders.contract.Tracker`. Keeps 0.2 kB of tonal frames a second."""
+
+    min_segment = SHORTEST
+    history = None
 
     def __init__(self, level: Level):
         self.level = level
@@ -105,6 +108,27 @@ class CoverEar:
         self._base += gone
         self._asked = {key: found for key, found in self._asked.items() if key[1] > self._base}
 
+    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False) -> Settled:
+        """Return the covers beside the known segments, final up to the start of whatever may still grow."""
+        found = self.segments(known, until)
+        edge = until if last else self.settled_until(known, until)
+        for each in sorted(found, key=lambda each: -each.interval.end):
+            if (
+                not last and each.interval.start < edge < each.interval.end
+            ):  # what continues is not reported in two parts
+                edge = each.interval.start
+        edge = max(edge, self.forgotten)
+        self.forget(edge)
+        return Settled(
+            edge,
+            [each for each in found if each.interval.start < edge or last],
+            [each for each in found if each.interval.start >= edge and not last],
+        )
+
+    def current(self, known: Sequence[Segment]) -> list[Segment]:
+        """Return the covers in everything that is not forgotten."""
+        return self.segments(known)
+
     def segments(self, exact: Sequence[Segment] = (), until: float = np.inf) -> list[Segment]:
         """The covers in what was heard and not forgotten, up to `until` seconds.
 
@@ -113,7 +137,7 @@ class CoverEar:
         judged = self._judged(exact, min(until, self.duration))
         chosen: list[Guess] = []
         for guess in sorted(judged, key=lambda guess: (-min(guess.logit, SURE), -guess.interval.duration)):
-            if _share(guess.interval, [other.interval for other in chosen]) < 0.5:
+            if share(guess.interval, [other.interval for other in chosen]) < 0.5:
                 chosen.append(guess)
         recordings = self.level.catalog.recordings_with({guess.recording_id for guess in chosen})
         return [_segment(guess, recordings[guess.recording_id]) for guess in chosen if guess.recording_id in recordings]
@@ -287,39 +311,3 @@ def _segment(guess: Guess, recording: Recording) -> Segment:
         guess.tempo,
         float(guess.key_shift),
     )
-
-
-def _share(interval: Interval, others: Iterable[Interval]) -> float:
-    """The share of an interval that the others cover."""
-    rest = sum(part.duration for part in intervals.subtract(interval, others))
-    return 1 - rest / max(interval.duration, 1e-9)
-
-
-def without_recordings(covers: Iterable[Segment], recordings: Sequence[Segment], store: Store) -> list[Segment]:
-    """The covers without those parts in which the very recording, or one of the same work, is heard.
-
-    What is the same sound as such a recording, twice in the library, is no cover of it either.
-    """
-    found = []
-    for cover in covers:
-        near = [
-            each
-            for each in recordings
-            if each.interval.start < cover.interval.end and each.interval.end > cover.interval.start
-        ]
-        same = [
-            each.interval
-            for each in near
-            if each.recording.id == cover.recording.id
-            or (cover.work and each.work == cover.work)
-            or _same_sound(store, each.recording.id, cover.recording.id)
-        ]
-        rest = max(intervals.subtract(cover.interval, same), key=lambda part: part.duration, default=None)
-        if rest and rest.duration >= SHORTEST and _share(rest, [each.interval for each in near]) < 0.5:
-            found.append(replace(cover, interval=rest))
-    return found
-
-
-def _same_sound(store: Store, one: int, other: int) -> bool:
-    stored = store.levels[Kind.RECORDING].embeddings_of([one, other])
-    return len(stored) == 2 and same_recording(stored[one], stored[other])

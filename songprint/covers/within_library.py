@@ -9,7 +9,7 @@ import numpy as np
 from songprint.confidence import MAX_PROBABILITY
 from songprint.covers import identify
 from songprint.errors import LibraryError
-from songprint.fingerprint.duplicates import SAME, same_recording
+from songprint.store.duplicates import SAME, same_recording
 from songprint.store.index import NOTHING, split_ids
 from songprint.store.level import Level, threshold_of
 from songprint.store.store import Store
@@ -30,12 +30,11 @@ def renditions(store: Store, recording_id: int) -> list[Match]:
     level = cover_level(store)
     query = stored(level, recording_id)
     judged = identify.judge(query, level, leave_out={recording_id})
-    exact = store.levels[Kind.RECORDING].embeddings_of({recording_id} | {match.recording.id for match in judged})
-    threshold = threshold_of(level, store.settings, own_tempo=True)
+    copies = store.copies([match.recording.id for match in judged], of=[recording_id])
+    threshold = threshold_of(level, store.settings, level.matcher.tracking_case)
     matches = []
     for match in judged:
-        both = [exact[each] for each in (recording_id, match.recording.id) if each in exact]
-        if len(both) == 2 and same_recording(*both):
+        if match.recording.id in copies:
             matches.append(replace(match, kind=Kind.RECORDING, confidence=DUPLICATE))
         elif match.confidence >= threshold:
             matches.append(match)
@@ -47,7 +46,7 @@ def duplicates(store: Store, recording_id: int) -> list[int]:
 
     As of the last `refresh`. Told by what recordings are found by, so it works without covers.
     """
-    level = store.levels[Kind.RECORDING]
+    level = store.identity
     query = level.embeddings_of([recording_id]).get(recording_id)
     if query is None:
         return []

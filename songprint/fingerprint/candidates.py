@@ -10,7 +10,7 @@ import numpy as np
 from songprint.fingerprint import align, evidence
 from songprint.fingerprint.align import Candidate, LineAlignment, ReferenceExcerpt
 from songprint.fingerprint.landmarks import LandmarkVerifier, Verification
-from songprint.fingerprint.peak_search import HIGHEST_LEAD, PeakSearch
+from songprint.fingerprint.peak_search import HIGHEST_LEAD, LibraryPeaks, PeakSearch
 from songprint.fingerprint.query import Query
 from songprint.store.index import NOTHING
 from songprint.store.level import Level
@@ -166,7 +166,7 @@ class WindowAlignments:
 
         Their features are those of `evidence.PEAK_SEARCH_FEATURES`. `leave_out` pretends that the library lacks recordings.
         """
-        view = PeakSearch(self._samples(), self._begin, self._level.peaks, leave_out)
+        view = PeakSearch(self._samples(), self._begin, self._level.companion(LibraryPeaks).index(), leave_out)
         if also := view.candidates(verified.line for verified in found):
             self._refine(self._verified(also))
             found = self.verified()

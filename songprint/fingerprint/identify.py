@@ -18,6 +18,7 @@ from songprint.fingerprint.candidates import (
     WindowAlignments,
     continuation,
 )
+from songprint.fingerprint.peak_search import LibraryPeaks
 from songprint.fingerprint.query import Query
 from songprint.store.index import NOTHING, split_ids
 from songprint.store.level import Level
@@ -123,7 +124,11 @@ def likeness(query: Query, level: Level) -> float:
 def uses_peak_search(query: Query, level: Level) -> bool:
     """Whether the clip is laid everywhere in the library when it is not surely recognised otherwise: one that is not
     long, and so one window, and a library that is not too large for it."""
-    return query.duration <= LONGEST_WINDOW and level.has_peaks and level.calibration.peak_search is not None
+    return (
+        query.duration <= LONGEST_WINDOW
+        and level.companion(LibraryPeaks).usable
+        and level.calibration.peak_search is not None
+    )
 
 
 def windows_of(query: Query) -> Iterator[np.ndarray]:

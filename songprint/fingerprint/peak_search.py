@@ -9,6 +9,7 @@ as well. A clip that noise hides from the embeddings may also be found so in the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from threading import Lock
 
 import numpy as np
 
@@ -16,7 +17,10 @@ from songprint.fingerprint import landmarks, logmel
 from songprint.fingerprint.align import Candidate, LineAlignment
 from songprint.fingerprint.landmarks import Verification
 from songprint.fingerprint.peak_index import RATE, PeakIndex, Peaks
+from songprint.store.catalog import State
+from songprint.store.level import Level
 
+MAX_HOURS = 200.0  # hours of music in a library whose peaks are kept in memory; 200 MB
 FEWEST = 8  # peaks of a clip; fewer say nothing
 LIKELY = 2  # places that are looked at closely
 RIVALS = 6  # recordings with most peaks, of which the best that is another piece is the rival
@@ -25,6 +29,38 @@ NEAR = 1.0  # seconds from a line at which a place is that of the line
 NO_EVIDENCE = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}
 SLACK = 5  # frames that a place may be off
 FROM, REACH = round(1.0 * RATE), round(8.0 * RATE)  # frames from a place at which the recording is another, and to
+
+
+class LibraryPeaks:
+    """The landmarks of all references of a library, read when they are first needed and then kept in step.
+
+    Make it with `level.companion(LibraryPeaks)`.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+        self._index = PeakIndex()
+        self._in_step_with: State | None = None
+        self._lock = Lock()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the library is small enough to keep all its peaks in memory."""
+        return len(self._level.index) * self._level.spec.hop <= 3600 * MAX_HOURS
+
+    def index(self) -> PeakIndex:
+        """Return the peaks of all recordings, as of the level's last `refresh`."""
+        level = self._level
+        with self._lock:
+            state = level.state
+            if state != self._in_step_with:
+                searched, present = level.catalog.searched(level.kind).keys(), self._index.recording_ids
+                added = level.catalog.each_embeddings(level.kind, searched - present, as_stored=True)
+                self._index = self._index.changed(
+                    ((recording_id, made.evidence) for recording_id, made in added), present - searched
+                )
+                self._in_step_with = state
+            return self._index
 
 
 class PeakSearch:

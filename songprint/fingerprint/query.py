@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
+from songprint.audio.sound import Sound
 from songprint.fingerprint.encoder import Encoder
 from songprint.types import Embeddings
 
@@ -27,19 +28,18 @@ class Query:
 
     @classmethod
     def from_blocks(cls, blocks: Iterable[np.ndarray], encoder: Encoder, hop: float = 0.0) -> Query:
-        """Blocks of float32 samples -> what is asked, with a vector every `hop` seconds or as the encoder has it.
+        """Encode blocks of (n,) float32 samples; see `from_sound`."""
+        return cls.from_sound(Sound(blocks, encoder.spec.sample_rate), encoder, hop)
 
-        Memory: 1 kB of vectors and 16 kB of samples a second.
+    @classmethod
+    def from_sound(cls, sound: Sound, encoder: Encoder, hop: float = 0.0) -> Query:
+        """Encode a query with a vector every `hop` seconds, or as often as the encoder's specification says.
+
+        Memory: 1 kB of vectors and 16 kB of samples per second.
         """
-        spec, heard = encoder.spec, []
-
-        def remembered() -> Iterator[np.ndarray]:
-            for block in blocks:
-                heard.append((np.clip(block, -1, 1) * 32767).astype(np.int16))
-                yield block
-
-        stream = remembered()
-        first, count = [], 0
+        spec, stream = encoder.spec, sound.blocks()
+        first: list[np.ndarray] = []
+        count = 0
         for block in stream:
             first.append(block)
             count += len(block)
@@ -50,18 +50,13 @@ class Query:
             before = max(0, wanted - count) // 2
             padded = np.pad(np.concatenate(first), (before, max(0, wanted - count - before)))
             embeddings, _ = encoder.encode_stream([padded], hop=SHORT_HOP)
-            return cls(embeddings, np.concatenate(heard), -before / spec.sample_rate, count / spec.sample_rate)
+            return cls(embeddings, sound.samples, -before / spec.sample_rate, count / spec.sample_rate)
         embeddings, duration = encoder.encode_stream(chain(first, stream), hop=hop or spec.query_hop)
-        return cls(embeddings, np.concatenate([np.zeros(0, np.int16), *heard]), 0.0, duration)
+        return cls(embeddings, sound.samples, 0.0, duration)
 
     def times(self, window: np.ndarray) -> np.ndarray:
         """(m,) seconds in the clip at which segments begin."""
         return self.start + window * self.embeddings.hop
-
-    def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
-        """The samples again, as blocks of ten seconds of float32."""
-        for start in range(0, len(self.samples), 10 * sample_rate):
-            yield self.samples[start : start + 10 * sample_rate].astype(np.float32) / 32767
 
     def between(self, first: float, last: float, sample_rate: int) -> np.ndarray:
         """The samples from `first` to `last` seconds, float32."""

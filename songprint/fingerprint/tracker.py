@@ -1,10 +1,13 @@
-"""RecordingEar: hears something long, block by block, and tells which recordings are heard when."""
+"""RecordingTracker: hears something long, block by block, and tells which recordings are heard when."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from songprint import confidence
+from songprint.encoders.contract import Settled
 from songprint.fingerprint import presence, tracks
 from songprint.fingerprint.encoder import VectorStream
 from songprint.fingerprint.history import VectorHistory
@@ -21,16 +24,27 @@ LOOKS = 720  # windows, an hour, in which a wrong name may have come up by chanc
 SURE = 4.0  # log-odds of a hit that may simply go on,
 SEARCHED_EVERY = 3  # for so many windows at most without another search
 UNASKED = -2  # in the place of ids that were not searched for
+SETTLES = 30.0  # seconds after which more sound does not change a segment any more
+MARGIN = 2.0  # seconds before a song that are needed to find where it begins
 SNAP = 1.5  # seconds before the middle of the first vector in which a song may have begun
 
 
-class RecordingEar:
-    """What is kept of a second: 16 kB of samples until its window was searched, then 0.5 kB of vectors."""
+class RecordingTracker:
+    """Tracks recordings; see `songprint.encoders.contract.Tracker`.
 
-    def __init__(self, level: Level, history: VectorHistory | None = None):
-        """All vectors are told to the `history`, if there is one."""
+    Keeps 16 kB of samples a second until their window is searched, then 0.5 kB of vectors.
+    """
+
+    min_segment = 0.0
+
+    def __init__(
+        self, level: Level, accepts: Callable[[Segment], bool] = lambda segment: True, *, remember: bool = False
+    ):
+        """With `remember` all vectors are kept in `history`."""
         self.level, self.spec = level, level.spec
-        self._history = history
+        self.history = VectorHistory(HOP, level.spec.window, level.spec.id) if remember else None
+        self._accepts = accepts
+        self._settled_until = 0.0
         self._stream = VectorStream(level.encoder, HOP)
         self._references = References(level)
         self._samples = np.zeros(0, np.int16)
@@ -73,6 +87,31 @@ class RecordingEar:
             self._peeked = self._found_in(first, self._count)
             self._peeked_until = self._count
 
+    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False) -> Settled:
+        """Return the recordings that are final: what is half a minute old, up to the start of what may still grow.
+
+        The kind comes first, so `known` and `until` do not matter.
+        """
+        present = [each for each in self.segments() if self._accepts(each)]
+        horizon = max(self._settled_until, self.duration - SETTLES)
+        edge = min([horizon, *(each.interval.start - MARGIN for each in present if each.interval.end > horizon)])
+        if last:
+            edge = self.duration
+        elif edge <= self._settled_until:
+            return Settled(self._settled_until, [], present)
+        self.forget(edge)
+        self._settled_until = edge
+        return Settled(
+            edge,
+            [each for each in present if each.interval.start < edge],
+            [each for each in present if each.interval.start >= edge],
+        )
+
+    def current(self, known: Sequence[Segment]) -> list[Segment]:
+        """Return the recordings that may still grow, including the very last seconds."""
+        self.peek()
+        return [each for each in self.segments() if self._accepts(each)]
+
     def forget(self, until: float) -> None:
         """What was heard before `until` seconds, to which nothing will be added."""
         gone = min(max(0, int(until / HOP) - self._base), self._next - self._base)
@@ -107,8 +146,8 @@ class RecordingEar:
 
     def _take(self, vectors: np.ndarray) -> None:
         if len(vectors):
-            if self._history:
-                self._history.add(vectors)
+            if self.history:
+                self.history.add(vectors)
             self._vectors = np.concatenate([self._vectors, vectors])
             # not searched for yet
             self._ids = np.concatenate([self._ids, np.full((len(vectors), NEIGHBOURS), UNASKED)])

@@ -103,7 +103,7 @@ class _Encoders:
     def load(self, wanted: frozenset[Kind]) -> dict[Kind, Encoder]:
         for kind, encoder in self._given.items():
             if kind in wanted and kind not in self._loaded:
-                self._loaded[kind] = encoder or kinds.load_encoder(kinds.SHIPPED[kind])
+                self._loaded[kind] = encoder or kinds.MATCHERS[kind].open_encoder()
         return self._loaded
 
 

@@ -1,7 +1,7 @@
-"""A long recording, or a stream that never ends -> the songs in it, and when they are heard.
+"""Scan a long recording, or a stream that never ends: which songs occur in it, and when.
 
-`Scanner` is told blocks of samples, in order. What it has settled will not change any more. `scan` reads a file
-with it, once; a scan that was stopped goes on where it had settled everything (`songprint.scan.resuming`).
+`Scanner` is fed blocks of samples, in order, and returns segments once they are final. `scan` reads a file through it,
+once; an interrupted scan continues where everything was final (`songprint.scan.resuming`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event, current_thread, main_thread
@@ -22,11 +22,8 @@ import numpy as np
 
 from songprint.audio import files
 from songprint.config import Settings
-from songprint.covers.tracker import CoverEar, without_recordings
-from songprint.fingerprint import tracks
-from songprint.fingerprint.history import VectorHistory
-from songprint.fingerprint.tracker import RecordingEar
-from songprint.intervals import gaps
+from songprint.encoders.contract import History, Settled, Tracker
+from songprint.intervals import gaps, share, subtract
 from songprint.processes.threads import one_thread
 from songprint.scan.resuming import Past, Saved
 from songprint.scan.sounds import SoundMeter
@@ -36,13 +33,14 @@ from songprint.store.works import originals
 from songprint.types import Interval, Kind, ScanProgress, Segment, Sound, Timeline
 from songprint.unknown import memory
 
-BLOCK = 10.0  # seconds of a file that are heard at a time
-SAVED_EVERY = 10.0  # seconds of work that may be lost
-SETTLES = 30.0  # seconds after which what was heard is not seen in another light any more
-MARGIN = 2.0  # seconds before a song that are needed to tell where it begins
-EVERY = 180.0  # seconds of a file between two looks at what has settled
+BLOCK = 10.0  # seconds of a file that are decoded at a time
+SAVED_EVERY = 10.0  # seconds of work that an interruption may lose
+EVERY = 180.0  # seconds of a file between two questions for final segments
+# Blocks that may wait for a tracker in the background: music that it processes quickly makes up for other music.
+MAX_PENDING = 36
 
 OnProgress = Callable[[ScanProgress], None]
+Result = TypeVar("Result")
 
 
 def scan(
@@ -55,11 +53,11 @@ def scan(
     resume: Path | None = None,
     find_unknown: bool = True,
 ) -> Timeline:
-    """The songs in a file, which is read once.
+    """Return the timeline of a file, which is read once.
 
-    Ctrl-C ends the scan where it is: the timeline until there is given, as not `complete`. With `resume`, a file in
-    which is kept what has settled, a scan of the same source goes on there; it is deleted when the end is reached.
-    With `find_unknown` music that nobody knows is remembered, and numbered where it comes again.
+    Ctrl-C ends the scan early: the timeline up to there is returned, with `complete` false. `resume` is a file that
+    keeps what is final; a later scan of the same source continues there, and deletes it at the end. With
+    `find_unknown`, music that is not in the library is remembered, and numbered where it occurs again.
     """
     began = time.perf_counter()
     warnings: list[str] = []
@@ -111,9 +109,9 @@ def scan(
 
 @contextmanager
 def _ctrl_c() -> Iterator[Event]:
-    """What is set by Ctrl-C, which would else come in the middle of anything. Another Ctrl-C does what it always does.
+    """An event that the first Ctrl-C sets instead of interrupting anything; a second one interrupts as usual.
 
-    Only the main thread of a program is told of Ctrl-C.
+    Only the main thread of a program receives Ctrl-C; elsewhere the event is never set.
     """
     stop = Event()
     if current_thread() is not main_thread():
@@ -132,100 +130,74 @@ def _ctrl_c() -> Iterator[Event]:
 
 
 def _length(source: files.Source) -> float | None:
-    """Seconds, as the file says; a pipe is not asked, for that would read all of it."""
+    """The duration in seconds that the file declares; None for a pipe, which would have to be read to its end."""
     if not isinstance(source, str | Path):
         return None
     return files.probe(source).duration
 
 
 def _after(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
-    """The blocks without the first `samples`."""
+    """Skip the first `samples` samples of the blocks."""
     for block in blocks:
         if samples < len(block):
             yield block[samples:]
         samples = max(0, samples - len(block))
 
 
-@dataclass(frozen=True)
-class CoverNews:
-    """What a look at the covers gives. Seconds."""
-
-    exact: Sequence[Segment]  # the recordings that were known
-    until: float  # up to there all covers are settled:
-    settled: list[Segment]  # these, and
-    current: list[Segment]  # these may go on
-
-
-def look_for_covers(ear: CoverEar, exact: Sequence[Segment], until: float, last: bool = False) -> CoverNews:
-    """The covers beside these recordings, which are settled `until` there; the ear forgets those that are settled."""
-    found = ear.segments(exact, until)
-    edge = until if last else ear.settled_until(exact, until)
-    for each in sorted(found, key=lambda each: -each.interval.end):
-        if not last and each.interval.start < edge < each.interval.end:  # what goes on is not told in two
-            edge = each.interval.start
-    edge = max(edge, ear.forgotten)
-    ear.forget(edge)
-    return CoverNews(
-        exact,
-        edge,
-        [each for each in found if each.interval.start < edge or last],
-        [each for each in found if each.interval.start >= edge and not last],
-    )
-
-
 class Scanner:
-    """Hears something long and tells which songs are in it. Seconds count from the first sample.
+    """Finds the songs in something long that is fed block by block. Times are seconds since the first sample.
 
-    Recordings and covers are heard side by side, the covers in a thread of their own; what they tell of a moment comes
-    a minute or more later.
+    Every kind has a tracker. That of the first kind runs here; the others run in threads of their own, some blocks
+    behind, and are asked for segments beside those of the kinds before them.
     """
 
     def __init__(self, store: Store, settings: Settings | None = None, *, remember: bool = False) -> None:
-        """With `remember` the vectors of all that is heard are kept in `history`."""
+        """With `remember`, the vectors of everything that is fed are kept in `history`."""
         self.settings = settings or store.settings
         self._store = store
         self._began = time.perf_counter()
         store.refresh()
         self._thresholds = {
-            kind: threshold_of(level, self.settings, own_tempo=True) for kind, level in store.levels.items()
+            kind: threshold_of(level, self.settings, level.matcher.tracking_case)
+            for kind, level in store.levels.items()
         }
-        level = store.levels[Kind.RECORDING]
-        self.history = VectorHistory(tracks.HOP, level.spec.window, level.spec.id) if remember else None
-        self._recordings = RecordingEar(level, self.history)
-        covers = store.levels.get(Kind.COVER)
-        self._covers = Aside(CoverEar(covers)) if covers else None
+        self._lanes = [
+            _Lane(level.kind, level.matcher.tracker(level, self._accepts, remember=remember), background=number > 0)
+            for number, level in enumerate(store.levels.values())
+        ]
         self._meter = SoundMeter()
-        self.found: list[Segment] = []  # settled
-        self._recordings_until = self._covers_until = 0.0  # seconds
-        self._look: Future[CoverNews] | None = None  # at the covers, under way
-        self._covers_now: list[Segment] = []  # of which more may be heard, at the last look
+        self.found: list[Segment] = []  # final
         self._held = ExitStack()
-        self._held.enter_context(one_thread())  # last: nothing in here can fail any more
+        self._held.enter_context(one_thread())  # last: nothing after it can fail
 
     @property
     def duration(self) -> float:
-        """Seconds heard."""
-        return self._recordings.duration
+        """Seconds that were fed."""
+        return self._lanes[0].tracker.duration
 
     @property
     def sounds(self) -> list[tuple[Interval, Sound]]:
-        """What kind of sound is heard when."""
+        """The class of the sound in each interval."""
         return self._meter.sounds()
 
     @property
+    def history(self) -> History | None:
+        """The vectors of everything that was fed, if they are remembered."""
+        return self._lanes[0].tracker.history
+
+    @property
     def settled_until(self) -> float:
-        """Seconds up to which all is settled; no segment goes on there."""
-        until = self._covers_until if self._covers else self._recordings_until
+        """Seconds up to which everything is final and no segment continues."""
+        until = self._lanes[-1].until
         for each in sorted(self.found, key=lambda each: -each.interval.end):
             if each.interval.start < until < each.interval.end:
                 until = each.interval.start
         return until
 
     def feed(self, block: np.ndarray) -> None:
-        """(n,) float32 mono samples at `store.sample_rate` that come next."""
-        if self._covers:
-            self._covers.feed(block)
-        self._recordings.feed(block)
+        """Process the next (n,) float32 mono samples at `store.sample_rate`."""
+        for lane in reversed(self._lanes):  # those in the background first: they work meanwhile
+            lane.feed(block)
         self._meter.feed(block)
 
     def __enter__(self) -> Scanner:
@@ -235,38 +207,34 @@ class Scanner:
         self.close()
 
     def settled(self) -> list[Segment]:
-        """The segments that will not change any more and were not told yet; covers, as far as the call before this
-        one had them looked for."""
-        new = self._take_covers() if self._covers else []
-        present = self._heard_recordings()
-        horizon = max(self._recordings_until, self.duration - SETTLES)
-        until = min([horizon, *(each.interval.start - MARGIN for each in present if each.interval.end > horizon)])
-        if until > self._recordings_until:
-            new += self._settle_recordings(until, present)
-        if self._covers:
-            self._look = self._covers.later(
-                partial(look_for_covers, exact=self._known(present), until=self._recordings_until)
-            )
+        """Return the segments that have become final since the last call.
+
+        Kinds in the background answer what the call before this one asked for.
+        """
+        new = [segment for lane in self._lanes for segment in self._collect(lane)]
+        until = np.inf
+        for lane in self._lanes:
+            lane.settle(self._known(lane, self._growing(lane)), until)
+            if not lane.background:
+                new += self._collect(lane)
+            until = lane.until
         return new
 
     def current(self) -> list[Segment]:
-        """The segments of which more may still be heard, as they look now."""
-        self._recordings.peek()
-        recordings = self._heard_recordings()
-        return self._in_order(recordings + without_recordings(self._covers_now, self._known(recordings), self._store))
+        """Return the segments that may still grow, as they are now."""
+        found: list[Segment] = []
+        for lane in self._lanes:
+            known = self._known(lane, found)
+            found += beside(lane.current(known), known, self._store, lane.tracker.min_segment)
+        return self._in_order(found)
 
     def finish(self) -> Timeline:
-        """Nothing comes any more: all that was found."""
-        self._recordings.finish()
-        present = self._heard_recordings()
-        self._settle_recordings(self.duration, present)
-        if self._covers:
-            self._take_covers()
-            self._covers.finish()
-            self._look = self._covers.later(
-                partial(look_for_covers, exact=self._known(()), until=self.duration, last=True)
-            )
-            self._take_covers()
+        """Return everything that was found: no more sound follows."""
+        for lane in self._lanes:
+            self._collect(lane)
+            lane.finish()
+            lane.settle(self._known(lane, ()), self.duration, last=True)
+            self._collect(lane)
         self.close()
         self.found = self._in_order(self.found)
         return Timeline(
@@ -274,53 +242,43 @@ class Scanner:
             gaps=gaps(self.duration, self.found, self.sounds),
             duration=self.duration,
             thresholds=self._thresholds,
-            searched=self._store.levels[Kind.RECORDING].searched,
+            searched=self._store.identity.searched,
             elapsed=time.perf_counter() - self._began,
             warnings=tuple(incomplete(self._store)),
         )
 
     def close(self) -> None:
-        """Stop listening; what was found may still be looked at."""
-        if self._covers:
-            self._covers.close()
+        """Stop; what was found remains available."""
+        for lane in self._lanes:
+            lane.close()
         self._held.close()
 
-    def _settle_recordings(self, until: float, present: Iterable[Segment]) -> list[Segment]:
-        new = [each for each in present if each.interval.start < until]
+    def _collect(self, lane: _Lane) -> list[Segment]:
+        """The segments that the lane has settled since the last call, beside those of earlier kinds."""
+        settled, known = lane.collect()
+        new = self._in_order(beside(settled, known, self._store, lane.tracker.min_segment))
         self.found += new
-        self._recordings.forget(until)
-        self._recordings_until = until
         return new
 
-    def _take_covers(self) -> list[Segment]:
-        """Those that are settled by the last look, once that is done."""
-        if self._look is None:
-            return []
-        news, self._look = self._look.result(), None
-        new = self._in_order(without_recordings(news.settled, news.exact, self._store))
-        self.found += new
-        self._covers_until, self._covers_now = news.until, news.current
-        return new
+    def _growing(self, lane: _Lane) -> list[Segment]:
+        """Segments of the kinds before the lane's that may still grow."""
+        return [segment for other in self._lanes[: self._lanes.index(lane)] for segment in other.growing]
 
-    def _known(self, present: Iterable[Segment]) -> list[Segment]:
-        """The recordings where covers are not settled."""
-        return [
-            each
-            for each in (*self.found, *present)
-            if each.kind is Kind.RECORDING and each.interval.end > self._covers_until
-        ]
+    def _known(self, lane: _Lane, growing: Iterable[Segment]) -> list[Segment]:
+        """The segments of the kinds before the lane's, where the lane is not settled."""
+        earlier = {other.kind for other in self._lanes[: self._lanes.index(lane)]}
+        return [each for each in (*self.found, *growing) if each.kind in earlier and each.interval.end > lane.until]
 
-    def _heard_recordings(self) -> list[Segment]:
-        return self._in_order(self._recordings.segments())
+    def _accepts(self, segment: Segment) -> bool:
+        """Whether the segment is confident and long enough to be reported."""
+        return (
+            segment.confidence >= self._thresholds[segment.kind]
+            and segment.interval.duration >= self.settings.shortest_segment
+        )
 
     def _in_order(self, segments: Iterable[Segment]) -> list[Segment]:
-        """Those that are sure and long enough, by their beginning, each with the original of its work."""
-        found = [
-            each
-            for each in segments
-            if each.confidence >= self._thresholds[each.kind]
-            and each.interval.duration >= self.settings.shortest_segment
-        ]
+        """The segments that are accepted, by start time, each with the original of its work."""
+        found = [each for each in segments if self._accepts(each)]
         of_work = originals(self._store.catalog, {each.work for each in found})
         return sorted(
             (replace(each, original=of_work.get(each.work)) for each in found),
@@ -328,34 +286,87 @@ class Scanner:
         )
 
 
-AHEAD = 36  # blocks that may wait: music that this ear soon works off makes up for other music
-Answer = TypeVar("Answer")
+class _Lane:
+    """A tracker, in a thread of its own if it is in the background, and what it has settled.
 
+    A background tracker does everything in order. What it raises is raised by the next call.
+    """
 
-class Aside:
-    """All that is asked of the ear is done in order. What it raises is raised by the next call, or by `finish`."""
-
-    def __init__(self, ear: CoverEar):
-        self._ear = ear
-        self._heard: deque[Future[None]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="songprint-covers")
+    def __init__(self, kind: Kind, tracker: Tracker, *, background: bool) -> None:
+        self.kind, self.tracker, self.background = kind, tracker, background
+        self.until = 0.0  # seconds up to which this kind is final
+        self.growing: list[Segment] = []  # not final, as of the last answer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"songprint-{kind}") if background else None
+        self._fed: deque[Future[None]] = deque()
+        self._pending: tuple[Future[Settled], list[Segment]] | None = None  # an answer, and what was known
 
     def feed(self, block: np.ndarray) -> None:
-        """Hear this block some time; waits where too many lie before it."""
-        while self._heard and (len(self._heard) >= AHEAD or self._heard[0].done()):
-            self._heard.popleft().result()
-        self._heard.append(self._thread.submit(self._ear.feed, block))
+        """Process a block, now or later; waits while too many blocks are pending."""
+        if not self._thread:
+            self.tracker.feed(block)
+            return
+        while self._fed and (len(self._fed) >= MAX_PENDING or self._fed[0].done()):
+            self._fed.popleft().result()
+        self._fed.append(self._thread.submit(self.tracker.feed, block))
 
-    def later(self, question: Callable[[CoverEar], Answer]) -> Future[Answer]:
-        """What the ear answers once it has heard all blocks until now."""
-        return self._thread.submit(question, self._ear)
+    def settle(self, known: list[Segment], until: float, *, last: bool = False) -> None:
+        """Ask for what is final up to `until` seconds; `collect` returns the answer."""
+        self._pending = self._submit(partial(self.tracker.settle, known, until, last=last)), known
+
+    def collect(self) -> tuple[list[Segment], list[Segment]]:
+        """Wait for the answer that is pending; return its final segments, and those that were known to it."""
+        if self._pending is None:
+            return [], []
+        (answer, known), self._pending = self._pending, None
+        settled = answer.result()
+        self.until, self.growing = settled.until, settled.current
+        return settled.segments, known
+
+    def current(self, known: list[Segment]) -> list[Segment]:
+        """The segments that may still grow: as of now, or of the last answer if the tracker is in the background."""
+        return self.growing if self.background else self.tracker.current(known)
 
     def finish(self) -> None:
-        """Wait until all blocks are heard: nothing comes any more."""
-        while self._heard:
-            self._heard.popleft().result()
-        self.later(lambda ear: ear.finish()).result()
+        """Process everything that is pending: no more sound follows."""
+        while self._fed:
+            self._fed.popleft().result()
+        self._submit(self.tracker.finish).result()
 
     def close(self) -> None:
-        """Stop, whatever was not heard yet."""
-        self._thread.shutdown(cancel_futures=True)
+        """Stop, without processing what is pending."""
+        if self._thread:
+            self._thread.shutdown(cancel_futures=True)
+
+    def _submit(self, call: Callable[[], Result]) -> Future[Result]:
+        if self._thread:
+            return self._thread.submit(call)
+        done: Future[Result] = Future()
+        done.set_result(call())
+        return done
+
+
+def beside(segments: Iterable[Segment], known: Sequence[Segment], store: Store, min_segment: float) -> list[Segment]:
+    """Cut out of each segment what a known one explains better: the same recording, a copy of it, or the same work.
+
+    The longest part that remains is kept if it lasts `min_segment` seconds and known segments cover less than half
+    of it.
+    """
+    found = []
+    for segment in segments:
+        near = [
+            each
+            for each in known
+            if each.interval.start < segment.interval.end and each.interval.end > segment.interval.start
+        ]
+        copies = store.copies([each.recording.id for each in near], of=[segment.recording.id])
+        same = [
+            each.interval
+            for each in near
+            if each.recording.id == segment.recording.id
+            or (segment.work and each.work == segment.work)
+            or each.recording.id in copies
+        ]
+        rest = max(subtract(segment.interval, same), key=lambda part: part.duration, default=None)
+        if rest and rest.duration >= min_segment and share(rest, [each.interval for each in near]) < 0.5:
+            found.append(replace(segment, interval=rest))
+    return found

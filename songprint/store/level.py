@@ -10,23 +10,20 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
-from songprint import kinds
 from songprint.address import MilvusAddress
 from songprint.confidence import Calibration
 from songprint.config import Settings
-from songprint.encoders.contract import EncoderSpec
+from songprint.encoders.contract import Encoder, EncoderSpec, Matcher
 from songprint.errors import LibraryFull
-from songprint.fingerprint.encoder import Encoder
-from songprint.fingerprint.peak_index import PeakIndex
-from songprint.kinds import SHIPPED
 from songprint.store import disk
 from songprint.store.catalog import AT_ONCE, Catalog, State
 from songprint.store.index import Index, open_index, segment_ids
@@ -36,30 +33,31 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 2.0  # seconds to wait while another process fills an index that is shared
 PATIENCE_AGAIN = 30.0  # seconds in which it is not waited for again
-PEAKS_OF = 200.0  # hours of a library of which all peaks are held in memory, 200 MB; of a larger one none
+
+T = TypeVar("T")
 
 
 class Level:
-    """One kind of match in an open library: `kind`, `spec`, `encoder`, `index`.
+    """One kind of match in an open library: `kind`, `matcher`, `spec`, `encoder`, `index`.
 
-    `given` is the encoder to use; None for the one that is shipped.
+    `given` is the encoder to use; None for the one that ships.
     """
 
-    def __init__(self, kind: Kind, catalog: Catalog, settings: Settings, given: Encoder | None = None) -> None:
-        self.kind, self.catalog, self.settings, self.given = kind, catalog, settings, given
+    def __init__(self, matcher: Matcher, catalog: Catalog, settings: Settings, given: Encoder | None = None) -> None:
+        self.matcher, self.catalog, self.settings, self.given = matcher, catalog, settings, given
+        self.kind: Kind = matcher.kind
         self.searched = 0  # recordings that are searched, as of the last `refresh`
         self._encoder = given  # None: not loaded yet
         self._index: Index | None = None
         self._in_step_with: State | None = None
         self._impatient_until = 0.0
-        self._peaks = PeakIndex()
-        self._peaks_of: State | None = None  # the state that they are in step with
+        self._companions: dict[Callable[[Level], Any], Any] = {}
         self._lock = threading.RLock()
 
     @cached_property
     def spec(self) -> EncoderSpec:
         """What the encoder at hand is; it need not be loaded for that."""
-        return self.given.spec if self.given else kinds.load_spec(SHIPPED[self.kind])
+        return self.given.spec if self.given else self.matcher.spec()
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -71,7 +69,7 @@ class Level:
         """The encoder at hand, whatever the library was made with: see `check_encoder`."""
         with self._lock:
             if self._encoder is None:
-                self._encoder = kinds.load_encoder(SHIPPED[self.kind], threads=self.settings.usable_threads)
+                self._encoder = self.matcher.open_encoder(threads=self.settings.usable_threads)
             return self._encoder
 
     def check_encoder(self, state: State) -> None:
@@ -86,23 +84,17 @@ class Level:
         return self._index
 
     @property
-    def has_peaks(self) -> bool:
-        """Whether the library is small enough for `peaks`."""
-        return len(self.index) * self.spec.hop <= 3600 * PEAKS_OF
+    def state(self) -> State:
+        """The state of the catalogue at the last `refresh`."""
+        return self._in_step_with or self.catalog.state()
 
-    @property
-    def peaks(self) -> PeakIndex:
-        """Where the peaks of all recordings lie, as of the last `refresh`; read when they are first asked for."""
+    def companion(self, make: Callable[[Level], T]) -> T:
+        """Return what a kind keeps beside its level, `make(level)`: made once, when it is first needed."""
         with self._lock:
-            state = self._in_step_with or self.catalog.state()
-            if state != self._peaks_of:
-                searched, held = self.catalog.searched(self.kind).keys(), self._peaks.recording_ids
-                lacking = self.catalog.each_embeddings(self.kind, searched - held, as_stored=True)
-                self._peaks = self._peaks.changed(
-                    ((recording_id, made.evidence) for recording_id, made in lacking), held - searched
-                )
-                self._peaks_of = state
-            return self._peaks
+            if make not in self._companions:
+                self._companions[make] = make(self)
+            companion: T = self._companions[make]
+            return companion
 
     def refresh(self, state: State) -> None:
         """Bring the index into step with what this and other processes have added and removed."""
@@ -269,14 +261,11 @@ def _indexes(catalog: Catalog, state: State) -> Path:
     return catalog.folder / "index" / state.identity
 
 
-def threshold_of(level: Level, settings: Settings, *, everywhere: bool = False, own_tempo: bool = False) -> float:
-    """The confidence from which a match of this kind is an answer, of a clip that may be laid `everywhere` or not, and
-    that is looked for at its `own_tempo` alone or at others too."""
+def threshold_of(level: Level, settings: Settings, case: str = "") -> float:
+    """Return the confidence from which a match of this kind is reported.
+
+    `case` names the case of the calibration that applies; see `songprint.confidence.Calibration`.
+    """
     if settings.threshold is not None:
         return settings.threshold
-    calibration = level.calibration
-    if everywhere:
-        calibration = calibration.peak_search
-    elif own_tempo:
-        calibration = calibration.own_tempo or calibration
-    return calibration.threshold(settings.false_accepts)
+    return level.calibration.of_case(case).threshold(settings.false_accepts)

@@ -7,17 +7,16 @@ two at odds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from songprint import kinds
 from songprint.config import Settings
+from songprint.encoders.contract import Encoder, Matcher, ships
 from songprint.errors import EncoderError, LibraryError
-from songprint.fingerprint.encoder import Encoder
-from songprint.kinds import SHIPPED
 from songprint.store import level
 from songprint.store.catalog import Catalog
+from songprint.store.duplicates import same_recording
 from songprint.store.level import Level
 from songprint.types import Kind, Stats
 
@@ -25,13 +24,17 @@ from songprint.types import Kind, Stats
 class Store:
     """An open library from the inside: `catalog`, `settings`, and `levels`, one for each kind of match.
 
-    `encoder` replaces those that are shipped: one, or one of each kind. They have to be picklable if files are to
-    be added by several processes.
+    `matchers` are the kinds that the program knows, in the order in which they are searched (`songprint.kinds`). The
+    first identifies the very recording; its embeddings also tell copies of one recording from others.
+
+    `encoder` replaces the encoders that ship: one, or one for each kind. They must be picklable if several processes
+    are to add files.
     """
 
     def __init__(
         self,
         path: Path,
+        matchers: Iterable[Matcher],
         *,
         create: bool = False,
         encoder: Encoder | Sequence[Encoder] | None = None,
@@ -41,21 +44,26 @@ class Store:
         self.settings = settings or Settings()
         given = _by_kind(encoder)
         used = [
-            kind
-            for kind in SHIPPED
-            if kind in self.settings.kinds and (kind in given if given else kinds.ships(SHIPPED[kind]))
+            matcher
+            for matcher in matchers
+            if matcher.kind in self.settings.kinds and (matcher.kind in given if given else ships(matcher.encoder_name))
         ]
         self.catalog = Catalog(
             self.path, create=create, busy_timeout=self.settings.busy_timeout, database=self.settings.database
         )
         self.levels: Mapping[Kind, Level] = {
-            kind: Level(kind, self.catalog, self.settings, given.get(kind)) for kind in used
+            matcher.kind: Level(matcher, self.catalog, self.settings, given.get(matcher.kind)) for matcher in used
         }
+
+    @property
+    def identity(self) -> Level:
+        """The level of the first kind, which identifies the very recording."""
+        return next(iter(self.levels.values()))
 
     @property
     def sample_rate(self) -> int:
         """Hz: of the samples that every encoder wants."""
-        return self.levels[Kind.RECORDING].spec.sample_rate
+        return self.identity.spec.sample_rate
 
     @property
     def encoders(self) -> dict[Kind, Encoder]:
@@ -73,6 +81,21 @@ class Store:
         state = self.catalog.state()
         for each in self.levels.values():
             each.refresh(state)
+
+    def copies(self, recording_ids: Collection[int], of: Collection[int]) -> set[int]:
+        """Return those recordings that are the same recording as one of `of`, in another file, encoding or master.
+
+        They are compared by the stored embeddings of the first kind.
+        """
+        if not recording_ids or not of:
+            return set()
+        stored = self.identity.embeddings_of({*recording_ids, *of})
+        originals = [stored[each] for each in of if each in stored]
+        return {
+            each
+            for each in recording_ids
+            if each in stored and any(same_recording(original, stored[each]) for original in originals)
+        }
 
     def lacking(self, kind: Kind) -> int:
         """How many recordings have no embeddings of this kind, as of the last `refresh`: they are not found."""

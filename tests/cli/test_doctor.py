@@ -7,6 +7,7 @@ from support.commandline import json_lines, run
 
 import songprint
 from songprint import kinds
+from songprint.types import Kind
 
 pytestmark = pytest.mark.usefixtures("toy_command")
 
@@ -50,7 +51,7 @@ def test_doctor_reports_a_damaged_encoder(monkeypatch):
     def damaged(*args, **more):
         raise songprint.SongprintError("the weights are damaged")
 
-    monkeypatch.setattr(kinds, "load_encoder", damaged)
+    monkeypatch.setattr(kinds.MATCHERS[Kind.RECORDING], "open_encoder", damaged)
     result = run("doctor")
     assert result.exit_code == 2
     assert "✗ encoder: the weights are damaged" in result.stdout

@@ -8,18 +8,19 @@ import signal
 import numpy as np
 import pytest
 from support import toy
-from support.commandline import assert_one_line, json_lines, run
+from support.commandline import assert_one_line, json_lines, run, use_encoders
 
 from songprint import formats, kinds
 from songprint.cli import scanning
 from songprint.formats.objects import timeline_from_object, timeline_object, to_json
+from songprint.types import Kind
 
 
 @pytest.fixture
 def files(monkeypatch, tmp_path, toy_command):
     """A library of four songs, and a programme with two of them."""
-    monkeypatch.setattr(kinds, "load_encoder", lambda name="fingerprint", **more: toy.DecisiveToyEncoder())
-    monkeypatch.setattr(kinds, "load_spec", lambda name="fingerprint", **more: toy.DecisiveToyEncoder().spec)
+    monkeypatch.setitem(kinds.MATCHERS, Kind.COVER, None)  # removed by `toy_command`
+    use_encoders(monkeypatch, toy.DecisiveToyEncoder())
     assert run("add", *toy.write_songs(tmp_path / "songs", 4, 30.0)).exit_code == 0
     return toy.write(
         tmp_path / "programme.wav",
@@ -65,14 +66,14 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
         tmp_path / "long.wav",
         np.concatenate([toy.cut(1, 0, 20), toy.silence(120), toy.cut(3, 0, 30)]),
     )
-    hear = scan.Scanner.feed
+    feed = scan.Scanner.feed
 
     def interrupted(self, block):
         if self.duration >= 120:
             signal.raise_signal(signal.SIGINT)
-        hear(self, block)
+        feed(self, block)
 
-    monkeypatch.setattr(scan.Scanner, "hear", interrupted)
+    monkeypatch.setattr(scan.Scanner, "feed", interrupted)
     result = run("--json", "scan", long)
     assert result.exit_code == 130 and "interrupted" in result.stderr and "again for the rest" in result.stderr
     [found] = json_lines(result)
@@ -80,7 +81,7 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
     [kept] = (tmp_path / "library" / "scans").iterdir()
     assert json.loads(kept.read_text())["until"] > 60
 
-    monkeypatch.setattr(scan.Scanner, "hear", hear)
+    monkeypatch.setattr(scan.Scanner, "feed", feed)
     result = run("--json", "scan", long)
     [found] = json_lines(result)
     assert found["complete"] and [each["recording"]["title"] for each in found["segments"]] == ["Song 01", "Song 03"]

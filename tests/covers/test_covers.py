@@ -11,7 +11,7 @@ from songprint.config import Settings
 from songprint.covers import identify, search
 from songprint.errors import EncoderError
 from songprint.ingest import add, encode
-from songprint.store.store import Store
+from songprint.kinds import open_store
 from songprint.types import Kind
 
 BOTH = (toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder())
@@ -27,7 +27,7 @@ def tunes(tmp_path):
 
 @pytest.fixture
 def both(tmp_path):
-    with Store(tmp_path / "library", create=True, encoder=BOTH) as store:
+    with open_store(tmp_path / "library", create=True, encoder=BOTH) as store:
         yield store
 
 
@@ -77,7 +77,7 @@ def test_adding_makes_both_kinds(both, tunes, processes):
 
 def test_without_covers_adding_makes_recordings_alone(tmp_path, tunes):
     settings = Settings(kinds=("recording",))
-    with Store(tmp_path / "library", create=True, encoder=BOTH, settings=settings) as store:
+    with open_store(tmp_path / "library", create=True, encoder=BOTH, settings=settings) as store:
         add.add(store, tunes, workers=1)
         assert list(store.levels) == [Kind.RECORDING]
         assert store.catalog.totals().segments.keys() == {Kind.RECORDING}
@@ -85,10 +85,10 @@ def test_without_covers_adding_makes_recordings_alone(tmp_path, tunes):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_library_made_before_covers_gets_them_by_reading_its_files_again(tmp_path, tunes, processes, monkeypatch):
-    with Store(tmp_path / "library", create=True, encoder=BOTH[0]) as older:
+    with open_store(tmp_path / "library", create=True, encoder=BOTH[0]) as older:
         before = add.add(older, tunes, workers=1).added
         kept = older.catalog.embeddings(Kind.RECORDING, before[0].id)
-    with Store(tmp_path / "library", encoder=BOTH) as store:
+    with open_store(tmp_path / "library", encoder=BOTH) as store:
         store.refresh()
         assert store.lacking(Kind.COVER) == 4
         late = add.add(store, [toy.write(tmp_path / "late.wav", toy.tune(9))]).added
@@ -113,7 +113,7 @@ def test_a_file_is_read_once_for_all_kinds_that_it_lacks(both, tunes, monkeypatc
 
     monkeypatch.setattr(add.workers, "read", counting)
     newer = (toy.ToyEncoder("toy-2"), toy.ToyCoverEncoder("toy-cover-2"))
-    with Store(both.path, encoder=newer) as store:
+    with open_store(both.path, encoder=newer) as store:
         assert add.reencode(store, workers=1).reencoded == 4
         assert sorted(read) == sorted((str(path), {Kind.RECORDING, Kind.COVER}) for path in tunes)
         store.rebuild()
@@ -131,7 +131,7 @@ def test_encoders_have_to_suit_each_other():
 
     for encoder, message in ((BOTH[1:], "of kind 'recording' is needed"), ((BOTH[0], Other()), "the same sample rate")):
         with pytest.raises(EncoderError, match=message):
-            Store("nowhere", create=True, encoder=encoder)
+            open_store("nowhere", create=True, encoder=encoder)
 
 
 # What a clip is
@@ -144,7 +144,7 @@ def library(tmp_path, tunes):
         yield library
 
 
-def hear(library, samples, **options):
+def ask(library, samples, **options):
     return library.identify(samples.astype(np.float32), sample_rate=toy.SAMPLE_RATE, **options)
 
 
@@ -153,7 +153,7 @@ def titles(matches):
 
 
 def test_another_rendition_is_named_with_its_key_and_tempo(library):
-    report = hear(library, toy.tune(1, 30, key=-3, tempo=0.9, sound=3))
+    report = ask(library, toy.tune(1, 30, key=-3, tempo=0.9, sound=3))
     assert titles(report.matches) == [("Tune 1", "cover")]
     [match] = report.matches
     assert match.key_shift == -3
@@ -165,7 +165,7 @@ def test_another_rendition_is_named_with_its_key_and_tempo(library):
 
 
 def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
-    report = hear(library, toy.tune(0)[5 * toy.SAMPLE_RATE : 35 * toy.SAMPLE_RATE])
+    report = ask(library, toy.tune(0)[5 * toy.SAMPLE_RATE : 35 * toy.SAMPLE_RATE])
     assert titles(report.matches) == [("Tune 0", "recording"), ("Tune 0 again", "cover")]
     assert report.matches[1].key_shift == -4
 
@@ -177,7 +177,7 @@ def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
 )
 def test_where_no_other_tempo_is_tried_the_threshold_is_another(library, start, seconds, tune, threshold):
     samples = np.tile(toy.tune(tune), 3)[start * toy.SAMPLE_RATE : (start + seconds) * toy.SAMPLE_RATE]
-    assert hear(library, samples).thresholds[Kind.COVER] == threshold
+    assert ask(library, samples).thresholds[Kind.COVER] == threshold
 
 
 def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
@@ -188,25 +188,25 @@ def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
                 toy.tune(2, key=number - 3, tempo=0.9 + 0.04 * number, sound=number),
             )
         )
-    report = hear(library, toy.tune(2, 40, key=5, tempo=1.1, sound=7))
+    report = ask(library, toy.tune(2, 40, key=5, tempo=1.1, sound=7))
     assert titles(report.matches) == [("Tune 2", "cover")] * search.JUDGED
 
 
 def test_the_same_sound_twice_is_no_cover_of_itself(library, tmp_path):
     again = toy.write(tmp_path / "Band - Best of.wav", 0.7 * toy.tune(1)[4000:])
     library.add(again)
-    report = hear(library, toy.tune(1, 30))
+    report = ask(library, toy.tune(1, 30))
     assert {title for title, kind in titles(report.matches) if kind == "recording"} == {"Tune 1", "Best of"}
     assert all(kind == "recording" for _, kind in titles(report.matches))
 
 
 def test_less_than_eight_seconds_are_no_cover(library):
-    assert titles(hear(library, toy.tune(1, 7, key=2)).matches) == []
-    assert titles(hear(library, toy.tune(1, 7)).matches) == [("Tune 1", "recording")]
+    assert titles(ask(library, toy.tune(1, 7, key=2)).matches) == []
+    assert titles(ask(library, toy.tune(1, 7)).matches) == [("Tune 1", "recording")]
 
 
 def test_unknown_songs_are_no_covers(library):
-    report = hear(library, toy.tune(77, 30), top=3)
+    report = ask(library, toy.tune(77, 30), top=3)
     assert report.matches == [] and report.reason
     assert all(candidate.confidence < report.thresholds[candidate.kind] for candidate in report.candidates)
 
@@ -215,7 +215,7 @@ def test_a_library_without_covers_says_so(tmp_path, tunes):
     with songprint.open(tmp_path / "library", create=True, encoder=BOTH[0]) as older:
         older.add(tunes, workers=1)
     with songprint.open(tmp_path / "library", encoder=BOTH) as library:
-        report = hear(library, toy.tune(1, 30))
+        report = ask(library, toy.tune(1, 30))
         assert titles(report.matches) == [("Tune 1", "recording")]
         assert "4 recordings of the library cannot be found as covers" in report.warnings[0]
         assert "rebuild --reencode" in report.warnings[0]
@@ -237,7 +237,7 @@ def test_songs_of_a_film_are_told_one_by_one(library, monkeypatch):
     monkeypatch.setattr(identify, "WHOLE", 60.0)
     monkeypatch.setattr(identify, "WINDOW", 30.0)
     film = np.concatenate([toy.tune(1, 40, key=2), toy.tune(50, 40), toy.tune(2, 40, key=-2)])
-    found = {match.recording.title: match for match in hear(library, film).matches}
+    found = {match.recording.title: match for match in ask(library, film).matches}
     assert found.keys() == {"Tune 1", "Tune 2"}
     assert found["Tune 1"].query.start < 5 and found["Tune 1"].query.end < 50
     assert found["Tune 2"].query.start == pytest.approx(80, abs=12)
@@ -248,7 +248,7 @@ def test_a_cover_at_more_than_twice_the_tempo_is_recognised(library, tmp_path):
     library.add(
         [toy.write(tmp_path / f"Band - Slow {seed}.wav", toy.tune(seed, 90, tempo=0.8)) for seed in (7, 8)], workers=1
     )
-    best = hear(library, toy.tune(8, 30, tempo=1.9, sound=2)).matches[0]
+    best = ask(library, toy.tune(8, 30, tempo=1.9, sound=2)).matches[0]
     assert (best.recording.title, best.kind) == ("Slow 8", Kind.COVER)
     assert best.speed == pytest.approx(1.9 / 0.8, rel=0.05)
     assert best.alignment.query.end <= 30

@@ -8,17 +8,16 @@ import pytest
 from lab.data import degrade
 from songprint.confidence import Calibration
 from songprint.errors import EncoderError
-from songprint.fingerprint import evidence, landmarks
+from songprint.fingerprint import evidence, landmarks, peak_search
 from songprint.fingerprint import identify as recordings
 from songprint.fingerprint.align import LineAlignment
 from songprint.fingerprint.candidates import WindowAlignments
 from songprint.fingerprint.identify import windows_of
 from songprint.fingerprint.logmel import SAMPLE_RATE
-from songprint.fingerprint.peak_search import FEWEST, NO_EVIDENCE, PeakSearch
+from songprint.fingerprint.peak_search import FEWEST, NO_EVIDENCE, LibraryPeaks, PeakSearch
 from songprint.fingerprint.query import Query
 from songprint.identify import identify
 from songprint.kinds import load_encoder
-from songprint.store import level
 from songprint.store.level import threshold_of
 from songprint.types import Kind, Tags
 
@@ -70,12 +69,12 @@ def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, enco
     band.refresh()
     exact = band.levels[Kind.RECORDING]
     clip = noisy(cut(drone, 7, 5), 10)
-    view = PeakSearch(clip, 0.0, exact.peaks)
+    view = PeakSearch(clip, 0.0, exact.companion(LibraryPeaks).index())
     stored = exact.embeddings_of([8, 4])
     plain = landmarks.Verification()
     told = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())
     assert told["everywhere"] > 3 > 2 > told["nearby"]
-    told = PeakSearch(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.peaks).features(
+    told = PeakSearch(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.companion(LibraryPeaks).index()).features(
         line_at(4, 12.0), plain, stored[4].evidence, ()
     )
     assert told["nearby"] > 3
@@ -116,7 +115,7 @@ def test_what_the_embeddings_miss_is_looked_at(band, tunes, monkeypatch):
 
 def test_too_few_peaks_say_nothing(band, tunes):
     exact = band.levels[Kind.RECORDING]
-    silent = PeakSearch(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.peaks)
+    silent = PeakSearch(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.companion(LibraryPeaks).index())
     found = next(iter(laid(band, cut(tunes[3], 12, 5)).values()))
     landmarks = exact.embeddings_of([4])[4].evidence
     assert silent.features(found.line, found.verification, landmarks, ()) == NO_EVIDENCE
@@ -126,8 +125,8 @@ def test_too_few_peaks_say_nothing(band, tunes):
 
 def test_the_peaks_follow_the_library(band, tunes, encoder):
     exact = band.levels[Kind.RECORDING]
-    assert exact.peaks.recording_ids == set(range(1, 8))
-    assert exact.peaks is exact.peaks
+    assert exact.companion(LibraryPeaks).index().recording_ids == set(range(1, 8))
+    assert exact.companion(LibraryPeaks).index() is exact.companion(LibraryPeaks).index()
     band.catalog.remove([3])
     band.catalog.add(
         tags=Tags(title="New"),
@@ -136,17 +135,17 @@ def test_the_peaks_follow_the_library(band, tunes, encoder):
         content_hash="f" * 32,
         embeddings={Kind.RECORDING: encoder.encode(cut(tunes[0], 5, 9))},
     )
-    assert exact.peaks.recording_ids == set(range(1, 8)), "as of the last refresh"
+    assert exact.companion(LibraryPeaks).index().recording_ids == set(range(1, 8)), "as of the last refresh"
     band.refresh()
-    assert exact.peaks.recording_ids == {1, 2, 4, 5, 6, 7, 8}
+    assert exact.companion(LibraryPeaks).index().recording_ids == {1, 2, 4, 5, 6, 7, 8}
 
 
 def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     query = Query.from_blocks([cut(tunes[3], 12, 5)], exact.encoder)
     assert recordings.uses_peak_search(query, exact)
-    monkeypatch.setattr(level, "PEAKS_OF", 0.01)
-    assert not exact.has_peaks
+    monkeypatch.setattr(peak_search, "MAX_HOURS", 0.01)
+    assert not exact.companion(LibraryPeaks).usable
     assert not recordings.uses_peak_search(query, exact)
     report = identify([cut(tunes[3], 12, 5)], band)
     assert [match.recording.id for match in report.matches] == [4]
@@ -168,7 +167,7 @@ def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
     assert not asked
     report = identify([noisy(cut(tunes[3], 12, 5), -12)], band)
     assert asked
-    assert report.thresholds[Kind.RECORDING] == threshold_of(exact, band.settings, everywhere=True)
+    assert report.thresholds[Kind.RECORDING] == threshold_of(exact, band.settings, "peak_search")
     assert identify([np.zeros(5 * SAMPLE_RATE, np.float32)], band).matches == []
 
 

@@ -13,9 +13,9 @@ from support import toy
 from songprint.audio import files as audio
 from songprint.config import Settings
 from songprint.errors import EncoderError, LibraryError, LibraryFull
+from songprint.fingerprint.matcher import FingerprintMatcher
 from songprint.ingest import add, read
-from songprint.store import store as store_module
-from songprint.store.store import Store
+from songprint.kinds import open_store
 from songprint.types import Kind
 
 
@@ -117,7 +117,7 @@ def test_an_unreadable_folder_is_reported(store, songs, monkeypatch):
 def test_a_file_that_kills_its_decoder_is_skipped_and_the_rest_added(tmp_path, songs):
     for name in ("Bad 1.wav", "Zad 2.wav"):
         toy.write_poison(songs[0].with_name(name))
-    with Store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(crashes=True)) as store:
+    with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(crashes=True)) as store:
         report = add.add(store, [songs[0].parent], workers=2)
     assert len(report.added) == 5
     assert reasons(report) == {"Bad 1.wav": "its decoder crashed", "Zad 2.wav": "its decoder crashed"}
@@ -128,7 +128,7 @@ def test_a_worker_computes_with_one_thread_and_the_caller_with_as_many_as_before
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     encoder = TellingEncoder()
     with (
-        Store(tmp_path / "library", create=True, encoder=encoder) as store,
+        open_store(tmp_path / "library", create=True, encoder=encoder) as store,
         pytest.raises(EncoderError, match="threads: 1"),
     ):
         add.add(store, songs, workers=2)
@@ -142,7 +142,7 @@ class TellingEncoder(toy.ToyEncoder):
 
 
 def test_a_broken_encoder_ends_the_batch_with_its_own_words(tmp_path, songs):
-    with Store(tmp_path / "library", create=True, encoder=BrokenEncoder()) as store:
+    with open_store(tmp_path / "library", create=True, encoder=BrokenEncoder()) as store:
         for processes in (1, 2):
             with pytest.raises(EncoderError, match="its weights are damaged"):
                 add.add(store, songs, workers=processes)
@@ -157,7 +157,7 @@ class BrokenEncoder(toy.ToyEncoder):
 def test_an_encoder_that_cannot_be_sent_is_used_in_this_process(tmp_path, songs):
     encoder = toy.ToyEncoder()
     object.__setattr__(encoder, "session", lambda: None)
-    with Store(tmp_path / "library", create=True, encoder=encoder) as store:
+    with open_store(tmp_path / "library", create=True, encoder=encoder) as store:
         assert len(add.add(store, songs, workers=2).added) == 5
 
 
@@ -189,7 +189,7 @@ def test_a_large_library_is_moved_to_the_disk_while_it_grows(tmp_path, monkeypat
     monkeypatch.setattr(add, "TIDY_EVERY", 4)
     music = toy.write_songs(tmp_path / "music", 10, duration=20.0)
     settings = Settings(exact_limit=100)
-    with Store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
+    with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
         assert len(add.add(store, music, workers=1).added) == 10
         assert store.stats().index_bytes > 0
         store.refresh()
@@ -198,7 +198,7 @@ def test_a_large_library_is_moved_to_the_disk_while_it_grows(tmp_path, monkeypat
 
 def test_a_full_disk_keeps_what_was_added(disk, tmp_path):
     music = toy.write_songs(tmp_path / "music", 60, duration=2.0)
-    with Store(disk.path / "library", create=True, encoder=toy.ToyEncoder()) as store:
+    with open_store(disk.path / "library", create=True, encoder=toy.ToyEncoder()) as store:
         added = []
         (disk.path / "filler").write_bytes(bytes(1_400_000))
         with pytest.raises(LibraryFull, match="is full"):
@@ -211,7 +211,7 @@ def test_a_full_disk_keeps_what_was_added(disk, tmp_path):
 
 def test_reencoding_moves_a_library_to_another_encoder(store, songs):
     before = add.add(store, songs, workers=1).added
-    with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
+    with open_store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
         report = add.reencode(newer, workers=2)
         assert (report.reencoded, report.skipped) == (5, [])
         newer.refresh()
@@ -224,7 +224,7 @@ def test_reencoding_leaves_what_it_cannot_read_and_tries_it_the_next_time(store,
     add.add(store, songs, workers=1)
     hidden = songs[0].rename(songs[0].with_suffix(".hidden"))
     toy.write_song(songs[1], seed=77, duration=9.0)
-    with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
+    with open_store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
         report = add.reencode(newer)
         assert report.reencoded == 3
         assert reasons(report)[songs[0].name] == "no such file or folder"
@@ -243,7 +243,7 @@ def test_reencoding_stopped_half_way_leaves_the_old_library_and_goes_on(store, s
         if progress.files_done == 2:
             raise KeyboardInterrupt
 
-    with Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
+    with open_store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer:
         with pytest.raises(KeyboardInterrupt):
             add.reencode(newer, workers=1, on_progress=interrupt)
         store.refresh()
@@ -255,7 +255,7 @@ def test_a_library_is_not_given_up_when_its_music_is_away(store, songs):
     add.add(store, songs, workers=1)
     songs[0].parent.rename(songs[0].parent.with_name("unplugged"))
     with (
-        Store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer,
+        open_store(store.path, encoder=toy.ToyEncoder("toy-2")) as newer,
         pytest.raises(LibraryError, match="none of the 5 files of the library could be read again"),
     ):
         add.reencode(newer)
@@ -278,8 +278,8 @@ def test_results_come_from_all_workers_and_files_are_asked_for_as_they_are_neede
 
 
 def test_the_shipped_encoder_is_loaded_only_when_it_is_needed(tmp_path, songs, monkeypatch):
-    monkeypatch.setattr(store_module.kinds, "load_encoder", lambda **_: pytest.fail("loaded"))
-    with Store(tmp_path / "library", create=True) as store:
+    monkeypatch.setattr(FingerprintMatcher, "open_encoder", lambda *_, **more: pytest.fail("loaded"))
+    with open_store(tmp_path / "library", create=True) as store:
         assert store.catalog.recordings() == []
         assert store.stats().recordings == 0
 

@@ -10,7 +10,7 @@ from support import toy
 
 import songprint
 from songprint.covers import tracker
-from songprint.covers.tracker import CoverEar, Guess, _Stretch
+from songprint.covers.tracker import CoverTracker, Guess, _Stretch
 from songprint.scan.scan import Scanner
 from songprint.types import Interval, Kind, Section
 
@@ -68,7 +68,7 @@ def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_p
 
 def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
     """A stretch is looked at further where the song may go on. Here it does once, and then another song begins."""
-    ear = CoverEar(library.store.levels[Kind.COVER])
+    ear = CoverTracker(library.store.levels[Kind.COVER])
     said = {(100, 160): 5.0, (100, 190): 7.0, (100, 220): -2.0}
 
     def ask(start, end, recordings=()):

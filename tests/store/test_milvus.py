@@ -14,6 +14,7 @@ from support.children import environment
 from songprint.address import MilvusAddress
 from songprint.config import Settings
 from songprint.errors import LibraryError, MissingExtra, SettingsError
+from songprint.kinds import open_store
 from songprint.store.index import milvus, segment_ids, split_ids
 from songprint.store.store import Store
 from songprint.types import Embeddings, Kind, Tags
@@ -29,7 +30,7 @@ def address(request, tmp_path):
 
 def opened(folder, address: str, database: str = "", encoder: str = "toy-1") -> Store:
     settings = Settings(index=address, database=database)
-    return Store(folder, create=True, encoder=toy.ToyEncoder(encoder), settings=settings)
+    return open_store(folder, create=True, encoder=toy.ToyEncoder(encoder), settings=settings)
 
 
 def put(store: Store, seed: int) -> int:

@@ -18,6 +18,7 @@ import songprint
 from songprint.address import DatabaseAddress
 from songprint.config import Settings
 from songprint.errors import LibraryError, LibraryVersionError
+from songprint.kinds import open_store
 from songprint.store import schema, tables
 from songprint.store.catalog import Catalog
 from songprint.store.database import server
@@ -257,7 +258,7 @@ def test_a_newer_library_on_a_server_is_refused(tmp_path, database_url):
 
 
 def machine(folder, url: str, **settings) -> Store:
-    return Store(folder, create=True, encoder=toy.ToyEncoder(), settings=Settings(database=url, **settings))
+    return open_store(folder, create=True, encoder=toy.ToyEncoder(), settings=Settings(database=url, **settings))
 
 
 def put(store: Store, seed: int) -> int:

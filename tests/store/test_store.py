@@ -11,6 +11,7 @@ from support import toy
 
 from songprint.config import Settings
 from songprint.errors import LibraryError, LibraryVersionError
+from songprint.kinds import open_store
 from songprint.store.index import split_ids
 from songprint.store.level import heard_segments
 from songprint.store.store import Store
@@ -21,7 +22,7 @@ from songprint.types import Embeddings, Kind, Recording, Tags
 def store(tmp_path, database_url):
     """An empty store on each kind of database."""
     settings = Settings(database=database_url)
-    with Store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
+    with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
         yield store
 
 
@@ -44,7 +45,7 @@ def nearest(store: Store, seed: int) -> int:
 
 
 def another(store: Store, **settings) -> Store:
-    return Store(store.path, encoder=toy.ToyEncoder(), settings=store.settings.with_(**settings))
+    return open_store(store.path, encoder=toy.ToyEncoder(), settings=store.settings.with_(**settings))
 
 
 def test_what_one_process_adds_and_removes_another_finds_and_forgets(store):
@@ -145,7 +146,7 @@ def test_one_process_at_a_time_rebuilds(store):
 
 def test_a_library_of_another_encoder_is_not_searched_but_shown(store):
     recording = add(store, 1)
-    with Store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
+    with open_store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
         assert newer.catalog.recordings() == [recording]
         assert newer.stats().levels[0].encoder_id == "toy-1"
         for act in (newer.check_encoders, newer.refresh):
@@ -156,7 +157,7 @@ def test_a_library_of_another_encoder_is_not_searched_but_shown(store):
 def test_vectors_of_the_old_encoder_are_not_searched_after_a_change(store):
     recording = add(store, 1)
     store.refresh()
-    with Store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
+    with open_store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
         vectors = np.zeros((4, toy.DIM), np.float32)
         vectors[:, 3] = 1
         newer.catalog.add_embeddings(recording.id, {Kind.RECORDING: Embeddings(vectors, 0.5, "toy-2")})
@@ -177,10 +178,10 @@ def test_an_empty_library_can_be_searched(store):
 
 
 def test_a_library_on_a_read_only_disk_is_searched(disk):
-    with Store(disk.path / "library", create=True, encoder=toy.ToyEncoder()) as store:
+    with open_store(disk.path / "library", create=True, encoder=toy.ToyEncoder()) as store:
         recordings = [add(store, seed) for seed in range(3)]
     disk.make_readonly()
-    with Store(disk.path / "library", encoder=toy.ToyEncoder(), settings=Settings(exact_limit=5)) as store:
+    with open_store(disk.path / "library", encoder=toy.ToyEncoder(), settings=Settings(exact_limit=5)) as store:
         store.refresh()
         assert nearest(store, 2) == recordings[2].id
         with pytest.raises(LibraryError, match="read-only"):

@@ -13,17 +13,28 @@ from support import toy
 
 from songprint import kinds
 from songprint.cli import main
+from songprint.encoders.contract import Encoder
+from songprint.types import Kind
 
 ESCAPE = "\x1b"
 
 
 def use_toy_encoder(monkeypatch: pytest.MonkeyPatch, *, covers: bool = False) -> None:
-    """That of recordings, and that of covers if it is wanted."""
-    toys = {"fingerprint": toy.JudgingToyEncoder(), "cover": toy.JudgingToyCoverEncoder()}
-    monkeypatch.setattr(kinds, "load_encoder", lambda name="fingerprint", **more: toys[name])
-    monkeypatch.setattr(kinds, "load_spec", lambda name="fingerprint", **more: toys[name].spec)
-    monkeypatch.setattr(kinds, "ships", lambda name: covers or name == "fingerprint")
+    """The toy encoder of recordings replaces the one that ships; that of covers too, or there are no covers."""
+    use_encoders(monkeypatch, toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder() if covers else None)
     monkeypatch.setenv("SONGPRINT_WORKERS", "1")
+
+
+def use_encoders(monkeypatch: pytest.MonkeyPatch, recordings: Encoder, covers: Encoder | None = None) -> None:
+    """The matchers open these encoders instead of those that ship; without one for covers there are no covers."""
+    for kind, encoder in ((Kind.RECORDING, recordings), (Kind.COVER, covers)):
+        if encoder is None:
+            monkeypatch.delitem(kinds.MATCHERS, kind)
+            continue
+        matcher = type(kinds.MATCHERS[kind])()
+        matcher.spec = lambda encoder=encoder: encoder.spec
+        matcher.open_encoder = lambda *args, encoder=encoder, **more: encoder
+        monkeypatch.setitem(kinds.MATCHERS, kind, matcher)
 
 
 def run(*arguments: object, input: bytes | None = None) -> Result:

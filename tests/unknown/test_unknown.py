@@ -9,8 +9,8 @@ from support import toy
 from songprint.config import Settings
 from songprint.errors import UnknownMusicNotFound
 from songprint.fingerprint.history import VectorHistory
+from songprint.kinds import open_store
 from songprint.store.index.exact import ExactIndex
-from songprint.store.store import Store
 from songprint.types import Embeddings, Gap, Interval, Sound
 from songprint.unknown import memory, recurrence
 
@@ -175,7 +175,9 @@ def test_a_file_is_remembered_by_where_it_is(store, tmp_path, monkeypatch):
 
 
 def test_the_same_holds_for_every_database(tmp_path, database_url):
-    with Store(tmp_path / "library", create=True, encoder=ENCODER, settings=Settings(database=database_url)) as store:
+    with open_store(
+        tmp_path / "library", create=True, encoder=ENCODER, settings=Settings(database=database_url)
+    ) as store:
         [[both]] = numbers(memory.remember(store, "one.mp3", [stretch(music(1, 2))]))
         [[second]] = numbers(memory.remember(store, "two.mp3", [stretch(music(2))]))
         assert {each.id: len(each.occurrences) for each in memory.listing(store)} == {both: 1, second: 2}

@@ -1,0 +1,48 @@
+"""The matcher of kind "cover": another rendition of the same song."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from songprint.audio.sound import Sound
+from songprint.covers import identify
+from songprint.covers.encoder import CoverEncoder
+from songprint.covers.tracker import CoverTracker
+from songprint.encoders.contract import WEIGHTS, Answer, EncoderSpec, load_spec, read_weights
+from songprint.store.level import Level
+from songprint.types import Embeddings, Kind, Segment
+
+OWN_TEMPO = "own_tempo"  # the case of the calibration for queries that are not compared at other tempi
+
+
+class CoverMatcher:
+    """Identifies songs by what is played: melody, bass and harmony, in any key and tempo."""
+
+    kind = Kind.COVER
+    encoder_name = "cover"
+    tracking_case = OWN_TEMPO
+
+    def spec(self) -> EncoderSpec:
+        """Read the specification of the encoder that ships."""
+        return load_spec(self.encoder_name)
+
+    def open_encoder(self, threads: int = 1, folder: Path = WEIGHTS) -> CoverEncoder:
+        """Load the encoder that ships. Raises EncoderError if its files are missing or damaged."""
+        spec, (tonal, cover) = read_weights(self.encoder_name, ["tonal", "cover"], folder)
+        return CoverEncoder(spec, tonal, cover, threads, folder)
+
+    def query(self, sound: Sound, level: Level) -> Embeddings | None:
+        """Encode the query; None if it is too short for a tune."""
+        if sound.duration < identify.SHORTEST:
+            return None
+        return level.encoder.encode_stream(sound.blocks())[0]
+
+    def identify(self, query: Embeddings, level: Level, known: set[int]) -> Answer:
+        """Find the recordings of which the query is another rendition."""
+        case = "" if identify.at_any_tempo(query, known) else OWN_TEMPO
+        return Answer(identify.judge(query, level, leave_out=known), case)
+
+    def tracker(self, level: Level, accepts: Callable[[Segment], bool], *, remember: bool = False) -> CoverTracker:
+        """Make a tracker of covers."""
+        return CoverTracker(level)
