@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Row, insert, select, update
 
 from songprint.errors import KeyRefused
+from songprint.formats import schema
 from songprint.store.database import storable
 from songprint.store.tables import keys
 from songprint.store.timestamps import clock, iso
@@ -59,7 +60,7 @@ class NewKey:
     token: str
 
 
-def key_object(key: Key) -> dict[str, object]:
+def key_object(key: Key) -> schema.Key:
     """A key as JSON, without secrets."""
     return {
         "id": key.id,

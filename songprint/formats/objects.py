@@ -1,17 +1,15 @@
-"""Values -> JSON objects: the one place that fixes the JSON keys.
-
-A key is the name of the field in `songprint.types`; times are seconds, rounded to the millisecond.
-"""
+"""Values -> JSON objects, and back for timelines. `songprint.formats.schema` declares the keys."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from songprint.formats import schema
 from songprint.types import (
     AddReport,
     Event,
@@ -37,11 +35,11 @@ from songprint.types import (
 if TYPE_CHECKING:
     from songprint.covers.explain import Explanation
 
-Object = dict[str, object]
+Value = TypeVar("Value")
 
 
-def report_object(report: Report) -> Object:
-    """What one clip is; `matches` is empty when nothing was found, and `reason` says why."""
+def report_object(report: Report) -> schema.Report:
+    """The answer to one query. `matches` is empty when nothing was found; `reason` then gives the cause."""
     return {
         "source": report.source,
         "duration": _round(report.duration),
@@ -56,11 +54,11 @@ def report_object(report: Report) -> Object:
     }
 
 
-def match_object(match: Match) -> Object:
+def match_object(match: Match) -> schema.Match:
     return {
         "recording": recording_object(match.recording),
         "original": recording_object(match.original) if match.original else None,
-        "kind": str(match.kind),
+        "kind": cast(schema.Kind, str(match.kind)),
         "confidence": _round(match.confidence),
         "query": interval_object(match.query),
         "reference": interval_object(match.reference),
@@ -72,8 +70,8 @@ def match_object(match: Match) -> Object:
     }
 
 
-def song_object(song: Song, matches: list[Match]) -> Object:
-    """One song in an answer; `matches` are positions in the list of all matches."""
+def song_object(song: Song, matches: list[Match]) -> schema.Song:
+    """One song of a report; its `matches` are positions in the list of all matches."""
     return {
         "work": song.work,
         "name": song.original.name,
@@ -82,7 +80,7 @@ def song_object(song: Song, matches: list[Match]) -> Object:
     }
 
 
-def timeline_object(timeline: Timeline) -> Object:
+def timeline_object(timeline: Timeline) -> schema.Timeline:
     """The songs of a long recording; `segments` is empty when none was found."""
     return {
         "source": timeline.source,
@@ -98,10 +96,10 @@ def timeline_object(timeline: Timeline) -> Object:
     }
 
 
-def segment_object(segment: Segment) -> Object:
+def segment_object(segment: Segment) -> schema.Segment:
     return {
         "recording": recording_object(segment.recording),
-        "kind": str(segment.kind),
+        "kind": cast(schema.Kind, str(segment.kind)),
         "confidence": _round(segment.confidence),
         **interval_object(segment.interval),
         "reference_start": _round(segment.reference.start),
@@ -112,8 +110,8 @@ def segment_object(segment: Segment) -> Object:
     }
 
 
-def played_object(song: PlayedSong, segments: list[Segment]) -> Object:
-    """One song of a long recording; `segments` are positions in the list of all segments."""
+def played_object(song: PlayedSong, segments: list[Segment]) -> schema.PlayedSong:
+    """One song of a long recording; its `segments` are positions in the list of all segments."""
     return {
         "work": song.work,
         "name": song.original.name,
@@ -124,12 +122,16 @@ def played_object(song: PlayedSong, segments: list[Segment]) -> Object:
     }
 
 
-def gap_object(gap: Gap) -> Object:
-    return {**interval_object(gap.interval), "sound": str(gap.sound), "unknown": gap.unknown}
+def gap_object(gap: Gap) -> schema.Gap:
+    return {
+        **interval_object(gap.interval),
+        "sound": cast(schema.Sound, str(gap.sound)),
+        "unknown": gap.unknown,
+    }
 
 
-def unknown_object(music: UnknownMusic) -> Object:
-    """Music that nobody knows, and where it was heard."""
+def unknown_object(music: UnknownMusic) -> schema.UnknownMusic:
+    """Music that is not in the library, with its occurrences."""
     return {
         "id": music.id,
         "duration": _round(music.duration),
@@ -140,11 +142,13 @@ def unknown_object(music: UnknownMusic) -> Object:
     }
 
 
-def timeline_from_object(value: Object) -> Timeline:
-    """The timeline that `timeline_object` was made of, to the millisecond."""
+def timeline_from_object(value: schema.Timeline) -> Timeline:
+    """The timeline from which `timeline_object` made this object, to the millisecond."""
     return Timeline(
         segments=[segment_from_object(each) for each in value["segments"]],
-        gaps=[Gap(_interval(each), Sound(each["sound"]), each["unknown"]) for each in value["gaps"]],
+        gaps=[
+            Gap(Interval(each["start"], each["end"]), Sound(each["sound"]), each["unknown"]) for each in value["gaps"]
+        ],
         duration=value["duration"],
         thresholds={Kind(kind): each for kind, each in value["thresholds"].items()},
         searched=value["searched"],
@@ -155,13 +159,13 @@ def timeline_from_object(value: Object) -> Timeline:
     )
 
 
-def segment_from_object(value: Object) -> Segment:
+def segment_from_object(value: schema.Segment) -> Segment:
     original = value["original"]
     return Segment(
         recording_from_object(value["recording"]),
         Kind(value["kind"]),
         value["confidence"],
-        _interval(value),
+        Interval(value["start"], value["end"]),
         Interval(value["reference_start"], value["reference_end"]),
         value["speed"],
         value["key_shift"],
@@ -169,25 +173,25 @@ def segment_from_object(value: Object) -> Segment:
     )
 
 
-def recording_from_object(value: Object) -> Recording:
-    tags = {field.name: value[field.name] for field in fields(Tags)}
-    return Recording(
-        value["id"],
-        Tags(**tags | {"artists": tuple(tags["artists"])}),
-        value["duration"],
-        value["source"],
-        value["content_hash"],
-        value["added_at"],
+def recording_from_object(value: schema.Recording) -> Recording:
+    """The recording, except for whether it is the original of its work, which the object does not contain."""
+    tags = Tags(
+        title=value["title"],
+        artists=tuple(value["artists"]),
+        album=value["album"],
+        isrc=value["isrc"],
+        track=value["track"],
+        year=value["year"],
+        musicbrainz_recording_id=value["musicbrainz_recording_id"],
+        musicbrainz_release_id=value["musicbrainz_release_id"],
+        work=value["work"],
     )
+    return Recording(value["id"], tags, value["duration"], value["source"], value["content_hash"], value["added_at"])
 
 
-def _interval(value: Object) -> Interval:
-    return Interval(value["start"], value["end"])
-
-
-def event_object(event: Event) -> Object:
-    """What happens in a stream; the keys that are there depend on what."""
-    value: Object = {"event": str(event.type), "at": _time(event.at), "position": _round(event.position)}
+def event_object(event: Event) -> dict[str, object]:
+    """An event of a stream; its keys depend on its type."""
+    value: dict[str, object] = {"event": str(event.type), "at": _time(event.at), "position": _round(event.position)}
     if event.segment:
         value["started_at"] = _time(event.when(event.segment.interval.start))
         if event.type == EventType.ENDED:
@@ -204,7 +208,7 @@ def event_object(event: Event) -> Object:
     return value
 
 
-def explanation_object(explanation: Explanation) -> Object:
+def explanation_object(explanation: Explanation) -> schema.Explanation:
     """How two renditions correspond."""
     found = explanation.alignment
     return {
@@ -217,21 +221,30 @@ def explanation_object(explanation: Explanation) -> Object:
     }
 
 
-def sections_list(sections: Iterable[Section]) -> list[Object]:
+def sections_list(sections: Iterable[Section]) -> list[schema.Section]:
     return [
         {"query": interval_object(section.query), "reference": interval_object(section.reference)}
         for section in sections
     ]
 
 
-def interval_object(interval: Interval) -> Object:
+def interval_object(interval: Interval) -> schema.Interval:
     return {"start": _round(interval.start), "end": _round(interval.end)}
 
 
-def recording_object(recording: Recording) -> Object:
+def recording_object(recording: Recording) -> schema.Recording:
+    tags = recording.tags
     return {
         "id": recording.id,
-        **asdict(recording.tags),
+        "title": tags.title,
+        "artists": list(tags.artists),
+        "album": tags.album,
+        "isrc": tags.isrc,
+        "track": tags.track,
+        "year": tags.year,
+        "musicbrainz_recording_id": tags.musicbrainz_recording_id,
+        "musicbrainz_release_id": tags.musicbrainz_release_id,
+        "work": tags.work,
         "duration": _round(recording.duration),
         "source": recording.source,
         "content_hash": recording.content_hash,
@@ -239,11 +252,11 @@ def recording_object(recording: Recording) -> Object:
     }
 
 
-def stats_object(stats: Stats) -> Object:
+def stats_object(stats: Stats) -> dict[str, object]:
     return asdict(stats) | {"duration": _round(stats.duration), "index_bytes": stats.index_bytes}
 
 
-def add_objects(report: AddReport) -> Iterator[Object]:
+def add_objects(report: AddReport) -> Iterator[dict[str, object]]:
     """An object for every file, then one with the totals."""
     for recording in report.added:
         yield {"outcome": "added", "path": recording.source, "recording": recording_object(recording)}
@@ -262,31 +275,34 @@ def add_objects(report: AddReport) -> Iterator[Object]:
     }
 
 
-def rebuild_objects(report: RebuildReport) -> Iterator[Object]:
+def rebuild_objects(report: RebuildReport) -> Iterator[dict[str, object]]:
     """An object for every recording that could not be read again, then one with the totals."""
     for skipped in report.skipped:
         yield {"outcome": "skipped", **asdict(skipped)}
     yield {"outcome": "finished", "reencoded": report.reencoded, "skipped": len(report.skipped)}
 
 
-def without_places(value: object) -> object:
-    """The same for strangers: of where a recording was added from, the name of the file alone.
+def without_places(value: Value) -> Value:
+    """A copy in which every `source` is a file name without its folder, for readers who may not see server paths.
 
     >>> without_places({"recording": {"id": 1, "source": "/srv/music/a.mp3"}})
     {'recording': {'id': 1, 'source': 'a.mp3'}}
     """
+    copy: Any = value
     if isinstance(value, dict):
-        return {
+        copy = {
             key: PurePath(inner).name if key == "source" and isinstance(inner, str) else without_places(inner)
             for key, inner in value.items()
         }
-    return [without_places(each) for each in value] if isinstance(value, list) else value
+    elif isinstance(value, list):
+        copy = [without_places(each) for each in value]
+    return cast(Value, copy)
 
 
-def to_json(value: Object) -> str:
-    """One line of JSON that any UTF-8 stream takes.
+def to_json(value: Mapping[str, object]) -> str:
+    """One line of JSON that can be encoded as UTF-8.
 
-    A file name with bytes that are no text holds lone surrogates; they are written as JSON escapes.
+    A file name with undecodable bytes contains lone surrogates; they become JSON escapes.
 
     >>> to_json({"source": "a\\udcff.mp3"})
     '{"source": "a\\\\udcff.mp3"}'
@@ -295,7 +311,7 @@ def to_json(value: Object) -> str:
 
 
 def readable(json_text: str) -> str:
-    """JSON whose lone surrogates are JSON escapes, so that any UTF-8 stream takes it."""
+    """The same JSON with lone surrogates as JSON escapes, so that it can be encoded as UTF-8."""
     return json_text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -305,5 +321,5 @@ def _time(moment: datetime) -> str:
 
 
 def _round(number: float, digits: int = 3) -> float:
-    """A Python number, also of NumPy's, which JSON does not know."""
+    """A rounded Python float. NumPy numbers cannot be written as JSON."""
     return round(float(number), digits)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from songprint.errors import JobNotFound
+from songprint.formats import schema
 from songprint.store.database import storable
 from songprint.store.tables import attempts, deliveries, jobs
 from songprint.store.timestamps import clock, iso
@@ -59,7 +60,7 @@ class Delivery:
     lease: str = field(default="", repr=False, compare=False)  # of a delivery that was just claimed
 
 
-def delivery_object(delivery: Delivery) -> dict[str, object]:
+def delivery_object(delivery: Delivery) -> schema.Delivery:
     """A delivery as JSON."""
     return {
         "id": delivery.id,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
+from songprint.formats import schema
 from songprint.store.database import storable
 from songprint.store.tables import verdicts
 from songprint.store.timestamps import clock, iso
@@ -39,9 +40,9 @@ class Verdict:
     at: str  # UTC, ISO 8601
 
 
-def verdict_object(verdict: Verdict) -> dict[str, object]:
+def verdict_object(verdict: Verdict) -> schema.Verdict:
     """A verdict as JSON."""
-    return asdict(verdict) | {"key_id": verdict.key_id or None}
+    return cast(schema.Verdict, asdict(verdict) | {"key_id": verdict.key_id or None})
 
 
 class Verdicts:

@@ -1,6 +1,7 @@
-"""The service: our own REST API and the one compatible with Tencent's, in one web application.
+"""The HTTP service: the REST API, the API compatible with Tencent's, and the web page, in one application.
 
-`create_app(library)` makes it; `songprint serve` runs it. The web framework loads with it, and only then.
+`create_app(library)` makes the application; `songprint serve` runs it. Both load the web framework when they are
+called, not before.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from songprint.config import Settings
     from songprint.library import Library
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "cryptography")
+REQUIRED = ("fastapi", "uvicorn", "python_multipart", "cryptography", "prometheus_client")
 
 
 def create_app(library: Library, *, settings: Settings | None = None) -> FastAPI:
-    """The application around an open library; see `songprint.server.app.create_app`."""
+    """The application for an open library; see `songprint.server.app.create_app`."""
     check_installed()
     from songprint.server import app
 
@@ -28,7 +29,7 @@ def create_app(library: Library, *, settings: Settings | None = None) -> FastAPI
 
 
 def check_installed() -> None:
-    """MissingExtra if what the service needs is not there."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    """Raise MissingExtra if a package that the service needs is not installed."""
+    missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         raise MissingExtra(f"the service needs {', '.join(missing)}: pip install 'songprint[server]'")

@@ -1,4 +1,4 @@
-"""The web application: every address of the service, put together."""
+"""The web application: all routes of the service in one place."""
 
 from __future__ import annotations
 
@@ -15,23 +15,37 @@ from songprint.config import Settings
 from songprint.library import Library
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
-from songprint.server.rest import admin, identify, jobs, problems, recordings, review, session, shapes
-from songprint.server.rest.page import with_page
+from songprint.server.rest import admin, identify, jobs, models, page, problems, recordings, review, session
 from songprint.server.state import ServerState
 from songprint.server.tencent.endpoint import TencentRoute
-from songprint.server.web import inbox
+from songprint.server.web import assets, inbox
 
-DESCRIPTION = """Names the recordings and covers in audio, with a library of your own.
+DESCRIPTION = """Identifies the recordings and covers in audio, with your own library.
 
-Send a short clip to `POST /v1/identify` and get its name at once; send a long recording to `POST /v1/jobs` and get all
-songs in it. Errors are `application/problem+json` and say what to do. Lists are `{"items": [...], "next": ...}`:
-give `next` as `after` to go on."""
+Send a short query to `POST /v1/identify` and get the matches at once; send a long recording to `POST /v1/jobs` and get
+all songs in it. Errors are `application/problem+json` and say what to do. Lists are `{"items": [...], "next": ...}`:
+pass `next` as `after` to get the next page."""
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API, including bodies that endpoints parse without FastAPI."""
+        if self.openapi_schema is None:
+            description = get_openapi(
+                title=self.title, version=self.version, description=self.description, routes=self.routes
+            )
+            _, bodies = models_json_schema(
+                [(models.JobWish, "validation")], ref_template="#/components/schemas/{model}"
+            )
+            description["components"]["schemas"] |= bodies["$defs"]
+            self.openapi_schema = description
+        return self.openapi_schema
 
 
 def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
-    """The application around an open library, which stays the caller's to close.
+    """The application for an open library, which the caller closes.
 
-    Its processes run from the start of the application (its lifespan) to the end.
+    Its processes run from the start of the application (its lifespan) to its end.
     """
     settings = inbox.allowed(settings or library.store.settings)
     metrics = Metrics()
@@ -46,7 +60,7 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
         finally:
             server.close()
 
-    app = FastAPI(
+    app = _App(
         title="Songprint",
         version=__version__,
         description=DESCRIPTION,
@@ -56,23 +70,10 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
-    server = settings.server
-    app.add_middleware(Guard, metrics=metrics, names=server.names if is_loopback(server.host) else None)
+    names = settings.server.names if is_loopback(settings.server.host) else None
+    app.add_middleware(Guard, metrics=metrics, names=names)
     app.router.routes.append(TencentRoute())
-    for module in (identify, jobs, review, recordings, admin, session):
+    for module in (assets, identify, jobs, review, recordings, admin, session, page):
         app.include_router(module.router)
-    with_page(app)
-    app.openapi = lambda: _described(app)
+    app.state.inboxes = inbox.Inboxes()
     return app
-
-
-def _described(app: FastAPI) -> dict[str, Any]:
-    """The description of the API, with the shapes of bodies that endpoints read by themselves."""
-    if app.openapi_schema is None:
-        described = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        read = models_json_schema([(shapes.JobWish, "validation")], ref_template="#/components/schemas/{model}")[1][
-            "$defs"
-        ]
-        described["components"]["schemas"] |= read
-        app.openapi_schema = described
-    return app.openapi_schema

@@ -1,4 +1,4 @@
-"""What stands before every request: who is called, how large it is, and what every answer carries."""
+"""Middleware around every request: checks the host name, counts and logs the request, adds security headers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
-    # Only what this server itself serves is loaded or called; nobody may put its pages into a frame.
+    # The page loads and calls only this server, and cannot be embedded in a frame.
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:;"
     " connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'",
@@ -31,14 +31,15 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(self)",
 }
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:/@\s]+))(?::\d{1,5})?")
 
 
 class Guard:
-    """Middleware around the whole application.
+    """The middleware.
 
-    On loopback only known names are answered (`names`, and those of loopback): a page on the web whose own name is
-    made to lead to this machine (DNS rebinding) is not. With `names` None every name is.
+    A server on loopback only accepts requests for a known host name: those of loopback and `names`. This stops DNS
+    rebinding, where a web page resolves its own name to this machine. None accepts every host name.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, names: Collection[str] | None) -> None:
@@ -54,7 +55,7 @@ class Guard:
         scope["songprint.request_id"] = request_id = secrets.token_hex(8)
         status, started = 500, False
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
@@ -62,43 +63,42 @@ class Guard:
             await send(message)
 
         try:
-            problem = self._refused(scope)
+            problem = self._problem_of_host(scope)
             if problem:
-                await problems.response(Request(scope), problem)(scope, receive, answer)
+                await problems.response(Request(scope), problem)(scope, receive, send_with_headers)
             else:
-                await self._app(scope, receive, answer)
+                await self._app(scope, receive, send_with_headers)
         except Exception as error:
             if started:
                 raise
-            await problems.of_bug(Request(scope), error)(scope, receive, answer)
+            await problems.unexpected(Request(scope), error)(scope, receive, send_with_headers)
         finally:
             elapsed = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.count(
-                "songprint_requests_total", method=_known(scope["method"]), route=route, status=str(status)
-            )
-            self._metrics.took("songprint_request_seconds", elapsed, route=route)
+            method = scope["method"] if scope["method"] in METHODS else "other"  # clients may send any word
+            self._metrics.requests.labels(method=method, route=route, status=str(status)).inc()
+            self._metrics.request_seconds.labels(route=route).observe(elapsed)
             log.info("%s %s %s %d %.3f s", request_id, scope["method"], scope["path"], status, elapsed)
 
-    def _refused(self, scope: Scope) -> Problem | None:
-        # Requests to / are checked by their signature, which covers the host as the client names it.
+    def _problem_of_host(self, scope: Scope) -> Problem | None:
+        # Requests to / are authenticated by a signature, which covers the host as the client names it.
         if self._names is None or scope["path"] == "/":
             return None
-        said = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        parsed = _HOST.fullmatch(said)
+        header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        parsed = _HOST.fullmatch(header)
         name = (parsed[1] or parsed[2]).lower() if parsed else ""
         if name in self._names:
             return None
         return Problem(
             421,
             "unknown_host",
-            f"this server is not called {said[:100]!r}. Call it localhost, or add the"
-            " name to its setting names under [server]",
+            f"This server does not answer to the name {header[:100]!r}. Use localhost, or add the name to its setting"
+            " names under [server]",
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server that listens there can be reached from this machine alone."""
+    """Whether only this machine can reach a server that listens on this address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -114,8 +114,3 @@ def _with_headers(headers: list[tuple[bytes, bytes]], request_id: str, path: str
         *headers,
         *((name.encode(), value.encode()) for name, value in more.items() if name.encode() not in present),
     ]
-
-
-def _known(method: str) -> str:
-    """Anybody may send any word: only these become labels."""
-    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"

@@ -1,7 +1,7 @@
-"""Seconds of clips that were named at once, counted for the bill.
+"""Counts the seconds of audio that /v1/identify processes, for billing.
 
-Jobs are counted one by one as they end. Clips are many and short, so they are summed in memory and written every few
-seconds: one row for each key and day of this server's run. A server that is killed loses what came since the last time.
+Each job is recorded when it ends. Queries are many and short, so their seconds are summed in memory and written every
+few seconds: one row per key and day of this server process. A server that is killed loses what it counted since then.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from songprint.jobs.usage import Usage
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds
+WRITE_SECONDS = 10.0  # between two writes
 
 
 class Meter:
-    """Sums up and writes down."""
+    """Sums the seconds by day and key; a thread writes them."""
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
         self._run = secrets.token_hex(8)
         self._lock = threading.Lock()
-        self._seconds: dict[tuple[str, str], float] = defaultdict(float)  # of day and key
+        self._seconds: dict[tuple[str, str], float] = defaultdict(float)  # by day and key
         self._changed: set[tuple[str, str]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_regularly, name="songprint-meter", daemon=True)
         self._thread.start()
 
     def note(self, key_id: str, seconds: float) -> None:
-        """Count a clip of so many seconds."""
-        this = (datetime.now(UTC).date().isoformat(), key_id)
+        """Count a query of this duration."""
+        day_and_key = (datetime.now(UTC).date().isoformat(), key_id)
         with self._lock:
-            self._seconds[this] += seconds
-            self._changed.add(this)
+            self._seconds[day_and_key] += seconds
+            self._changed.add(day_and_key)
 
     def write(self) -> None:
-        """Bring the database up to date."""
+        """Write all sums that changed to the database."""
         with self._lock:
             changed, self._changed = self._changed, set()
-            sums = {this: self._seconds[this] for this in changed}
+            sums = {each: self._seconds[each] for each in changed}
         for (day, key_id), seconds in sums.items():
             try:
                 self._usage.note(key_id, f"clips-{self._run}-{day}-{key_id}"[:64], seconds)
-            except SongprintError as error:  # it is tried again with the next clip of this key
-                log.warning("the usage of %s could not be written: %s", key_id or "this machine", error)
+            except SongprintError as error:  # the next query of this key writes the sum again
+                log.warning("cannot write the usage of %s: %s", key_id or "this machine", error)
 
     def close(self) -> None:
         self._stop.set()
@@ -57,5 +57,5 @@ class Meter:
         self.write()
 
     def _write_regularly(self) -> None:
-        while not self._stop.wait(EVERY):
+        while not self._stop.wait(WRITE_SECONDS):
             self.write()

@@ -1,79 +1,72 @@
-"""What Prometheus reads at /metrics, in its text format."""
+"""Metrics for Prometheus: counters and durations of this process, and gauges read from the database on demand."""
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-Labels = tuple[tuple[str, str], ...]
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+
+Gauge = float | Mapping[str, float]  # one number, or a number for each value of the gauge's label
 
 
 class Metrics:
-    """Counters and durations of this process, and whatever numbers are asked for at the moment of reading."""
+    """The metrics of one application, apart from the global registry of `prometheus_client`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[str, dict[Labels, float]] = defaultdict(lambda: defaultdict(float))
-        self._durations: dict[str, dict[Labels, list[float]]] = defaultdict(dict)  # counts of buckets, then the sum
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the number of series
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "songprint_requests_total", "HTTP requests.", ("method", "route", "status"), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "songprint_request_seconds", "Duration of HTTP requests.", ("route",), buckets=BUCKETS, registry=registry
+        )
+        self.queries = Counter("songprint_clips_total", "Queries sent to /v1/identify.", registry=registry)
+        self.answers = Counter(
+            "songprint_answers_total", "Reports by the kind of their best match.", ("kind",), registry=registry
+        )
+        self.identify_seconds = Histogram(
+            "songprint_identify_seconds", "Time to identify one query.", buckets=BUCKETS, registry=registry
+        )
 
-    def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
-        """One more of these."""
-        with self._lock:
-            self._counts[name][tuple(labels.items())] += amount
+    def text(self, gauges: Mapping[str, tuple[str, Gauge]]) -> bytes:
+        """All metrics in the text format of Prometheus.
 
-    def took(self, name: str, seconds: float, **labels: str) -> None:
-        """Something took so long."""
-        with self._lock:
-            row = self._durations[name].setdefault(tuple(labels.items()), [0.0] * (len(BUCKETS) + 2))
-            row[bisect_left(BUCKETS, seconds)] += 1
-            row[-1] += seconds
-
-    def text(self, gauges: Mapping[str, Mapping[Labels, float]]) -> str:
-        """Everything, and these numbers as they are now.
+        Args:
+            gauges: for each name its label, empty without one, and the current value or values.
 
         >>> metrics = Metrics()
-        >>> metrics.count("songprint_answers_total", kind="cover")
-        >>> print(metrics.text({"songprint_recordings": {(): 3}}))
+        >>> metrics.answers.labels(kind="cover").inc()
+        >>> text = metrics.text({"songprint_jobs": ("state", {"waiting": 3.0})}).decode()
+        >>> print(*(line for line in text.splitlines() if "answers" in line or "jobs" in line), sep="\\n")
+        # HELP songprint_answers_total Reports by the kind of their best match.
         # TYPE songprint_answers_total counter
-        songprint_answers_total{kind="cover"} 1
-        # TYPE songprint_recordings gauge
-        songprint_recordings 3
-        <BLANKLINE>
+        songprint_answers_total{kind="cover"} 1.0
+        # HELP songprint_jobs Read when /metrics is requested.
+        # TYPE songprint_jobs gauge
+        songprint_jobs{state="waiting"} 3.0
         """
-        with self._lock:
-            lines = [line for name, rows in sorted(self._counts.items()) for line in _family(name, "counter", rows)]
-            for name, rows in sorted(self._durations.items()):
-                lines += _histogram(name, rows)
-        lines += [line for name, rows in sorted(gauges.items()) for line in _family(name, "gauge", rows)]
-        return "\n".join(lines) + "\n"
+        families = [_family(name, label, values) for name, (label, values) in sorted(gauges.items())]
+        counted = prometheus_client.generate_latest(self._registry)
+        return counted + prometheus_client.generate_latest(_Snapshot(families))
 
 
-def _family(name: str, kind: str, rows: Mapping[Labels, float]) -> Iterable[str]:
-    yield f"# TYPE {name} {kind}"
-    yield from (f"{name}{_braced(labels)} {_number(value)}" for labels, value in sorted(rows.items()))
+class _Snapshot(Collector):
+    def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        return self._families
 
 
-def _histogram(name: str, rows: Mapping[Labels, list[float]]) -> list[str]:
-    lines = [f"# TYPE {name} histogram"]
-    for labels, (*counts, total) in sorted(rows.items()):
-        reached = 0.0
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
-            reached += count
-            lines.append(f"{name}_bucket{_braced((*labels, ('le', bound)))} {_number(reached)}")
-        lines += [f"{name}_sum{_braced(labels)} {_number(total)}", f"{name}_count{_braced(labels)} {_number(reached)}"]
-    return lines
-
-
-def _braced(labels: Labels) -> str:
-    escaped = (value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for _, value in labels)
-    inside = ",".join(f'{name}="{value}"' for (name, _), value in zip(labels, escaped, strict=True))
-    return f"{{{inside}}}" if inside else ""
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.6f}"
+def _family(name: str, label: str, values: Gauge) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, "Read when /metrics is requested.", labels=[label] if label else [])
+    for value_of_label, value in values.items() if isinstance(values, Mapping) else [("", values)]:
+        family.add_metric([value_of_label] if label else [], value)
+    return family

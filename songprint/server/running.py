@@ -1,9 +1,8 @@
-"""Running the service: a socket, the application on it, and what is told on the way."""
+"""Running the service: opens the socket and runs the application on it."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,38 +15,37 @@ from songprint.library import Library
 from songprint.server import create_app
 from songprint.server.guard import is_loopback
 
-log = logging.getLogger(__name__)
-
-WAITING_CONNECTIONS = 2048
-GRACE = 5  # seconds that requests have for ending when the server stops
+BACKLOG = 2048  # connections that the operating system queues
+SHUTDOWN_SECONDS = 5  # that requests have to finish when the server stops
 
 
 @dataclass(frozen=True)
 class Started:
-    """Where a server listens, and whom it answers."""
+    """A server that accepts connections."""
 
     url: str
-    open_to_all: bool  # without keys: whoever is at this machine may do everything
+    open_to_all: bool  # there are no keys: every local user may do everything
 
 
 def serve(library: Library, settings: Settings, *, on_start: Callable[[Started], None]) -> None:
     """Answer requests until SIGINT or SIGTERM.
 
-    SettingsError where others than this machine could connect while there are no keys, or where nobody can.
+    Raises SettingsError if the server would listen for other machines without any keys, or cannot listen there, and
+    LibraryError if the library is read-only.
     """
     import uvicorn
 
     server = settings.server
     if library.store.catalog.readonly:
-        raise LibraryError(f"the library at {library.path} is read-only: a server keeps its jobs in it")
+        raise LibraryError(f"the library at {library.path} is read-only, but a server keeps its jobs in it")
     database = library.store.catalog.database
     keys = Keys(database, Vault(database, library.path))
     if not is_loopback(server.host) and not keys.any():
         raise SettingsError(
-            f"host={server.host} lets other machines connect, and there are no keys: anybody could do"
-            " everything. Make one with `songprint keys create`, or listen on 127.0.0.1"
+            f"host={server.host} lets other machines connect, but there are no keys, so anyone could do"
+            " everything. Make a key with `songprint keys create`, or listen on 127.0.0.1"
         )
-    with _listening(server.host, server.port) as listener:
+    with _listen(server.host, server.port) as listener:
         config = uvicorn.Config(
             create_app(library, settings=settings),
             log_config=None,
@@ -55,8 +53,8 @@ def serve(library: Library, settings: Settings, *, on_start: Callable[[Started],
             server_header=False,
             proxy_headers=bool(server.trusted_proxies),
             forwarded_allow_ips=list(server.trusted_proxies),
-            timeout_graceful_shutdown=GRACE,
-            backlog=WAITING_CONNECTIONS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            backlog=BACKLOG,
             lifespan="on",
         )
         running = uvicorn.Server(config)
@@ -65,24 +63,23 @@ def serve(library: Library, settings: Settings, *, on_start: Callable[[Started],
         running.run(sockets=[listener])
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise SettingsError(f"host={host} is no address of this machine: {error.strerror or error}") from error
+        raise SettingsError(f"host={host} is not an address of this machine: {error.strerror or error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(WAITING_CONNECTIONS)  # from now on nobody is turned away while the rest starts
+        listener.listen(BACKLOG)  # connections queue from here on, while the application still starts
     except OSError as error:
         listener.close()
-        why = {
-            errno.EADDRINUSE: "something listens there already. Choose another with --port",
-            errno.EACCES: "this user may not. Choose a port above 1023 with --port",
-            errno.EADDRNOTAVAIL: "it is no address of this machine",
+        causes = {
+            errno.EADDRINUSE: "another program listens there. Choose another port with --port",
+            errno.EACCES: "this user has no permission. Choose a port above 1023 with --port",
+            errno.EADDRNOTAVAIL: "it is not an address of this machine",
         }
-        raise SettingsError(
-            f"cannot listen on {host} port {port}: {why.get(error.errno, error.strerror or error)}"
-        ) from error
+        cause = causes.get(error.errno or 0, error.strerror or error)
+        raise SettingsError(f"cannot listen on {host} port {port}: {cause}") from error
     return listener

@@ -1,4 +1,4 @@
-"""Service: everything that requests share, opened once and passed to all of them."""
+"""ServerState: everything that requests share, opened once and passed to all endpoints."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from songprint.accounts.audit import Audit
 from songprint.accounts.keys import Keys
 from songprint.accounts.limiter import Limiter
 from songprint.accounts.vault import Vault
 from songprint.config import Settings, usable_cores
+from songprint.formats import schema
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
 from songprint.jobs.jobs import Jobs
@@ -20,7 +21,7 @@ from songprint.jobs.usage import Usage
 from songprint.jobs.verdicts import Verdicts
 from songprint.library import Library
 from songprint.processes.pool import Pool
-from songprint.server import duties
+from songprint.server import operations
 from songprint.server.meter import Meter
 from songprint.server.metrics import Metrics
 from songprint.server.pool import Opening
@@ -29,10 +30,10 @@ from songprint.server.web.sessions import Sessions
 
 Result = TypeVar("Result")
 
-MOST_CLIP_PROCESSES = 8
-WORK_SECONDS = 600.0  # that adding one recording may take, or drawing one waveform
-WORK_ROOM = 32
-UPLOADS, RECORDINGS = "uploads", "recordings"  # folders in the library's: what came, and what was added from it
+MOST_QUERY_PROCESSES = 8  # by default; the setting clip_processes may ask for more
+OPERATION_SECONDS = 600.0  # that adding one recording or drawing one waveform may take
+OPERATIONS_WAITING = 32  # that may wait before further requests are refused
+UPLOADS, RECORDINGS = "uploads", "recordings"  # folders in the library: incoming files, and those that were added
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,19 @@ class ServerState:
     uploads: Uploads
     inputs: Inputs
     verdicts: Verdicts
-    clips: Pool  # identifies queries; slower calls go to the workshop
-    workshop: Pool  # adds recordings, compares them, draws waveforms
+    queries: Pool  # identifies queries; nothing slower runs there
+    operations: Pool  # adds recordings, compares them, draws waveforms
     background: Pool  # job workers
 
     @classmethod
     def open(cls, library: Library, settings: Settings, metrics: Metrics) -> ServerState:
-        """Around an open library; starts the processes."""
+        """The state for an open library; starts the processes."""
         database = library.store.catalog.database
         vault, usage = Vault(database, library.path), Usage(database)
         given = tuple(level.given for level in library.store.levels.values() if level.given is not None)
         opening = Opening(library.path, given, settings.single_threaded())
-        size = settings.server.clip_processes or min(usable_cores(), MOST_CLIP_PROCESSES)
+        size = settings.server.clip_processes or min(usable_cores(), MOST_QUERY_PROCESSES)
+        waiting = settings.server.max_clips_waiting
         return cls(
             library=library,
             settings=settings,
@@ -80,8 +82,8 @@ class ServerState:
             uploads=Uploads(library.path / UPLOADS),
             inputs=Inputs(library.path, database),
             verdicts=Verdicts(database),
-            clips=opening.pool(size=size, room=settings.server.max_clips_waiting, name="clips", warm_up=duties.warm),
-            workshop=opening.pool(size=1, room=WORK_ROOM, name="workshop"),
+            queries=opening.pool(size=size, room=waiting, name="queries", warm_up=operations.warm_up),
+            operations=opening.pool(size=1, room=OPERATIONS_WAITING, name="operations"),
             background=opening.job_workers(settings.server.job_processes),
         )
 
@@ -90,18 +92,19 @@ class ServerState:
         """Where uploaded recordings are kept."""
         return self.library.path / RECORDINGS
 
-    async def name_clip(self, **arguments: object) -> dict[str, object]:
-        """Have a clip named; see `duties.name_clip`."""
-        return await asyncio.wrap_future(
-            self.clips.submit(duties.name_clip, time_limit=self.settings.server.clip_timeout, **arguments)
+    async def identify(self, **arguments: Any) -> schema.Report:
+        """Run `operations.identify_query` in a process."""
+        future = self.queries.submit(
+            operations.identify_query, time_limit=self.settings.server.clip_timeout, **arguments
         )
+        return await asyncio.wrap_future(future)
 
-    async def work(self, function: Callable[..., Result], **arguments: object) -> Result:
-        """Have one of the slower duties done."""
-        return await asyncio.wrap_future(self.workshop.submit(function, time_limit=WORK_SECONDS, **arguments))
+    async def run(self, operation: Callable[..., Result], **arguments: Any) -> Result:
+        """Run one of the slower operations in a process."""
+        return await asyncio.wrap_future(self.operations.submit(operation, time_limit=OPERATION_SECONDS, **arguments))
 
     def close(self) -> None:
         self.meter.close()
-        self.clips.close()
-        self.workshop.close()
+        self.queries.close()
+        self.operations.close()
         self.background.close()

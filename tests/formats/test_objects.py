@@ -54,7 +54,7 @@ def test_a_match_has_these_keys_and_rounded_times():
     assert recording == {
         "id": 7,
         "title": "Greensleeves",
-        "artists": ("Anon", "Other"),
+        "artists": ["Anon", "Other"],
         "album": "Old",
         "isrc": "GBXXX0000001",
         "track": 2,

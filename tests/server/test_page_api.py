@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.serving import serving
 
-from songprint.server.rest.pictures import MOST_POINTS, _reduced
+from songprint.server.operations import MOST_PIXELS, reduced
 from songprint.server.web import assets, inbox
 from songprint.server.web.inbox import Inboxes
 
@@ -74,12 +74,12 @@ def test_a_callback_for_the_explorer_is_kept_for_whoever_made_the_box(world):
 
 def test_boxes_are_private_and_make_room():
     boxes = Inboxes()
-    first = boxes.make("anna")
+    first = boxes.create("anna")
     assert boxes.read(first, "anna") == [] and boxes.read(first, "ben") is None
-    for _ in range(inbox.MOST_BOXES):
-        boxes.make("ben")
+    for _ in range(inbox.MOST_INBOXES):
+        boxes.create("ben")
     assert boxes.read(first, "anna") is None and not boxes.put(first, {}, b"")
-    last = boxes.make("anna")
+    last = boxes.create("anna")
     for number in range(inbox.MOST_RECEIVED + 3):
         boxes.put(last, {}, str(number).encode())
     assert [each.body for each in boxes.read(last, "anna")][-1] == str(inbox.MOST_RECEIVED + 2)
@@ -94,7 +94,7 @@ def test_this_server_may_be_called_back_and_no_other_machine_of_the_house(world)
 def test_a_picture_is_small_and_keeps_thin_lines(random):
     alike = random.uniform(0, 0.2, (900, 1300)).astype(np.float32)
     alike[np.arange(900), np.arange(900)] = 1.0
-    picture = _reduced(alike)
-    assert max(picture.shape) <= MOST_POINTS and picture.dtype == np.uint8
+    picture = reduced(alike)
+    assert max(picture.shape) <= MOST_PIXELS and picture.dtype == np.uint8
     diagonal = picture[np.arange(picture.shape[0] - 1), np.arange(picture.shape[0] - 1)]
     assert (diagonal == 255).all() and np.median(picture) < 100

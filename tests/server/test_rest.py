@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import TypeAdapter
 from support import toy
 from support.serving import problem, serving
 
-from songprint.server.rest import shapes
+from songprint.formats import schema
 from songprint.server.state import RECORDINGS
 
 
@@ -50,7 +52,7 @@ def test_what_the_library_does_not_know_is_no_match_and_the_reason_is_told(world
 )
 def test_what_is_no_audio_is_refused_in_words_without_places_of_the_server(world, sent):
     answer = world.client.post("/v1/identify", content=sent)
-    assert "cannot read upload" in problem(answer, 422, "unreadable_audio")
+    assert "Cannot read upload" in problem(answer, 422, "unreadable_audio")
     assert str(world.folder) not in answer.text
 
 
@@ -177,6 +179,7 @@ def test_the_list_is_searched_sorted_and_paged(world):
     backwards = [each["title"] for each in pages(limit=3, sort="-title", q="song 0")]
     assert backwards == ["Song 04", "Song 03", "Song 02", "Song 01", "Song 00"]
     assert world.client.get("/v1/recordings?q=band+song&limit=1").json()["total"] >= 5
+    assert world.client.get("/v1/recordings?q=song%00").json()["total"] >= 5  # databases reject NUL
     for wrong in ("after=x", "after=-1", "limit=0", "limit=100000", "sort=source"):
         problem(world.client.get(f"/v1/recordings?{wrong}"), 422, "invalid_request")
 
@@ -241,11 +244,36 @@ def test_the_server_says_how_it_is(world):
     assert world.client.get("/healthz").text == "ok\n"
     assert world.client.get("/readyz").text == "ready\n"
     world.client.post("/v1/identify", content=world.clip(3))
-    told = world.client.get("/metrics").text
-    assert f"songprint_recordings {len(world.library)}\n" in told
-    assert 'songprint_requests_total{method="POST",route="/v1/identify",status="200"}' in told
-    assert 'songprint_identify_seconds_bucket{le="+Inf"}' in told
+    metrics = world.client.get("/metrics").text
+    assert f"songprint_recordings {len(world.library)}.0\n" in metrics
+    assert 'songprint_requests_total{method="POST",route="/v1/identify",status="200"}' in metrics
+    assert 'songprint_identify_seconds_bucket{le="+Inf"}' in metrics
     assert world.client.get("/v1/stats").json()["recordings"] == len(world.library)
+
+
+def test_metrics_keep_their_names_and_labels(world):
+    world.client.post("/v1/identify", content=world.clip(3))
+    answer = world.client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    samples = [each for family in text_string_to_metric_families(answer.text) for each in family.samples]
+    assert {(each.name, *sorted(each.labels)) for each in samples} == {
+        ("songprint_requests_total", "method", "route", "status"),
+        ("songprint_request_seconds_bucket", "le", "route"),
+        ("songprint_request_seconds_count", "route"),
+        ("songprint_request_seconds_sum", "route"),
+        ("songprint_clips_total",),
+        ("songprint_answers_total", "kind"),
+        ("songprint_identify_seconds_bucket", "le"),
+        ("songprint_identify_seconds_count",),
+        ("songprint_identify_seconds_sum",),
+        ("songprint_recordings",),
+        ("songprint_recordings_seconds",),
+        ("songprint_segments", "kind"),
+        ("songprint_clips_waiting",),
+        ("songprint_jobs", "state"),
+        ("songprint_deliveries", "state"),
+        ("songprint_up",),
+    }
 
 
 def test_every_answer_carries_what_keeps_browsers_safe(world):
@@ -258,8 +286,8 @@ def test_every_answer_carries_what_keeps_browsers_safe(world):
 
 def test_the_shapes_of_the_description_are_those_of_the_answers(world):
     report = world.client.post("/v1/identify?top=5", content=world.clip(3)).json()
-    assert shapes.Report.model_validate(report, strict=True).model_fields_set == report.keys()
+    assert TypeAdapter(schema.Report).validate_python(report, strict=True) == report
     match = report["matches"][0]
-    assert match.keys() == shapes.Match.model_fields.keys()
-    assert match["recording"].keys() == shapes.Recording.model_fields.keys()
-    assert report["songs"][0].keys() == shapes.Song.model_fields.keys()
+    assert match.keys() == schema.Match.__required_keys__
+    assert match["recording"].keys() == schema.Recording.__required_keys__
+    assert report["songs"][0].keys() == schema.Song.__required_keys__

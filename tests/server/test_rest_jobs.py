@@ -9,7 +9,8 @@ import pytest
 from support import toy
 from support.serving import World, problem, serving, timeline_of
 
-from songprint.server.rest import shapes
+from songprint.formats import schema
+from songprint.server.rest import models
 
 PLACE = {"input": {"type": "url", "url": "https://media.example.org/mix.mp4"}}
 
@@ -43,7 +44,7 @@ def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
     }
     assert "s3cret" not in json.dumps(told)
     shown = world.client.get(f"/v1/jobs/{told['id']}").json()
-    assert shown == told and shown.keys() == shapes.Job.model_fields.keys()
+    assert shown == told and shown.keys() == models.Job.__required_keys__
     world.server.jobs.cancel(job.id)
 
 
@@ -167,7 +168,7 @@ def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
     address = f"/v1/jobs/{job_id}/segments"
     assert world.client.post(f"{address}/0/verdict", json={"verdict": "accept", "note": "sure"}).status_code == 200
     said = world.client.post(f"{address}/0/verdict", json={"verdict": "reject"}).json()
-    assert said.keys() == shapes.Verdict.model_fields.keys()
+    assert said.keys() == schema.Verdict.__required_keys__
     world.client.post(f"{address}/1/verdict", json={"verdict": "correct", "recording": 4})
     verdicts = world.client.get(f"/v1/jobs/{job_id}").json()["verdicts"]
     assert [(each["position"], each["verdict"], each["recording_id"]) for each in verdicts] == [
@@ -237,7 +238,7 @@ def test_callbacks_are_listed_and_sent_again(world):
     told = {"callback": {"url": "https://me.example.org/", "style": "standard"}}
     job_id = world.finished(timeline_of(world), options=told)
     (delivery,) = world.client.get(f"/v1/jobs/{job_id}/deliveries").json()["items"]
-    assert delivery["state"] == "waiting" and delivery.keys() == shapes.Delivery.model_fields.keys()
+    assert delivery["state"] == "waiting" and delivery.keys() == schema.Delivery.__required_keys__
     assert world.client.post(f"/v1/jobs/{job_id}/deliveries").status_code == 202
     listed = world.client.get("/v1/deliveries?state=waiting&limit=1").json()
     assert listed["items"][0]["id"] == delivery["id"]
@@ -250,7 +251,7 @@ def test_usage_counts_jobs_and_clips(world):
     world.finished(timeline_of(world))
     world.client.post("/v1/identify", content=world.clip(3))
     (row,) = world.client.get("/v1/usage").json()["items"]
-    assert row["seconds"] >= 18.5 and row["minutes"] >= 1 and row.keys() == shapes.Used.model_fields.keys()
+    assert row["seconds"] >= 18.5 and row["minutes"] >= 1 and row.keys() == schema.Used.__required_keys__
     table = world.client.get("/v1/usage.csv?price=0.44").text.splitlines()
     assert table[0] == "day,key,jobs,seconds,minutes,cost" and len(table) == 2
     assert world.client.get("/v1/usage?until=2020-01-01").json()["items"] == []

@@ -198,7 +198,7 @@ def test_a_key_may_ask_so_often_and_no_more(world, client):
 
 
 def test_keys_cannot_be_guessed_fast(tmp_path, monkeypatch):
-    monkeypatch.setattr(endpoint, "GUESSES", 0.01)
+    monkeypatch.setattr(endpoint, "MAX_WRONG_KEYS", 0.01)
     with serving(tmp_path, songs=1) as world:
         client = Client.of(world, world.server.keys.create("player", "identify"))
         right, client.secret_key = client.secret_key, "guessed"

@@ -1,17 +1,18 @@
-"""What a client asks first: name this clip. And what whoever runs the server asks: is it well?"""
+"""Identifying a query, and the state of the server: health, metrics, statistics."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
-from songprint.server import duties, metrics
-from songprint.server.rest import answers, shapes
-from songprint.server.rest.access import needs
-from songprint.server.rest.answers import server_of
+from songprint.formats import schema
+from songprint.server import metrics, operations
+from songprint.server.rest import common, models
+from songprint.server.rest.access import IdentifyCaller
+from songprint.server.rest.common import server_of
 from songprint.server.rest.problems import Json, Problem
 
 router = APIRouter()
@@ -22,46 +23,47 @@ MOST_CANDIDATES = 50
 @router.post(
     "/v1/identify",
     tags=["identify"],
-    response_model=shapes.Report,
-    responses=answers.problems(413, 503, 507),
-    openapi_extra=answers.sent_file({}),
+    response_model=schema.Report,
+    responses=common.problems(413, 503, 507),
+    openapi_extra=common.file_body({}),
 )
 async def identify(
     request: Request,
-    caller: needs("identify"),
+    caller: IdentifyCaller,
     top: Annotated[
-        int, Query(ge=0, le=MOST_CANDIDATES, description="Also list the most probable names below the threshold.")
+        int, Query(ge=0, le=MOST_CANDIDATES, description="Also list the most probable matches below the threshold.")
     ] = 0,
 ) -> Response:
-    """Name what a clip is, at once. `matches` is empty if the library does not know it, and `reason` says why.
+    """Identify a query at once. `matches` is empty if the library has no match, and `reason` gives the cause.
 
-    Send the clip as the body or as the part `file` of a form, in any format of audio or video. Eight to fifteen
-    seconds are best; a whole film or programme is a job.
+    Send the query as the body or as the part `file` of a form, in any audio or video format. Eight to fifteen seconds
+    work best. Submit a job for a whole film or programme.
     """
     server = server_of(request)
     settings = server.settings.server
     upload = await server.uploads.receive(request, settings.max_clip_bytes)
     with server.uploads.discarding(upload):
         if upload.path is None:
-            raise Problem(400, "no_file", "no clip was sent: give it as the body, or as the part `file` of a form")
+            raise Problem(400, "no_file", "No audio was sent: send it as the body, or as the part `file` of a form")
         try:
-            report = await server.name_clip(
+            report = await server.identify(
                 path=str(upload.path), name=upload.name, top=top, longest=settings.max_clip_duration
             )
-        except duties.ClipTooLong as error:
+        except operations.QueryTooLong as error:
             raise Problem(413, "too_long", str(error)) from error
         finally:
-            server.metrics.count("songprint_clips_total")
+            server.metrics.queries.inc()
     server.meter.note(caller.id, report["duration"])
-    kinds = {match["kind"] for match in report["matches"]} or {"none"}
-    server.metrics.count("songprint_answers_total", kind="recording" if "recording" in kinds else kinds.pop())
-    server.metrics.took("songprint_identify_seconds", report["elapsed"])
-    return Json(answers.without_places(report, caller))
+    kinds = {match["kind"] for match in report["matches"]}
+    kind = "recording" if "recording" in kinds else "cover" if kinds else "none"
+    server.metrics.answers.labels(kind=kind).inc()
+    server.metrics.identify_seconds.observe(report["elapsed"])
+    return Json(common.visible_to(caller, report))
 
 
 @router.get("/healthz", tags=["server"], response_class=PlainTextResponse)
 async def healthz() -> Response:
-    """Whether the server lives. Needs no key, and asks nothing else."""
+    """Whether the server runs. Needs no key."""
     return PlainTextResponse("ok\n")
 
 
@@ -69,37 +71,37 @@ async def healthz() -> Response:
     "/readyz",
     tags=["server"],
     response_class=PlainTextResponse,
-    responses={503: {"model": shapes.Problem, "content": {"application/problem+json": {}}}},
+    responses={503: {"model": models.Problem, "content": {"application/problem+json": {}}}},
 )
 async def readyz(request: Request) -> Response:
-    """Whether clips can be named now: the library is open and its networks are loaded. Needs no key."""
+    """Whether queries are answered now: the library is open and its networks are loaded. Needs no key."""
     server = server_of(request)
-    if not server.clips.ready:
-        raise Problem(503, "starting", "the library is being opened. Ask again in a moment", {"Retry-After": "1"})
+    if not server.queries.ready:
+        raise Problem(503, "starting", "The server is opening the library. Try again in a moment", {"Retry-After": "1"})
     await run_in_threadpool(server.library.store.catalog.state)
     return PlainTextResponse("ready\n")
 
 
-@router.get("/metrics", tags=["server"], response_class=PlainTextResponse, responses=answers.problems())
-def read_metrics(request: Request, caller: needs("identify")) -> Response:
-    """Numbers for Prometheus."""
+@router.get("/metrics", tags=["server"], response_class=PlainTextResponse, responses=common.problems())
+def read_metrics(request: Request, caller: IdentifyCaller) -> Response:
+    """Metrics for Prometheus."""
     server = server_of(request)
     totals = server.library.store.catalog.totals()
-    gauges = {
-        "songprint_recordings": {(): totals.recordings},
-        "songprint_recordings_seconds": {(): totals.duration},
-        "songprint_segments": {(("kind", str(kind)),): count for kind, count in totals.segments.items()},
-        "songprint_clips_waiting": {(): server.clips.waiting},
-        "songprint_jobs": {(("state", state),): count for state, count in server.jobs.counts().items()},
-        "songprint_deliveries": {(("state", state),): count for state, count in server.deliveries.counts().items()},
-        "songprint_up": {(): 1},
+    gauges: dict[str, tuple[str, metrics.Gauge]] = {
+        "songprint_recordings": ("", totals.recordings),
+        "songprint_recordings_seconds": ("", totals.duration),
+        "songprint_segments": ("kind", {str(kind): count for kind, count in totals.segments.items()}),
+        "songprint_clips_waiting": ("", server.queries.waiting),
+        "songprint_jobs": ("state", server.jobs.counts()),
+        "songprint_deliveries": ("state", server.deliveries.counts()),
+        "songprint_up": ("", 1),
     }
-    return PlainTextResponse(server.metrics.text(gauges), media_type=metrics.MEDIA_TYPE)
+    return Response(server.metrics.text(gauges), media_type=metrics.MEDIA_TYPE)
 
 
-@router.get("/v1/stats", tags=["server"], responses=answers.problems())
-def stats(request: Request, caller: needs("identify")) -> dict:
-    """What the library holds."""
+@router.get("/v1/stats", tags=["server"], responses=common.problems())
+def stats(request: Request, caller: IdentifyCaller) -> dict[str, Any]:
+    """What the library contains, and the numbers of jobs and callbacks."""
     server = server_of(request)
     totals = server.library.store.catalog.totals()
     return {

@@ -1,14 +1,15 @@
-"""Errors as RFC 9457 problems: what happened, and what to do; nothing of the inside.
+"""Errors as RFC 9457 problems: what happened and what to do, without internals of the server.
 
 Every error of the REST API is `application/problem+json` with `status`, `title`, `detail`, a `code` for programs and
-the `request_id` that the log has too.
+the `request_id` under which the log has the details.
 """
 
 from __future__ import annotations
 
 import http
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,11 +22,12 @@ from songprint.processes import pool
 
 log = logging.getLogger(__name__)
 
-BUSY_SECONDS = 2  # after which to try again
+RETRY_SECONDS = 2  # for Retry-After when the server is busy
+_MOST_ERRORS = 20  # of a body that is not valid
 
 
 class Problem(Exception):
-    """An answer that is an error; `more` are further members of the object."""
+    """An error response; `more` are further members of its object."""
 
     def __init__(
         self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
@@ -35,16 +37,22 @@ class Problem(Exception):
 
 
 class Json(Response):
-    """JSON of any text: what is no Unicode, as in names of files, is escaped."""
+    """JSON of any text. Lone surrogates, which undecodable file names contain, are escaped."""
 
     media_type = "application/json"
 
-    def render(self, content: object) -> bytes:
-        return to_json(content).encode("utf-8")
+    def __init__(
+        self,
+        content: Mapping[str, object],
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        super().__init__(to_json(content), status_code, headers, media_type)
 
 
-# The first that fits. Errors of ours that are not here are bugs when a request meets them.
-_OF_ERROR: list[tuple[type[Exception], int, str]] = [
+# The first entry that matches counts. A SongprintError that only the last one matches is a client's mistake.
+_PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (pool.Busy, 503, "busy"),
     (pool.LimitExceeded, 422, "took_too_long"),
     (pool.Crashed, 422, "unreadable_audio"),
@@ -56,15 +64,44 @@ _OF_ERROR: list[tuple[type[Exception], int, str]] = [
     (errors.LibraryError, 409, "library_refuses"),
     (errors.SongprintError, 400, "refused"),
 ]
+_HINTS = {
+    404: "There is nothing at this address. /docs lists all addresses",
+    405: "This address does not support the method. /docs lists all methods",
+}
 
 
 def of(error: Exception) -> Problem:
-    """The problem that an error of the library is."""
-    for kind, status, code in _OF_ERROR:
+    """The problem that reports an expected error; raises any other error."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):
+        status = error.status_code
+        code = http.HTTPStatus(status).phrase.lower().replace(" ", "_")
+        return Problem(status, code, _HINTS.get(status, str(error.detail)), error.headers)
+    if isinstance(error, RequestValidationError):
+        return invalid(error.errors())
+    for kind, status, code in _PROBLEMS:
         if isinstance(error, kind):
-            headers = {"Retry-After": str(BUSY_SECONDS)} if status == 503 else {}
-            return Problem(status, code, str(error), headers)
+            headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
+            return Problem(status, code, sentence(error), headers)
     raise error
+
+
+def invalid(found: Sequence[Any]) -> Problem:
+    """The problem for errors that pydantic found in a request."""
+    wrong = [{"where": ".".join(map(str, each["loc"])) or "body", "what": each["msg"]} for each in found]
+    detail = f"{wrong[0]['where']}: {wrong[0]['what']}. See /docs for the expected values"
+    return Problem(422, "invalid_request", detail, errors=wrong[:_MOST_ERRORS])
+
+
+def sentence(error: Exception) -> str:
+    """An error's message with a capital letter, unless it begins with a name or a value.
+
+    >>> sentence(ValueError("cannot read a.mp3")), sentence(ValueError("hop=0 must be positive"))
+    ('Cannot read a.mp3', 'hop=0 must be positive')
+    """
+    text = str(error)
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
 def response(request: Request, problem: Problem) -> Response:
@@ -77,51 +114,17 @@ def response(request: Request, problem: Problem) -> Response:
         **problem.more,
         "request_id": request.scope.get("songprint.request_id", ""),
     }
-    return Json(body, problem.status, dict(problem.headers), media_type="application/problem+json")
+    return Json(body, problem.status, problem.headers, media_type="application/problem+json")
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """The response to a bug, without its message; the log has the traceback."""
+    log.error("request %s failed", request.scope.get("songprint.request_id", ""), exc_info=error)
+    detail = "This is a bug in Songprint. Its log has the details under the request_id; please report them"
+    return response(request, Problem(500, "internal", detail))
 
 
 def install(app: FastAPI) -> None:
-    """Have the application answer with problems, whatever goes wrong."""
-    app.add_exception_handler(Problem, response)
-    app.add_exception_handler(errors.SongprintError, lambda request, error: response(request, of(error)))
-    app.add_exception_handler(HTTPException, _of_framework)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-
-
-_HINTS = {
-    404: "there is nothing at this address. /docs lists what there is",
-    405: "this address knows other methods; /docs lists them",
-}
-
-
-def _of_framework(request: Request, error: HTTPException) -> Response:
-    code = http.HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return response(
-        request, Problem(error.status_code, code, _HINTS.get(error.status_code, str(error.detail)), error.headers)
-    )
-
-
-def _of_validation(request: Request, error: RequestValidationError) -> Response:
-    wrong = [{"where": ".".join(str(part) for part in each["loc"]), "what": each["msg"]} for each in error.errors()]
-    return response(
-        request,
-        Problem(
-            422,
-            "invalid_request",
-            f"{wrong[0]['where']}: {wrong[0]['what']}. See /docs for what is expected",
-            errors=wrong[:20],
-        ),
-    )
-
-
-def of_bug(request: Request, error: Exception) -> Response:
-    """What is said of an error that nobody foresaw; the log has all of it."""
-    log.error("request %s failed", request.scope.get("songprint.request_id", ""), exc_info=error)
-    return response(
-        request,
-        Problem(
-            500,
-            "internal",
-            ("this is a bug in Songprint. Its log has the details under the request_id; please report them"),
-        ),
-    )
+    """Have the application answer every expected error with its problem."""
+    for kind in (Problem, errors.SongprintError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, lambda request, error: response(request, of(error)))

@@ -1,56 +1,58 @@
-"""Looking at what a job found: its sound, its waveform, and what people say of it."""
+"""Reviewing a job's result: its audio, its waveform, and reviewers' verdicts."""
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path as FilePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
+from songprint.formats import schema
 from songprint.jobs import verdicts
 from songprint.jobs.jobs import Job
-from songprint.server import duties
-from songprint.server.rest import answers, shapes
-from songprint.server.rest.access import Caller, needs
-from songprint.server.rest.answers import RecordingId, server_of
-from songprint.server.rest.jobs import JobId, job_of
+from songprint.server import operations
+from songprint.server.rest import common, models
+from songprint.server.rest.access import Caller, IdentifyCaller, WriteCaller
+from songprint.server.rest.common import RecordingId, server_of
+from songprint.server.rest.jobs import JobId, job_of, result_of
 from songprint.server.rest.problems import Json, Problem
-from songprint.server.rest.recordings import AUDIO_ANSWERS, StretchDuration, StretchStart, audio_of, named
+from songprint.server.rest.recordings import AUDIO_RESPONSES, ExcerptDuration, ExcerptStart, audio_of, labelled
 from songprint.server.state import ServerState
 
 router = APIRouter(prefix="/v1", tags=["review"])
 
-Position = Annotated[int, Path(ge=0, le=1_000_000, description="Its place in the list, from 0.")]
-Part = Annotated[Literal["segments", "gaps"], Path(description="Of which list.")]
-Points = Annotated[int, Query(ge=1, le=20_000, description="Parts into which the stretch is divided.")]
+Position = Annotated[int, Path(ge=0, le=1_000_000, description="Position in the list, from 0.")]
+Part = Annotated[Literal["segments", "gaps"], Path(description="The list.")]
+Points = Annotated[int, Query(ge=1, le=20_000, description="Number of equal parts.")]
 Start = Annotated[float, Query(ge=0, le=1e6, description="Seconds.")]
-End = Annotated[float | None, Query(gt=0, le=1e6, description="Seconds; left out: the end.")]
-_NAMES = {"segments": verdicts.SEGMENT, "gaps": verdicts.GAP}
-LONGEST_CUT = 1200.0  # seconds of a gap that are added as one recording
+End = Annotated[float | None, Query(gt=0, le=1e6, description="Seconds. Default: the end.")]
+_PARTS = {"segments": verdicts.SEGMENT, "gaps": verdicts.GAP}
+LONGEST_CUT = 1200.0  # seconds of a gap that can be added as one recording
+GAP_TOLERANCE = 1.0  # seconds by which a cut may exceed its gap
 
 
-@router.get("/jobs/{job_id}/audio", response_class=FileResponse, responses=AUDIO_ANSWERS)
+@router.get("/jobs/{job_id}/audio", response_class=FileResponse, responses=AUDIO_RESPONSES)
 async def job_audio(
     request: Request,
-    caller: needs("identify"),
+    caller: IdentifyCaller,
     job_id: JobId,
-    start: StretchStart = None,
-    duration: StretchDuration = 30.0,
+    start: ExcerptStart = None,
+    duration: ExcerptDuration = 30.0,
 ) -> Response:
-    """The input of a job, as long as the server keeps it; parts of it by range requests. With `start` a stretch of it
-    as WAV, which every browser plays whatever the file is."""
+    """The input of a job, as long as the server keeps it. Supports range requests. With `start`, an excerpt as WAV,
+    which every browser plays whatever the file's format."""
     server = server_of(request)
     job = await job_of(server, caller, job_id)
     return await audio_of(server, await input_of(server, job), start, duration)
 
 
-@router.get("/jobs/{job_id}/peaks", response_model=shapes.Peaks, responses=answers.problems(404, 503))
+@router.get("/jobs/{job_id}/peaks", response_model=models.Peaks, responses=common.problems(404, 503))
 async def job_peaks(
     request: Request,
-    caller: needs("identify"),
+    caller: IdentifyCaller,
     job_id: JobId,
     points: Points = 2000,
     start: Start = 0.0,
@@ -60,49 +62,49 @@ async def job_peaks(
     server = server_of(request)
     job = await job_of(server, caller, job_id)
     path = await input_of(server, job)
-    drawn = await server.work(duties.peaks, path=str(path), points=points, start=start, end=end, keep=True)
-    return answers.cached(request, drawn)
+    drawn = await server.run(operations.peaks, path=str(path), points=points, start=start, end=end, keep=True)
+    return common.cached(request, drawn)
 
 
-@router.get("/recordings/{recording_id}/peaks", response_model=shapes.Peaks, responses=answers.problems(404, 503))
+@router.get("/recordings/{recording_id}/peaks", response_model=models.Peaks, responses=common.problems(404, 503))
 async def recording_peaks(
     request: Request,
-    caller: needs("identify"),
+    caller: IdentifyCaller,
     recording_id: RecordingId,
     points: Points = 1000,
     start: Start = 0.0,
     end: End = None,
 ) -> Response:
-    """The waveform of a recording, if its file is still there."""
+    """The waveform of a recording, if its file still exists."""
     server = server_of(request)
     recording = await run_in_threadpool(server.library.recording, recording_id)
     path = FilePath(recording.source)
     if not await run_in_threadpool(path.is_file):
-        raise Problem(404, "no_audio", "its audio is not on this server (any more)")
-    drawn = await server.work(duties.peaks, path=str(path), points=points, start=start, end=end, keep=False)
-    return answers.cached(request, drawn)
+        raise Problem(404, "no_audio", "The audio file is not, or no longer, on this server")
+    drawn = await server.run(operations.peaks, path=str(path), points=points, start=start, end=end, keep=False)
+    return common.cached(request, drawn)
 
 
 @router.post(
-    "/jobs/{job_id}/{part}/{position}/verdict", response_model=shapes.Verdict, responses=answers.problems(404, 409)
+    "/jobs/{job_id}/{part}/{position}/verdict", response_model=schema.Verdict, responses=common.problems(404, 409)
 )
 async def judge(
-    request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position, opinion: shapes.Opinion
+    request: Request, caller: WriteCaller, job_id: JobId, part: Part, position: Position, opinion: models.Opinion
 ) -> Response:
-    """Accept a segment, reject it, or say which recording it is; of a gap only that can be said. A later verdict
-    replaces an earlier one."""
+    """Accept or reject a segment, or give the correct recording for a segment or gap. A later verdict replaces an
+    earlier one."""
     server = server_of(request)
     _part(await job_of(server, caller, job_id), part, position)
     if part == "gaps" and opinion.verdict != verdicts.CORRECT:
-        raise Problem(422, "invalid_request", "verdict: of a gap it can only be said which recording it is (correct)")
+        raise Problem(422, "invalid_request", "verdict: a gap can only have the verdict correct, with its recording")
     if (opinion.verdict == verdicts.CORRECT) != (opinion.recording is not None):
-        raise Problem(422, "invalid_request", "recording: needed with the verdict correct, and with no other")
+        raise Problem(422, "invalid_request", "recording: required for the verdict correct, not allowed for others")
     if opinion.recording is not None:
         await run_in_threadpool(server.library.recording, opinion.recording)
-    said = await run_in_threadpool(
+    verdict = await run_in_threadpool(
         server.verdicts.say,
         job_id,
-        _NAMES[part],
+        _PARTS[part],
         position,
         opinion.verdict,
         recording_id=opinion.recording,
@@ -110,18 +112,16 @@ async def judge(
         key_id=caller.id,
     )
     await _note(server, caller, f"verdicts.{opinion.verdict}", job_id, part, position, opinion.recording)
-    return Json(verdicts.verdict_object(said))
+    return Json(verdicts.verdict_object(verdict))
 
 
-@router.delete("/jobs/{job_id}/{part}/{position}/verdict", status_code=204, responses=answers.problems(404))
-async def take_back(
-    request: Request, caller: needs("write"), job_id: JobId, part: Part, position: Position
-) -> Response:
-    """Take a verdict back."""
+@router.delete("/jobs/{job_id}/{part}/{position}/verdict", status_code=204, responses=common.problems(404))
+async def take_back(request: Request, caller: WriteCaller, job_id: JobId, part: Part, position: Position) -> Response:
+    """Withdraw a verdict."""
     server = server_of(request)
     await job_of(server, caller, job_id)
-    if not await run_in_threadpool(server.verdicts.take_back, job_id, _NAMES[part], position):
-        raise Problem(404, "no_verdict", "nobody has said anything of it")
+    if not await run_in_threadpool(server.verdicts.take_back, job_id, _PARTS[part], position):
+        raise Problem(404, "no_verdict", "There is no verdict to withdraw")
     await _note(server, caller, "verdicts.take_back", job_id, part, position)
     return Response(status_code=204)
 
@@ -129,32 +129,34 @@ async def take_back(
 @router.post(
     "/jobs/{job_id}/gaps/{position}/recording",
     status_code=201,
-    response_model=shapes.Added,
+    response_model=models.Added,
     responses={
-        200: {"model": shapes.Added, "description": "It is in the library already."},
-        **answers.problems(404, 409, 413, 503, 507),
+        200: {"model": models.Added, "description": "The library already contains this audio."},
+        **common.problems(404, 409, 413, 503, 507),
     },
 )
 async def name_gap(
-    request: Request, caller: needs("write"), job_id: JobId, position: Position, name: shapes.GapName
+    request: Request, caller: WriteCaller, job_id: JobId, position: Position, name: models.GapName
 ) -> Response:
-    """Add a stretch of unknown music to the library under the name that you know, and name the gap by it."""
+    """Add unknown music from a gap to the library with the tags you send, and mark the gap as this recording."""
     server = server_of(request)
     job = await job_of(server, caller, job_id)
     gap = _part(job, "gaps", position)
     start, end = name.start if name.start is not None else gap["start"], name.end or gap["end"]
-    if not gap["start"] - 1 <= start < end <= gap["end"] + 1:
-        raise Problem(422, "invalid_request", f"start and end must lie in the gap, {gap['start']} to {gap['end']} s")
+    if not gap["start"] - GAP_TOLERANCE <= start < end <= gap["end"] + GAP_TOLERANCE:
+        raise Problem(
+            422, "invalid_request", f"The values start and end must lie in the gap, {gap['start']} to {gap['end']} s"
+        )
     if end - start > LONGEST_CUT:
-        raise Problem(413, "too_long", f"at most {LONGEST_CUT:g} s become a recording. Say where it starts and ends")
+        raise Problem(413, "too_long", f"A recording may be at most {LONGEST_CUT:g} s long. Send its start and end")
     path = await input_of(server, job)
     target = server.uploads.folder / secrets.token_hex(12) / f"{path.stem[:100]} {start:.0f}-{end:.0f} s.wav"
     try:
         await run_in_threadpool(target.parent.mkdir)
-        await server.work(duties.cut, path=str(path), start=start, end=end, target=str(target))
+        await server.run(operations.cut, path=str(path), start=start, end=end, target=str(target))
         tags = {key: value for key, value in name.given().items() if key not in ("start", "end")}
-        outcome = await server.work(
-            duties.add_recording,
+        added = await server.run(
+            operations.add_recording,
             path=str(target),
             keep=str(server.recordings_folder),
             tags=tags,
@@ -163,7 +165,7 @@ async def name_gap(
         )
     finally:
         await run_in_threadpool(server.uploads.remove, target)
-    recording = outcome["recording"]
+    recording = added["recording"]
     recording_id = recording["id"]
     await run_in_threadpool(
         server.verdicts.say,
@@ -174,14 +176,34 @@ async def name_gap(
         recording_id=recording_id,
         key_id=caller.id,
     )
-    await run_in_threadpool(
-        server.audit.note, caller.id, "recordings.add", f"{named(recording_id, recording['title'])} from job {job_id}"
-    )
+    subject = f"{labelled(recording_id, recording['title'])} from job {job_id}"
+    await run_in_threadpool(server.audit.note, caller.id, "recordings.add", subject)
     return Json(
-        answers.without_places(outcome, caller),
-        201 if outcome["outcome"] == "added" else 200,
+        common.visible_to(caller, added),
+        201 if added["outcome"] == "added" else 200,
         {"Location": f"/v1/recordings/{recording_id}"},
     )
+
+
+async def input_of(server: ServerState, job: Job) -> FilePath:
+    """The file of a job's input; Problem 404 once it was deleted."""
+    kept = await run_in_threadpool(server.inputs.of_job, job.id)
+    if kept is None or not await run_in_threadpool(kept.is_file):
+        hours = server.settings.server.keep_inputs / 3600
+        raise Problem(
+            404,
+            "no_audio",
+            f"The input of this job is not on this server. Inputs are kept for {hours:g} hours after the job's end",
+        )
+    return kept
+
+
+def _part(job: Job, part: str, position: int) -> dict[str, Any]:
+    """One segment or gap of a job's result."""
+    found: list[dict[str, Any]] = result_of(job).get(part, [])
+    if position >= len(found):
+        raise Problem(404, "not_found", f"The job has {len(found)} {part}, counted from 0")
+    return found[position]
 
 
 async def _note(
@@ -193,28 +215,6 @@ async def _note(
     position: int,
     recording_id: int | None = None,
 ) -> None:
-    """Into the audit log, as `JOB segment 3`, or `JOB gap 0: RECORDING`."""
-    said = f": {recording_id}" if recording_id is not None else ""
-    await run_in_threadpool(server.audit.note, caller.id, action, f"{job_id} {_NAMES[part]} {position}{said}")
-
-
-def _part(job: Job, part: str, position: int) -> dict:
-    if job.result is None:
-        raise Problem(409, "not_finished", f"the job is {job.state}: it has a timeline when it is finished")
-    found = job.result.get(part, [])
-    if position >= len(found):
-        raise Problem(404, "not_found", f"the job has {len(found)} {part}, counted from 0")
-    return found[position]
-
-
-async def input_of(server: ServerState, job: Job) -> FilePath:
-    """Where the input of a job lies; Problem once it was deleted."""
-    kept = await run_in_threadpool(server.inputs.of_job, job.id)
-    if kept is None or not await run_in_threadpool(kept.is_file):
-        hours = server.settings.server.keep_inputs / 3600
-        raise Problem(
-            404,
-            "no_audio",
-            f"the input of this job is not on this server: it is kept for {hours:g} hours after the end of the job",
-        )
-    return kept
+    """Write to the audit log: `JOB segment 3` or `JOB gap 0: RECORDING`."""
+    recording = f": {recording_id}" if recording_id is not None else ""
+    await run_in_threadpool(server.audit.note, caller.id, action, f"{job_id} {_PARTS[part]} {position}{recording}")

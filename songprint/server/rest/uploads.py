@@ -1,6 +1,6 @@
-"""What a client sends: streamed to the disk as it comes, and refused as soon as it is too much.
+"""Uploads: request bodies streamed to disk as they arrive, and refused as soon as they are too large.
 
-A file may be the body itself, or a part of a form (multipart/form-data) among fields of text.
+A file is either the whole body, or one part of a form (multipart/form-data) with text fields.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from fastapi import Request
@@ -25,37 +26,40 @@ from starlette.requests import ClientDisconnect
 from songprint.jobs.inputs import safe_name
 from songprint.server.rest.problems import Problem
 
-AT_ONCE = 1 << 20  # bytes gathered in memory before they are written
-MOST_FIELD_BYTES = 1 << 16  # of all text fields of a form
-MOST_PARTS = 100
-LEFT_OVER = 24 * 3600.0  # seconds after which a file that nobody fetched was left by a process that died
+BUFFER_BYTES = 1 << 20  # gathered in memory before they are written
+MOST_FIELD_BYTES = 1 << 16  # of all text fields of a form together
+MOST_PARTS = 100  # of a form
+ABANDONED = 24 * 3600.0  # seconds after which an upload must be left over from a process that died
 
 
 @dataclass
 class Upload:
-    """What came: a file in a folder of its own, and the other fields of the form."""
+    """A received file in a folder of its own, and the other fields of the form."""
 
-    path: Path | None = None  # None: no file was sent, or an empty one without a name
-    name: str = ""  # as the client calls it, made safe
+    path: Path | None = None  # None: no file was sent
+    name: str = ""  # the client's file name, made safe
     size: int = 0  # bytes
     fields: dict[str, list[str]] = field(default_factory=dict)
 
     def text(self, name: str) -> str | None:
-        """The last value of a field, None where it is not there."""
+        """The last value of a field; None if the form does not contain it."""
         return self.fields[name][-1] if self.fields.get(name) else None
 
 
 class Uploads:
-    """A folder in which each upload gets a folder of its own, so that files keep their names."""
+    """A folder that contains one folder for each upload, so that files keep their names."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     async def receive(self, request: Request, most: int) -> Upload:
-        """Stream the request's file to the disk. Whoever gets the upload has to `discard` or to keep it."""
-        said = request.headers.get("content-length", "")
-        if said.isdecimal() and int(said) > most + MOST_FIELD_BYTES:
+        """Stream the request's file to disk. The caller must `discard` the upload or move its file.
+
+        Raises Problem if the file has more than `most` bytes, the form is malformed or the disk is full.
+        """
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > most + MOST_FIELD_BYTES:
             raise too_large(most)
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         upload = Upload()
@@ -71,15 +75,15 @@ class Uploads:
         except BaseException as error:
             file.abandon()
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Problem(507, "disk_full", "the server's disk is full. Ask whoever runs it") from error
+                raise Problem(507, "disk_full", "The server's disk is full. Contact its operator") from error
             if isinstance(error, ClientDisconnect):
-                raise Problem(400, "incomplete", "the upload broke off. Send it again") from error
+                raise Problem(400, "incomplete", "The upload was interrupted. Send it again") from error
             raise
         return upload
 
     @contextmanager
     def discarding(self, upload: Upload) -> Iterator[Upload]:
-        """Delete the upload's file at the end, unless it was moved away."""
+        """Delete the upload's file at the end, unless it was moved."""
         try:
             yield upload
         finally:
@@ -90,14 +94,14 @@ class Uploads:
             self.remove(upload.path)
 
     def remove(self, path: Path) -> None:
-        """Delete a file in a folder of its own here, if it is still there."""
+        """Delete a file and its folder, if they still exist here."""
         if path.parent.parent == self.folder:
             shutil.rmtree(path.parent, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Delete what a process that died has left."""
+        """Delete uploads that processes left behind when they died."""
         for folder in self.folder.iterdir():
-            if folder.is_dir() and time.time() - folder.stat().st_mtime > LEFT_OVER:
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -105,43 +109,45 @@ def too_large(most: int) -> Problem:
     return Problem(
         413,
         "too_large",
-        f"at most {most / 1e6:,.0f} MB are taken here. Send a shorter clip to"
-        " /v1/identify, or a long recording to /v1/jobs",
+        f"The file may have at most {most / 1e6:,.0f} MB. Send a short query to /v1/identify, or a long recording to"
+        " /v1/jobs",
     )
 
 
 class _File:
-    """A file that is written while it comes."""
+    """A file that is written while it arrives."""
 
     def __init__(self, folder: Path, upload: Upload, most: int) -> None:
         self._folder, self._upload, self._most = folder, upload, most
-        self._file = None
-        self._held = bytearray()
+        self._own_folder: Path | None = None
+        self._file: BinaryIO | None = None
+        self._buffer = bytearray()
 
     def open(self, name: str) -> None:
         if self._upload.path is not None:
-            raise Problem(400, "several_files", "one file is taken at a time. Send the others in requests of their own")
-        own = self._folder / secrets.token_hex(12)
-        own.mkdir()
+            raise Problem(400, "several_files", "A request may contain one file. Send the others separately")
+        self._own_folder = self._folder / secrets.token_hex(12)
+        self._own_folder.mkdir()
         self._upload.name = safe_name(name)
-        self._upload.path = own / self._upload.name
+        self._upload.path = self._own_folder / self._upload.name
         self._file = self._upload.path.open("wb")
 
     async def write(self, chunk: bytes) -> None:
         self.hold(chunk)
-        if len(self._held) >= AT_ONCE:
+        if len(self._buffer) >= BUFFER_BYTES:
             await run_in_threadpool(self.flush)
 
     def hold(self, chunk: bytes) -> None:
+        """Take a chunk into memory; Problem 413 if the file becomes too large."""
         self._upload.size += len(chunk)
         if self._upload.size > self._most:
             raise too_large(self._most)
-        self._held += chunk
+        self._buffer += chunk
 
     def flush(self) -> None:
-        if self._file is not None and self._held:
-            self._file.write(self._held)
-        self._held = bytearray()
+        if self._file is not None and self._buffer:
+            self._file.write(self._buffer)
+        self._buffer = bytearray()
 
     def close(self) -> None:
         if self._file is not None:
@@ -151,11 +157,12 @@ class _File:
     def abandon(self) -> None:
         if self._file is not None:
             self._file.close()
-            shutil.rmtree(self._upload.path.parent, ignore_errors=True)
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
 
 
 class _Form:
-    """Puts the parts of a form where they belong, as the parser meets them."""
+    """Callbacks of the form parser: text fields go to the upload, the file's data to the file."""
 
     def __init__(self, upload: Upload, file: _File) -> None:
         self.upload, self.file = upload, file
@@ -170,7 +177,7 @@ class _Form:
     def on_part_begin(self) -> None:
         self._parts += 1
         if self._parts > MOST_PARTS:
-            raise Problem(400, "bad_form", f"a form has at most {MOST_PARTS} fields here")
+            raise Problem(400, "bad_form", f"A form may have at most {MOST_PARTS} fields")
         self._disposition, self._text = b"", bytearray()
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -187,7 +194,7 @@ class _Form:
     def on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         if b"name" not in options:
-            raise Problem(400, "bad_form", "every part of a form needs a name, as curl's -F file=@clip.mp3 gives it")
+            raise Problem(400, "bad_form", "Every part of a form needs a name, as in curl -F file=@query.mp3")
         self._name = options[b"name"].decode("utf-8", "replace")
         self._is_file = b"filename" in options
         if self._is_file:
@@ -202,8 +209,8 @@ class _Form:
             raise Problem(
                 413,
                 "too_large",
-                f"the text fields of a form may hold {MOST_FIELD_BYTES} bytes together."
-                " Send audio as a file: -F file=@clip.mp3",
+                f"The text fields of a form may have at most {MOST_FIELD_BYTES} bytes together."
+                " Send audio as a file: -F file=@query.mp3",
             )
         self._text += data[start:end]
 
@@ -217,9 +224,20 @@ class _Form:
 
 async def _read_form(request: Request, boundary: bytes, upload: Upload, file: _File) -> None:
     form = _Form(upload, file)
-    callbacks = {name: getattr(form, name) for name in dir(form) if name.startswith("on_")}
     try:
-        parser = MultipartParser(boundary, callbacks)
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.on_part_begin,
+                "on_header_field": form.on_header_field,
+                "on_header_value": form.on_header_value,
+                "on_header_end": form.on_header_end,
+                "on_headers_finished": form.on_headers_finished,
+                "on_part_data": form.on_part_data,
+                "on_part_end": form.on_part_end,
+                "on_end": form.on_end,
+            },
+        )
         async for chunk in request.stream():
             parser.write(chunk)
             await file.write(b"")
@@ -234,6 +252,6 @@ def _bad_form() -> Problem:
     return Problem(
         400,
         "bad_form",
-        "the body is not the form that its Content-Type promises. Let the client library"
-        " write both: curl -F file=@clip.mp3",
+        "The body is not the form that its Content-Type announces. Let the client library write both, as in"
+        " curl -F file=@query.mp3",
     )

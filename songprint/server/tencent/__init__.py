@@ -1,10 +1,10 @@
-"""The service as programs for Tencent Cloud MPS know it: their requests, their signatures, their answers and errors.
+"""The API of Tencent Cloud MPS, for its clients: their requests, signatures, responses and errors.
 
-    endpoint     a request over HTTP -> who asks, within which limits -> an action -> the envelope of the answer
-    actions      the names of actions and what each does; parameters reads what they are given
-    process      ProcessMedia: a request -> a job
-    results      a job -> a task, its songs and its callback
-    known        what Tencent has besides, to tell an unknown name from one that is not offered here
+    endpoint     HTTP request -> authentication -> rate limits -> action -> envelope of the response
+    actions      the supported actions; `parameters` reads their parameters
+    process      ProcessMedia: request -> job
+    results      job -> task, songs, callback
+    known        the names of all Tencent actions, to distinguish unsupported actions from unknown ones
 
-Only here Tencent's names are known. Nothing here computes: jobs are submitted and read like those of the REST API.
+No other package contains Tencent's names. Nothing is computed here: jobs are submitted and read as in the REST API.
 """

@@ -1,4 +1,4 @@
-"""The actions of Tencent's API that are offered here: each takes a call apart and says what to answer."""
+"""The supported actions of Tencent's API: each reads the parameters of a call and returns the response."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from songprint.errors import AudioError, FetchError, JobNotFound, JobStateError, SongprintError
-from songprint.outside import fetch, media
+from songprint.outside import fetch
 from songprint.outside.fetch import Rules
 from songprint.outside.storage import Storage
+from songprint.server import operations
 from songprint.server.tencent import known, process, results
 from songprint.server.tencent.parameters import Parameters
 from songprint.server.tencent.results import Object
@@ -23,14 +24,13 @@ from songprint.server.tencent.signatures import Refused
 if TYPE_CHECKING:
     from songprint.accounts.keys import Key
     from songprint.jobs.jobs import Job
-    from songprint.library import Library
     from songprint.server.state import ServerState
 
 STATES = {"WAITING": ("waiting",), "PROCESSING": ("running",), "FINISH": ("finished", "failed", "cancelled")}
 FAILED = ("failed", "cancelled")
-PROBE_SECONDS = 50.0  # for DescribeMediaMetaData: the SDKs wait for 60
-_PROBES = threading.BoundedSemaphore(2)
-_MOST_DAYS = 366
+PROBE_SECONDS = 50.0  # for DescribeMediaMetaData; the SDKs time out after 60
+_PROBES = threading.BoundedSemaphore(2)  # each blocks a thread while it fetches its file
+_MOST_DAYS = 366  # of a usage report
 _EVENT_FIELDS = frozenset(
     {
         "EventType",
@@ -51,7 +51,7 @@ _EVENT_FIELDS = frozenset(
 _TEMPLATE = {
     "Definition": process.PRESET,
     "Name": "Music identification",
-    "Comment": "The songs in a recording, covers too",
+    "Comment": "The songs in a recording, including covers",
     "ClassificationConfigure": None,
     "TagConfigure": {"Switch": "ON"},
     "CoverConfigure": None,
@@ -64,7 +64,7 @@ _TEMPLATE = {
 
 @dataclass(frozen=True)
 class Call:
-    """One request that was found to be from who it says."""
+    """One authenticated request."""
 
     server: ServerState
     key: Key
@@ -76,11 +76,11 @@ class Call:
 
     @property
     def visible_keys(self) -> list[str] | None:
-        """The ids of the keys whose tasks the caller may see; None stands for all keys."""
+        """The keys whose tasks the caller may see; None: all keys."""
         return self.server.keys.visible_to(self.key)
 
     def job(self, task_id: str) -> Job | None:
-        """The caller's job with this task's id; None if there is none."""
+        """The job with this task id; None if there is none that the caller may see."""
         job_id = results.job_id(task_id)
         try:
             job = self.server.jobs.get(job_id) if job_id else None
@@ -105,37 +105,38 @@ def describe_task_detail(call: Call) -> Object:
 
 
 def describe_tasks(call: Call) -> Object:
-    """The latest first. The token is the id of the last task that was shown."""
+    """Latest first. The scroll token is the id of the last task on the page."""
     given = call.parameters
     given.only({"Status", "SubTaskHasFailed", "Limit", "ScrollToken", "StartTime", "EndTime"})
     status = given.text("Status", required=True)
     if status not in STATES:
         raise Refused("InvalidParameterValue", "`Status` must be WAITING, PROCESSING or FINISH.")
-    states, failed = STATES[status], given.truth("SubTaskHasFailed")
+    states, failed = STATES[status], given.boolean("SubTaskHasFailed")
     if failed is not None:
         states = tuple(state for state in states if (state in FAILED) == failed)
     limit = given.number("Limit", 10, least=1, most=100, code="InvalidParameterValue.Limit")
-    chosen = {
-        "state": states,
-        "key_id": call.visible_keys,
-        "since": _moment(given, "StartTime"),
-        "until": _moment(given, "EndTime"),
-    }
+    keys, since, until = call.visible_keys, _moment(given, "StartTime"), _moment(given, "EndTime")
     token = given.text("ScrollToken")
     last = call.job(token) if token else None
     if token and last is None:
-        raise Refused("InvalidParameterValue", "`ScrollToken` must be one that DescribeTasks gave.")
-    found = call.server.jobs.find(**chosen, limit=limit + 1, before=last.id if last else "") if states else []
+        raise Refused("InvalidParameterValue", "`ScrollToken` must be one that DescribeTasks returned.")
+    found, total = [], 0
+    if states:
+        before = last.id if last else ""
+        found = call.server.jobs.find(
+            state=states, key_id=keys, since=since, until=until, limit=limit + 1, before=before
+        )
+        total = call.server.jobs.count(state=states, key_id=keys, since=since, until=until)
     shown = found[:limit]
     return {
         "TaskSet": [results.task_item(job, call.app_id) for job in shown],
         "ScrollToken": results.task_id(shown[-1].id, call.app_id) if len(found) > limit else "",
-        "TotalCount": call.server.jobs.count(**chosen) if states else 0,
+        "TotalCount": total,
     }
 
 
 def manage_task(call: Call) -> Object:
-    """Abort a task that waits; one that runs is cancelled over the REST API."""
+    """Abort a waiting task. Only the REST API can cancel a running one."""
     call.parameters.only({"OperationType", "TaskId"})
     operation = call.parameters.text("OperationType", required=True)
     task_id = call.parameters.text("TaskId", required=True)
@@ -147,9 +148,7 @@ def manage_task(call: Call) -> Object:
     try:
         call.server.jobs.cancel(job.id, running=False)
     except JobStateError as error:
-        raise Refused(
-            "InvalidParameterValue.NotProcessingTask", "The task waits no more: it cannot be aborted."
-        ) from error
+        raise Refused("InvalidParameterValue.NotProcessingTask", "Only a waiting task can be aborted.") from error
     call.server.audit.note(call.key.id, "jobs.cancel", job.id)
     return {}
 
@@ -177,13 +176,13 @@ def describe_templates(call: Call) -> Object:
     kind, name = given.text("Type"), given.text("Name", longest=64, code="InvalidParameterValue.Name")
     if kind not in ("", "Preset", "Custom"):
         raise Refused("InvalidParameterValue.Type", "`Type` must be Preset or Custom.")
-    fits = (not wanted or process.PRESET in wanted) and kind != "Custom" and name in ("", _TEMPLATE["Name"])
-    found = [_TEMPLATE] if fits else []
+    matches = (not wanted or process.PRESET in wanted) and kind != "Custom" and name in ("", _TEMPLATE["Name"])
+    found = [_TEMPLATE] if matches else []
     return {"TotalCount": len(found), "AIAnalysisTemplateSet": found[offset : offset + limit]}
 
 
 def change_template(call: Call) -> Object:
-    """Templates cannot be made here, so there is nothing to change but the preset, which stays."""
+    """Refuse every change: custom templates are not supported, and the preset cannot be changed."""
     if call.parameters.number("Definition", 0) != process.PRESET:
         raise Refused("ResourceNotFound.TemplateNotExist", "There is no such template.")
     raise Refused("InvalidParameterValue.ModifyDefaultTemplate", "The preset template cannot be changed.")
@@ -196,14 +195,14 @@ def delete_template(call: Call) -> Object:
 
 
 def describe_metadata(call: Call) -> Object:
-    """What a file is made of, found at once: so it is fetched while the client waits."""
+    """The container and streams of a file, which is fetched while the client waits."""
     call.parameters.only({"InputInfo", "Mode"})
     settings = call.server.settings.server
     rules = replace(Rules.of_inputs(settings), timeout=min(PROBE_SECONDS, settings.fetch_timeout))
     storage = Storage(settings, rules)
-    location = process.read_input(call.parameters.needed("InputInfo"), storage, rules)
+    location = process.read_input(call.parameters.required_object("InputInfo"), storage, rules)
     if not _PROBES.acquire(blocking=False):
-        raise Refused("RequestLimitExceeded", "Too many files are being looked at. Try again in a moment.")
+        raise Refused("RequestLimitExceeded", "Too many files are being probed. Try again in a moment.")
     try:
         with tempfile.TemporaryDirectory(prefix="songprint-probe-") as folder:
             path = Path(folder) / "input"
@@ -211,26 +210,21 @@ def describe_metadata(call: Call) -> Object:
                 fetch.download(location["url"], path, rules)
             else:
                 storage.read(location, path)
-            found = call.server.clips.submit(described, time_limit=PROBE_SECONDS, path=str(path)).result()
+            found = call.server.queries.submit(operations.describe, time_limit=PROBE_SECONDS, path=str(path)).result()
     except FetchError as error:
         code = "InvalidParameter.InvalidUrl" if error.code == "input_refused" else "ResourceNotFound.DownloadError"
         raise Refused(code, f"The input cannot be fetched: {error}.") from error
     except AudioError as error:
-        raise Refused("InvalidParameterValue.SrcFile", "The input is no audio or video that can be read.") from error
-    except SongprintError as error:  # the pool is busy, or the file ended its process
-        raise Refused("FailedOperation", f"The input cannot be looked at now: {error}.") from error
+        raise Refused("InvalidParameterValue.SrcFile", "The input is not readable audio or video.") from error
+    except SongprintError as error:  # the pool is busy, or the file crashed its process
+        raise Refused("FailedOperation", f"The input cannot be probed now: {error}.") from error
     finally:
         _PROBES.release()
     return {"MetaData": results.metadata(found)}
 
 
-def described(library: Library, path: str) -> Object:
-    """`media.describe` in a process of the crew, which a hostile file may take down."""
-    return media.describe(path)
-
-
 def describe_usage(call: Call) -> Object:
-    """Seconds of input for each day in UTC; days without any are there too."""
+    """Seconds of input for each UTC day, including days without any."""
     given = call.parameters
     given.only({"StartTime", "EndTime", "Types", "ProcessRegions"})
     first, last = _day(given, "StartTime"), _day(given, "EndTime")
@@ -244,12 +238,12 @@ def describe_usage(call: Call) -> Object:
     rows = []
     for number in range((last - first).days + 1):
         day = (first + timedelta(days=number)).isoformat()
-        of_day = [each for each in used if each.day == day]
+        rows_of_day = [each for each in used if each.day == day]
         rows.append(
             {
                 "Time": f"{day}T00:00:00Z",
-                "Count": sum(each.jobs for each in of_day),
-                "Usage": round(sum(each.seconds for each in of_day)),
+                "Count": sum(each.jobs for each in rows_of_day),
+                "Usage": round(sum(each.seconds for each in rows_of_day)),
             }
         )
     return {
@@ -258,13 +252,13 @@ def describe_usage(call: Call) -> Object:
 
 
 def _moment(given: Parameters, name: str) -> str:
-    """A moment in ISO 8601 as it was given; "" if there is none."""
+    """A parameter with an ISO 8601 time, unchanged; "" if it is absent."""
     text = given.text(name)
     if text:
         try:
             datetime.fromisoformat(text)
         except ValueError as error:
-            raise Refused("InvalidParameterValue", f"`{name}` must be a time as 2025-06-13T12:08:18Z.") from error
+            raise Refused("InvalidParameterValue", f"`{name}` must be a time such as 2025-06-13T12:08:18Z.") from error
     return text
 
 
@@ -274,15 +268,15 @@ def _day(given: Parameters, name: str) -> date:
     try:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).date()
     except OverflowError as error:
-        raise Refused("InvalidParameterValue", f"`{name}` is no time that can be counted.") from error
+        raise Refused("InvalidParameterValue", f"`{name}` is out of range.") from error
 
 
 @dataclass(frozen=True)
 class Action:
-    """What is done, and how often a second one key may ask for it unless the settings say otherwise."""
+    """A supported action."""
 
-    answer: Callable[[Call], Object]
-    rate: float
+    run: Callable[[Call], Object]
+    rate: float  # requests per second and key, unless the settings override it
 
 
 ACTIONS = {
@@ -300,11 +294,13 @@ ACTIONS = {
 
 
 def named(name: str, version: str) -> Action:
-    """The action of this name; Refused if there is none, here or anywhere."""
+    """The action of this name; raises Refused for unsupported and unknown actions."""
     if version != known.VERSION:
-        raise Refused("NoSuchVersion", f"There is no version `{version[:40]}` of this API: it is {known.VERSION}.")
+        raise Refused(
+            "NoSuchVersion", f"There is no version `{version[:40]}` of this API. The version is {known.VERSION}."
+        )
     if name in ACTIONS:
         return ACTIONS[name]
     if name in known.ACTIONS:
-        raise Refused("UnsupportedOperation", f"`{name}` is not offered here: only music identification is.")
+        raise Refused("UnsupportedOperation", f"`{name}` is not supported: this server only identifies music.")
     raise Refused("InvalidAction", f"There is no action `{name[:80]}`.")

@@ -1,8 +1,8 @@
-"""Requests as Tencent's SDKs make them: one address for everything, always status 200, always this envelope.
+"""The endpoint for Tencent's SDKs: one address for all actions; responses always have status 200 and this envelope.
 
     {"Response": {..., "RequestId": ".."}}      {"Response": {"Error": {"Code", "Message"}, "RequestId": ".."}}
 
-The Python SDK understands no error with another status, with a charset in its content type or without a RequestId.
+The Python SDK fails to parse errors with another status, with a charset in the content type or without a RequestId.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 10 << 20  # of a body
-MOST_FORM_BYTES = 1 << 20  # of one signed by v1
+MOST_FORM_BYTES = 1 << 20  # of a body signed by v1
 MOST_QUERY_BYTES = 32 << 10
-BODY_SECONDS = 60.0  # in which a body has to be here
-_DRAINED_BYTES = 64 << 20  # read of a body that is too large, so that the client hears why
-GUESSES = 20.0  # requests a second and address whose key or signature is wrong
-_GUESSED = ("AuthFailure.SecretIdNotFound", "AuthFailure.SignatureFailure")
-_MARKS = ("x-tc-action", "x-tc-version", "x-tc-timestamp")
+BODY_SECONDS = 60.0  # in which a body must arrive
+_DRAINED_BYTES = 64 << 20  # of a too large body that are read, so that the client receives the error
+MAX_WRONG_KEYS = 20.0  # requests with a wrong key or signature, per second and address
+_WRONG_KEY = ("AuthFailure.SecretIdNotFound", "AuthFailure.SignatureFailure")
+_TENCENT_HEADERS = ("x-tc-action", "x-tc-version", "x-tc-timestamp")
 
 
 class Endpoint:
-    """The application behind the address; the service is that of the whole application (`app.state.server`)."""
+    """The ASGI application at the address. It uses the state of the whole application (`app.state.server`)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            answer = await self._answer(request)
-        except ClientDisconnect:  # cut off in the middle of its body: nobody listens
+            response = await self._response(request)
+        except ClientDisconnect:  # in the middle of its body: there is no client to respond to
             return
-        await answer(scope, receive, send)
+        await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _response(self, request: Request) -> Response:
         request_id = str(uuid.uuid4())
         try:
             received = await _received(request)
             content = await run_in_threadpool(
-                _done,
+                _run,
                 request.app.state.server,
                 received,
                 _forwarded_host(request),
@@ -68,36 +68,41 @@ class Endpoint:
             content = {"Error": {"Code": refused.code, "Message": str(refused)}}
         except ClientDisconnect:
             raise
-        except Exception:  # a bug of ours, or a database that is away
+        except Exception:  # a bug, or a database that is unreachable
             log.exception("request %s", request_id)
-            content = {"Error": {"Code": "InternalError", "Message": "An error inside the server; its log tells more."}}
+            content = {
+                "Error": {
+                    "Code": "InternalError",
+                    "Message": "An internal error occurred. The server's log has the details.",
+                }
+            }
         return JSONResponse({"Response": {**content, "RequestId": request_id}})
 
 
 class TencentRoute(Route):
-    """The address `/`, for requests that look like Tencent's; a browser's go on to the page."""
+    """The route `/` for requests of Tencent's SDKs. Requests of browsers fall through to the page."""
 
     def __init__(self) -> None:
         super().__init__("/", Endpoint(), include_in_schema=False)
-        self.methods = None  # every method is answered, though with an error
+        self.methods = None  # all methods: unsupported ones get an error in the envelope
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
-        return (match, child) if match is Match.NONE or _is_tencents(scope) else (Match.NONE, {})
+        return (match, child) if match is Match.NONE or _is_for_tencent(scope) else (Match.NONE, {})
 
 
-def _is_tencents(scope: Scope) -> bool:
+def _is_for_tencent(scope: Scope) -> bool:
     if scope["method"] not in ("GET", "HEAD"):
         return True
     names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
     query = b"&" + scope.get("query_string", b"")
-    return any(mark in names for mark in _MARKS) or (b"&Action=" in query and b"&Signature=" in query)
+    return any(name in names for name in _TENCENT_HEADERS) or (b"&Action=" in query and b"&Signature=" in query)
 
 
 async def _received(request: Request) -> signatures.Request:
-    """What came over the wire, if it is not too much."""
+    """The request as received; raises Refused if it is too large."""
     if request.method not in ("GET", "POST"):
-        raise Refused("UnsupportedProtocol", "Requests are made with GET or POST.")
+        raise Refused("UnsupportedProtocol", "The method must be GET or POST.")
     query = request.scope["query_string"]
     if len(query) > MOST_QUERY_BYTES:
         raise _too_large(MOST_QUERY_BYTES)
@@ -126,63 +131,63 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def _done(server: ServerState, received: signatures.Request, forwarded_host: str, address: str) -> dict[str, object]:
+def _run(server: ServerState, received: signatures.Request, forwarded_host: str, address: str) -> dict[str, object]:
     claim = signatures.read(received)
     signatures.check_time(claim, time.time(), server.settings.server.clock_skew)
     try:
         key = _key(server, claim, received, forwarded_host)
     except Refused as refused:
-        if refused.code in _GUESSED and server.limiter.wait(f"tencent {address}", GUESSES):
+        if refused.code in _WRONG_KEY and server.limiter.wait(f"tencent {address}", MAX_WRONG_KEYS):
             raise Refused("RequestLimitExceeded.IPLimitExceeded", "Too many requests with a wrong key.") from refused
         raise
     _check_rate(server, key)
     action = named(claim.action, claim.version)
     _check_rate_of_action(server, key, claim.action, action.rate)
     given = parameters.of_json(received.body) if claim.parameters is None else parameters.of_flat(claim.parameters)
-    return action.answer(Call(server, key, given))
+    return action.run(Call(server, key, given))
 
 
 def _key(server: ServerState, claim: Claim, received: signatures.Request, forwarded_host: str) -> Key:
-    """Whose request it is."""
+    """The key that signed the request; raises Refused for a wrong key or signature."""
     try:
         key, secret_key = server.keys.by_secret_id(claim.secret_id)
     except KeyRefused as error:
         log.info("%s", error)
-        raise Refused("AuthFailure.SecretIdNotFound", "The SecretId is not known, or not any more.") from error
+        raise Refused("AuthFailure.SecretIdNotFound", "The SecretId is unknown or was revoked.") from error
     if claim.token:
-        raise Refused("AuthFailure.TokenFailure", "Temporary credentials are not offered here: send no token.")
+        raise Refused("AuthFailure.TokenFailure", "Temporary credentials are not supported: send no token.")
     hosts = signatures.hosts_of(received.headers.get("host", ""), (forwarded_host, *server.settings.server.names))
     if not signatures.matches(claim, received, secret_key, hosts):
         raise Refused(
             "AuthFailure.SignatureFailure",
-            "The signature is not that of this request. Is the SecretKey"
-            " right, and the endpoint one of the names of this server?",
+            "The signature does not match this request. Check the SecretKey, and that the endpoint is one of this"
+            " server's names.",
         )
     if not key.may("identify"):
-        raise Refused("AuthFailure.UnauthorizedOperation", "The key may not do this.")
+        raise Refused("AuthFailure.UnauthorizedOperation", "The key does not have the required scope.")
     return key
 
 
 def _check_rate(server: ServerState, key: Key) -> None:
     if key.rate is not None and server.limiter.wait(key.id, key.rate):
-        raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may make {key.rate:g} requests a second.")
+        raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may send {key.rate:g} requests per second.")
 
 
 def _check_rate_of_action(server: ServerState, key: Key, action: str, default: float) -> None:
     rate = server.settings.server.rates.get(action, default)
     if server.limiter.wait(f"tencent {key.id} {action}", rate):
-        raise Refused("RequestLimitExceeded", f"`{action}` may be asked for {rate:g} times a second.")
+        raise Refused("RequestLimitExceeded", f"`{action}` may be called {rate:g} times per second.")
 
 
 def _forwarded_host(request: Request) -> str:
-    """The name by which the client called a proxy of ours; "" if it was none of those that are trusted."""
-    trusted = request.app.state.server.settings.server.trusted_proxies
+    """The host name that the client used, as reported by a trusted proxy; "" for any other sender."""
+    proxies = request.app.state.server.settings.server.trusted_proxies
     try:
         address = ipaddress.ip_address(request.client.host if request.client else "")
-        fits = any(address in ipaddress.ip_network(entry, strict=False) for entry in trusted)
+        is_trusted = any(address in ipaddress.ip_network(entry, strict=False) for entry in proxies)
     except ValueError:
         return ""
-    return request.headers.get("x-forwarded-host", "").partition(",")[0].strip() if fits else ""
+    return request.headers.get("x-forwarded-host", "").partition(",")[0].strip() if is_trusted else ""
 
 
 def _too_large(most: int) -> Refused:

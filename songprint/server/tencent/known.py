@@ -1,4 +1,4 @@
-"""The names of Tencent Cloud's MPS API of 2019-06-12 (SDK 3.1.194): actions that exist there, whether or not here."""
+"""The names of all actions of Tencent Cloud's MPS API of 2019-06-12 (SDK 3.1.194), supported here or not."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Parameters of a request, as JSON or flattened to `A.B.0=text`, taken out one by one with their types.
+"""Parameters of a request, as JSON or flattened to `A.B.0=text`, read one by one with their types.
 
-Flattened parameters are all text, so a number may come as "21" and a truth value as "True"; in JSON that is taken too.
+Flattened parameters are text, so numbers may be "21" and booleans "True"; JSON may contain the same text.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ COMMON = frozenset(
     }
 )
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-_TRUTH = {"true": True, "1": True, "false": False, "0": False}
-_DEEPEST = 20  # names in a flattened parameter
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_DEEPEST = 20  # parts of the name of a flattened parameter
 
 
 class Parameters:
-    """One object of a request. What is null is as good as absent."""
+    """One object of a request. A null value counts as absent."""
 
     def __init__(self, values: Mapping[str, object], path: str = "") -> None:
         self._values = {name: value for name, value in values.items() if value is not None}
@@ -42,22 +42,22 @@ class Parameters:
         return name in self._values
 
     def only(self, names: Collection[str]) -> None:
-        """Refuse names that nobody knows."""
+        """Refuse the request if it has any other parameter."""
         unknown = sorted(set(self._values) - set(names))
         if unknown:
-            raise Refused("UnknownParameter", f"The parameter `{self._full(unknown[0][:100])}` is not known.")
+            raise Refused("UnknownParameter", f"The parameter `{self._full_name(unknown[0][:100])}` is unknown.")
 
     def text(
         self, name: str, *, required: bool = False, longest: int | None = None, code: str = "InvalidParameterValue"
     ) -> str:
-        """Text, "" if it is absent; `code` is for what is longer than `longest` characters."""
+        """Text, "" if it is absent; `code` is the error code for text longer than `longest` characters."""
         value = self._values.get(name, "")
         if not isinstance(value, str):
-            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be text.")
+            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be text.")
         if required and not value:
             raise self._missing(name)
         if longest is not None and len(value) > longest:
-            raise Refused(code, f"The parameter `{self._full(name)}` must have at most {longest} characters.")
+            raise Refused(code, f"The parameter `{self._full_name(name)}` may have at most {longest} characters.")
         return value
 
     def number(
@@ -69,71 +69,73 @@ class Parameters:
         most: int | None = None,
         code: str = "InvalidParameterValue",
     ) -> int:
-        """A whole number; `code` is for one that is out of range."""
+        """A whole number; `code` is the error code for a number out of range."""
         value = self._values.get(name, default)
         if isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be a whole number.")
+            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be a whole number.")
         if (least is not None and value < least) or (most is not None and value > most):
-            raise Refused(code, f"The parameter `{self._full(name)}` must lie between {least} and {most}.")
+            raise Refused(code, f"The parameter `{self._full_name(name)}` must lie between {least} and {most}.")
         return value
 
-    def truth(self, name: str) -> bool | None:
+    def boolean(self, name: str) -> bool | None:
         """True, False, or None if it is absent."""
         value = self._values.get(name)
-        if isinstance(value, str | int) and str(value).lower() in _TRUTH:
-            value = _TRUTH[str(value).lower()]
+        if isinstance(value, str | int) and str(value).lower() in _BOOLEANS:
+            value = _BOOLEANS[str(value).lower()]
         if value is not None and not isinstance(value, bool):
-            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be true or false.")
+            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be true or false.")
         return value
 
     def numbers(self, name: str, *, most: int) -> list[int]:
         """A list of whole numbers, empty if it is absent."""
         values = self._list(name, most)
-        return [Parameters({"item": value}, self._full(name)).number("item", 0) for value in values]
+        return [Parameters({"item": value}, self._full_name(name)).number("item", 0) for value in values]
 
     def texts(self, name: str, *, most: int) -> list[str]:
-        """A list of texts, empty if it is absent."""
-        return [Parameters({"item": value}, self._full(name)).text("item") for value in self._list(name, most)]
+        """A list of text, empty if it is absent."""
+        return [Parameters({"item": value}, self._full_name(name)).text("item") for value in self._list(name, most)]
 
-    def object(self, name: str) -> Parameters | None:
-        """An object in this one; None if it is absent."""
+    def nested(self, name: str) -> Parameters | None:
+        """A nested object; None if it is absent."""
         value = self._values.get(name)
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be an object.")
-        return Parameters(value, self._full(name))
+            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be an object.")
+        return Parameters(value, self._full_name(name))
 
-    def needed(self, name: str) -> Parameters:
-        """An object that has to be there."""
-        found = self.object(name)
+    def required_object(self, name: str) -> Parameters:
+        """A nested object; refuses the request if it is absent."""
+        found = self.nested(name)
         if found is None:
             raise self._missing(name)
         return found
 
-    def either(self, name: str) -> object:
-        """A value of whatever form, None if it is absent."""
+    def raw(self, name: str) -> object:
+        """A value of any type, None if it is absent."""
         return self._values.get(name)
 
     def _list(self, name: str, most: int) -> list[object]:
         value = self._values.get(name, [])
         if not isinstance(value, list):
-            raise Refused("InvalidParameter", f"The parameter `{self._full(name)}` must be a list.")
+            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be a list.")
         if len(value) > most:
-            raise Refused("InvalidParameterValue", f"The parameter `{self._full(name)}` may have {most} items at most.")
+            raise Refused(
+                "InvalidParameterValue", f"The parameter `{self._full_name(name)}` may have at most {most} items."
+            )
         return value
 
     def _missing(self, name: str) -> Refused:
-        return Refused("MissingParameter", f"The request is missing a required parameter: `{self._full(name)}`.")
+        return Refused("MissingParameter", f"The request is missing a required parameter: `{self._full_name(name)}`.")
 
-    def _full(self, name: str) -> str:
+    def _full_name(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
 
 
 def of_json(body: bytes) -> Parameters:
-    """The parameters in a body; an empty one has none."""
+    """The parameters in a JSON body; an empty body has none."""
     try:
         values = json.loads(body) if body.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -144,9 +146,9 @@ def of_json(body: bytes) -> Parameters:
 
 
 def of_flat(flat: Mapping[str, str]) -> Parameters:
-    """Flattened parameters as the objects and lists that they were.
+    """Flattened parameters as nested objects and lists.
 
-    >>> of_flat({"A.B.1": "y", "A.B.0": "x", "Action": "Test"}).object("A").texts("B", most=9)
+    >>> of_flat({"A.B.1": "y", "A.B.0": "x", "Action": "Test"}).nested("A").texts("B", most=9)
     ['x', 'y']
     """
     tree: dict[str, object] = {}
@@ -160,13 +162,13 @@ def of_flat(flat: Mapping[str, str]) -> Parameters:
         for part in above:
             place = place.setdefault(part, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict) or isinstance(place.get(last), dict):
-            raise Refused("InvalidParameter", f"The parameter `{name[:100]}` is an object and a value at once.")
+            raise Refused("InvalidParameter", f"The parameter `{name[:100]}` is both an object and a value.")
         place[last] = value
     return Parameters({name: _listed(value) for name, value in tree.items()})
 
 
 def _listed(value: object) -> object:
-    """Objects whose names are all numbers are lists."""
+    """Convert objects whose names are all numbers to lists."""
     if not isinstance(value, dict):
         return value
     inner = {name: _listed(each) for name, each in value.items()}

@@ -1,13 +1,13 @@
-"""ProcessMedia: what a request asks for -> a job, as the REST API would submit it.
+"""ProcessMedia: converts a request to the job that the REST API would submit.
 
-The input is fetched later, by a worker; only what can be told at once is refused at once.
+A worker fetches the input later. This module refuses only what is wrong without fetching it.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from songprint.config import ServerSettings
 from songprint.errors import DuplicateSession, FetchError, QueueFull
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from songprint.jobs.jobs import Job, Jobs
 
 PRESET = 21  # the template of music identification
-PROCESS_TYPE = "1102"  # music identification among what the template can do
-OWN = "songprint"  # our own wishes within ExtendedParameter, where Tencent's programs put none
+PROCESS_TYPE = "1102"  # music identification among the template's functions
+OWN = "songprint"  # key of Songprint's own options in ExtendedParameter
 
-_NOT_HERE = (
+_UNSUPPORTED = (
     "MediaProcessTask",
     "AiContentReviewTask",
     "AiRecognitionTask",
@@ -49,36 +49,36 @@ NAMES = frozenset(
         "TaskType",
         "ResourceId",
         "SkipMateData",
-        *_NOT_HERE,
+        *_UNSUPPORTED,
     }
 )
-_NOTIFY_TYPES_NOT_HERE = ("TDMQ-CMQ", "CMQ", "SCF", "AWS-SQS")
-_OFFLINE_PRIORITY = -10  # when there is nothing else to do
+_UNSUPPORTED_NOTIFY_TYPES = ("TDMQ-CMQ", "CMQ", "SCF", "AWS-SQS")
+_OFFLINE_PRIORITY = -10  # the lowest
 _MOST_RESULTS = 1000
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a request asks for, as `Jobs.submit` takes it."""
+class JobRequest:
+    """A validated request, as `Jobs.submit` takes it."""
 
-    input: dict
-    options: dict
+    input: dict[str, Any]
+    options: dict[str, Any]
     priority: int
     session_id: str
     session_context: str
 
 
 def submit(jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSettings) -> Job:
-    """Queue the job that a request asks for."""
-    wish = read(parameters, settings)
+    """Queue the job that a request describes."""
+    request = read(parameters, settings)
     try:
         return jobs.submit(
-            wish.input,
-            wish.options,
-            priority=wish.priority,
+            request.input,
+            request.options,
+            priority=request.priority,
             key_id=key_id,
-            session_id=wish.session_id,
-            session_context=wish.session_context,
+            session_id=request.session_id,
+            session_context=request.session_context,
             most_waiting=settings.max_waiting,
         )
     except DuplicateSession as error:
@@ -89,29 +89,29 @@ def submit(jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSett
         raise Refused("LimitExceeded.CreateTask", "Too many tasks are waiting. Try again later.") from error
 
 
-def read(parameters: Parameters, settings: ServerSettings) -> Wish:
-    """The wish in a request; Refused for what makes no sense or is not offered here."""
+def read(parameters: Parameters, settings: ServerSettings) -> JobRequest:
+    """Validate a request; raises Refused for invalid and unsupported parameters."""
     parameters.only(NAMES)
     storage = Storage(settings)
-    input = read_input(parameters.needed("InputInfo"), storage, Rules.of_inputs(settings))
-    for name in _NOT_HERE:
-        if parameters.either(name):
-            raise Refused("UnsupportedOperation", f"`{name}` is not offered here: only music identification is.")
-    analysis = parameters.object("AiAnalysisTask")
+    input = read_input(parameters.required_object("InputInfo"), storage, Rules.of_inputs(settings))
+    for name in _UNSUPPORTED:
+        if parameters.raw(name):
+            raise Refused("UnsupportedOperation", f"`{name}` is not supported: this server only identifies music.")
+    analysis = parameters.nested("AiAnalysisTask")
     if analysis is None:
-        raise Refused("InvalidParameter", "The request asks for no task: give `AiAnalysisTask`.")
+        raise Refused("InvalidParameter", "The request contains no task: send `AiAnalysisTask`.")
     shown, kinds = _analysis(analysis)
-    options = {"tencent": shown | {"no_metadata": parameters.truth("SkipMateData") is True}}
+    options: dict[str, Any] = {"tencent": shown | {"no_metadata": parameters.boolean("SkipMateData") is True}}
     if kinds is not None:
         options["kinds"] = kinds
-    notified = parameters.object("TaskNotifyConfig")
+    notified = parameters.nested("TaskNotifyConfig")
     callback = _callback(notified, Rules.of_callbacks(settings)) if notified is not None else None
     if callback is not None:
         options["callback"] = callback
     output = _output(parameters, storage, settings.app_id)
     if output is not None:
         options["output"] = output
-    return Wish(
+    return JobRequest(
         input=input,
         options=options,
         priority=_priority(parameters),
@@ -122,15 +122,15 @@ def read(parameters: Parameters, settings: ServerSettings) -> Wish:
     )
 
 
-def read_input(info: Parameters, storage: Storage, rules: Rules) -> dict:
-    """The location that an `InputInfo` names."""
+def read_input(info: Parameters, storage: Storage, rules: Rules) -> dict[str, Any]:
+    """The location in an `InputInfo`, as `Jobs.submit` takes it."""
     kind = info.text("Type", required=True).upper()
     if kind == "URL":
-        url = info.needed("UrlInputInfo").text("Url", required=True)
+        url = info.required_object("UrlInputInfo").text("Url", required=True)
         _check_url(url, rules)
         return {"type": "url", "url": url}
     if kind == "COS":
-        found = info.needed("CosInputInfo")
+        found = info.required_object("CosInputInfo")
         location = {
             "type": "cos",
             "bucket": found.text("Bucket", required=True),
@@ -138,7 +138,7 @@ def read_input(info: Parameters, storage: Storage, rules: Rules) -> dict:
             "object": found.text("Object", required=True),
         }
     elif kind == "AWS-S3":
-        found = info.needed("S3InputInfo")
+        found = info.required_object("S3InputInfo")
         location = {
             "type": "s3",
             "bucket": found.text("S3Bucket", required=True),
@@ -147,7 +147,7 @@ def read_input(info: Parameters, storage: Storage, rules: Rules) -> dict:
             **_own_key(found),
         }
     elif kind == "VOD":
-        raise Refused("UnsupportedOperation", "Inputs of VOD are not offered here: give URL, COS or AWS-S3.")
+        raise Refused("UnsupportedOperation", "VOD inputs are not supported: send URL, COS or AWS-S3.")
     else:
         raise Refused("InvalidParameterValue.InputInfo", "`InputInfo.Type` must be URL, COS or AWS-S3.")
     _check_location(location, storage)
@@ -161,11 +161,11 @@ def _check_url(url: str, rules: Rules) -> None:
         raise Refused("InvalidParameter.InvalidUrl", f"{error}.") from error
 
 
-def _check_location(location: dict, storage: Storage) -> None:
+def _check_location(location: dict[str, Any], storage: Storage) -> None:
     if not is_bucket(location["bucket"]):
-        raise Refused("ResourceNotFound.CosBucketNameInvalid", "The name of the bucket is not one that can exist.")
+        raise Refused("ResourceNotFound.CosBucketNameInvalid", "The name of the bucket is malformed.")
     if not storage.knows(location):
-        raise Refused("ResourceNotFound.CosBucketNotExist", "The bucket is in none of this server's stores.")
+        raise Refused("ResourceNotFound.CosBucketNotExist", "None of this server's object stores has this bucket.")
     try:
         object_name(location["object"])
     except FetchError as error:
@@ -173,28 +173,29 @@ def _check_location(location: dict, storage: Storage) -> None:
 
 
 def _own_key(found: Parameters) -> dict[str, str]:
-    """The key that comes with a bucket of S3, under names that are never told again."""
+    """The credentials of an S3 bucket, under names that are never returned to clients."""
     if not found.text("S3SecretId"):
         return {}
     return {"secret_id": found.text("S3SecretId"), "secret_key": found.text("S3SecretKey", required=True)}
 
 
-def _analysis(analysis: Parameters) -> tuple[dict, list[str] | None]:
-    """What of the task is told again with the result, and the kinds of match that are asked for."""
+def _analysis(analysis: Parameters) -> tuple[dict[str, Any], list[str] | None]:
+    """The options that the result returns, and the requested kinds of match; None: all kinds."""
     if "Definition" not in analysis:
         raise Refused("MissingParameter", "The request is missing a required parameter: `AiAnalysisTask.Definition`.")
     definition = analysis.number("Definition", 0)
     if definition != PRESET:
         raise Refused(
-            "InvalidParameterValue.Definition", f"There is no template {definition}: {PRESET} is music identification."
+            "InvalidParameterValue.Definition",
+            f"There is no template {definition}. The template of music identification is {PRESET}.",
         )
-    written = analysis.either("ExtendedParameter")
+    written = analysis.raw("ExtendedParameter")
     extended = _extended(written)
-    tag = extended.object("tag")
-    process_type = tag.either("process_type") if tag is not None else None
+    tag = extended.nested("tag")
+    process_type = tag.raw("process_type") if tag is not None else None
     if str(process_type or PROCESS_TYPE) != PROCESS_TYPE:
-        raise Refused("InvalidParameterValue", f"`process_type` must be {PROCESS_TYPE}: music identification.")
-    own = extended.object(OWN) or Parameters({})
+        raise Refused("InvalidParameterValue", f"`process_type` must be {PROCESS_TYPE} (music identification).")
+    own = extended.nested(OWN) or Parameters({})
     own.only({"covers", "min_confidence", "max_results"})
     shown: dict[str, object] = {"definition": PRESET}
     if written:
@@ -203,36 +204,37 @@ def _analysis(analysis: Parameters) -> tuple[dict, list[str] | None]:
         shown["min_confidence"] = own.number("min_confidence", 0, least=0, most=100)
     if "max_results" in own:
         shown["max_results"] = own.number("max_results", 0, least=1, most=_MOST_RESULTS)
-    covers = own.truth("covers")
+    covers = own.boolean("covers")
     return shown, None if covers is None else ["recording", "cover"] if covers else ["recording"]
 
 
 def _extended(written: object) -> Parameters:
-    """`ExtendedParameter` is JSON within a string. Some escape it twice, some forget to."""
+    """`ExtendedParameter` is JSON in a string. Some clients escape it twice, others send an object."""
     if isinstance(written, dict):
         return Parameters(written, "ExtendedParameter")
-    for text in (written, str(written).replace('\\"', '"')):
+    text = str(written) if written else ""
+    for attempt in (text, text.replace('\\"', '"')):
         try:
-            values = json.loads(text) if text else {}
+            values = json.loads(attempt) if attempt else {}
         except (ValueError, TypeError, RecursionError):
             continue
         if isinstance(values, dict):
             return Parameters(values, "ExtendedParameter")
     raise Refused(
         "InvalidParameterValue",
-        "`AiAnalysisTask.ExtendedParameter` must be a string of JSON, as "
+        "`AiAnalysisTask.ExtendedParameter` must be a string of JSON such as "
         '"{\\"tag\\":{\\"process_type\\":\\"1102\\"}}".',
     )
 
 
-def _callback(config: Parameters, rules: Rules) -> dict | None:
+def _callback(config: Parameters, rules: Rules) -> dict[str, Any] | None:
     kind, url = config.text("NotifyType"), config.text("NotifyUrl")
     if not kind and not url:
         if any(name in config for name in ("CmqModel", "QueueName", "TopicName", "AwsSQS")):
-            raise _not_notified("TDMQ-CMQ")  # what an empty type means to Tencent
+            raise _unsupported_notification("TDMQ-CMQ")  # Tencent's meaning of an empty type
         return None
-    if kind.upper() in _NOTIFY_TYPES_NOT_HERE:
-        raise _not_notified(kind)
+    if kind.upper() in _UNSUPPORTED_NOTIFY_TYPES:
+        raise _unsupported_notification(kind)
     if kind.upper() not in ("", "URL"):
         raise Refused("InvalidParameterValue", "`TaskNotifyConfig.NotifyType` must be URL.")
     mode = config.text("NotifyMode") or "Finish"
@@ -247,27 +249,27 @@ def _callback(config: Parameters, rules: Rules) -> dict | None:
     }
 
 
-def _not_notified(kind: str) -> Refused:
-    return Refused("UnsupportedOperation", f"Notifications by {kind} are not offered here: give NotifyType URL.")
+def _unsupported_notification(kind: str) -> Refused:
+    return Refused("UnsupportedOperation", f"Notifications by {kind} are not supported: send NotifyType URL.")
 
 
-def _output(parameters: Parameters, storage: Storage, app_id: int) -> dict | None:
-    """Where the result is written besides; None where nothing is asked for or no store has that bucket.
+def _output(parameters: Parameters, storage: Storage, app_id: int) -> dict[str, Any] | None:
+    """Where the result is also written; None without a request for it, or if no object store has the bucket.
 
-    Tencent's clients must name an output though nothing useful is written there: that is no reason to refuse one.
+    Tencent's clients must name an output bucket, so an unknown one is not an error.
     """
     folder = parameters.text("OutputDir", longest=1000)
     if folder and not (folder.startswith("/") and folder.endswith("/")):
         raise Refused("InvalidParameterValue", "`OutputDir` must begin and end with a slash.")
-    wanted = parameters.object("OutputStorage")
+    wanted = parameters.nested("OutputStorage")
     if wanted is None:
         return None
     kind = wanted.text("Type", required=True).upper()
     if kind == "COS":
-        found = wanted.needed("CosOutputStorage")
+        found = wanted.required_object("CosOutputStorage")
         place = {"type": "cos", "bucket": found.text("Bucket", required=True), "region": found.text("Region")}
     elif kind == "AWS-S3":
-        found = wanted.needed("S3OutputStorage")
+        found = wanted.required_object("S3OutputStorage")
         place = {
             "type": "s3",
             "bucket": found.text("S3Bucket", required=True),
@@ -275,7 +277,7 @@ def _output(parameters: Parameters, storage: Storage, app_id: int) -> dict | Non
             **_own_key(found),
         }
     elif kind == "VOD":
-        raise Refused("UnsupportedOperation", "Outputs to VOD are not offered here: give COS or AWS-S3.")
+        raise Refused("UnsupportedOperation", "VOD outputs are not supported: send COS or AWS-S3.")
     else:
         raise Refused("InvalidParameterValue", "`OutputStorage.Type` must be COS or AWS-S3.")
     if not storage.knows(place):
@@ -283,7 +285,7 @@ def _output(parameters: Parameters, storage: Storage, app_id: int) -> dict | Non
     try:
         object_name(f"{folder}name")
     except FetchError as error:
-        raise Refused("InvalidParameterValue", "`OutputDir` is not the name of a folder.") from error
+        raise Refused("InvalidParameterValue", "`OutputDir` is not a valid folder name.") from error
     return place | {"dir": folder or "/", "style": results.RESULT, "name": f"{results.task_id('{id}', app_id)}.json"}
 
 

@@ -1,6 +1,6 @@
-"""A job -> what Tencent's clients read of it: the task, its songs, the callback.
+"""Converts a job to what Tencent's clients read: the task, its songs, the callback.
 
-Pure functions of a job and of the account's number, which every task id begins with.
+All functions are pure. `app_id` is the account's number, with which every task id begins.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from songprint import intervals
 from songprint.types import Interval
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, object]
 
-CALLBACK, RESULT = "tencent", "tencent-result"  # styles of bodies, as options of jobs name them
+CALLBACK, RESULT = "tencent", "tencent-result"  # styles of bodies in the options of jobs
 TASK_TYPE = "WorkflowTask"
 STATUS = {
     "waiting": "WAITING",
@@ -33,12 +33,12 @@ STATUS = {
     "failed": "FINISH",
     "cancelled": "FINISH",
 }
-NO_TIME = "0000-00-00T00:00:00Z"  # in lists; elsewhere a moment that has not come is empty
-NOTIFICATION_SECONDS = 600  # that a callback says it is valid
-MASK = "******"  # in the place of secrets
+NO_TIME = "0000-00-00T00:00:00Z"  # in lists, for what has not happened; elsewhere such a time is empty
+NOTIFICATION_SECONDS = 600  # validity of a callback's signature
+MASK = "******"  # replaces secrets
 
 _INVALID, _SOURCE, _INTERNAL = 40000, 60000, 70000
-_FAILURES = {  # of our codes: Tencent's number and name
+_FAILURES = {  # our error code -> Tencent's number and name
     "input_refused": (_INVALID, "InvalidInput"),
     "input_not_found": (_SOURCE, "SourceFileError.DownloadNotAccessible"),
     "input_timeout": (_SOURCE, "SourceFileError.DownloadNotAccessible"),
@@ -46,24 +46,24 @@ _FAILURES = {  # of our codes: Tencent's number and name
     "input_unreadable": (_SOURCE, "SourceFileError.ContentMalformed"),
     "internal": (_INTERNAL, "InternalError"),
 }
-_NO_SOUND = "no audio stream"  # of our message about an input that is fine, and silent
+_NO_AUDIO = "no audio stream"  # part of the message for an input that is a valid file without audio
 _TASK_ID = re.compile(rf"[0-9]+-{TASK_TYPE}-(?P<id>[0-9a-f]{{32}})tt[0-9]+", re.ASCII)
 _BASE62 = string.digits + string.ascii_letters
 _MID_LENGTH = 14
 
 
 def builders(app_id: int) -> dict[str, Callable[[Job], bytes]]:
-    """What makes the bodies of callbacks and of results in object stores, by style; a worker is given them."""
+    """The builders of callback bodies and of results in object stores, by style, for a worker."""
     return {CALLBACK: partial(callback_body, app_id=app_id), RESULT: partial(result_body, app_id=app_id)}
 
 
 def task_id(job_id: str, app_id: int) -> str:
-    """A job's id as Tencent's clients know it."""
+    """The task id of a job."""
     return f"{app_id}-{TASK_TYPE}-{job_id}tt0"
 
 
 def job_id(text: str) -> str:
-    """The reverse; "" if that is no task's id.
+    """The job id of a task id; "" if the text is not a task id.
 
     >>> job_id(task_id("0123456789abcdef" * 2, 1300000000))
     '0123456789abcdef0123456789abcdef'
@@ -73,11 +73,11 @@ def job_id(text: str) -> str:
 
 
 def callback_body(job: Job, app_id: int, now: float | None = None) -> bytes:
-    """The body of a callback: ParseNotification's answer without its envelope, signed if the client named a key.
+    """The body of a callback: the response of ParseNotification without its envelope, signed if the client sent a key.
 
-    The signature holds for ten minutes, so it is made anew at each attempt.
+    The signature is valid for ten minutes, so each attempt builds a new body.
     """
-    event = {
+    event: Object = {
         "EventType": TASK_TYPE,
         "WorkflowTaskEvent": workflow_task(job, app_id, success="SUCCESS"),
         "ScheduleTaskEvent": None,
@@ -104,12 +104,12 @@ def notification_sign(timestamp: int, key: str) -> str:
 
 
 def result_body(job: Job, app_id: int) -> bytes:
-    """What is written to the output storage of a request."""
+    """The result that is written to a request's output storage."""
     return json.dumps(workflow_task(job, app_id, success="SUCCESS")).encode()
 
 
 def task_detail(job: Job, app_id: int) -> Object:
-    """The answer of DescribeTaskDetail."""
+    """The response of DescribeTaskDetail."""
     return {
         "TaskType": TASK_TYPE,
         "Status": STATUS[job.state],
@@ -143,7 +143,7 @@ def task_item(job: Job, app_id: int) -> Object:
 
 
 def workflow_task(job: Job, app_id: int, *, success: str = "") -> Object:
-    """A job as a WorkflowTask; `success` is the message where nothing failed."""
+    """A job as a WorkflowTask; `success` is the message if the job did not fail."""
     number, _, message = failure(job)
     media = (job.result or {}).get("media")
     hidden = job.options.get("tencent", {}).get("no_metadata")
@@ -166,19 +166,19 @@ def workflow_task(job: Job, app_id: int, *, success: str = "") -> Object:
 
 
 def failure(job: Job) -> tuple[int, str, str]:
-    """Tencent's number and name for why a job failed, and a text; (0, "", "") if it did not."""
+    """Tencent's error number and name for a failed job, and a message; (0, "", "") for any other job."""
     if job.state == "cancelled":
         return _INTERNAL, "InternalError", "aborted"
     if job.state != "failed":
         return 0, "", ""
-    if _NO_SOUND in job.error:
-        return _SOURCE, "SourceFileError.ContentUnsupported", _NO_SOUND
+    if _NO_AUDIO in job.error:
+        return _SOURCE, "SourceFileError.ContentUnsupported", _NO_AUDIO
     number, name = _FAILURES.get(job.error_code, _FAILURES["internal"])
     return number, name, job.error
 
 
-def input_info(location: Mapping) -> Object:
-    """A location as it was sent, without keys."""
+def input_info(location: Mapping[str, Any]) -> Object:
+    """The location of an input as the client sent it, without credentials."""
     info: Object = {"Type": "", "CosInputInfo": None, "UrlInputInfo": None, "S3InputInfo": None, "VODInputInfo": None}
     if location["type"] == "url":
         return info | {"Type": "URL", "UrlInputInfo": {"Url": location["url"]}}
@@ -198,11 +198,11 @@ def input_info(location: Mapping) -> Object:
                 "S3SecretKey": MASK if location.get("secret_key") else "",
             },
         }
-    return info  # an upload, which Tencent does not know
+    return info  # an upload, which does not exist in Tencent's API
 
 
-def metadata(media: Mapping) -> Object:
-    """What `media.describe` says of a file, as MediaMetaData."""
+def metadata(media: Mapping[str, Any]) -> Object:
+    """The result of `media.describe` as MediaMetaData."""
     pictures, sounds = media["video"], media["audio"]
     return {
         "Size": media["bytes"],
@@ -238,20 +238,22 @@ def metadata(media: Mapping) -> Object:
             }
             for stream in sounds
         ],
-        "VideoDuration": _lasts(pictures, media),
-        "AudioDuration": _lasts(sounds, media),
+        "VideoDuration": _duration(pictures, media),
+        "AudioDuration": _duration(sounds, media),
     }
 
 
-def tag_set(found: Mapping, *, min_confidence: float = 0.0, max_results: int | None = None) -> list[Object]:
-    """The songs of a timeline, as `export.timeline_object` gives it: the surest first, then the earliest."""
-    tags = [_tag(song, [found["segments"][position] for position in song["segments"]]) for song in found["songs"]]
+def tag_set(
+    timeline: Mapping[str, Any], *, min_confidence: float = 0.0, max_results: int | None = None
+) -> list[Object]:
+    """The songs of a timeline as JSON, by descending confidence, then by start."""
+    tags = [_tag(song, [timeline["segments"][position] for position in song["segments"]]) for song in timeline["songs"]]
     ranked = sorted((tag for tag in tags if tag[0] >= min_confidence), key=lambda tag: (-tag[0], tag[1]))
     return [tag for *_, tag in ranked[:max_results]]
 
 
 def song_mid(recording_id: int) -> str:
-    """A song's other id: the number in base 62, 14 characters.
+    """A song's alternative id: the recording id in base 62, with 14 characters.
 
     >>> song_mid(521340020)
     '000000000zhum0'
@@ -264,7 +266,7 @@ def song_mid(recording_id: int) -> str:
 
 
 def moment(text: str) -> str:
-    """A moment of ours as Tencent writes it; empty for none.
+    """An ISO 8601 time in Tencent's format; empty for an empty one.
 
     >>> moment("2025-06-13T12:08:20.250+00:00")
     '2025-06-13T12:08:20Z'
@@ -274,18 +276,18 @@ def moment(text: str) -> str:
 
 def _analysis_result(job: Job) -> Object:
     number, name, message = failure(job)
-    asked = job.options.get("tencent", {})
+    options = job.options.get("tencent", {})
     output = None
-    if job.state == "finished":
+    if job.result is not None and job.state == "finished":
         output = {
             "TagSet": tag_set(
-                job.result, min_confidence=asked.get("min_confidence", 0.0), max_results=asked.get("max_results")
+                job.result, min_confidence=options.get("min_confidence", 0.0), max_results=options.get("max_results")
             )
         }
     status = "SUCCESS" if output else "FAIL" if number else "PROCESSING"
-    given = {"Definition": asked.get("definition", 21)}
-    if asked.get("extended_parameter"):
-        given["ExtendedParameter"] = asked["extended_parameter"]
+    given = {"Definition": options.get("definition", 21)}
+    if options.get("extended_parameter"):
+        given["ExtendedParameter"] = options["extended_parameter"]
     return {
         "Type": "Tag",
         "ClassificationTask": None,
@@ -311,8 +313,8 @@ def _analysis_result(job: Job) -> Object:
     }
 
 
-def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
-    """A song's confidence, first second and TagSet item."""
+def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]]) -> tuple[float, float, Object]:
+    """A song's confidence, its start in seconds and its TagSet item."""
     segments = sorted(segments, key=lambda segment: segment["start"])
     named = next(
         recording
@@ -320,11 +322,11 @@ def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
         for recording in (segment["original"], segment["recording"])
         if recording is not None and recording["id"] == song["original"]
     )
-    surest = max(segments, key=lambda segment: segment["confidence"])
-    confidence = round(surest["confidence"], 1)
+    best = max(segments, key=lambda segment: segment["confidence"])
+    confidence = round(best["confidence"], 1)
     singers = [named["artists"], *(segment["recording"]["artists"] for segment in segments)]
     singers = list(dict.fromkeys(singer for each in singers for singer in each))
-    heard = [
+    played = [
         [round(interval.start), round(interval.end)]
         for interval in intervals.snap_to_grid(Interval(segment["start"], segment["end"]) for segment in segments)
     ]
@@ -336,11 +338,11 @@ def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
         "other_singer_list": [{"singer_name": singer} for singer in singers[1:]],
         "song_mid": song_mid(named["id"]),
         "song_id": named["id"],
-        "reference_start": heard[0][0],
-        "reference_end": heard[-1][1],
-        "segment_list": heard,
-        # Tencent has none of these.
-        "match_type": surest["kind"],
+        "reference_start": played[0][0],
+        "reference_end": played[-1][1],
+        "segment_list": played,
+        # Extensions that Tencent's API does not have.
+        "match_type": best["kind"],
         "isrc": named["isrc"],
         "recording_mbid": named["musicbrainz_recording_id"],
         "work": song["work"],
@@ -366,7 +368,7 @@ def _tag(song: Mapping, segments: list[Mapping]) -> tuple[float, float, Object]:
     return confidence, segments[0]["start"], tag
 
 
-def _notify_config(callback: Mapping | None) -> Object | None:
+def _notify_config(callback: Mapping[str, Any] | None) -> Object | None:
     if not callback:
         return None
     return {
@@ -382,5 +384,5 @@ def _notify_config(callback: Mapping | None) -> Object | None:
     }
 
 
-def _lasts(streams: list[Mapping], media: Mapping) -> float:
+def _duration(streams: list[Mapping[str, Any]], media: Mapping[str, Any]) -> float:
     return (streams[0]["duration"] or media["duration"]) if streams else 0.0

@@ -1,10 +1,11 @@
-"""Tencent Cloud's signatures, as a server checks them: TC3-HMAC-SHA256, and v1 (HmacSHA1 and HmacSHA256).
+"""Verification of Tencent Cloud's signatures: TC3-HMAC-SHA256, and v1 (HmacSHA1 and HmacSHA256).
 
-Pure functions of what came over the wire. `read` takes a request apart and refuses what is malformed; the claim that it
-returns says who the sender pretends to be, and `matches` tells whether the sender had that one's secret.
+All functions are pure. `read` parses a request into a claim, which names the sender and the signature, and refuses
+malformed requests. `matches` verifies the claim with the sender's secret.
 
-SDKs differ in what they sign: Node the host without its port, some the name of the service `mps` and some the first
-label of the host. So a host has several spellings here, and the key is derived from the scope as it is claimed.
+SDKs sign different values: the Node SDK signs the host without its port; some sign the service name `mps`, others the
+first label of the host. Several spellings of the host are therefore tried, and the key is derived from the scope that
+the request claims.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _MOST_FIELDS = 10_000
 
 
 class Refused(Exception):
-    """A request that is not taken, with the code that says why and a text for people."""
+    """A refused request, with Tencent's error code and a message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -42,17 +43,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What came over the wire."""
+    """A request as received."""
 
     method: str
-    query: str  # as received, nothing decoded
+    query: str  # not decoded
     headers: Mapping[str, str]  # names in lower case
     body: bytes
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a request says of itself; true only if `matches`."""
+    """What a request claims; not trustworthy unless `matches` returns True."""
 
     secret_id: str
     action: str
@@ -61,13 +62,13 @@ class Claim:
     token: str
     region: str
     language: str
-    parameters: Mapping[str, str] | None  # flattened, of v1 and of GET; None: they are JSON in the body
+    parameters: Mapping[str, str] | None  # flattened, for v1 and GET; None: JSON in the body
     proof: Tc3Proof | V1Proof
 
 
 @dataclass(frozen=True)
 class Tc3Proof:
-    """The Authorization header of a TC3 request, taken apart."""
+    """The parsed Authorization header of a TC3 request."""
 
     date: str
     service: str
@@ -82,7 +83,7 @@ class V1Proof:
 
 
 def read(request: Request) -> Claim:
-    """What a request claims; Refused if that cannot be read."""
+    """The claim of a request; raises Refused if the request is malformed."""
     form = _form(request)
     if "authorization" in request.headers:
         return _read_tc3(request)
@@ -92,35 +93,38 @@ def read(request: Request) -> Claim:
 
 
 def check_time(claim: Claim, now: float, skew: float) -> None:
-    """Refuse a request made too long ago, or by a clock that is wrong."""
+    """Refuse a request whose timestamp differs from the server's clock by more than `skew` seconds."""
     if abs(now - claim.timestamp) > skew:
         raise Refused(
             "AuthFailure.SignatureExpire",
             f"The timestamp {claim.timestamp} differs from this server's "
-            f"clock ({int(now)}) by more than {skew:g} seconds. Is the clock right?",
+            f"clock ({int(now)}) by more than {skew:g} seconds. Check the client's clock.",
         )
 
 
 def matches(claim: Claim, request: Request, secret_key: str, hosts: Iterable[str]) -> bool:
-    """Whether the request was signed with this key, for this server under one of its names."""
-    spellings = dict.fromkeys(spelt for host in hosts for spelt in (host, host.lower()))
-    # All are tried, whichever is right, and compared in constant time.
+    """Whether the request was signed with this key for one of these host names."""
+    spellings = dict.fromkeys(spelling for host in hosts for spelling in (host, host.lower()))
+    # A list, not a generator: every spelling is always tried, so the time does not depend on which one matches.
     return any([_matches(claim, request, secret_key, host) for host in spellings])
 
 
 def hosts_of(header: str, names: Iterable[str] = ()) -> list[str]:
-    """The spellings in which a client may have signed this server's host.
+    """The spellings of this server's host that a client may have signed.
 
     >>> hosts_of("127.0.0.1:8080", ["music.example.org"])
     ['127.0.0.1:8080', '127.0.0.1', 'music.example.org']
     """
     return list(
-        dict.fromkeys(spelt for host in (header, *names) if host for spelt in (host, re.sub(r":\d+$", "", host)))
+        dict.fromkeys(spelling for host in (header, *names) if host for spelling in (host, re.sub(r":\d+$", "", host)))
     )
 
 
 def canonical_request(request: Request, signed_headers: str, host: str, *, lower: bool = False) -> str:
-    """The text whose hash is signed. By the documentation header values are in lower case, but no SDK does that."""
+    """The text whose hash is signed.
+
+    Tencent's documentation requires header values in lower case (`lower`), but no SDK does that.
+    """
 
     def value(name: str) -> str:
         text = (host if name.lower() == "host" else request.headers.get(name.lower(), "")).strip()
@@ -133,7 +137,7 @@ def canonical_request(request: Request, signed_headers: str, host: str, *, lower
 
 
 def tc3_key(secret_key: str, date: str, service: str) -> bytes:
-    """The key of one day and service, which signs requests."""
+    """The signing key of one day and service."""
     key = ("TC3" + secret_key).encode()
     for part in (date, service, "tc3_request"):
         key = _sha256_hmac(key, part)
@@ -146,7 +150,7 @@ def tc3_signature(key: bytes, timestamp: int, proof_scope: str, canonical: str) 
 
 
 def v1_string(method: str, host: str, parameters: Mapping[str, str]) -> str:
-    """The text that is signed in v1: all parameters but the signature, in order, not encoded."""
+    """The text that v1 signs: all parameters except the signature, sorted, not encoded."""
     pairs = "&".join(
         f"{name.replace('_', '.')}={parameters[name]}" for name in sorted(parameters) if name != "Signature"
     )
@@ -159,7 +163,7 @@ def v1_signature(secret_key: str, algorithm: str, text: str) -> str:
 
 
 def _form(request: Request) -> dict[str, str] | None:
-    """Flattened parameters in the query of a GET or in a form; None where the body is something else."""
+    """Flattened parameters from the query of a GET or from a form; None if the body is not a form."""
     is_form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
     if request.method == "GET":
         text = request.query
@@ -170,7 +174,7 @@ def _form(request: Request) -> dict[str, str] | None:
     try:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="surrogateescape"))
     except ValueError as error:
-        raise Refused("InvalidParameter", "The parameters of the request cannot be read.") from error
+        raise Refused("InvalidParameter", "The parameters of the request cannot be parsed.") from error
 
 
 def _read_tc3(request: Request) -> Claim:
@@ -220,7 +224,7 @@ def _read_v1(form: dict[str, str]) -> Claim:
 
 def _secret_id(text: str) -> str:
     if not _SECRET_ID.fullmatch(text):
-        raise Refused("AuthFailure.InvalidSecretId", "The SecretId is not one that can exist.")
+        raise Refused("AuthFailure.InvalidSecretId", "The SecretId is malformed.")
     return text
 
 
@@ -233,17 +237,18 @@ def _timestamp(text: str) -> int:
 def _matches(claim: Claim, request: Request, secret_key: str, host: str) -> bool:
     proof = claim.proof
     if isinstance(proof, V1Proof):
-        expected = v1_signature(secret_key, proof.method, v1_string(request.method, host, claim.parameters))
+        text = v1_string(request.method, host, claim.parameters or {})
+        expected = v1_signature(secret_key, proof.method, text)
         return hmac.compare_digest(expected.encode(), proof.signature.encode("utf-8", "surrogateescape"))
     if proof.date != f"{datetime.fromtimestamp(claim.timestamp, UTC):%Y-%m-%d}":
         return False
     key = tc3_key(secret_key, proof.date, proof.service)
     scope = f"{proof.date}/{proof.service}/tc3_request"
-    expected = [
+    candidates = [
         tc3_signature(key, claim.timestamp, scope, canonical_request(request, proof.signed_headers, host, lower=lower))
         for lower in (False, True)
     ]
-    return any([hmac.compare_digest(each, proof.signature) for each in expected])
+    return any([hmac.compare_digest(each, proof.signature) for each in candidates])
 
 
 def _sha256_hmac(key: bytes, text: str) -> bytes:

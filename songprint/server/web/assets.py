@@ -1,6 +1,6 @@
-"""The web page at `/`: files of this package, as they are, named by what they hold so that browsers fetch them once.
+"""The web page at `/` and its files. An ETag of the content lets browsers keep them.
 
-Programs for Tencent's API ask at `/` too; what they ask comes nowhere near here.
+Tencent's clients also send their requests to `/`; `songprint.server.tencent.endpoint` takes those first.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ router = APIRouter(include_in_schema=False)
 
 @router.api_route("/", methods=["GET", "HEAD"])
 def start(request: Request) -> Response:
-    """The page itself; everything else is fetched by it."""
-    return _answer(request, "index.html")
+    """The page itself, which loads all other files."""
+    return _respond(request, "index.html")
 
 
 @router.api_route("/page/{name:path}", methods=["GET", "HEAD"])
 def asset(request: Request, name: str) -> Response:
-    """A script, a style sheet or a picture of the page."""
-    return _answer(request, name)
+    """A script, style sheet or picture of the page."""
+    return _respond(request, name)
 
 
 @router.get("/docs")
 def docs() -> RedirectResponse:
-    """Redirect to the API explorer. The location is relative, so it works behind a proxy that adds a path."""
+    """Redirect to the REST explorer. The location is relative, so it works behind a proxy that adds a path."""
     return RedirectResponse("./#/explorer/rest")
 
 
 @dataclass(frozen=True)
 class _File:
     plain: bytes
-    packed: bytes  # gzip
-    tag: str  # of the content: the same file has the same everywhere
+    compressed: bytes  # gzip
+    tag: str  # hash of the content, the same on every server
     media_type: str
 
 
 @cache
 def _files() -> dict[str, _File]:
-    """All files of the page: they are few and small."""
+    """All files of the page in memory: they are few and small."""
     return {path.relative_to(FOLDER).as_posix(): _read(path) for path in FOLDER.rglob("*") if path.is_file()}
 
 
@@ -62,16 +62,16 @@ def _read(path: Path) -> _File:
     return _File(content, gzip.compress(content, mtime=0), hashlib.blake2b(content, digest_size=12).hexdigest(), kind)
 
 
-def _answer(request: Request, name: str) -> Response:
+def _respond(request: Request, name: str) -> Response:
     file = _files().get(name)
     if file is None:
-        raise Problem(404, "not_found", "the page has no such file. Load it anew, for the server may have been updated")
-    packed = "gzip" in request.headers.get("accept-encoding", "")
-    tag = f'"{file.tag}{"-gzip" if packed else ""}"'
-    # Asked for again at each visit, and answered with 304 unless the server was updated: so no two versions mix.
+        raise Problem(404, "not_found", "The page has no such file. Reload it: the server may have been updated")
+    compressed = "gzip" in request.headers.get("accept-encoding", "")
+    tag = f'"{file.tag}{"-gzip" if compressed else ""}"'
+    # Browsers revalidate on each visit and get 304 unless the server was updated, so versions never mix.
     headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    if packed:
+    if compressed:
         headers["Content-Encoding"] = "gzip"
-    return Response(file.packed if packed else file.plain, media_type=file.media_type, headers=headers)
+    return Response(file.compressed if compressed else file.plain, media_type=file.media_type, headers=headers)

@@ -1,7 +1,6 @@
-"""Where the API explorer receives callbacks: boxes in memory, each with an address that nobody can guess.
+"""Inboxes in which the API explorer receives callbacks: in memory, each at an address that cannot be guessed.
 
-A callback is sent by this service as to anybody else, and lands here by HTTP: what the page shows is what a
-receiver would get.
+The server sends these callbacks to itself over HTTP, like any other, so the page shows what a receiver would get.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from dataclasses import dataclass, field, replace
 from songprint.config import Settings
 from songprint.store.timestamps import iso
 
-MOST_BOXES = 50
-MOST_RECEIVED = 10  # callbacks in a box
+MOST_INBOXES = 50  # the oldest are dropped beyond this
+MOST_RECEIVED = 10  # callbacks in an inbox
 MOST_BYTES = 1 << 20  # of one callback
-KEPT = 3600.0  # seconds that a box is kept
+LIFETIME = 3600.0  # seconds that an inbox is kept
 PATH = "/v1/explorer/inbox/"
 
 
 @dataclass(frozen=True)
 class Received:
-    """One callback, as it came."""
+    """One callback."""
 
     at: str  # UTC, ISO 8601
     headers: dict[str, str]
@@ -32,14 +31,14 @@ class Received:
 
 
 @dataclass
-class _Box:
-    owner: str  # id of the key; empty: somebody at the machine itself
-    made: float
+class _Inbox:
+    owner: str  # id of the key; empty: a local user of a server without keys
+    created: float  # time.monotonic()
     received: list[Received] = field(default_factory=list)
 
 
 def allowed(settings: Settings) -> Settings:
-    """The same, and callbacks may be sent to this server itself: they could not be shown otherwise."""
+    """The settings with this server's own address among those that callbacks may be sent to."""
     server = settings.server
     host = "127.0.0.1" if server.host in ("", "0.0.0.0", "::", "localhost") else server.host
     own = f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
@@ -47,36 +46,36 @@ def allowed(settings: Settings) -> Settings:
 
 
 class Inboxes:
-    """The boxes of this process. Old ones make room for new ones."""
+    """The inboxes of this process."""
 
     def __init__(self) -> None:
-        self._boxes: OrderedDict[str, _Box] = OrderedDict()
+        self._inboxes: OrderedDict[str, _Inbox] = OrderedDict()
         self._lock = threading.Lock()
 
-    def make(self, owner: str) -> str:
-        """The name of a new box."""
+    def create(self, owner: str) -> str:
+        """The name of a new inbox; drops old ones."""
         name = secrets.token_urlsafe(18)
         with self._lock:
-            while self._boxes and (len(self._boxes) >= MOST_BOXES or self._oldest() > KEPT):
-                self._boxes.popitem(last=False)
-            self._boxes[name] = _Box(owner, time.monotonic())
+            while self._inboxes and (len(self._inboxes) >= MOST_INBOXES or self._oldest_age() > LIFETIME):
+                self._inboxes.popitem(last=False)
+            self._inboxes[name] = _Inbox(owner, time.monotonic())
         return name
 
     def put(self, name: str, headers: dict[str, str], body: bytes) -> bool:
-        """Keep what came; False if there is no such box."""
+        """Keep a callback; False if there is no such inbox."""
         with self._lock:
-            box = self._boxes.get(name)
-            if box is None:
+            inbox = self._inboxes.get(name)
+            if inbox is None:
                 return False
-            box.received.append(Received(iso(round(1000 * time.time())), headers, body.decode("utf-8", "replace")))
-            del box.received[:-MOST_RECEIVED]
+            inbox.received.append(Received(iso(round(1000 * time.time())), headers, body.decode("utf-8", "replace")))
+            del inbox.received[:-MOST_RECEIVED]
             return True
 
     def read(self, name: str, owner: str) -> list[Received] | None:
-        """What came; None if there is no such box of this owner's."""
+        """The callbacks received so far, oldest first; None if this owner has no such inbox."""
         with self._lock:
-            box = self._boxes.get(name)
-            return list(box.received) if box is not None and box.owner == owner else None
+            inbox = self._inboxes.get(name)
+            return list(inbox.received) if inbox is not None and inbox.owner == owner else None
 
-    def _oldest(self) -> float:
-        return time.monotonic() - next(iter(self._boxes.values())).made
+    def _oldest_age(self) -> float:
+        return time.monotonic() - next(iter(self._inboxes.values())).created

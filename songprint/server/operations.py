@@ -1,0 +1,268 @@
+"""Operations that the processes of the server run: each gets the open library and returns values that JSON can contain.
+
+They run in a process of `songprint.processes.pool`, so arguments and results must be picklable.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import secrets
+import shutil
+import time
+import wave
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from typing_extensions import TypedDict
+
+from songprint import identify
+from songprint.audio import files
+from songprint.covers import within_library
+from songprint.covers.explain import Explanation
+from songprint.covers.rows import STEP
+from songprint.errors import AudioError
+from songprint.formats import schema
+from songprint.formats.objects import interval_object, match_object, recording_object, report_object
+from songprint.library import Library
+from songprint.outside import media
+from songprint.types import Interval, Kind
+
+if TYPE_CHECKING:
+    from songprint.covers.encoder import CoverEncoder
+    from songprint.server.rest import models
+
+PEAKS_RATE = 8000  # Hz; enough to show loudness
+PEAK_SECONDS = 0.02  # resolution of a waveform
+EXCERPT_RATE = 44100  # Hz
+MOST_PIXELS = 320  # of a similarity picture, on its longer side
+LONGEST_PICTURE = 1200.0  # seconds of the segment that a similarity picture covers
+
+
+class Similarity(TypedDict):
+    """A cross-similarity picture; see `similarity`."""
+
+    query: schema.Interval
+    reference: schema.Interval
+    width: int
+    height: int
+    pixels: str
+    path: list[list[list[float]]]
+    key_shift: float | None
+    speed: float | None
+
+
+class QueryTooLong(AudioError):
+    """The audio is too long for an immediate answer; it needs a job."""
+
+
+def warm_up(library: Library) -> None:
+    """Load encoders and indexes, so that the first query does not wait for them."""
+    library.store.refresh()
+    for level in library.store.levels.values():
+        _ = level.encoder, level.index
+
+
+def identify_query(library: Library, path: str, name: str, top: int, longest: float) -> schema.Report:
+    """The report for a file of at most `longest` seconds, which the client calls `name`."""
+    warnings: list[str] = []
+    rate = library.store.sample_rate
+    try:
+        opened = cast("Generator[np.ndarray, None, None]", files.blocks(path, rate, on_warning=warnings.append))
+        with closing(opened) as blocks:
+            report = identify.identify(_at_most(blocks, rate, longest), library.store, top=top, source=name)
+    except AudioError as error:
+        raise type(error)(str(error).replace(path, name)) from error
+    warnings = [warning.replace(path, name) for warning in warnings]
+    return report_object(replace(report, warnings=(*warnings, *report.warnings)))
+
+
+def _at_most(blocks: Iterator[np.ndarray], rate: int, longest: float) -> Iterator[np.ndarray]:
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        if samples > longest * rate:
+            raise QueryTooLong(f"The audio is longer than {longest:g} s. POST /v1/jobs finds all songs in it")
+        yield block
+
+
+def add_recording(
+    library: Library, path: str, keep: str, tags: Mapping[str, object], replaces: int | None, original: bool
+) -> models.Added:
+    """Move an uploaded file into the folder `keep` and add it; with `replaces`, remove that recording afterwards.
+
+    A tag that is missing in `tags` is taken from the replaced recording, then from the file.
+    """
+    store = library.store
+    replaced = library.recording(replaces) if replaces is not None else None
+    if replaced is not None:
+        inherited = {name: value for name, value in vars(replaced.tags).items() if value}
+        tags, original = inherited | dict(tags), original or replaced.original
+    kept = Path(keep) / Path(path).parent.name / Path(path).name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, kept)
+    report = None
+    try:
+        report = library.add(kept, workers=1, tags=dict(tags))
+    finally:
+        if report is None or not report.added:
+            shutil.rmtree(kept.parent, ignore_errors=True)
+    if report.skipped:
+        raise AudioError(report.skipped[0].reason.replace(str(kept), kept.name))
+    if report.known:
+        return {"outcome": "known", "recording": recording_object(library.recording(report.known[0].recording_id))}
+    added = report.added[0]
+    if original and added.tags.work:
+        library.link([added.id], added.tags.work, original=added.id)
+    if replaced is not None:
+        remove_recording(library, replaced.id, keep)
+    warnings = [warning.replace(str(kept), kept.name) for warning in report.warnings]
+    return {"outcome": "added", "recording": recording_object(store.catalog.recording(added.id)), "warnings": warnings}
+
+
+def remove_recording(library: Library, recording_id: int, keep: str) -> None:
+    """Remove a recording. Its file is deleted if it lies in the folder `keep` of uploads; other files stay."""
+    source = Path(library.recording(recording_id).source)
+    library.remove(recording_id)
+    if Path(keep) in source.parents:
+        shutil.rmtree(source.parent, ignore_errors=True)
+
+
+def covers_of(library: Library, recording_id: int) -> list[schema.Match]:
+    """The other renditions and the duplicates of a recording in the library."""
+    return [match_object(match) for match in library.covers(recording_id)]
+
+
+def duplicates(library: Library, after: int, limit: int, seconds: float) -> tuple[list[models.Pair], int | None]:
+    """Pairs of recordings with the same audio; the first of each pair has an id above `after`.
+
+    Stops after `limit` pairs or this many `seconds`. The second value is where to continue, None at the end.
+    """
+    store = library.store
+    store.refresh()
+    began = time.monotonic()
+    pairs: list[models.Pair] = []
+    for recording_id in sorted(each for each in store.catalog.searched(Kind.RECORDING) if each > after):
+        for other in within_library.duplicates(store, recording_id):
+            if other > recording_id or recording_id not in within_library.duplicates(store, other):
+                both = store.catalog.recordings_with([recording_id, other])
+                if len(both) == 2:  # neither was removed in the meantime
+                    pairs.append({"recordings": [recording_object(both[each]) for each in (recording_id, other)]})
+        if len(pairs) >= limit or time.monotonic() - began > seconds:
+            return pairs, recording_id
+    return pairs, None
+
+
+def describe(library: Library, path: str) -> dict[str, object]:
+    """`media.describe` in a process, because a hostile file can crash the decoder."""
+    return media.describe(path)
+
+
+def peaks(library: Library, path: str, points: int, start: float, end: float | None, keep: bool) -> models.Peaks:
+    """The waveform of part of a file: the maximum of the samples in each of `points` equal parts, 0 to 1.
+
+    With `keep`, the waveform of the whole file is cached beside it.
+    """
+    cache = Path(path).with_name("peaks.npy")
+    if keep and cache.exists():
+        loudest = np.load(cache)
+    else:
+        loudest = _loudest(path)
+        if keep:
+            part = cache.with_name(f".{secrets.token_hex(4)}.npy")
+            np.save(part, loudest)
+            os.replace(part, cache)
+    first = min(len(loudest), round(start / PEAK_SECONDS))
+    last = len(loudest) if end is None else max(first, min(len(loudest), round(end / PEAK_SECONDS)))
+    chosen = loudest[first:last]  # (n,) uint8
+    edges = np.linspace(0, len(chosen), min(points, len(chosen)) + 1).astype(int)
+    drawn = [round(int(chosen[a:b].max()) / 255, 3) for a, b in pairwise(edges) if b > a]
+    return {"start": round(first * PEAK_SECONDS, 3), "end": round(last * PEAK_SECONDS, 3), "peaks": drawn}
+
+
+def _loudest(path: str) -> np.ndarray:
+    """(n,) uint8: the maximum of the samples in each PEAK_SECONDS of a file."""
+    size, found, rest = round(PEAK_SECONDS * PEAKS_RATE), [], np.zeros(0, np.float32)
+    for block in files.blocks(path, PEAKS_RATE, on_warning=_ignore):
+        rest = np.concatenate([rest, block])
+        whole = len(rest) // size * size
+        found.append(np.abs(rest[:whole].reshape(-1, size)).max(axis=1, initial=0))
+        rest = rest[whole:]
+    if len(rest):
+        found.append(np.abs(rest).max(keepdims=True))
+    shares: np.ndarray = np.minimum(np.concatenate(found), 1)
+    return np.round(255 * shares).astype(np.uint8)
+
+
+def _ignore(warning: str) -> None:
+    """The job or the import has reported the file's warnings."""
+
+
+def excerpt(library: Library, path: str, start: float, duration: float) -> bytes:
+    """Part of any file as WAV, mono at 44.1 kHz, which every browser plays."""
+    return _wave(files.stretch(path, EXCERPT_RATE, start, duration))
+
+
+def cut(library: Library, path: str, start: float, end: float, target: str) -> None:
+    """Write part of any file as a WAV file."""
+    Path(target).write_bytes(excerpt(library, path, start, end - start))
+
+
+def _wave(samples: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    with wave.open(written, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(EXCERPT_RATE)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return written.getvalue()
+
+
+def similarity(library: Library, path: str, start: float, end: float, recording_id: int) -> Similarity:
+    """The cross-similarity of part of a file and a recording, with the paths along which they correspond.
+
+    `pixels` is base64 of one byte per point, row by row: columns are the file, rows the recording, 255 is the highest
+    similarity. `query` and `reference` are the intervals that the picture covers. `path` lists points [seconds in the
+    file, seconds in the recording] for each section; it is empty if nothing corresponds.
+    """
+    level = within_library.cover_level(library.store)
+    library.store.check_encoders()
+    encoder = cast("CoverEncoder", level.encoder)
+    reference = within_library.stored(level, recording_id).evidence
+    length = min(end - start, LONGEST_PICTURE)
+    samples = files.stretch(path, library.store.sample_rate, start, length)
+    query = encoder.encode_stream([samples])[0].evidence
+    explanation = Explanation.of("this segment", query, "the recording", reference, encoder.networks.prepare)
+    values, alignment = explanation.similarity(), explanation.alignment  # (n, m)
+    picture = reduced(values.T)  # (rows, columns)
+    seconds = np.array(values.shape) * STEP
+    return {
+        "query": interval_object(Interval(start, start + seconds[0])),
+        "reference": interval_object(Interval(0.0, seconds[1])),
+        "width": picture.shape[1],
+        "height": picture.shape[0],
+        "pixels": base64.b64encode(picture.tobytes()).decode(),
+        "path": [[[round(start + x, 2), round(y, 2)] for x, y in part.tolist()] for part in explanation.paths()],
+        "key_shift": alignment.key_shift if alignment else None,
+        "speed": round(alignment.tempo, 4) if alignment else None,
+    }
+
+
+def reduced(values: np.ndarray) -> np.ndarray:
+    """Similarities as bytes with at most MOST_PIXELS on a side: the maximum of each block, so that thin lines stay."""
+    block = -(-max(values.shape) // MOST_PIXELS)
+    height, width = (-(-side // block) for side in values.shape)
+    padded = np.full((height * block, width * block), -np.inf, values.dtype)
+    padded[: values.shape[0], : values.shape[1]] = values
+    largest = padded.reshape(height, block, width, block).max(axis=(1, 3))
+    # The range excludes similarities that occur by chance, and outliers.
+    low, high = np.percentile(largest[np.isfinite(largest)], [25, 99.8])
+    shares = np.clip((largest - low) / max(high - low, 1e-6), 0, 1)
+    pixels: np.ndarray = 255 * shares
+    return pixels.astype(np.uint8)

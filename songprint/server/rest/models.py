@@ -1,0 +1,245 @@
+"""Bodies of requests, which pydantic checks, and of responses, for the OpenAPI description.
+
+Objects that commands and files contain too are declared in `songprint.formats.schema`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from typing_extensions import TypedDict
+
+from songprint.formats import schema
+
+MOST_ID = 2**43 - 1  # a segment id contains the recording's id and 20 more bits
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain the character NUL")
+    return text
+
+
+_NO_NUL = AfterValidator(_no_nul)  # PostgreSQL cannot store this character
+
+TextTo50 = Annotated[str, StringConstraints(min_length=0, max_length=50), _NO_NUL]
+TextTo100 = Annotated[str, StringConstraints(min_length=0, max_length=100), _NO_NUL]
+TextTo200 = Annotated[str, StringConstraints(min_length=0, max_length=200), _NO_NUL]
+TextTo1000 = Annotated[str, StringConstraints(min_length=0, max_length=1000), _NO_NUL]
+TextTo1024 = Annotated[str, StringConstraints(min_length=0, max_length=1024), _NO_NUL]
+TextTo2000 = Annotated[str, StringConstraints(min_length=0, max_length=2000), _NO_NUL]
+SomeTextTo200 = Annotated[str, StringConstraints(min_length=1, max_length=200), _NO_NUL]
+SomeTextTo255 = Annotated[str, StringConstraints(min_length=1, max_length=255), _NO_NUL]
+SomeTextTo500 = Annotated[str, StringConstraints(min_length=1, max_length=500), _NO_NUL]
+SomeTextTo1000 = Annotated[str, StringConstraints(min_length=1, max_length=1000), _NO_NUL]
+SomeTextTo1024 = Annotated[str, StringConstraints(min_length=1, max_length=1024), _NO_NUL]
+Url = Annotated[
+    str, StringConstraints(min_length=8, max_length=4000, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/]"), _NO_NUL
+]
+RecordingId = Annotated[int, Field(ge=1, le=MOST_ID)]
+
+
+class RequestBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TagsChange(RequestBody):
+    """Tags of a recording. A field that is left out stays as it is."""
+
+    title: SomeTextTo1000 | None = None
+    artists: Annotated[list[SomeTextTo500], Field(max_length=100)] | None = None
+    album: TextTo1000 | None = None
+    isrc: Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}[A-Z0-9]{3}[0-9]{7})?$")] | None = Field(
+        None, examples=["DEA123456789"]
+    )
+    track: Annotated[int, Field(ge=1, le=99999)] | None = None
+    year: Annotated[int, Field(ge=1000, le=2999)] | None = None
+    musicbrainz_recording_id: TextTo100 | None = None
+    musicbrainz_release_id: TextTo100 | None = None
+    work: TextTo200 | None = Field(None, description="The underlying song. Recordings with the same work are linked.")
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were sent, as `Tags` takes them: null becomes an empty value."""
+        empty = {"artists": (), "track": None, "year": None}
+        return {
+            name: tuple(value) if isinstance(value, list) else empty.get(name, "") if value is None else value
+            for name, value in self.model_dump(exclude_unset=True).items()
+        }
+
+
+class UrlInput(RequestBody):
+    """A file that the server downloads. Playlists and streams are refused."""
+
+    type: Literal["url"]
+    url: Url = Field(examples=["https://media.example.org/night-mix.mp4"])
+
+
+class ObjectInput(RequestBody):
+    """An object in a store that the server's settings name."""
+
+    type: Literal["s3", "cos"]
+    bucket: SomeTextTo255
+    region: TextTo100 = ""
+    object: SomeTextTo1024
+
+
+class Callback(RequestBody):
+    """Where the server reports the end of the job, with the headers of Standard Webhooks."""
+
+    url: Url
+    secret: Annotated[str, StringConstraints(max_length=500), _NO_NUL] | None = Field(
+        None, description="Signs the callback. Without it, the server signs with its own callback_key."
+    )
+
+
+class Output(RequestBody):
+    """Where the server also writes the result as JSON."""
+
+    type: Literal["s3", "cos"]
+    bucket: SomeTextTo255
+    region: TextTo100 = ""
+    dir: TextTo1024 = ""
+
+
+class JobOptions(RequestBody):
+    """How the recording is scanned, and who is notified."""
+
+    kinds: Annotated[list[Literal["recording", "cover"]], Field(min_length=1, max_length=2)] | None = None
+    find_unknown: bool = Field(True, description="Also find repetitions of unknown music.")
+    callback: Callback | None = None
+    output: Output | None = None
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
+    session_id: TextTo50 = Field("", description="Repeating it within three days does not create a second job.")
+    session_context: TextTo1000 = Field("", description="Returned with the job and its callback.")
+
+
+class JobWish(JobOptions):
+    """A job: what to scan, and how."""
+
+    input: Annotated[UrlInput | ObjectInput, Field(discriminator="type")]
+
+
+class Opinion(RequestBody):
+    """A reviewer's verdict on a segment or gap."""
+
+    verdict: Literal["accept", "reject", "correct"]
+    recording: RecordingId | None = Field(None, description="For `correct`: the recording it is.")
+    note: TextTo2000 = ""
+
+
+class GapName(TagsChange):
+    """The part of a gap that is added to the library, and its tags."""
+
+    start: Annotated[float, Field(ge=0, le=1e6)] | None = Field(None, description="Seconds. Default: the whole gap.")
+    end: Annotated[float, Field(ge=0, le=1e6)] | None = None
+
+
+class WorkChange(RequestBody):
+    """Recordings of one song."""
+
+    recordings: Annotated[list[RecordingId], Field(min_length=1, max_length=1000)]
+    work: SomeTextTo200 | None = Field(
+        None, description="The work's name. Default: the work that some of them already have, or a new one."
+    )
+    original: RecordingId | None = None
+
+
+class SignIn(RequestBody):
+    token: SomeTextTo500
+
+
+class KeyWish(RequestBody):
+    """A key to create."""
+
+    name: SomeTextTo200
+    scope: Literal["identify", "write", "admin"]
+    parent: TextTo100 | None = Field(
+        None, description="The parent key. The new key has no more rights than its parent, and is revoked with it."
+    )
+    rate: Annotated[float, Field(gt=0, le=1e6)] | None = Field(None, description="Requests per second.")
+
+
+class Problem(TypedDict):
+    """An error: what happened and what to do (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    code: Annotated[str, Field(description="For programs.")]
+    detail: Annotated[str, Field(description="For people.")]
+    request_id: str
+
+
+class Added(TypedDict):
+    outcome: Literal["added", "known"]
+    recording: schema.Recording
+    warnings: NotRequired[Annotated[list[str], Field(json_schema_extra={"default": []})]]
+
+
+class Recordings(TypedDict):
+    items: list[schema.Recording]
+    next: str | None
+    total: int
+
+
+class Matches(TypedDict):
+    items: list[schema.Match]
+
+
+class Pair(TypedDict):
+    recordings: list[schema.Recording]
+
+
+class Pairs(TypedDict):
+    items: list[Pair]
+    next: str | None
+
+
+class Work(TypedDict):
+    work: str
+    recordings: list[schema.Recording]
+
+
+class Session(TypedDict):
+    key: str | None
+    name: str
+    scope: str
+    csrf: Annotated[str | None, Field(description="For the header X-CSRF-Token; null if none is needed.")]
+
+
+class Keys(TypedDict):
+    items: list[schema.Key]
+
+
+class Usage(TypedDict):
+    items: list[schema.Used]
+
+
+class Deliveries(TypedDict):
+    items: list[schema.Delivery]
+    next: str | None
+
+
+class JobDeliveries(TypedDict):
+    items: list[schema.Delivery]
+
+
+class Audit(TypedDict):
+    items: list[schema.Entry]
+    next: str | None
+
+
+class Job(schema.Job):
+    verdicts: list[schema.Verdict]
+
+
+class Jobs(TypedDict):
+    items: list[schema.ListedJob]
+    next: str | None
+
+
+class Peaks(TypedDict):
+    start: float
+    end: float
+    peaks: Annotated[list[float], Field(description="The maximum of each part, 0 to 1.")]
