@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from lab.data import copies, corpus, rooms
+from lab.data import copies, corpus, degrade
 from songprint.audio import files
 from songprint.fingerprint import logmel
 
@@ -46,7 +46,7 @@ def load_material(out: Path, noise: Path) -> Material:
     ]
     lines = sorted((out / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
     responses = np.zeros((400, CONTEXT), np.float32)
-    for row, response in zip(responses, rooms.simulate(len(responses), RATE, seed=1), strict=True):
+    for row, response in zip(responses, degrade.simulate_rooms(len(responses), RATE, seed=1), strict=True):
         row[: len(response)] = response[:CONTEXT]
     return Material(
         music=[corpus.load_pcm(out, track) for track in tracks],

@@ -1,4 +1,4 @@
-"""What the systems answered to the clips of an evaluation, kept in a file, and the figures that follow from it."""
+"""Answers of all systems to the queries of an evaluation: stored in a file, and evaluated."""
 
 from __future__ import annotations
 
@@ -10,74 +10,79 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.data import clips
+from lab.data import queries
 
-CLOSE, VERY_CLOSE = 0.5, 0.1  # seconds of error in the place
+CLOSE, VERY_CLOSE = 0.5, 0.1  # seconds; limits of the error of a position
 SONGPRINT = "Songprint"
 RATES = (0.01, 0.001, 0.0001)  # false-accept rates
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one system said to one clip, whatever its score."""
+    """The best match of one system for one query, whatever its score."""
 
     system: str
-    clip: int  # the same number: the very same clip
+    query: int  # the same number for the same query to another system
     condition: str
-    length: float  # seconds; 0: no music at all
-    known: bool  # the library holds it
-    right: bool  # and it was named
-    score: float  # of the best line, Songprint's confidence; 0 where there was none
-    error: float | None  # seconds between the true and the reported place; None unless right
-    speed: float  # true: seconds of the recording in a second of the clip
-    told_speed: float | None  # None unless right and the system tells
+    length: float  # seconds; 0 for a query without music
+    known: bool  # the library contains the recording
+    correct: bool  # and the system reports it
+    score: float  # of the best match, for Songprint its confidence; 0 without a match
+    error: float | None  # seconds between the true and the reported position; None unless correct
+    speed: float  # true: seconds of the recording per second of the query
+    reported_speed: float | None  # None unless correct and reported by the system
     elapsed: float  # seconds
-    track: str = ""  # name of the file that the clip is of; none: no music
-    named: str = ""  # of the file that was named
+    track: str = ""  # name of the file from which the query was cut; empty without music
+    reported: str = ""  # name of the file that is reported
+
+    def within(self, seconds: float) -> bool:
+        """Whether the reported position is correct within so many seconds."""
+        return self.error is not None and self.error <= seconds
 
     @property
     def main(self) -> bool:
-        """Whether it belongs to the grid that every run has."""
-        return self.condition in clips.CONDITIONS and self.length in clips.LENGTHS
+        """Whether the query belongs to the main grid, which every run contains."""
+        return self.condition in queries.CONDITIONS and self.length in queries.LENGTHS
 
 
 @dataclass(frozen=True)
 class System:
-    """What it took a system to hold the library."""
+    """A system, and the cost of adding the library to it."""
 
     name: str
     version: str
-    times_real_time: float  # of adding
+    times_real_time: float  # speed of adding
     megabytes_per_hour: float
-    note: str = ""  # what the two figures leave out
+    note: str = ""  # what the two figures do not include
 
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation."""
+    """The conditions of one evaluation."""
 
     command: str
     machine: str
     recordings: int
     hours: float
-    threshold: float  # confidence that ships
+    threshold: float  # default confidence threshold of Songprint
     systems: tuple[System, ...]
 
 
 def write(path: Path, run: Run, answers: Sequence[Answer]) -> None:
-    """JSON lines: the run first, then every answer."""
+    """Write JSON lines: first the run, then every answer."""
     lines = [asdict(run), *map(asdict, answers)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def read(path: Path) -> tuple[Run, list[Answer]]:
+    """Read a file written by `write`; ValueError if it is another file."""
     try:
         first, *rest = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         run = Run(**{**first, "systems": tuple(System(**system) for system in first["systems"])})
         return run, [Answer(**line) for line in rest]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{path} holds no answers ({error!r}). Was it written by --answers of this version?"
+            f"{path} contains no answers ({error!r}). Was it written by --answers of this version?"
         ) from error
 
 
@@ -86,14 +91,14 @@ def of(answers: Iterable[Answer], system: str) -> list[Answer]:
 
 
 def level(unknown: Sequence[Answer], rate: float) -> float:
-    """The lowest score that lets at most `rate` of the unknown clips through."""
+    """Return the lowest threshold at which at most `rate` of the unknown queries are accepted."""
     scores = sorted((a.score for a in unknown), reverse=True)
     allowed = int(rate * len(scores) + 1e-9)
     return float(np.nextafter(scores[allowed], np.inf))
 
 
-def clips_needed(rate: float) -> int:
-    """Unknown clips without which a false-accept rate cannot be told: at least one may be answered."""
+def queries_needed(rate: float) -> int:
+    """Return how many unknown queries it takes to measure a false-accept rate: enough to allow one of them."""
     return round(1 / rate)
 
 
@@ -102,25 +107,25 @@ def accepted(answers: Sequence[Answer], threshold: float) -> list[Answer]:
 
 
 def recall(answers: Sequence[Answer], threshold: float) -> float:
-    return share(a.right and a.score >= threshold for a in answers)
+    return share(a.correct and a.score >= threshold for a in answers)
 
 
 def share(flags: Iterable[bool]) -> float:
-    """Per cent that are true; nan of nothing."""
+    """Return the percentage of true values; NaN if there are none."""
     flags = list(flags)
     return 100 * sum(flags) / len(flags) if flags else float("nan")
 
 
-def wilson(right: int, asked: int, z: float = 1.96) -> tuple[float, float]:
-    """Where the true share lies with 95 % certainty, in per cent.
+def wilson(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the Wilson interval of a share in percent: 95% for the default `z`.
 
     >>> [round(end, 1) for end in wilson(0, 10)]
     [0.0, 27.8]
     """
-    if not asked:
+    if not count:
         return 0.0, 100.0
-    p, spread = right / asked, z * z / asked
-    middle, half = p + spread / 2, z * np.sqrt(p * (1 - p) / asked + spread / (4 * asked))
+    p, spread = correct / count, z * z / count
+    middle, half = p + spread / 2, z * np.sqrt(p * (1 - p) / count + spread / (4 * count))
     return (
         max(0.0, float(100 * (middle - half) / (1 + spread))),
         min(100.0, float(100 * (middle + half) / (1 + spread))),
@@ -128,9 +133,9 @@ def wilson(right: int, asked: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def chance(ours: Sequence[Answer], theirs: Sequence[Answer], our_level: float, their_level: float) -> float:
-    """How probable a difference like this is between equals on the same clips (exact McNemar test)."""
-    said = {a.clip: a.right and a.score >= their_level for a in theirs}
-    pairs = [(a.right and a.score >= our_level, said[a.clip]) for a in ours]
+    """Return the probability of such a difference between equal systems on the same queries (exact McNemar test)."""
+    other = {a.query: a.correct and a.score >= their_level for a in theirs}
+    pairs = [(a.correct and a.score >= our_level, other[a.query]) for a in ours]
     only_ours = sum(us and not them for us, them in pairs)
     differing = only_ours + sum(them and not us for us, them in pairs)
     fewer = min(only_ours, differing - only_ours)
@@ -138,23 +143,23 @@ def chance(ours: Sequence[Answer], theirs: Sequence[Answer], our_level: float, t
 
 
 def reliability(answers: Sequence[Answer], bins: int) -> list[tuple[float, float, list[Answer]]]:
-    """(from, to, music clips answered with such a confidence) for each part of 0 to 100."""
-    asked = [a for a in answers if a.length]
+    """Group the answers to music by confidence: (from, to, answers) for each bin of 0 to 100."""
+    music = [a for a in answers if a.length]
     width = 100 / bins
     return [
-        (part * width, (part + 1) * width, [a for a in asked if min(bins - 1, int(a.score // width)) == part])
+        (part * width, (part + 1) * width, [a for a in music if min(bins - 1, int(a.score // width)) == part])
         for part in range(bins)
     ]
 
 
 def calibration_error(answers: Sequence[Answer]) -> float:
-    """Expected calibration error in ten bins, over music; 0 to 1."""
+    """Return the expected calibration error in ten bins, over queries with music, from 0 to 1."""
     parts = [part for _, _, part in reliability(answers, 10) if part]
-    return sum(abs(sum(a.score / 100 - a.right for a in part)) for part in parts) / sum(map(len, parts))
+    return sum(abs(sum(a.score / 100 - a.correct for a in part)) for part in parts) / sum(map(len, parts))
 
 
 def thresholds(run: Run, answers: Sequence[Answer]) -> dict[str, float]:
-    """By system, Songprint first: the score that lets 1 % of the unknown clips through."""
+    """Return the threshold of each system at which 1% of the unknown queries are accepted, Songprint first."""
     return {system.name: level(unknown(of(answers, system.name)), RATES[0]) for system in run.systems}
 
 

@@ -1,7 +1,7 @@
-"""The figures of an evaluation as Markdown, and the page of docs/ that holds them.
+"""Figures of an evaluation as Markdown, and the page of docs/ that contains them.
 
-The page keeps what people wrote; what stands between `<!-- measured -->` and `<!-- /measured -->` is written here,
-or between the lines of another such mark.
+Only the part of the page between `<!-- measured -->` and `<!-- /measured -->`, or another such pair of marks, is
+written; the rest stays as it is.
 """
 
 from __future__ import annotations
@@ -15,66 +15,68 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.data import clips
+from lab.data import queries
 from lab.measure import answers as kept
 from lab.measure.answers import CLOSE, SONGPRINT, VERY_CLOSE, Answer, Run
 
 MEASURED, TIMELINES, SURROUNDINGS = "measured", "timelines", "surroundings"  # marks in a page
 BEGIN, END = f"<!-- {MEASURED} -->", f"<!-- /{MEASURED} -->"
-TOLD = 0.005  # a speed told within this is right
-BY_CHANCE = 0.05  # probability from which a difference may be chance
+SPEED_TOLERANCE = 0.005  # a reported speed is correct within this
+BY_CHANCE = 0.05  # a difference with a higher probability under equal systems may be chance
 
 Choice = Callable[[Answer], bool]
 
 
 class PageError(Exception):
-    """The page cannot be written; the message says what to do."""
+    """The page cannot be written. The message contains the remedy."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of every system."""
+    """One figure, for every system."""
 
     name: str
     values: dict[str, float]  # by system
     shown: dict[str, str]
     more_is_better: bool = True
-    chance: dict[str, float] | None = None  # of a difference to each peer; None: it is no sample of clips
+    chance: dict[str, float] | None = (
+        None  # probability of a difference to each peer; None if the figure is not a share of queries
+    )
 
 
 def check(page: Path) -> None:
-    """PageError where `into_page` would fail: found before hours of measuring."""
+    """Raise PageError where `into_page` would fail, before hours of measuring."""
     if find_spec("matplotlib") is None:
         raise PageError("the plots need matplotlib: pip install -r lab/requirements.txt, or leave out --report")
     check_page(page)
 
 
 def check_page(page: Path, mark: str = MEASURED) -> None:
-    """PageError where `put` would fail."""
+    """Raise PageError where `put` would fail."""
     begin, end = _lines(mark)
     if page.exists() and not 0 <= (text := page.read_text(encoding="utf-8")).find(begin) < text.find(end):
-        raise PageError(f"{page} has no lines {begin} and {end} that say where the figures go. Write them into it")
+        raise PageError(f"{page} has no lines {begin} and {end}. Add them where the figures should go")
 
 
 def into_page(page: Path, run: Run, answers: Sequence[Answer]) -> None:
-    """Write figures and plots into the page; a page that does not exist is begun."""
+    """Write figures and plots into the page; create it if it does not exist."""
     from lab.measure import plots
 
     check(page)
     drawn = plots.draw(run, answers, page.parent / "figures")
     images = "\n".join(f"![{words}](figures/{name})" for name, words in drawn.items())
-    put(page, f"{text(run, answers)}\n\n{images}", title="How good it is")
+    put(page, f"{text(run, answers)}\n\n{images}", title="Accuracy")
 
 
-def put(page: Path, words: str, *, title: str, mark: str = MEASURED) -> None:
-    """Write `words` between the lines of a mark of a page; a page that does not exist is begun with its title."""
+def put(page: Path, figures: str, *, title: str, mark: str = MEASURED) -> None:
+    """Write the figures between the marks of a page; create it with its title if it does not exist."""
     check_page(page, mark)
     begin, end = _lines(mark)
     before, after = f"# {title}\n\n", "\n"
     if page.exists():
         whole = page.read_text(encoding="utf-8")
         before, after = whole.split(begin, 1)[0], whole.split(end, 1)[1]
-    page.write_text(f"{before}{begin}\n\n{words}\n\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n\n{figures}\n\n{end}{after}", encoding="utf-8")
 
 
 def _lines(mark: str) -> tuple[str, str]:
@@ -89,7 +91,7 @@ def text(run: Run, answers: Sequence[Answer]) -> str:
         origin(run, ours),
         f"## {headline(ours)}",
         table("condition", rows, list(levels)),
-        behind(rows),
+        worse_than_peers(rows),
         false_accepts(run, answers),
         as_shipped(run, ours),
         "## Songprint by condition and length",
@@ -98,12 +100,17 @@ def text(run: Run, answers: Sequence[Answer]) -> str:
     wide = wide_rows(run, answers, levels)
     if wide:
         parts += [
-            "## The wider grid",
-            "At the thresholds of the table above.",
+            "## Extended grid",
+            "At the thresholds of the first table.",
             table("condition", wide, list(levels)),
-            behind(wide),
+            worse_than_peers(wide),
         ]
-    parts += ["## Is the confidence true?", confidence(ours), "## Is the speed told?", speeds(ours, levels[SONGPRINT])]
+    parts += [
+        "## Calibration of the confidence",
+        confidence(ours),
+        "## Accuracy of the speed",
+        speeds(ours, levels[SONGPRINT]),
+    ]
     return "\n\n".join(parts)
 
 
@@ -117,7 +124,7 @@ def origin(run: Run, ours: Sequence[Answer]) -> str:
             "",
             f"{run.recordings} recordings, {run.hours:.1f} h; {known} known clips, {len(main) - known} of unknown music, "
             f"{len(nothing)} of silence, tones, noise and speech"
-            + (f"; {wide} clips of the wider grid" if wide else "")
+            + (f"; {wide} clips of the extended grid" if wide else "")
             + f". {run.machine}.",
             "",
             *(
@@ -130,38 +137,40 @@ def origin(run: Run, ours: Sequence[Answer]) -> str:
 
 def headline(ours: Sequence[Answer]) -> str:
     count = len(kept.unknown(ours))
-    if count >= kept.clips_needed(kept.RATES[0]):
-        return "Recall (%) at FAR 1 %"
-    return f"Recall (%) where no unknown clip is answered ({count} were asked; FAR 1 % needs 100)"
+    if count >= kept.queries_needed(kept.RATES[0]):
+        return "Recall (%) at FAR 1%"
+    return f"Recall (%) without false accepts ({count} unknown clips were measured; FAR 1% needs 100)"
 
 
 def compared(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> list[Row]:
     known = [a for a in answers if a.main and a.known]
     rows = [
         _recall_row(condition, known, levels, lambda a, c=condition: a.condition == c)
-        for condition in clips.CONDITIONS
+        for condition in queries.CONDITIONS
         if any(a.condition == condition for a in known)
     ]
     rows += [
         _recall_row(f"**{length:g} s**", known, levels, lambda a, wanted=length: a.length == wanted)
-        for length in clips.LENGTHS
+        for length in queries.LENGTHS
         if any(a.length == length for a in known)
     ]
-    rows.append(_recall_row("**all** (95 % interval)", known, levels, lambda a: True, interval=True))
+    rows.append(_recall_row("**all** (95% interval)", known, levels, lambda a: True, interval=True))
     rows.append(_row("all, with a threshold for each length", _recall_by_own_length(answers, list(levels))))
-    named = {name: [a for a in kept.accepted(kept.of(known, name), level) if a.right] for name, level in levels.items()}
+    correct = {
+        name: [a for a in kept.accepted(kept.of(known, name), level) if a.correct] for name, level in levels.items()
+    }
     for most in (CLOSE, VERY_CLOSE):
         rows.append(
             _row(
-                f"place within {most:g} s, of those",
-                {name: kept.share(a.error <= most for a in right) for name, right in named.items()},
+                f"position within {most:g} s, of those",
+                {name: kept.share(a.within(most) for a in some) for name, some in correct.items()},
             )
         )
     rows.append(
         _row(
             "wrong names for known clips",
             {
-                name: kept.share(not a.right and a.score >= level for a in kept.of(known, name))
+                name: kept.share(not a.correct and a.score >= level for a in kept.of(known, name))
                 for name, level in levels.items()
             },
             more_is_better=False,
@@ -169,7 +178,7 @@ def compared(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> l
     )
     rows.append(
         _row(
-            "silence, tones, noise, speech answered",
+            "silence, tones, noise, speech: false accepts",
             {
                 name: kept.share(a.score >= level for a in kept.of(answers, name) if not a.length)
                 for name, level in levels.items()
@@ -181,7 +190,7 @@ def compared(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> l
 
 
 def _recall_by_own_length(answers: Sequence[Answer], systems: Sequence[str]) -> dict[str, float]:
-    """Recall at the same rate for scores that mean something else in clips of another length."""
+    """Recall at the same rate for scores whose meaning depends on the length of the query."""
     values = {}
     for system in systems:
         own = [a for a in kept.of(answers, system) if a.main]
@@ -189,14 +198,14 @@ def _recall_by_own_length(answers: Sequence[Answer], systems: Sequence[str]) -> 
             length: kept.level([a for a in kept.unknown(own) if a.length == length], kept.RATES[0])
             for length in {a.length for a in own if not a.known}
         }
-        values[system] = kept.share(a.right and a.score >= levels.get(a.length, math.inf) for a in own if a.known)
+        values[system] = kept.share(a.correct and a.score >= levels.get(a.length, math.inf) for a in own if a.known)
     return values
 
 
 def effort(run: Run, answers: Sequence[Answer]) -> list[Row]:
     times = {
         system.name: np.array(
-            [a.elapsed for a in kept.of(answers, system.name) if a.main and a.length == max(clips.LENGTHS)]
+            [a.elapsed for a in kept.of(answers, system.name) if a.main and a.length == max(queries.LENGTHS)]
             or [math.nan]
         )
         * 1000
@@ -226,15 +235,15 @@ def _shown(value: float, form: str = "{:.1f}") -> str:
 def _recall_row(
     name: str, known: Sequence[Answer], levels: dict[str, float], chosen: Choice, *, interval: bool = False
 ) -> Row:
-    asked = {system: [a for a in kept.of(known, system) if chosen(a)] for system in levels}
-    values = {system: kept.recall(some, levels[system]) for system, some in asked.items()}
+    measured = {system: [a for a in kept.of(known, system) if chosen(a)] for system in levels}
+    values = {system: kept.recall(some, levels[system]) for system, some in measured.items()}
     shown = {system: _shown(value) for system, value in values.items()}
     if interval:
-        for system, some in asked.items():
-            right = sum(a.right for a in kept.accepted(some, levels[system]))
-            shown[system] += " ({:.1f} to {:.1f})".format(*kept.wilson(right, len(some)))
+        for system, some in measured.items():
+            correct = sum(a.correct for a in kept.accepted(some, levels[system]))
+            shown[system] += " ({:.1f} to {:.1f})".format(*kept.wilson(correct, len(some)))
     chance = {
-        peer: kept.chance(asked[SONGPRINT], asked[peer], levels[SONGPRINT], levels[peer])
+        peer: kept.chance(measured[SONGPRINT], measured[peer], levels[SONGPRINT], levels[peer])
         for peer in levels
         if peer != SONGPRINT
     }
@@ -246,21 +255,21 @@ def table(first: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
     return "\n".join([*lines, *(f"| {row.name} | {' | '.join(row.shown[s] for s in systems)} |" for row in rows)])
 
 
-def behind(rows: Sequence[Row]) -> str:
-    """Where Songprint is worse than a peer, in words."""
+def worse_than_peers(rows: Sequence[Row]) -> str:
+    """List the figures in which Songprint is worse than a peer."""
     lines = []
     for peer in [name for name in rows[0].values if name != SONGPRINT]:
         worse = [
-            f"{row.name.replace('*', '').removesuffix(' (95 % interval)')} ({_shown_pair(row, peer)})"
+            f"{row.name.replace('*', '').removesuffix(' (95% interval)')} ({_shown_pair(row, peer)})"
             for row in rows
             if _worse(row, peer)
         ]
-        lines.append(f"Behind {peer}: {'; '.join(worse) or 'nowhere in this table'}.")
+        lines.append(f"Worse than {peer}: {'; '.join(worse) or 'nothing in this table'}.")
     return "\n\n".join(lines)
 
 
 def _worse(row: Row, peer: str) -> bool:
-    """As shown: a difference that rounds away is none."""
+    """Whether Songprint is worse in the figures as shown, after rounding."""
     ours, theirs = row.values[SONGPRINT], row.values[peer]
     return row.shown[SONGPRINT] != row.shown[peer] and (ours < theirs if row.more_is_better else ours > theirs)
 
@@ -272,15 +281,17 @@ def _shown_pair(row: Row, peer: str) -> str:
 
 
 def false_accepts(run: Run, answers: Sequence[Answer]) -> str:
-    """Recall at each rate that the count of unknown clips supports, by system."""
+    """Recall of each system at every false-accept rate that the number of unknown queries can measure."""
     count = len(kept.unknown(kept.of(answers, SONGPRINT)))
-    possible = [rate for rate in kept.RATES if count >= kept.clips_needed(rate)]
-    missing = [f"FAR {100 * rate:g} % needs {kept.clips_needed(rate):,}" for rate in kept.RATES if rate not in possible]
+    possible = [rate for rate in kept.RATES if count >= kept.queries_needed(rate)]
+    missing = [
+        f"FAR {100 * rate:g}% needs {kept.queries_needed(rate):,}" for rate in kept.RATES if rate not in possible
+    ]
     lines = [
         "| recall (%), all lengths | "
-        + " | ".join(f"FAR {100 * rate:g} % (threshold)" for rate in possible)
+        + " | ".join(f"FAR {100 * rate:g}% (threshold)" for rate in possible)
         + (" | " if possible else "")
-        + "right name first, no threshold |",
+        + "correct name first, no threshold |",
         "|---" * (len(possible) + 2) + "|",
     ]
     for system in run.systems:
@@ -288,69 +299,69 @@ def false_accepts(run: Run, answers: Sequence[Answer]) -> str:
         known, unknown = [a for a in own if a.known], kept.unknown(own)
         at = [kept.level(unknown, rate) for rate in possible]
         cells = [f"{kept.recall(known, level):.1f} ({level:.3g})" for level in at]
-        lines.append(f"| {system.name} | {' | '.join([*cells, f'{kept.share(a.right for a in known):.1f}'])} |")
-    note = f"\n\n{count} unknown clips were asked: {', '.join(missing)}." if missing else ""
+        lines.append(f"| {system.name} | {' | '.join([*cells, f'{kept.share(a.correct for a in known):.1f}'])} |")
+    note = f"\n\n{count} unknown clips were measured; {', '.join(missing)}." if missing else ""
     return "\n".join(lines) + note
 
 
 def as_shipped(run: Run, ours: Sequence[Answer]) -> str:
     known, unknown = [a for a in ours if a.main and a.known], kept.unknown(ours)
-    accepted, named = kept.accepted(known, run.threshold), kept.accepted(unknown, run.threshold)
+    accepted, false = kept.accepted(known, run.threshold), kept.accepted(unknown, run.threshold)
     nothing = sorted({a.condition for a in ours if not a.length and a.score >= run.threshold})
     at_length = ", ".join(
         f"{length:g} s: {sum(a.score >= run.threshold for a in some)} of {len(some)}"
-        for length in clips.LENGTHS
+        for length in queries.LENGTHS
         if (some := [a for a in unknown if a.length == length])
     )
-    right = [a for a in accepted if a.right]
+    correct = [a for a in accepted if a.correct]
     return "\n".join(
         [
-            f"Songprint at the threshold that ships (confidence {run.threshold:g}):",
+            f"Songprint at the default threshold (confidence {run.threshold:g}):",
             "",
-            f"- recall {kept.recall(known, run.threshold):.1f} %; wrong names for known clips: "
-            f"{len(accepted) - len(right)} of {len(known)}",
-            f"- unknown music answered: {len(named)} of {len(unknown)} ({at_length}){_as_whom(named)}",
-            f"- silence, tones, noise, speech answered: {', '.join(nothing) or 'none'}",
-            f"- place within {CLOSE:g} s {_shown(kept.share(a.error <= CLOSE for a in right))} %, within {VERY_CLOSE:g} s "
-            f"{_shown(kept.share(a.error <= VERY_CLOSE for a in right))} %",
+            f"- recall {kept.recall(known, run.threshold):.1f}%; wrong names for known clips: "
+            f"{len(accepted) - len(correct)} of {len(known)}",
+            f"- false accepts: {len(false)} of {len(unknown)} unknown clips ({at_length}){_as_whom(false)}",
+            f"- silence, tones, noise, speech: {'false accepts in ' + ', '.join(nothing) if nothing else 'no false accepts'}",
+            f"- position within {CLOSE:g} s {_shown(kept.share(a.within(CLOSE) for a in correct))}%, "
+            f"within {VERY_CLOSE:g} s {_shown(kept.share(a.within(VERY_CLOSE) for a in correct))}%",
         ]
     )
 
 
 def _as_whom(wrong: Sequence[Answer]) -> str:
-    """Which files were taken for which: it may be that they are not as unknown as they should be."""
-    pairs = Counter(f"{a.track} for {a.named}" for a in wrong if a.track)
+    """List which files were reported for which: some may not be as unknown as assumed."""
+    pairs = Counter(f"{a.track} for {a.reported}" for a in wrong if a.track)
     return "".join(f"; {times} x {pair}" for pair, times in pairs.most_common())
 
 
 def by_length(ours: Sequence[Answer], threshold: float) -> str:
-    """Recall at a threshold, in per cent: a row per condition, a column per length."""
+    """Recall at a threshold in percent: one row per condition, one column per length."""
     known = [a for a in ours if a.main and a.known]
     lengths = sorted({a.length for a in known})
     rows = [
         "| condition | "
         + " | ".join(f"{length:g} s" for length in lengths)
-        + " | all | place within 0.5 s | within 0.1 s | wrong names |",
+        + " | all | position within 0.5 s | within 0.1 s | wrong names |",
         "|---" * (len(lengths) + 5) + "|",
     ]
-    for condition in [*(c for c in clips.CONDITIONS if any(a.condition == c for a in known)), "all"]:
+    for condition in [*(c for c in queries.CONDITIONS if any(a.condition == c for a in known)), "all"]:
         chosen = [a for a in known if condition in (a.condition, "all")]
         accepted = kept.accepted(chosen, threshold)
-        right = [a for a in accepted if a.right]
+        correct = [a for a in accepted if a.correct]
         figures = [
             *(kept.recall([a for a in chosen if a.length == length], threshold) for length in lengths),
             kept.recall(chosen, threshold),
-            kept.share(a.error <= CLOSE for a in right),
-            kept.share(a.error <= VERY_CLOSE for a in right),
+            kept.share(a.within(CLOSE) for a in correct),
+            kept.share(a.within(VERY_CLOSE) for a in correct),
         ]
-        rows.append(f"| {condition} | {' | '.join(map(_shown, figures))} | {len(accepted) - len(right)} |")
+        rows.append(f"| {condition} | {' | '.join(map(_shown, figures))} | {len(accepted) - len(correct)} |")
     return "\n".join(rows)
 
 
 def wide_rows(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> list[Row]:
     wide = [a for a in answers if a.length and not a.main]
     known = [a for a in wide if a.known]
-    pairs = [pair for pair in clips.WIDE if any((a.condition, a.length) == pair for a in known)]
+    pairs = [pair for pair in queries.WIDE if any((a.condition, a.length) == pair for a in known)]
     rows = [
         _recall_row(
             f"{condition}, {length:g} s",
@@ -364,7 +375,7 @@ def wide_rows(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> 
     if rows and unknown:
         rows.append(
             _row(
-                "unknown clips of this grid answered",
+                "unknown clips of this grid: false accepts",
                 {name: kept.share(a.score >= level for a in kept.of(unknown, name)) for name, level in levels.items()},
                 more_is_better=False,
             )
@@ -373,15 +384,15 @@ def wide_rows(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> 
 
 
 def confidence(ours: Sequence[Answer]) -> str:
-    """How often answers with a confidence are right, over known and unknown music in the parts that were asked."""
+    """How often matches of each range of confidence are correct, over known and unknown music."""
     main = [a for a in ours if a.main]
-    lines = ["| confidence | answers | right | mean confidence | right (%) |", "|---|---|---|---|---|"]
+    lines = ["| confidence | matches | correct | mean confidence | correct (%) |", "|---|---|---|---|---|"]
     for start, end, part in kept.reliability(main, 5):
-        right = sum(a.right for a in part)
+        correct = sum(a.correct for a in part)
         mean = float(np.mean([a.score for a in part])) if part else math.nan
         lines.append(
-            f"| {start:.0f} to {end:.0f} | {len(part)} | {right} | {_shown(mean)} | "
-            f"{_shown(kept.share(a.right for a in part))} |"
+            f"| {start:.0f} to {end:.0f} | {len(part)} | {correct} | {_shown(mean)} | "
+            f"{_shown(kept.share(a.correct for a in part))} |"
         )
     top = kept.reliability(main, 5)[-1][2]
     known = sum(a.known for a in main)
@@ -389,7 +400,7 @@ def confidence(ours: Sequence[Answer]) -> str:
         [
             *lines,
             "",
-            f"Answers with confidence 80 to 100 are right {sum(a.right for a in top)} times of {len(top)}. Expected "
+            f"Of {len(top)} matches with confidence 80 to 100, {sum(a.correct for a in top)} are correct. Expected "
             f"calibration error {kept.calibration_error(main):.3f} (ten bins; {known} known and {len(main) - known} "
             "unknown clips).",
         ]
@@ -397,17 +408,18 @@ def confidence(ours: Sequence[Answer]) -> str:
 
 
 def speeds(ours: Sequence[Answer], threshold: float) -> str:
-    """Of the clips that are named rightly: how often the factor is told within half a per cent."""
-    right = [a for a in kept.accepted(ours, threshold) if a.right and a.length]
-    lengths = sorted({a.length for a in right} & set(clips.LENGTHS))
+    """How often the speed of correctly identified queries is correct within 0.5%."""
+    identified = [a for a in kept.accepted(ours, threshold) if a.correct and a.length]
+    lengths = sorted({a.length for a in identified} & set(queries.LENGTHS))
     lines = [
         "| true speed | " + " | ".join(f"{length:g} s" for length in lengths) + " |",
         "|---" * (len(lengths) + 1) + "|",
     ]
-    for speed in sorted({a.speed for a in right}):
+    for speed in sorted({a.speed for a in identified}):
         cells = []
         for length in lengths:
-            told = [abs(a.told_speed - speed) <= TOLD for a in right if (a.speed, a.length) == (speed, length)]
-            cells.append(f"{sum(told)} of {len(told)}" if told else "-")
+            some = [a.reported_speed for a in identified if (a.speed, a.length) == (speed, length)]
+            correct = sum(each is not None and abs(each - speed) <= SPEED_TOLERANCE for each in some)
+            cells.append(f"{correct} of {len(some)}" if some else "-")
         lines.append(f"| {speed:.2f} | {' | '.join(cells)} |")
-    return "Told within 0.5 %, of the clips named rightly:\n\n" + "\n".join(lines)
+    return "Speed correct within 0.5%, of the correctly identified clips:\n\n" + "\n".join(lines)

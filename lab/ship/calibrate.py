@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.data import clips, corpus
+from lab.data import corpus, queries
 from lab.ship import classifier
 from lab.ship.classifier import QueryResult
 from songprint.encoders.contract import WEIGHTS
@@ -42,7 +42,7 @@ WITNESSES = {  # what is left out to see what it is good for
 }
 THIRD = {"the rest of the library": ("everywhere", "clearly"), "the recording elsewhere": ("nearby",)}
 LINES = 3  # answers of each clip that are kept
-LENGTHS = (1.0, 2.0, *clips.LENGTHS)  # seconds
+LENGTHS = (1.0, 2.0, *queries.LENGTHS)  # seconds
 
 
 def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder) -> tuple[Store, dict[str, int]]:
@@ -120,7 +120,7 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
         path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
     ]
     lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))[:400]
-    around = clips.Surroundings.load(kinds, lines, room_seed=5000)
+    around = queries.Disturbances.load(kinds, lines, room_seed=5000)
     rate = encoder.spec.sample_rate
 
     def listen(samples: np.ndarray) -> Query:
@@ -132,13 +132,13 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
         for name, held in (("small", tracks), ("large", tracks + others)):
             store, ids = fill(Path(folder) / name, data, held, encoder)
             paths = [Path(track.path) for track in tracks]
-            for clip in clips.draw(paths, per_condition, around, rate, seed=11, lengths=LENGTHS):
+            for clip in queries.draw(paths, per_condition, around, rate, seed=11, lengths=LENGTHS):
                 if clip.start + clip.length > corpus.LONGEST - 5:  # of long tracks no more was kept
                     continue
                 both = ask_both_ways(listen(clip.samples), store, clip.length, ids[clip.track])
                 known.append(both[0])
                 unknown += [both[1]] if both[1] else []
-            for _, samples in clips.nothings(rate, around, count=8, seed=12):
+            for _, samples in queries.without_music(rate, around, count=8, seed=12):
                 unknown.append(ask(listen(samples), store, 5.0))
             store.close()
     fitted = classifier.calibrate(
