@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and when. It is only ever written to."""
+"""The audit log: who changed what, and when. Entries are never changed or deleted."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that was done."""
+    """One recorded action."""
 
     number: int
     at: str  # UTC, ISO 8601
-    key_id: str  # who did it; empty: somebody at the machine itself
+    key_id: str  # the actor; empty: a command on the machine itself
     action: str  # such as "keys.create"
-    subject: str  # to what
+    subject: str  # what was changed
 
 
 class Audit:
-    """The audit log of a service."""
+    """The audit log of a library."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def note(self, key_id: str, action: str, subject: str = "") -> None:
-        """Write down that this key did something."""
+        """Record an action of this key."""
         with self._database.writing() as connection:
             connection.execute(
                 insert(audit).values(
@@ -42,7 +42,10 @@ class Audit:
             )
 
     def entries(self, *, key_id: str | None = None, limit: int = 100, before: int | None = None) -> list[Entry]:
-        """The latest entries, of all or of one key; `before` is the number of the last one seen."""
+        """Return entries of all keys or of one, newest first.
+
+        `before` is the number of the last entry of the previous page.
+        """
         wanted = select(audit).order_by(audit.c.number.desc()).limit(limit)
         if key_id is not None:
             wanted = wanted.where(audit.c.key_id == key_id)

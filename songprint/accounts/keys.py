@@ -1,9 +1,8 @@
-"""Keys: who may ask a service, for what and how often.
+"""API keys: who may use the server, with which rights and at which rate.
 
-One key is a SecretId and SecretKey, for requests that are signed as Tencent's are, and a bearer token for the rest.
-A signature can be checked only with the secret itself, so that is kept, sealed (`songprint.accounts.vault`); of the
-token a hash is enough. A key made under another one (a sub-account) never has more rights than that, and ends with
-it.
+A key consists of a SecretId and SecretKey, for requests with Tencent's signature, and a bearer token for all others.
+Checking a signature needs the SecretKey itself, so it is stored encrypted (`songprint.accounts.vault`); a hash of the
+token is enough. A key may have sub-keys. They never have more rights than their parent, and are revoked with it.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import hashlib
 import secrets
 import string
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from songprint.errors import KeyRefused
 from songprint.formats import schema
@@ -32,18 +31,18 @@ _LETTERS = string.ascii_letters + string.digits
 
 @dataclass(frozen=True)
 class Key:
-    """Who asks."""
+    """A key without its secrets."""
 
     id: str  # the SecretId
     name: str
     scope: str  # one of SCOPES
-    parent: str  # the key it was made under; empty: none
-    rate: float | None  # requests per second; None: no limit of its own
+    parent: str  # id of the parent key; empty: a top-level key
+    rate: float | None  # requests per second; None: unlimited
     created_at: str  # UTC, ISO 8601
-    revoked_at: str  # empty: it is in use
+    revoked_at: str  # empty: the key is active
 
     def may(self, scope: str) -> bool:
-        """Whether the key's rights include this scope.
+        """Whether the rights of the key include this scope.
 
         >>> Key("SPx", "player", "write", "", None, "", "").may("identify")
         True
@@ -53,7 +52,7 @@ class Key:
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key with its secrets, which are shown this once."""
+    """A new key with its secrets, which cannot be read later."""
 
     key: Key
     secret_key: str
@@ -61,7 +60,7 @@ class NewKey:
 
 
 def key_object(key: Key) -> schema.Key:
-    """A key as JSON, without secrets."""
+    """Convert a key to a JSON object, without secrets."""
     return {
         "id": key.id,
         "name": key.name,
@@ -74,26 +73,29 @@ def key_object(key: Key) -> schema.Key:
 
 
 class Keys:
-    """The keys of a service."""
+    """The keys of a library."""
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
 
     def create(self, name: str, scope: str, parent: str | None = None, rate: float | None = None) -> NewKey:
-        """Make a key; KeyRefused if it were to have more rights, or a higher rate, than its parent."""
+        """Create a key.
+
+        Raises KeyRefused for invalid values, and for a sub-key with more rights or a higher rate than its parent.
+        """
         if scope not in SCOPES:
             raise KeyRefused(f"scope={scope!r} must be one of {', '.join(SCOPES)}")
         if rate is not None and rate <= 0:
             raise KeyRefused(f"rate={rate} must be positive (requests per second)")
         if not name.strip():
-            raise KeyRefused("a key needs a name, so that you know later whose it is")
+            raise KeyRefused("a key needs a name, which shows later who uses it")
         key_id, secret_key = f"SP{_random(32)}", _random(40)
         token = f"sp_{secrets.token_urlsafe(32)}"
         secret = self._vault.seal(secret_key, key_id)
         with self._database.writing() as connection:
             if parent:
-                rate = _within(_to_key(_in_use(connection, keys.c.id == parent, parent, lock=True)), scope, rate)
+                rate = _limited_by(_to_key(_active(connection, keys.c.id == parent, parent, lock=True)), scope, rate)
             connection.execute(
                 insert(keys).values(
                     id=key_id,
@@ -106,27 +108,27 @@ class Keys:
                     created_at=clock(connection),
                 )
             )
-            key = _to_key(_in_use(connection, keys.c.id == key_id, key_id))
+            key = _to_key(_active(connection, keys.c.id == key_id, key_id))
         return NewKey(key, secret_key, token)
 
     def by_secret_id(self, key_id: str) -> tuple[Key, str]:
-        """A key that is in use, and its SecretKey; KeyRefused if there is none."""
+        """Return the active key with this SecretId, and its SecretKey. Raises KeyRefused."""
         with self._database.reading() as connection:
-            row = _in_use(connection, keys.c.id == key_id, key_id)
+            row = _active(connection, keys.c.id == key_id, key_id)
         return _to_key(row), self._vault.open(row.secret, row.id)
 
     def by_token(self, token: str) -> Key:
-        """The key in use with this bearer token; KeyRefused if there is none."""
+        """Return the active key with this bearer token. Raises KeyRefused."""
         with self._database.reading() as connection:
-            return _to_key(_in_use(connection, keys.c.token_hash == _hash(token), "with this token"))
+            return _to_key(_active(connection, keys.c.token_hash == _hash(token), "with this token"))
 
     def by_id(self, key_id: str) -> Key:
-        """The key in use with this id; KeyRefused if there is none."""
+        """Return the active key with this id. Raises KeyRefused."""
         with self._database.reading() as connection:
-            return _to_key(_in_use(connection, keys.c.id == key_id, key_id))
+            return _to_key(_active(connection, keys.c.id == key_id, key_id))
 
     def all(self, *, revoked: bool = True) -> list[Key]:
-        """All keys in the order they were made, or those that are in use."""
+        """Return all keys, or the active ones, in the order in which they were created."""
         wanted = select(keys).order_by(keys.c.created_at, keys.c.id)
         with self._database.reading() as connection:
             return [
@@ -135,7 +137,7 @@ class Keys:
             ]
 
     def any(self) -> bool:
-        """Whether there is a key in use: without one, nobody can be told from anybody."""
+        """Whether there is an active key. Without one, the server cannot authenticate anyone."""
         with self._database.reading() as connection:
             return connection.execute(select(keys.c.id).where(keys.c.revoked_at.is_(None)).limit(1)).first() is not None
 
@@ -150,50 +152,53 @@ class Keys:
         return self.family(key.id)
 
     def family(self, key_id: str) -> list[str]:
-        """The ids of a key and of all that were made under it, at any depth: whose jobs it may see."""
+        """Return the ids of a key and of its sub-keys at any depth."""
         with self._database.reading() as connection:
             return _family(connection, key_id)
 
     def revoke(self, key_id: str) -> list[Key]:
-        """End a key and all that were made under it; returns those that were in use until now."""
+        """Revoke a key and its sub-keys. Returns the keys that were active until now. Raises KeyRefused."""
         with self._database.writing() as connection:
-            _in_use(connection, keys.c.id == key_id, key_id)
-            ended: list[str] = []
-            while fresh := list(
+            _active(connection, keys.c.id == key_id, key_id)
+            revoked: list[str] = []
+            while active := list(
                 connection.scalars(
                     select(keys.c.id).where(keys.c.id.in_(_family(connection, key_id)), keys.c.revoked_at.is_(None))
                 )
             ):
-                # Again and again, for a key may be made under one of them at this very moment.
-                connection.execute(update(keys).where(keys.c.id.in_(fresh)).values(revoked_at=clock(connection)))
-                ended += fresh
+                # Repeat until there are none, because another process may create a sub-key at the same time.
+                connection.execute(update(keys).where(keys.c.id.in_(active)).values(revoked_at=clock(connection)))
+                revoked += active
             return [
                 _to_key(row)
                 for row in connection.execute(
-                    select(keys).where(keys.c.id.in_(ended)).order_by(keys.c.created_at, keys.c.id)
+                    select(keys).where(keys.c.id.in_(revoked)).order_by(keys.c.created_at, keys.c.id)
                 )
             ]
 
 
-def _within(parent: Key, scope: str, rate: float | None) -> float | None:
-    """The rate of a key under this parent; KeyRefused if it wants more than that has."""
+def _limited_by(parent: Key, scope: str, rate: float | None) -> float | None:
+    """Return the rate of a sub-key. Raises KeyRefused if it exceeds the rights or the rate of the parent."""
     if not parent.may(scope):
         raise KeyRefused(
-            f"the key {parent.id} ({parent.name}) has the scope {parent.scope}: a key under it cannot have {scope}"
+            f"the key {parent.id} ({parent.name}) has the scope {parent.scope}: its sub-keys cannot have {scope}"
         )
     if rate is not None and parent.rate is not None and rate > parent.rate:
         raise KeyRefused(
-            f"the key {parent.id} ({parent.name}) may ask {parent.rate:g} times a second: a key under it"
-            f" cannot {rate:g} times"
+            f"the key {parent.id} ({parent.name}) has a rate of {parent.rate:g} requests per second: its sub-keys"
+            f" cannot have {rate:g}"
         )
     return parent.rate if rate is None else rate
 
 
-def _in_use(connection: Connection, where, told: str, *, lock: bool = False) -> Row:
-    wanted = select(keys).where(where)
+def _active(
+    connection: Connection, condition: ColumnElement[bool], description: str, *, lock: bool = False
+) -> Row[Any]:
+    """Return the active key that fulfils the condition. `description` names it in the error KeyRefused."""
+    wanted = select(keys).where(condition)
     row = connection.execute(wanted.with_for_update() if lock else wanted).first()
     if row is None or row.revoked_at is not None:
-        raise KeyRefused(f"no key {told}" if row is None else f"the key {row.id} was revoked")
+        raise KeyRefused(f"no key {description}" if row is None else f"the key {row.id} was revoked")
     return row
 
 
@@ -205,15 +210,15 @@ def _family(connection: Connection, key_id: str) -> list[str]:
     return found
 
 
-def _to_key(row: Row) -> Key:
+def _to_key(row: Row[Any]) -> Key:
     return Key(row.id, row.name, row.scope, row.parent, row.rate, iso(row.created_at), iso(row.revoked_at))
 
 
 def _random(length: int) -> str:
-    """Letters and digits alone: a secret that begins with a dash is taken for an option where it is an argument."""
+    """Return random letters and digits, without dashes: command lines treat a leading dash as an option."""
     return "".join(secrets.choice(_LETTERS) for _ in range(length))
 
 
 def _hash(token: str) -> str:
-    """Tokens are random and long: a plain hash cannot be reversed by guessing."""
+    """Hash a token without salt: tokens are random and too long to guess."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

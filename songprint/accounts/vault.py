@@ -1,8 +1,8 @@
-"""The vault: seals the secrets that must be kept, under a master key which is not in the database.
+"""The vault: encrypts secrets with a master key that is not in the database.
 
-The master key is a file of 0600 in the library's folder, or comes from the environment. Who copies the database alone
-reads no secret. Sealed is with AES-256-GCM, each secret bound to what it belongs to, so that none can be put in the
-place of another.
+The master key is a file with mode 0600 in the library's folder, or an environment variable. So a copy of the database
+alone reveals no secret. The cipher is AES-256-GCM, with the owner of each secret as associated data: a secret moved to
+another owner cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from songprint.store.database import Database
 
 MASTER_KEY_FILE = "master.key"  # in the library's folder
-MASTER_KEY_VARIABLE = "SONGPRINT_MASTER_KEY"  # goes before the file; for several machines on one database
+# Takes precedence over the file; for several machines with one database.
+MASTER_KEY_VARIABLE = "SONGPRINT_MASTER_KEY"
 _NONCE_BYTES = 12
 
 
 class Vault:
-    """Seals and opens under the master key of a library. Nothing is read or made before it is needed."""
+    """Encrypts and decrypts with the master key of a library, which is read or created at first use."""
 
     def __init__(self, database: Database, folder: Path, environ: Mapping[str, str] = os.environ) -> None:
         self._database = database
@@ -41,59 +42,59 @@ class Vault:
         self._cipher: AESGCM | None = None
 
     def seal(self, secret: str, owner: str) -> bytes:
-        """The secret of `owner`, unreadable; makes the master key if there is none yet."""
+        """Encrypt the secret of `owner`. Creates the master key if there is none."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._opened(make=True).encrypt(nonce, secret.encode("utf-8", "surrogatepass"), owner.encode())
+        return nonce + self._aead(create=True).encrypt(nonce, secret.encode("utf-8", "surrogatepass"), owner.encode())
 
     def open(self, sealed: bytes, owner: str) -> str:
-        """The reverse of `seal`; KeyRefused under another master key, or without one."""
+        """Decrypt what `seal` returned. Raises KeyRefused if the master key is missing or another one."""
         from cryptography.exceptions import InvalidTag
 
         try:
             return (
-                self._opened(make=False)
+                self._aead(create=False)
                 .decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode())
                 .decode("utf-8", "surrogatepass")
             )
         except InvalidTag as error:
             raise KeyRefused(
-                f"the master key is not the one with which the secret of {owner} was encrypted."
-                f" Put the right one into {self._file} or ${MASTER_KEY_VARIABLE}"
+                f"the secret of {owner} was encrypted with another master key."
+                f" Put that key into {self._file} or ${MASTER_KEY_VARIABLE}"
             ) from error
 
     def derived(self, purpose: str) -> bytes:
-        """32 secret bytes for one purpose, the same on every server that has the master key."""
-        return hmac.digest(self._master_key(make=True), purpose.encode(), "sha256")
+        """Derive 32 secret bytes for one purpose. They are the same on every server with the same master key."""
+        return hmac.digest(self._master_key(create=True), purpose.encode(), "sha256")
 
-    def _opened(self, *, make: bool) -> AESGCM:
+    def _aead(self, *, create: bool) -> AESGCM:
         if self._cipher is None:
             try:
                 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
             except ImportError as error:
                 raise MissingExtra("secrets need the package cryptography: pip install 'songprint[server]'") from error
-            self._cipher = AESGCM(self._master_key(make))
+            self._cipher = AESGCM(self._master_key(create))
         return self._cipher
 
-    def _master_key(self, make: bool) -> bytes:
+    def _master_key(self, create: bool) -> bytes:
         given = self._environ.get(MASTER_KEY_VARIABLE, "")
         if given:
             return _decoded(given, f"${MASTER_KEY_VARIABLE}")
-        if make and not self._file.exists():
-            self._make_master_key()
+        if create and not self._file.exists():
+            self._create_master_key()
         try:
             return _decoded(self._file.read_text(), str(self._file))
         except OSError as error:
             raise KeyRefused(
-                f"cannot read the master key {self._file}: {error.strerror}. Without it no secret can be"
-                f" decrypted; on another machine give it as ${MASTER_KEY_VARIABLE}"
+                f"cannot read the master key {self._file}: {error.strerror}. Secrets cannot be decrypted without"
+                f" it; set ${MASTER_KEY_VARIABLE} on other machines"
             ) from error
 
-    def _make_master_key(self) -> None:
-        """Only where there are no keys yet; whole or not at all, and the first of two processes wins."""
+    def _create_master_key(self) -> None:
+        """Create the master key file atomically, unless there are keys already. The first of two processes wins."""
         if self._has_keys() and not self._file.exists():
             raise KeyRefused(
-                f"the master key {self._file} is missing, and there are keys already. Put it back, or give"
-                f" it as ${MASTER_KEY_VARIABLE}; otherwise revoke all keys and start with a new library"
+                f"the master key {self._file} is missing, but there are keys already. Restore it, or set"
+                f" ${MASTER_KEY_VARIABLE}; otherwise start with a new library"
             )
         part = self._file.with_name(f".{MASTER_KEY_FILE}-{secrets.token_hex(4)}")
         try:
@@ -121,7 +122,7 @@ def _decoded(text: str, origin: str) -> bytes:
         key = b""
     if len(key) != 32:
         raise KeyRefused(
-            f"the master key in {origin} must be 32 bytes in base64. Make one with"
+            f"the master key in {origin} must be 32 bytes in base64. Create one with"
             " `head -c 32 /dev/urandom | base64 | tr +/ -_`"
         )
     return key

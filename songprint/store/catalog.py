@@ -1,11 +1,11 @@
-"""The catalogue: recordings and their embeddings, in SQL. It is the truth; all else is derived from it.
+"""The catalogue: recordings and their embeddings in an SQL database. Everything else is derived from it.
 
-A recording and its embeddings of all kinds are written in one transaction, so it is there as a whole or not at
-all, whatever happens to the process or the machine. What they take is told in `store/packing.py`.
+A recording and its embeddings of all kinds are written in one transaction, so a crash never leaves half a recording.
 
-Every change first takes the row of `library`, and holds it to the end of its transaction. So changes come one after
-the other in every database, recordings get their ids in the order in which they become visible, and who has read a
-`revision` misses nothing that came before it. Other tables of the same database are not held up by that.
+Every change first updates the row of the table `library` and holds its lock until the end of the transaction. So
+changes of recordings run one after the other in every database, ids grow in the order in which recordings become
+visible, and a reader that has seen a `revision` has seen everything before it. Changes of other tables are not
+delayed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from songprint.errors import LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
@@ -27,27 +42,29 @@ from songprint.store.tables import embeddings, encoders, library, recordings
 from songprint.store.timestamps import clock
 from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
+Item = TypeVar("Item")
+
 ORDERS = ("id", "title", "artists", "album", "year", "duration", "added_at")
-AT_ONCE = 200  # recordings read or removed by one statement: some MB of vectors
+AT_ONCE = 200  # recordings read or removed by one statement; their vectors take a few MB
 
 
 @dataclass(frozen=True)
 class State:
-    """Where the catalogue is: `revision` grows with every change of what is searched."""
+    """The state of a catalogue. Indexes compare it with the state that they were built from."""
 
-    revision: int
-    encoders: Mapping[Kind, str]  # whose vectors are searched; a kind of which there are none is not in it
+    revision: int  # grows with every change of the searchable recordings
+    encoders: Mapping[Kind, str]  # the encoder of each kind that has embeddings
     schema_version: int
-    identity: str = ""  # a word that no other library has
+    identity: str = ""  # unique for each library
 
     def encoder_id(self, kind: Kind) -> str:
-        """The encoder of this kind; empty while nothing of it was ever added."""
+        """Return the encoder of this kind; empty while the library has no embeddings of it."""
         return self.encoders.get(kind, "")
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What the catalogue holds."""
+    """The size of a catalogue."""
 
     recordings: int
     duration: float  # seconds
@@ -55,18 +72,18 @@ class Totals:
 
 
 class Catalog:
-    """An open catalogue. Several processes may read and write it at the same time.
+    """An open catalogue. Several processes and threads may read and write it at the same time.
 
-    `database` is the URL of a database on a server; without it the catalogue is a SQLite file in the folder. Several
-    machines may share a database, each with a folder of its own, where the index is kept.
+    `database` is the URL of a database on a server; if it is empty, the catalogue is a SQLite file in `folder`.
+    Several machines may share a database, each with its own folder for the index.
 
-    With `create` a missing one is made; otherwise that is LibraryNotFound. On a read-only file system it
-    opens for reading, and whatever would write raises LibraryError.
+    `create` makes a missing catalogue; without it LibraryNotFound is raised. On a read-only file system the catalogue
+    opens for reading, and every change raises LibraryError.
     """
 
     def __init__(self, folder: Path, *, create: bool = False, busy_timeout: float = 30.0, database: str = "") -> None:
         self.folder = Path(folder)
-        # Other tables, those of jobs and keys for instance, are kept in it too.
+        # Jobs, keys and unknown music are stored in the same database, by their own modules.
         self.database = open_database(self.folder, database, create=create, busy_timeout=busy_timeout)
         try:
             self._migrate(create)
@@ -80,35 +97,32 @@ class Catalog:
     def readonly(self) -> bool:
         return self.database.readonly
 
-    def change(self, work: Callable[[Connection], Result], *, of_searched: bool = True) -> Result:
-        """Do `work` in a transaction while nobody else changes recordings; again if the database gave it up.
+    def change(self, work: Callable[[Connection], Result], *, affects_search: bool = True) -> Result:
+        """Run `work` in a transaction in which nothing else changes recordings; again after a deadlock.
 
-        `of_searched` says that it changes what is searched, so that every index is brought into step.
+        `affects_search` marks changes of the searchable recordings. They raise the revision, so that every index
+        is updated.
         """
 
-        def one_after_the_other(connection: Connection) -> Result:
-            connection.execute(update(library).values(revision=library.c.revision + int(of_searched)))
+        def exclusively(connection: Connection) -> Result:
+            connection.execute(update(library).values(revision=library.c.revision + int(affects_search)))
             return work(connection)
 
-        return self.database.write(one_after_the_other)
+        return self.database.write(exclusively)
 
     def add(
         self, *, tags: Tags, duration: float, source: str, content_hash: str, embeddings: Mapping[Kind, Embeddings]
     ) -> Recording | KnownFile:
-        """Keep a recording with its embeddings of every kind; when this returns, it survives a power cut.
+        """Add a recording with its embeddings of every kind. It is durable when this returns.
 
-        A content that is there already is left as it is, and comes back as `KnownFile`.
+        If the library already contains the same content, nothing changes and a `KnownFile` is returned.
         """
-        row = to_row(tags) | {
-            "duration": duration,
-            "source": storable(source),
-            "content_hash": content_hash,
-        }
-        packed = [_packed(kind, made) for kind, made in embeddings.items()]
+        row = to_row(tags) | {"duration": duration, "source": storable(source), "content_hash": content_hash}
+        packed = [_packed(kind, each) for kind, each in embeddings.items()]
 
         def write(connection: Connection) -> Recording:
             inserted = connection.execute(insert(recordings).values(row | {"added_at": clock(connection)}))
-            recording_id = inserted.inserted_primary_key[0]
+            recording_id = cast(Row[Any], inserted.inserted_primary_key)[0]
             for each in packed:
                 self._claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
                 connection.execute(insert(tables.embeddings).values(each | {"recording_id": recording_id}))
@@ -123,7 +137,7 @@ class Catalog:
             return KnownFile(source, known)
 
     def remove(self, recording_ids: Iterable[int]) -> None:
-        """Forget these recordings: all of them, or none when one of the ids is unknown."""
+        """Remove recordings. Raises RecordingNotFound, and removes none, if one of the ids does not exist."""
         wanted = sorted(set(recording_ids))
 
         def write(connection: Connection) -> None:
@@ -137,20 +151,23 @@ class Catalog:
         self.change(write)
 
     def known(self, content_hash: str) -> int | None:
-        """The id of the recording with exactly this content, if there is one."""
-        with self._reading() as connection:
-            return connection.scalar(select(recordings.c.id).where(recordings.c.content_hash == content_hash))
+        """Return the id of the recording with exactly this content; None if there is none."""
+        with self.database.reading() as connection:
+            found: int | None = connection.scalar(
+                select(recordings.c.id).where(recordings.c.content_hash == content_hash)
+            )
+            return found
 
     def recording(self, recording_id: int) -> Recording:
-        """The recording with this id; RecordingNotFound when there is none."""
+        """Return the recording with this id. Raises RecordingNotFound."""
         found = self.recordings_with([recording_id])
         if recording_id not in found:
             raise _not_found(recording_id)
         return found[recording_id]
 
     def recordings_with(self, recording_ids: Iterable[int]) -> dict[int, Recording]:
-        """The recordings with these ids; those that were removed meanwhile are left out."""
-        with self._reading() as connection:
+        """Return the recordings with these ids, without those that do not exist (any more)."""
+        with self.database.reading() as connection:
             return {
                 row.id: to_recording(row)
                 for ids in _batches(sorted(set(recording_ids)))
@@ -160,29 +177,27 @@ class Catalog:
     def recordings(
         self, query: str = "", *, order: str = "id", offset: int = 0, limit: int | None = None
     ) -> list[Recording]:
-        """All recordings in the order they were added, or those in which every word of `query` occurs.
+        """Return the recordings whose title, artists or album contain every word of `query`, in any case.
 
-        Words are looked for in title, artists and album, whether in capitals or not. `order` is one of ORDERS, with
-        "-" before it for the reverse.
+        An empty query matches all recordings. `order` is one of ORDERS; a leading "-" reverses it.
         """
         column = recordings.c[order.removeprefix("-")]
-        wanted = (
-            select(recordings)
-            .where(self._holding(query))
-            .order_by(
-                *([column.desc(), recordings.c.id.desc()] if order.startswith("-") else [column, recordings.c.id])
-            )
-        )
-        with self._reading() as connection:
-            return [to_recording(row) for row in connection.execute(wanted.offset(offset).limit(limit))]
+        ordering = [column.desc(), recordings.c.id.desc()] if order.startswith("-") else [column, recordings.c.id]
+        wanted = select(recordings).where(self._matching(query)).order_by(*ordering).offset(offset).limit(limit)
+        with self.database.reading() as connection:
+            return [to_recording(row) for row in connection.execute(wanted)]
 
     def count(self, query: str = "") -> int:
-        """How many recordings `recordings` would give without a limit."""
-        with self._reading() as connection:
-            return connection.scalar(select(func.count()).select_from(recordings).where(self._holding(query)))
+        """Return the number of recordings that `recordings` returns without a limit."""
+        with self.database.reading() as connection:
+            wanted = select(func.count()).select_from(recordings).where(self._matching(query))
+            return connection.execute(wanted).scalar_one()
 
-    def edit(self, recording_id: int, changes: Mapping[str, object]) -> Recording:
-        """Change tags of a recording, by the names of the fields of `Tags`; returns it as it is now."""
+    def edit(self, recording_id: int, changes: Mapping[str, Any]) -> Recording:
+        """Change tags, given by the field names of `Tags`, and return the changed recording.
+
+        A recording that moves to another work is no longer the original. Raises RecordingNotFound.
+        """
         this = select(recordings).where(recordings.c.id == recording_id)
 
         def write(connection: Connection) -> Recording:
@@ -195,11 +210,11 @@ class Catalog:
             connection.execute(update(recordings).where(recordings.c.id == recording_id).values(values))
             return to_recording(connection.execute(this).one())
 
-        return self.change(write, of_searched=False)
+        return self.change(write, affects_search=False)
 
     def recordings_of(self, works: Iterable[str]) -> list[Recording]:
-        """All recordings of these works, in the order they were added."""
-        with self._reading() as connection:
+        """Return all recordings of these works, in the order in which they were added."""
+        with self.database.reading() as connection:
             return [
                 to_recording(row)
                 for names in _batches(sorted(set(filter(None, works))))
@@ -209,8 +224,8 @@ class Catalog:
             ]
 
     def assign(self, recording_ids: Sequence[int], work: str, original: int | None = None) -> str:
-        """Say of which work recordings are, and which is the original; the name of the work as it is kept."""
-        work = storable(work, recordings.c.work.type.length)
+        """Assign recordings to a work and mark its original. Returns the name of the work as it is stored."""
+        work = storable(work, tables.max_length(recordings.c.work))
 
         def write(connection: Connection) -> None:
             chosen = recordings.c.id.in_(recording_ids)
@@ -222,11 +237,11 @@ class Catalog:
                     update(recordings).where(recordings.c.work == work).values(original=recordings.c.id == original)
                 )
 
-        self.change(write, of_searched=False)
+        self.change(write, affects_search=False)
         return work
 
     def embeddings(self, kind: Kind, recording_id: int) -> Embeddings:
-        """The embeddings of one recording; RecordingNotFound when there are none."""
+        """Return the embeddings of one recording. Raises RecordingNotFound if there are none."""
         found = dict(self.each_embeddings(kind, [recording_id]))
         if recording_id not in found:
             raise _not_found(recording_id)
@@ -235,30 +250,27 @@ class Catalog:
     def each_embeddings(
         self, kind: Kind, recording_ids: Iterable[int], *, as_stored: bool = False
     ) -> Iterator[tuple[int, Embeddings]]:
-        """One recording after the other, for going through the whole library in bounded memory.
+        """Yield the embeddings of recordings in the order of their ids, with bounded memory.
 
-        Those that have none of this kind, or were removed meanwhile, are left out. With `as_stored` the vectors
-        are `StoredRows`, for those who want a few rows of each.
-        Between two batches no transaction is open, so a slow reader does not hold up the writers.
+        Recordings without embeddings of this kind are left out. With `as_stored`, the vectors are `StoredRows`,
+        for readers of a few rows per recording. No transaction is open between two batches, so a slow reader does
+        not block writers.
         """
         for ids in _batches(sorted(set(recording_ids))):
-            with self._reading() as connection:
-                rows = connection.execute(
-                    _of_kind(kind, embeddings)
-                    .where(embeddings.c.recording_id.in_(ids))
-                    .order_by(embeddings.c.recording_id)
-                ).all()
-            yield from ((row.recording_id, self._unpacked(row, as_stored)) for row in rows)
+            wanted = _searchable(kind, embeddings).where(embeddings.c.recording_id.in_(ids))
+            with self.database.reading() as connection:
+                rows = connection.execute(wanted.order_by(embeddings.c.recording_id)).mappings().all()
+            yield from ((row["recording_id"], self._unpacked(row, as_stored)) for row in rows)
 
     def searched(self, kind: Kind) -> dict[int, int]:
-        """The recordings that can be searched with the library's encoder, and how many segments each has."""
-        with self._reading() as connection:
-            rows = connection.execute(_of_kind(kind, embeddings.c.recording_id, embeddings.c.count))
-            return {row.recording_id: row.count for row in rows}
+        """Return the ids of the recordings that can be found by this kind, with the number of segments of each."""
+        with self.database.reading() as connection:
+            rows = connection.execute(_searchable(kind, embeddings.c.recording_id, embeddings.c.count))
+            return {recording_id: segments for recording_id, segments in rows}
 
     def state(self) -> State:
-        """Cheap enough to ask before every query (0.2 ms)."""
-        with self._reading() as connection:
+        """Return the current state. It takes 0.2 ms, so every query can ask for it."""
+        with self.database.reading() as connection:
             revision, version, identity = connection.execute(
                 select(library.c.revision, library.c.schema_version, library.c.identity)
             ).one()
@@ -266,54 +278,56 @@ class Catalog:
             return State(revision, {Kind(kind): encoder_id for kind, encoder_id in present}, version, identity)
 
     def totals(self) -> Totals:
-        """How many recordings, seconds and segments of each kind there are."""
-        with self._reading() as connection:
+        """Return the number of recordings, their duration and the searchable segments of each kind."""
+        with self.database.reading() as connection:
             count, duration = connection.execute(
                 select(func.count(), func.coalesce(func.sum(recordings.c.duration), 0.0))
             ).one()
             segments = connection.execute(
                 select(embeddings.c.kind, func.sum(embeddings.c.count))
-                .join(encoders, _SEARCHED)
+                .join(encoders, _CURRENT_ENCODER)
                 .group_by(embeddings.c.kind)
             )
             return Totals(count, float(duration), {Kind(kind): int(number) for kind, number in segments})
 
     def held(self, kind: Kind) -> tuple[int, int]:
-        """How many recordings have embeddings of this kind, and the bytes that they take."""
+        """Return the number of recordings with embeddings of this kind, and the size of these in bytes."""
         size = func.length(embeddings.c.vectors) + func.coalesce(func.length(embeddings.c.evidence), 0)
-        with self._reading() as connection:
-            count, total = connection.execute(_of_kind(kind, func.count(), func.coalesce(func.sum(size), 0))).one()
+        with self.database.reading() as connection:
+            wanted = _searchable(kind, func.count(), func.coalesce(func.sum(size), 0))
+            count, total = connection.execute(wanted).one()
             return int(count), int(total)
 
     def dim(self, kind: Kind) -> int | None:
-        """The width of the vectors that are searched; None while there are none."""
-        with self._reading() as connection:
-            return connection.scalar(_of_kind(kind, embeddings.c.dim).limit(1))
+        """Return the dimension of the stored vectors; None if there are none."""
+        with self.database.reading() as connection:
+            found: int | None = connection.scalar(_searchable(kind, embeddings.c.dim).limit(1))
+            return found
 
     def lacking(self, kind: Kind, encoder_id: str) -> list[Recording]:
-        """The recordings that this encoder has not read."""
-        read = select(embeddings.c.recording_id).where(
+        """Return the recordings without embeddings by this encoder."""
+        encoded = select(embeddings.c.recording_id).where(
             embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id
         )
-        with self._reading() as connection:
-            rows = connection.execute(select(recordings).where(recordings.c.id.not_in(read)).order_by(recordings.c.id))
-            return [to_recording(row) for row in rows]
+        wanted = select(recordings).where(recordings.c.id.not_in(encoded)).order_by(recordings.c.id)
+        with self.database.reading() as connection:
+            return [to_recording(row) for row in connection.execute(wanted)]
 
     def check_encoder(self, present: str, wanted: str) -> None:
-        """The first recording decides with which encoder a library is made; another is refused."""
+        """Raise LibraryVersionError if the encoder of the library is not `wanted`; the first recording sets it."""
         if present and present != wanted:
             raise LibraryVersionError(
-                f"the library at {self.folder} was made with the encoder {present}, and this Songprint has"
-                f" {wanted}. `songprint --library {self.folder} rebuild --reencode` reads its files again"
+                f"the library at {self.folder} was made with the encoder {present}, but this Songprint has {wanted}."
+                f" `songprint --library {self.folder} rebuild --reencode` encodes its files again"
             )
 
     def add_embeddings(self, recording_id: int, made: Mapping[Kind, Embeddings]) -> None:
-        """Keep what other encoders made of a recording, beside what is searched now (see `adopt`)."""
+        """Store embeddings by another encoder. They are searched after `adopt`."""
         rows = [_packed(kind, each) | {"recording_id": recording_id} for kind, each in made.items()]
         self.change(lambda connection: connection.execute(insert(embeddings), rows))
 
     def adopt(self, kind: Kind, encoder_id: str) -> None:
-        """Search with this encoder from now on, and drop what others made of the recordings it has read."""
+        """Make this the encoder of the library, and delete the older embeddings of the recordings it has encoded."""
         newer = (
             select(embeddings.c.recording_id)
             .where(embeddings.c.kind == kind.value, embeddings.c.encoder_id == encoder_id)
@@ -334,58 +348,51 @@ class Catalog:
         self.change(write)
 
     def problems(self) -> list[str]:
-        """What a full check of the database finds wrong; it reads everything."""
+        """Check the whole database, which reads everything, and return the errors found."""
         found = self.database.problems()
-        with self._reading() as connection:
-            rows = connection.execute(
-                select(
-                    embeddings.c.recording_id,
-                    embeddings.c.count,
-                    embeddings.c.dim,
-                    func.length(embeddings.c.vectors).label("bytes"),
-                )
-            )
-            found += [
-                f"the embeddings of recording {row.recording_id} are incomplete"
-                for row in rows
-                if row.bytes != row.count * row.dim
+        size = func.length(embeddings.c.vectors)
+        with self.database.reading() as connection:
+            rows = connection.execute(select(embeddings.c.recording_id, embeddings.c.count, embeddings.c.dim, size))
+            return found + [
+                f"the embeddings of recording {recording_id} are incomplete"
+                for recording_id, count, dim, stored_bytes in rows
+                if stored_bytes != count * dim
             ]
-            return found
 
     @property
     def bytes_on_disk(self) -> int:
         return self.database.bytes_on_disk
 
     def checkpoint(self) -> None:
-        """Leave no more on the disk than the catalogue needs, where that can be done at once."""
+        """Free disk space that the database no longer needs, if that is possible without waiting."""
         self.database.checkpoint()
 
     def close(self) -> None:
         self.database.close()
 
     def _migrate(self, create: bool) -> None:
-        with self.database.reading() as connection, self._named():
+        with self.database.reading() as connection, self._named_errors():
             found = schema.version(connection)
         if found == len(schema.MIGRATIONS):
             return
         if not found and not create:
             raise LibraryNotFound(
-                f"no library in {self.database.name}. Make one with `songprint --library {self.folder} add MUSIC`"
+                f"no library in {self.database.name}. Create one with `songprint --library {self.folder} add MUSIC`"
             )
         if self.readonly:
             raise LibraryError(
-                f"the library at {self.database.name} was made by an older Songprint and cannot be"
-                " brought up to date because it is read-only"
+                f"the library at {self.database.name} was made by an older Songprint and cannot be migrated,"
+                " because it is read-only"
             )
         with self.database.migrating():
             more = True
             while more:
-                with self.database.writing() as connection, self._named():
+                with self.database.writing() as connection, self._named_errors():
                     more = schema.migrate(connection)
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Say of which library it is that a schema error speaks."""
+    def _named_errors(self) -> Iterator[None]:
+        """Add the name of the database to errors of the schema."""
         try:
             yield
         except LibraryVersionError as error:
@@ -393,18 +400,15 @@ class Catalog:
         except LibraryError as error:
             raise LibraryError(f"cannot open {self.database.name}: {error}") from error
 
-    def _holding(self, query: str):
+    def _matching(self, query: str) -> ColumnElement[bool]:
         columns = (recordings.c.title, recordings.c.artists, recordings.c.album)
         return and_(
-            True,
+            true(),
             *(
                 or_(*(self.database.lower(column).contains(word.lower(), autoescape=True) for column in columns))
                 for word in query.split()
             ),
         )
-
-    def _reading(self):
-        return self.database.reading()
 
     def _claim_encoder(self, connection: Connection, kind: Kind, encoder_id: str) -> None:
         present = connection.scalar(select(encoders.c.encoder_id).where(encoders.c.kind == kind.value))
@@ -412,31 +416,32 @@ class Catalog:
         if not present:
             connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
 
-    def _unpacked(self, row: Row, as_stored: bool) -> Embeddings:
+    def _unpacked(self, row: RowMapping, as_stored: bool) -> Embeddings:
         damaged = LibraryError(
-            f"the embeddings of recording {row.recording_id} in {self.database.name} are damaged."
+            f"the embeddings of recording {row['recording_id']} in {self.database.name} are damaged."
             f" Remove the recording and add it again"
         )
-        if len(row.vectors) != row.count * row.dim:
+        if len(row["vectors"]) != row["count"] * row["dim"]:
             raise damaged
-        quantised = np.frombuffer(row.vectors, dtype=np.int8).reshape(row.count, row.dim)
-        vectors = StoredRows(quantised) if as_stored else restore(quantised)
+        quantised = np.frombuffer(row["vectors"], dtype=np.int8).reshape(row["count"], row["dim"])
+        # StoredRows offers as much of an array as the readers of single rows use.
+        vectors = cast(np.ndarray, StoredRows(quantised)) if as_stored else restore(quantised)
         try:
-            evidence = unpack_evidence(Kind(row.kind), row.evidence or b"")
+            evidence = unpack_evidence(Kind(row["kind"]), row["evidence"] or b"")
         except ValueError as error:
             raise damaged from error
-        return Embeddings(vectors, row.hop, row.encoder_id, evidence)
+        return Embeddings(vectors, row["hop"], row["encoder_id"], evidence)
 
 
-# The embeddings that are searched: those of each kind's present encoder.
-_SEARCHED = and_(encoders.c.kind == embeddings.c.kind, encoders.c.encoder_id == embeddings.c.encoder_id)
+# Selects the embeddings by the current encoder of their kind.
+_CURRENT_ENCODER = and_(encoders.c.kind == embeddings.c.kind, encoders.c.encoder_id == embeddings.c.encoder_id)
 
 
-def _of_kind(kind: Kind, *columns: object) -> Select:
-    return select(*columns).join(encoders, _SEARCHED).where(embeddings.c.kind == kind.value)
+def _searchable(kind: Kind, *columns: Any) -> Select[Any]:
+    return select(*columns).join(encoders, _CURRENT_ENCODER).where(embeddings.c.kind == kind.value)
 
 
-def _packed(kind: Kind, made: Embeddings) -> dict[str, object]:
+def _packed(kind: Kind, made: Embeddings) -> dict[str, Any]:
     return {
         "kind": kind.value,
         "encoder_id": made.encoder_id,
@@ -448,9 +453,9 @@ def _packed(kind: Kind, made: Embeddings) -> dict[str, object]:
     }
 
 
-def _batches(ids: Sequence) -> Iterator[Sequence]:
-    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
 
 
 def _not_found(recording_id: int) -> RecordingNotFound:
-    return RecordingNotFound(f"no recording {recording_id} in the library. `songprint list` shows what there is")
+    return RecordingNotFound(f"no recording {recording_id} in the library. `songprint list` shows all recordings")

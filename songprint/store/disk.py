@@ -1,10 +1,11 @@
-"""The folder of a library: its disk's errors in plain words, and locks between the processes of one machine."""
+"""The folder of a library: clear errors for its disk, and locks between the processes of one machine."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,14 @@ from pathlib import Path
 
 from songprint.errors import LibraryError, LibraryFull
 
-NEARLY_NOTHING = 256 * 1024  # bytes left on a disk on which SQLite calls a full disk an "I/O error"
-LOOK_AGAIN = 0.05  # seconds between two tries to get a lock
+# Bytes. SQLite reports a full disk as "I/O error" when less than this is free.
+NEARLY_FULL = 256 * 1024
+LOCK_INTERVAL = 0.05  # seconds between two attempts to take a lock
 
 
 @contextmanager
 def translated_errors(folder: Path) -> Iterator[None]:
-    """Turn the errors of the file system into a LibraryError that says what to do."""
+    """Turn errors of the file system into a LibraryError that explains what to do."""
     try:
         yield
     except OSError as error:
@@ -28,21 +30,27 @@ def translated_errors(folder: Path) -> Iterator[None]:
 
 
 def full(folder: Path) -> LibraryFull:
+    """Return the error for a full disk."""
     return LibraryFull(
-        f"the disk that holds {folder} is full. What was added before is safe: make room and run the command again"
+        f"the disk of {folder} is full. Everything added before is safe: free some space and run the command again"
     )
 
 
 def nearly_full(folder: Path) -> bool:
+    """Whether so little space is left that SQLite reports misleading errors."""
     try:
-        return shutil.disk_usage(folder).free < NEARLY_NOTHING
+        return shutil.disk_usage(folder).free < NEARLY_FULL
     except OSError:
         return False
 
 
 @contextmanager
 def lock(folder: Path, name: str = "lock", wait: float = 0.0) -> Iterator[bool]:
-    """True inside for one process of this machine at a time; False after `wait` seconds, or on a read-only disk."""
+    """Take the lock `name`, which one process of this machine can have, and yield whether it was free.
+
+    Waits at most `wait` seconds. Yields False on a read-only disk. The operating system releases the lock when the
+    process ends.
+    """
     if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
         yield False
         return
@@ -50,15 +58,15 @@ def lock(folder: Path, name: str = "lock", wait: float = 0.0) -> Iterator[bool]:
         folder.mkdir(exist_ok=True)
         file = (folder / name).open("ab")
     give_up = time.monotonic() + wait
-    with file:  # closing the file, or dying, unlocks it
-        while not (mine := _locked(file.fileno())) and time.monotonic() < give_up:
-            time.sleep(LOOK_AGAIN)
-        yield mine
+    with file:  # closing the file releases the lock
+        while not (locked := _try_lock(file.fileno())) and time.monotonic() < give_up:
+            time.sleep(LOCK_INTERVAL)
+        yield locked
 
 
-def _locked(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)

@@ -1,7 +1,7 @@
-"""How embeddings are kept: a byte for each number of a vector, half a byte for each of a tonal frame.
+"""Conversions between Python values and the columns of the catalogue.
 
-Landmarks are kept as they are; nothing makes them smaller. Tonal frames have sixteen levels and change slowly:
-two values share a byte, and zlib finds what repeats. Half the number of columns is the first byte.
+Vectors take one byte for each component. Landmarks are stored as they are, because they do not compress. Tonal frames
+have sixteen levels and change slowly: two values share a byte, and zlib removes the repetitions.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Row
 
 from songprint.store.database import storable
-from songprint.store.tables import recordings
+from songprint.store.tables import max_length, recordings
 from songprint.store.timestamps import iso
 from songprint.types import LANDMARKS_PER_FRAME, Kind, Recording, Tags
 
-LEVEL = 17  # a tonal value is one of 0, 17, 34 ... 255
-EFFORT = 6  # of zlib: more takes three times as long for 2 %
+LEVEL = 17  # the step of tonal values: they are 0, 17, 34 ... 255
+EFFORT = 6  # of zlib; higher levels take three times as long and save 2%
 
 
 def quantise(vectors: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, dim) float32 -> int8: a byte for each number; cosines change by 0.003."""
+    """Convert unit vectors (n, dim) from float32 to int8. Cosines change by about 0.003."""
     return np.clip(np.rint(vectors * 127.0), -127, 127).astype(np.int8)
 
 
 def restore(quantised: np.ndarray) -> np.ndarray:
-    """The unit vectors (n, dim) float32 that were quantised; rows of zeros stay zero."""
+    """Convert quantised vectors (n, dim) back to float32 unit vectors. Rows of zeros stay zero."""
     vectors = quantised.astype(np.float32)
     length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
     vectors /= np.where(length > 0, length, 1)
@@ -36,9 +37,10 @@ def restore(quantised: np.ndarray) -> np.ndarray:
 
 
 class StoredRows:
-    """Vectors (n, dim) as the catalogue keeps them; the rows that are asked for come as unit vectors.
+    """Quantised vectors (n, dim), restored to unit vectors row by row when they are read.
 
-    Fitting a clip to a song takes a tenth of the song's rows, and restoring all takes longer than reading them.
+    Verifying a query against a recording reads a tenth of its rows. Restoring all of them would take longer than
+    reading them from the database.
     """
 
     def __init__(self, quantised: np.ndarray) -> None:
@@ -56,17 +58,20 @@ class StoredRows:
 
 
 def pack_evidence(kind: Kind, evidence: np.ndarray) -> bytes:
-    """(frames, columns) uint8 -> bytes. Tonal values are rounded to the sixteen levels that they have."""
+    """Convert evidence (frames, columns) uint8 to bytes. Tonal values are rounded to their sixteen levels.
+
+    The first byte of packed tonal frames is half the number of columns.
+    """
     if kind is not Kind.COVER:
         return evidence.tobytes()
     levels = (evidence.astype(np.uint16) + LEVEL // 2) // LEVEL
     pairs = (levels[:, 0::2] << 4 | levels[:, 1::2]).astype(np.uint8)  # (frames, columns / 2)
-    # Along the time line a value repeats oftener than across the columns: a tenth smaller.
+    # Values repeat more often over time than over columns: transposing saves 10%.
     return bytes([pairs.shape[1]]) + zlib.compress(pairs.T.tobytes(), EFFORT)
 
 
 def unpack_evidence(kind: Kind, packed: bytes) -> np.ndarray:
-    """What was packed: (frames, columns) uint8. Raises ValueError if it is damaged."""
+    """Reverse `pack_evidence`: return (frames, columns) uint8. Raises ValueError for damaged data."""
     if kind is not Kind.COVER:
         return np.frombuffer(packed, np.uint8).reshape(-1, LANDMARKS_PER_FRAME)
     try:
@@ -81,18 +86,18 @@ def unpack_evidence(kind: Kind, packed: bytes) -> np.ndarray:
     return frames * np.uint8(LEVEL)
 
 
-def to_row(tags: Tags) -> dict[str, object]:
-    """The columns of a recording that its tags fill."""
+def to_row(tags: Tags) -> dict[str, Any]:
+    """Return the columns of `recordings` that contain tags."""
     row = {field.name: getattr(tags, field.name) for field in fields(Tags)}
     row["artists"] = json.dumps([storable(name) for name in tags.artists], ensure_ascii=False)
     return {
-        name: storable(value, recordings.c[name].type.length) if isinstance(value, str) else value
+        name: storable(value, max_length(recordings.c[name])) if isinstance(value, str) else value
         for name, value in row.items()
     }
 
 
-def to_recording(row: Row) -> Recording:
-    """The recording that a row tells of."""
+def to_recording(row: Row[Any]) -> Recording:
+    """Convert a row of `recordings`."""
     tags = {field.name: getattr(row, field.name) for field in fields(Tags)}
     tags["artists"] = tuple(json.loads(row.artists))
     return Recording(

@@ -254,3 +254,8 @@ audit = Table(
     sqlite_autoincrement=True,
     **EXACT,
 )
+
+
+def max_length(column: Column[Any]) -> int | None:
+    """Return the maximum number of characters in a text column; None if it is unlimited."""
+    return column.type.length if isinstance(column.type, String) else None

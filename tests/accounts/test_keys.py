@@ -1,4 +1,4 @@
-"""Keys, what they may do and how often, and the log of what was done."""
+"""API keys, their rights and rates, and the audit log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def keys(database, folder) -> Keys:
     return keys_of(database, folder, {})
 
 
-def test_one_key_signs_and_bears(keys):
+def test_a_key_has_a_secret_for_signatures_and_a_bearer_token(keys):
     made = keys.create("player", "write", rate=5)
     assert len(made.key.id) == 34 and made.key.id.startswith("SP") and made.key.id.isalnum()
     assert keys.by_secret_id(made.key.id) == (made.key, made.secret_key)
@@ -44,7 +44,7 @@ def test_one_key_signs_and_bears(keys):
     assert key_object(made.key)["parent"] is None
 
 
-def test_no_secret_lies_in_the_database_or_beside_it_for_others_to_read(database, keys, folder):
+def test_secrets_are_stored_encrypted_and_the_master_key_is_private(database, keys, folder):
     made = keys.create("player", "identify")
     with database.reading() as connection:
         [row] = connection.execute(text("SELECT * FROM api_keys")).all()
@@ -54,49 +54,49 @@ def test_no_secret_lies_in_the_database_or_beside_it_for_others_to_read(database
     assert os.listdir(folder) == [MASTER_KEY_FILE]
 
 
-def test_the_master_key_may_come_from_outside(database, folder):
+def test_the_master_key_can_be_set_in_the_environment(database, folder):
     given = {MASTER_KEY_VARIABLE: base64.urlsafe_b64encode(bytes(range(32))).decode()}
     made = keys_of(database, folder, given).create("player", "identify")
     assert os.listdir(folder) == []
     assert keys_of(database, folder / "on another machine", given).by_secret_id(made.key.id)[1] == made.secret_key
     wrong = {MASTER_KEY_VARIABLE: base64.urlsafe_b64encode(bytes(32)).decode()}
-    with pytest.raises(KeyRefused, match="the master key is not the one with which"):
+    with pytest.raises(KeyRefused, match="was encrypted with another master key"):
         keys_of(database, folder, wrong).by_secret_id(made.key.id)
     with pytest.raises(KeyRefused, match=r"in \$SONGPRINT_MASTER_KEY must be 32 bytes in base64"):
         keys_of(database, folder, {MASTER_KEY_VARIABLE: "secret"}).create("other", "identify")
 
 
-def test_a_lost_master_key_is_not_replaced_in_silence(database, keys, folder):
+def test_a_lost_master_key_is_not_replaced(database, keys, folder):
     made = keys.create("player", "identify")
     (folder / MASTER_KEY_FILE).unlink()
     again = keys_of(database, folder, {})
-    with pytest.raises(KeyRefused, match=r"master\.key is missing, and there are keys already"):
+    with pytest.raises(KeyRefused, match=r"master\.key is missing, but there are keys already"):
         again.create("other", "identify")
     with pytest.raises(KeyRefused, match="cannot read the master key"):
         again.by_secret_id(made.key.id)
-    assert again.by_token(made.token)  # needs no secret
+    assert again.by_token(made.token)  # tokens do not need the master key
 
 
-def test_two_processes_make_one_master_key(database, folder):
+def test_concurrent_processes_create_one_master_key(database, folder):
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda name: keys_of(database, folder, {}).create(name, "identify"), "abcd"))
     for each in made:
         assert keys_of(database, folder, {}).by_secret_id(each.key.id)[1] == each.secret_key
 
 
-def test_a_key_under_another_has_no_more_rights_than_that(keys):
+def test_a_sub_key_has_at_most_the_rights_of_its_parent(keys):
     parent = keys.create("label", "write", rate=10).key
     assert keys.create("player", "identify", parent=parent.id, rate=3).key.rate == 3
     assert keys.create("player", "write", parent=parent.id).key.rate == 10
-    with pytest.raises(KeyRefused, match="has the scope write: a key under it cannot have admin"):
+    with pytest.raises(KeyRefused, match="has the scope write: its sub-keys cannot have admin"):
         keys.create("root", "admin", parent=parent.id)
-    with pytest.raises(KeyRefused, match="may ask 10 times a second: a key under it cannot 11 times"):
+    with pytest.raises(KeyRefused, match="has a rate of 10 requests per second: its sub-keys cannot have 11"):
         keys.create("fast", "identify", parent=parent.id, rate=11)
     with pytest.raises(KeyRefused, match="no key SPnobody"):
         keys.create("lost", "identify", parent="SPnobody")
 
 
-def test_revoking_a_key_ends_all_that_were_made_under_it(keys):
+def test_revoking_a_key_revokes_its_sub_keys(keys):
     label = keys.create("label", "admin")
     shop = keys.create("shop", "write", parent=label.key.id)
     player = keys.create("player", "identify", parent=shop.key.id)
@@ -129,15 +129,15 @@ def test_only_top_level_administrators_see_all_keys(keys):
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"scope": "root"}, "scope='root' must be one of identify, write, admin"),
         ({"rate": 0}, r"rate=0 must be positive \(requests per second\)"),
         ({"name": " "}, "a key needs a name"),
     ],
 )
-def test_what_makes_no_sense_is_refused(keys, values, said):
-    with pytest.raises(KeyRefused, match=said):
+def test_invalid_values_are_refused(keys, values, message):
+    with pytest.raises(KeyRefused, match=message):
         keys.create(**{"name": "player", "scope": "identify"} | values)
 
 
@@ -148,7 +148,7 @@ def test_an_unknown_key_is_refused(keys):
         keys.by_token("sp_wrong")
 
 
-def test_requests_pass_at_their_rate_and_a_second_of_them_at_once():
+def test_requests_pass_at_their_rate_with_a_burst_of_one_second():
     now = [100.0]
     limiter = Limiter(clock=lambda: now[0])
     assert [limiter.wait("SPme", 4) for _ in range(5)] == [0, 0, 0, 0, 0.25]
@@ -160,7 +160,7 @@ def test_requests_pass_at_their_rate_and_a_second_of_them_at_once():
     assert [limiter.wait("slow", 0.5) for _ in range(2)] == [0, 2.0]
 
 
-def test_the_limiter_forgets_those_who_have_not_asked_for_long():
+def test_the_limiter_deletes_idle_buckets():
     now = [0.0]
     limiter = Limiter(clock=lambda: now[0])
     for number in range(30_000):
@@ -169,7 +169,7 @@ def test_the_limiter_forgets_those_who_have_not_asked_for_long():
     assert len(limiter._buckets) <= 10_001
 
 
-def test_what_was_done_is_written_down(database):
+def test_the_audit_log_lists_actions_newest_first(database):
     audit = Audit(database)
     audit.note("", "keys.create", "SPme player\0")
     audit.note("SPme", "recordings.add", "7")

@@ -126,7 +126,7 @@ def test_a_key_with_more_rights_than_its_parent_is_refused_in_one_line(catalog):
     refused = run("keys", "create", "--name", "root", "--scope", "admin", "--parent", label["id"])
     assert refused.exit_code == 2
     assert_one_line(refused.stderr)
-    assert "has the scope identify: a key under it cannot have admin" in refused.stderr
+    assert "has the scope identify: its sub-keys cannot have admin" in refused.stderr
 
 
 def test_keys_can_be_made_before_there_is_music(toy_command, tmp_path):

@@ -1,4 +1,4 @@
-"""The catalogue: whole recordings or none, found again as they were put in, on every database."""
+"""The catalogue on every database: it stores whole recordings or none, and returns them unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from songprint.store.catalog import Catalog
 from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
 
-def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
+def test_a_stored_recording_is_returned_unchanged(catalog, random):
     tags = Tags(
         title="Für Elise",
         artists=("Beethoven", "日本"),
@@ -34,10 +34,10 @@ def test_a_recording_comes_back_as_it_was_put_in(catalog, random):
     assert added.tags == tags
     assert catalog.recording(added.id) == added
     assert catalog.recordings() == [added]
-    kept = catalog.embeddings(Kind.RECORDING, added.id)
-    assert (kept.hop, kept.encoder_id) == (0.5, "toy-1")
-    assert np.abs(np.sum(kept.vectors * vectors.vectors, axis=1) - 1).max() < 1e-3
-    np.testing.assert_array_equal(kept.evidence, peaks)
+    stored = catalog.embeddings(Kind.RECORDING, added.id)
+    assert (stored.hop, stored.encoder_id) == (0.5, "toy-1")
+    assert np.abs(np.sum(stored.vectors * vectors.vectors, axis=1) - 1).max() < 1e-3
+    np.testing.assert_array_equal(stored.evidence, peaks)
 
 
 def test_the_same_content_is_added_once(catalog, random):
@@ -48,7 +48,7 @@ def test_the_same_content_is_added_once(catalog, random):
     assert catalog.state().revision == revision
 
 
-def test_many_writers_at_once_add_each_content_once(catalog, random, tmp_path, database_url):
+def test_concurrent_writers_add_each_content_once(catalog, random, tmp_path, database_url):
     outcomes: list[Recording | KnownFile] = []
 
     def write() -> None:
@@ -65,23 +65,23 @@ def test_many_writers_at_once_add_each_content_once(catalog, random, tmp_path, d
     assert sum(isinstance(outcome, Recording) for outcome in outcomes) == 10 == catalog.totals().recordings
 
 
-def test_many_makers_at_once_make_one_library(tmp_path, database_url):
-    made: list[int] = []
+def test_concurrent_creators_make_one_library(tmp_path, database_url):
+    versions: list[int] = []
 
-    def make() -> None:
+    def create() -> None:
         catalog = Catalog(tmp_path / "new", create=True, database=database_url)
-        made.append(catalog.state().schema_version)
+        versions.append(catalog.state().schema_version)
         catalog.close()
 
-    threads = [threading.Thread(target=make) for _ in range(8)]
+    threads = [threading.Thread(target=create) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [len(schema.MIGRATIONS)] * 8
+    assert versions == [len(schema.MIGRATIONS)] * 8
 
 
-def test_words_are_found_in_title_artists_and_album_in_any_case(catalog, random):
+def test_words_match_title_artists_and_album_in_any_case(catalog, random):
     add(catalog, random, "Ode an die FREUDE", artists=("Ärzte",), album="100%")
     add(catalog, random, "Other", artists=("Someone",))
     for query in ("freude", "ärzte ODE", "100%", "ÄRZTE"):
@@ -90,7 +90,7 @@ def test_words_are_found_in_title_artists_and_album_in_any_case(catalog, random)
     assert catalog.recordings("%") == catalog.recordings("100%")
 
 
-def test_removal_is_all_or_nothing_and_ids_are_never_used_again(catalog, random):
+def test_removal_is_all_or_nothing_and_ids_are_not_reused(catalog, random):
     first, second = add(catalog, random, "1"), add(catalog, random, "2")
     with pytest.raises(RecordingNotFound, match="no recording 99 in the library"):
         catalog.remove([first.id, 99])
@@ -112,7 +112,7 @@ def test_every_change_raises_the_revision(catalog, random):
     assert revisions == sorted(set(revisions))
 
 
-def test_text_that_is_no_text_is_kept_as_far_as_possible(catalog, random):
+def test_invalid_characters_are_replaced_and_long_text_is_cut(catalog, random):
     title = b"caf\xe9".decode("utf-8", "surrogateescape") + "\0" + "x" * 5000
     added = add(catalog, random, title, artists=("a\udce9",))
     assert added.title.startswith("caf?x") and len(added.title) == 1000
@@ -132,7 +132,7 @@ def test_another_encoder_is_refused_until_it_is_adopted(catalog, random):
     assert [recording.id for recording in catalog.lacking(Kind.RECORDING, "toy-2")] == [lost.id]
 
 
-def test_each_kind_has_an_encoder_of_its_own(catalog, random):
+def test_each_kind_has_its_own_encoder(catalog, random):
     def made(encoder_id: str, columns: int) -> Embeddings:
         return Embeddings(unit_vectors(random), 5.0, encoder_id, np.full((9, columns), 34, np.uint8))
 
@@ -152,7 +152,7 @@ def test_each_kind_has_an_encoder_of_its_own(catalog, random):
             content_hash="i",
             embeddings=both | {Kind.COVER: made("toy-cover-2", 36)},
         )
-    assert catalog.recordings() == [added]  # all of it or nothing
+    assert catalog.recordings() == [added]  # nothing was added
     catalog.add_embeddings(added.id, {Kind.COVER: made("toy-cover-2", 36)})
     catalog.adopt(Kind.COVER, "toy-cover-2")
     assert catalog.state().encoders == {Kind.RECORDING: "toy-1", Kind.COVER: "toy-cover-2"}

@@ -1,4 +1,4 @@
-"""Real kills: whatever moment `kill -9` hits, a recording is there as a whole or not at all."""
+"""Crashes: after `kill -9` at any moment, every recording is stored completely or not at all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ HEAVY_ON_SERVERS = pytest.mark.parametrize(
 
 @pytest.fixture
 def database(database_url, monkeypatch):
-    """Every library of the test, in this process and in others, is kept in a database of this kind."""
+    """Make every library of the test use a database of this kind, in this process and in others."""
     monkeypatch.setenv("SONGPRINT_DATABASE", database_url)
 
 
@@ -69,34 +69,34 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def kill_after_line(child: subprocess.Popen[str], lines: int, delay: float) -> list[str]:
-    """Let a child say some lines, wait a moment more, kill it: what it said."""
-    said = []
+    """Wait for some lines of output and a delay, then kill the child. Returns all lines of its output."""
+    output = []
     for line in child.stdout:
-        said.append(line.rstrip("\n"))
-        if len(said) >= lines:
+        output.append(line.rstrip("\n"))
+        if len(output) >= lines:
             break
     time.sleep(delay)
     child.kill()
-    said += [line.rstrip("\n") for line in child.stdout]
+    output += [line.rstrip("\n") for line in child.stdout]
     child.wait()
     child.stdout.close()
-    return said
+    return output
 
 
 def check_whole(library: Library, added: set[str]) -> None:
-    """Nothing is damaged, every recording is whole, and all that was reported as added is there."""
+    """Check that nothing is damaged, every recording is complete, and all reported additions are stored."""
     assert library.store.catalog.problems() == []
     recordings = library.recordings()
     assert added <= {recording.source for recording in recordings}
     for recording in recordings:
-        kept = library.store.catalog.embeddings(Kind.RECORDING, recording.id)
-        assert len(kept) == int((recording.duration - 1.0) / toy.HOP) + 1
+        stored = library.store.catalog.embeddings(Kind.RECORDING, recording.id)
+        assert len(stored) == int((recording.duration - 1.0) / toy.HOP) + 1
     library.store.refresh()
     assert library.store.levels[Kind.RECORDING].index.recording_ids() == {recording.id for recording in recordings}
 
 
 def members_of_session(session: int) -> list[int]:
-    """Living processes of a session, as Linux lists them."""
+    """Return the ids of the running processes of a session on Linux."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -109,7 +109,7 @@ def members_of_session(session: int) -> list[int]:
 
 
 def wait_until_gone(session: int) -> list[int]:
-    """Processes that are still there after some seconds."""
+    """Wait up to five seconds for all processes of a session to end. Returns the ids of those still running."""
     give_up = time.monotonic() + 5
     while (left := members_of_session(session)) and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -117,14 +117,14 @@ def wait_until_gone(session: int) -> list[int]:
 
 
 @HEAVY_ON_SERVERS
-def test_kills_at_random_moments_lose_nothing_and_leave_nothing_behind(tmp_path, database):
+def test_kills_at_random_moments_lose_no_recordings_and_leave_no_processes(tmp_path, database):
     random = np.random.default_rng(15)
     toy.write_songs(tmp_path / "music", 100, duration=3.0)
     added: set[str] = set()
     for attempt in range(15):
         child = start(ADD, tmp_path / "library", tmp_path / "music", 2 if attempt % 3 == 0 else 1)
-        said = kill_after_line(child, int(random.integers(0, 5)), float(random.uniform(0, 0.08)))
-        added |= set(said) - {"ready", "finished"}
+        lines = kill_after_line(child, int(random.integers(0, 5)), float(random.uniform(0, 0.08)))
+        added |= set(lines) - {"ready", "finished"}
         if sys.platform == "linux":
             assert wait_until_gone(child.pid) == []
         if (tmp_path / "library").exists():
@@ -142,7 +142,7 @@ def test_a_killed_worker_is_replaced(tmp_path):
     child = start(ADD, tmp_path / "library", tmp_path / "music", 2)
     if sys.platform != "linux":
         pytest.skip("finds the worker in /proc")
-    said = [child.stdout.readline() for _ in range(3)]
+    output = [child.stdout.readline() for _ in range(3)]
     workers = [
         pid
         for pid in members_of_session(child.pid)
@@ -150,13 +150,13 @@ def test_a_killed_worker_is_replaced(tmp_path):
     ]
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
-    said += child.stdout.readlines()
+    output += child.stdout.readlines()
     child.stdout.close()
-    assert child.wait() == 0 and said[-1] == "finished\n"
-    assert len(said) == 32
+    assert child.wait() == 0 and output[-1] == "finished\n"
+    assert len(output) == 32
 
 
-def test_ctrl_c_ends_workers_without_a_word_from_them(tmp_path):
+def test_ctrl_c_ends_workers_without_tracebacks(tmp_path):
     toy.write_songs(tmp_path / "music", 100, duration=3.0)
     for delay in (0.1, 0.4, 0.8):  # while the workers start, and later
         child = subprocess.Popen(
@@ -170,9 +170,10 @@ def test_ctrl_c_ends_workers_without_a_word_from_them(tmp_path):
         assert child.stdout.readline() == "ready\n"
         time.sleep(delay)
         os.killpg(child.pid, signal.SIGINT)
-        _, said = child.communicate(timeout=30)
+        _, errors = child.communicate(timeout=30)
         assert child.returncode == -signal.SIGINT
-        assert 'File "<string>", line 1, in <module>' not in said  # how the traceback of a worker begins
+        # The first line of a worker's traceback.
+        assert 'File "<string>", line 1, in <module>' not in errors
         if sys.platform == "linux":
             assert wait_until_gone(child.pid) == []
 

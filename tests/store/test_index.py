@@ -1,4 +1,4 @@
-"""The contract of an index, for every engine; and what is special about FAISS on the disk."""
+"""The contract of the index, for every engine, and the files of the FAISS index."""
 
 import secrets
 
@@ -21,7 +21,7 @@ def unit(random, count):
 
 @pytest.fixture
 def recordings(random):
-    """Vectors of 40 recordings of 200 segments under ids 1 .. 40."""
+    """Return the vectors of 40 recordings with 200 segments each, with ids 1 to 40."""
     return {number: unit(random, 200) for number in range(1, 41)}
 
 
@@ -62,7 +62,7 @@ def index(request, tmp_path, recordings):
     index.close()
 
 
-def test_ids_carry_recording_and_position():
+def test_segment_ids_contain_recording_and_position():
     recording, position = split_ids(segment_ids(123_456, np.array([0, 5, 99_999])))
     assert recording.tolist() == [123_456] * 3
     assert position.tolist() == [0, 5, 99_999]
@@ -82,7 +82,7 @@ def test_results_come_best_first(index, recordings):
     assert (np.diff(scores, axis=1) <= 1e-6).all()
 
 
-def test_what_is_removed_is_not_found_and_may_come_back(index, recordings):
+def test_removed_recordings_are_not_found_and_can_be_added_again(index, recordings):
     index.remove([7, 9, 12_345])
     ids, _ = index.search(recordings[7][:20], k=50)
     assert not {7, 9} & set(split_ids(ids)[0].ravel().tolist())
@@ -92,7 +92,7 @@ def test_what_is_removed_is_not_found_and_may_come_back(index, recordings):
     assert set(split_ids(ids)[0].ravel().tolist()) == {7}
 
 
-def test_what_is_added_is_found_at_once(index, random):
+def test_added_vectors_are_found_immediately(index, random):
     vectors = unit(random, 30)
     index.add(segment_ids(900, np.arange(30)), vectors)
     ids, _ = index.search(vectors, k=1)
@@ -107,7 +107,7 @@ def test_an_empty_index_finds_nothing(tmp_path, random):
         assert len(empty) == 0
 
 
-def test_fewer_vectors_than_asked_for_are_filled_up_with_nothing(random):
+def test_results_are_filled_up_if_the_index_has_fewer_than_k_vectors(random):
     index = ExactIndex(DIM)
     index.add(segment_ids(1, np.arange(3)), unit(random, 3))
     ids, _ = index.search(unit(random, 2), k=5)
@@ -115,12 +115,12 @@ def test_fewer_vectors_than_asked_for_are_filled_up_with_nothing(random):
     assert (ids[:, :3] != NOTHING).all()
 
 
-def test_vectors_of_the_wrong_shape_are_refused():
+def test_vectors_of_the_wrong_shape_are_rejected():
     with pytest.raises(ValueError, match=r"need vectors of shape \(2, 128\), not \(2, 64\)"):
         ExactIndex(DIM).add(np.arange(2), np.zeros((2, 64), np.float32))
 
 
-def test_the_file_is_written_when_the_library_outgrows_memory(tmp_path, recordings):
+def test_a_file_is_written_beyond_the_exact_limit(tmp_path, recordings):
     index = open_index(tmp_path, DIM, exact_limit=2000)
     fill(index, recordings)
     assert index.kind == "exact"
@@ -132,25 +132,25 @@ def test_the_file_is_written_when_the_library_outgrows_memory(tmp_path, recordin
     assert index.bytes_on_disk > 128 * 8000
 
 
-def test_another_process_sees_a_new_file(tmp_path, recordings):
+def test_another_process_opens_a_new_file(tmp_path, recordings):
     one, other = (open_index(tmp_path, DIM, exact_limit=2000) for _ in range(2))
     fill(other, recordings)
     one.rebuild(as_source(recordings))
     assert other.reload_if_changed()
     assert not other.reload_if_changed()
-    assert len(other) == 8000  # nothing twice
+    assert len(other) == 8000  # no duplicates
     ids, _ = other.search(recordings[5][:4], k=1)
     assert set(split_ids(ids)[0].ravel().tolist()) == {5}
 
 
-def test_a_damaged_file_counts_as_none(tmp_path, recordings):
+def test_a_damaged_file_is_ignored(tmp_path, recordings):
     open_index(tmp_path, DIM, exact_limit=2000).rebuild(as_source(recordings))
     next(tmp_path.glob("*.faiss")).write_bytes(b"not an index")
     index = open_index(tmp_path, DIM, exact_limit=2000)
     assert index.recording_ids() == set()
 
 
-def test_a_library_that_shrinks_needs_no_file(tmp_path, recordings):
+def test_the_file_is_deleted_when_the_library_shrinks(tmp_path, recordings):
     index = open_index(tmp_path, DIM, exact_limit=2000)
     index.rebuild(as_source(recordings))
     few = {number: recordings[number] for number in (1, 2)}

@@ -1,4 +1,4 @@
-"""The index in Milvus: filled once for all who share it, and derived: lost, it comes back from the catalogue."""
+"""The index in Milvus: one process fills it for all, and a lost collection is restored from the catalogue."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def index_of(store: Store) -> milvus.MilvusIndex:
 
 
 def nearest(store: Store, seed: int) -> int:
-    """The recording to which most segments of a song lead."""
+    """Return the recording that most segments of a song find."""
     ids, _ = index_of(store).search(toy.ToyEncoder().encode(toy.song(seed)).vectors, k=1)
     return int(np.bincount(split_ids(ids[:, 0])[0]).argmax())
 
 
 @BOTH
-def test_a_library_is_searched_in_milvus_and_a_lost_collection_comes_back(tmp_path, address, monkeypatch):
+def test_milvus_searches_a_library_and_restores_a_lost_collection(tmp_path, address, monkeypatch):
     with opened(tmp_path / "library", address) as store:
-        store.refresh()  # nothing in it yet: no server is asked
+        store.refresh()  # an empty library needs no server
         ids = [put(store, seed) for seed in range(4)]
         store.catalog.remove([ids.pop(1)])
         store.refresh()
@@ -65,15 +65,15 @@ def test_a_library_is_searched_in_milvus_and_a_lost_collection_comes_back(tmp_pa
         assert index.shared and index.recording_ids() == set(ids)
         assert len(index) == 3 * 9 and store.stats().levels[0].index.startswith("Milvus")
         assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
-        index._client.drop_collection(index.collection)  # somebody cleaned up
-        with pytest.raises(LibraryError, match=r"Milvus at milvus:.* says: .*"):
+        index._client.drop_collection(index.collection)
+        with pytest.raises(LibraryError, match=r"Milvus at milvus:.* reports: .*"):
             nearest(store, 0)
         store.refresh()
         assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
         index._client.drop_collection(index.collection)
         store.rebuild()
         assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
-    with opened(tmp_path / "library", address) as store:  # it is still there, and is not filled again
+    with opened(tmp_path / "library", address) as store:  # the collection still exists
         monkeypatch.setattr(milvus.MilvusIndex, "add", lambda *given: pytest.fail("filled again"))
         store.refresh()
         assert [nearest(store, seed) for seed in (0, 2, 3)] == ids
@@ -81,25 +81,25 @@ def test_a_library_is_searched_in_milvus_and_a_lost_collection_comes_back(tmp_pa
 
 @BOTH
 @pytest.mark.heavy
-def test_a_recording_that_was_written_in_part_is_written_again(tmp_path, address):
+def test_a_partly_written_recording_is_written_again(tmp_path, address):
     with opened(tmp_path / "library", address) as store:
         recording = put(store, 1)
         index = index_of(store)
         index.remove([recording])
         vectors = toy.ToyEncoder().encode(toy.song(1)).vectors
         index.add(segment_ids(recording, np.arange(9)), vectors)
-        index._client.delete(index.collection, filter="segments > 0")  # the last row was not written any more
+        index._client.delete(index.collection, filter="segments > 0")  # as if the last row was never written
         assert index.recording_ids() == set()
         assert store.levels[Kind.RECORDING].rebuild(store.catalog.state())
         assert index.recording_ids() == {recording} and len(index) == 9
         found, scores = index.search(vectors, k=9)
-        assert sorted(found[0].tolist()) == segment_ids(recording, np.arange(9)).tolist()  # none of them twice
+        assert sorted(found[0].tolist()) == segment_ids(recording, np.arange(9)).tolist()  # no duplicates
         assert (scores[:, 0] > 0.99).all()
 
 
 @BOTH
 @pytest.mark.heavy
-def test_the_vectors_of_an_encoder_that_is_no_longer_used_are_dropped(tmp_path, address):
+def test_the_collection_of_an_unused_encoder_is_dropped(tmp_path, address):
     with opened(tmp_path / "library", address) as store:
         recording = put(store, 1)
         store.refresh()
@@ -116,16 +116,16 @@ def test_the_vectors_of_an_encoder_that_is_no_longer_used_are_dropped(tmp_path, 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("address", ["server"], indirect=True)
-def test_of_several_machines_one_fills_the_index_for_all(tmp_path, database_url, address, monkeypatch):
+def test_one_of_several_machines_fills_the_index_for_all(tmp_path, database_url, address, monkeypatch):
     added: list[int] = []
     write = milvus.MilvusIndex.add
 
-    def noted(index, ids, vectors):
+    def recorded(index, ids, vectors):
         added.extend(np.unique(split_ids(ids)[0]).tolist())
         write(index, ids, vectors)
 
-    monkeypatch.setattr(milvus.MilvusIndex, "add", noted)
-    # one machine, if the catalogue is a file; else one for each
+    monkeypatch.setattr(milvus.MilvusIndex, "add", recorded)
+    # A SQLite file means one machine with three processes; a server means three machines.
     folders = [tmp_path / ("library" if not database_url else str(number)) for number in range(3)]
     stores = [opened(folder, address, database_url) for folder in folders]
     ids = [put(stores[0], seed) for seed in range(6)]
@@ -150,22 +150,22 @@ def test_of_several_machines_one_fills_the_index_for_all(tmp_path, database_url,
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("address", ["server"], indirect=True)
-def test_while_another_fills_the_index_what_is_there_is_searched(tmp_path, address, monkeypatch):
+def test_searches_use_the_present_content_while_another_process_fills_the_index(tmp_path, address, monkeypatch):
     monkeypatch.setattr("songprint.store.level.PATIENCE", 0.1)
     with opened(tmp_path / "library", address) as store, opened(tmp_path / "library", address) as other:
         first = put(store, 1)
         store.refresh()
-        with store.catalog.database.lock("index-recording") as mine:
+        with store.catalog.database.lock("index-recording") as locked:
             second = put(store, 2)
             other.refresh()
-            assert mine and nearest(other, 1) == first and index_of(other).recording_ids() == {first}
+            assert locked and nearest(other, 1) == first and index_of(other).recording_ids() == {first}
         other.refresh()
         assert nearest(other, 2) == second
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("address", ["lite"], indirect=True)
-def test_a_second_process_is_told_that_milvus_lite_serves_one(tmp_path, address):
+def test_a_second_process_cannot_open_milvus_lite(tmp_path, address):
     with opened(tmp_path / "library", address) as store:
         put(store, 1)
         store.refresh()
@@ -173,10 +173,10 @@ def test_a_second_process_is_told_that_milvus_lite_serves_one(tmp_path, address)
             "from songprint.store.index import milvus; from songprint.address import MilvusAddress; import sys\n"
             "try: milvus.connect(MilvusAddress.parse(sys.argv[1]))\nexcept Exception as error: print(error)"
         )
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program, address], env=environment(), text=True, capture_output=True, timeout=100
         )
-    assert "One process at a time can use it: for several, run a Milvus server" in told.stdout
+    assert "Only one process at a time can use it. For several, run a Milvus server" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -189,24 +189,24 @@ def test_a_second_process_is_told_that_milvus_lite_serves_one(tmp_path, address)
         ("milvus:tcp://me:s3cret@host", "neither a web address"),
     ],
 )
-def test_an_index_that_will_not_do_is_refused_without_showing_it(setting, why):
+def test_an_invalid_address_is_refused_without_showing_it(setting, why):
     with pytest.raises(SettingsError, match=why) as caught:
         Settings(index=setting)
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_address_of_milvus_is_shown_without_its_password():
+def test_an_address_is_shown_without_its_password():
     address = MilvusAddress.parse("milvus:https://me:s3cret%21@[::1]")
     assert (str(address), address.token, address.lite) == ("milvus:https://[::1]:19530", "me:s3cret!", False)
     assert "s3cret" not in repr(address) + repr(Settings(index="milvus:http://me:s3cret@host"))
     assert MilvusAddress.parse("milvus:~/x.db").lite
 
 
-def test_a_server_that_is_down_and_a_missing_client_are_said(tmp_path, monkeypatch):
+def test_an_unreachable_server_and_a_missing_client_are_reported(tmp_path, monkeypatch):
     with opened(tmp_path / "library", "milvus:http://me:s3cret@127.0.0.1:1") as store:
         put(store, 1)
-        said = r"no Milvus server answers at milvus:http://127.0.0.1:1\. Is it running"
-        with pytest.raises(LibraryError, match=said) as caught:
+        message = r"no Milvus server answers at milvus:http://127.0.0.1:1\. Check that it is running"
+        with pytest.raises(LibraryError, match=message) as caught:
             store.refresh()
         assert "s3cret" not in str(caught.value)
         monkeypatch.setitem(sys.modules, "pymilvus", None)

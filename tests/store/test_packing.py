@@ -1,4 +1,4 @@
-"""What is kept of embeddings is what they were, in less room."""
+"""Packing embeddings loses nothing that matters and saves space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def unit_vectors(random: np.random.Generator, count: int, dim: int) -> np.ndarra
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_quantised_vectors_keep_their_length_and_their_zeros(random):
+def test_quantised_vectors_keep_unit_length_and_zero_rows(random):
     vectors = unit_vectors(random, 100, 128)
     vectors[7] = 0
     kept = restore(quantise(vectors))
@@ -23,7 +23,7 @@ def test_quantised_vectors_keep_their_length_and_their_zeros(random):
     assert np.std(kept @ kept.T - vectors @ vectors.T) < 0.005
 
 
-def test_stored_rows_are_restored_when_they_are_asked_for(random):
+def test_stored_rows_are_restored_when_they_are_read(random):
     quantised = quantise(unit_vectors(random, 20, 16))
     stored = StoredRows(quantised)
     assert (len(stored), stored.shape) == (20, (20, 16))
@@ -33,13 +33,13 @@ def test_stored_rows_are_restored_when_they_are_asked_for(random):
 
 @pytest.mark.parametrize(("kind", "columns"), [(Kind.RECORDING, 2), (Kind.COVER, 36), (Kind.COVER, 48)])
 @pytest.mark.parametrize("frames", [0, 1, 2, 301])
-def test_evidence_comes_back_as_it_was(kind, columns, frames, random):
+def test_unpacking_reverses_packing(kind, columns, frames, random):
     evidence = (17 * random.integers(0, 16, (frames, columns))).astype(np.uint8)
     np.testing.assert_array_equal(unpack_evidence(kind, pack_evidence(kind, evidence)), evidence)
 
 
-def test_tonal_frames_take_the_room_of_what_changes_in_them(random):
-    """Three notes that sound for a second each: an hour takes some hundred kB, not the 650 of plain bytes."""
+def test_the_size_of_tonal_frames_depends_on_their_changes(random):
+    """With three new notes every second, an hour takes less than 60 kB instead of 650 kB."""
     frames = np.zeros((5 * 3600, 36), np.uint8)
     for second in range(3600):
         frames[5 * second : 5 * second + 5, random.integers(0, 36, 3)] = 17 * random.integers(5, 16, 3)
@@ -47,7 +47,7 @@ def test_tonal_frames_take_the_room_of_what_changes_in_them(random):
     assert pack_evidence(Kind.COVER, np.uint8([[8] * 36])) == pack_evidence(Kind.COVER, np.uint8([[0] * 36]))
 
 
-def test_damaged_evidence_is_no_evidence():
+def test_damaged_evidence_is_rejected():
     for damaged in (b"nonsense", pack_evidence(Kind.COVER, np.zeros((30, 36), np.uint8))[:-3]):
         with pytest.raises(ValueError):
             unpack_evidence(Kind.COVER, damaged)

@@ -1,4 +1,4 @@
-"""A catalogue on a database server: its address, and what goes wrong with MariaDB and PostgreSQL."""
+"""A catalogue on a database server: addresses, encryption, and the errors of MariaDB and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def test_an_address_is_shown_without_its_password(url, shown):
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("sqlite:///s3cret", "no kind of database that Songprint knows; leave it empty for SQLite"),
-        ("s3cret", "no kind of database"),
-        ("mysql://me:s3cret@db", "no database after the host"),
+        ("sqlite:///s3cret", "does not start with a supported kind of database; leave it empty for SQLite"),
+        ("s3cret", "supported kind of database"),
+        ("mysql://me:s3cret@db", "contains no database name after the host"),
         ("mysql://me:s3cret@db:port/music", "cannot be read"),
-        ("mysql://me:s3cret@db/music?charset=latin1", "option 'charset' is not known; known are socket, tls, tls_ca"),
+        ("mysql://me:s3cret@db/music?charset=latin1", "unknown option 'charset'; the options are socket, tls, tls_ca"),
         ("postgresql://me:s3cret@db/music?tls=maybe", "must be one of off, on, verify"),
     ],
 )
-def test_an_address_that_will_not_do_is_refused_without_showing_it(url, why):
+def test_an_invalid_address_is_refused_without_showing_it(url, why):
     with pytest.raises(SettingsError, match=why) as caught:
         Settings(database=url)
     assert "s3cret" not in str(caught.value) and "USER:PASSWORD@HOST/NAME" in str(caught.value)
@@ -59,11 +59,11 @@ def test_an_address_that_will_not_do_is_refused_without_showing_it(url, why):
 
 
 @servers.ON_SERVERS
-def test_a_connection_is_encrypted_and_the_certificate_checked_as_wanted(tmp_path, database_url):
+def test_connections_are_encrypted_and_certificates_checked_as_configured(tmp_path, database_url):
     certificate = os.environ.get("SONGPRINT_TEST_CERTIFICATE")
     if not certificate:
         pytest.skip("the servers have no certificate: `make test-databases` makes one")
-    ask = (
+    cipher = (
         "SHOW SESSION STATUS LIKE 'Ssl_cipher'"
         if database_url.startswith("mysql")
         else "SELECT 'cipher', coalesce(cipher, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
@@ -73,49 +73,52 @@ def test_a_connection_is_encrypted_and_the_certificate_checked_as_wanted(tmp_pat
             servers.opened(tmp_path, f"{database_url}?{options}", create=True) as catalog,
             catalog.database.reading() as connection,
         ):
-            assert bool(connection.exec_driver_sql(ask).one()[1]) == encrypted
+            assert bool(connection.exec_driver_sql(cipher).one()[1]) == encrypted
     with pytest.raises(LibraryError, match=r"(?i)certificate"):
-        Catalog(tmp_path, database=f"{database_url}?tls=verify")  # nobody vouches for it
+        Catalog(tmp_path, database=f"{database_url}?tls=verify")  # a self-signed certificate
     with pytest.raises(LibraryError, match=r"cannot read the certificates in /nowhere"):
         Catalog(tmp_path, database=f"{database_url}?tls=verify&tls_ca=/nowhere")
 
 
-# What goes wrong
+# Errors
 
 
 @servers.ON_SERVERS
-def test_what_is_wrong_with_a_server_is_said_in_one_line_without_the_password(tmp_path, database_url):
+def test_connection_errors_take_one_line_and_hide_the_password(tmp_path, database_url):
     closed = socket.create_server(("127.0.0.1", 0))
     port = closed.getsockname()[1]
     closed.close()
-    for url, said in [
-        (servers.changed(database_url, port=port), r"no database server answers at 127.0.0.1:\d+ .*Is it running"),
+    for url, message in [
+        (
+            servers.changed(database_url, port=port),
+            r"no database server answers at 127.0.0.1:\d+ .*Check that it is running",
+        ),
         (
             servers.changed(database_url, password="s3cret"),
-            "does not let the user 'songprint' in .*Are name and password",
+            "refuses the user 'songprint' .*Check the user name and password",
         ),
-        (servers.changed(database_url, user="nobody", password="s3cret"), "does not let the user 'nobody' in"),
+        (servers.changed(database_url, user="nobody", password="s3cret"), "refuses the user 'nobody'"),
         (
             servers.changed(database_url, name="nowhere"),
             "there is no database 'nowhere' on the server .*CREATE DATABASE",
         ),
     ]:
-        with pytest.raises(LibraryError, match=said) as caught:
+        with pytest.raises(LibraryError, match=message) as caught:
             Catalog(tmp_path, create=True, database=url)
-        told = str(caught.value)
-        assert "\n" not in told and "s3cret" not in told and "for tests" not in told
+        shown = str(caught.value)
+        assert "\n" not in shown and "s3cret" not in shown and "for tests" not in shown
 
 
 @servers.ON_SERVERS
-def test_a_server_that_hangs_up_or_never_answers_is_said(tmp_path, database_url, monkeypatch):
+def test_a_server_that_closes_the_connection_or_never_answers_is_reported(tmp_path, database_url, monkeypatch):
     monkeypatch.setattr(f"songprint.store.database.{server_module(database_url)}.CONNECT_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = servers.changed(database_url, port=silent.getsockname()[1])
-        with pytest.raises(LibraryError, match=r"no database server answers|broke off"):
+        with pytest.raises(LibraryError, match=r"no database server answers|lost the connection"):
             Catalog(tmp_path, create=True, database=url)
     with socket.create_server(("127.0.0.1", 0)) as rude:
         threading.Thread(target=lambda: rude.accept()[0].close()).start()
-        with pytest.raises(LibraryError, match=r"no database server answers|broke off"):
+        with pytest.raises(LibraryError, match=r"no database server answers|lost the connection"):
             Catalog(tmp_path, create=True, database=servers.changed(database_url, port=rude.getsockname()[1]))
 
 
@@ -123,7 +126,7 @@ def server_module(url: str) -> str:
     return "mariadb" if url.startswith("mysql") else "postgresql"
 
 
-def test_a_driver_that_is_not_installed_is_named(tmp_path, monkeypatch):
+def test_a_missing_driver_is_reported_with_the_command_that_installs_it(tmp_path, monkeypatch):
     for package, url, extra in (
         ("pymysql", "mysql://u:s3cret@localhost/x", "mysql"),
         ("pg8000", "postgresql://u:s3cret@localhost/x", "postgresql"),
@@ -134,7 +137,7 @@ def test_a_driver_that_is_not_installed_is_named(tmp_path, monkeypatch):
 
 
 @servers.ON_SERVERS
-def test_an_empty_database_is_no_library_until_something_is_added(tmp_path, database_url):
+def test_an_empty_database_is_not_a_library_until_it_is_created(tmp_path, database_url):
     with pytest.raises(LibraryNotFound, match=r"no library in \w+://songprint@127.* add MUSIC"):
         Catalog(tmp_path, database=database_url)
     with servers.opened(tmp_path, database_url, create=True):
@@ -144,15 +147,15 @@ def test_an_empty_database_is_no_library_until_something_is_added(tmp_path, data
 
 
 @servers.ON_SERVERS
-def test_somebody_elses_tables_are_left_alone(tmp_path, database_url):
+def test_tables_of_another_program_are_refused(tmp_path, database_url):
     for form in ("photographs (id INTEGER)", "library (id INTEGER)"):
         servers.command(DatabaseAddress.parse(database_url), f"CREATE TABLE {form}")
-        with pytest.raises(LibraryError, match=r"not a Songprint catalogue\. Songprint needs a database of its own"):
+        with pytest.raises(LibraryError, match=r"not a Songprint catalogue\. Songprint needs its own database"):
             Catalog(tmp_path, create=True, database=database_url)
 
 
 @servers.ON_SERVERS
-def test_a_user_without_rights_and_a_read_only_server_are_said(tmp_path, database_url, random):
+def test_a_user_without_rights_can_search_but_not_change(tmp_path, database_url, random):
     address = DatabaseAddress.parse(database_url)
     with servers.opened(tmp_path, database_url, create=True) as catalog:
         recording = add(catalog, random)
@@ -178,7 +181,7 @@ def test_a_user_without_rights_and_a_read_only_server_are_said(tmp_path, databas
         servers.command(address, f"DROP USER {user}")
 
 
-def test_a_read_only_server_is_searched_and_not_changed(tmp_path, random):
+def test_a_read_only_server_can_be_searched_but_not_changed(tmp_path, random):
     with servers.new_database("postgresql") as url:
         address = DatabaseAddress.parse(url)
         with servers.opened(tmp_path, url, create=True) as catalog:
@@ -186,11 +189,11 @@ def test_a_read_only_server_is_searched_and_not_changed(tmp_path, random):
         servers.command(address, f"ALTER DATABASE {address.name} SET default_transaction_read_only = on")
         with servers.opened(tmp_path, url) as catalog:
             assert catalog.readonly and catalog.recordings() == [recording]
-            with pytest.raises(LibraryError, match="is read-only: it can be searched, not changed"):
+            with pytest.raises(LibraryError, match="is read-only: it can be searched, but not changed"):
                 catalog.remove([recording.id])
 
 
-def test_a_recording_too_large_for_the_server_is_refused_with_what_to_set(tmp_path, random):
+def test_a_recording_too_large_for_the_server_is_refused_with_the_setting_to_raise(tmp_path, random):
     with servers.new_database("mariadb") as url:
         address = DatabaseAddress.parse(url)
         [[before]] = servers.command(address, "SELECT @@max_allowed_packet")
@@ -198,7 +201,7 @@ def test_a_recording_too_large_for_the_server_is_refused_with_what_to_set(tmp_pa
         try:
             with servers.opened(tmp_path, url, create=True) as catalog:
                 add(catalog, random, "small")
-                with pytest.raises(LibraryError, match=r"takes no more than 1 MB at once.*Set max_allowed_packet=\d+M"):
+                with pytest.raises(LibraryError, match=r"accepts at most 1 MB at once.*Set max_allowed_packet=\d+M"):
                     add(catalog, random, "large", count=200_000)
                 assert [recording.title for recording in catalog.recordings()] == ["small"]
         finally:
@@ -209,23 +212,23 @@ def test_a_recording_too_large_for_the_server_is_refused_with_what_to_set(tmp_pa
 
 
 @servers.ON_SERVERS
-def test_a_connection_that_broke_is_replaced(tmp_path, database_url, random, caplog):
+def test_a_broken_connection_is_replaced(tmp_path, database_url, random, caplog):
     with servers.opened(tmp_path, database_url, create=True) as catalog:
         recording = add(catalog, random)
-        hang_up(database_url)
+        end_connections(database_url)
         assert catalog.recordings() == [recording]
         with (
-            pytest.raises(LibraryError, match=r"broke off .*give the command again"),
+            pytest.raises(LibraryError, match=r"lost the connection .*run the command again"),
             catalog.database.reading() as connection,
         ):
-            hang_up(database_url)
+            end_connections(database_url)
             connection.execute(text("SELECT 1"))
         assert catalog.recordings() == [recording]
     assert "Traceback" not in caplog.text
 
 
-def hang_up(url: str) -> None:
-    """The server ends all connections to this database but that of who asks."""
+def end_connections(url: str) -> None:
+    """Make the server end all other connections to this database."""
     address = DatabaseAddress.parse(url)
     if address.scheme == "mysql":
         for [number] in servers.command(

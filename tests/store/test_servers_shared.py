@@ -1,4 +1,4 @@
-"""A catalogue on a database server that many use at once: processes, machines, texts in every language."""
+"""A catalogue on a database server: concurrent processes and machines, and text in every language."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from songprint.store.database import server
 from songprint.store.store import Store
 from songprint.types import Embeddings, Kind, Tags
 
-# Many at once
+# Concurrent use
 
 
 @servers.ON_SERVERS
-def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(tmp_path, database_url, caplog):
-    caplog.set_level(logging.INFO, logger="songprint")  # a command that ran before may have set another
+def test_both_transactions_of_a_deadlock_succeed_in_the_end(tmp_path, database_url, caplog):
+    caplog.set_level(logging.INFO, logger="songprint")  # an earlier test may have changed it
     with servers.opened(tmp_path, database_url, create=True) as catalog:
         with catalog.database.writing() as connection:
             connection.execute(text("CREATE TABLE pairs (id INTEGER PRIMARY KEY, number INTEGER)"))
@@ -57,23 +57,23 @@ def test_of_two_transactions_that_wait_for_each_other_both_are_done_in_the_end(t
             thread.join()
         with catalog.database.reading() as connection:
             assert connection.scalars(text("SELECT number FROM pairs")).all() == [2, 2]
-    assert "others keep changing the same" in caplog.text
+    assert "deadlock with other transactions" in caplog.text
 
 
 @servers.ON_SERVERS
-def test_who_waits_too_long_for_another_is_told(tmp_path, database_url, random):
+def test_waiting_too_long_for_another_writer_is_an_error(tmp_path, database_url, random):
     with (
         servers.opened(tmp_path, database_url, create=True) as catalog,
         servers.opened(tmp_path, database_url, busy_timeout=1) as hasty,
         catalog.database.writing() as connection,
     ):
-        connection.execute(schema.library.update().values(revision=1))
+        connection.execute(tables.library.update().values(revision=1))
         with pytest.raises(LibraryError, match=r"another process keeps the library at .* busy. Try again"):
             add(hasty, random)
 
 
-def test_what_a_revision_shows_never_changes(catalog, tmp_path, database_url):
-    """Who has read a revision has seen all that was added and removed up to it, whoever else is writing."""
+def test_the_content_of_a_revision_never_changes(catalog, tmp_path, database_url):
+    """Every reader of a revision sees all additions and removals up to it, whatever other writers do."""
     stop, seen = threading.Event(), {}
 
     def until_read() -> None:
@@ -82,7 +82,7 @@ def test_what_a_revision_shows_never_changes(catalog, tmp_path, database_url):
                 return
             time.sleep(0.01)
 
-    # Between two rounds all writers pause until a reader has read what stands: it may not come to that by itself.
+    # All writers pause after each round until a reader has read the state. Otherwise readers might miss most states.
     round_written = threading.Barrier(4, action=until_read)
 
     def write(seed: int) -> None:
@@ -118,7 +118,7 @@ def test_what_a_revision_shows_never_changes(catalog, tmp_path, database_url):
     assert len(revisions) >= 8
     for earlier, later in pairwise(revisions):
         new = seen[later] - seen[earlier]
-        # ids are given in the order in which recordings become visible
+        # Ids grow in the order in which recordings become visible.
         assert not new or not seen[earlier] or min(new) > max(seen[earlier])
 
 
@@ -129,7 +129,7 @@ def guarded(work, failed: list[BaseException], *arguments: object) -> None:
         failed.append(error)
 
 
-def test_a_name_is_held_by_one_at_a_time(catalog, tmp_path, database_url):
+def test_a_named_lock_has_one_holder_at_a_time(catalog, tmp_path, database_url):
     with servers.opened(tmp_path / "library", database_url) as other:
         with (
             catalog.database.lock("index") as first,
@@ -137,14 +137,14 @@ def test_a_name_is_held_by_one_at_a_time(catalog, tmp_path, database_url):
             other.database.lock("something else") as third,
         ):
             assert (first, second, third) == (True, False, True)
-        with other.database.lock("index", wait=5) as mine:
-            assert mine
+        with other.database.lock("index", wait=5) as locked:
+            assert locked
 
 
 # Text and tables
 
 
-def test_text_is_equal_only_if_every_letter_is(catalog, random):
+def test_text_comparison_is_exact(catalog, random):
     first = add(catalog, random, "A", work="Hello")
     add(catalog, random, "B", work="hello")
     add(catalog, random, "C", work="Héllo")
@@ -174,15 +174,15 @@ def test_text_is_equal_only_if_every_letter_is(catalog, random):
         "ЯБЛОКО",
     ],
 )
-def test_every_character_is_found_as_itself(database_url, tmp_path, random, title):
+def test_search_treats_every_character_literally(database_url, tmp_path, random, title):
     with servers.opened(tmp_path / "library", database_url, create=True) as catalog:
         added = add(catalog, random, title)
-        add(catalog, random, "nothing of the kind")
+        add(catalog, random, "unrelated")
         assert catalog.recordings(title) == catalog.recordings(title.lower()) == [added]
         assert catalog.recordings("100_") == catalog.recordings("a%z") == []
 
 
-def test_long_texts_are_kept_whole(catalog, random):
+def test_long_texts_are_stored_completely(catalog, random):
     artists, source = tuple(f"Artist {number} é" for number in range(8000)), "/" + "x" * 70_000
     added = catalog.add(
         tags=Tags("A", artists),
@@ -205,28 +205,28 @@ def test_every_table_compares_text_exactly(tmp_path):
 
 
 @servers.ON_SERVERS
-def test_making_the_tables_may_break_off_and_is_taken_up_again(tmp_path, database_url, monkeypatch):
-    whole = list(schema.MIGRATIONS)
+def test_an_interrupted_creation_of_the_tables_continues_later(tmp_path, database_url, monkeypatch):
+    shipped = list(schema.MIGRATIONS)
 
     def half(connection):
         tables.library.create(connection)
         tables.encoders.create(connection)
-        raise RuntimeError("the power went off")
+        raise RuntimeError("the power fails")
 
-    monkeypatch.setattr(schema, "MIGRATIONS", [half, *whole[1:]])
+    monkeypatch.setattr(schema, "MIGRATIONS", [half, *shipped[1:]])
     with pytest.raises(RuntimeError):
         Catalog(tmp_path, create=True, database=database_url)
-    monkeypatch.setattr(schema, "MIGRATIONS", whole)
+    monkeypatch.setattr(schema, "MIGRATIONS", shipped)
     with servers.opened(tmp_path, database_url, create=True) as catalog:
-        assert catalog.state().schema_version == len(whole) and catalog.problems() == []
+        assert catalog.state().schema_version == len(shipped) and catalog.problems() == []
 
 
 @servers.ON_SERVERS
-def test_an_older_library_on_a_server_is_brought_up_to_date_by_one_of_many(tmp_path, database_url, monkeypatch, random):
-    taken = []
+def test_one_of_several_processes_migrates_an_older_library(tmp_path, database_url, monkeypatch, random):
+    runs = []
 
     def add_mood(connection):
-        taken.append(1)
+        runs.append(1)
         connection.execute(text("ALTER TABLE recordings ADD COLUMN mood VARCHAR(20) NOT NULL DEFAULT 'calm'"))
 
     with servers.opened(tmp_path, database_url, create=True) as catalog:
@@ -234,16 +234,16 @@ def test_an_older_library_on_a_server_is_brought_up_to_date_by_one_of_many(tmp_p
     monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, add_mood])
     failed: list[BaseException] = []
 
-    def open_it() -> None:
+    def open_library() -> None:
         with servers.opened(tmp_path, database_url) as catalog:
             assert catalog.state().schema_version == len(schema.MIGRATIONS)
 
-    threads = [threading.Thread(target=guarded, args=(open_it, failed)) for _ in range(4)]
+    threads = [threading.Thread(target=guarded, args=(open_library, failed)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failed and taken == [1]
+    assert not failed and runs == [1]
 
 
 @servers.ON_SERVERS
@@ -254,7 +254,7 @@ def test_a_newer_library_on_a_server_is_refused(tmp_path, database_url):
         Catalog(tmp_path, database=database_url)
 
 
-# Two machines with one database
+# Two machines that share a database
 
 
 def machine(folder, url: str, **settings) -> Store:
@@ -278,7 +278,7 @@ def indexed(store: Store) -> set[int]:
 
 
 @servers.ON_SERVERS
-def test_machines_that_share_a_database_keep_their_own_index_in_step(tmp_path, database_url):
+def test_machines_that_share_a_database_update_their_own_indexes(tmp_path, database_url):
     with (
         machine(tmp_path / "one", database_url) as one,
         machine(tmp_path / "two", database_url, exact_limit=100) as two,
@@ -294,7 +294,7 @@ def test_machines_that_share_a_database_keep_their_own_index_in_step(tmp_path, d
 
 
 @servers.ON_SERVERS
-def test_the_index_of_another_library_in_the_same_folder_is_not_taken_for_its_own(tmp_path, database_url):
+def test_a_folder_keeps_the_indexes_of_two_libraries_apart(tmp_path, database_url):
     with machine(tmp_path / "one", database_url, exact_limit=100) as first:
         for seed in range(5):
             put(first, seed)
@@ -306,22 +306,22 @@ def test_the_index_of_another_library_in_the_same_folder_is_not_taken_for_its_ow
         assert indexed(second) == {added}
         second.rebuild()
     with machine(tmp_path / "one", database_url, exact_limit=100) as first:
-        assert first.stats().index_bytes > 0  # it is still there
+        assert first.stats().index_bytes > 0
 
 
 @servers.ON_SERVERS
-def test_one_machine_at_a_time_reads_the_files_again(tmp_path, database_url):
+def test_only_one_machine_reencodes_at_a_time(tmp_path, database_url):
     with (
         machine(tmp_path / "one", database_url) as one,
         machine(tmp_path / "two", database_url) as two,
-        one.alone() as mine,
-        two.alone() as also_mine,
+        one.alone() as first,
+        two.alone() as second,
     ):
-        assert mine and not also_mine
+        assert first and not second
 
 
 @servers.ON_SERVERS
-def test_a_library_on_a_server_is_used_like_any_other(tmp_path, songs, clip, database_url):
+def test_a_library_on_a_server_works_like_any_other(tmp_path, songs, clip, database_url):
     settings = Settings(library=tmp_path / "library", database=database_url)
     encoder = toy.JudgingToyEncoder()
     with songprint.open(settings=settings, create=True, encoder=encoder) as library:
@@ -354,14 +354,14 @@ def test_the_command_line_uses_a_server_and_never_shows_the_password(
         run("doctor", "--json"),
         run("doctor"),
     ]
-    assert "✗ library: no library in" in results[0].stdout  # but a temporary one was made
+    assert "✗ library: no library in" in results[0].stdout  # but a temporary one was created
     assert "✓ known recording" in results[0].stdout
     assert [result.exit_code for result in results[1:]] == [0] * 6, [result.output for result in results]
     assert "Song 03" in results[2].stdout and "Milvus Lite" in results[3].stdout
     server = str(DatabaseAddress.parse(database_url))
     assert f" at {server}" in results[3].stdout
-    for told in (f"✓ library: {server} holds 4", "✓ database: undamaged (", f"Milvus Lite at milvus:{tmp_path}"):
-        assert told in results[6].stdout
+    for line in (f"✓ library: {server} holds 4", "✓ database: undamaged (", f"Milvus Lite at milvus:{tmp_path}"):
+        assert line in results[6].stdout
     assert "✓ pymilvus: version" in results[6].stdout
     monkeypatch.setenv("SONGPRINT_DATABASE", servers.changed(database_url, password="s3cret"))
     results.append(run("list"))
@@ -370,9 +370,9 @@ def test_the_command_line_uses_a_server_and_never_shows_the_password(
     assert "for tests" not in shown and "for%20tests" not in shown and "s3cret" not in shown
 
 
-def test_connections_are_not_used_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "KEPT", 1)
-    monkeypatch.setattr(server, "MOST", 2)
+def test_a_process_opens_a_limited_number_of_connections(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "IDLE_CONNECTIONS", 1)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
     with (
         servers.new_database("postgresql") as url,
         servers.opened(tmp_path, url, create=True, busy_timeout=0.5) as catalog,

@@ -1,4 +1,4 @@
-"""A library in a file: opened, brought up to date, damaged, on a disk that is full or read-only."""
+"""A library in a SQLite file: opening, migration, damage, full and read-only disks."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from songprint.store.database.sqlite import FILE_NAME
 from songprint.types import Kind, Tags
 
 
-def test_nothing_there_is_said_with_the_remedy(tmp_path):
-    with pytest.raises(LibraryNotFound, match=r"no library at .*Make one with `songprint --library .* add"):
+def test_a_missing_library_is_reported_with_the_command_that_creates_one(tmp_path):
+    with pytest.raises(LibraryNotFound, match=r"no library at .*Create one with `songprint --library .* add"):
         Catalog(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    (tmp_path / FILE_NAME).touch()  # the process that was making it died at once
+    (tmp_path / FILE_NAME).touch()  # the process that created it was killed
     with pytest.raises(LibraryNotFound):
         Catalog(tmp_path)
 
 
-def test_a_folder_with_other_files_does_not_become_a_library(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "song.mp3").write_bytes(b"...")
-    with pytest.raises(LibraryError, match=r"holds other files \(song.mp3\) and no library"):
+    with pytest.raises(LibraryError, match=r"contains other files \(song.mp3\) and no library"):
         Catalog(tmp_path, create=True)
     with pytest.raises(LibraryError, match="is a file; a library is a folder"):
         Catalog(tmp_path / "song.mp3", create=True)
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+def test_a_file_that_is_not_a_database_is_refused_and_left_untouched(tmp_path):
     file = tmp_path / FILE_NAME
     file.write_bytes(b"this is not a database" * 100)
     for create in (False, True):
-        with pytest.raises(LibraryError, match="damaged or no catalogue"):
+        with pytest.raises(LibraryError, match="damaged or not a catalogue"):
             Catalog(tmp_path, create=create)
     assert file.read_bytes() == b"this is not a database" * 100
 
 
-def test_somebody_elses_database_is_left_alone(tmp_path):
+def test_a_database_of_another_program_is_refused_and_left_untouched(tmp_path):
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute("CREATE TABLE photographs (id INTEGER)")
     connection.close()
@@ -53,7 +53,7 @@ def test_somebody_elses_database_is_left_alone(tmp_path):
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
-def test_damage_is_one_line(random, tmp_path):
+def test_damage_is_reported_in_one_line(random, tmp_path):
     catalog = Catalog(tmp_path / "library", create=True)
     for number in range(50):
         add(catalog, random, f"Song {number}", count=200)
@@ -175,10 +175,10 @@ def test_a_library_from_before_the_first_release_is_refused_and_left_untouched(t
         Catalog(tmp_path, create=True)
 
 
-def test_a_full_disk_loses_nothing(disk, random):
+def test_a_full_disk_loses_no_recordings(disk, random):
     catalog = Catalog(disk.path / "library", create=True)
     titles = []
-    with pytest.raises(LibraryFull, match=r"is full\. What was added before is safe: make room"):
+    with pytest.raises(LibraryFull, match=r"is full\. Everything added before is safe: free some space"):
         for number in range(200):
             titles.append(add(catalog, random, f"Song {number}", count=2000).title)
     assert titles
@@ -193,14 +193,14 @@ def test_a_full_disk_loses_nothing(disk, random):
     catalog.close()
 
 
-def test_a_library_on_a_read_only_disk_can_be_read_but_not_changed(disk, random):
+def test_a_library_on_a_read_only_disk_opens_for_reading(disk, random):
     catalog = Catalog(disk.path / "library", create=True)
     added = add(catalog, random)
     catalog.close()
     disk.make_readonly()
     catalog = Catalog(disk.path / "library", create=True)
     assert catalog.readonly and catalog.recordings() == [added]
-    with pytest.raises(LibraryError, match="read-only: it can be searched, not changed"):
+    with pytest.raises(LibraryError, match="read-only: it can be searched, but not changed"):
         add(catalog, random, "new")
     catalog.close()
     with pytest.raises(LibraryError, match=r"cannot use the library at .*new: Read-only file system"):

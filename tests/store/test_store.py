@@ -1,4 +1,4 @@
-"""The store: the index follows the catalogue, whoever changes it."""
+"""The store: every process updates its index after changes of the catalogue."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add(store: Store, seed: int, duration: float = 5.0) -> Recording:
 
 
 def nearest(store: Store, seed: int) -> int:
-    """The recording to which most segments of a song lead."""
+    """Return the recording that most segments of a song find."""
     ids, _ = store.levels[Kind.RECORDING].index.search(toy.ToyEncoder().encode(toy.song(seed)).vectors, k=1)
     recordings, _ = split_ids(ids[:, 0])
     return int(np.bincount(recordings).argmax())
@@ -48,7 +48,7 @@ def another(store: Store, **settings) -> Store:
     return open_store(store.path, encoder=toy.ToyEncoder(), settings=store.settings.with_(**settings))
 
 
-def test_what_one_process_adds_and_removes_another_finds_and_forgets(store):
+def test_additions_and_removals_reach_the_index_of_another_process(store):
     with another(store) as reader:
         first = add(store, 1)
         reader.refresh()
@@ -60,7 +60,7 @@ def test_what_one_process_adds_and_removes_another_finds_and_forgets(store):
         assert nearest(reader, 1) == nearest(reader, 2) == second.id
 
 
-def test_refreshing_without_a_change_reads_nothing(store, monkeypatch):
+def test_refresh_without_changes_reads_nothing(store, monkeypatch):
     add(store, 1)
     store.refresh()
     monkeypatch.setattr(store.catalog, "searched", lambda kind: pytest.fail("the catalogue was read"))
@@ -72,12 +72,12 @@ def test_silence_is_not_indexed(store):
     vectors = store.levels[Kind.RECORDING].encoder.encode(samples)
     store.catalog.add(tags=Tags("Song"), duration=10, source="", content_hash="h", embeddings={Kind.RECORDING: vectors})
     assert len(store.levels[Kind.RECORDING].index) == vectors.has_content.sum() < len(vectors)
-    ids, heard = heard_segments(3, vectors)
+    ids, indexed = heard_segments(3, vectors)
     recording, position = split_ids(ids)
-    assert set(recording) == {3} and np.allclose(vectors.vectors[position], heard)
+    assert set(recording) == {3} and np.allclose(vectors.vectors[position], indexed)
 
 
-def test_a_large_library_is_searched_on_the_disk_with_the_same_answers(store):
+def test_a_large_library_is_searched_on_disk_with_the_same_results(store):
     recordings = [add(store, seed, duration=20.0) for seed in range(20)]
     with another(store, exact_limit=100) as large:
         large.tidy()
@@ -93,7 +93,7 @@ def test_a_large_library_is_searched_on_the_disk_with_the_same_answers(store):
         assert reopened.levels[Kind.RECORDING].index.recording_ids() == store.catalog.searched(Kind.RECORDING).keys()
 
 
-def test_a_lost_index_is_made_again(store):
+def test_a_lost_index_is_rebuilt(store):
     recordings = [add(store, seed, duration=20.0) for seed in range(20)]
     with another(store, exact_limit=100) as large:
         large.tidy()
@@ -104,7 +104,7 @@ def test_a_lost_index_is_made_again(store):
         assert large.stats().index_bytes > 0
 
 
-def test_a_damaged_index_is_made_again(store):
+def test_a_damaged_index_is_rebuilt(store):
     recordings = [add(store, seed, duration=20.0) for seed in range(20)]
     with another(store, exact_limit=100) as large:
         large.tidy()
@@ -116,7 +116,7 @@ def test_a_damaged_index_is_made_again(store):
         assert nearest(large, 7) == recordings[7].id
 
 
-def test_another_process_finds_what_was_moved_to_the_disk(store):
+def test_another_process_finds_recordings_that_moved_to_disk(store):
     recordings = [add(store, seed, duration=20.0) for seed in range(20)]
     with another(store, exact_limit=10_000) as reader:
         reader.refresh()
@@ -128,30 +128,30 @@ def test_another_process_finds_what_was_moved_to_the_disk(store):
         assert [nearest(reader, seed) for seed in (2, 99)] == [recordings[2].id, late.id]
 
 
-def test_rebuild_changes_nothing_but_the_index(store):
+def test_rebuild_changes_only_the_index(store):
     recordings = [add(store, seed) for seed in range(5)]
     store.rebuild()
     assert store.catalog.recordings() == recordings
     assert [nearest(store, seed) for seed in range(5)] == [recording.id for recording in recordings]
 
 
-def test_one_process_at_a_time_rebuilds(store):
+def test_only_one_process_rebuilds_at_a_time(store):
     add(store, 1)
-    with another(store) as other, other.alone() as mine:
-        assert mine
+    with another(store) as other, other.alone() as locked:
+        assert locked
         with pytest.raises(LibraryError, match="rebuilding it now"):
             store.rebuild()
     store.rebuild()
 
 
-def test_a_library_of_another_encoder_is_not_searched_but_shown(store):
+def test_a_library_with_another_encoder_can_be_listed_but_not_searched(store):
     recording = add(store, 1)
     with open_store(store.path, encoder=toy.ToyEncoder("toy-2"), settings=store.settings) as newer:
         assert newer.catalog.recordings() == [recording]
         assert newer.stats().levels[0].encoder_id == "toy-1"
-        for act in (newer.check_encoders, newer.refresh):
+        for operation in (newer.check_encoders, newer.refresh):
             with pytest.raises(LibraryVersionError, match="encoder toy-1"):
-                act()
+                operation()
 
 
 def test_vectors_of_the_old_encoder_are_not_searched_after_a_change(store):
@@ -188,7 +188,7 @@ def test_a_library_on_a_read_only_disk_is_searched(disk):
             store.rebuild()
 
 
-def test_threads_may_refresh_together(store):
+def test_threads_can_refresh_at_the_same_time(store):
     errors = []
 
     def refresh() -> None:
@@ -210,24 +210,24 @@ def test_threads_may_refresh_together(store):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_what_was_added_lies_in_the_catalogue_and_not_in_its_log(store):
+def test_tidy_moves_the_write_ahead_log_into_the_file(store):
     for seed in range(3):
         add(store, seed)
     log = store.path / "catalogue.sqlite-wal"
     assert log.stat().st_size > 0
-    with another(store) as reader, reader.catalog.database.reading() as connection:  # somebody is just reading
+    with another(store) as reader, reader.catalog.database.reading() as connection:  # a transaction is open
         connection.exec_driver_sql("SELECT count(*) FROM recordings").scalar()
         add(store, 3)
-        store.tidy()  # waits for no one, loses nothing
+        store.tidy()  # neither waits nor loses data
     store.tidy()
     assert log.stat().st_size == 0
     assert len(store.catalog.recordings()) == 4
 
 
-def test_some_rows_of_a_recording_are_those_of_all(store):
-    first, gone = add(store, 1), add(store, 2)
-    store.catalog.remove([gone.id])
-    stored = store.levels[Kind.RECORDING].embeddings_of([first.id, gone.id])
+def test_single_rows_equal_the_rows_of_whole_embeddings(store):
+    first, removed = add(store, 1), add(store, 2)
+    store.catalog.remove([removed.id])
+    stored = store.levels[Kind.RECORDING].embeddings_of([first.id, removed.id])
     assert stored.keys() == {first.id}
     rows, whole = stored[first.id].vectors, store.catalog.embeddings(Kind.RECORDING, first.id)
     assert len(rows) == len(whole) and rows.shape == whole.vectors.shape

@@ -1,12 +1,12 @@
-"""The database under the catalogue: a SQLite file in the library's folder, or MariaDB, MySQL or PostgreSQL.
+"""The database of a library: a SQLite file in its folder, or MariaDB, MySQL or PostgreSQL.
 
-All keep the same contract (`Database`) and pass the same tests, so whoever has tables in it writes them once, with
-SQLAlchemy Core. What differs is told here:
+All of them implement `Database` and pass the same tests. Modules with their own tables use SQLAlchemy Core, so each
+statement is written once. Three differences remain visible:
 
-* With SQLite one transaction writes at a time. On a server several do: who reads rows in order to change them locks
-  them (`select(...).with_for_update()`, which SQLite ignores), or takes the catalogue's own lock by `catalog.change`.
-* A server may give up one of two transactions that wait for each other. `write` then does the work again.
-* MariaDB and MySQL end a transaction at every change of a table's form. A schema step must do no harm when taken twice.
+* SQLite runs one writing transaction at a time, the servers run several. Code that reads rows in order to change them
+  locks the rows (`select(...).with_for_update()`, which SQLite ignores) or takes the lock of `Catalog.change`.
+* A server aborts one of two transactions that wait for each other (a deadlock). `Database.write` then runs it again.
+* MariaDB and MySQL commit at every change of a table's schema, so running a migration twice must do no harm.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ Result = TypeVar("Result")
 
 
 class Database(Protocol):
-    """An open database with transactions that read and transactions that write. Threads may share it."""
+    """An open database with reading and writing transactions. Threads may share it."""
 
-    name: str  # where it is, as messages say it: never with a password
+    name: str  # its location, for messages; never contains a password
     product: str  # "SQLite 3.40.1", "MariaDB 10.11.4", ...
     readonly: bool
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """A transaction that sees one state of the database; writers go on meanwhile."""
+        """Open a transaction that reads one consistent state of the database. It does not block writers."""
 
     def writing(self) -> AbstractContextManager[Connection]:
-        """A transaction that writes; when it ends without an error, it is on the disk."""
+        """Open a transaction that writes. Its changes are durable once it ends without an error."""
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction that writes; once more if the database gave it up for the sake of another."""
+        """Run `work` in a writing transaction, and again if the database aborts it because of a deadlock."""
 
     def migrating(self) -> AbstractContextManager[None]:
-        """Inside, nobody else on any machine changes the form of the tables."""
+        """Prevent all other processes, on any machine, from migrating the schema at the same time."""
 
     def lock(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
-        """True inside for one holder of this name at a time, on all machines; False after `wait` seconds."""
+        """Take a named lock that one holder on all machines can have; yields False after `wait` seconds without it."""
 
     def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        """The text in small letters, of every alphabet, as `str.lower` makes them."""
+        """Convert text of any alphabet to lower case, as `str.lower` does."""
 
     @property
     def bytes_on_disk(self) -> int:
-        """What the database takes, with its indexes."""
+        """The size of the database with its indexes."""
 
     def problems(self) -> list[str]:
-        """What the database's own check of everything finds wrong."""
+        """Return the errors that the database's own integrity check finds."""
 
     def checkpoint(self) -> None:
-        """Leave no more on the disk than needed, where that can be done at once."""
+        """Free disk space that the database no longer needs, if that is possible without waiting."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 def storable(value: str, length: int | None = None) -> str:
@@ -68,10 +68,10 @@ def storable(value: str, length: int | None = None) -> str:
 
 
 def open_database(folder: Path, url: str = "", *, create: bool, busy_timeout: float) -> Database:
-    """The database that `url` names; without one the SQLite file in the folder.
+    """Open the database at `url`, or the SQLite file in `folder` if there is no URL.
 
-    `busy_timeout` is the seconds to wait for another who writes. With `create` the folder and an empty file are made;
-    the database on a server has to be there.
+    `busy_timeout` is the time in seconds to wait for other writers. `create` makes the folder and an empty file; a
+    database on a server must exist.
     """
     if not url:
         from songprint.store.database import sqlite
@@ -79,7 +79,9 @@ def open_database(folder: Path, url: str = "", *, create: bool, busy_timeout: fl
         return sqlite.open_file(folder / sqlite.FILE_NAME, create=create, busy_timeout=busy_timeout)
     address = DatabaseAddress.parse(url)
     if address.scheme == "mysql":
-        from songprint.store.database.mariadb import MariaDatabase as ServerDatabase
-    else:
-        from songprint.store.database.postgresql import PostgresDatabase as ServerDatabase
-    return ServerDatabase(address, busy_timeout=busy_timeout)
+        from songprint.store.database.mariadb import MariaDatabase
+
+        return MariaDatabase(address, busy_timeout=busy_timeout)
+    from songprint.store.database.postgresql import PostgresDatabase
+
+    return PostgresDatabase(address, busy_timeout=busy_timeout)

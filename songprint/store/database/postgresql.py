@@ -1,4 +1,4 @@
-"""PostgreSQL, through pg8000."""
+"""PostgreSQL, with the driver pg8000."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import hashlib
 import time
 
 from sqlalchemy import ColumnElement, func
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from songprint.errors import LibraryError
-from songprint.store.database.server import CONNECT_TIMEOUT, IDLE, ServerDatabase, Trouble
+from songprint.store.database.server import CONNECT_TIMEOUT, IDLE_TIMEOUT, ServerDatabase, Trouble
 
-OLDEST = 12
-LOOK_AGAIN = 0.05  # seconds between two tries to get a lock
+OLDEST = 12  # major version
+LOCK_INTERVAL = 0.05  # seconds between two attempts to take a lock
 
 _TROUBLES = {  # by SQLSTATE
     "28P01": Trouble.REFUSED,
     "28000": Trouble.REFUSED,
     "3D000": Trouble.MISSING,
     "42501": Trouble.FORBIDDEN,
-    "40P01": Trouble.GIVEN_UP,
-    "40001": Trouble.GIVEN_UP,
+    "40P01": Trouble.ABORTED,
+    "40001": Trouble.ABORTED,
     "55P03": Trouble.BUSY,
     "57014": Trouble.BUSY,
     "53300": Trouble.CROWDED,
@@ -42,20 +43,20 @@ class PostgresDatabase(ServerDatabase):
     writing_begins = ("BEGIN ISOLATION LEVEL READ COMMITTED",)
 
     def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        # The database's own rules may know English letters alone.
-        return func.lower(text.collate(self._folding) if self._folding else text)
+        # The default collation of a database may convert ASCII letters only.
+        return func.lower(text.collate(self._collation) if self._collation else text)
 
     @property
     def bytes_on_disk(self) -> int:
         with self.reading() as connection:
-            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar())
+            return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
 
     def problems(self) -> list[str]:
-        return []  # it has no check of its own that an ordinary user may ask for
+        return []  # PostgreSQL has no check that an ordinary user may run
 
-    def _connect(self) -> object:
+    def _connect(self) -> DBAPIConnection:
         address = self.address
-        connection = self._driver.connect(
+        connection: DBAPIConnection = self._driver.connect(
             user=address.user,
             password=address.password or None,
             database=address.name,
@@ -64,24 +65,24 @@ class PostgresDatabase(ServerDatabase):
             timeout=CONNECT_TIMEOUT,
             application_name="songprint",
         )
-        connection._usock.settimeout(None)  # it was for connecting, where the driver has no other
-        connection.autocommit = True  # `_begin` says how a transaction begins
+        connection._usock.settimeout(None)  # the driver has no timeout for connecting alone
+        connection.autocommit = True  # `_begin` starts the transactions
         cursor = connection.cursor()
         cursor.execute(f"SET lock_timeout = {round(1000 * self._busy_timeout)}")
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {1000 * IDLE}")
-        cursor.execute("SET tcp_keepalives_idle = 60")  # who has gone for ever holds no locks for long
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {1000 * IDLE_TIMEOUT}")
+        cursor.execute("SET tcp_keepalives_idle = 60")  # frees the locks of clients that are gone
         cursor.close()
         return connection
 
-    def _look(self) -> None:
+    def _inspect_server(self) -> None:
         with self.reading() as connection:
-            told, number, encoding, readonly, folding = connection.exec_driver_sql(
+            version, number, encoding, readonly, collation = connection.exec_driver_sql(
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int,"
                 " current_setting('server_encoding'),"
                 " pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on',"
                 " (SELECT min(collname) FROM pg_collation WHERE collname = 'und-x-icu')"
             ).one()
-        self.product, self.readonly, self._folding = f"PostgreSQL {told.split()[0]}", readonly, folding
+        self.product, self.readonly, self._collation = f"PostgreSQL {version.split()[0]}", readonly, collation
         if number < OLDEST * 10000:
             raise LibraryError(
                 f"the database server {self.address.server} is {self.product}; Songprint needs"
@@ -89,23 +90,24 @@ class PostgresDatabase(ServerDatabase):
             )
         if encoding != "UTF8":
             raise LibraryError(
-                f"the database {self.name} keeps text as {encoding}. Make one that keeps every alphabet:"
+                f"the database {self.name} stores text as {encoding}. Create one that supports all alphabets:"
                 f" CREATE DATABASE \"{self.address.name}\" ENCODING 'UTF8' TEMPLATE template0"
             )
 
-    def _lock(self, connection: object, name: str, wait: float) -> bool:
+    def _lock(self, connection: DBAPIConnection, name: str, wait: float) -> bool:
         number = int.from_bytes(hashlib.blake2b(f"songprint {name}".encode(), digest_size=8).digest(), signed=True)
         give_up = time.monotonic() + wait
         cursor = connection.cursor()
         while True:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", (number,))
-            mine = cursor.fetchone()[0]
-            if mine or time.monotonic() >= give_up:
-                return mine
-            time.sleep(LOOK_AGAIN)
+            row = cursor.fetchone()
+            locked = row is not None and bool(row[0])
+            if locked or time.monotonic() >= give_up:
+                return locked
+            time.sleep(LOCK_INTERVAL)
 
-    def _trouble(self, error: BaseException | None) -> Trouble:
-        code = _answer(error).get("C")
+    def _trouble(self, error: BaseException) -> Trouble:
+        code = _fields(error).get("C")
         if code:
             return _TROUBLES.get(code, Trouble.LOST if code.startswith("08") else Trouble.OTHER)
         if isinstance(error, self._driver.InterfaceError):
@@ -113,18 +115,18 @@ class PostgresDatabase(ServerDatabase):
         return Trouble.LOST if isinstance(error, OSError) else Trouble.OTHER
 
     def _detail(self, error: BaseException) -> str:
-        told = _answer(error).get("M")
-        return str(told or error.__cause__ or error).splitlines()[0]
+        message = _fields(error).get("M")
+        return str(message or error.__cause__ or error).splitlines()[0]
 
     def _remedy(self, trouble: Trouble, error: BaseException) -> str:
         if trouble is Trouble.MISSING:
             return (
-                f"there is no database '{self.address.name}' on the server {self.address.server}. Make it there:"
+                f"there is no database '{self.address.name}' on the server {self.address.server}. Create it:"
                 f" CREATE DATABASE \"{self.address.name}\" ENCODING 'UTF8' TEMPLATE template0"
             )
         return ""
 
 
-def _answer(error: BaseException | None) -> dict[str, str]:
-    """The fields of the server's message: C is the code, M the text."""
-    return error.args[0] if error is not None and error.args and isinstance(error.args[0], dict) else {}
+def _fields(error: BaseException) -> dict[str, str]:
+    """Return the fields of the server's error response: C is the code, M the message."""
+    return error.args[0] if error.args and isinstance(error.args[0], dict) else {}

@@ -1,4 +1,4 @@
-"""A database on a server: what MariaDB, MySQL and PostgreSQL have in common."""
+"""A database on a server: the common part of MariaDB, MySQL and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from importlib import import_module
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
@@ -24,39 +25,40 @@ from songprint.store.database import Result
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10.0  # seconds
-KEPT, MOST = 5, 20  # connections that stay open; that may be open at once
-ATTEMPTS = 6  # of a transaction that the server gives up for the sake of another
-IDLE = 600  # seconds after which the server ends a transaction of somebody who has gone silent
+IDLE_CONNECTIONS = 5  # connections that stay open when they are not in use
+MAX_CONNECTIONS = 20  # open at the same time, per process
+ATTEMPTS = 6  # at a transaction that the server aborts because of a deadlock
+IDLE_TIMEOUT = 600  # seconds after which the server ends the transaction of a silent client
 
 
 class Trouble(Enum):
-    """What an error of a server means for those who use it."""
+    """The causes of errors that Songprint distinguishes."""
 
     UNREACHABLE = auto()
-    REFUSED = auto()  # name or password
-    MISSING = auto()  # the database
-    FORBIDDEN = auto()  # to this user
-    GIVEN_UP = auto()  # for the sake of another transaction: to be done again
-    BUSY = auto()  # waited for another transaction for too long
+    REFUSED = auto()  # wrong user name or password
+    MISSING = auto()  # the database does not exist
+    FORBIDDEN = auto()  # the user lacks rights
+    ABORTED = auto()  # a deadlock; running the transaction again helps
+    BUSY = auto()  # waited too long for another transaction
     CROWDED = auto()  # too many connections
-    FULL = auto()
+    FULL = auto()  # the disk of the server
     READONLY = auto()
-    TOO_LARGE = auto()
+    TOO_LARGE = auto()  # a statement
     LOST = auto()  # the connection
     OTHER = auto()
 
 
-class _GivenUp(LibraryError):
-    """The server ended a transaction that it may be given once more."""
+class _Aborted(LibraryError):
+    """The server aborted a transaction that can be run again."""
 
 
 class ServerDatabase(ABC):
     """An open database on a server; see `Database`."""
 
-    driver: ClassVar[str]  # as Python imports it
-    extra: ClassVar[str]  # of Songprint, that installs it
-    dialect: ClassVar[str]  # as SQLAlchemy calls it
-    reading_begins: ClassVar[tuple[str, ...]]
+    driver: ClassVar[str]  # the Python module
+    extra: ClassVar[str]  # the extra of Songprint that installs the driver
+    dialect: ClassVar[str]  # the name in SQLAlchemy
+    reading_begins: ClassVar[tuple[str, ...]]  # statements that start a reading transaction
     writing_begins: ClassVar[tuple[str, ...]]
 
     def __init__(self, address: DatabaseAddress, *, busy_timeout: float) -> None:
@@ -64,7 +66,7 @@ class ServerDatabase(ABC):
         self.product, self.readonly = type(self).__name__, False
         self._busy_timeout = busy_timeout
         try:
-            self._driver = import_module(self.driver)
+            self._driver: Any = import_module(self.driver)
         except ImportError as error:
             raise MissingExtra(
                 f"the database {self.name} needs the package {self.driver}: pip install 'songprint[{self.extra}]'"
@@ -73,117 +75,117 @@ class ServerDatabase(ABC):
             self.dialect,
             creator=self._connect,
             poolclass=QueuePool,
-            pool_size=KEPT,
-            max_overflow=MOST - KEPT,
+            pool_size=IDLE_CONNECTIONS,
+            max_overflow=MAX_CONNECTIONS - IDLE_CONNECTIONS,
             pool_timeout=busy_timeout,
             pool_logging_name="songprint",
         )
-        event.listen(self._engine, "checkout", self._check)
+        event.listen(self._engine, "checkout", self._check_connection)
         event.listen(self._engine, "begin", self._begin)
-        # A connection that broke cannot be closed in form, which nobody has to know.
+        # SQLAlchemy logs an error when it closes a broken connection, which is of no interest to users.
         logging.getLogger("sqlalchemy.pool.impl.QueuePool.songprint").setLevel(logging.CRITICAL)
         self._writer: Engine = self._engine.execution_options(writes=True)
         try:
-            self._look()
+            self._inspect_server()
         except BaseException:
             self.close()
             raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database; writers go on meanwhile."""
+        """Open a transaction that reads one consistent state of the database. It does not block writers."""
         with self._translated_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes; when it ends without an error, it is on the server's disk."""
+        """Open a transaction that writes. Its changes are durable once it ends without an error."""
         with self._translated_errors(), self._writer.begin() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction that writes; again if the server gave it up for the sake of another."""
+        """Run `work` in a writing transaction, and again if the server aborts it because of a deadlock."""
         for attempt in range(1, ATTEMPTS):
             try:
                 with self.writing() as connection:
                     return work(connection)
-            except _GivenUp as error:
+            except _Aborted as error:
                 log.info("%s; attempt %d", error, attempt)
                 time.sleep(random.uniform(0, 0.01 * 2**attempt))
         with self.writing() as connection:
             return work(connection)
 
     def migrating(self) -> AbstractContextManager[None]:
-        """Inside, nobody else on any machine changes the form of the tables."""
+        """Prevent all other processes, on any machine, from migrating the schema at the same time."""
         return self._migrating()
 
     @contextmanager
     def _migrating(self) -> Iterator[None]:
-        with self.lock("schema", wait=self._busy_timeout) as mine:
-            if not mine:
-                raise self._said(Trouble.BUSY, "")
+        with self.lock("schema", wait=self._busy_timeout) as locked:
+            if not locked:
+                raise self._error(Trouble.BUSY, "")
             yield
 
     @contextmanager
     def lock(self, name: str, wait: float = 0.0) -> Iterator[bool]:
-        """True inside for one holder of this name at a time; the end of the connection ends it too."""
+        """Take a named lock, see `Database`. The server releases it when the connection ends."""
         with self._translated_errors():
-            connection = self._connect()  # of its own: the lock is the connection's
+            connection = self._connect()  # a separate connection, which owns the lock
         try:
             with self._translated_errors():
-                mine = self._lock(connection, name, wait)
-            yield mine
+                locked = self._lock(connection, name, wait)
+            yield locked
         finally:
             connection.close()
 
     @abstractmethod
     def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        """The text in small letters, of every alphabet."""
+        """Convert text of any alphabet to lower case."""
 
     @property
     @abstractmethod
     def bytes_on_disk(self) -> int:
-        """What the tables take, with their indexes."""
+        """The size of the tables with their indexes."""
 
     @abstractmethod
     def problems(self) -> list[str]:
-        """What the server's own check of the tables finds."""
+        """Return the errors that the server's own check of the tables finds."""
 
     def checkpoint(self) -> None:
-        """The server looks after its disk itself."""
+        """Do nothing: servers manage their disk space themselves."""
         return
 
     def close(self) -> None:
         self._engine.dispose()
 
     @abstractmethod
-    def _connect(self) -> object:
-        """A connection of the driver, which leaves the beginning of transactions to us."""
+    def _connect(self) -> DBAPIConnection:
+        """Open a connection of the driver, in autocommit mode: `_begin` starts the transactions."""
 
     @abstractmethod
-    def _look(self) -> None:
-        """Ask the server what it is, and refuse one that will not do."""
+    def _inspect_server(self) -> None:
+        """Read product, version and mode of the server, and refuse unsupported ones."""
 
     @abstractmethod
-    def _lock(self, connection: object, name: str, wait: float) -> bool:
-        """Take the lock of this name for as long as the connection lives."""
+    def _lock(self, connection: DBAPIConnection, name: str, wait: float) -> bool:
+        """Take the named lock for as long as the connection lives."""
 
     @abstractmethod
-    def _trouble(self, error: BaseException | None) -> Trouble:
-        """What an error of the driver means."""
+    def _trouble(self, error: BaseException) -> Trouble:
+        """Classify an error of the driver."""
 
     @abstractmethod
     def _detail(self, error: BaseException) -> str:
-        """What the server itself said, on one line."""
+        """Return the message of the server, on one line."""
 
     @abstractmethod
     def _remedy(self, trouble: Trouble, error: BaseException) -> str:
-        """What to do about a MISSING database, and about what was TOO_LARGE."""
+        """Return the message for a MISSING database or a TOO_LARGE statement; empty if there is none."""
 
-    def _check(self, connection: object, *_: object) -> None:
-        """One that broke while nobody used it is replaced, and all that were opened before with it.
+    def _check_connection(self, connection: DBAPIConnection, *_: object) -> None:
+        """Replace a connection that broke while it was idle, and all that were opened before it.
 
-        SQLAlchemy's own check does not know the bare errors of sockets that pg8000 lets through.
+        SQLAlchemy's `pool_pre_ping` does not recognise the plain socket errors that pg8000 raises.
         """
         try:
             cursor = connection.cursor()
@@ -198,7 +200,7 @@ class ServerDatabase(ABC):
             connection.exec_driver_sql(statement)
 
     def _tls(self) -> ssl.SSLContext | None:
-        """How to encrypt the connection, if it is to be."""
+        """Return the TLS settings of connections; None for unencrypted ones."""
         if self.address.tls == "off":
             return None
         try:
@@ -215,46 +217,48 @@ class ServerDatabase(ABC):
         try:
             yield
         except IntegrityError:
-            raise  # the business of whoever wrote
+            raise  # callers handle violated constraints
         except (DBAPIError, NoConnectionFree, self._driver.Error) as error:
-            raise self._explained(error) from error
+            raise self._translated(error) from error
         except OSError as error:
-            raise self._said(Trouble.LOST, str(error)) from error
+            raise self._error(Trouble.LOST, str(error)) from error
 
-    def _explained(self, error: BaseException) -> LibraryError:
+    def _translated(self, error: BaseException) -> LibraryError:
         if isinstance(error, NoConnectionFree):
-            return LibraryError(f"all {MOST} connections of this process to {self.name} are in use. Try again")
+            return LibraryError(
+                f"all {MAX_CONNECTIONS} connections of this process to {self.name} are in use. Try again"
+            )
         original = getattr(error, "orig", None) or error
         trouble = self._trouble(original)
-        said = self._detail(original)
+        detail = self._detail(original)
         if trouble in (Trouble.MISSING, Trouble.TOO_LARGE, Trouble.LOST):
             remedy = self._remedy(trouble, error)
             if remedy:
                 return LibraryError(remedy)
-        return self._said(trouble, said)
+        return self._error(trouble, detail)
 
-    def _said(self, trouble: Trouble, said: str) -> LibraryError:
+    def _error(self, trouble: Trouble, detail: str) -> LibraryError:
         server, user = self.address.server, self.address.user
         if trouble is Trouble.FULL:
             return LibraryFull(
-                f"the disk of the database server {server} is full. What was added before is safe:"
-                " make room and run the command again"
+                f"the disk of the database server {server} is full. Everything added before is safe:"
+                " free some space and run the command again"
             )
-        if trouble is Trouble.GIVEN_UP:
-            return _GivenUp(f"others keep changing the same in {self.name}. Try again")
+        if trouble is Trouble.ABORTED:
+            return _Aborted(f"deadlock with other transactions in {self.name}. Try again")
         return LibraryError(
             {
-                Trouble.UNREACHABLE: f"no database server answers at {server} ({said}). Is it running, and does the"
-                " setting `database` name it rightly?",
-                Trouble.REFUSED: f"the database server {server} does not let the user '{user}' in ({said}). Are name and"
-                " password in the setting `database` right?",
-                Trouble.FORBIDDEN: f"the user '{user}' lacks rights in the database {self.name} ({said}). Songprint makes"
-                " and changes tables: grant it all rights on this database",
+                Trouble.UNREACHABLE: f"no database server answers at {server} ({detail}). Check that it is running and"
+                " that the setting `database` is correct",
+                Trouble.REFUSED: f"the database server {server} refuses the user '{user}' ({detail}). Check the user"
+                " name and password in the setting `database`",
+                Trouble.FORBIDDEN: f"the user '{user}' lacks rights in the database {self.name} ({detail}). Songprint"
+                " creates and changes tables: grant it all rights on this database",
                 Trouble.BUSY: f"another process keeps the library at {self.name} busy. Try again when it has finished",
-                Trouble.CROWDED: f"the database server {server} has no connection free ({said}). Raise its limit"
+                Trouble.CROWDED: f"the database server {server} accepts no more connections ({detail}). Raise its limit"
                 " (max_connections), or run fewer processes",
-                Trouble.READONLY: f"the library at {self.name} is read-only: it can be searched, not changed",
-                Trouble.LOST: f"the connection to the database server {server} broke off ({said}). What was confirmed"
-                " before is safe: give the command again when the server runs",
-            }.get(trouble, f"cannot use the library at {self.name}: {said}")
+                Trouble.READONLY: f"the library at {self.name} is read-only: it can be searched, but not changed",
+                Trouble.LOST: f"lost the connection to the database server {server} ({detail}). Everything confirmed"
+                " before is safe: run the command again when the server is available",
+            }.get(trouble, f"cannot use the library at {self.name}: {detail}")
         )

@@ -1,4 +1,4 @@
-"""What only SQLite needs: opening the file, its write-ahead log, read-only disks, errors in plain words."""
+"""SQLite: opens the file of a library, also on read-only disks, and keeps its write-ahead log small."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILE_NAME = "catalogue.sqlite"
 
 
 class SqliteDatabase:
-    """An open file; see `Database`."""
+    """An open database file; see `Database`."""
 
     product = f"SQLite {sqlite3.sqlite_version}"
 
@@ -40,51 +40,51 @@ class SqliteDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database; writers go on meanwhile."""
+        """Open a transaction that reads one consistent state of the database. It does not block writers."""
         with translated_errors(self.file), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is the only one to write; when it ends without an error, it is on the disk."""
+        """Open the only writing transaction. Its changes are durable once it ends without an error."""
         if self.readonly:
-            raise _explained("readonly", self.file)
+            raise _translated("readonly", self.file)
         with translated_errors(self.file), self._writer.begin() as connection:
             yield connection
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction that writes. It is the only one, and so never given up for another."""
+        """Run `work` in the only writing transaction, which is never aborted because of a deadlock."""
         with self.writing() as connection:
             return work(connection)
 
     def migrating(self) -> AbstractContextManager[None]:
-        """Nothing to do: every transaction that writes is alone."""
+        """Do nothing: there is only one writing transaction at a time."""
         return nullcontext()
 
     def lock(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
-        """True inside for one holder of this name at a time: a file is used by one machine."""
+        """Take a named lock, see `Database`. A file lock is enough because one machine uses the database."""
         return disk.lock(self.file.parent / "index", f"lock-{name}", wait)
 
     def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        """By Python's own `lower`, see `_connect`."""
+        """Convert text of any alphabet to lower case, with the function that `_connect` defines."""
         return func.lower(text)
 
     def problems(self) -> list[str]:
-        """What SQLite's own check of the whole file finds."""
+        """Return the errors that SQLite's check of the whole file finds."""
         with self.reading() as connection:
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
             return [line for line in found if line != "ok"]
 
     @property
     def bytes_on_disk(self) -> int:
-        """The file and its write-ahead log."""
+        """The size of the file and its write-ahead log."""
         names = (self.file, self.file.with_name(self.file.name + "-wal"))
         return sum(name.stat().st_size for name in names if name.exists())
 
     def checkpoint(self) -> None:
-        """Move the write-ahead log into the file, where nobody is just reading it; it waits for no one.
+        """Move the write-ahead log into the file, without waiting for readers.
 
-        Otherwise up to 4 MB stay in it until the last process has closed the library.
+        Otherwise up to 4 MB stay in the log until the last process closes the library.
         """
         if self.readonly:
             return
@@ -93,10 +93,10 @@ class SqliteDatabase:
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            log.info("the write-ahead log of %s stays: %s", self.file, error)
+            log.info("cannot truncate the write-ahead log of %s: %s", self.file, error)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._busy_timeout)}")
-            connection.close()  # back to the pool
+            connection.close()  # returns it to the pool
 
     def close(self) -> None:
         self._engine.dispose()
@@ -113,8 +113,8 @@ class SqliteDatabase:
             if self._mode == "rwc":
                 self._use_write_ahead_log(connection)
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = FULL")  # what was added survives a power cut
-            # SQLite knows capitals only in ASCII.
+            connection.execute("PRAGMA synchronous = FULL")  # commits survive a power failure
+            # SQLite's own function converts ASCII letters only.
             connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
         except BaseException:
             connection.close()
@@ -122,7 +122,10 @@ class SqliteDatabase:
         return connection
 
     def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
-        """Readers and a writer side by side. The file remembers it; SQLite does not wait here by itself."""
+        """Switch the file to the mode in which readers and a writer work in parallel.
+
+        SQLite's busy timeout does not apply to this switch.
+        """
         give_up = time.monotonic() + self._busy_timeout
         while True:
             try:
@@ -138,41 +141,45 @@ _QUERY = {"rw": "mode=rw", "rwc": "mode=rwc", "ro": "mode=ro", "immutable": "mod
 
 
 def open_file(file: Path, *, create: bool, busy_timeout: float) -> SqliteDatabase:
-    """Open the catalogue in a library's folder, for writing where that is possible, else for reading."""
+    """Open the database in a library's folder: for writing if possible, else for reading.
+
+    Raises LibraryNotFound if there is none and `create` is false, and LibraryError for an unusable folder or file.
+    """
     folder = file.parent
     with translated_errors(file):
         if folder.exists() and not folder.is_dir():
             raise LibraryError(f"{folder} is a file; a library is a folder")
         if create:
-            _make_room(folder, file)
+            _prepare_folder(folder, file)
         elif not file.is_file():
-            raise _nothing_there(folder)
+            raise _not_found(folder)
     if not create and file.stat().st_size == 0:
-        raise _nothing_there(folder)  # the process that was making it died
+        raise _not_found(folder)  # the process that created it was killed
     if os.access(folder, os.W_OK) and (not file.exists() or os.access(file, os.W_OK)):
-        return _tried(file, "rwc" if create else "rw", busy_timeout)
+        return _open(file, "rwc" if create else "rw", busy_timeout)
     try:
-        return _tried(file, "ro", busy_timeout)
+        return _open(file, "ro", busy_timeout)
     except LibraryError as error:
-        log.info("opening %s as a file that nobody changes: %s", file, error)
-        return _tried(file, "immutable", busy_timeout)
+        # SQLite cannot create the files of its write-ahead log here. An immutable database needs none.
+        log.info("opening %s as an immutable file: %s", file, error)
+        return _open(file, "immutable", busy_timeout)
 
 
 @contextmanager
 def translated_errors(file: Path) -> Iterator[None]:
-    """Turn the errors of SQLite and of the file system into a LibraryError that says what to do."""
+    """Turn errors of SQLite and of the file system into a LibraryError that explains what to do."""
     try:
         with disk.translated_errors(file.parent):
             yield
     except IntegrityError:
-        raise  # the business of whoever wrote
+        raise  # callers handle violated constraints
     except (DBAPIError, sqlite3.Error) as error:
-        raise _explained(str(getattr(error, "orig", None) or error), file) from error
+        raise _translated(str(getattr(error, "orig", None) or error), file) from error
     except NoConnectionFree as error:
-        raise _explained("locked", file) from error
+        raise _translated("locked", file) from error
 
 
-def _tried(file: Path, mode: str, busy_timeout: float) -> SqliteDatabase:
+def _open(file: Path, mode: str, busy_timeout: float) -> SqliteDatabase:
     database = SqliteDatabase(file, mode=mode, busy_timeout=busy_timeout)
     try:
         with database.reading() as connection:
@@ -184,13 +191,13 @@ def _tried(file: Path, mode: str, busy_timeout: float) -> SqliteDatabase:
 
 
 def _begin(connection: Connection) -> None:
-    # A transaction that first reads and then writes would fail, not wait, when another wrote in between.
+    # A transaction that reads first and writes later fails, without waiting, if another one writes in between.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _make_room(folder: Path, file: Path) -> None:
-    """Make the folder. One that holds other things is refused: it was hardly meant."""
+def _prepare_folder(folder: Path, file: Path) -> None:
+    """Create the folder. A folder with other files is refused: it is probably a mistake."""
     folder.mkdir(parents=True, exist_ok=True)
     if file.exists():
         return
@@ -201,28 +208,28 @@ def _make_room(folder: Path, file: Path) -> None:
     ]
     if others:
         raise LibraryError(
-            f"{folder} holds other files ({sorted(others)[0]}) and no library."
+            f"{folder} contains other files ({sorted(others)[0]}) and no library."
             " Choose an empty or new folder for the library"
         )
-    # Left over from a catalogue that somebody deleted: its segment ids mean other recordings.
+    # An index left over from a deleted catalogue: its segment ids belong to other recordings.
     shutil.rmtree(folder / "index", ignore_errors=True)
 
 
-def _nothing_there(folder: Path) -> LibraryNotFound:
-    return LibraryNotFound(f"no library at {folder}. Make one with `songprint --library {folder} add MUSIC`")
+def _not_found(folder: Path) -> LibraryNotFound:
+    return LibraryNotFound(f"no library at {folder}. Create one with `songprint --library {folder} add MUSIC`")
 
 
-def _explained(said: str, file: Path) -> LibraryError:
+def _translated(detail: str, file: Path) -> LibraryError:
     folder = file.parent
-    if "disk is full" in said or ("disk I/O error" in said and disk.nearly_full(folder)):
+    if "disk is full" in detail or ("disk I/O error" in detail and disk.nearly_full(folder)):
         return disk.full(folder)
-    if "not a database" in said or "malformed" in said:
+    if "not a database" in detail or "malformed" in detail:
         return LibraryError(
-            f"{file} is damaged or no catalogue (SQLite: {said})."
-            " Put a backup in its place, or add the music to a new library"
+            f"{file} is damaged or not a catalogue (SQLite: {detail})."
+            " Restore a backup, or add the music to a new library"
         )
-    if "locked" in said:
+    if "locked" in detail:
         return LibraryError(f"another process keeps the library at {folder} busy. Try again when it has finished")
-    if "readonly" in said:
-        return LibraryError(f"the library at {folder} is read-only: it can be searched, not changed")
-    return LibraryError(f"cannot use the library at {folder}: {said}")
+    if "readonly" in detail:
+        return LibraryError(f"the library at {folder} is read-only: it can be searched, but not changed")
+    return LibraryError(f"cannot use the library at {folder}: {detail}")

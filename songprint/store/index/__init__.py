@@ -1,9 +1,9 @@
-"""Vectors under segment ids, and the search for the nearest of them.
+"""The vector index: nearest-neighbour search over the segments of all recordings.
 
-Every engine keeps the same contract (`Index`) and passes the same tests. An index is derived from the
-catalogue: it can be thrown away and made again, so no engine has to be careful with its data.
+Every engine implements `Index` and passes the same tests. An index is derived from the catalogue and can be rebuilt
+at any time, so the engines need no protection against data loss.
 
-A segment id carries its meaning: `recording_id << 20 | position`. There is no table of segments.
+A segment id contains the recording and the position: `recording_id << 20 | position`. There is no table of segments.
 """
 
 from __future__ import annotations
@@ -20,65 +20,69 @@ if TYPE_CHECKING:
 POSITION_BITS = 20
 MAX_SEGMENTS = 1 << POSITION_BITS  # 145 hours at a hop of 0.5 s
 MAX_RECORDING_ID = (1 << (63 - POSITION_BITS)) - 1
-NOTHING = -1  # the id in places where a search found fewer than k
+NOTHING = -1  # the id that fills up results with fewer than k segments
 
 
 def segment_ids(recording_id: int, positions: np.ndarray) -> np.ndarray:
-    """(n,) row numbers of one recording's embeddings -> (n,) int64 segment ids."""
+    """Convert row numbers (n,) of one recording's embeddings to segment ids (n,) int64."""
     return (np.int64(recording_id) << POSITION_BITS) | np.asarray(positions, dtype=np.int64)
 
 
 def split_ids(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Segment ids -> (recording ids, positions), both int64 and of the same shape."""
+    """Convert segment ids to recording ids and positions, both int64 of the same shape."""
     return ids >> POSITION_BITS, ids & (MAX_SEGMENTS - 1)
 
 
 class Index(Protocol):
-    """What a vector engine has to do. Vectors are float32 of unit length; scores are cosines."""
+    """A vector engine. Vectors are float32 of unit length; scores are cosines."""
 
-    kind: str
-    shared: bool  # by several processes or machines: one of them fills it, by `alone` of the database
+    @property
+    def kind(self) -> str:
+        """The type of the engine, for statistics."""
+
+    # Whether several processes or machines use the same index. Then one of them fills it, under a database lock.
+    shared: bool
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
-        """Keep `vectors (n, dim)` under `ids (n,)` int64; they are found from now on.
+        """Add `vectors` (n, dim) under `ids` (n,) int64. Searches find them immediately.
 
-        All segments of a recording come at once.
+        Callers add all segments of a recording in one call.
         """
 
     def remove(self, recording_ids: Iterable[int]) -> None:
-        """Forget every segment of these recordings. Unknown ids are no error."""
+        """Remove all segments of these recordings. Unknown ids are ignored."""
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """`vectors (m, dim)` -> ids (m, k) int64 and cosines (m, k) float32, best first.
+        """Return ids (m, k) int64 and cosines (m, k) float32 of the nearest segments of `vectors` (m, dim), best first.
 
-        Where there are fewer than `k`, the rest is `NOTHING` with cosine -1.
+        If there are fewer than `k`, the rest is `NOTHING` with cosine -1.
         """
 
     def recording_ids(self) -> set[int]:
-        """The recordings that can be found."""
+        """Return the ids of all recordings in the index."""
 
     def __len__(self) -> int:
-        """How many vectors can be found."""
+        """Return the number of vectors in the index."""
 
     def reload_if_changed(self) -> bool:
-        """See whether others have replaced what is kept; True if so, and `recording_ids` may be others."""
+        """Open the index again if another process has replaced it. Returns True if so: `recording_ids` may differ."""
 
     def wants_rebuild(self) -> bool:
-        """Whether it would now be better made anew."""
+        """Whether a rebuild would make searches faster."""
 
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
-        """Make it anew of what `source` yields, (ids, vectors), which can be called again."""
+        """Build the index again from the (ids, vectors) that `source` yields. `source` may be called several times."""
 
     @property
     def bytes_on_disk(self) -> int:
-        """What it takes on this machine's disk."""
+        """The size of the index on the disk of this machine."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 def open_index(folder: Path, dim: int, *, exact_limit: int) -> FaissIndex:
-    """The index in a library's folder: exact in memory up to `exact_limit` vectors, FAISS on the disk above."""
+    """Open the index in a library's folder: exact in memory up to `exact_limit` vectors, beyond that FAISS on disk."""
     from songprint.store.index.faiss import FaissIndex
 
     return FaissIndex(folder, dim, exact_limit)

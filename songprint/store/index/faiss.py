@@ -1,11 +1,11 @@
-"""Search in two parts: a compressed inverted file of FAISS on the disk, and what came since, in memory.
+"""An index in two parts: a compressed inverted file of FAISS on disk, and newer vectors in memory.
 
-The file is written once, mapped (several processes share its pages) and never changed: recordings that are
-removed become tombstones, new ones live in an exact index, and when either grows too much the file is made
-anew from the catalogue, trained on what the library then holds. `current.json` names the file that counts;
-it is replaced last, by a rename, so a crash leaves the old index or the new one.
+The file is written once, memory-mapped (so processes share its pages) and never changed. Removed recordings become
+tombstones and new ones go into an exact index. When either grows too large, the file is written again from the
+catalogue and trained on the library's present content. `current.json` names the current file. It is replaced last,
+by a rename, so a crash leaves the old index or the new one.
 
-Vectors are kept as 8 bits a dimension, in cells of neighbours (IVF, SQ8): 136 bytes with their id.
+The file stores vectors with 8 bits per dimension in cells of similar vectors (IVF, SQ8): 136 bytes with the id.
 """
 
 from __future__ import annotations
@@ -16,22 +16,27 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from songprint.store.index import NOTHING, POSITION_BITS
 from songprint.store.index.exact import ExactIndex
 
+if TYPE_CHECKING:
+    import faiss
+
 CURRENT = "current.json"
-PROBES = 64  # cells searched for a vector
+PROBES = 64  # cells searched per vector
 TRAINING_VECTORS = 64  # per cell
-SMALLEST_CELLS = 64
-MOST_TOMBSTONES = 64  # each costs time in every search
+MAX_SAMPLE = 1 << 18  # vectors kept in memory for training
+MIN_CELLS = 64
+MAX_TOMBSTONES = 64  # each one slows down every search
 
 
 @dataclass(frozen=True)
 class _Written:
-    """What `current.json` says."""
+    """The content of `current.json`."""
 
     file: str
     kind: str
@@ -40,17 +45,17 @@ class _Written:
 
 
 class FaissIndex:
-    """The vectors of one library under `folder`, exact as long as they are few."""
+    """The vectors of one library in `folder`. The search is exact up to `exact_limit` vectors."""
 
     shared = False
 
-    def __init__(self, folder: Path, dim: int, exact_limit: int):
+    def __init__(self, folder: Path, dim: int, exact_limit: int) -> None:
         self.folder, self.dim, self.exact_limit = Path(folder), dim, exact_limit
         self._recent = ExactIndex(dim)
         self._tombstones: set[int] = set()
         self._written: _Written | None = None
         self._covered: frozenset[int] = frozenset()
-        self._file = None
+        self._file: faiss.IndexIVF | None = None
         self._stamp: tuple[int, int] | None = None
         self.reload_if_changed()
 
@@ -66,54 +71,50 @@ class FaissIndex:
         return (self._written.vectors if self._written else 0) + len(self._recent)
 
     def recording_ids(self) -> set[int]:
-        """The recordings that can be found."""
-        return (self._covered - self._tombstones) | self._recent.recording_ids()
+        """Return the ids of all recordings in the index."""
+        return set(self._covered - self._tombstones) | self._recent.recording_ids()
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         self._recent.add(ids, vectors)
 
     def remove(self, recording_ids: Iterable[int]) -> None:
-        gone = set(recording_ids)
-        self._tombstones |= gone & self._covered
-        self._recent.remove(gone)
+        removed = set(recording_ids)
+        self._tombstones |= removed & self._covered
+        self._recent.remove(removed)
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         ids, scores = self._recent.search(vectors, k)
         if self._file is None:
             return ids, scores
-        file_scores, file_ids = self._search_file(np.ascontiguousarray(vectors, np.float32), k)
+        file_scores, file_ids = self._search_file(self._file, np.ascontiguousarray(vectors, np.float32), k)
         ids, scores = np.hstack([ids, file_ids]), np.hstack([scores, file_scores])
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         rows = np.arange(len(vectors))[:, None]
         return ids[rows, order], scores[rows, order]
 
-    def _search_file(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _search_file(self, file: faiss.IndexIVF, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         import faiss
 
-        buried = self._tombstones_as_ranges()
-        parameters = faiss.SearchParametersIVF(nprobe=min(PROBES, self._file.nlist))
-        if buried:
-            selector = buried[0]
-            for other in buried[1:]:
+        removed = [faiss.IDSelectorRange(id << POSITION_BITS, (id + 1) << POSITION_BITS) for id in self._tombstones]
+        parameters = faiss.SearchParametersIVF()
+        parameters.nprobe = min(PROBES, file.nlist)
+        if removed:
+            selector: faiss.IDSelector = removed[0]
+            for other in removed[1:]:
                 selector = faiss.IDSelectorOr(selector, other)
             parameters.sel = faiss.IDSelectorNot(selector)
-        scores, ids = self._file.search(vectors, k, params=parameters)
+        scores, ids = file.search(vectors, k, params=parameters)
         return np.where(ids == NOTHING, np.float32(-1), scores), ids
 
-    def _tombstones_as_ranges(self) -> list:
-        import faiss
-
-        return [faiss.IDSelectorRange(id << POSITION_BITS, (id + 1) << POSITION_BITS) for id in self._tombstones]
-
     def wants_rebuild(self) -> bool:
-        """Whether the exact part has grown beyond its limit and a quarter of the file, or too much is dead."""
+        """Whether the part in memory exceeds its limit and a quarter of the file, or there are too many tombstones."""
         written = self._written.vectors if self._written else 0
-        return len(self._recent) > max(self.exact_limit, written // 4) or len(self._tombstones) > MOST_TOMBSTONES
+        return len(self._recent) > max(self.exact_limit, written // 4) or len(self._tombstones) > MAX_TOMBSTONES
 
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
-        """Write a new file from `source`, which yields (ids, vectors) and can be called again.
+        """Write a new file from the (ids, vectors) that `source` yields. `source` is called several times.
 
-        A library that is small (again) needs no file; its vectors stay in memory.
+        A library of at most `exact_limit` vectors needs no file; its vectors stay in memory.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         count, sample = _sample(source(), self.dim)
@@ -128,7 +129,9 @@ class FaissIndex:
             self.reload_if_changed()
         self._delete_old_files()
 
-    def _write(self, count: int, sample: np.ndarray, source: Callable) -> None:
+    def _write(
+        self, count: int, sample: np.ndarray, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+    ) -> None:
         import faiss
 
         cells = _cells(count)
@@ -150,7 +153,7 @@ class FaissIndex:
         _durably_rename(unfinished, self.folder / CURRENT)
 
     def reload_if_changed(self) -> bool:
-        """Open the file that counts now, if this or another process has replaced it."""
+        """Open the current file if this or another process has replaced it. Returns True if so."""
         try:
             status = (self.folder / CURRENT).stat()
             stamp = (status.st_mtime_ns, status.st_ino)
@@ -166,12 +169,13 @@ class FaissIndex:
         return True
 
     def _open_file(self) -> None:
-        """A file that is damaged counts as none: the caller fills the index from the catalogue again."""
+        """Open the current file. A damaged file is ignored: the caller then adds its recordings from the catalogue."""
         import faiss
 
         try:
             written = _Written(**json.loads((self.folder / CURRENT).read_text()))
-            self._file = faiss.read_index(str(self.folder / written.file), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+            self._file = cast("faiss.IndexIVF", faiss.read_index(str(self.folder / written.file), flags))
         except (OSError, ValueError, TypeError, RuntimeError):
             return
         self._written, self._covered = written, frozenset(written.recordings)
@@ -180,7 +184,7 @@ class FaissIndex:
     def _delete_old_files(self) -> None:
         for path in self.folder.glob("*.faiss*"):
             if not self._written or path.name != self._written.file:
-                path.unlink(missing_ok=True)  # those who have it mapped keep it until they reload
+                path.unlink(missing_ok=True)  # processes that have it mapped can use it until they reload
 
     def close(self) -> None:
         self._file = None
@@ -188,22 +192,21 @@ class FaissIndex:
 
 
 def _cells(count: int) -> int:
-    """A power of two near 4 sqrt(n), as FAISS advises."""
-    return max(SMALLEST_CELLS, 2 ** round(math.log2(4 * math.sqrt(count))))
+    """Return the power of two closest to 4 sqrt(count), as the FAISS documentation advises."""
+    return max(MIN_CELLS, 1 << round(math.log2(4 * math.sqrt(count))))
 
 
 def _sample(source: Iterable[tuple[np.ndarray, np.ndarray]], dim: int) -> tuple[int, np.ndarray]:
-    """How many vectors there are, and at most 256 k of them in random order, each equally likely."""
-    most = 1 << 18
+    """Return the number of vectors, and a uniform random sample of at most MAX_SAMPLE of them, in random order."""
     rng = np.random.default_rng(0)
     keys, kept, count = np.empty(0), np.empty((0, dim), np.float32), 0
     for ids, vectors in source:
         count += len(ids)
         keys, kept = np.concatenate([keys, rng.random(len(ids))]), np.concatenate([kept, vectors])
-        if len(keys) > 2 * most:  # keep the smallest keys: a fair sample of a stream
-            chosen = np.argpartition(keys, most)[:most]
+        if len(keys) > 2 * MAX_SAMPLE:  # the vectors with the smallest keys are a uniform sample
+            chosen = np.argpartition(keys, MAX_SAMPLE)[:MAX_SAMPLE]
             keys, kept = keys[chosen], kept[chosen]
-    order = np.argsort(keys)[:most]
+    order = np.argsort(keys)[:MAX_SAMPLE]
     return count, np.ascontiguousarray(kept[order], np.float32)
 
 

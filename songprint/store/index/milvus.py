@@ -1,14 +1,14 @@
-"""Search by Milvus: a server that several machines share, or Milvus Lite, a folder that one process uses.
+"""An index in Milvus: on a server that several machines share, or in Milvus Lite, a file that one process uses.
 
-Each encoder of each library has a collection, a row for each segment:
+Each encoder of each library has a collection with one row for each segment:
 
     id          int64   the segment id
-    recording   int64   the recording that it is of
-    segments    int64   in the last row of a recording how many it has, else 0: so a recording counts when it is whole
+    recording   int64   the id of its recording
+    segments    int64   in the last row of a recording the number of its segments, else 0
     vector      float32 (dim,)
 
-Rows are written under their id whether they are there already or not. So adding twice does no harm, and a process
-that dies in the middle leaves a recording that does not count and is written again.
+`segments` marks complete recordings. Rows are upserted, so adding a recording twice does no harm, and a process that
+dies halfway leaves an incomplete recording that is written again.
 """
 
 from __future__ import annotations
@@ -30,26 +30,30 @@ from songprint.store.index import NOTHING, POSITION_BITS
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-CELLS, PROBES = 1024, 64  # of a server's inverted file: cells in a part of the index; those that are searched
-ROWS = 2000  # written at once
-QUERIES = 64  # vectors asked for at once
-RECORDINGS = 500  # removed at once
-PAGE = 10_000  # recordings listed at once
-TIMEOUT, LONG_TIMEOUT = 30.0, 600.0  # seconds; for what goes through everything
-STALE = 10.0  # seconds after a change in which a search waits until it sees the latest
-LOOK_AGAIN = 5.0  # seconds between two looks at whether the collection is still there
+CELLS = 1024  # of the inverted file of each data segment on a server
+PROBES = 64  # cells searched per vector
+ROWS = 2000  # written by one request
+QUERIES = 64  # vectors searched by one request
+RECORDINGS = 500  # removed by one request
+PAGE = 10_000  # recordings listed by one request
+TIMEOUT = 30.0  # seconds
+LONG_TIMEOUT = 600.0  # seconds, for requests that read or write the whole collection
+# Seconds after a change in which searches use strong consistency. It is slower, but guarantees to see the change.
+STRONG_PERIOD = 10.0
+CHECK_INTERVAL = 5.0  # seconds between two checks that the collection still exists
 
 
 class MilvusIndex:
     """The vectors of one encoder of one library in a Milvus collection; see `Index`."""
 
-    shared = True  # by processes and machines: one of them fills it for all
+    shared = True
 
     def __init__(self, address: MilvusAddress, collection: str, dim: int) -> None:
         self.address, self.collection, self.dim = address, collection, dim
-        self._segments: dict[int, int] = {}  # of each recording that counts, as of the last look
+        self._segments: dict[int, int] = {}  # of each complete recording, as of the last request
         self._changed_at = time.monotonic()
-        self._looked_at, self._number = 0.0, None  # when, and which collection of this name it was
+        self._checked_at = 0.0
+        self._collection_id: int | None = None  # at the last check; a new collection of the same name has another
         self._client = connect(address)
         try:
             self.reload_if_changed()
@@ -63,7 +67,7 @@ class MilvusIndex:
 
     @property
     def bytes_on_disk(self) -> int:
-        """Of Milvus Lite; what a server takes it does not tell."""
+        """The size of Milvus Lite; 0 for a server, which does not report it."""
         folder = Path(self.address.uri)
         return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if self.address.lite else 0
 
@@ -71,11 +75,11 @@ class MilvusIndex:
         return sum(self._segments.values())
 
     def recording_ids(self) -> set[int]:
-        """The recordings that can be found, whoever added them."""
+        """Return the ids of all complete recordings in the collection, including those that others added."""
         self._changed_at = time.monotonic()
         found: dict[int, int] = {}
-        last, page = -1, None
-        while page is None or len(page) == PAGE:  # a server gives the smallest ids first
+        last = -1
+        while True:  # a server returns the smallest ids first
             with self._translated_errors():
                 page = self._client.query(
                     self.collection,
@@ -87,7 +91,7 @@ class MilvusIndex:
                 )
             found.update((row["recording"], row["segments"]) for row in page)
             last = max((row["id"] for row in page), default=last)
-            if self.address.lite:  # it gives all at once
+            if self.address.lite or len(page) < PAGE:  # Milvus Lite returns all rows
                 break
         self._segments = found
         return set(found)
@@ -120,13 +124,13 @@ class MilvusIndex:
         self._changed_at = time.monotonic()
 
     def remove(self, recording_ids: Iterable[int]) -> None:
-        gone = sorted(map(int, recording_ids))
-        for start in range(0, len(gone), RECORDINGS):
+        removed = sorted(map(int, recording_ids))
+        for start in range(0, len(removed), RECORDINGS):
             with self._translated_errors():
                 self._client.delete(
-                    self.collection, filter=f"recording in {gone[start : start + RECORDINGS]}", timeout=LONG_TIMEOUT
+                    self.collection, filter=f"recording in {removed[start : start + RECORDINGS]}", timeout=LONG_TIMEOUT
                 )
-        for recording_id in gone:
+        for recording_id in removed:
             self._segments.pop(recording_id, None)
         self._changed_at = time.monotonic()
 
@@ -135,7 +139,7 @@ class MilvusIndex:
         scores = np.full((len(vectors), k), -1, np.float32)
         parameters = {"metric_type": "IP", "params": {} if self.address.lite else {"nprobe": PROBES}}
         for start in range(0, len(vectors), QUERIES):
-            recent = time.monotonic() - self._changed_at < STALE
+            recent = time.monotonic() - self._changed_at < STRONG_PERIOD
             try:
                 with self._translated_errors():
                     found = self._client.search(
@@ -148,7 +152,7 @@ class MilvusIndex:
                         consistency_level="Strong" if recent else "Bounded",
                     )
             except LibraryError:
-                self._looked_at = 0.0  # perhaps it was dropped: the next `refresh` looks
+                self._checked_at = 0.0  # the collection may be gone: the next `reload_if_changed` checks
                 raise
             for row, hits in enumerate(found, start):
                 ids[row, : len(hits)] = [hit["id"] for hit in hits]
@@ -156,35 +160,38 @@ class MilvusIndex:
         return ids, scores
 
     def wants_rebuild(self) -> bool:
-        return False  # Milvus merges and indexes what comes in by itself
+        return False  # Milvus merges and indexes new rows itself
 
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
-        """Write all that `source` yields over what is there, and remove the rest; searches go on meanwhile."""
-        self._make_if_missing()
-        kept: set[int] = set()
+        """Write all rows that `source` yields, then remove all other recordings. Searches continue meanwhile."""
+        self._create_if_missing()
+        written: set[int] = set()
         for ids, vectors in source():
             self.add(ids, vectors)
-            kept.update(np.unique(ids >> POSITION_BITS).tolist())
-        self.remove(self.recording_ids() - kept)
+            written.update(np.unique(ids >> POSITION_BITS).tolist())
+        self.remove(self.recording_ids() - written)
 
     def reload_if_changed(self) -> bool:
-        """Make the collection anew if somebody has dropped it. True if what it holds has to be looked at."""
-        if self._segments and time.monotonic() - self._looked_at < LOOK_AGAIN:
+        """Create the collection if it was dropped. Returns True if it is a new one: `recording_ids` may differ."""
+        if self._segments and time.monotonic() - self._checked_at < CHECK_INTERVAL:
             return False
-        made = self._make_if_missing()
+        created = self._create_if_missing()
         with self._translated_errors():
-            number = self._client.describe_collection(self.collection, timeout=TIMEOUT).get("collection_id")
-        self._looked_at = time.monotonic()
-        if number == self._number and not made:
+            collection_id = self._client.describe_collection(self.collection, timeout=TIMEOUT).get("collection_id")
+        self._checked_at = time.monotonic()
+        if collection_id == self._collection_id and not created:
             return False
-        self._number, self._segments = number, {}
+        self._collection_id, self._segments = collection_id, {}
         return True
 
     def close(self) -> None:
         self._client.close()
 
-    def _make_if_missing(self) -> bool:
-        """Each step does nothing where it is done: others may be making it too, or have died over it."""
+    def _create_if_missing(self) -> bool:
+        """Create, index and load the collection. Returns whether it was missing.
+
+        Each step is skipped where it is done: another process may be creating it, or may have died halfway.
+        """
         from pymilvus import DataType
 
         client, name = self._client, self.collection
@@ -199,7 +206,7 @@ class MilvusIndex:
                 client.create_collection(name, schema=schema, timeout=LONG_TIMEOUT)
             if not client.list_indexes(name, timeout=TIMEOUT):
                 index = client.prepare_index_params()
-                if self.address.lite:  # which looks at every vector, whatever it is told
+                if self.address.lite:  # it always compares every vector
                     index.add_index("vector", index_type="FLAT", metric_type="IP")
                 else:
                     index.add_index("vector", index_type="IVF_SQ8", metric_type="IP", params={"nlist": CELLS})
@@ -214,7 +221,7 @@ class MilvusIndex:
 
 
 def collection_name(library: str, encoder_id: str) -> str:
-    """Milvus knows letters, digits and underscores. Libraries that share a server are told apart."""
+    """Return the collection of a library and an encoder. Milvus allows letters, digits and underscores."""
     return f"songprint_{library}_{re.sub('[^0-9A-Za-z]', '_', encoder_id)}"
 
 
@@ -230,7 +237,7 @@ def drop_others(address: MilvusAddress, library: str, encoder_ids: Collection[st
 
 
 def connect(address: MilvusAddress) -> MilvusClient:
-    """An open connection. A path in the file system is a library of Milvus Lite, made if it is missing."""
+    """Connect to a server, or open the file of Milvus Lite, which is created if it is missing."""
     try:
         from pymilvus import MilvusClient
 
@@ -238,7 +245,7 @@ def connect(address: MilvusAddress) -> MilvusClient:
             import milvus_lite  # noqa: F401
     except ImportError as error:
         raise MissingExtra(f"the index {address} needs Milvus's client: pip install 'songprint[milvus]'") from error
-    for name in ("pymilvus", "milvus_lite"):  # what goes wrong is said once, by us
+    for name in ("pymilvus", "milvus_lite"):  # they log errors that Songprint reports itself
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with translated_errors(address):
         if address.lite:
@@ -248,26 +255,27 @@ def connect(address: MilvusAddress) -> MilvusClient:
 
 @contextmanager
 def translated_errors(address: MilvusAddress) -> Iterator[None]:
-    """Turn the errors of Milvus into a LibraryError that says what to do."""
+    """Turn errors of Milvus into a LibraryError that explains what to do."""
     import grpc
     from pymilvus import MilvusException
 
     try:
         yield
     except (MilvusException, grpc.RpcError, OSError) as error:
-        said = " ".join(str(getattr(error, "message", "") or error).split())[:300]
-        if "Open local milvus failed" in said:
+        detail = " ".join(str(getattr(error, "message", "") or error).split())[:300]
+        if "Open local milvus failed" in detail:
             raise LibraryError(
-                f"cannot open Milvus Lite at {address}. One process at a time can use it: for several,"
+                f"cannot open Milvus Lite at {address}. Only one process at a time can use it. For several,"
                 " run a Milvus server"
             ) from error
-        if "connect" in said.lower() or "UNAVAILABLE" in said or isinstance(error, grpc.FutureTimeoutError):
+        if "connect" in detail.lower() or "UNAVAILABLE" in detail or isinstance(error, grpc.FutureTimeoutError):
             raise LibraryError(
-                f"no Milvus server answers at {address}. Is it running, and does the setting `index` name it rightly?"
+                f"no Milvus server answers at {address}. Check that it is running and that the"
+                " setting `index` is correct"
             ) from error
-        if "auth" in said.lower():
+        if "auth" in detail.lower():
             raise LibraryError(
-                f"the Milvus server at {address} does not let us in ({said}). Are user and password in"
-                " the setting `index` right?"
+                f"the Milvus server at {address} refuses the login ({detail}). Check the user and password in"
+                " the setting `index`"
             ) from error
-        raise LibraryError(f"Milvus at {address} says: {said}") from error
+        raise LibraryError(f"Milvus at {address} reports: {detail}") from error
