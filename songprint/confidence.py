@@ -1,52 +1,53 @@
-"""What speaks for a line -> the probability that its name is right.
+"""Calibration: features of an alignment -> the probability that its name is correct.
 
-Similarity alone is not evidence: a drum loop resembles every drum loop. So a line is judged by what it has
-beyond its best rival, by how long it holds, by how many segments of the clip came up with it unasked, and by
-what a second witness says, who knows the peaks of the spectrum (`encoders.landmarks`). Where these are not sure
-it is asked how much fewer peaks agree with the rest of the library (`matching.everywhere`).
-A logistic regression over these, fitted on music that no weight was trained on (`lab.ship.calibrate`), gives the
-probability; the size of the library is one of its inputs. Its coefficients lie in the encoder's spec.
+Similarity alone is not evidence: one drum loop resembles every other. The features therefore measure the lead over the
+best rival, the duration of the agreement, how many segments retrieved the recording in the index search, and the
+result of landmark verification (`fingerprint.landmarks`). Uncertain queries are also compared with the landmarks of
+the whole library (`fingerprint.peak_search`). A logistic regression over these features, fitted on music that no
+network was trained on (`lab.ship.calibrate`), gives the probability. The size of the library is one of the features.
+The coefficients are part of the encoder's spec.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from songprint.errors import EncoderError, SettingsError
 
-EVEN_ODDS = 50.0
-MAX_PROBABILITY = 0.999  # no measurement of ours could show more
-SPECIAL = {
-    "everywhere": "peak_search",
-    "own_tempo": "own_tempo",
-}  # cases of which a calibration may say something else, or a part of it
+EVEN_ODDS = 50.0  # confidence below which a name is more probably wrong than correct
+MAX_PROBABILITY = 0.999  # no test set is large enough to support a higher probability
+# Special cases of a calibration by their key in the spec. Each overrides some or all of the values of the general case.
+SPECIAL = {"everywhere": "peak_search", "own_tempo": "own_tempo"}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted judge. `thresholds` maps a false-accept rate, as text, to a confidence from 0 to 100."""
+    """A fitted logistic regression. `thresholds` maps a false-accept rate, as text, to a confidence from 0 to 100."""
 
     features: tuple[str, ...]
-    weights: tuple[float, ...]  # one per feature
+    weights: tuple[float, ...]  # one for each feature
     bias: float
     thresholds: dict[str, float]
-    peak_search: Calibration | None = None  # of clips that were laid everywhere in the library, if that is known
-    own_tempo: Calibration | None = None  # of what was looked for at its own tempo alone, if others may be tried
+    peak_search: Calibration | None = None  # for queries that were compared with all landmarks of the library
+    own_tempo: Calibration | None = None  # for queries without tempo search, where that exists
 
     @classmethod
-    def from_spec(cls, values: dict) -> Calibration:
+    def from_spec(cls, values: Mapping[str, Any]) -> Calibration:
+        """Read the calibration of an encoder's spec. Raises EncoderError if it is empty."""
         if not values:
             raise EncoderError("this encoder has no calibration: run `python -m lab.ship.calibrate` after its export")
         special = {field: values[key] for key, field in SPECIAL.items() if key in values}
-        plain = {name: value for name, value in values.items() if name not in SPECIAL}
+        general = {key: value for key, value in values.items() if key not in SPECIAL}
         return cls(
             tuple(values["features"]),
             tuple(values["weights"]),
             values["bias"],
             values["thresholds"],
-            **{name: cls.from_spec(plain | those) for name, those in special.items()},
+            **{field: cls.from_spec(general | overrides) for field, overrides in special.items()},
         )
 
     def of_case(self, case: str) -> Calibration:
@@ -55,9 +56,9 @@ class Calibration:
         return special.get(case) or self
 
     def threshold(self, rate: float) -> float:
-        """The confidence at which at most a share `rate` of the clips of unknown music is answered.
+        """The confidence above which at most a share `rate` of the queries of unknown music is answered.
 
-        Never below EVEN_ODDS: no name is given that is more probably wrong than right.
+        Never below EVEN_ODDS. Raises SettingsError for a rate that was not calibrated.
         """
         known = {float(text): threshold for text, threshold in self.thresholds.items()}
         if rate not in known:
@@ -67,12 +68,12 @@ class Calibration:
             )
         return max(EVEN_ODDS, known[rate])
 
-    def logit(self, features: dict[str, float]) -> float:
-        """Log-odds that the name is right."""
-        if unknown := set(self.features) - features.keys():
+    def logit(self, features: Mapping[str, float]) -> float:
+        """Log-odds that the name is correct. Raises EncoderError if a feature is missing."""
+        if missing := set(self.features) - features.keys():
             raise EncoderError(
                 "the calibration of this encoder was made for another version of Songprint"
-                f" (it asks for {', '.join(sorted(unknown))}): run `python -m lab.ship.calibrate`"
+                f" (it needs {', '.join(sorted(missing))}): run `python -m lab.ship.calibrate`"
             )
         return self.bias + sum(
             weight * features[name] for weight, name in zip(self.weights, self.features, strict=True)
@@ -80,14 +81,15 @@ class Calibration:
 
 
 def combine(logits: list[float], windows: int) -> float:
-    """Log-odds of one line seen in several of `windows` windows of a long clip.
+    """Log-odds of a recording found in one or more of `windows` searched windows.
 
-    Each further window that speaks for it adds; having looked in many places costs (Bonferroni).
+    Positive log-odds of further windows are added. The number of windows is a penalty (Bonferroni correction): every
+    window is another chance of a false match.
     """
     best, *others = sorted(logits, reverse=True)
     return best + sum(max(0.0, other) for other in others) - float(np.log(windows))
 
 
 def to_confidence(logit: float) -> float:
-    """Log-odds -> 0 to 100, one decimal."""
+    """Log-odds -> confidence from 0 to 99.9, one decimal."""
     return round(100 * min(MAX_PROBABILITY, float(1 / (1 + np.exp(-np.clip(logit, -50, 50))))), 1)

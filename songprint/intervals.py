@@ -1,4 +1,4 @@
-"""From what speaks for a song, moment by moment, to when it is heard. Pure functions of arrays and intervals."""
+"""Interval arithmetic and sequence decoding on time lines. Pure functions of arrays and intervals."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import numpy as np
 
 from songprint.types import Gap, Interval, Segment, Sound
 
-START_COST = 6.0  # evidence that it takes for a song to start_cost, or for one to follow another
-NO_SONG = -1  # the song of moments in which no song is heard
-IMPOSSIBLE = -1e9
-SHORTEST_GAP = 1.0  # seconds: less between two songs is no gap
+START_COST = 6.0  # log-odds that a song has to collect before its start is accepted
+NO_SONG = -1  # state of the moments in which no song is audible
+IMPOSSIBLE = -1e9  # log-odds of a song in moments that it cannot cover
+MIN_GAP = 1.0  # seconds; shorter pauses between two songs are not reported
 
 
 def most_likely_sequence(evidence: np.ndarray, start_cost: float = START_COST) -> np.ndarray:
-    """(n, songs) evidence of each moment for each song -> (n,) the song of each moment, NO_SONG for none.
+    """Decode which song is audible at each moment (Viterbi algorithm).
 
-    The best sequence (Viterbi): evidence is summed along it, and each beginning of a song costs `start_cost`. Negative
-    evidence speaks against a song; nobody has none.
+    Args:
+        evidence: (n, songs) log-odds of each moment for each song; negative values contradict the song.
+        start_cost: log-odds that each start of a song costs, also when one song follows another.
+
+    Returns (n,) the number of the song at each moment, or NO_SONG. The evidence for NO_SONG is 0.
 
     >>> most_likely_sequence(np.array([[3.0], [4.0], [-1.0], [3.0], [-5.0], [2.0]])).tolist()
     [0, 0, 0, 0, -1, -1]
@@ -26,28 +29,28 @@ def most_likely_sequence(evidence: np.ndarray, start_cost: float = START_COST) -
     count, songs = evidence.shape
     if not songs:
         return np.full(count, NO_SONG)
-    scores, nobody = np.full(songs, IMPOSSIBLE), 0.0
-    came_from = np.empty((count, songs), np.int64)  # the song before, for each song
-    nobody_from = np.empty(count, np.int64)
+    scores, no_song = np.full(songs, IMPOSSIBLE), 0.0
+    previous = np.empty((count, songs), np.int64)  # the state before each song
+    previous_of_none = np.empty(count, np.int64)  # the state before NO_SONG
     own = np.arange(songs)
     for moment, row in enumerate(evidence):
         best = int(scores.argmax())
-        highest, before = (scores[best], best) if scores[best] > nobody else (nobody, NO_SONG)
-        nobody_from[moment] = before
-        going_on = scores >= highest - start_cost
-        came_from[moment] = np.where(going_on, own, before)
-        scores = np.where(going_on, scores, highest - start_cost) + row
-        nobody = highest
-    song = int(scores.argmax()) if scores.max() > nobody else NO_SONG
+        highest, state = (scores[best], best) if scores[best] > no_song else (no_song, NO_SONG)
+        previous_of_none[moment] = state
+        continues = scores >= highest - start_cost
+        previous[moment] = np.where(continues, own, state)
+        scores = np.where(continues, scores, highest - start_cost) + row
+        no_song = highest
+    song = int(scores.argmax()) if scores.max() > no_song else NO_SONG
     path = np.empty(count, np.int64)
     for moment in range(count - 1, -1, -1):
         path[moment] = song
-        song = int(nobody_from[moment]) if song == NO_SONG else int(came_from[moment, song])
+        song = int(previous_of_none[moment]) if song == NO_SONG else int(previous[moment, song])
     return path
 
 
 def runs(present: np.ndarray) -> list[tuple[int, int]]:
-    """(n,) bool -> the stretches [first, last) that are true.
+    """(n,) bool -> the maximal ranges [first, last) of true values.
 
     >>> runs(np.array([True, False, True, True]))
     [(0, 1), (2, 4)]
@@ -57,7 +60,9 @@ def runs(present: np.ndarray) -> list[tuple[int, int]]:
 
 
 def change_point(values: np.ndarray) -> int:
-    """(n,) values, first negative and then positive but for noise -> the position at which they change.
+    """(n,) values that are negative first and positive later, apart from noise -> the position of the change.
+
+    Minimises the cumulative sum, so that single outliers do not matter.
 
     >>> change_point(np.array([-1.0, 0.5, -2.0, 1.0, -0.5, 2.0]))
     3
@@ -66,7 +71,7 @@ def change_point(values: np.ndarray) -> int:
 
 
 def snap_to_grid(intervals: Iterable[Interval], step: float = 15.0) -> list[Interval]:
-    """On multiples of `step` seconds: starts rounded down, ends up; merged where they then touch or overlap.
+    """Round starts down and ends up to multiples of `step` seconds; merge intervals that then touch or overlap.
 
     >>> snap_to_grid([Interval(3, 16), Interval(31, 44), Interval(61, 75)])
     [Interval(start=0.0, end=45.0), Interval(start=60.0, end=75.0)]
@@ -82,17 +87,17 @@ def snap_to_grid(intervals: Iterable[Interval], step: float = 15.0) -> list[Inte
     return found
 
 
-def uncovered(duration: float, intervals: Iterable[Interval], shortest: float = SHORTEST_GAP) -> list[Interval]:
-    """What of the seconds from 0 to `duration` lies in none of the intervals, but for slivers.
+def uncovered(duration: float, intervals: Iterable[Interval], min_duration: float = MIN_GAP) -> list[Interval]:
+    """The parts of the seconds from 0 to `duration` that no interval covers; shorter parts are dropped.
 
     >>> uncovered(20, [Interval(2, 6), Interval(5, 12)])
     [Interval(start=0.0, end=2), Interval(start=12, end=20)]
     """
-    return [free for free in subtract(Interval(0.0, duration), intervals) if free.duration >= shortest]
+    return [free for free in subtract(Interval(0.0, duration), intervals) if free.duration >= min_duration]
 
 
 def subtract(whole: Interval, intervals: Iterable[Interval]) -> list[Interval]:
-    """What of `whole` lies in none of the intervals.
+    """The parts of `whole` that no interval covers.
 
     >>> subtract(Interval(10, 20), [Interval(5, 12), Interval(15, 16)])
     [Interval(start=12, end=15), Interval(start=16, end=20)]
@@ -108,15 +113,19 @@ def subtract(whole: Interval, intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def share(interval: Interval, others: Iterable[Interval]) -> float:
-    """Return the share of an interval that the others cover, 0 to 1."""
+    """Return the share of an interval that the others cover, 0 to 1.
+
+    >>> share(Interval(0, 10), [Interval(5, 7), Interval(6, 8)])
+    0.3
+    """
     rest = sum(part.duration for part in subtract(interval, others))
     return 1 - rest / max(interval.duration, 1e-9)
 
 
 def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[Interval, Sound]]) -> list[Gap]:
-    """What is heard where no song of the library is, a gap for each stretch of one kind of sound.
+    """The gaps between segments, one for each class of sound in them.
 
-    `sounds` say what is heard when, over the whole, in order.
+    `sounds` classifies the whole recording, in the order of time.
     """
     found: list[Gap] = []
     for free in uncovered(duration, (segment.interval for segment in segments)):
@@ -130,12 +139,12 @@ def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[In
 
 
 def _without_slivers(gaps: Sequence[Gap]) -> list[Gap]:
-    """Neighbours of one sound joined; what is shorter than SHORTEST_GAP belongs to what was before it."""
+    """Join neighbours of one class; a gap shorter than MIN_GAP is added to the one before it."""
     joined: list[Gap] = []
     for gap in gaps:
-        if joined and (gap.sound is joined[-1].sound or gap.interval.duration < SHORTEST_GAP):
+        if joined and (gap.sound is joined[-1].sound or gap.interval.duration < MIN_GAP):
             joined[-1] = Gap(Interval(joined[-1].interval.start, gap.interval.end), joined[-1].sound)
-        elif joined and joined[-1].interval.duration < SHORTEST_GAP and len(joined) == 1:
+        elif joined and joined[-1].interval.duration < MIN_GAP and len(joined) == 1:
             joined[-1] = Gap(Interval(joined[-1].interval.start, gap.interval.end), gap.sound)
         else:
             joined.append(gap)

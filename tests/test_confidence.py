@@ -52,7 +52,7 @@ def test_the_second_witness_is_heard():
     verification = landmarks.Verification(prominence=0.6, excess=0.5, contrast=40.0, unchanged=3.0, speed=1.04)
     convinced = features([0.8] * 16, verification=verification)
     assert convinced["excess_length"] == pytest.approx(1.0)  # 4 s
-    assert convinced["contrast"] == evidence.HIGHEST_CONTRAST  # beyond that it says no more
+    assert convinced["contrast"] == evidence.PARAMETERS.max_contrast  # beyond that it says no more
     assert convinced["unchanged"] == 3
     assert convinced["plain"] == 1  # faster, at the same pitch
     assert features([0.8] * 16, verification=landmarks.Verification(speed=1.04, pitch=0.93))["plain"] == 0

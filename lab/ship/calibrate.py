@@ -104,7 +104,7 @@ def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tupl
     same = {
         h.line.recording_id
         for h in found
-        if align.likeness(right, h.line, rows[truth], rows[h.line.recording_id]) > align.SAME
+        if align.likeness(right, h.line, rows[truth], rows[h.line.recording_id]) > align.PARAMETERS.duplicate_cosine
     }
     return known, ask(query, store, length, leave_out={truth} | same)
 

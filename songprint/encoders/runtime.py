@@ -1,4 +1,4 @@
-"""How networks are run: onnxruntime on the processor."""
+"""Running networks: ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def open_network(network: bytes, threads: int = 1) -> InferenceSession:
-    """An ONNX graph, ready to run with so many threads. Safe to use from several threads at once."""
-    import onnxruntime  # 0.1 s: nobody who only lists a library should wait for it
+    """Open an ONNX graph that runs on `threads` threads. The session may be used from several threads at once."""
+    import onnxruntime  # takes 0.1 s: commands that run no network should not wait for it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # threads that have nothing to do for a moment shall leave the core to whoever has
+    # Idle threads release their core to other processes instead of spinning.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])

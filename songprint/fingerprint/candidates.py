@@ -1,4 +1,4 @@
-"""The lines that a part of a clip suggests: candidates by the nearest segments, fitted, looked at closely, told of."""
+"""The alignments of one window of a query: candidates by votes, fitted, refined and verified."""
 
 from __future__ import annotations
 
@@ -10,40 +10,38 @@ import numpy as np
 from songprint.fingerprint import align, evidence
 from songprint.fingerprint.align import Candidate, LineAlignment, ReferenceExcerpt
 from songprint.fingerprint.landmarks import LandmarkVerifier, Verification
-from songprint.fingerprint.peak_search import HIGHEST_LEAD, LibraryPeaks, PeakSearch
+from songprint.fingerprint.parameters import DEFAULT
+from songprint.fingerprint.peak_search import LibraryPeaks, PeakSearch
 from songprint.fingerprint.query import Query
 from songprint.store.index import NOTHING
 from songprint.store.level import Level
 from songprint.types import Embeddings
 
 Features = dict[str, float]
-Neighbours = tuple[np.ndarray, np.ndarray]  # ids and cosines (m, k), see `recordings.neighbours`
+Neighbours = tuple[np.ndarray, np.ndarray]  # ids and cosines (m, k), see `identify.neighbours`
 References = Callable[[Collection[int]], Mapping[int, Embeddings]]
 
-VERIFIED = 30  # candidates whose line is fitted
-REFINED = 8  # of these, the lines that are looked at closely,
-PLACES = 2  # and of one recording at most so many
-FEWEST_SEGMENTS = 2  # one segment alone is no evidence
-SHORTEST_STRETCH = 2.5  # seconds that a line must hold, or
-MUCH_WORSE = 0.85  # of the agreement of a line beyond doubt: with less another need not be looked at
-SHARE = 0.6  # of a clip that is shorter than that needs
-CLOSELY, SELDOM = 0.6, 0.05  # mean cosine, and share of segments below EVIDENT, of a song that simply goes on
-EVIDENT = 0.3  # cosine from which a segment speaks for it
-ASTRAY = 0.6  # seconds by which it may be off
+PARAMETERS = DEFAULT.search
+FEWEST_SEGMENTS = PARAMETERS.min_segments
 
 
 @dataclass(frozen=True)
 class VerifiedAlignment:
-    """A line in one window of the clip, and what speaks for it. The laboratory calibrates on these."""
+    """An alignment of one window, with its verification and its features. The calibration is fitted on these."""
 
     line: LineAlignment
-    times: np.ndarray  # (m,) seconds in the clip of the segments that the line was fitted to
+    times: np.ndarray  # (m,) seconds in the query of the segments that the line was fitted to
     verification: Verification
     features: Features
 
+    @property
+    def agreement(self) -> float:
+        """Mean cosine plus the prominence of the landmarks: the order of alignments before they are classified."""
+        return float(self.line.cosines.mean()) + self.verification.prominence
+
 
 class WindowAlignments:
-    """The lines in one window of a clip, each looked at but once."""
+    """The alignments of one window of a query. Each is verified once."""
 
     def __init__(
         self,
@@ -53,38 +51,42 @@ class WindowAlignments:
         near: Neighbours,
         embeddings_of: References,
         *,
-        max_candidates: int = VERIFIED,
-        max_refined: int = REFINED,
+        max_candidates: int = PARAMETERS.max_candidates,
+        max_refined: int = PARAMETERS.max_refined,
     ):
-        """Of segments `window (m,)` of the query and what is nearest to each.
+        """Align and refine the best candidates of a window.
 
-        `embeddings_of` gives what is stored of recordings. `verified` is the number of candidates that are looked at,
-        and `refined` that of lines that are looked at closely.
+        Args:
+            window: (m,) row numbers of the query's segments in the window.
+            near: ids and cosines (m, k) of the nearest vectors of each segment.
+            embeddings_of: returns the stored embeddings of recordings.
+            max_candidates: candidates that are aligned.
+            max_refined: best alignments that are refined.
         """
         self._query, self._level, self._embeddings_of = query, level, embeddings_of
         self._ids, cosines = near
         self._times, self._vectors = query.times(window), query.embeddings.vectors[window]
         self._layout = align.Layout(self._times, level.spec.hop, level.spec.window)
-        # a recording that the search did not bring up is no more like a segment than the last one it did
+        # Recordings that the search did not return are at most as similar to a segment as the last one it did return.
         self._others = np.where(self._ids[:, -1] == NOTHING, 0, cosines[:, -1]).clip(0)
         self._begin = max(0.0, float(self._times[0]))
-        self._verifier: LandmarkVerifier | None = None  # made when a line is worth it
+        self._verifier: LandmarkVerifier | None = None  # computed for the first alignment that needs it
         self._references: dict[int, Embeddings] = {}
         self.lines: list[LineAlignment] = []
         self._excerpts: list[ReferenceExcerpt] = []
-        self._verifications: dict[int, Verification] = {}  # by the number of the line
+        self._verifications: dict[int, Verification] = {}  # by the number of the alignment
         candidates = align.vote(self._ids, cosines, self._times, level.spec.hop, most=max_candidates)
-        self._refine(_closest(self._verified(candidates), max_refined))
+        self._refine(_best(self._aligned(candidates), max_refined))
 
-    def _verified(self, candidates: Sequence[Candidate]) -> list[LineAlignment]:
+    def _aligned(self, candidates: Sequence[Candidate]) -> list[LineAlignment]:
         self._references |= self._embeddings_of(
             {candidate.recording_id for candidate in candidates} - self._references.keys()
         )
         lines = [
             align.verify(self._vectors, self._layout, self._references[candidate.recording_id], candidate)
             for candidate in candidates
-            if candidate.recording_id in self._references
-        ]  # not removed meanwhile
+            if candidate.recording_id in self._references  # it may have been removed since the search
+        ]
         return [line for line in lines if line]
 
     def _refine(self, lines: Iterable[LineAlignment]) -> None:
@@ -96,31 +98,34 @@ class WindowAlignments:
     def verified(
         self, *, alike: float = 0.0, hopeful: Callable[[Features], bool] | None = None
     ) -> list[VerifiedAlignment]:
-        """One for each recording, best first.
+        """The best alignment of each recording, best first.
 
-        A line of which the mean cosine is not `alike` is left out. With `hopeful` the second witness is heard only
-        of lines whose features without it are.
+        Alignments with a mean cosine below `alike` are left out. If `hopeful` is given, alignments are verified only
+        if it accepts their features without verification, and are left out otherwise.
         """
         hop, times = self._query.embeddings.hop, self._times
-        fewest = max(FEWEST_SEGMENTS, min(SHORTEST_STRETCH / hop, SHARE * len(times)))
+        min_segments = max(
+            PARAMETERS.min_segments, min(PARAMETERS.min_duration / hop, PARAMETERS.min_share * len(times))
+        )
         found: dict[int, VerifiedAlignment] = {}
-        needed = 0.0  # summed cosines with which a line is still of interest
+        min_sum = 0.0  # summed cosine below which an alignment is not verified
         for number, line in enumerate(self.lines):
-            if line.last - line.first < fewest or line.cosines.sum() < needed or line.score < alike:
+            if line.last - line.first < min_segments or line.cosines.sum() < min_sum or line.score < alike:
                 continue
             features = self._features(number)
             if hopeful and not hopeful(features(Verification())):
                 continue
             verification = self._verification(number)
-            said = features(verification)
             if verification.conclusive:
-                needed = max(needed, MUCH_WORSE * float(line.cosines.sum()))
-            if verification.reliable:  # of the two it knows better
+                min_sum = max(min_sum, PARAMETERS.skip_below * float(line.cosines.sum()))
+            own_features = features(verification)
+            if verification.reliable:  # landmarks are more precise than embeddings
                 line = replace(line, speed=verification.speed, offset=verification.offset)
+            alignment = VerifiedAlignment(line, times, verification, own_features)
             known = found.get(line.recording_id)
-            if known is None or _agreement(line, verification) > _agreement(known.line, known.verification):
-                found[line.recording_id] = VerifiedAlignment(line, times, verification, said)
-        return sorted(found.values(), key=lambda verified: -_agreement(verified.line, verified.verification))
+            if known is None or alignment.agreement > known.agreement:
+                found[line.recording_id] = alignment
+        return sorted(found.values(), key=lambda alignment: -alignment.agreement)
 
     def _features(self, number: int) -> Callable[[Verification], Features]:
         line, level = self.lines[number], self._level
@@ -137,16 +142,16 @@ class WindowAlignments:
         )
 
     def _rivals(self, number: int) -> list[np.ndarray]:
-        """The cosines of other recordings. One that is the same sound, twice in the library, is no rival."""
-        line, passage = self.lines[number], self._excerpts[number]
+        """The cosines of the other recordings. A recording with the same audio is no rival."""
+        line, excerpt = self.lines[number], self._excerpts[number]
         return [
             other.cosines
             for other, rows in zip(self.lines, self._excerpts, strict=True)
-            if other.recording_id != line.recording_id and not align.same_sound(line, other, passage, rows)
+            if other.recording_id != line.recording_id and not align.same_sound(line, other, excerpt, rows)
         ]
 
     def _verification(self, number: int) -> Verification:
-        """What the second witness says of a line."""
+        """The landmark verification of an alignment."""
         if number not in self._verifications:
             self._verifier = self._verifier or LandmarkVerifier(self._samples())
             line = self.lines[number]
@@ -162,76 +167,71 @@ class WindowAlignments:
     def with_peak_search(
         self, found: Sequence[VerifiedAlignment], leave_out: Collection[int] = ()
     ) -> list[VerifiedAlignment]:
-        """The alignments `found`, and what comes up when the clip is laid everywhere in the library, best first.
+        """The alignments `found` and those that the peak search adds, best first.
 
-        Their features are those of `evidence.PEAK_SEARCH_FEATURES`. `leave_out` pretends that the library lacks recordings.
+        Their features are `evidence.PEAK_SEARCH_FEATURES`. Recordings in `leave_out` are ignored.
         """
-        view = PeakSearch(self._samples(), self._begin, self._level.companion(LibraryPeaks).index(), leave_out)
-        if also := view.candidates(verified.line for verified in found):
-            self._refine(self._verified(also))
+        search = PeakSearch(self._samples(), self._begin, self._level.companion(LibraryPeaks).index(), leave_out)
+        if added := search.candidates(alignment.line for alignment in found):
+            self._refine(self._aligned(added))
             found = self.verified()
-        lines = {verified.line.recording_id: verified.line for verified in found}
-        passages = {
+        lines = {alignment.line.recording_id: alignment.line for alignment in found}
+        excerpts = {
             recording_id: ReferenceExcerpt(line, self._references[recording_id].vectors)
             for recording_id, line in lines.items()
         }
 
-        def same(line: LineAlignment) -> set[int]:
+        def duplicates(line: LineAlignment) -> set[int]:
             return {
-                number
-                for number, other in lines.items()
-                if number != line.recording_id
-                and align.same_sound(line, other, passages[line.recording_id], passages[number])
+                other_id
+                for other_id, other in lines.items()
+                if other_id != line.recording_id
+                and align.same_sound(line, other, excerpts[line.recording_id], excerpts[other_id])
             }
 
-        told = [
+        extended = [
             replace(
-                verified,
-                features=verified.features
-                | view.features(
-                    verified.line,
-                    verified.verification,
-                    self._references[verified.line.recording_id].evidence,
-                    same(verified.line),
+                alignment,
+                features=alignment.features
+                | search.features(
+                    alignment.line,
+                    alignment.verification,
+                    self._references[alignment.line.recording_id].evidence,
+                    duplicates(alignment.line),
                 ),
             )
-            for verified in found
+            for alignment in found
         ]
-        return sorted(
-            told,
-            key=lambda verified: (
-                -_agreement(verified.line, verified.verification) - verified.features["clearly"] / HIGHEST_LEAD
-            ),
-        )
+        max_lead = DEFAULT.peak_search.max_lead
+        return sorted(extended, key=lambda each: -each.agreement - each.features["clearly"] / max_lead)
 
 
 def continuation(
     recording_id: int, place: float, vectors: np.ndarray, layout: align.Layout, reference: Embeddings
 ) -> LineAlignment | None:
-    """The line of a recording that simply goes on, with `place` seconds of it in the middle of the layout.
+    """Align a recording that is expected to continue, with `place` seconds of it in the middle of the layout.
 
-    None unless it agrees closely from the first of the `vectors (m, dim)` to the last: then nothing else can be heard
-    there. A hundredth of the time that a search takes.
+    None unless the `vectors (m, dim)` agree closely from the first to the last: then no other recording can be audible
+    there. Takes a hundredth of the time of a search.
     """
     line = align.verify(vectors, layout, reference, Candidate(recording_id, place - layout.middle, 0.0))
     line = line and align.refine(line, vectors, layout, reference)
-    if line is None or abs(line.at(layout.middle) - place) > ASTRAY:
+    if line is None or abs(line.at(layout.middle) - place) > PARAMETERS.continuation_max_deviation:
         return None
-    return line if line.cosines.mean() >= CLOSELY and np.mean(line.cosines < EVIDENT) <= SELDOM else None
+    unsupported = float(np.mean(line.cosines < PARAMETERS.continuation_support))
+    agrees = float(line.cosines.mean()) >= PARAMETERS.continuation_cosine
+    return line if agrees and unsupported <= PARAMETERS.continuation_max_unsupported else None
 
 
-def _closest(lines: list[LineAlignment], most: int) -> list[LineAlignment]:
-    """The `most` lines with most agreement: PLACES of one recording, none twice."""
+def _best(lines: list[LineAlignment], most: int) -> list[LineAlignment]:
+    """The `most` alignments with the highest summed cosine, at most a few of one recording, at different offsets."""
     chosen: list[LineAlignment] = []
     for line in sorted(lines, key=lambda line: -line.cosines.sum()):
         same = [other for other in chosen if other.recording_id == line.recording_id]
-        if len(same) < PLACES and all(abs(other.offset - line.offset) > align.BIN for other in same):
+        if len(same) < PARAMETERS.max_per_recording and all(
+            abs(other.offset - line.offset) > DEFAULT.alignment.bin for other in same
+        ):
             chosen.append(line)
         if len(chosen) == most:
             break
     return chosen
-
-
-def _agreement(line: LineAlignment, verification: Verification) -> float:
-    """Both witnesses on one scale, to choose among lines before they are judged."""
-    return float(line.cosines.mean()) + verification.prominence

@@ -1,4 +1,4 @@
-"""Samples -> unit vectors of one second each, which the same second keeps through noise, rooms and codecs."""
+"""Samples -> one unit vector per second of audio, robust against noise, reverberation and codecs."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from songprint.encoders.runtime import open_network
 from songprint.fingerprint import landmarks, logmel
 from songprint.types import Embeddings
 
-BATCH = 32  # windows per run of the network: fits the second-level cache
-SHORTEST_SAMPLES = logmel.WINDOW_SAMPLES // 2  # less sound than half a window is not worth a guess
-AT_ONCE = 4  # vectors that are worth a run of the network
+BATCH = 32  # windows per run of the network; their activations fit the second-level cache
+MIN_SAMPLES = logmel.WINDOW_SAMPLES // 2  # queries shorter than half a window get no vector
+STREAM_BATCH = 4  # vectors of a stream that are computed together
+CHUNK_SAMPLES = 30 * logmel.SAMPLE_RATE  # samples of a recording that are analysed together
 
 
 class Encoder:
-    """An ONNX network with its front end. Holds a session of onnxruntime; safe to use from threads."""
+    """An ONNX network with its front end. Holds an ONNX Runtime session. Thread-safe."""
 
     def __init__(self, spec: EncoderSpec, network: bytes, threads: int = 1):
         self.spec = spec
         self.session = open_network(network, threads)
 
     def encode(self, samples: np.ndarray, hop: float | None = None) -> Embeddings:
-        """(n,) float32 mono at `spec.sample_rate` -> one row per window, every `hop` seconds.
+        """(n,) float32 mono samples at `spec.sample_rate` -> one vector per window, every `hop` seconds.
 
-        `hop` is a multiple of 1/32 s; `spec.hop` when not given. Only whole windows count, except that a
-        clip shorter than one window is filled up with silence if it is at least half as long.
+        `hop` is a multiple of 1/32 s; the default is `spec.hop`. Only whole windows are encoded, except that audio
+        shorter than one window is padded with silence if it has at least half its length.
         """
         return self.encode_stream([samples], hop)[0]
 
     def encode_stream(self, blocks: Iterable[np.ndarray], hop: float | None = None) -> tuple[Embeddings, float]:
-        """Blocks of samples, one after the other -> embeddings of the whole, and its length in seconds.
+        """Consecutive blocks of samples -> the embeddings of the whole, and its duration in seconds.
 
-        Without `hop` they are made as for the library: every `spec.hop` seconds, and the landmarks with them.
-        Memory does not grow with the length, but for the vectors (1 kB per second of sound).
+        Without `hop`, the result is what the library stores: vectors every `spec.hop` seconds, and landmarks.
+        Memory grows only with the vectors, 1 kB per second of audio.
         """
         wants_landmarks = hop is None
         hop = self.spec.hop if hop is None else hop
@@ -44,13 +45,13 @@ class Encoder:
             raise ValueError(f"hop={hop} must be a positive multiple of 1/{logmel.FRAMES_PER_SECOND} s")
         counter = _Counter(blocks)
         vectors, peaks, tail = [np.zeros((0, self.spec.dim), np.float32)], landmarks.Collector(), None
-        for stretch in _stretches(counter, hop_frames * logmel.FRAME_HOP_SAMPLES):
-            power = logmel.power(stretch)
+        for chunk in _chunks(counter, hop_frames * logmel.FRAME_HOP_SAMPLES):
+            power = logmel.power(chunk)
             vectors.append(self._vectors(logmel.mel(power), hop_frames))
             if wants_landmarks:
                 own = hop_frames * len(vectors[-1])
                 peaks.add(power[:own])
-                tail = power[own:]  # the next stretch begins with it, if there is one
+                tail = power[own:]  # the next chunk, if there is one, begins with it
         if tail is not None:
             peaks.add(tail)
         return (
@@ -59,18 +60,18 @@ class Encoder:
         )
 
     def _vectors(self, decibels: np.ndarray, hop_frames: int) -> np.ndarray:
-        """(frames, 128) dBFS -> (windows, dim) float32; rows of zeros where nothing can be recognised."""
+        """(frames, 128) dBFS -> (windows, dim) float32 unit vectors; zeros for windows without content."""
         windows = logmel.windows(decibels, hop_frames)  # (n, 128, 32)
         vectors = np.zeros((len(windows), self.spec.dim), np.float32)
-        heard = np.flatnonzero(logmel.has_content(windows))
-        for start in range(0, len(heard), BATCH):
-            rows = heard[start : start + BATCH]
+        audible = np.flatnonzero(logmel.has_content(windows))
+        for start in range(0, len(audible), BATCH):
+            rows = audible[start : start + BATCH]
             vectors[rows] = self.session.run(None, {"logmel": logmel.normalise(windows[rows])})[0]
         return vectors
 
 
 class _Counter:
-    """Counts the samples that pass."""
+    """Passes blocks on as float32 and counts their samples."""
 
     def __init__(self, blocks: Iterable[np.ndarray]):
         self.blocks, self.samples = blocks, 0
@@ -81,12 +82,10 @@ class _Counter:
             yield np.asarray(block, dtype=np.float32)
 
 
-def _stretches(
-    blocks: Iterable[np.ndarray], hop_samples: int, length: int = 30 * logmel.SAMPLE_RATE
-) -> Iterator[np.ndarray]:
-    """Blocks of any length -> stretches whose windows, one after the other, are those of the whole.
+def _chunks(blocks: Iterable[np.ndarray], hop_samples: int, length: int = CHUNK_SAMPLES) -> Iterator[np.ndarray]:
+    """Blocks of any length -> chunks whose windows, one chunk after the other, are the windows of the whole.
 
-    Neighbouring stretches overlap by what a window needs beyond its hop.
+    Neighbouring chunks overlap by a window less its hop.
     """
     waiting: list[np.ndarray] = []
     count, first = 0, True
@@ -100,7 +99,7 @@ def _stretches(
             waiting, first = [samples[windows * hop_samples :]], False
             count = len(waiting[0])
     samples = np.concatenate(waiting) if waiting else np.zeros(0, np.float32)
-    if first and SHORTEST_SAMPLES <= len(samples) < logmel.WINDOW_SAMPLES:
+    if first and MIN_SAMPLES <= len(samples) < logmel.WINDOW_SAMPLES:
         samples = np.pad(samples, (0, logmel.WINDOW_SAMPLES - len(samples)))
     if len(samples) >= logmel.WINDOW_SAMPLES:
         yield samples
@@ -116,12 +115,12 @@ class VectorStream:
         self._waiting = np.zeros(0, np.float32)
 
     def feed(self, block: np.ndarray) -> np.ndarray:
-        """(n,) float32 samples -> (m, dim) the vectors that they completed; they may wait for more to come."""
+        """(n,) float32 samples -> (m, dim) the vectors that are complete; vectors are computed in batches."""
         self._waiting = np.concatenate([self._waiting, block])
-        return self._vectors() if self._count() >= AT_ONCE else self._nothing()
+        return self._vectors() if self._count() >= STREAM_BATCH else self._nothing()
 
     def finish(self) -> np.ndarray:
-        """(m, dim): the vectors that were waiting."""
+        """(m, dim) the remaining vectors."""
         return self._vectors() if self._count() > 0 else self._nothing()
 
     def _count(self) -> int:
@@ -129,9 +128,9 @@ class VectorStream:
 
     def _vectors(self) -> np.ndarray:
         count = self._count()
-        stretch = self._waiting[: (count - 1) * self._hop_samples + self._window_samples]
+        chunk = self._waiting[: (count - 1) * self._hop_samples + self._window_samples]
         self._waiting = self._waiting[count * self._hop_samples :]
-        return self._encoder.encode_stream([stretch], hop=self._hop)[0].vectors
+        return self._encoder.encode_stream([chunk], hop=self._hop)[0].vectors
 
     def _nothing(self) -> np.ndarray:
         return np.zeros((0, self._encoder.spec.dim), np.float32)

@@ -1,4 +1,4 @@
-"""What speaks for a line: the features that its calibration weighs."""
+"""The features of an alignment that its calibration reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 
 from songprint.fingerprint.align import LineAlignment
 from songprint.fingerprint.landmarks import Verification
+from songprint.fingerprint.parameters import DEFAULT
+
+PARAMETERS = DEFAULT.features
 
 FEATURES = (
     "score",
@@ -25,15 +28,7 @@ FEATURES = (
     "unchanged",
     "rivalled",
 )
-PEAK_SEARCH_FEATURES = (
-    *FEATURES,
-    "everywhere",
-    "clearly",
-    "nearby",
-)  # of a clip that was laid everywhere in the library
-HIGHEST_CONTRAST = 12.0  # more says no more
-ALIKE, AHEAD = 0.6, 0.15  # a mean cosine above the one that leads by less than the other has a rival in earnest
-APART = 1.25  # seconds from which two segments share no sound
+PEAK_SEARCH_FEATURES = (*FEATURES, "everywhere", "clearly", "nearby")  # those of `peak_search` included
 
 
 def features(
@@ -45,44 +40,50 @@ def features(
     hop: float,
     library_segments: int,
 ) -> dict[str, float]:
-    """What is known of a line, given the cosines (m,) along the lines of other recordings over the same clip.
+    """Compute FEATURES of an alignment.
 
-    Rivals that are the same sound (`align.same_sound`) must have been left out. `vectors (m, dim)` is the clip,
-    `hits (m,)` the segments for which the search itself came up with this place (`align.hits`), `hop` its
-    seconds between segments.
+    Args:
+        line: the alignment.
+        verification: the result of landmark verification; the default values if it was not verified.
+        rivals: cosines (m,) of the same query along the alignments of other recordings. Recordings with the same
+            audio (`align.same_sound`) must be left out.
+        vectors: (m, dim) the query.
+        hits: (m,) bool, the segments for which the index search returned this position (`align.hits`).
+        hop: seconds between the segments of the query.
+        library_segments: size of the library.
     """
-    stretch = slice(line.first, line.last)
+    agreeing = slice(line.first, line.last)
     length = (line.last - line.first) * hop
-    rival = max((float(other[stretch].mean()) for other in rivals), default=0.0)
+    rival = max((float(other[agreeing].mean()) for other in rivals), default=0.0)
     lead = line.score - rival
     return {
         "score": line.score,
         "lead": lead,
         "lead_length": lead * np.sqrt(length),
         "score_length": line.score * np.sqrt(length),
-        "hits": float(hits[stretch].mean()),
+        "hits": float(hits[agreeing].mean()),
         "length": float(np.log(length)),
-        "sameness": _sameness(vectors[stretch], round(APART / hop)),
+        "sameness": _sameness(vectors[agreeing], round(PARAMETERS.disjoint / hop)),
         "library": float(np.log10(library_segments + 1)),
         "prominence": verification.prominence,
         "excess": verification.excess,
         "excess_length": verification.excess * float(np.sqrt(length)),
-        "contrast": min(verification.contrast, HIGHEST_CONTRAST),
+        "contrast": min(verification.contrast, PARAMETERS.max_contrast),
         "background": verification.background,
         "plain": float(verification.is_simple),
-        "unchanged": min(verification.unchanged, HIGHEST_CONTRAST),
-        # to the embeddings a drone is like any drone: what is very much alike is to have no rival
-        "rivalled": max(0.0, line.score - ALIKE) * max(0.0, AHEAD - lead),
+        "unchanged": min(verification.unchanged, PARAMETERS.max_contrast),
+        # Drones have similar embeddings: a high score with a close rival counts against an alignment.
+        "rivalled": max(0.0, line.score - PARAMETERS.high_score) * max(0.0, PARAMETERS.close_lead - lead),
     }
 
 
 def _sameness(vectors: np.ndarray, apart: int) -> float:
-    """Mean cosine of the clip with itself, `apart` segments and more later.
+    """Mean cosine of the query with itself, `apart` segments and more later.
 
-    A drone, or noise, agrees with another drone for as long as it lasts: its many segments say one thing.
+    A drone or steady noise agrees with another one for as long as it lasts, so its many segments are one observation.
     """
     count = len(vectors) - apart
     if count < 1:
         return 0.0
-    later = np.cumsum(vectors[apart:][::-1], axis=0)[::-1]  # (count, dim) sums from each one on
+    later = np.cumsum(vectors[apart:][::-1], axis=0)[::-1]  # (count, dim) sums from each segment to the end
     return float(np.vdot(vectors[:count], later)) / (count * (count + 1) / 2)

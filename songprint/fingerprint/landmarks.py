@@ -1,99 +1,102 @@
-"""Spectral landmarks: the second witness, who checks by another method what the embeddings suggest.
+"""Spectral landmarks: verification of an alignment by the peaks of the spectrum.
 
-Of every recording the peaks of its spectrum are kept: where a frequency stands out from its surroundings, to
-1/32 s and about 1 %. They are few bytes, and noise, rooms and codecs leave most of them in place (Wang, "An
-industrial-strength audio search algorithm", ISMIR 2003). Other than there no hashes are looked up: the
-embeddings have already said where the clip should lie. So it is enough to lay the peaks over the clip's own
-spectrogram, at the speed, pitch and place where they fit best, and to see how far it stands out there: more
-than elsewhere in the clip, and more than under the same peaks of other moments. That also tells the place to
-some milliseconds, and the speed and the pitch apart from each other.
+For every recording the peaks of its spectrogram are stored: points where a frequency stands out from its surroundings,
+to 1/32 s and about 1% of frequency. They take few bytes, and noise, reverberation and codecs leave most of them in
+place (Wang, "An industrial-strength audio search algorithm", ISMIR 2003). Unlike there, no hashes are looked up: the
+embeddings already suggest where a query lies. The peaks of the recording are laid over the spectrogram of the query at
+the speed, pitch and position where they fit best. The fit is compared with the average of the query, and with the fit
+of the peaks of other moments. It also gives the position to some milliseconds, and speed and pitch independently.
+
+Constants here define what is stored: landmarks are incompatible when one of them changes.
 """
 
 from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
 from songprint.fingerprint import logmel
+from songprint.fingerprint.parameters import DEFAULT
 from songprint.types import LANDMARKS_PER_FRAME
+
+PARAMETERS = DEFAULT.verification
 
 SLOTS = LANDMARKS_PER_FRAME
 BLOCK_FRAMES, PER_BLOCK = 16, 32  # the most prominent peaks of every half second are kept
 LOWEST, HIGHEST = 160.0, 3600.0  # Hz
 NONE = np.zeros((0, SLOTS), np.uint8)
-NEAR_FRAMES, NEAR_BINS = 2, 4  # a peak is the highest point as far as this
-AROUND_FRAMES, AROUND_BINS = 33, 31  # what it must stand out from: 1 s by 240 Hz,
-LEAST = 3.0  # by so many decibels
-FLOOR = -100.0  # dBFS: what is fainter does not exist
+NEAR_FRAMES, NEAR_BINS = 2, 4  # a peak is the highest point within this distance
+AROUND_FRAMES, AROUND_BINS = 33, 31  # a peak stands out from the mean of its surroundings, 1 s by 240 Hz,
+MIN_PROMINENCE = 3.0  # by at least this many dB
+FLOOR = -100.0  # dBFS; quieter points are cut
 
-CONTEXT_FRAMES = 32  # of a portion's neighbours are needed on either side; a multiple of BLOCK_FRAMES
+CONTEXT_FRAMES = 32  # frames of the neighbouring portions that a portion needs on either side; a multiple of a block
 
 HERTZ_PER_BIN = logmel.SAMPLE_RATE / logmel.FRAME_SAMPLES
 FIRST_BIN, LAST_BIN = round(LOWEST / HERTZ_PER_BIN), round(HIGHEST / HERTZ_PER_BIN)
-CLIP_HOP_SAMPLES = 125  # the clip is looked at twice as often as the recordings
-CLIP_RATE = logmel.SAMPLE_RATE / CLIP_HOP_SAMPLES
-FULL = 15.0  # dB by which a point of the clip stands out to count in full
+QUERY_HOP_SAMPLES = 125  # the spectrogram of a query has twice the frame rate of a recording's
+QUERY_RATE = logmel.SAMPLE_RATE / QUERY_HOP_SAMPLES
 
-STEP = 0.0058  # a tenth of a semitone
-PITCHES = np.exp(STEP * np.arange(-25, 26))
-SPEEDS = np.exp(STEP * np.arange(-18, 19))
-SHIFTS = np.arange(-8, 9) / logmel.FRAMES_PER_SECOND  # seconds around what was suggested: at most 0.24 off
-ELSEWHERE = np.concatenate([np.arange(-8.0, -0.9, 0.14), np.arange(1.0, 8.1, 0.14)])  # seconds: other moments
-FEWEST = 8  # peaks; fewer say nothing
-FIRST_LOOK = 160  # peaks that the wide search is made with; the fine one takes them all
-SURE, STANDS_OUT = 3.0, 0.1  # contrast and prominence of a fit that is to be believed
-BEYOND_DOUBT = 2.0  # times as much of both leave no doubt
-HILL = 0.08  # seconds by which the ends of a clip are off where its hill of speeds ends
-BLUR = 0.045  # seconds over the length of a clip: how well its speed is known
-BLUR_OF_PITCH = 0.003  # how well its pitch is known
+PITCHES = np.exp(PARAMETERS.step * np.arange(-PARAMETERS.pitch_steps, PARAMETERS.pitch_steps + 1))
+SPEEDS = np.exp(PARAMETERS.step * np.arange(-PARAMETERS.speed_steps, PARAMETERS.speed_steps + 1))
+# Seconds around the suggested position.
+SHIFTS = np.arange(-PARAMETERS.shift_frames, PARAMETERS.shift_frames + 1) / logmel.FRAMES_PER_SECOND
+OTHER_MOMENTS = PARAMETERS.other_moments
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How the peaks of a recording lie on a clip. A silent witness has zeros."""
+    """How well the peaks of a recording fit a query. All evidence is 0 if there are too few peaks."""
 
-    prominence: float = 0.0  # mean over the peaks, 0 to 1, less that of the clip as a whole
-    excess: float = 0.0  # mean over the peaks less that under other moments of the recording
-    contrast: float = 0.0  # the same in standard deviations of those moments
-    background: float = 0.0  # mean over the clip: how busy it is
-    unchanged: float = 0.0  # the contrast if the clip has the speed and the pitch of the recording
+    prominence: float = 0.0  # of the query under the peaks: mean from 0 to 1, less the mean of the whole query
+    excess: float = 0.0  # the mean under the peaks less the mean under those of other moments
+    contrast: float = 0.0  # the same in standard deviations of the other moments
+    background: float = 0.0  # mean over the query: how busy it is
+    unchanged: float = 0.0  # the contrast at the original speed and pitch
     speed: float = 1.0
     pitch: float = 1.0  # frequency ratio
     offset: float = 0.0  # reference = speed * query + offset, seconds
 
     def shifted(self, seconds: float) -> Verification:
-        """The same of a clip that began `seconds` before this one."""
+        """The same for a query that begins `seconds` earlier."""
         return replace(self, offset=self.offset - self.speed * seconds)
 
     @property
     def reliable(self) -> bool:
-        """Whether speed, pitch and place are to be believed."""
-        return self.contrast > SURE and self.prominence > STANDS_OUT
+        """Whether speed, pitch and offset are reliable."""
+        return self._exceeds(1.0)
 
     @property
     def conclusive(self) -> bool:
-        """Whether no other line need be heard that the embeddings find much worse."""
-        return self.contrast > BEYOND_DOUBT * SURE and self.prominence > BEYOND_DOUBT * STANDS_OUT and self.is_simple
+        """Whether alignments with a much lower cosine need no verification any more."""
+        return self._exceeds(PARAMETERS.conclusive) and self.is_simple
+
+    def _exceeds(self, multiple: float) -> bool:
+        return (
+            self.contrast > multiple * PARAMETERS.min_contrast
+            and self.prominence > multiple * PARAMETERS.min_prominence
+        )
 
     @property
     def is_simple(self) -> bool:
-        """Whether the change is of speed, tempo or pitch alone: a false fit is seldom that."""
+        """Whether speed, tempo or pitch alone is changed. False fits seldom have this property."""
         return 1.0 in (self.speed, self.pitch) or self.speed == self.pitch
 
 
 class Collector:
-    """Takes the power spectrogram of a recording in portions and gives its landmarks, as if it were one."""
+    """Extracts the landmarks of a recording from portions of its power spectrogram, as if it were in one piece."""
 
     def __init__(self) -> None:
         self._levels = np.zeros((0, LAST_BIN + NEAR_BINS + 1), np.float32)
-        self._done = 0  # of these frames so many were only needed for what stands around them
+        self._done = 0  # leading frames that are only context: their peaks are already extracted
         self._found: list[np.ndarray] = []
 
     def add(self, power: np.ndarray) -> None:
-        """(frames, 513) power at `logmel.FRAMES_PER_SECOND`, from where the last portion ended."""
+        """Append the next (frames, 513) power at `logmel.FRAMES_PER_SECOND`."""
         self._levels = np.concatenate([self._levels, decibels(power[:, : LAST_BIN + NEAR_BINS + 1])])
         ready = (len(self._levels) - CONTEXT_FRAMES) // BLOCK_FRAMES * BLOCK_FRAMES
         if ready > self._done:
@@ -102,15 +105,15 @@ class Collector:
             self._levels, self._done = self._levels[ready - kept :], kept
 
     def landmarks(self) -> np.ndarray:
-        """(frames, SLOTS) uint8: all of them. Nothing may be added after that."""
+        """(frames, SLOTS) uint8: all landmarks. Nothing may be added afterwards."""
         return np.concatenate([NONE, *self._found, _peaks(self._levels)[self._done :]])
 
 
 def of_power(power: np.ndarray) -> np.ndarray:
-    """(frames, 513) power at `logmel.FRAMES_PER_SECOND` -> (frames, SLOTS) uint8: the peaks, 0 for none.
+    """(frames, 513) power at `logmel.FRAMES_PER_SECOND` -> (frames, SLOTS) uint8 codes of the peaks, 0 for none.
 
-    A peak is coded as its frequency on a mel scale of 255 steps (`to_hertz`), 5 Hz wide at the lower end and 23
-    at the upper.
+    A code is a frequency on a mel scale of 255 steps (`to_hertz`). A step is 5 Hz at the lower end and 23 Hz at the
+    upper.
     """
     collector = Collector()
     collector.add(power)
@@ -118,12 +121,12 @@ def of_power(power: np.ndarray) -> np.ndarray:
 
 
 def _peaks(levels: np.ndarray) -> np.ndarray:
-    """(frames, bins) dB -> (frames, SLOTS) codes. Frames are counted from the start of a block."""
+    """(frames, bins) dB -> (frames, SLOTS) codes. The first frame is the start of a block."""
     found = np.zeros((len(levels), SLOTS), np.uint8)
     if not len(levels):
         return found
     above = levels - uniform_filter(levels, (AROUND_FRAMES, AROUND_BINS))
-    highest = _highest_near(levels) & (above > LEAST)
+    highest = _highest_near(levels) & (above > MIN_PROMINENCE)
     highest[:, :FIRST_BIN] = False
     highest[:, LAST_BIN:] = False
     frames, bins = np.nonzero(highest)
@@ -141,16 +144,17 @@ def _peaks(levels: np.ndarray) -> np.ndarray:
 
 def decibels(power: np.ndarray) -> np.ndarray:
     """Power -> dBFS, cut at FLOOR."""
-    return np.maximum(10 * np.log10(power + np.float32(1e-12)), np.float32(FLOOR))
+    levels: np.ndarray = np.maximum(10 * np.log10(power + np.float32(1e-12)), np.float32(FLOOR))
+    return levels
 
 
 def _highest_near(levels: np.ndarray) -> np.ndarray:
-    """(frames, bins) bool: points that none near is higher than."""
+    """(frames, bins) bool: whether a point is the maximum of its neighbourhood."""
     highest = levels
     for axis, reach in ((1, NEAR_BINS), (0, NEAR_FRAMES)):
         padded = np.pad(highest, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)], constant_values=-np.inf)
         width, wanted = 1, 2 * reach + 1
-        while width < wanted:  # the maximum over 1, 2, 4 ... points
+        while width < wanted:  # maximum over 1, 2, 4, ... points
             step = min(width, wanted - width)
             count = padded.shape[axis] - step
             padded = np.maximum(
@@ -162,20 +166,26 @@ def _highest_near(levels: np.ndarray) -> np.ndarray:
 
 
 def _first_of_each(groups: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
-    """Row numbers, ascending, of the `most` highest values of each group; `groups (n,)` ascend."""
+    """Row numbers, ascending, of the `most` highest values of each group; `groups (n,)` ascends."""
     order = np.lexsort((-values, groups))
-    rank = np.arange(len(groups)) - np.searchsorted(groups, groups)  # of the sorted ones
+    rank = np.arange(len(groups)) - np.searchsorted(groups, groups)  # within its group
     return np.sort(order[rank < most])
 
 
+@overload
+def _mel(hertz: float) -> float: ...
+@overload
+def _mel(hertz: np.ndarray) -> np.ndarray: ...
 def _mel(hertz: np.ndarray | float) -> np.ndarray | float:
-    return 1127 * np.log1p(np.asarray(hertz) / 700)
+    mels: np.ndarray = 1127 * np.log1p(np.asarray(hertz) / 700)
+    return mels
 
 
 def from_hertz(hertz: np.ndarray) -> np.ndarray:
     """Frequencies -> codes 1 to 255."""
     share = (_mel(hertz) - _mel(LOWEST)) / (_mel(HIGHEST) - _mel(LOWEST))
-    return np.clip(np.rint(share * 254) + 1, 1, 255).astype(np.uint8)
+    codes: np.ndarray = np.clip(np.rint(share * 254) + 1, 1, 255)
+    return codes.astype(np.uint8)
 
 
 def to_hertz(codes: np.ndarray) -> np.ndarray:
@@ -185,51 +195,54 @@ def to_hertz(codes: np.ndarray) -> np.ndarray:
 
 
 class LandmarkVerifier:
-    """A clip as the witness sees it: how far each point of its spectrogram stands out, from 0 to 1."""
+    """The spectrogram of a query, prepared for verification: how far each point stands out, from 0 to 1."""
 
     def __init__(self, samples: np.ndarray):
         """`samples (n,)`: float32 at `logmel.SAMPLE_RATE`."""
-        power = logmel.power(samples, CLIP_HOP_SAMPLES)
+        power = logmel.power(samples, QUERY_HOP_SAMPLES)
         self.duration = len(samples) / logmel.SAMPLE_RATE
-        # (bins + 1, frames + 2), so that what lies outside the clip is read as 0 and need not be asked for
+        # (bins + 1, frames + 2): points outside the query are read as 0, so that no bounds check is needed
         self.prominence = np.zeros((power.shape[1] + 1, len(power) + 2), np.float32)
         if len(power):
             levels = decibels(power)
             around = uniform_filter(levels, (2 * AROUND_FRAMES - 1, AROUND_BINS))
-            self.prominence[:-1, 1:-1] = np.clip((levels - around) / FULL, 0, 1).T
+            self.prominence[:-1, 1:-1] = np.clip((levels - around) / PARAMETERS.full_prominence, 0, 1).T
         self.background = float(self.prominence.sum() / power.size) if len(power) else 0.0
 
     def verify(self, landmarks: np.ndarray, speed: float, offset: float) -> Verification:
-        """What the landmarks `(frames, SLOTS)` of a recording say of the line `reference = speed * query + offset`."""
+        """Fit the landmarks (frames, SLOTS) of a recording to the query, near `reference = speed * query + offset`.
+
+        A wide search over speed, pitch and position with some of the peaks is followed by two finer ones with all.
+        """
         middle = self.duration / 2
         peaks = _Peaks(landmarks, speed * middle + offset, middle, self.prominence)
-        if peaks.count(speed) < FEWEST:
+        if peaks.count(speed) < PARAMETERS.min_peaks:
             return Verification(background=self.background, speed=speed, offset=offset)
-        few = peaks.some(max(speed, SPEEDS[-1]), SHIFTS, FIRST_LOOK)
+        sample = peaks.sample(max(speed, SPEEDS[-1]), SHIFTS, PARAMETERS.wide_peaks)
         best = max(
-            few.best(np.array([speed]), PITCHES, SHIFTS),
-            few.best(SPEEDS[:, None], np.stack([SPEEDS, np.ones(len(SPEEDS))], axis=1), SHIFTS),
+            sample.best(np.array([speed]), PITCHES, SHIFTS),
+            sample.best(SPEEDS[:, None], np.stack([SPEEDS, np.ones(len(SPEEDS))], axis=1), SHIFTS),
         )
-        best = replace(best, value=0.0)  # that of a few peaks cannot be compared with that of all
-        for step in (STEP, STEP / 3):
+        best = replace(best, value=0.0)  # values of a sample are not comparable with those of all peaks
+        for step in (PARAMETERS.step, PARAMETERS.step / 3):
             best = max(
                 best,
                 peaks.best(
                     best.speed * (1 + step * np.arange(-3, 4)[:, None]),
                     best.pitch * (1 + step * np.arange(-2, 3)),
-                    best.shift + np.arange(-3, 4) / CLIP_RATE,
+                    best.shift + np.arange(-3, 4) / QUERY_RATE,
                 ),
             )
-        usual, spread = peaks.usual(best.speed, best.pitch, self.background)
-        still = peaks.best(np.ones(1), np.ones(1), np.arange(-16, 17) / CLIP_RATE)
-        usually_still, spread_still = peaks.usual(1.0, 1.0, self.background)
-        speed, pitch = _plain(peaks.smooth_speed(best), best.pitch, self.duration)
+        usual, deviation = peaks.at_other_moments(best.speed, best.pitch, self.background)
+        unchanged = peaks.best(np.ones(1), np.ones(1), np.arange(-16, 17) / QUERY_RATE)
+        usual_unchanged, deviation_unchanged = peaks.at_other_moments(1.0, 1.0, self.background)
+        speed, pitch = _simplest(peaks.smooth_speed(best), best.pitch, self.duration)
         return Verification(
             prominence=best.value - self.background,
             excess=best.value - usual,
-            contrast=(best.value - usual) / spread,
+            contrast=(best.value - usual) / deviation,
             background=self.background,
-            unchanged=max(0.0, still.value - usually_still) / spread_still,
+            unchanged=max(0.0, unchanged.value - usual_unchanged) / deviation_unchanged,
             speed=speed,
             pitch=pitch,
             offset=peaks.place + best.shift - speed * middle,
@@ -241,75 +254,78 @@ class _Fit:
     value: float
     speed: float
     pitch: float
-    shift: float  # seconds from the place that was suggested
+    shift: float  # seconds from the suggested position
 
 
 class _Peaks:
-    """The landmarks of a recording around the place where the middle of a clip should lie, laid over the clip."""
+    """The landmarks of a recording around the suggested position of the middle of a query, laid over the query."""
 
     def __init__(self, landmarks: np.ndarray, place: float, middle: float, prominence: np.ndarray):
-        """`prominence (bins + 1, frames + 2)` of the clip: zeros in the last bin, the first and the last frame."""
+        """`prominence (bins + 1, frames + 2)` of the query: zeros in the last bin, the first and the last frame."""
         self.place, self.middle, self.prominence = place, middle, prominence
-        reach = 1.2 * middle + np.abs(ELSEWHERE).max()
+        reach = 1.2 * middle + np.abs(OTHER_MOMENTS).max()
         first = max(0, int((place - reach) * logmel.FRAMES_PER_SECOND))
         last = max(first, int((place + reach) * logmel.FRAMES_PER_SECOND) + 1)
         frames, slots = np.nonzero(landmarks[first:last])
-        # seconds from the place to the middle of the peak's frame, for a clip frame has the same width; ascending
+        # Seconds from the position to the middle of a peak's frame, ascending. Frames of queries are as wide.
         self.times = ((frames + first) / logmel.FRAMES_PER_SECOND - place).astype(np.float32)
         self.hertz = to_hertz(landmarks[first:last][frames, slots])
 
     def count(self, speed: float) -> int:
-        """How many peaks lie where the clip is."""
+        """The number of peaks that lie on the query."""
         return int((np.abs(self.times) < self.middle * speed).sum())
 
-    def some(self, speed: float, shifts: np.ndarray, most: int) -> _Peaks:
-        """At most `most` of the peaks that may lie on the clip, up to this speed and at any of these shifts."""
+    def sample(self, speed: float, shifts: np.ndarray, most: int) -> _Peaks:
+        """At most `most` of the peaks that can lie on the query, up to this speed and at any of these shifts.
+
+        The choice is random but reproducible. Every second peak would be the lower one of each frame.
+        """
         near = np.flatnonzero(np.abs(self.times) < self.middle * speed + np.abs(shifts).max())
-        if len(near) > most:  # any of them, but always the same: not every second one, which would be the lower
+        if len(near) > most:
             near = np.sort(np.random.default_rng(0).choice(near, most, replace=False))
-        some = copy(self)
-        some.times, some.hertz = self.times[near], self.hertz[near]
-        return some
+        sample = copy(self)
+        sample.times, sample.hertz = self.times[near], self.hertz[near]
+        return sample
 
     def values(self, speeds: np.ndarray, pitches: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-        """(..., shifts): mean prominence of the clip under the peaks; nan where there are too few of them.
+        """(..., shifts) mean prominence of the query under the peaks; nan where there are too few of them.
 
-        `speeds (...)` and `pitches (...)` are broadcast against each other. Hundreds of thousands of points are
-        looked up for a line: what is the same for several pitches is reckoned once.
+        `speeds (...)` and `pitches (...)` are broadcast against each other. Each verification reads hundreds of
+        thousands of points, so positions are computed once for all pitches.
         """
         width = self.prominence.shape[1]
-        rate, shifts = CLIP_RATE / speeds[..., None, None], shifts[:, None]
-        start = self.middle * CLIP_RATE + 1.5  # frames are counted from the empty one, and rounded by cutting off
+        rate, shifts = QUERY_RATE / speeds[..., None, None], shifts[:, None]
+        start = self.middle * QUERY_RATE + 1.5  # frames count from the empty first one and are rounded by truncation
         first, last = (np.searchsorted(self.times, (edge - start) / rate + shifts) for edge in (1, width - 1))
         near = slice(first.min(), last.max())
         at = self.times[near] * rate.astype(np.float32) + (start - shifts * rate).astype(np.float32)
         at = at.clip(0, width - 1).astype(np.intp)  # (..., shifts, peaks)
         bins = self.hertz[near] * (pitches[..., None, None] / HERTZ_PER_BIN).astype(np.float32) + np.float32(0.5)
         bins = np.minimum(bins.astype(np.intp), len(self.prominence) - 1) * width  # (..., 1, peaks)
-        seen = self.prominence.take(at + bins).sum(axis=-1)  # (..., shifts)
+        sums = self.prominence.take(at + bins).sum(axis=-1)  # (..., shifts)
         count = (last - first)[..., 0]
-        return np.where(count >= FEWEST, seen / np.maximum(count, 1), np.float32(np.nan))
+        return np.where(count >= PARAMETERS.min_peaks, sums / np.maximum(count, 1), np.float32(np.nan))
 
     def best(self, speeds: np.ndarray, pitches: np.ndarray, shifts: np.ndarray) -> _Fit:
-        """The greatest of `values`."""
+        """The highest of `values`."""
         values = np.nan_to_num(self.values(speeds, pitches, shifts), nan=-1.0)
         *change, shift = np.unravel_index(values.argmax(), values.shape)
         speed, pitch = (np.broadcast_to(of, values.shape[:-1])[tuple(change)] for of in (speeds, pitches))
         return _Fit(float(values.max()), float(speed), float(pitch), float(shifts[shift]))
 
-    def usual(self, speed: float, pitch: float, otherwise: float) -> tuple[float, float]:
-        """Mean and deviation of `values` at other moments; `otherwise` is the mean if there are too few of them."""
-        elsewhere = self.values(np.array(speed), np.array(pitch), ELSEWHERE)
-        elsewhere = elsewhere[~np.isnan(elsewhere)]
-        if len(elsewhere) <= FEWEST:
-            return otherwise, 0.05
-        return float(elsewhere.mean()), max(float(elsewhere.std()), 0.01)
+    def at_other_moments(self, speed: float, pitch: float, default: float) -> tuple[float, float]:
+        """Mean and standard deviation of `values` at other moments; the mean is `default` if there are too few."""
+        values = self.values(np.array(speed), np.array(pitch), OTHER_MOMENTS)
+        values = values[~np.isnan(values)]
+        if len(values) <= PARAMETERS.min_peaks:
+            return default, PARAMETERS.usual_deviation
+        return float(values.mean()), max(float(values.std()), PARAMETERS.min_deviation)
 
     def smooth_speed(self, best: _Fit) -> float:
-        """The top of a parabola over the values around the best speed, which is a flat and uneven hill."""
-        steps = np.arange(-10, 11) * HILL / 10 / max(self.middle, 1.0)
+        """The top of a parabola over the values around the best speed, where the maximum is flat and noisy."""
+        steps = np.arange(-10, 11) * PARAMETERS.speed_fit / 10 / max(self.middle, 1.0)
         values = self.values(
-            best.speed * (1 + steps), np.array(best.pitch), best.shift + np.arange(-3, 4) / CLIP_RATE
+            best.speed * (1 + steps), np.array(best.pitch), best.shift + np.arange(-3, 4) / QUERY_RATE
         ).max(axis=1)
         if np.isnan(values).any():
             return best.speed
@@ -318,14 +334,14 @@ class _Peaks:
         return best.speed * (1 + float(np.clip(top, steps[0] / 2, steps[-1] / 2)))
 
 
-def _plain(speed: float, pitch: float, duration: float) -> tuple[float, float]:
-    """Speed and pitch, as the plainest change that they may be: none, of both alike, of one alone.
+def _simplest(speed: float, pitch: float, duration: float) -> tuple[float, float]:
+    """Speed and pitch as the simplest change within their errors: none, both alike, or one alone.
 
-    The pitch is known much better than the speed of a short clip; a turntable changes both alike.
+    The pitch of a short query is known much better than its speed. A turntable changes both alike.
     """
-    blur = BLUR / duration
-    if abs(pitch - 1) < BLUR_OF_PITCH:
+    blur = PARAMETERS.speed_blur / duration
+    if abs(pitch - 1) < PARAMETERS.pitch_blur:
         pitch = 1.0
-    if abs(speed / pitch - 1) < blur + BLUR_OF_PITCH:
+    if abs(speed / pitch - 1) < blur + PARAMETERS.pitch_blur:
         return pitch, pitch
     return (1.0 if abs(speed - 1) < blur else speed), pitch

@@ -1,9 +1,9 @@
-"""What the peaks of the whole library say of a clip: the third witness, asked where the other two are not sure.
+"""Peak search: the landmarks of a query, counted over all recordings of the library, for uncertain queries.
 
-The second witness tells how well the peaks of a recording lie on a clip where the embeddings say. How much that is
-worth shows in the rest of the library: at how many peaks less the next recording ends, wherever the clip is laid on
-it (`songprint.fingerprint.peak_index`). And it shows in the recording itself: a drone lies on another one a second later just
-as well. A clip that noise hides from the embeddings may also be found so in the first place.
+Landmark verification measures how well the peaks of one recording fit a query at the position that the embeddings
+suggest. Two comparisons show how much that is worth: with the best other recording at any position
+(`songprint.fingerprint.peak_index`), and with the same recording at other positions, because a drone fits another
+drone a second later just as well. The search also finds recordings whose embeddings are masked by noise.
 """
 
 from __future__ import annotations
@@ -16,25 +16,21 @@ import numpy as np
 from songprint.fingerprint import landmarks, logmel
 from songprint.fingerprint.align import Candidate, LineAlignment
 from songprint.fingerprint.landmarks import Verification
+from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.peak_index import RATE, PeakIndex, Peaks
 from songprint.store.catalog import State
 from songprint.store.level import Level
 
-MAX_HOURS = 200.0  # hours of music in a library whose peaks are kept in memory; 200 MB
-FEWEST = 8  # peaks of a clip; fewer say nothing
-LIKELY = 2  # places that are looked at closely
-RIVALS = 6  # recordings with most peaks, of which the best that is another piece is the rival
-HIGHEST_LEAD = 8.0  # more says no more
-NEAR = 1.0  # seconds from a line at which a place is that of the line
+PARAMETERS = DEFAULT.peak_search
 NO_EVIDENCE = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}
-SLACK = 5  # frames that a place may be off
-FROM, REACH = round(1.0 * RATE), round(8.0 * RATE)  # frames from a place at which the recording is another, and to
+# Frames from an alignment at which other positions of its recording begin and end.
+FROM, REACH = round(PARAMETERS.elsewhere_from * RATE), round(PARAMETERS.elsewhere_to * RATE)
 
 
 class LibraryPeaks:
-    """The landmarks of all references of a library, read when they are first needed and then kept in step.
+    """The landmarks of all recordings of a library, read when they are first needed and then kept in step with it.
 
-    Make it with `level.companion(LibraryPeaks)`.
+    Created by `level.companion(LibraryPeaks)`.
     """
 
     def __init__(self, level: Level) -> None:
@@ -46,7 +42,7 @@ class LibraryPeaks:
     @property
     def usable(self) -> bool:
         """Whether the library is small enough to keep all its peaks in memory."""
-        return len(self._level.index) * self._level.spec.hop <= 3600 * MAX_HOURS
+        return len(self._level.index) * self._level.spec.hop <= 3600 * PARAMETERS.max_hours
 
     def index(self) -> PeakIndex:
         """Return the peaks of all recordings, as of the level's last `refresh`."""
@@ -64,35 +60,44 @@ class LibraryPeaks:
 
 
 class PeakSearch:
-    """A clip, laid everywhere in the library."""
+    """The peaks of a query, counted at every position of every recording."""
 
     def __init__(self, samples: np.ndarray, begin: float, index: PeakIndex, leave_out: Collection[int] = ()):
-        """`samples (n,)` float32 at `logmel.SAMPLE_RATE` from `begin` seconds in the clip on."""
+        """`samples (n,)` float32 at `logmel.SAMPLE_RATE`, from `begin` seconds of the query on."""
         self.begin, self.middle = begin, begin + len(samples) / logmel.SAMPLE_RATE / 2
         self._peaks = Peaks(landmarks.of_power(logmel.power(samples)))
-        self._best = index.count(self._peaks).best(RIVALS, leave_out) if len(self._peaks) >= FEWEST else []
+        enough = len(self._peaks) >= PARAMETERS.min_peaks
+        self._best = index.count(self._peaks).best(PARAMETERS.rivals, leave_out) if enough else []
 
     def candidates(self, lines: Iterable[LineAlignment]) -> list[Candidate]:
-        """Likely places where no line is yet."""
+        """The best positions that no alignment covers yet."""
         known = [(line.recording_id, line.at(self.middle)) for line in lines]
         found = []
-        for place in self._best[:LIKELY]:
+        for place in self._best[: PARAMETERS.max_candidates]:
             at = place.offset + self.middle - self.begin
-            if all(place.recording_id != recording_id or abs(at - there) > NEAR for recording_id, there in known):
+            if all(
+                place.recording_id != recording_id or abs(at - other) > PARAMETERS.near for recording_id, other in known
+            ):
                 found.append(Candidate(place.recording_id, at - self.middle, place.count))
         return found
 
     def features(
-        self, line: LineAlignment, verification: Verification, recording: np.ndarray, same: Collection[int]
+        self, line: LineAlignment, verification: Verification, recording: np.ndarray, duplicates: Collection[int]
     ) -> dict[str, float]:
-        """By how many standard deviations of chance a line has more peaks than any other recording: twice, the second
-        time without what is against it; and than the same recording at any other place nearby.
+        """The features that the peak search adds to those of an alignment.
 
-        The line is looked at as it is and with the changes of `verification`; what others have by chance is about the
-        same in both. `recording (frames, SLOTS)` are the landmarks of the line's; recordings that are the `same`
-        are no others.
+        Args:
+            line: the alignment.
+            verification: its verification.
+            recording: (frames, SLOTS) the landmarks of its recording.
+            duplicates: recordings with the same audio, which are no rivals.
+
+        `everywhere` is the lead in peaks over the best other recording, in standard deviations of what chance gives
+        that recording; `clearly` the same, at least 0; `nearby` the lead over other positions of the same recording.
+        The peaks are counted for the original speed and pitch, and for those of the verification; chance gives other
+        recordings about the same in both.
         """
-        if len(self._peaks) < FEWEST:
+        if len(self._peaks) < PARAMETERS.min_peaks:
             return NO_EVIDENCE
         changes = {(1.0, 1.0), (verification.speed, verification.pitch)} if verification.is_simple else {(1.0, 1.0)}
         at = line.at(self.middle)
@@ -101,14 +106,15 @@ class PeakSearch:
                 self._peaks.around(recording, speed, pitch, at - speed * (self.middle - self.begin), REACH)
                 for speed, pitch in changes
             ),
-            key=_here,
+            key=_at_alignment,
         )
-        count, elsewhere = _here(around), float(max(around[: REACH - FROM + 1].max(), around[REACH + FROM :].max()))
+        count = _at_alignment(around)
+        elsewhere = float(max(around[: REACH - FROM + 1].max(), around[REACH + FROM :].max()))
         rival = next(
             (
                 place.count
                 for place in self._best
-                if place.recording_id != line.recording_id and place.recording_id not in same
+                if place.recording_id != line.recording_id and place.recording_id not in duplicates
             ),
             0.0,
         )
@@ -116,11 +122,12 @@ class PeakSearch:
         return {"everywhere": lead, "clearly": max(0.0, lead), "nearby": _lead(count, elsewhere)}
 
 
-def _here(around: np.ndarray) -> float:
-    """Of counts (2 * REACH + 1,) around a place the highest that is its own."""
-    return float(around[REACH - SLACK : REACH + SLACK + 1].max())
+def _at_alignment(around: np.ndarray) -> float:
+    """The highest of the counts (2 * REACH + 1,) around an alignment that belongs to the alignment itself."""
+    slack = PARAMETERS.slack_frames
+    return float(around[REACH - slack : REACH + slack + 1].max())
 
 
 def _lead(count: float, rival: float) -> float:
-    """In standard deviations of what chance gives the rival."""
-    return min((count - rival) / float(np.sqrt(rival + 1)), HIGHEST_LEAD)
+    """The lead in standard deviations of the rival's count (Poisson)."""
+    return min((count - rival) / float(np.sqrt(rival + 1)), PARAMETERS.max_lead)

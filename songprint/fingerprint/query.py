@@ -1,4 +1,4 @@
-"""A clip that is asked for: its embeddings, and its samples."""
+"""A query: its embeddings and its samples."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy as np
 
 from songprint.audio.sound import Sound
 from songprint.fingerprint.encoder import Encoder
+from songprint.fingerprint.parameters import DEFAULT
 from songprint.types import Embeddings
 
-SHORT = 2.0  # seconds: of a shorter clip more is taken,
-SHORT_HOP = 1 / 16  # a vector every so many seconds,
-SHORT_SEGMENTS = 5  # at least so many: it is laid in the middle of as much silence as they need
+PARAMETERS = DEFAULT.query
 
 
 @dataclass(frozen=True)
 class Query:
-    """A clip that was heard: its embeddings, and its samples for the second witness."""
+    """The embeddings of a query, and its samples, which landmark verification needs."""
 
     embeddings: Embeddings
-    samples: np.ndarray  # (n,) int16 at the rate of the encoder
-    start: float  # seconds: where the first segment begins; below 0 where silence was put before
+    samples: np.ndarray  # (n,) int16 at the encoder's rate
+    start: float  # seconds at which the first segment begins; negative if silence was put in front
     duration: float  # seconds
 
     @classmethod
@@ -33,8 +32,9 @@ class Query:
 
     @classmethod
     def from_sound(cls, sound: Sound, encoder: Encoder, hop: float = 0.0) -> Query:
-        """Encode a query with a vector every `hop` seconds, or as often as the encoder's specification says.
+        """Encode a query with a vector every `hop` seconds (default: the encoder's `query_hop`).
 
+        A query shorter than PARAMETERS.short gets more vectors, and is padded with silence on both sides to fit them.
         Memory: 1 kB of vectors and 16 kB of samples per second.
         """
         spec, stream = encoder.spec, sound.blocks()
@@ -43,19 +43,19 @@ class Query:
         for block in stream:
             first.append(block)
             count += len(block)
-            if count >= SHORT * spec.sample_rate:
+            if count >= PARAMETERS.short * spec.sample_rate:
                 break
-        if spec.window / 2 <= count / spec.sample_rate < SHORT:
-            wanted = round((spec.window + (SHORT_SEGMENTS - 1) * SHORT_HOP) * spec.sample_rate)
+        if spec.window / 2 <= count / spec.sample_rate < PARAMETERS.short:
+            wanted = round((spec.window + (PARAMETERS.short_segments - 1) * PARAMETERS.short_hop) * spec.sample_rate)
             before = max(0, wanted - count) // 2
             padded = np.pad(np.concatenate(first), (before, max(0, wanted - count - before)))
-            embeddings, _ = encoder.encode_stream([padded], hop=SHORT_HOP)
+            embeddings, _ = encoder.encode_stream([padded], hop=PARAMETERS.short_hop)
             return cls(embeddings, sound.samples, -before / spec.sample_rate, count / spec.sample_rate)
         embeddings, duration = encoder.encode_stream(chain(first, stream), hop=hop or spec.query_hop)
         return cls(embeddings, sound.samples, 0.0, duration)
 
     def times(self, window: np.ndarray) -> np.ndarray:
-        """(m,) seconds in the clip at which segments begin."""
+        """(m,) row numbers of segments -> (m,) seconds at which they begin."""
         return self.start + window * self.embeddings.hop
 
     def between(self, first: float, last: float, sample_rate: int) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Recordings along something long: hits in windows, joined to tracks, read second by second.
+"""Tracks of recordings in a long recording: hits in windows, linked into tracks, and the support along a track.
 
-A long recording is searched in overlapping windows, each as a clip is. A hit says which place of which recording is
-heard, to some hundredths of a second. Hits that continue each other make a track: the place in the recording as
-a function of time, a straight line at a constant speed, with bends where a tape or a disc jockey does not keep it.
-Along a track every vector can be asked how well it agrees, also where no window was sure enough.
+A long recording is searched in overlapping windows, each like a query. A hit states which position of which recording
+is audible, to some hundredths of a second. Hits that continue each other are linked into a track: the position in the
+recording as a function of time. A track is a straight line at constant speed, with deviations where a tape or a disc
+jockey does not keep it. The cosine of every vector along a track is then read, also where no window gave a hit.
 """
 
 from __future__ import annotations
@@ -14,39 +14,31 @@ from functools import cached_property
 
 import numpy as np
 
-from songprint.fingerprint import align, candidates, identify
-from songprint.fingerprint.candidates import FEWEST_SEGMENTS, References, WindowAlignments
+from songprint.fingerprint import align, candidates
+from songprint.fingerprint.candidates import References, WindowAlignments
+from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.query import Query
 from songprint.store.level import Level
 from songprint.types import Embeddings
 
-HOP = 0.25  # seconds between the vectors of something long: half as dense as those of a clip
-WINDOW = 8.0  # seconds searched as one,
-EVERY = 5.0  # one beginning every so many
-NEIGHBOURS = identify.NEIGHBOURS
-VERIFIED = 12  # candidates of a window whose line is fitted
-REFINED = 4  # and of these lines, those that are looked at closely
-ALIKE = 0.45  # mean cosine of a hit: in programmes, with talk and in fades, those that were right had 0.57
-LEAST = -4.0  # log-odds of a hit; with less it is not kept
-HOPELESS = -9.0  # log-odds without the second witness, who was never worth more than 11 more, seldom than 7
-NEAR, DRIFT = 0.6, 0.02  # seconds by which a hit may be off a track, and for each second that it is away
-APART = 60.0  # seconds without a hit that a track may bridge
-STRAIGHT = 0.15  # seconds off a straight line that are taken for the error of measurement
-EVIDENT = 0.3  # cosine from which a vector speaks for a track
+PARAMETERS = DEFAULT.tracks
+HOP, WINDOW, EVERY = PARAMETERS.hop, PARAMETERS.window, PARAMETERS.step
+NEIGHBOURS = DEFAULT.search.neighbours
+MIN_SEGMENTS = DEFAULT.search.min_segments
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A recording in one window."""
+    """A recording found in one window."""
 
     recording_id: int
-    start: float  # seconds: the stretch of the window that agrees
+    start: float  # seconds; the part of the window that agrees
     end: float
-    place: float  # seconds in the recording at the middle of that stretch
+    place: float  # seconds in the recording at the middle of that part
     speed: float
     key_shift: float  # semitones
     score: float  # mean cosine
-    logit: float  # log-odds that the name is right
+    logit: float  # log-odds that the name is correct
 
     @property
     def middle(self) -> float:
@@ -56,24 +48,34 @@ class Hit:
 def hits(
     window: Query, at: float, level: Level, found: tuple[np.ndarray, np.ndarray], references: References
 ) -> list[Hit]:
-    """The recordings that a window may hold which begins `at` seconds.
+    """The recordings found in a window that begins at `at` seconds.
 
-    `found` are the ids and cosines (m, k) of the segments nearest to each of its vectors.
+    `found` are the ids and cosines (m, k) of the nearest segments of each of its vectors.
     """
     rows = np.flatnonzero(window.embeddings.has_content)
-    if len(rows) < FEWEST_SEGMENTS:
+    if len(rows) < MIN_SEGMENTS:
         return []
-    hits, calibration = [], level.calibration
-    suggested = WindowAlignments(
-        window, level, rows, (found[0][rows], found[1][rows]), references, max_candidates=VERIFIED, max_refined=REFINED
+    calibration = level.calibration
+    alignments = WindowAlignments(
+        window,
+        level,
+        rows,
+        (found[0][rows], found[1][rows]),
+        references,
+        max_candidates=PARAMETERS.max_candidates,
+        max_refined=PARAMETERS.max_refined,
+    ).verified(
+        alike=PARAMETERS.min_score,
+        hopeful=lambda features: calibration.logit(features) > PARAMETERS.min_logit_without_verification,
     )
-    for verified in suggested.verified(alike=ALIKE, hopeful=lambda said: calibration.logit(said) > HOPELESS):
-        line, logit = verified.line, calibration.logit(verified.features)
-        if logit < LEAST:
+    hits = []
+    for alignment in alignments:
+        line, logit = alignment.line, calibration.logit(alignment.features)
+        if logit < PARAMETERS.min_logit:
             continue
-        start = float(verified.times[line.first])
-        end = float(verified.times[line.last - 1]) + level.spec.window
-        pitch = verified.verification.pitch if verified.verification.reliable else line.speed
+        start = float(alignment.times[line.first])
+        end = float(alignment.times[line.last - 1]) + level.spec.window
+        pitch = alignment.verification.pitch if alignment.verification.reliable else line.speed
         hits.append(
             Hit(
                 line.recording_id,
@@ -90,14 +92,14 @@ def hits(
 
 
 def continuation(hit: Hit, window: Embeddings, at: float, level: Level, references: References) -> Hit | None:
-    """The hit of a window that begins `at` seconds, if what an earlier one found simply goes on in it.
+    """The hit in a window that begins at `at` seconds, if the recording of an earlier hit continues in it.
 
-    That is looked up in a hundredth of the time that a search takes. None unless it agrees closely from the first
-    vector to the last: then nothing else can be heard there.
+    Takes a hundredth of the time of a search. None unless the recording agrees closely from the first vector to the
+    last: then no other recording can be audible there.
     """
     reference = references([hit.recording_id]).get(hit.recording_id)
     rows = np.flatnonzero(window.has_content)
-    if reference is None or len(rows) < len(window) // 2 or len(rows) < FEWEST_SEGMENTS:
+    if reference is None or len(rows) < len(window) // 2 or len(rows) < MIN_SEGMENTS:
         return None
     times = rows * window.hop
     layout = align.Layout(times, level.spec.hop, level.spec.window)
@@ -111,7 +113,7 @@ def continuation(hit: Hit, window: Embeddings, at: float, level: Level, referenc
 
 @dataclass(frozen=True)
 class Track:
-    """A recording along the time line: hits, in their order."""
+    """A recording along the time line: its hits, in order."""
 
     hits: tuple[Hit, ...]
 
@@ -128,13 +130,13 @@ class Track:
         return max(hit.end for hit in self.hits)
 
     def places(self, times: np.ndarray) -> np.ndarray:
-        """(n,) seconds -> (n,) seconds in the recording; beyond the hits as if it went on at the same speed."""
+        """(n,) seconds -> (n,) seconds in the recording; extrapolated at constant speed beyond the hits."""
         slope, level = self._line
-        straight = slope * times + level
-        if not self._bends.size:
-            return straight
-        middles, off = self._bends
-        return straight + np.interp(times, middles, off)
+        places: np.ndarray = slope * times + level
+        if self._deviations.size:
+            middles, off = self._deviations
+            places = places + np.interp(times, middles, off)
+        return places
 
     @property
     def speed(self) -> float:
@@ -142,52 +144,57 @@ class Track:
 
     @property
     def key_shift(self) -> float:
+        """Semitones, the median of the hits."""
         return float(np.median([hit.key_shift for hit in self.hits]))
 
-    def expects(self, hit: Hit) -> float:
-        """Seconds by which a hit is off the place where this track, at its end, would be by then."""
+    def deviation(self, hit: Hit) -> float:
+        """Seconds between a hit and the position that the end of this track predicts for it."""
         last = self.hits[-1]
         speed = self.speed if len(self.hits) > 2 else last.speed
         return abs(last.place + speed * (hit.middle - last.middle) - hit.place)
 
     @cached_property
     def _line(self) -> np.ndarray:
-        """Slope and level of the straight line through the hits; those far off weigh nothing."""
+        """(2,) slope and level of the line through the hits, by iteratively reweighted least squares."""
         middles, places, weights = self._points
-        if middles[-1] - middles[0] < WINDOW:  # too near each other to tell the speed better than one does
+        if middles[-1] - middles[0] < WINDOW:  # hits this close do not determine the speed better than one alone
             best = max(self.hits, key=lambda hit: hit.logit)
             return np.array([best.speed, best.place - best.speed * best.middle])
         origin = middles.mean()
         for _ in range(3):
             slope, level = np.polyfit(middles - origin, places, 1, w=np.sqrt(weights))
             off = np.abs(places - slope * (middles - origin) - level)
-            weights = self._points[2] / (1 + (off / max(STRAIGHT, float(np.median(off)))) ** 2)
+            weights = self._points[2] / (1 + (off / max(PARAMETERS.straight, float(np.median(off)))) ** 2)
         return np.array([slope, level - slope * origin])
 
     @cached_property
-    def _bends(self) -> np.ndarray:
-        """(2, n) at which times the track is off its line, and by how much; empty where it is straight."""
+    def _deviations(self) -> np.ndarray:
+        """(2, n) times and deviations from the line in seconds; empty where the track is straight."""
         middles, places, _ = self._points
         off = places - self._line[0] * middles - self._line[1]
-        return np.zeros((2, 0)) if np.median(np.abs(off)) < STRAIGHT else np.stack([middles, off])
+        is_straight = np.median(np.abs(off)) < PARAMETERS.straight
+        return np.zeros((2, 0)) if is_straight else np.stack([middles, off])
 
     @cached_property
     def _points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Middle, position and weight of each hit. Improbable hits have a tenth of the weight."""
         values = np.array([(hit.middle, hit.place, hit.end - hit.start) for hit in self.hits])
         return values[:, 0], values[:, 1], values[:, 2] * np.where([hit.logit > 0 for hit in self.hits], 1.0, 0.1)
 
 
 def link_hits(hits: Iterable[Hit]) -> list[Track]:
-    """Hits joined where one continues another."""
+    """Link hits that continue each other into tracks."""
     found: list[Track] = []
     for hit in sorted(hits, key=lambda hit: (hit.middle, -hit.logit)):
         near = [
-            (track.expects(hit), number)
+            (track.deviation(hit), number)
             for number, track in enumerate(found)
-            if track.recording_id == hit.recording_id and hit.middle - track.hits[-1].middle < APART
+            if track.recording_id == hit.recording_id and hit.middle - track.hits[-1].middle < PARAMETERS.max_gap
         ]
         near = [
-            (off, number) for off, number in near if off < NEAR + DRIFT * (hit.middle - found[number].hits[-1].middle)
+            (off, number)
+            for off, number in near
+            if off < PARAMETERS.max_deviation + PARAMETERS.max_drift * (hit.middle - found[number].hits[-1].middle)
         ]
         if near:
             number = min(near)[1]
@@ -199,19 +206,20 @@ def link_hits(hits: Iterable[Hit]) -> list[Track]:
 
 @dataclass(frozen=True)
 class TrackSupport:
-    """A track read vector by vector."""
+    """The cosines of the vectors along a track."""
 
     track: Track
-    first: int  # the vector, of all that were heard, that `cosines` begins with
-    cosines: np.ndarray  # (n,) agreement; 0 where there is nothing to recognise
-    rows: np.ndarray  # (n, dim) the rows of the recording that agree best
-    has_content: np.ndarray  # (n,) bool: whether both have something to recognise there
+    first: int  # number of the first vector, counted from the start of the long recording
+    cosines: np.ndarray  # (n,) at least 0
+    rows: np.ndarray  # (n, dim) the rows of the recording with the highest cosine
+    has_content: np.ndarray  # (n,) bool: whether both the vector and the row have content
 
     @property
     def last(self) -> int:
         return self.first + len(self.cosines)
 
     def within(self, first: int, last: int) -> TrackSupport:
+        """The part from vector `first` to `last`."""
         part = slice(first - self.first, last - self.first)
         return replace(
             self, first=first, cosines=self.cosines[part], rows=self.rows[part], has_content=self.has_content[part]
@@ -221,9 +229,9 @@ class TrackSupport:
 def measure_support(
     track: Track, vectors: np.ndarray, base: int, hop: float, reference: Embeddings, reach: float
 ) -> TrackSupport:
-    """The agreement of `vectors (n, dim)`, the first of them number `base`, with the rows that a track lays them on.
+    """The cosines of `vectors (n, dim)`, the first of which has number `base`, with the rows along a track.
 
-    A track is read `reach` seconds beyond its hits, as far as the recording goes.
+    The track is followed `reach` seconds beyond its hits, as far as the recording goes.
     """
     first = max(base, int(np.floor((track.start - reach) / hop)))
     last = min(base + len(vectors), int(np.ceil((track.end + reach) / hop)) + 1)
@@ -244,6 +252,5 @@ def measure_support(
     better = cosines.argmax(axis=0)
     each = np.arange(len(numbers))
     chosen = rows[better, each]
-    return TrackSupport(
-        track, int(numbers[0]), cosines[better, each].clip(0), chosen, own.any(axis=1) & chosen.any(axis=1)
-    )
+    has_content = own.any(axis=1) & chosen.any(axis=1)
+    return TrackSupport(track, int(numbers[0]), cosines[better, each].clip(0), chosen, has_content)

@@ -5,8 +5,8 @@ import pytest
 
 from songprint.fingerprint import peak_index as peaks
 from songprint.fingerprint.landmarks import SLOTS
+from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.peak_index import MARGIN, RATE, PeakIndex, Peaks
-from songprint.fingerprint.peak_search import SLACK
 
 
 def landmarks(random, seconds):
@@ -18,7 +18,7 @@ def landmarks(random, seconds):
 
 def on(clip, landmarks, speed=1.0, pitch=1.0, offset=0.0):
     """What is counted near a place of a recording."""
-    return clip.around(landmarks, speed, pitch, offset, SLACK).max()
+    return clip.around(landmarks, speed, pitch, offset, DEFAULT.peak_search.slack_frames).max()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from songprint.fingerprint.align import LineAlignment
 from songprint.fingerprint.candidates import WindowAlignments
 from songprint.fingerprint.identify import windows_of
 from songprint.fingerprint.logmel import SAMPLE_RATE
-from songprint.fingerprint.peak_search import FEWEST, NO_EVIDENCE, LibraryPeaks, PeakSearch
+from songprint.fingerprint.peak_search import NO_EVIDENCE, PARAMETERS, LibraryPeaks, PeakSearch
 from songprint.fingerprint.query import Query
 from songprint.identify import identify
 from songprint.kinds import load_encoder
@@ -120,7 +120,7 @@ def test_too_few_peaks_say_nothing(band, tunes):
     landmarks = exact.embeddings_of([4])[4].evidence
     assert silent.features(found.line, found.verification, landmarks, ()) == NO_EVIDENCE
     assert silent.candidates([]) == []
-    assert FEWEST > 1
+    assert PARAMETERS.min_peaks > 1
 
 
 def test_the_peaks_follow_the_library(band, tunes, encoder):
@@ -144,7 +144,7 @@ def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     query = Query.from_blocks([cut(tunes[3], 12, 5)], exact.encoder)
     assert recordings.uses_peak_search(query, exact)
-    monkeypatch.setattr(peak_search, "MAX_HOURS", 0.01)
+    monkeypatch.setattr(peak_search, "PARAMETERS", replace(PARAMETERS, max_hours=0.01))
     assert not exact.companion(LibraryPeaks).usable
     assert not recordings.uses_peak_search(query, exact)
     report = identify([cut(tunes[3], 12, 5)], band)
