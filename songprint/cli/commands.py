@@ -328,6 +328,7 @@ def log_as_asked(common: Common) -> None:
     level = "DEBUG" if common.verbose else common.settings().log_level.upper()
     logging.basicConfig(level="WARNING", format="songprint: %(message)s")
     logging.getLogger("songprint").setLevel(level)
+    logging.getLogger("urllib3").setLevel("ERROR")  # its warnings contain whole URLs, with the keys in them
 
 
 def print_json(objects) -> None:

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from songprint.accounts.vault import Vault
+from songprint.audio import media
 from songprint.errors import AudioError, FetchError, SongprintError
 from songprint.jobs import scratch
 from songprint.jobs.callbacks import Builder, Sender, standard_body
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
 from songprint.jobs.jobs import FINISHED, LEASE, Job, Jobs
-from songprint.outside import media
 from songprint.outside import places as world
 from songprint.outside.places import Outside
 

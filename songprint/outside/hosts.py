@@ -86,6 +86,10 @@ class Place:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.host_header}{self.path}"
+
 
 def read(url: str) -> Place:
     """Read a URL; RefusedURL for all but plain http and https to one well-spelt host.
@@ -115,7 +119,7 @@ def read(url: str) -> Place:
         raise RefusedURL("port 0 does not exist")
     host, address = _host(parts.hostname or "", bracketed=parts.netloc.startswith("["))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Place(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], _sent(path), address)
+    return Place(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], encoded(path), address)
 
 
 def is_public(address: Address) -> bool:
@@ -218,6 +222,6 @@ def _host(host: str, *, bracketed: bool) -> tuple[str, Address | None]:
     return host, None
 
 
-def _sent(path: str) -> str:
-    """As it goes over the wire: what is no printable ASCII is percent-encoded, all else stays as it was written."""
+def encoded(path: str) -> str:
+    """A path as it is sent: percent-encoded where it is not printable ASCII, and otherwise unchanged."""
     return "".join(character if " " < character < "\x7f" else quote(character, errors="replace") for character in path)

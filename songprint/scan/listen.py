@@ -20,9 +20,10 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from songprint.audio.streams import connect, http, live
+from songprint.audio.streams import connect, live
 from songprint.audio.streams.ahead import ReadAhead, Source
 from songprint.audio.streams.pipe import Pipe
+from songprint.audio.streams.station import shown
 from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects
 from songprint.scan.scan import Scanner
@@ -62,7 +63,7 @@ def listen(
             lambda: connect.connect(source, timeout=stall + 5),
             listener,
             store.sample_rate,
-            name=http.shown(source),
+            name=shown(source),
             stop=stop,
             stall=stall,
             give_up=give_up,

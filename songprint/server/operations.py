@@ -23,7 +23,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from songprint import identify
-from songprint.audio import files
+from songprint.audio import files, media
 from songprint.covers import within_library
 from songprint.covers.explain import Explanation
 from songprint.covers.rows import STEP
@@ -31,7 +31,6 @@ from songprint.errors import AudioError
 from songprint.formats import schema
 from songprint.formats.objects import interval_object, match_object, recording_object, report_object
 from songprint.library import Library
-from songprint.outside import media
 from songprint.types import Interval, Kind
 
 if TYPE_CHECKING:

@@ -65,5 +65,6 @@ def _open_library(opening: Opening) -> Library:
 def run_jobs(library: Library, settings: Settings) -> None:
     logging.basicConfig(level="WARNING", format="songprint: %(message)s")
     logging.getLogger("songprint").setLevel(settings.log_level.upper())
+    logging.getLogger("urllib3").setLevel("ERROR")  # its warnings contain whole URLs, with the keys in them
     builders = results.builders(settings.server.app_id)
     worker.run(library, settings, stop=pool.stop_requested, builders=builders)

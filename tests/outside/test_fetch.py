@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import ipaddress
 import socket
@@ -399,6 +400,28 @@ def test_tls_is_spoken_with_the_name_and_checked(monkeypatch, tmp_path):
         ):
             error = refused(lambda url=url, rules=rules: fetch.download(url, tmp_path / "b", rules), tmp_path / "b")
             assert error.code == "input_not_found" and "certificate" in str(error)
+
+
+def test_the_deadline_holds_during_the_tls_handshake(tmp_path):
+    ended = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KB, which follows byte by byte
+            while not ended.wait(0.05):
+                connection.sendall(b"\0")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=drip, args=(listening,))
+        server.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        started = time.monotonic()
+        error = refused(lambda: fetch.download(url, tmp_path / "a", Rules(allow_private=True, timeout=0.5)))
+        assert (error.code, error.retry) == ("input_timeout", True)
+        assert time.monotonic() - started < 3
+        ended.set()
+        server.join()
 
 
 def test_a_server_that_speaks_no_tls_is_named(fetched):

@@ -1,4 +1,4 @@
-"""Opening a web radio: playlists are followed until there is sound."""
+"""Open a web radio: follow playlists until there is audio."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import re
 from urllib.parse import urljoin
 
 from songprint.audio.streams import hls
-from songprint.audio.streams.http import Playlist, Station, open_url, shown
+from songprint.audio.streams.station import Playlist, Station, open_url, shown
 from songprint.errors import StreamError
 
-MOST_PLAYLISTS = 3  # that name each other
+MAX_PLAYLISTS = 3  # that name each other
 
 
-def connect(url: str, *, timeout: float) -> Station:
-    """Open a web radio; a playlist is followed to what it names. StreamError says why it cannot be opened."""
-    for _ in range(MOST_PLAYLISTS):
+def connect(url: str, *, timeout: float) -> Station | hls.Broadcast:
+    """Open a web radio, or the stream that its playlist names. StreamError gives the reason why that fails."""
+    for _ in range(MAX_PLAYLISTS):
         opened = open_url(url, timeout=timeout)
         if isinstance(opened, Station):
             return opened
         if hls.is_hls(opened.text):
             return hls.Broadcast(opened, timeout=timeout)
-        url = _first_named(opened)
-    raise StreamError(f"cannot open {shown(url)}: its playlists name nothing but playlists")
+        url = _first_url(opened)
+    raise StreamError(f"cannot open {shown(url)}: its playlists name only further playlists")
 
 
-def _first_named(playlist: Playlist) -> str:
-    """The first URL that an M3U or PLS playlist names; a path is taken as one at the same server."""
+def _first_url(playlist: Playlist) -> str:
+    """The first URL in an M3U or PLS playlist. Paths are relative to the URL of the playlist."""
     for line in playlist.text.lstrip("\ufeff").splitlines():
         named = re.sub(r"^File\d+=", "", line.strip(), flags=re.IGNORECASE)
         pls = named != line.strip()
         if named and (pls or not re.match(r"[#\[]|\w+=", named)):
             return urljoin(playlist.url, named)
-    raise StreamError(f"cannot open {shown(playlist.url)}: it is a playlist that names nothing")
+    raise StreamError(f"cannot open {shown(playlist.url)}: the playlist is empty")

@@ -1,7 +1,10 @@
-"""HLS: the sound comes in pieces, which a playlist names that is read again and again.
+"""HLS: the audio arrives in pieces, named by a playlist that is fetched again and again.
 
-FFmpeg's own HLS is not used, because it opens what a playlist says. Here every piece is fetched over http as a stream
-is, and FFmpeg gets the bytes alone. Pieces that are encrypted, or parts of files, are refused.
+FFmpeg's own HLS is not used, because it opens whatever a playlist names. Here every piece is fetched like a stream,
+and FFmpeg gets only the bytes. Encrypted pieces and byte ranges are refused.
+
+The playlists are parsed here and not by a library such as m3u8, because web radios also write playlists that the
+standard does not allow, such as pieces without #EXTINF, which m3u8 drops.
 """
 
 from __future__ import annotations
@@ -12,56 +15,57 @@ from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
-from songprint.audio.streams import http
+from songprint.audio.streams.station import Playlist, Station, open_url, shown
 from songprint.errors import StreamError
 
-BEHIND_THE_END = 3  # pieces before the end of a live playlist at which listening begins
-ENOUGH = 64_000  # bit/s: of several qualities the least with as much is taken
-UNCHANGED = 3  # durations of a piece after which a live playlist that does not grow is dead
+START_BEHIND = 3  # pieces before the end of a live playlist at which playback begins
+MIN_BANDWIDTH = 64_000  # bit/s; of several qualities, the lowest with this bandwidth is chosen
+MAX_UNCHANGED = 3  # durations of a piece after which a live playlist without new pieces has failed
+MAX_POLL_SECONDS = 5.0  # between two fetches of a live playlist
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """What a playlist of pieces says."""
+    """The content of a playlist of pieces."""
 
-    first: int  # the number of the first piece
+    first: int  # number of the first piece
     urls: tuple[str, ...]
-    seconds: float  # that a piece lasts at most
-    complete: bool  # no more will come
-    header: str = ""  # URL of what comes before the first piece, in MP4
+    seconds: float  # maximum duration of a piece
+    complete: bool  # no more pieces will come
+    header: str = ""  # URL of the bytes before the first piece, in MP4
 
 
 def is_hls(text: str) -> bool:
-    """Whether a playlist is one of pieces or of qualities, not a list of songs or stations."""
+    """Whether a playlist names pieces or qualities of one stream, not songs or stations."""
     return "#EXT-X-TARGETDURATION" in text or "#EXT-X-STREAM-INF" in text
 
 
 @dataclass
 class Broadcast:
-    """The pieces one after the other, as one stream of bytes; a `Source` like `http.Station`."""
+    """The pieces one after the other, as one stream of bytes with the methods of `Station`."""
 
-    playlist: http.Playlist
+    playlist: Playlist
     timeout: float
     name: str = ""
     title: str = ""
-    _wanted: deque[str] = field(default_factory=deque)
-    _piece: http.Station | None = None
+    _waiting: deque[str] = field(default_factory=deque)  # URLs of the pieces to read next
+    _piece: Station | None = None
 
     def __post_init__(self) -> None:
         if "#EXT-X-STREAM-INF" in self.playlist.text:
-            self.playlist = self._read_playlist(_quality(self.playlist))
+            self.playlist = self._fetch_playlist(_choose_quality(self.playlist))
         pieces = parse(self.playlist)
-        begin = 0 if pieces.complete else max(0, len(pieces.urls) - BEHIND_THE_END)
-        self._wanted += [*([pieces.header] if pieces.header else []), *pieces.urls[begin:]]
+        begin = 0 if pieces.complete else max(0, len(pieces.urls) - START_BEHIND)
+        self._waiting += [*([pieces.header] if pieces.header else []), *pieces.urls[begin:]]
         self._next, self._pieces, self._grew = pieces.first + len(pieces.urls), pieces, time.monotonic()
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, b"" at the end; StreamError if the broadcast broke."""
+        """Return at most `size` bytes, b"" at the end; raise StreamError if the broadcast broke."""
         while True:
             if self._piece is None:
-                if not self._wanted and not self._look_for_more():
+                if not self._waiting and not self._wait_for_pieces():
                     return b""
-                self._piece = self._open(self._wanted.popleft())
+                self._piece = self._open(self._waiting.popleft())
             if data := self._piece.read(size):
                 return data
             self._piece.close()
@@ -71,50 +75,50 @@ class Broadcast:
         if self._piece is not None:
             self._piece.close()
 
-    def _look_for_more(self) -> bool:
-        """Wait until the playlist names more pieces; False if it says that there are no more."""
-        while not self._wanted:
+    def _wait_for_pieces(self) -> bool:
+        """Fetch the playlist until it names new pieces. Return False if it is complete."""
+        while not self._waiting:
             if self._pieces.complete:
                 return False
-            if time.monotonic() - self._grew > UNCHANGED * self._pieces.seconds + self.timeout:
-                raise StreamError(f"{http.shown(self.playlist.url)} names no new pieces any more")
-            time.sleep(min(5.0, self._pieces.seconds / 2))
-            self.playlist = self._read_playlist(self.playlist.url)
+            if time.monotonic() - self._grew > MAX_UNCHANGED * self._pieces.seconds + self.timeout:
+                raise StreamError(f"{shown(self.playlist.url)} no longer names new pieces")
+            time.sleep(min(MAX_POLL_SECONDS, self._pieces.seconds / 2))
+            self.playlist = self._fetch_playlist(self.playlist.url)
             before, self._pieces = self._pieces, parse(self.playlist)
             if self._pieces.header != before.header:
-                raise StreamError(f"{http.shown(self.playlist.url)} changed its header")
+                raise StreamError(f"{shown(self.playlist.url)} changed its header")
             if self._pieces.first + len(self._pieces.urls) < self._next:
-                raise StreamError(f"{http.shown(self.playlist.url)} began anew")
-            fresh = self._pieces.urls[max(0, self._next - self._pieces.first) :]
-            if fresh:
-                self._wanted += fresh
+                raise StreamError(f"{shown(self.playlist.url)} started over")
+            new = self._pieces.urls[max(0, self._next - self._pieces.first) :]
+            if new:
+                self._waiting += new
                 self._next, self._grew = self._pieces.first + len(self._pieces.urls), time.monotonic()
         return True
 
-    def _open(self, url: str) -> http.Station:
-        opened = http.open_url(url, timeout=self.timeout, broadcast=False)
-        if not isinstance(opened, http.Station):
-            raise StreamError(f"cannot open {http.shown(url)}: a playlist stands where sound should be")
+    def _open(self, url: str) -> Station:
+        opened = open_url(url, timeout=self.timeout, broadcast=False)
+        if not isinstance(opened, Station):
+            raise StreamError(f"cannot open {shown(url)}: it is a playlist, not a piece of audio")
         return opened
 
-    def _read_playlist(self, url: str) -> http.Playlist:
-        opened = http.open_url(url, timeout=self.timeout, broadcast=False)
-        if isinstance(opened, http.Station):
+    def _fetch_playlist(self, url: str) -> Playlist:
+        opened = open_url(url, timeout=self.timeout, broadcast=False)
+        if isinstance(opened, Station):
             opened.close()
-            raise StreamError(f"cannot open {http.shown(url)}: it is no playlist")
+            raise StreamError(f"cannot open {shown(url)}: it is not a playlist")
         return opened
 
 
-def parse(playlist: http.Playlist) -> Pieces:
-    """The pieces that a playlist names; StreamError if they cannot be read."""
-    text, shown = playlist.text, http.shown(playlist.url)
+def parse(playlist: Playlist) -> Pieces:
+    """The pieces that a playlist names. StreamError if they cannot be read."""
+    text, name = playlist.text, shown(playlist.url)
     if re.search(r"#EXT-X-KEY:(?!METHOD=NONE)", text):
-        raise StreamError(f"cannot listen to {shown}: it is encrypted")
+        raise StreamError(f"cannot listen to {name}: it is encrypted")
     if "#EXT-X-BYTERANGE" in text or "BYTERANGE=" in text:
-        raise StreamError(f"cannot listen to {shown}: its pieces are parts of files")
-    lasts = re.search(r"#EXT-X-TARGETDURATION:(\d{1,4})\b", text)
-    if lasts is None:
-        raise StreamError(f"cannot listen to {shown}: it is a playlist that names no pieces of sound")
+        raise StreamError(f"cannot listen to {name}: its pieces are parts of files")
+    duration = re.search(r"#EXT-X-TARGETDURATION:(\d{1,4})\b", text)
+    if duration is None:
+        raise StreamError(f"cannot listen to {name}: its playlist names no pieces of audio")
     number = re.search(r"#EXT-X-MEDIA-SEQUENCE:(\d{1,18})\b", text)
     header = re.search(r'#EXT-X-MAP:.*?URI="([^"]+)"', text)
     return Pieces(
@@ -124,27 +128,27 @@ def parse(playlist: http.Playlist) -> Pieces:
             for line in text.splitlines()
             if line.strip() and not line.startswith("#")
         ),
-        seconds=max(1.0, float(lasts[1])),
+        seconds=max(1.0, float(duration[1])),
         complete="#EXT-X-ENDLIST" in text,
         header=urljoin(playlist.url, header[1]) if header else "",
     )
 
 
-def _quality(playlist: http.Playlist) -> str:
-    """The URL of the sound alone if there is such, else of the least quality that is enough."""
-    alone = [
-        line
+def _choose_quality(playlist: Playlist) -> str:
+    """The URL of an audio-only rendition if there is one, else of the lowest sufficient quality."""
+    renditions = [
+        (line, uri[1])
         for line in playlist.text.splitlines()
-        if line.startswith("#EXT-X-MEDIA:") and "TYPE=AUDIO" in line and 'URI="' in line
+        if line.startswith("#EXT-X-MEDIA:") and "TYPE=AUDIO" in line and (uri := re.search(r'URI="([^"]+)"', line))
     ]
-    if alone:
-        preferred = next((line for line in alone if "DEFAULT=YES" in line), alone[0])
-        return urljoin(playlist.url, re.search(r'URI="([^"]+)"', preferred)[1])
+    if renditions:
+        default = next((uri for line, uri in renditions if "DEFAULT=YES" in line), renditions[0][1])
+        return urljoin(playlist.url, default)
     qualities = [
         (int(rate), url.strip())
         for rate, url in re.findall(r"#EXT-X-STREAM-INF:.*?\bBANDWIDTH=(\d{1,12}).*\s+([^#\s]\S*)", playlist.text)
     ]
     if not qualities:
-        raise StreamError(f"cannot listen to {http.shown(playlist.url)}: its playlist names nothing")
-    enough = [each for each in qualities if each[0] >= ENOUGH]
-    return urljoin(playlist.url, (min(enough) if enough else max(qualities))[1])
+        raise StreamError(f"cannot listen to {shown(playlist.url)}: its playlist names no streams")
+    sufficient = [each for each in qualities if each[0] >= MIN_BANDWIDTH]
+    return urljoin(playlist.url, (min(sufficient) if sufficient else max(qualities))[1])
