@@ -329,9 +329,8 @@ def _list(name: str, value: object, wanted: type, origin: str) -> tuple[object, 
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, list) or (wanted is str and not all(isinstance(word, str) for word in words)):
         example = '["recording", "cover"]' if name == "kinds" else "[80, 443]" if wanted is int else '["nas.lan"]'
-        raise SettingsError(
-            f"{name}={value!r} in {origin} must be a list of {'numbers' if wanted is int else 'names'}, for example {example}"
-        )
+        items = "numbers" if wanted is int else "names"
+        raise SettingsError(f"{name}={value!r} in {origin} must be a list of {items}, for example {example}")
     return tuple(_single(name, word.strip() if isinstance(word, str) else word, wanted, origin) for word in words)
 
 

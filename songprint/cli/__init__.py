@@ -1,9 +1,9 @@
-"""The command line: `songprint COMMAND`. Each command is one call into the library and prints what it gives.
+"""The command line: `songprint COMMAND`. Each command calls the library and prints the result.
 
-Results go to stdout, everything else to stderr. Exit status: 0 done or found, 1 no match, 2 error.
+Results go to stdout, everything else to stderr. Exit status: 0 success, 1 no match, 2 error, 130 interrupted.
 """
 
-from songprint.cli import following, scanning, serve, service, unknown  # noqa: F401 - they add their commands to `main`
+from songprint.cli import following, scanning, service, unknown  # noqa: F401 - these modules register their commands
 from songprint.cli.commands import main
 
 __all__ = ["main"]

@@ -1,10 +1,10 @@
-"""The commands, in the order of a user's day."""
+"""The commands for a library and for identifying clips."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -18,24 +18,34 @@ if TYPE_CHECKING:
     from songprint import Library
     from songprint.types import Progress, Report
 
-# A file name may hold any bytes; whether it is there is the library's business, which says it in one line.
+# File names may contain arbitrary bytes. The library reports missing files, so click does not check them.
 FILE = click.Path(path_type=str, allow_dash=True)
+
+SECTIONS = {
+    "Identify": ("identify", "scan", "listen", "covers", "explain"),
+    "Library": ("add", "watch", "list", "show", "remove", "link", "unlink", "unknown", "stats", "rebuild"),
+    "Service": ("serve", "worker", "jobs", "keys", "usage"),
+    "Installation": ("doctor",),
+}
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @common_options
 def main() -> None:
-    """Names the recording in any clip, or the song of which it is a cover, or says that it does not know it.
+    """Identify recordings and covers in audio clips, long recordings and live streams.
 
-    Add music with `add`, then ask with `identify`.
+    Add music to a library with `songprint add`, then identify clips with `songprint identify`.
     """
 
 
-def command(name: str):
-    """A command of `main` with the common options; its function gets the `Common` first."""
+main.sections = SECTIONS
 
-    def decorate(function):
+
+def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
+    """Register a command of `main` with the common options. Its function gets the `Common` as first argument."""
+
+    def decorate(function: Callable[..., int | None]) -> click.Command:
         return main.command(name)(common_options(click.pass_obj(function)))
 
     return decorate
@@ -43,16 +53,16 @@ def command(name: str):
 
 @command("add")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=FILE)
-@click.option("--no-recursive", is_flag=True, help="Leave out the folders inside a folder.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes to use. Default: one for each core.")
+@click.option("--no-recursive", is_flag=True, help="Skip the folders inside a folder.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of processes. Default: one per core.")
 def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int | None) -> int:
-    """Add music: files, and folders with all folders inside them.
+    """Add audio files and folders to the library.
 
-    Makes the library if there is none. What it holds already is skipped, so an interrupted `add`
-    is finished by giving the same command again.
+    Creates the library if there is none. Files whose content is already in the library are skipped, so run the same
+    command again after an interruption.
 
-    Exit status: 0 if every file was added or known already, 2 if any could not be read; the others
-    are added all the same.
+    Exit status: 0 if every file was added or already present, 2 if a file could not be read. The other files are
+    added anyway.
     """
     kept = 0
     with open_library(common, create=True) as library:
@@ -68,7 +78,7 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
         except KeyboardInterrupt:
             output.say(
                 f"songprint: interrupted: {output.counted(kept, 'recording')} added and kept;"
-                " give the same command again for the rest"
+                " run the same command again to add the rest"
             )
             return INTERRUPTED
     for warning in report.warnings:
@@ -90,14 +100,15 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Also list the N most probable names below the threshold.",
+    help="Also list the N most probable recordings below the threshold.",
 )
 def identify(common: Common, clips: Sequence[str], top: int) -> int:
-    """Name what each clip is; `-` reads one from standard input.
+    """Identify clips; `-` reads standard input.
 
-    Tells the recording, how sure that is, which part of it is heard and at what speed; or `no match` and why.
+    Prints the recordings and covers in each clip: the confidence, the part of the recording, and the difference in
+    speed and pitch. If nothing matches, prints `no match` and the reason.
 
-    Exit status: 0 if every clip was named, 1 if one was not, 2 if one could not be read.
+    Exit status: 0 if every clip was identified, 1 if one was not, 2 if one could not be read.
     """
     statuses = []
     with open_library(common) as library:
@@ -120,19 +131,23 @@ def _show_report(common: Common, clip: str, report: Report) -> None:
         print_json([report_object(report)])
     else:
         output.print_report(report, clip)
-    sys.stdout.flush()  # an answer is seen at once, also through a pipe
+    sys.stdout.flush()  # pipes are buffered; the reader gets each result immediately
 
 
 def show_failure(common: Common, clip: str, error: SongprintError) -> None:
+    """Print the error; with --json also as a result, so that there is exactly one line per clip."""
     output.say(f"songprint: {error}")
-    if common.json:  # a line for every clip, so that lines can be laid beside clips
+    if common.json:
         print_json([{"source": clip, "error": str(error)}])
 
 
 @command("list")
 @click.argument("query", default="")
 def list_(common: Common, query: str) -> None:
-    """List the recordings; with QUERY those with it in title, artist or album."""
+    """List recordings.
+
+    With QUERY, list those with every word of it in title, artist or album.
+    """
     with open_library(common) as library:
         recordings = library.recordings(query)
     if common.json:
@@ -146,7 +161,7 @@ def list_(common: Common, query: str) -> None:
 @command("show")
 @click.argument("recording_id", metavar="ID", type=int)
 def show(common: Common, recording_id: int) -> None:
-    """Show everything known about one recording."""
+    """Show all information about a recording."""
     with open_library(common) as library:
         recording = library.recording(recording_id)
     if common.json:
@@ -160,9 +175,9 @@ def show(common: Common, recording_id: int) -> None:
 @command("remove")
 @click.argument("recording_ids", nargs=-1, required=True, metavar="ID...", type=int)
 def remove(common: Common, recording_ids: Sequence[int]) -> None:
-    """Remove recordings from the library; `list` shows the ids. The music files stay.
+    """Remove recordings from the library.
 
-    If one id is unknown, nothing is removed.
+    `songprint list` prints the ids. The music files are not touched. If one id does not exist, nothing is removed.
     """
     with open_library(common) as library:
         removed = [library.recording(recording_id) for recording_id in dict.fromkeys(recording_ids)]
@@ -179,14 +194,16 @@ def remove(common: Common, recording_ids: Sequence[int]) -> None:
 @command("link")
 @click.argument("recording_ids", nargs=-1, required=True, metavar="ID...", type=int)
 @click.option(
-    "--work", metavar="NAME", help="The name of the song. Default: the one that some of them have, or a new one."
+    "--work",
+    metavar="NAME",
+    help="The name of the work. Default: the work that some of them already have, or a new one.",
 )
-@click.option("--original", type=int, metavar="ID", help="Which of them is the original.")
+@click.option("--original", type=int, metavar="ID", help="The recording that is the original.")
 def link(common: Common, recording_ids: Sequence[int], work: str | None, original: int | None) -> None:
-    """Say that recordings are of one song; `list` shows the ids.
+    """Link recordings of the same song.
 
-    Answers then name the song by its original: the one given here, else the earliest by its year, else the one that
-    was added first.
+    Matches then name the song after its original: the recording given by --original, else the earliest by year, else
+    the one that was added first. `songprint list` prints the ids.
     """
     with open_library(common) as library:
         work = library.link(recording_ids, work, original=original)
@@ -200,7 +217,7 @@ def link(common: Common, recording_ids: Sequence[int], work: str | None, origina
 @command("unlink")
 @click.argument("recording_ids", nargs=-1, required=True, metavar="ID...", type=int)
 def unlink(common: Common, recording_ids: Sequence[int]) -> None:
-    """Forget of which song recordings are."""
+    """Unlink recordings from their song."""
     with open_library(common) as library:
         for recording_id in recording_ids:
             library.unlink(recording_id)
@@ -209,10 +226,10 @@ def unlink(common: Common, recording_ids: Sequence[int]) -> None:
 @command("covers")
 @click.argument("recording_id", metavar="RECORDING", type=int)
 def covers(common: Common, recording_id: int) -> int:
-    """List what in the library is another rendition of a recording; `list` shows the ids.
+    """List the covers of a recording in the library.
 
-    Each with how sure that is, its key and tempo as compared with it, and which parts correspond. Recordings that are
-    the very same one are marked as duplicates.
+    Prints the confidence, the difference in key and tempo, and the corresponding parts. Other files of the same
+    recording are marked as duplicates. `songprint list` prints the ids.
 
     Exit status: 0 if there are any, 1 if not.
     """
@@ -225,7 +242,7 @@ def covers(common: Common, recording_id: int) -> int:
     elif found:
         output.print_renditions(found)
     else:
-        output.say("no other rendition of it in the library")
+        output.say("no cover of this recording in the library")
     return DONE if found else NO_MATCH
 
 
@@ -236,12 +253,13 @@ def covers(common: Common, recording_id: int) -> int:
     "--plot",
     metavar="FILE",
     type=click.Path(path_type=str),
-    help="Draw how alike they are, moment by moment, and the path: a PNG, PDF or SVG.",
+    help="Draw the similarity of every moment and the alignment path to FILE: PNG, PDF or SVG.",
 )
 def explain(common: Common, query: str, recording_id: int, plot: str | None) -> int:
-    """Show how A, a file or the id of a recording, corresponds to the recording B.
+    """Show how two renditions correspond.
 
-    Tells key shift, tempo, score and the parts that correspond, whether they are likely to be one song or not.
+    A is a file or the id of a recording, B the id of a recording. Prints the key shift, the tempo, the score and the
+    corresponding parts, whether or not they are likely to be the same song.
 
     Exit status: 0 if parts correspond, 1 if none do.
     """
@@ -256,21 +274,26 @@ def explain(common: Common, query: str, recording_id: int, plot: str | None) -> 
     elif explanation.alignment:
         output.print_explanation(explanation)
     else:
-        print("no part of them corresponds")
+        print("no corresponding parts")
     return DONE if explanation.alignment else NO_MATCH
 
 
 @command("rebuild")
-@click.option("--reencode", is_flag=True, help="Also read all music files again: needed after a change of the encoder.")
+@click.option(
+    "--reencode",
+    is_flag=True,
+    help="First read files that the current encoders have not read; needed after an encoder has changed.",
+)
 def rebuild(common: Common, reencode: bool) -> int:
-    """Make the search index again from the catalogue.
+    """Rebuild the search index from the catalogue.
 
-    Exit status: 0 if all is well, 2 if files could not be read again; those recordings are not found.
+    Exit status: 0 if everything was rebuilt, 2 if files could not be read; their recordings cannot be found until
+    they are.
     """
     with open_library(common) as library:
         with progress.shown("reading", quiet=common.quiet) as show_progress:
             report = library.rebuild(reencode=reencode, on_progress=show_progress)
-        held = library.stats()
+        stats = library.stats()
     output.say_skipped(report.skipped)
     if common.json:
         from songprint.formats.objects import rebuild_objects
@@ -278,39 +301,41 @@ def rebuild(common: Common, reencode: bool) -> int:
         print_json(rebuild_objects(report))
     elif not common.quiet:
         print(
-            f"rebuilt: {output.counted(held.recordings, 'recording')}, "
-            f"{output.counted(sum(level.segments for level in held.levels), 'segment')}, "
-            f"{report.reencoded:,} read again"
+            f"rebuilt: {output.counted(stats.recordings, 'recording')}, "
+            f"{output.counted(sum(level.segments for level in stats.levels), 'segment')}, "
+            f"{report.reencoded:,} encoded again"
         )
     return FAILED if report.skipped else DONE
 
 
 @command("stats")
 def stats(common: Common) -> None:
-    """What the library holds and what it takes."""
+    """Show the contents and the size of the library."""
     with open_library(common) as library:
-        held = library.stats()
+        library_stats = library.stats()
     if common.json:
         from songprint.formats.objects import stats_object
 
-        print_json([stats_object(held)])
+        print_json([stats_object(library_stats)])
     else:
-        output.print_stats(held)
+        output.print_stats(library_stats)
 
 
 @command("doctor")
 def doctor(common: Common) -> int:
-    """Check the installation, and the library if there is one.
+    """Check the installation and the library.
 
-    Exit status: 0 if all is well, 2 if a check failed.
+    Prints one line per check. Without a library, only the installation is checked.
+
+    Exit status: 0 if every check passed, 2 if one failed.
     """
     from songprint import doctor as checks
 
-    log_as_asked(common)
+    set_up_logging(common)
     settings = common.settings()
-    asked_for = common.library is not None or settings.library.exists() or bool(settings.database)
+    has_library = common.library is not None or settings.library.exists() or bool(settings.database)
     passed = True
-    for check in checks.examine(settings, library=settings.library if asked_for else None):
+    for check in checks.examine(settings, library=settings.library if has_library else None):
         passed &= check.passed
         if common.json:
             print_json([{"check": check.name, "passed": check.passed, "detail": check.detail}])
@@ -320,18 +345,19 @@ def doctor(common: Common) -> int:
 
 
 def open_library(common: Common, *, create: bool = False) -> Library:
-    log_as_asked(common)
+    set_up_logging(common)
     return common.open(create=create)
 
 
-def log_as_asked(common: Common) -> None:
+def set_up_logging(common: Common) -> None:
     level = "DEBUG" if common.verbose else common.settings().log_level.upper()
     logging.basicConfig(level="WARNING", format="songprint: %(message)s")
     logging.getLogger("songprint").setLevel(level)
     logging.getLogger("urllib3").setLevel("ERROR")  # its warnings contain whole URLs, with the keys in them
 
 
-def print_json(objects) -> None:
+def print_json(objects: Iterable[dict[str, object]]) -> None:
+    """Print one line of JSON per object, in UTF-8 whatever the locale."""
     from songprint.formats.objects import to_json
 
     output.prepare(sys.stdout, json=True)

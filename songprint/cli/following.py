@@ -1,4 +1,4 @@
-"""`songprint listen` and `songprint watch`: what goes on until it is stopped."""
+"""`songprint listen` and `songprint watch`, which run until they are stopped."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from songprint.cli import output
 from songprint.cli.commands import FILE, command, open_library, print_json, show_failure
-from songprint.cli.output import duration, printable, say, text
+from songprint.cli.output import duration, printable, say, segment_details, text
 from songprint.cli.program import DONE, NO_MATCH, Common
 from songprint.cli.scanning import FORMATS, show
-from songprint.cli.timelines import details
 from songprint.errors import AudioError, SongprintError
 
 if TYPE_CHECKING:
@@ -28,14 +27,16 @@ if TYPE_CHECKING:
 @command("listen")
 @click.argument("source", metavar="URL|-", type=FILE)
 @click.option(
-    "--raw", metavar="RATE:CHANNELS:FORMAT", help="Standard input is samples without a header, as 44100:2:s16le."
+    "--raw",
+    metavar="RATE:CHANNELS:FORMAT",
+    help="Standard input contains samples without a header, for example 44100:2:s16le.",
 )
 @click.option(
     "--log",
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Also keep what happens there, in a file of JSON lines for each day (UTC).",
+    help="Also append the events to DIR, one file of JSON lines per day (UTC).",
 )
 @click.option(
     "--stall",
@@ -43,94 +44,96 @@ if TYPE_CHECKING:
     default=10.0,
     metavar="SECONDS",
     show_default=True,
-    help="Connect again when nothing came for so long.",
+    help="Reconnect if no data arrives for this long.",
 )
 @click.option(
     "--give-up",
     type=click.FloatRange(min=0.0),
     metavar="SECONDS",
-    help="End when the stream has been away for so long. Default: never.",
+    help="Exit with an error if the stream has been away for this long. Default: never.",
 )
 def listen(
     common: Common, source: str, raw: str | None, folder: Path | None, stall: float, give_up: float | None
 ) -> int:
-    """Follow a web radio, or sound on standard input (`-`), and tell which songs are heard.
+    """Identify the songs in a web radio or a pipe as they play.
 
-    A song is told when it is recognised and when it is over. A stream that stalls or breaks is connected again, and the
-    gap is told. Goes on until the sound ends, Ctrl-C or SIGTERM.
+    Reports each song when it is recognised, and again with its times when it is over. `-` reads audio from standard
+    input. A stream that stalls or breaks is reconnected, and the gap is reported. Runs until the stream ends, Ctrl-C or
+    SIGTERM.
 
-    Exit status: 0 if it was stopped or a song was heard, 1 if the sound ended and none was, 2 for an error.
+    Exit status: 0 if it was stopped or a song was recognised, 1 if the stream ended without one, 2 for an error.
     """
     if raw and source != "-":
         raise click.UsageError("--raw is for samples on standard input: songprint listen - --raw 44100:2:s16le")
     from songprint.audio.streams.live import Raw
     from songprint.scan.listen import DailyLog
 
-    form, log = Raw.parsed(raw) if raw else None, DailyLog(folder) if folder else None
-    heard = False
+    raw_format, log = Raw.parsed(raw) if raw else None, DailyLog(folder) if folder else None
+    recognised = False
     with open_library(common) as library, stopped_by_signals() as stop:
         for event in library.listen(
-            sys.stdin.buffer if source == "-" else source, stop=stop, raw=form, stall=stall, give_up=give_up
+            sys.stdin.buffer if source == "-" else source, stop=stop, raw=raw_format, stall=stall, give_up=give_up
         ):
-            heard |= event.segment is not None
+            recognised |= event.segment is not None
             if log:
                 log.write(event)
-            _tell(common, event)
-        return DONE if heard or stop.is_set() else NO_MATCH
+            _print_event(common, event)
+        return DONE if recognised or stop.is_set() else NO_MATCH
 
 
-def _tell(common: Common, event: Event) -> None:
+def _print_event(common: Common, event: Event) -> None:
     if common.json:
         from songprint.formats.objects import event_object
 
         print_json([event_object(event)])
     elif event.segment or not common.quiet:
-        moment = (
-            event.at
-            if event.segment is None
-            else event.when(event.segment.interval.end if event.type == "ended" else event.segment.interval.start)
-        )
-        output.console().print(text((f"{moment.astimezone():%Y-%m-%d %H:%M:%S}  ", "dim"), *_told(event)))
-    sys.stdout.flush()  # seen at once, also through a pipe
+        moment = event.at
+        if event.segment:
+            interval = event.segment.interval
+            moment = event.when(interval.end if event.type == "ended" else interval.start)
+        output.console().print(text((f"{moment.astimezone():%Y-%m-%d %H:%M:%S}  ", "dim"), *_description(event)))
+    sys.stdout.flush()  # pipes are buffered; the reader gets each event immediately
 
 
-def _told(event: Event) -> tuple[str | tuple[str, str], ...]:
-    """An event in words."""
+def _description(event: Event) -> tuple[str | tuple[str, str], ...]:
+    """An event as text, in parts with an optional style."""
     name = (event.segment.recording.name, "bold green") if event.segment else ""
     return {
-        "connected": (f"on air: {event.text}" if event.text else "on air",),
+        "connected": (f"connected: {event.text}" if event.text else "connected",),
         "announced": ((f"announced: {event.text or 'nothing'}", "dim"),),
-        "started": (name, f", {details(event.segment)}") if event.segment else (),
-        "ended": ("over: ", name, f", heard for {duration(event.seconds)}"),
-        "withdrawn": ("it was not ", name, " after all"),
+        "started": (name, f", {segment_details(event.segment)}") if event.segment else (),
+        "ended": ("ended: ", name, f", played for {duration(event.seconds)}"),
+        "withdrawn": ("withdrawn: ", name, " was a false detection"),
         "gap": ((f"gap: {event.text}", "yellow"),),
-        "reconnected": (f"on air again, {duration(event.seconds)} later",),
-        "finished": ("the end",),
+        "reconnected": (f"reconnected after {duration(event.seconds)}",),
+        "finished": ("finished",),
     }[event.type]
 
 
 @command("watch")
 @click.argument("folder", metavar="DIR", type=FILE)
-@click.option("--scan", is_flag=True, help="List the songs in each new file, and do not add it.")
 @click.option(
-    "--format", "format_name", type=click.Choice(list(FORMATS)), help="With --scan: write timelines in this format."
+    "--scan", is_flag=True, help="List the songs in each file, as `songprint scan` does, instead of adding it."
+)
+@click.option(
+    "--format", "format_name", type=click.Choice(list(FORMATS)), help="With --scan: write the timelines in this format."
 )
 @click.option(
     "--output",
     "results",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="With --scan and --format: write a file for each there, not to standard output.",
+    help="With --format: write one file per input to DIR instead of standard output.",
 )
-@click.option("--new-only", is_flag=True, help="Leave alone what is in the folder already.")
-@click.option("--no-recursive", is_flag=True, help="Leave out the folders inside the folder.")
+@click.option("--new-only", is_flag=True, help="Ignore files that are already in the folder.")
+@click.option("--no-recursive", is_flag=True, help="Skip the folders inside the folder.")
 @click.option(
     "--settle",
     type=click.FloatRange(min=0.0),
     default=5.0,
     metavar="SECONDS",
     show_default=True,
-    help="For how long a file must not have changed to be complete.",
+    help="How long a file must be unchanged before it is read.",
 )
 def watch(
     common: Common,
@@ -142,10 +145,10 @@ def watch(
     no_recursive: bool,
     settle: float,
 ) -> int:
-    """Add the music files of a folder, and each new one as it appears; with --scan list the songs in each.
+    """Add the files of a folder, and every new file in it.
 
-    A file is taken when it has not changed for a while. What is there already comes first. A file that cannot be read
-    is said and left until it changes. Goes on until Ctrl-C or SIGTERM.
+    With --scan, lists the songs in each file instead. A file is read when it has not changed for a while. Unreadable
+    files are reported and skipped until they change. Runs until Ctrl-C or SIGTERM.
 
     Exit status: 0 when stopped, 2 for an error.
     """
@@ -164,17 +167,17 @@ def watch(
             else _adding(common, library, stop)
         )
         if not common.quiet:
-            say(f"songprint: watching {watched.path}; Ctrl-C ends it")
+            say(f"songprint: watching {watched.path}; stop with Ctrl-C")
         with suppress(KeyboardInterrupt):
             watch_folder(watched, take, stop=stop)
     return DONE
 
 
 def _adding(common: Common, library: Library, stop: threading.Event) -> Callable[[list[str]], None]:
-    """Adds files, and says what became of each."""
+    """Return a function that adds files and prints the result of each."""
 
     def take(files: list[str]) -> None:
-        report = library.add(files, on_progress=lambda progress: _go_on(stop))
+        report = library.add(files, on_progress=lambda progress: _check_stop(stop))
         output.say_skipped(report.skipped)
         for warning in report.warnings:
             say(f"songprint: {warning}")
@@ -186,7 +189,7 @@ def _adding(common: Common, library: Library, stop: threading.Event) -> Callable
             for recording in report.added:
                 print(printable(f"added {recording.id}: {recording.name}"))
             for known in report.known:
-                print(printable(f"known as {known.recording_id}: {known.path}"))
+                print(printable(f"already in the library as {known.recording_id}: {known.path}"))
         sys.stdout.flush()
 
     return take
@@ -195,25 +198,25 @@ def _adding(common: Common, library: Library, stop: threading.Event) -> Callable
 def _scanning(
     common: Common, library: Library, folder: str, format_name: str | None, results: Path | None, stop: threading.Event
 ) -> Callable[[list[str]], None]:
-    """Scans files one after the other. What one that was stopped had found is kept, and the next time it goes on."""
+    """Return a function that scans files one after the other. Interrupted scans resume the next time."""
     from songprint.scan.resuming import file_of
 
     def take(files: list[str]) -> None:
         for file in files:
-            _go_on(stop)
-            result = results and _result(results, Path(file).relative_to(folder), format_name)
+            _check_stop(stop)
+            result = _result(results, Path(file).relative_to(folder), format_name) if results and format_name else None
             if result and result.exists() and result.stat().st_mtime >= Path(file).stat().st_mtime:
                 continue
             try:
                 timeline = library.scan(
-                    file, resume=file_of(library.store, file), on_progress=lambda progress: _go_on(stop)
+                    file, resume=file_of(library.store, file), on_progress=lambda progress: _check_stop(stop)
                 )
             except AudioError as error:
                 show_failure(common, file, error)
                 continue
-            _go_on(stop)
-            if result:
-                write_whole(result, timeline, format_name)
+            _check_stop(stop)
+            if result and format_name:
+                write_atomically(result, timeline, format_name)
                 if not common.quiet:
                     print(printable(f"{file}: {output.counted(len(timeline.songs), 'song')}: {result}"), flush=True)
             else:
@@ -223,36 +226,36 @@ def _scanning(
 
 
 def _result(results: Path, file: Path, format_name: str) -> Path:
-    """`results/programmes/monday.mp3.srt` for `programmes/monday.mp3`: two files may differ in their suffix alone."""
+    """`results/monday/show.mp3.srt` for `monday/show.mp3`. The suffix is kept: names may differ in nothing else."""
     from songprint.formats import FORMATS
 
     return results / file.parent / (file.name + FORMATS[format_name].suffix)
 
 
-def write_whole(path: Path, timeline: Timeline, format_name: str) -> None:
-    """Whoever waits for the file never sees half of it."""
+def write_atomically(path: Path, timeline: Timeline, format_name: str) -> None:
+    """Write a timeline so that no other program ever sees a part of the file."""
     from songprint import formats
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_name(f".{path.name}.part")
-        half.write_text(formats.write(timeline, format_name), encoding="utf-8", newline="")
-        half.replace(path)
+        unfinished = path.with_name(f".{path.name}.part")
+        unfinished.write_text(formats.write(timeline, format_name), encoding="utf-8", newline="")
+        unfinished.replace(path)
     except OSError as error:
         raise SongprintError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _go_on(stop: threading.Event) -> None:
-    """Between two steps of something long: KeyboardInterrupt if it is to stop."""
+def _check_stop(stop: threading.Event) -> None:
+    """Raise KeyboardInterrupt if the command should stop; called between two steps of a long operation."""
     if stop.is_set():
         raise KeyboardInterrupt
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set. A second Ctrl-C does what it always does."""
+    """Yield an event that Ctrl-C and SIGTERM set. A second signal has its previous effect."""
     stop = threading.Event()
-    before = {}
+    before: dict[int, Any] = {}
 
     def handle(number: int, frame: object) -> None:
         stop.set()
@@ -263,5 +266,5 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,6 +1,6 @@
-"""What people read: names, places, durations; in colour on a terminal, plain lines when piped.
+"""Text output: in colour on a terminal, one plain line per result in a pipe.
 
-Results go to stdout, everything else to stderr. rich is loaded only when something is printed.
+Results go to stdout, everything else to stderr. rich is imported only when something is printed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from songprint.covers.explain import Explanation
     from songprint.types import (
         AddReport,
+        Gap,
         Interval,
         LevelStats,
         Match,
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
         Segment,
         SkippedFile,
         Stats,
+        Timeline,
     )
 
-SAME_SPEED = 0.003  # less is within the error of the measurement
-SAME_KEY = 0.1  # semitones
-SAME_TEMPO = 0.02  # of a cover
+MIN_SPEED_CHANGE = 0.003  # of the speed of a recording, as a fraction
+MIN_KEY_CHANGE = 0.1  # semitones, of a recording
+MIN_TEMPO_CHANGE = 0.02  # of the tempo of a cover, as a fraction
+MIN_GAP = 2.0  # seconds; shorter gaps of a timeline are not printed
+SOUNDS = {"music": "unknown music", "speech": "speech", "silence": "silence", "other": "other sound"}
 
 
 def duration(seconds: float) -> str:
-    """Whole seconds as m:ss or h:mm:ss.
+    """Format a duration, rounded to seconds, as m:ss or h:mm:ss.
 
     >>> duration(185), duration(3725)
     ('3:05', '1:02:05')
@@ -45,7 +49,7 @@ def duration(seconds: float) -> str:
 
 
 def position(seconds: float) -> str:
-    """A place to a tenth of a second.
+    """Format a position, rounded to tenths of a second.
 
     >>> position(42.34), position(59.96), position(3723.4)
     ('0:42.3', '1:00.0', '1:02:03.4')
@@ -54,8 +58,8 @@ def position(seconds: float) -> str:
     return f"{duration(tenths // 10)}.{tenths % 10}"
 
 
-def size(count: int) -> str:
-    """Bytes in the unit that suits them.
+def size(count: float) -> str:
+    """Format a number of bytes with a suitable unit.
 
     >>> size(999), size(2_345_678)
     ('999 bytes', '2.3 MB')
@@ -63,11 +67,12 @@ def size(count: int) -> str:
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.1f} {unit}"
-    return f"{count} bytes"
+    return f"{count:.0f} bytes"
 
 
 def counted(count: int, noun: str) -> str:
-    """
+    """Format a number with a noun, in the plural if necessary.
+
     >>> counted(1, "file"), counted(2, "file")
     ('1 file', '2 files')
     """
@@ -75,7 +80,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """One line without control codes: a title cannot move the cursor, a name with odd bytes is escaped.
+    """Return the text as one line without control characters, so that a title cannot move the cursor.
+
+    Bytes of file names that are not valid text are escaped.
 
     >>> print(printable("two\\nlines \\x1b[31m a\\udcff"))
     two lines \\x1b[31m a\\udcff
@@ -87,7 +94,7 @@ def printable(text: str) -> str:
 
 
 def prepare(stream: TextIO, *, json: bool = False) -> None:
-    """Let a stream take any name: bytes that are no text are escaped, and JSON is UTF-8 everywhere."""
+    """Configure a stream to escape what it cannot encode instead of failing; with `json`, to use UTF-8."""
     if hasattr(stream, "reconfigure"):
         if json:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -96,78 +103,110 @@ def prepare(stream: TextIO, *, json: bool = False) -> None:
 
 
 def say(line: str = "") -> None:
-    """Print something that is no result."""
+    """Print a message to stderr."""
     print(printable(line), file=sys.stderr, flush=True)
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A rich console: colour on a terminal unless NO_COLOR is set, plain text elsewhere."""
+    """Return a rich console: coloured on a terminal unless NO_COLOR is set, plain text otherwise."""
     from rich.console import Console
 
     return Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def print_report(report: Report, name: str) -> None:
-    """What a clip is: on a terminal a match takes two lines, piped one."""
+    """Print the result of identifying a clip: two lines per match on a terminal, one in a pipe."""
     screen = console()
     for warning in report.warnings:
         say(f"songprint: {name}: {warning}")
     for match in report.matches:
-        named = text((name, "bold"), ": ", (match.recording.name, "bold green"))
+        title = text((name, "bold"), ": ", (match.recording.name, "bold green"))
         if screen.is_terminal:
-            screen.print(named)
-            screen.print(text("    ", details(match)))
+            screen.print(title)
+            screen.print(text("    ", match_details(match)))
         else:
-            screen.print(named + text(", ", details(match)))
+            screen.print(title + text(", ", match_details(match)))
     if not report.matches:
         screen.print(text((name, "bold"), ": ", ("no match", "yellow"), f": {report.reason}"))
     for candidate in report.candidates:
-        unsure = f"{name}: not sure enough to name: {candidate.recording.name}, {details(candidate)}"
-        screen.print(text((unsure, "dim")))
+        line = f"{name}: below the threshold: {candidate.recording.name}, {match_details(candidate)}"
+        screen.print(text((line, "dim")))
 
 
-def details(match: Match) -> str:
-    """`recording, 97 % sure, at 0:42.3 of 3:05, +4.0 % speed, heard from 0:00.0 to 0:08.0 of the clip`
+def match_details(match: Match) -> str:
+    """`recording, 97% confident, at 0:42.3 of 3:05, +4.0% speed, from 0:00.0 to 0:08.0 of the clip`
 
-    A cover is told by the original of its song as well, if that is another recording.
+    The original of the song is included if it is another recording.
     """
-    place = f"{position(match.reference.start)} of {duration(match.recording.duration)}"
-    heard = f"heard from {position(match.query.start)} to {position(match.query.end)} of the clip"
-    parts = [str(match.kind), f"{int(match.confidence)} % sure", f"at {place}"]
-    if match.original and match.original.id != match.recording.id:
-        parts.insert(1, f"original: {match.original.name}")
-    changed = changes(match.speed, match.key_shift) if match.kind == "recording" else changes_of_a_cover(match)
-    return ", ".join([*parts, *changed, heard])
+    place = f"at {position(match.reference.start)} of {duration(match.recording.duration)}"
+    return ", ".join([*_description(match, place), f"from {between(match.query)} of the clip"])
 
 
-def changes_of_a_cover(match: Match | Segment) -> list[str]:
-    """`+4 semitones`, `-10 % tempo`: players choose keys from the piano, and no tempo to the per mille."""
-    return [f"{round(match.key_shift):+} semitones"] * (match.key_shift != 0) + (
-        [f"{100 * (match.speed - 1):+.0f} % tempo"] * (abs(match.speed - 1) >= SAME_TEMPO)
-    )
+def segment_details(segment: Segment) -> str:
+    """`recording, 99% confident, 0:42.0 to 1:20.5 of 3:05, +4.0% speed`"""
+    return ", ".join(_description(segment, f"{between(segment.reference)} of {duration(segment.recording.duration)}"))
+
+
+def _description(found: Match | Segment, place: str) -> list[str]:
+    """Kind, original if it is another recording, confidence, place in the recording, and changes."""
+    parts = [str(found.kind)]
+    if found.original and found.original.id != found.recording.id:
+        parts.append(f"original: {found.original.name}")
+    parts += [f"{int(found.confidence)}% confident", place]
+    return parts + (changes(found.speed, found.key_shift) if found.kind == "recording" else cover_changes(found))
+
+
+def cover_changes(found: Match | Segment) -> list[str]:
+    """`+4 semitones`, `-10% tempo`. Covers are transposed by whole semitones, and their tempo varies."""
+    key = [f"{round(found.key_shift):+} semitones"] if found.key_shift else []
+    return key + ([f"{100 * (found.speed - 1):+.0f}% tempo"] if abs(found.speed - 1) >= MIN_TEMPO_CHANGE else [])
 
 
 def changes(speed: float, key_shift: float) -> list[str]:
-    """Of speed, as by a turntable; of tempo, at the same pitch; of pitch, at the same tempo.
+    """Describe a change of speed (tempo and pitch together, as on a turntable), of tempo alone or of pitch alone.
 
     >>> changes(1.04, 0.68), changes(1.06, 0.0), changes(1.0, -2.0)
-    (['+4.0 % speed'], ['+6.0 % tempo'], ['-2.0 semitones'])
+    (['+4.0% speed'], ['+6.0% tempo'], ['-2.0 semitones'])
     >>> changes(1.001, 0.0), changes(0.95, 1.0)
-    ([], ['-5.0 % tempo', '+1.0 semitones'])
+    ([], ['-5.0% tempo', '+1.0 semitones'])
     """
-    changed = abs(speed - 1) >= SAME_SPEED
-    if changed and abs(key_shift - 12 * math.log2(speed)) < SAME_KEY:
-        return [f"{100 * (speed - 1):+.1f} % speed"]
-    tempo = [f"{100 * (speed - 1):+.1f} % tempo"] if changed else []
-    return tempo + ([f"{key_shift:+.1f} semitones"] if abs(key_shift) >= SAME_KEY else [])
+    changed = abs(speed - 1) >= MIN_SPEED_CHANGE
+    if changed and abs(key_shift - 12 * math.log2(speed)) < MIN_KEY_CHANGE:
+        return [f"{100 * (speed - 1):+.1f}% speed"]
+    tempo = [f"{100 * (speed - 1):+.1f}% tempo"] if changed else []
+    return tempo + ([f"{key_shift:+.1f} semitones"] if abs(key_shift) >= MIN_KEY_CHANGE else [])
+
+
+def print_timeline(timeline: Timeline, name: str) -> None:
+    """Print the number of songs, then one line per segment and gap, ordered by time."""
+    from songprint import types  # imports NumPy, which `songprint --help` does not need
+
+    screen = console()
+    screen.print(text((name, "bold"), f": {duration(timeline.duration)}, {counted(len(timeline.songs), 'song')}"))
+    entries: list[Segment | Gap] = [
+        *timeline.segments,
+        *(gap for gap in timeline.gaps if gap.interval.duration >= MIN_GAP),
+    ]
+    width = len(position(timeline.duration))
+    for entry in sorted(entries, key=lambda entry: (entry.interval.start, entry.interval.end)):
+        times = f"{position(entry.interval.start):>{width}} - {position(entry.interval.end):>{width}}  "
+        if isinstance(entry, types.Gap):
+            screen.print(text((times + gap_name(entry), "dim")))
+        else:
+            screen.print(text(times, (entry.recording.name, "bold green"), f", {segment_details(entry)}"))
+
+
+def gap_name(gap: Gap) -> str:
+    """`unknown music 3`: the same unknown music has the same number everywhere."""
+    return SOUNDS[gap.sound] + (f" {gap.unknown}" if gap.unknown is not None else "")
 
 
 def print_renditions(matches: Iterable[Match]) -> None:
-    """The other renditions of a recording, a line each, and under each the parts that correspond."""
+    """Print the covers and duplicates of a recording: one line each, followed by the corresponding parts."""
     screen = console()
     for match in matches:
         kind = "duplicate" if match.kind == "recording" else "cover"
-        parts = [kind, f"{int(match.confidence)} % sure", *changes_of_a_cover(match)]
+        parts = [kind, f"{int(match.confidence)}% confident", *cover_changes(match)]
         if match.work:
             parts.append(f"of {match.work!r}")
         screen.print(text(f"{match.recording.id:>6}  ", (match.recording.name, "bold green"), f", {', '.join(parts)}"))
@@ -177,7 +216,9 @@ def print_renditions(matches: Iterable[Match]) -> None:
 def print_sections(sections: Iterable[Section]) -> None:
     screen = console()
     for section in sections:
-        screen.print(text((f"        {between(section.query)} is {between(section.reference)} of the other", "dim")))
+        screen.print(
+            text((f"        {between(section.query)} corresponds to {between(section.reference)} of the other", "dim"))
+        )
 
 
 def between(interval: Interval) -> str:
@@ -185,14 +226,16 @@ def between(interval: Interval) -> str:
 
 
 def print_explanation(explanation: Explanation) -> None:
-    """How two renditions correspond, in words."""
+    """Print how two renditions correspond; nothing if they do not."""
     found = explanation.alignment
+    if found is None:
+        return
     print_fields(
         {
             "query": explanation.query,
             "reference": explanation.reference,
             "key shift": f"{found.key_shift:+} semitones" if found.key_shift else "none",
-            "tempo": f"{100 * (found.tempo - 1):+.0f} %",
+            "tempo": f"{100 * (found.tempo - 1):+.0f}%",
             "score": f"{found.score:.2f}",
         }
     )
@@ -200,7 +243,7 @@ def print_explanation(explanation: Explanation) -> None:
 
 
 def print_recordings(recordings: Iterable[Recording]) -> None:
-    """A table on a terminal; id, duration and name on plain lines elsewhere."""
+    """Print a table on a terminal, otherwise one line per recording with id, duration and name."""
     screen = console()
     if not screen.is_terminal:
         for recording in recordings:
@@ -225,7 +268,7 @@ def print_recordings(recordings: Iterable[Recording]) -> None:
 
 
 def print_recording(recording: Recording) -> None:
-    """Everything that is known of one recording, a field a line."""
+    """Print all information about a recording, one field per line."""
     tags = recording.tags
     print_fields(
         {
@@ -239,7 +282,7 @@ def print_recording(recording: Recording) -> None:
             "MusicBrainz recording": tags.musicbrainz_recording_id,
             "MusicBrainz release": tags.musicbrainz_release_id,
             "work": tags.work,
-            "marked as": "the original of its work" if recording.original else "",
+            "original": "marked as the original of its work" if recording.original else "",
             "duration": duration(recording.duration),
             "source": recording.source,
             "added": recording.added_at,
@@ -250,7 +293,7 @@ def print_recording(recording: Recording) -> None:
 
 def print_stats(stats: Stats) -> None:
     hours = stats.duration / 3600
-    kept = stats.catalogue_bytes + stats.index_bytes
+    total = stats.catalogue_bytes + stats.index_bytes
     print_fields(
         {
             "library": stats.path,
@@ -259,7 +302,7 @@ def print_stats(stats: Stats) -> None:
             "music": duration(stats.duration),
             "catalogue on disk": size(stats.catalogue_bytes),
             "index on disk": size(stats.index_bytes),
-            "an hour takes": size(kept / hours) if hours else "",
+            "space per hour": size(total / hours) if hours else "",
             "schema version": stats.schema_version,
             **{f"kind {level.kind}": level_stats(level, stats.recordings, hours) for level in stats.levels},
         }
@@ -267,24 +310,24 @@ def print_stats(stats: Stats) -> None:
 
 
 def level_stats(level: LevelStats, recordings: int, hours: float) -> str:
-    """What is there of one kind of match, in a line."""
-    lacking = recordings - level.recordings
-    remedy = f"{lacking:,} cannot be found so until `songprint rebuild --reencode` has read their files again"
+    """Describe the size of a library for one kind of match in one line."""
+    missing = recordings - level.recordings
+    remedy = f"{counted(missing, 'recording')} without {level.kind} vectors: run `songprint rebuild --reencode`"
     if not level.encoder_id:
-        return remedy if lacking else "none yet"
-    taken = size(round((level.catalogue_bytes + level.index_bytes) / hours)) if hours else "nothing"
+        return remedy if missing else "empty"
+    space = f"{size((level.catalogue_bytes + level.index_bytes) / hours)} per hour" if hours else "no music"
     return (
-        f"{counted(level.recordings, 'recording')}, {counted(level.segments, 'segment')}, {taken} an hour,"
-        f" index {level.index}, encoder {level.encoder_id}" + (f"; {remedy}" if lacking else "")
+        f"{counted(level.recordings, 'recording')}, {counted(level.segments, 'segment')}, {space},"
+        f" index {level.index}, encoder {level.encoder_id}" + (f"; {remedy}" if missing else "")
     )
 
 
 def print_fields(fields: dict[str, object]) -> None:
-    """`name: value` lines; what is not known is left out."""
+    """Print `name: value` lines; empty values are omitted."""
     screen = console()
-    known = {name: value for name, value in fields.items() if value not in (None, "")}
-    width = max(map(len, known))
-    for name, value in known.items():
+    present = {name: value for name, value in fields.items() if value not in (None, "")}
+    width = max(map(len, present))
+    for name, value in present.items():
         screen.print(text((f"{name + ':':<{width + 1}} ", "dim"), str(value)))
 
 
@@ -294,26 +337,27 @@ def print_check(passed: bool, name: str, detail: str) -> None:
 
 
 def say_skipped(files: Iterable[SkippedFile]) -> None:
-    """Why each file was left out; most reasons name the file themselves."""
+    """Print why each file was skipped, prefixed by its name unless the reason contains it."""
     for skipped in files:
         name = "" if skipped.path in skipped.reason else f"{skipped.path}: "
         say(f"songprint: skipped: {name}{skipped.reason}")
 
 
 def summary(report: AddReport) -> str:
-    """What `add` did, in one line."""
+    """Describe the result of `add` in one line."""
     parts = [f"{counted(len(report.added), 'recording')} added"]
     if report.added:
         parts[0] += f" ({duration(report.audio_seconds)} of music in {duration(report.elapsed)}"
         parts[0] += f", {report.audio_seconds / max(report.elapsed, 1e-3):,.0f}x real time)"
     if report.known:
-        parts.append(f"{len(report.known):,} known already")
+        parts.append(f"{len(report.known):,} already in the library")
     if report.skipped:
         parts.append(f"{len(report.skipped):,} skipped")
     return ", ".join(parts)
 
 
 def text(*parts: str | tuple[str, str]) -> Text:
+    """Join strings and (string, style) pairs to a text without control characters."""
     from rich.text import Text
 
     text = Text()

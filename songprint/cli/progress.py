@@ -1,4 +1,4 @@
-"""The progress of `add` and `scan`: a bar on a terminal, a line now and then elsewhere, on stderr."""
+"""The progress of `add` and `scan` on stderr: a bar on a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ Step = TypeVar("Step")  # Progress or ScanProgress
 
 @contextmanager
 def shown(verb: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Give a function that shows each `Progress` it is called with.
+    """Yield a function that displays the progress of `add`.
 
-    The speed is seconds of music per second; the remaining time follows from the bytes still to read,
-    because the files have not been opened yet and bytes are all that is known of them.
+    The remaining time is extrapolated from bytes, because the durations of files that are not opened yet are unknown.
     """
-    with _told(
+    with _displayed(
         verb, verb, status, lambda progress: (progress.bytes_done, max(1, progress.bytes_total)), quiet=quiet
     ) as show:
         yield show
@@ -33,8 +32,8 @@ def shown(verb: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def scanning(name: str, *, quiet: bool) -> Iterator[Callable[[ScanProgress], None]]:
-    """The same for a scan: the bar is the length of the recording, where its file says that."""
-    with _told(
+    """Yield a function that displays the progress of a scan. The bar needs a file that contains its duration."""
+    with _displayed(
         printable(Path(name).name),
         f"scanning {name}",
         scan_status,
@@ -45,7 +44,7 @@ def scanning(name: str, *, quiet: bool) -> Iterator[Callable[[ScanProgress], Non
 
 
 def scan_status(progress: ScanProgress) -> str:
-    """`0:12:00 of 1:00:00  12 songs so far  180x real time  0:16 left`"""
+    """`12:00 of 1:00:00  12 segments so far  180x real time  0:16 left`"""
     total = progress.seconds_total
     parts = [
         duration(progress.seconds_done) + (f" of {duration(total)}" if total else ""),
@@ -60,15 +59,15 @@ def scan_status(progress: ScanProgress) -> str:
 
 
 @contextmanager
-def _told(
+def _displayed(
     label: str,
     subject: str,
-    said: Callable[[Step], str],
-    reached: Callable[[Step], tuple[float, float | None]],
+    describe: Callable[[Step], str],
+    amounts: Callable[[Step], tuple[float, float | None]],
     *,
     quiet: bool,
 ) -> Iterator[Callable[[Step], None]]:
-    """A bar with this label, or lines that begin with the subject. `reached` gives what is done, and of how much."""
+    """Display a bar with the label, or lines that start with the subject. `amounts` returns (done, total or None)."""
     if quiet:
         yield lambda progress: None
     elif sys.stderr.isatty():
@@ -79,22 +78,22 @@ def _told(
             task = bar.add_task(label, total=None, status="")
 
             def move(progress: Step) -> None:
-                done, total = reached(progress)
-                bar.update(task, total=total, completed=done, status=said(progress))
+                done, total = amounts(progress)
+                bar.update(task, total=total, completed=done, status=describe(progress))
 
             yield move
     else:
-        yield _lines(subject, said)
+        yield _lines(subject, describe)
 
 
-def _lines(subject: str, said: Callable[[Step], str]) -> Callable[[Step], None]:
+def _lines(subject: str, describe: Callable[[Step], str]) -> Callable[[Step], None]:
     last = time.monotonic()
 
     def show(progress: Step) -> None:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"{subject}: {said(progress)}")
+            say(f"{subject}: {describe(progress)}")
 
     return show
 

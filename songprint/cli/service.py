@@ -1,17 +1,19 @@
-"""What the operator of a service does: workers, the queue, keys, usage."""
+"""The commands for running a service: serve, worker, jobs, keys, usage."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from songprint.cli import output
-from songprint.cli.commands import command, log_as_asked, main, print_json
+from songprint.cli.commands import command, main, open_library, print_json, set_up_logging
 from songprint.cli.following import stopped_by_signals
 from songprint.cli.output import printable
 from songprint.cli.program import DONE, FAILED, Common, Program, common_options
@@ -26,19 +28,74 @@ if TYPE_CHECKING:
 STATES = ("waiting", "running", "finished", "failed", "cancelled")
 SCOPES = ("identify", "write", "admin")
 
+Function = Callable[..., "int | None"]  # of a command; its first argument is the `Common`
 
-def group(name: str, told: str) -> Callable[[str], Callable]:
-    """A command that has commands: a decorator for them, as `command` is one for those of `main`."""
-    made = main.group(name, cls=Program, help=told)(lambda: None)
 
-    def subcommand(name: str) -> Callable:
-        return lambda function: made.command(name)(common_options(click.pass_obj(function)))
+def group(name: str, summary: str) -> Callable[[str], Callable[[Function], click.Command]]:
+    """Create a group of commands. Return the decorator that adds a command to it, like `command` for `main`."""
+    commands = main.group(name, cls=Program, help=summary)(lambda: None)
+
+    def subcommand(name: str) -> Callable[[Function], click.Command]:
+        return lambda function: commands.command(name)(common_options(click.pass_obj(function)))
 
     return subcommand
 
 
-jobs = group("jobs", "Look after the queue of the service.")
-keys = group("keys", "Say who may ask the service, and for what.")
+jobs = group("jobs", "List, show and control the jobs of the service.")
+keys = group("keys", "Create, list and revoke API keys.")
+
+
+@command("serve")
+@click.option("--host", metavar="ADDRESS", help="The address to listen on. Default: setting `host`, or 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="The port; 0 selects any free one. Default: setting `port`, or 8080.",
+)
+@click.option(
+    "--jobs",
+    "job_processes",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Number of workers to start. Default: setting `job_processes`, or 1.",
+)
+@click.option("--log-requests", is_flag=True, help="Log every request to standard error.")
+def serve(common: Common, host: str | None, port: int | None, job_processes: int | None, log_requests: bool) -> None:
+    """Run the service: the web page, the APIs and workers.
+
+    Serves the REST API and the Tencent-compatible API. Creates the library if there is none. Without keys only this
+    machine can connect; create keys with `songprint keys create` before listening on other addresses. Stops on Ctrl-C
+    or SIGTERM; running jobs return to the queue.
+    """
+    from songprint import server
+
+    server.check_installed()
+    from songprint.server import running
+
+    settings = common.settings()
+    options: dict[str, Any] = {"host": host, "port": port, "job_processes": job_processes}
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = replace(settings, server=replace(settings.server, **given))
+
+    def print_address(started: running.Started) -> None:
+        if common.json:
+            print_json([{"url": started.url, "keys": not started.open_to_all}])
+        elif not common.quiet:
+            click.echo(f"Songprint listens on {started.url} (API: {started.url}/docs)")
+        if started.open_to_all:
+            output.say(
+                "songprint: there are no keys: every user of this machine has full access, and no other machine can"
+                " connect. Create one with `songprint keys create`"
+            )
+
+    with open_library(common, create=True) as library:
+        if log_requests:
+            logging.getLogger("songprint.server.guard").setLevel("INFO")
+        try:
+            running.serve(library, settings, on_start=print_address)
+        except KeyboardInterrupt:  # raised after an orderly shutdown
+            output.say("songprint: stopped")
 
 
 @command("worker")
@@ -48,24 +105,25 @@ keys = group("keys", "Say who may ask the service, and for what.")
     default=1,
     metavar="N",
     show_default=True,
-    help="Processes to use: each scans one recording at a time, and takes about a core.",
+    help="Number of processes. Each scans one recording at a time and uses about one core.",
 )
 def worker(common: Common, processes: int) -> int:
-    """Work off the jobs of the service: fetch recordings, scan them, call back.
+    """Process the jobs of the service.
 
-    Any number of workers may run, on any number of machines that share a database. Ctrl-C or SIGTERM ends them: jobs
-    at hand are given back and begun anew by others. A process that dies is started again.
+    Fetches recordings, scans them, stores the results and sends callbacks. Any number of workers may run, on any number
+    of machines that share a database. Stops on Ctrl-C or SIGTERM; running jobs return to the queue. A process that dies
+    is restarted.
     """
     from songprint.server.pool import Opening
 
-    with _catalog(common):  # there is one: the processes need not say that there is none
+    with _catalog(common):  # report a missing library once, not once per process
         opening = Opening(common.settings().library, (), common.settings().single_threaded())
     with stopped_by_signals() as stop:
         workers = opening.job_workers(processes)
         if not common.quiet:
             output.say(
                 f"songprint: {output.counted(processes, 'worker')} for the library at {opening.path};"
-                " Ctrl-C or SIGTERM ends"
+                " stop with Ctrl-C or SIGTERM"
             )
         stop.wait()
         workers.close()
@@ -73,17 +131,22 @@ def worker(common: Common, processes: int) -> int:
 
 
 @jobs("list")
-@click.option("--state", type=click.Choice(STATES), multiple=True, help="Only those in this state; may be repeated.")
+@click.option(
+    "--state", type=click.Choice(STATES), multiple=True, help="List only jobs in this state; may be repeated."
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=50,
     metavar="N",
     show_default=True,
-    help="How many, the latest first.",
+    help="Maximum number of jobs.",
 )
 def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
-    """List jobs, the latest first: id, state, when it was submitted, and what is scanned."""
+    """List jobs, the latest first.
+
+    Prints the id, the state, the submission time, the input, and the error if there is one.
+    """
     with _catalog(common) as catalog:
         found = _jobs(catalog).find(state=state or STATES, limit=limit)
     if common.json:
@@ -92,10 +155,10 @@ def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
         print_json(map(job_object, found))
         return
     for job in found:
-        state = f"{job.state} {100 * job.progress:.0f} %" if job.state == "running" else job.state
+        shown_state = f"{job.state} {100 * job.progress:.0f}%" if job.state == "running" else job.state
         print(
             printable(
-                f"{job.id}  {state:13}  {_moment(job.created_at)}  {_called(job)}"
+                f"{job.id}  {shown_state:13}  {_moment(job.created_at)}  {_input_name(job)}"
                 f"{f'  {job.error_code}: {job.error}' if job.error_code else ''}"
             )
         )
@@ -104,7 +167,7 @@ def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
 @jobs("show")
 @click.argument("job_id", metavar="JOB")
 def show_job(common: Common, job_id: str) -> None:
-    """Show a job: how it went, the songs that were found, and every attempt at its callbacks."""
+    """Show a job, its songs and its callbacks."""
     from songprint.jobs.deliveries import Deliveries, delivery_object
     from songprint.jobs.jobs import job_object
 
@@ -118,23 +181,22 @@ def show_job(common: Common, job_id: str) -> None:
         {
             "job": job.id,
             "state": job.state,
-            "input": _called(job),
+            "input": _input_name(job),
             "priority": job.priority,
             "key": job.key_id,
             "submitted": _moment(job.created_at),
-            "begun": _moment(job.started_at),
-            "ended": _moment(job.finished_at),
+            "started": _moment(job.started_at),
+            "finished": _moment(job.finished_at),
             "attempts": job.attempts,
             "worker": job.worker,
             "error": job.error,
-            "length": output.duration(job.seconds) if job.result else "",
+            "duration": output.duration(job.seconds) if job.result else "",
         }
     )
     if job.result:
-        from songprint.cli.timelines import print_timeline
         from songprint.formats.objects import timeline_from_object
 
-        print_timeline(timeline_from_object(job.result), _called(job))
+        output.print_timeline(timeline_from_object(job.result), _input_name(job))
     for delivery in deliveries:
         _print_delivery(delivery)
 
@@ -142,9 +204,9 @@ def show_job(common: Common, job_id: str) -> None:
 @jobs("cancel")
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
 def cancel_jobs(common: Common, job_ids: Sequence[str]) -> int:
-    """End jobs that wait or run.
+    """Cancel waiting or running jobs.
 
-    Exit status: 0 if all were ended, 2 if one could not be; the others are all the same.
+    Exit status: 0 if all were cancelled, 2 if one could not be; the others are cancelled anyway.
     """
     return _each(common, job_ids, lambda catalog, job_id: _jobs(catalog).cancel(job_id))
 
@@ -152,9 +214,9 @@ def cancel_jobs(common: Common, job_ids: Sequence[str]) -> int:
 @jobs("retry")
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
 def retry_jobs(common: Common, job_ids: Sequence[str]) -> int:
-    """Queue jobs again that failed or were cancelled.
+    """Queue failed or cancelled jobs again.
 
-    Exit status: 0 if all were queued, 2 if one could not be; the others are all the same.
+    Exit status: 0 if all were queued, 2 if one could not be; the others are queued anyway.
     """
     return _each(common, job_ids, lambda catalog, job_id: _jobs(catalog).retry(job_id))
 
@@ -162,9 +224,9 @@ def retry_jobs(common: Common, job_ids: Sequence[str]) -> int:
 @jobs("resend")
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
 def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
-    """Send the callbacks of jobs again, whether they arrived or not; a worker has to run.
+    """Send the callbacks of jobs again, whether or not they were delivered.
 
-    Exit status: 0 if all will be sent, 2 if one cannot be; the others are all the same.
+    A worker must be running. Exit status: 0 if all will be sent, 2 if one cannot be; the others are sent anyway.
     """
     from songprint.jobs.deliveries import Deliveries
 
@@ -177,10 +239,17 @@ def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
 
 @jobs("forget")
 @click.option(
-    "--days", type=click.FloatRange(min=0), required=True, metavar="N", help="Those that ended so many days ago."
+    "--days",
+    type=click.FloatRange(min=0),
+    required=True,
+    metavar="N",
+    help="Delete jobs that ended at least this many days ago.",
 )
 def forget_jobs(common: Common, days: float) -> None:
-    """Delete old jobs with their inputs, results, callbacks and verdicts. Usage is kept."""
+    """Delete old jobs and all their data except usage.
+
+    Deletes their inputs, results, callbacks and verdicts.
+    """
     from songprint.jobs.inputs import Inputs
 
     with _catalog(common) as catalog:
@@ -190,32 +259,32 @@ def forget_jobs(common: Common, days: float) -> None:
     if common.json:
         print_json([{"forgotten": number}])
     elif not common.quiet:
-        print(f"{output.counted(number, 'job')} forgotten")
+        print(f"{output.counted(number, 'job')} deleted")
 
 
 @keys("create")
-@click.option("--name", required=True, help="Whose key it is, for you to know later.")
+@click.option("--name", required=True, help="A name that identifies the owner of the key.")
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
     default="identify",
     show_default=True,
-    help="What it may do; each includes those before it.",
+    help="What the key permits; each scope includes those before it.",
 )
 @click.option(
-    "--parent", metavar="KEY", help="The key under which it is made: it has no more rights, and ends with it."
+    "--parent", metavar="KEY", help="Create it under this key: it has at most its scope and rate, and ends with it."
 )
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Requests per second that it may make. Default: as its parent, or no limit of its own.",
+    help="Requests per second. Default: the rate of the parent, or no rate of its own.",
 )
 def create_key(common: Common, name: str, scope: str, parent: str | None, rate: float | None) -> None:
-    """Make a key, and show its secrets this once.
+    """Create a key and print its secrets, once.
 
-    SecretId and SecretKey are for programs that sign their requests as Tencent Cloud's SDKs do; the token is for the
-    REST API. Makes the library if there is none.
+    SecretId and SecretKey are for programs that sign requests as in Tencent Cloud's SDKs; the token is for the REST
+    API. Creates the library if there is none.
     """
     from songprint.accounts.keys import key_object
 
@@ -227,13 +296,16 @@ def create_key(common: Common, name: str, scope: str, parent: str | None, rate: 
         return
     output.print_fields({"SecretId": made.key.id, "SecretKey": made.secret_key, "token": made.token})
     if not common.quiet:
-        output.say("songprint: keep SecretKey and token now; they are not shown again")
+        output.say("songprint: save SecretKey and token now; they are not shown again")
 
 
 @keys("list")
-@click.option("--all", "revoked", is_flag=True, help="Also those that were revoked.")
+@click.option("--all", "revoked", is_flag=True, help="Also list revoked keys.")
 def list_keys(common: Common, revoked: bool) -> None:
-    """List the keys in use: id, scope, rate, when it was made, name."""
+    """List the active keys.
+
+    Prints the id, the scope, the rate, the creation time and the name.
+    """
     with _catalog(common) as catalog:
         found = _keys(catalog).all(revoked=revoked)
     if common.json:
@@ -242,35 +314,39 @@ def list_keys(common: Common, revoked: bool) -> None:
         print_json(map(key_object, found))
         return
     for key in found:
-        print(printable(_line(key)))
+        print(printable(_key_line(key)))
 
 
 @keys("revoke")
 @click.argument("key_ids", nargs=-1, required=True, metavar="KEY...")
 def revoke_keys(common: Common, key_ids: Sequence[str]) -> None:
-    """End keys, and all that were made under them. What they asked for and used stays on record."""
+    """Revoke keys, and all keys created under them.
+
+    Their jobs and usage are kept.
+    """
     with _catalog(common) as catalog:
-        ended = [key for key_id in dict.fromkeys(key_ids) for key in _keys(catalog).revoke(key_id)]
-        _note(catalog, "keys.revoke", " ".join(key.id for key in ended))
+        revoked = [key for key_id in dict.fromkeys(key_ids) for key in _keys(catalog).revoke(key_id)]
+        _note(catalog, "keys.revoke", " ".join(key.id for key in revoked))
     if common.json:
         from songprint.accounts.keys import key_object
 
-        print_json(map(key_object, ended))
+        print_json(map(key_object, revoked))
     elif not common.quiet:
-        for key in ended:
-            print(printable(_line(key)))
+        for key in revoked:
+            print(printable(_key_line(key)))
 
 
 @command("usage")
-@click.option("--since", metavar="DAY", default="", help="From this day on, as 2025-06-13 (UTC).")
-@click.option("--until", metavar="DAY", default="", help="Up to this day, which is included.")
-@click.option("--key", "key_id", metavar="KEY", help="Of this key and those made under it. Default: of all.")
-@click.option("--price", type=click.FloatRange(min=0), metavar="N", help="Per minute: also tell what it costs.")
-@click.option("--csv", "as_csv", is_flag=True, help="As a table for a spreadsheet.")
+@click.option("--since", metavar="DAY", default="", help="From this day, for example 2025-06-13 (UTC).")
+@click.option("--until", metavar="DAY", default="", help="Up to and including this day.")
+@click.option("--key", "key_id", metavar="KEY", help="Only this key and the keys created under it. Default: all keys.")
+@click.option("--price", type=click.FloatRange(min=0), metavar="N", help="Price per minute; adds the cost.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a CSV table.")
 def usage(common: Common, since: str, until: str, key_id: str | None, price: float | None, as_csv: bool) -> None:
-    """What was scanned and named: seconds of input by day and key, and the minutes that are billed.
+    """Report usage by day and key.
 
-    The seconds of a day are summed and rounded up to minutes. Jobs that failed count nothing.
+    Prints the number of jobs, the duration of their inputs and the billed minutes: the seconds of a day are summed and
+    rounded up to minutes. Failed jobs do not count.
     """
     from songprint.jobs.usage import Usage, to_csv, used_object
 
@@ -290,7 +366,7 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
 
 
 def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str], Job]) -> int:
-    """Change one job after the other; what cannot be done with one does not keep the others from it."""
+    """Change jobs one after the other and print their states. An error in one does not affect the others."""
     status = DONE
     with _catalog(common) as catalog:
         for job_id in dict.fromkeys(job_ids):
@@ -311,10 +387,10 @@ def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str
 
 @contextmanager
 def _catalog(common: Common, *, create: bool = False) -> Iterator[Catalog]:
-    """The catalogue alone, which is opened in a moment: nothing here needs what searches."""
+    """Open the catalogue alone, which is fast: these commands need no encoder and no index."""
     from songprint.store.catalog import Catalog
 
-    log_as_asked(common)
+    set_up_logging(common)
     settings = common.settings()
     with closing(
         Catalog(settings.library, create=create, busy_timeout=settings.busy_timeout, database=settings.database)
@@ -341,18 +417,18 @@ def _note(catalog: Catalog, action: str, subject: str) -> None:
     Audit(catalog.database).note("", action, subject)
 
 
-def _called(job: Job) -> str:
+def _input_name(job: Job) -> str:
     from songprint.outside.places import name_of
 
     return name_of(job.input)
 
 
 def _moment(moment: str) -> str:
-    """In the time of this machine, to the second."""
+    """Format an ISO time in the local time zone, to the second."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
 
 
-def _line(key: Key) -> str:
+def _key_line(key: Key) -> str:
     rate = f"{key.rate:g}/s" if key.rate else ""
     under = f"  under {key.parent}" if key.parent else ""
     return (
@@ -364,5 +440,5 @@ def _line(key: Key) -> str:
 def _print_delivery(delivery: Delivery) -> None:
     print(printable(f"callback to {delivery.url}: {delivery.state}"))
     for attempt in delivery.attempts:
-        told = attempt.error or f"arrived, status {attempt.status}"
-        print(printable(f"    {_moment(attempt.at)}  {told} ({attempt.elapsed:.1f} s)"))
+        outcome = attempt.error or f"delivered, status {attempt.status}"
+        print(printable(f"    {_moment(attempt.at)}  {outcome} ({attempt.elapsed:.1f} s)"))

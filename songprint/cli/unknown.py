@@ -1,4 +1,4 @@
-"""`songprint unknown`: the music that scans heard and that nobody knows."""
+"""`songprint unknown`: music in scanned recordings that is not in the library."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ from songprint.cli.program import DONE, NO_MATCH, Common, Program, common_option
 if TYPE_CHECKING:
     from songprint.types import UnknownMusic
 
-SHOWN = 5  # occurrences of one piece of music
+MAX_OCCURRENCES_PRINTED = 5  # per piece of music
 
 
 @main.group("unknown", cls=Program, invoke_without_command=True)
 @common_options
 @click.pass_context
 def unknown(context: click.Context) -> int | None:
-    """Look after the music that scans have heard and that nobody knows; without a command, list it."""
-    return None if context.invoked_subcommand else context.invoke(list_, everything=False)
+    """List, name or forget music that is not in the library.
+
+    Scans remember such music. Without a command, the music that occurred more than once is listed.
+    """
+    if context.invoked_subcommand:
+        return None
+    status: int = context.invoke(list_, everything=False)
+    return status
 
 
 @unknown.command("list")
-@click.option("--all", "everything", is_flag=True, help="Also list what was heard only once.")
+@click.option("--all", "everything", is_flag=True, help="Also list music that occurred only once.")
 @common_options
 @click.pass_obj
 def list_(common: Common, everything: bool) -> int:
-    """List unknown music, that which came oftenest first.
+    """List unknown music, the most frequent first.
 
-    Each with its id, how often it was heard, how long it is, and where.
+    Prints the id, the number of occurrences, the duration and the places.
 
     Exit status: 0 if any is listed, 1 if not.
     """
@@ -47,10 +53,10 @@ def list_(common: Common, everything: bool) -> int:
     for each in shown:
         print_unknown(each)
     if not found:
-        say("songprint: no unknown music. `songprint scan` finds it")
+        say("songprint: no unknown music; `songprint scan` collects it")
     elif len(shown) < len(found) and not common.quiet:
         once = counted(len(found) - len(shown), "piece")
-        say(f"songprint: {once} of music heard only once: `songprint unknown list --all` lists them too")
+        say(f"songprint: {once} of music occurred only once; list them with `songprint unknown list --all`")
     return DONE if shown else NO_MATCH
 
 
@@ -59,7 +65,10 @@ def list_(common: Common, everything: bool) -> int:
 @common_options
 @click.pass_obj
 def forget(common: Common, numbers: Sequence[int]) -> None:
-    """Forget unknown music; when it comes again, it is new. If one id is unknown, nothing is forgotten."""
+    """Forget unknown music.
+
+    If it occurs again, it is new. If one id does not exist, nothing is forgotten.
+    """
     with open_library(common) as library:
         library.forget_unknown(numbers)
     if common.json:
@@ -71,13 +80,13 @@ def forget(common: Common, numbers: Sequence[int]) -> None:
 @unknown.command("add")
 @click.argument("number", metavar="ID", type=int)
 @click.option("--title", required=True, help="The title of the song.")
-@click.option("--artist", "artists", multiple=True, help="Who plays it; may be given several times.")
+@click.option("--artist", "artists", multiple=True, help="An artist; may be repeated.")
 @common_options
 @click.pass_obj
 def add(common: Common, number: int, title: str, artists: Sequence[str]) -> int:
     """Name unknown music and add it to the library.
 
-    It is cut out of the longest of its occurrences of which the file is still there.
+    The audio is cut out of the longest occurrence whose file still exists.
     """
     with open_library(common) as library:
         recording = library.add_unknown(number, title=title, artists=tuple(artists))
@@ -91,19 +100,13 @@ def add(common: Common, number: int, title: str, artists: Sequence[str]) -> int:
 
 
 def print_unknown(music: UnknownMusic) -> None:
-    """The id, how often and how long; then the occurrences, a line each."""
+    """Print the id, the number of occurrences and the duration, then one line per occurrence."""
     screen = console()
     screen.print(
         text((f"{music.id:>6}", "cyan"), f"  {counted(len(music.occurrences), 'time')}, {duration(music.duration)}")
     )
-    for each in music.occurrences[:SHOWN]:
-        screen.print(
-            text(
-                (
-                    f"        {position(each.interval.start)} to {position(each.interval.end)}  {each.source or '(no name)'}",
-                    "dim",
-                )
-            )
-        )
-    if len(music.occurrences) > SHOWN:
-        screen.print(text((f"        and {len(music.occurrences) - SHOWN} more", "dim")))
+    for each in music.occurrences[:MAX_OCCURRENCES_PRINTED]:
+        place = f"{position(each.interval.start)} to {position(each.interval.end)}"
+        screen.print(text((f"        {place}  {each.source or '(no name)'}", "dim")))
+    if len(music.occurrences) > MAX_OCCURRENCES_PRINTED:
+        screen.print(text((f"        and {len(music.occurrences) - MAX_OCCURRENCES_PRINTED} more", "dim")))

@@ -1,4 +1,4 @@
-"""The commands as people and scripts use them: what is printed where, and the exit status."""
+"""The commands of the library and of identification: output, messages and exit status."""
 
 from __future__ import annotations
 
@@ -10,30 +10,54 @@ import pytest
 from support import soundfiles, toy
 from support.commandline import ESCAPE, assert_one_line, json_lines, really_run, run
 
+from songprint.cli import main
 from songprint.library import Library
 from songprint.types import Progress
 
 pytestmark = pytest.mark.usefixtures("toy_command")
 
 
+# Help
+
+
+def test_every_command_is_in_one_section_of_the_help():
+    listed = [name for names in main.sections.values() for name in names]
+    assert sorted(listed) == sorted(main.commands)
+
+
+@pytest.mark.parametrize("group", ["", "jobs", "keys", "unknown"])
+def test_the_help_page_lists_each_command_with_its_whole_summary_in_one_line(group):
+    commands = main.commands[group].commands if group else main.commands
+    page = run(*group.split(), "--help").stdout
+    for name, command in commands.items():
+        summary = command.get_short_help_str(1000)
+        assert re.search(rf"^  {name} +{re.escape(summary)}$", page, re.MULTILINE), name
+
+
+def test_the_help_of_a_command_lists_its_own_options_first():
+    own, common = run("scan", "--help").stdout.split("Options of every command:")
+    assert "--plot" in own and "--json" not in own
+    assert "--json" in common and "--help" in common
+
+
 # Adding
 
 
-def test_adding_tells_what_it_did(songs):
+def test_add_prints_a_summary(songs):
     result = run("add", songs[0].parent)
     assert result.exit_code == 0
     assert re.fullmatch(r"5 recordings added \(0:25 of music in 0:0\d, [\d,]+x real time\)\n", result.stdout)
 
 
-def test_adding_again_adds_nothing(songs):
+def test_files_already_in_the_library_are_not_added_again(songs):
     run("add", *songs[:2])
     result = run("add", *songs[:3])
     assert result.exit_code == 0
     assert "1 recording added" in result.stdout
-    assert "2 known already" in result.stdout
+    assert "2 already in the library" in result.stdout
 
 
-def test_bad_files_are_named_one_by_one_and_the_others_are_added(songs, tmp_path):
+def test_each_unreadable_file_is_reported_and_the_others_are_added(songs, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "empty.mp3").touch()
@@ -51,7 +75,7 @@ def test_bad_files_are_named_one_by_one_and_the_others_are_added(songs, tmp_path
     assert len(run("list").stdout.splitlines()) == 2
 
 
-def test_a_folder_without_music_is_an_error_of_one_line(tmp_path):
+def test_a_folder_without_music_is_reported_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     result = run("add", tmp_path / "empty")
     assert result.exit_code == 2
@@ -59,7 +83,7 @@ def test_a_folder_without_music_is_an_error_of_one_line(tmp_path):
     assert "no music found in" in result.stderr
 
 
-def test_adding_in_json_tells_of_every_file(songs, tmp_path):
+def test_add_prints_one_json_object_per_file(songs, tmp_path):
     run("add", songs[0])
     result = run("add", "--json", songs[0], songs[1], tmp_path / "missing.mp3")
     assert result.exit_code == 2
@@ -70,13 +94,13 @@ def test_adding_in_json_tells_of_every_file(songs, tmp_path):
     assert (finished["added"], finished["known"], finished["skipped"]) == (1, 1, 1)
 
 
-def test_folders_inside_a_folder_can_be_left_out(songs):
+def test_folders_inside_a_folder_can_be_skipped(songs):
     toy.write_song(songs[0].parent / "deeper" / "A - B.wav", seed=50)
     assert "5 recordings added" in run("add", "--no-recursive", songs[0].parent).stdout
     assert "1 recording added" in run("add", songs[0].parent).stdout
 
 
-def test_ctrl_c_tells_what_was_kept(songs, monkeypatch):
+def test_an_interrupted_add_reports_how_many_recordings_were_kept(songs, monkeypatch):
     def interrupted(self, paths, *, on_progress, **more):
         on_progress(Progress(str(songs[0]), "added", 1, 5, 10, 50, 5.0, 1.0))
         raise KeyboardInterrupt
@@ -87,7 +111,7 @@ def test_ctrl_c_tells_what_was_kept(songs, monkeypatch):
     assert "1 recording added and kept" in result.stderr
 
 
-def test_quiet_says_nothing_when_all_is_well(songs):
+def test_add_with_quiet_prints_nothing(songs):
     result = run("add", "--quiet", *songs)
     assert (result.exit_code, result.output) == (0, "")
 
@@ -95,25 +119,25 @@ def test_quiet_says_nothing_when_all_is_well(songs):
 # Identifying
 
 
-def test_a_match_is_one_plain_line(songs, clip):
+def test_in_a_pipe_a_match_is_one_plain_line(songs, clip):
     run("add", *songs)
     result = run("identify", clip)
     assert result.exit_code == 0, result.output
     [line] = result.stdout.splitlines()
     assert line.startswith(f"{clip}: Band 03 - Song 03, recording, ")
-    assert re.search(r", \d+ % sure, at 0:0[01]\.\d of 0:05, (.*, )?heard from 0:0\d\.\d to ", line)
+    assert re.search(r", \d+% confident, at 0:0[01]\.\d of 0:05, (.*, )?from 0:0\d\.\d to 0:0\d\.\d of the clip$", line)
     assert ESCAPE not in line and "\t" not in line
     assert result.stderr == ""
 
 
-def test_no_match_says_why(songs, noise):
+def test_no_match_is_printed_with_the_reason(songs, noise):
     run("add", *songs)
     result = run("identify", noise)
     assert result.exit_code == 1
     assert re.fullmatch(rf"{noise}: no match: \S[^\n]+\n", result.stdout)
 
 
-def test_the_worst_clip_decides_the_exit_status(songs, clip, noise, tmp_path):
+def test_the_exit_status_is_the_highest_of_all_clips(songs, clip, noise, tmp_path):
     run("add", *songs)
     assert run("identify", clip, noise).exit_code == 1
     result = run("identify", clip, tmp_path / "missing.wav", noise)
@@ -123,21 +147,21 @@ def test_the_worst_clip_decides_the_exit_status(songs, clip, noise, tmp_path):
     assert "missing.wav" in result.stderr
 
 
-def test_a_clip_from_standard_input(songs, clip):
+def test_a_clip_can_be_read_from_standard_input(songs, clip):
     run("add", *songs)
     result = run("identify", "-", input=clip.read_bytes())
     assert result.exit_code == 0
     assert result.stdout.startswith("-: Band 03 - Song 03")
 
 
-def test_empty_standard_input_is_an_error_of_one_line(songs):
+def test_empty_standard_input_is_reported_in_one_line(songs):
     run("add", *songs)
     result = run("identify", "-", input=b"")
     assert result.exit_code == 2
     assert_one_line(result.stderr)
 
 
-def test_identify_in_json_is_one_object_a_clip(songs, clip, noise, tmp_path):
+def test_identify_prints_one_json_object_per_clip(songs, clip, noise, tmp_path):
     run("add", *songs)
     result = run("identify", "--json", clip, noise, tmp_path / "missing.wav")
     match, nothing, failed = json_lines(result)
@@ -154,14 +178,14 @@ def test_candidates_below_the_threshold_are_marked(songs, noise):
     assert result.exit_code == 1
     first, *candidates = result.stdout.splitlines()
     assert "no match" in first
-    assert all("not sure enough to name" in line for line in candidates)
+    assert all("below the threshold" in line for line in candidates)
     assert len(candidates) <= 3
 
 
-# Looking after a library
+# Managing a library
 
 
-def test_list_is_a_line_for_each_recording(songs):
+def test_list_prints_one_line_per_recording(songs):
     run("add", *songs)
     lines = run("list").stdout.splitlines()
     assert len(lines) == 5
@@ -170,7 +194,7 @@ def test_list_is_a_line_for_each_recording(songs):
     assert [each["title"] for each in json_lines(run("list", "--json", "Song 02"))] == ["Song 02"]
 
 
-def test_show_tells_everything_about_one(songs):
+def test_show_prints_all_fields_of_a_recording(songs):
     run("add", *songs)
     [recording] = json_lines(run("list", "--json", "Song 02"))
     shown = run("show", recording["id"])
@@ -179,7 +203,7 @@ def test_show_tells_everything_about_one(songs):
     assert json_lines(run("show", "--json", recording["id"])) == [recording]
 
 
-def test_remove_forgets_all_or_none(songs):
+def test_remove_removes_all_given_recordings_or_none(songs):
     run("add", *songs)
     ids = [each["id"] for each in json_lines(run("list", "--json"))]
     result = run("remove", ids[0], 99999)
@@ -192,7 +216,7 @@ def test_remove_forgets_all_or_none(songs):
     assert songs[0].exists()
 
 
-def test_stats_tell_what_is_there(songs):
+def test_stats_print_the_contents_of_the_library(songs):
     run("add", *songs)
     assert re.search(r"^recordings: +5$", run("stats").stdout, re.MULTILINE)
     [stats] = json_lines(run("stats", "--json"))
@@ -200,7 +224,7 @@ def test_stats_tell_what_is_there(songs):
     assert stats["duration"] == pytest.approx(25, abs=0.1)
 
 
-def test_rebuild_keeps_everything_findable(songs, clip):
+def test_recordings_are_found_after_a_rebuild(songs, clip):
     run("add", *songs)
     result = run("rebuild")
     assert result.exit_code == 0
@@ -209,18 +233,18 @@ def test_rebuild_keeps_everything_findable(songs, clip):
     assert json_lines(run("rebuild", "--reencode", "--json"))[-1]["outcome"] == "finished"
 
 
-def test_the_library_may_be_named_before_or_after_the_command(songs, tmp_path):
+def test_common_options_can_be_given_before_or_after_the_command(songs, tmp_path):
     run("--library", tmp_path / "other", "add", *songs)
     assert len(run("list", "--library", tmp_path / "other").stdout.splitlines()) == 5
     assert len(run("--library", tmp_path / "other", "--json", "list").stdout.splitlines()) == 5
     assert run("list").exit_code == 2
 
 
-# Trouble
+# Errors
 
 
 @pytest.mark.parametrize("command", ["list", "stats", "show 1", "remove 1", "rebuild", "identify clip.wav"])
-def test_a_library_that_is_not_there_is_an_error_of_one_line(command, tmp_path):
+def test_a_missing_library_is_reported_in_one_line(command, tmp_path):
     result = run(*command.split())
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -230,13 +254,13 @@ def test_a_library_that_is_not_there_is_an_error_of_one_line(command, tmp_path):
 
 
 @pytest.mark.parametrize("words", ["identify", "show x", "nonsense", "--nonsense", "identify --top -1 a.wav"])
-def test_a_wrong_command_line_is_told_as_such(words):
+def test_an_invalid_command_line_prints_the_usage(words):
     result = run(*words.split())
     assert result.exit_code == 2
     assert "Usage" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_bug_shows_where_it_is_and_is_no_no_match(songs, clip, monkeypatch):
+def test_a_bug_prints_a_traceback_and_exits_with_2(songs, clip, monkeypatch):
     run("add", *songs)
     monkeypatch.setattr(Library, "identify", lambda *args, **more: 1 / 0)
     result = run("identify", clip)
@@ -244,14 +268,14 @@ def test_a_bug_shows_where_it_is_and_is_no_no_match(songs, clip, monkeypatch):
     assert "ZeroDivisionError" in result.stderr and "bug" in result.stderr
 
 
-def test_a_wrong_setting_is_an_error_of_one_line(monkeypatch):
+def test_an_invalid_setting_is_reported_in_one_line(monkeypatch):
     monkeypatch.setenv("SONGPRINT_THRESHOLD", "200")
     result = run("list")
     assert result.exit_code == 2
     assert_one_line(result.stderr)
 
 
-def test_names_with_odd_bytes_are_printed(songs, clip):
+def test_file_names_with_invalid_bytes_are_printed_escaped(songs, clip):
     odd = songs[0].parent / os.fsdecode(b"Sigur R\xf3s - \xff\x1b[31mred.wav")
     try:
         songs[0].rename(odd)

@@ -12,7 +12,7 @@ from support.commandline import assert_one_line, json_lines, run, use_toy_encode
 
 @pytest.fixture(autouse=True)
 def _library(tmp_path, monkeypatch):
-    """1 and 2 are two songs, 3 is a cover of the first, 4 is the first once more."""
+    """Recordings 1 and 2 are two songs, 3 is a cover of 1, and 4 is a copy of 1."""
     use_toy_encoder(monkeypatch, covers=True)
     monkeypatch.setenv("SONGPRINT_LIBRARY", str(tmp_path / "library"))
     folder = tmp_path / "music"
@@ -26,16 +26,16 @@ def cover(tmp_path):
     return toy.write(tmp_path / "cover.wav", toy.tune(2, 30, key=-3, tempo=0.9, sound=3))
 
 
-def test_a_cover_is_told_with_key_and_tempo(cover):
+def test_a_cover_is_printed_with_its_key_and_tempo(cover):
     result = run("identify", cover)
     assert result.exit_code == 0, result.output
     [line] = result.stdout.splitlines()
     assert re.search(
-        r": Band 2 - Song 2, cover, \d+ % sure, at 0:0\d\.\d of 0:40, -3 semitones, -\d+ % tempo, heard ", line
+        r": Band 2 - Song 2, cover, \d+% confident, at 0:0\d\.\d of 0:40, -3 semitones, -\d+% tempo, from ", line
     )
 
 
-def test_an_answer_names_the_original_and_groups_the_recordings_of_a_song(cover):
+def test_a_match_contains_the_original_and_songs_group_recordings(cover):
     run("link", 2, 4, "--work", "The song", "--original", 4)
     [line] = run("identify", cover).stdout.splitlines()
     assert ", cover, original: Band 4 - Song 4, " in line
@@ -46,37 +46,43 @@ def test_an_answer_names_the_original_and_groups_the_recordings_of_a_song(cover)
     assert match["key_shift"] == -3 and match["sections"]
 
 
-def test_covers_lists_renditions_and_marks_duplicates():
+def test_covers_are_listed_and_duplicates_are_marked():
     result = run("covers", 1)
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stdout.splitlines() if not line.startswith("        ")]
-    assert lines[0].startswith("     4  Band 4 - Song 4, duplicate, 99 % sure")
-    assert re.match(r"     3  Band 3 - Song 3, cover, \d+ % sure, -4 semitones, -\d+ % tempo", lines[1])
+    assert lines[0].startswith("     4  Band 4 - Song 4, duplicate, 99% confident")
+    assert re.match(r"     3  Band 3 - Song 3, cover, \d+% confident, -4 semitones, -\d+% tempo", lines[1])
     assert len(lines) == 2
     assert re.search(
-        r"^        0:0\d\.\d to 0:\d\d\.\d is 0:0\d\.\d to 0:\d\d\.\d of the other$", result.stdout, re.MULTILINE
+        r"^        0:0\d\.\d to 0:\d\d\.\d corresponds to 0:0\d\.\d to 0:\d\d\.\d of the other$",
+        result.stdout,
+        re.MULTILINE,
     )
     found = json_lines(run("covers", "--json", 3))
     assert {match["recording"]["id"]: match["kind"] for match in found} == {1: "cover", 4: "cover"}
 
 
-def test_covers_says_when_there_is_none():
+def test_a_recording_without_covers_exits_with_1():
     result = run("covers", 2)
     assert (result.exit_code, result.stdout) == (1, "")
     assert_one_line(run("covers", 99).stderr)
 
 
-def test_explain_tells_what_corresponds_and_draws_it(cover, tmp_path):
+def test_explain_prints_and_draws_the_alignment(cover, tmp_path):
     result = run("explain", cover, 2, "--plot", tmp_path / "out.png")
     assert result.exit_code == 0, result.output
     assert re.search(r"^key shift: +-3 semitones$", result.stdout, re.MULTILINE)
     assert " of the other" in result.stdout
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
-    [told] = json_lines(run("explain", "--json", 1, 3))
-    assert (told["key_shift"], told["query"], told["reference"]) == (-4, "Band 1 - Song 1", "Band 3 - Song 3")
+    [explanation] = json_lines(run("explain", "--json", 1, 3))
+    assert (explanation["key_shift"], explanation["query"], explanation["reference"]) == (
+        -4,
+        "Band 1 - Song 1",
+        "Band 3 - Song 3",
+    )
 
 
-def test_explain_tells_mistakes_in_a_line(cover, tmp_path, monkeypatch):
+def test_errors_of_explain_are_reported_in_one_line(cover, tmp_path, monkeypatch):
     for words in (
         ["explain", tmp_path / "missing.wav", 1],
         ["explain", cover, 99],
@@ -93,7 +99,7 @@ def test_explain_tells_mistakes_in_a_line(cover, tmp_path, monkeypatch):
     assert_one_line(result.stderr)
 
 
-def test_link_and_unlink():
+def test_recordings_are_linked_and_unlinked():
     assert run("link", 1, 3).stdout == "Song 1: 1 Band 1 - Song 1, 3 Band 3 - Song 3\n"
     assert json_lines(run("link", "--json", 2, 4)) == [{"work": "Song 2", "recordings": [2, 4]}]
     result = run("link", 1, 2)
@@ -104,28 +110,28 @@ def test_link_and_unlink():
     assert "work:" not in run("show", 3).stdout
 
 
-def test_stats_tell_of_each_kind():
+def test_stats_describe_each_kind():
     result = run("stats")
     assert re.search(r"^kind recording: +4 recordings, 3\d\d segments, .*toy-1$", result.stdout, re.MULTILINE)
     assert re.search(r"^kind cover: +4 recordings, 2\d segments, .*toy-cover-1$", result.stdout, re.MULTILINE)
 
 
-def test_stats_and_doctor_tell_what_is_lacking(tmp_path, monkeypatch):
+def test_stats_and_doctor_report_missing_embeddings(tmp_path, monkeypatch):
     monkeypatch.setenv("SONGPRINT_KINDS", "recording")
     run("add", toy.write(tmp_path / "Late - Song.wav", toy.tune(8)))
     monkeypatch.delenv("SONGPRINT_KINDS")
-    remedy = "1 cannot be found so until `songprint rebuild --reencode` has read their files again"
+    remedy = "1 recording without cover vectors: run `songprint rebuild --reencode`"
     assert run("stats").stdout.count(remedy) == 1
     result = run("doctor")
     assert result.exit_code == 2
-    assert "those of kind cover are missing for 1 recordings, the first is 'Late - Song'" in result.stdout
+    assert "1 recordings have no embeddings of kind cover, for example 'Late - Song'" in result.stdout
     assert run("covers", 5).exit_code == 2
-    assert ", 1 read again" in run("rebuild", "--reencode").stdout
-    assert "cannot be found" not in run("stats").stdout
+    assert ", 1 encoded again" in run("rebuild", "--reencode").stdout
+    assert "without cover vectors" not in run("stats").stdout
     assert run("doctor").exit_code == 0
 
 
-def test_without_the_kind_nothing_of_covers_is_done(cover, monkeypatch):
+def test_covers_are_not_searched_if_the_setting_excludes_them(cover, monkeypatch):
     monkeypatch.setenv("SONGPRINT_KINDS", "recording")
     assert run("identify", cover).exit_code == 1
     result = run("covers", 1)

@@ -1,4 +1,4 @@
-"""`songprint listen` and `songprint watch` as their users run them."""
+"""`songprint listen` and `songprint watch`: events, files, signals and errors."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def wav(tmp_path: Path, *plan: tuple[int | None, float]) -> bytes:
 # listen
 
 
-def test_listening_tells_songs_in_words(songs_added, ears, tmp_path):
+def test_listen_prints_one_line_per_event(songs_added, ears, tmp_path):
     result = run("listen", "-", input=wav(tmp_path, (None, 3), (1, 70), (None, 5)))
     assert result.exit_code == 0, result.output
     lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in result.stdout.splitlines()]
-    assert lines[0] == "on air" and lines[-1] == "the end" and len(lines) == 4
-    assert lines[1].startswith("Band - Song 1, recording, 99 % sure, 0:00.0 to 0:0")
-    assert lines[2] == "over: Band - Song 1, heard for 1:10"
+    assert lines[0] == "connected" and lines[-1] == "finished" and len(lines) == 4
+    assert lines[1].startswith("Band - Song 1, recording, 99% confident, 0:00.0 to 0:0")
+    assert lines[2] == "ended: Band - Song 1, played for 1:10"
 
 
-def test_listening_tells_events_in_json_and_keeps_a_log(songs_added, ears, tmp_path):
+def test_listen_prints_events_as_json_and_writes_a_log(songs_added, ears, tmp_path):
     result = run("listen", "--json", "--log", tmp_path / "log", "-", input=wav(tmp_path, (2, 6), (None, 5)))
     events = json_lines(result)
     assert [event["event"] for event in events] == ["connected", "started", "ended", "finished"]
@@ -59,18 +59,18 @@ def test_listening_tells_events_in_json_and_keeps_a_log(songs_added, ears, tmp_p
     assert logged == events
 
 
-def test_no_song_until_the_end_is_exit_status_1(songs_added, ears, tmp_path):
+def test_listen_exits_with_1_if_the_stream_ends_without_a_song(songs_added, ears, tmp_path):
     assert run("listen", "-", input=wav(tmp_path, (None, 5))).exit_code == 1
 
 
-def test_samples_without_a_header(songs_added, ears):
+def test_listen_accepts_samples_without_a_header(songs_added, ears):
     sound = (radio.samples((1, 6), (None, 5)).T * 32767).astype("<i2").tobytes()
     result = run("listen", "--json", "-", "--raw", "44100:2:s16le", input=sound)
     assert [event["event"] for event in json_lines(result)] == ["connected", "started", "ended", "finished"]
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (("http://127.0.0.1:1/radio",), "http://127.0.0.1:1/radio: Connection refused"),
         (("http://me:secret@127.0.0.1:1/radio?key=1",), "http://127.0.0.1:1/radio: Connection refused"),
@@ -78,14 +78,14 @@ def test_samples_without_a_header(songs_added, ears):
         (("-", "--raw", "cd"), "is not RATE:CHANNELS:FORMAT, as 44100:2:s16le"),
     ],
 )
-def test_a_mistake_is_one_line(songs_added, ears, arguments, said):
+def test_errors_of_listen_are_reported_in_one_line(songs_added, ears, arguments, message):
     result = run("listen", *arguments)
     assert result.exit_code == 2
     assert_one_line(result.stderr)
-    assert said in result.stderr and "secret" not in result.stderr
+    assert message in result.stderr and "secret" not in result.stderr
 
 
-def test_raw_is_for_standard_input(songs_added):
+def test_raw_samples_are_accepted_on_standard_input_only(songs_added):
     assert "--raw is for samples on standard input" in run("listen", "http://x/", "--raw", "44100:2:s16le").stderr
 
 
@@ -119,14 +119,14 @@ def process() -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_listening_at_once_and_cleanly(songs_added, tmp_path, process, number):
+def test_a_signal_stops_listen_immediately(songs_added, tmp_path, process, number):
     tuned = Radio((Answer(radio.encoded(tmp_path, ".mp3", (None, 5)), stalls=True),))
     running = process("listen", "--stall", "120", tuned.url)
-    assert "on air: Test FM" in running.stdout.readline()
+    assert "connected: Test FM" in running.stdout.readline()
     running.send_signal(number)
-    out, err = running.communicate(timeout=30)  # long before it would have stalled
+    out, err = running.communicate(timeout=30)  # well below --stall
     assert running.returncode == 0
-    assert out.endswith("the end\n") and err == ""
+    assert out.endswith("finished\n") and err == ""
     tuned.close()
 
 
@@ -137,7 +137,7 @@ def lines_until(running: subprocess.Popen, count: int) -> list[str]:
     return [running.stdout.readline() for _ in range(count)]
 
 
-def test_files_are_added_as_they_appear_and_one_that_is_broken_stops_nothing(tmp_path, process):
+def test_watch_adds_new_files_and_reports_unreadable_ones(tmp_path, process):
     toy.write_song(tmp_path / "in/Band - First.wav", 1)
     running = process("watch", tmp_path / "in", "--settle", "0.2")
     assert lines_until(running, 1) == ["added 1: Band - First\n"]
@@ -150,7 +150,7 @@ def test_files_are_added_as_they_appear_and_one_that_is_broken_stops_nothing(tmp
     assert err.count("\n") == 2 and "watching" in err and "it is text, not audio" in err
 
 
-def test_files_are_scanned_as_they_appear_and_their_timelines_written(songs, tmp_path, process):
+def test_watch_scans_new_files_and_writes_their_timelines(songs, tmp_path, process):
     assert run("add", *songs).exit_code == 0
     (tmp_path / "in/monday").mkdir(parents=True)
     long = toy.write(tmp_path / "in/monday/show.wav", toy.song(3))
@@ -166,7 +166,7 @@ def test_files_are_scanned_as_they_appear_and_their_timelines_written(songs, tmp
     assert [path.name for path in written.parent.iterdir()] == ["show.wav.json"]
 
 
-def test_what_was_scanned_already_is_not_scanned_again(songs, tmp_path, process):
+def test_watch_does_not_scan_files_again_whose_timeline_is_newer(songs, tmp_path, process):
     assert run("add", *songs).exit_code == 0
     toy.write(tmp_path / "in/old.wav", toy.song(3))
     (tmp_path / "out").mkdir()
@@ -179,7 +179,7 @@ def test_what_was_scanned_already_is_not_scanned_again(songs, tmp_path, process)
     assert (tmp_path / "out/old.wav.csv").read_text() == "kept"
 
 
-def test_only_new_files_if_that_is_wanted(songs, tmp_path, process):
+def test_watch_can_ignore_existing_files(songs, tmp_path, process):
     running = process("watch", tmp_path / "music", "--new-only", "--settle", "0.2", "--json")
     running.stderr.readline()  # "watching"
     toy.write_song(tmp_path / "music/Band - New.wav", 77)
@@ -187,19 +187,19 @@ def test_only_new_files_if_that_is_wanted(songs, tmp_path, process):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (("nowhere",), "cannot watch nowhere: it is no folder"),
         ((".", "--scan"), "no library"),
     ],
 )
-def test_what_cannot_be_watched_is_one_line(tmp_path, monkeypatch, arguments, said):
+def test_errors_of_watch_are_reported_in_one_line(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     result = run("watch", *arguments)
-    assert result.exit_code == 2 and said in result.stderr
+    assert result.exit_code == 2 and message in result.stderr
     assert_one_line(result.stderr)
 
 
-def test_formats_are_for_scans():
+def test_watch_accepts_formats_only_with_scan():
     assert "--format needs --scan" in run("watch", ".", "--format", "csv").stderr
     assert "--output needs --format" in run("watch", ".", "--scan", "--output", "x").stderr

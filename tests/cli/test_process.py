@@ -1,4 +1,4 @@
-"""The command line in a process of its own: what it loads, terminals, the shipped encoder; and how things are said."""
+"""The command line in its own process: imports, terminals, the shipped encoder; and the format of durations."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from songprint.types import Progress
 
 pytestmark = pytest.mark.usefixtures("toy_command")
 shipped = pytest.mark.skipif(
-    not (WEIGHTS / "fingerprint.onnx").exists(), reason="the weights of the encoder are not here yet"
+    not (WEIGHTS / "fingerprint.onnx").exists(), reason="the weights of the encoder are not installed"
 )
 
 
-def test_help_is_fast_because_nothing_heavy_is_loaded():
+def test_the_command_line_starts_without_heavy_imports():
     code = "import sys, songprint.cli; print({'numpy', 'onnxruntime', 'av', 'rich'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(library):
+def test_a_closed_pipe_is_not_an_error(library):
     command = [sys.executable, "-m", "songprint", "--library", str(library.path), "list"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
@@ -40,7 +40,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(library):
 
 
 def on_a_terminal(*arguments: object, **environment: str) -> str:
-    """What a terminal is sent."""
+    """Run the command on a pseudo-terminal and return its output."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
     process = subprocess.Popen(
@@ -51,7 +51,7 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
     while True:
         try:
             sent += (read := os.read(ours, 4096))
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux reports a closed terminal this way
             break
         if not read:
             break
@@ -60,7 +60,7 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
     return sent.decode()
 
 
-def test_a_terminal_gets_a_table_in_colour_unless_no_color(library):
+def test_on_a_terminal_output_is_coloured_unless_no_color_is_set(library):
     shown = on_a_terminal("--library", library.path, "list")
     assert "Song 00" in shown and f"{ESCAPE}[36m" in shown
     plain = on_a_terminal("--library", library.path, "list", NO_COLOR="1")
@@ -68,7 +68,7 @@ def test_a_terminal_gets_a_table_in_colour_unless_no_color(library):
 
 
 @shipped
-def test_the_whole_way_with_the_shipped_encoder(tmp_path):
+def test_add_identify_and_doctor_work_with_the_shipped_encoder(tmp_path):
     from lab.data import synth
 
     synth.write_pieces(tmp_path / "music", count=3)
@@ -86,7 +86,7 @@ def test_the_whole_way_with_the_shipped_encoder(tmp_path):
 
 
 @shipped
-def test_the_installed_command_is_the_same():
+def test_the_installed_command_prints_the_same_version():
     command = shutil.which("songprint", path=str(Path(sys.executable).parent))
     if not command:
         pytest.skip("songprint is not installed in this environment")
@@ -96,7 +96,7 @@ def test_the_installed_command_is_the_same():
     )
 
 
-# How things are said
+# Formats
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_installed_command_is_the_same():
         (8, "8 of 8 files  300x real time  0:00 left"),
     ],
 )
-def test_progress_tells_speed_and_what_is_left(done, expected):
+def test_progress_contains_the_speed_and_the_remaining_time(done, expected):
     step = Progress(
         "a.mp3",
         "added",
@@ -122,5 +122,5 @@ def test_progress_tells_speed_and_what_is_left(done, expected):
 
 
 @pytest.mark.parametrize("seconds, expected", [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (36000, "10:00:00")])
-def test_durations_are_hours_minutes_seconds(seconds, expected):
+def test_durations_are_printed_as_hours_minutes_and_seconds(seconds, expected):
     assert output.duration(seconds) == expected

@@ -1,4 +1,4 @@
-"""`songprint scan` as its user sees it."""
+"""`songprint scan`: output, formats, interruption and exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from songprint.types import Kind
 
 @pytest.fixture
 def files(monkeypatch, tmp_path, toy_command):
-    """A library of four songs, and a programme with two of them."""
+    """Create a library of four songs and return a programme with two of them."""
     monkeypatch.setitem(kinds.MATCHERS, Kind.COVER, None)  # removed by `toy_command`
     use_encoders(monkeypatch, toy.DecisiveToyEncoder())
     assert run("add", *toy.write_songs(tmp_path / "songs", 4, 30.0)).exit_code == 0
@@ -28,7 +28,7 @@ def files(monkeypatch, tmp_path, toy_command):
     )
 
 
-def test_a_line_for_each_song_and_each_gap(files):
+def test_scan_prints_one_line_per_song_and_gap(files):
     result = run("scan", files)
     assert result.exit_code == 0
     head, *lines = result.stdout.splitlines()
@@ -37,7 +37,7 @@ def test_a_line_for_each_song_and_each_gap(files):
     assert "silence" in lines[1] and "Band 03 - Song 03" in lines[2] and "0:00.0 to 0:30.0 of 0:30" in lines[2]
 
 
-def test_json_is_one_timeline_object_for_each_file(files):
+def test_scan_prints_one_json_object_per_file(files):
     result = run("scan", "--json", files, files)
     one, other = json_lines(result)
     assert [each["recording"]["title"] for each in one["segments"]] == ["Song 01", "Song 03"]
@@ -45,7 +45,7 @@ def test_json_is_one_timeline_object_for_each_file(files):
     assert json.loads(to_json(timeline_object(timeline_from_object(one)))) == one
 
 
-def test_the_status_tells_whether_songs_were_found(files, tmp_path):
+def test_the_exit_status_is_1_without_songs_and_2_for_an_unreadable_file(files, tmp_path):
     unknown = toy.write(tmp_path / "unknown.wav", toy.song(55, 20.0))
     result = run("scan", unknown)
     assert result.exit_code == 1 and "0 songs" in result.stdout
@@ -54,12 +54,12 @@ def test_the_status_tells_whether_songs_were_found(files, tmp_path):
     assert_one_line(result.stderr)
 
 
-def test_standard_input_is_scanned(files):
+def test_scan_reads_standard_input(files):
     result = run("scan", "-", input=files.read_bytes())
     assert result.exit_code == 0 and "Song 03" in result.stdout
 
 
-def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, tmp_path):
+def test_an_interrupted_scan_is_reported_and_resumed(files, monkeypatch, tmp_path):
     from songprint.scan import scan
 
     long = toy.write(
@@ -75,7 +75,9 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
 
     monkeypatch.setattr(scan.Scanner, "feed", interrupted)
     result = run("--json", "scan", long)
-    assert result.exit_code == 130 and "interrupted" in result.stderr and "again for the rest" in result.stderr
+    assert (
+        result.exit_code == 130 and "interrupted" in result.stderr and "same command again to continue" in result.stderr
+    )
     [found] = json_lines(result)
     assert not found["complete"] and [each["recording"]["title"] for each in found["segments"]] == ["Song 01"]
     [kept] = (tmp_path / "library" / "scans").iterdir()
@@ -88,7 +90,7 @@ def test_an_interrupted_scan_says_so_and_is_taken_up_again(files, monkeypatch, t
     assert not list((tmp_path / "library" / "scans").iterdir())
 
 
-def test_no_resume_begins_anew(files, tmp_path):
+def test_no_resume_discards_the_state_of_an_interrupted_scan(files, tmp_path):
     from songprint.library import Library
     from songprint.scan import resuming
 
@@ -99,7 +101,7 @@ def test_no_resume_begins_anew(files, tmp_path):
     assert run("scan", "--no-resume", files).exit_code == 0 and not kept.exists()
 
 
-def test_other_formats_go_to_standard_output_or_to_a_file(files, tmp_path):
+def test_formats_are_written_to_standard_output_or_to_a_file(files, tmp_path):
     result = run("scan", "--format", "tracklist", files)
     assert result.exit_code == 0 and result.stdout.splitlines()[0] == "00:00:00 Band 01 - Song 01"
     target = tmp_path / "programme.csv"
@@ -107,12 +109,12 @@ def test_other_formats_go_to_standard_output_or_to_a_file(files, tmp_path):
     assert result.stdout == "" and "Song 03" in target.read_text(encoding="utf-8")
 
 
-def test_one_output_takes_one_timeline(files, tmp_path):
+def test_output_accepts_only_one_file_and_needs_a_format(files, tmp_path):
     result = run("scan", "--format", "csv", "--output", tmp_path / "a.csv", files, files)
     assert result.exit_code == 2 and "one FILE" in result.stderr
     result = run("scan", "--output", tmp_path / "a.csv", files)
     assert result.exit_code == 2 and "--format" in result.stderr
 
 
-def test_every_format_can_be_asked_for():
+def test_the_option_format_offers_every_format():
     assert tuple(formats.FORMATS) == scanning.FORMATS

@@ -1,4 +1,4 @@
-"""The operator's commands: worker, jobs, keys, usage."""
+"""The commands for running a service: worker, jobs, keys, usage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIMELINE = timeline_object(Timeline([], [], duration=90.5, thresholds={}, search
 
 @pytest.fixture
 def catalog(toy_command, tmp_path: Path) -> Iterator[Catalog]:
-    """That of the library which the commands use."""
+    """The catalogue of the library that the commands use."""
     catalog = Catalog(tmp_path / "library", create=True)
     yield catalog
     catalog.close()
@@ -54,13 +54,13 @@ def test_jobs_are_listed_the_latest_first(jobs):
     assert len(run("jobs", "list", "--limit", "1").stdout.splitlines()) == 1
 
 
-def test_a_job_is_shown_with_its_songs_and_its_callbacks(catalog, jobs):
+def test_jobs_show_prints_the_result_and_the_callbacks(catalog, jobs):
     job = jobs.submit(URL, {"callback": CALLBACK}, priority=3)
     jobs.finish(jobs.claim("worker 1"), TIMELINE, 90.5)
     deliveries = Deliveries(catalog.database)
     deliveries.attempted(deliveries.claim(), status=503, error="the receiver answers with status 503", elapsed=0.2)
     shown = run("jobs", "show", job.id).stdout
-    for told in (
+    for expected in (
         job.id,
         "finished",
         "mix.mp3",
@@ -70,13 +70,14 @@ def test_a_job_is_shown_with_its_songs_and_its_callbacks(catalog, jobs):
         "callback to http://receiver.example.org:5000//callback: waiting",
         "status 503 (0.2 s)",
     ):
-        assert told in shown
-    [told] = json_lines(run("jobs", "show", job.id, "--json"))
-    assert (told["state"], told["result"]["duration"], len(told["deliveries"][0]["attempts"])) == ("finished", 90.5, 1)
-    assert "k3y" not in shown and "k3y" not in str(told)
+        assert expected in shown
+    [shown_job] = json_lines(run("jobs", "show", job.id, "--json"))
+    assert (shown_job["state"], shown_job["result"]["duration"]) == ("finished", 90.5)
+    assert len(shown_job["deliveries"][0]["attempts"]) == 1
+    assert "k3y" not in shown and "k3y" not in str(shown_job)
 
 
-def test_jobs_are_cancelled_tried_again_and_told_again(catalog, jobs):
+def test_jobs_are_cancelled_retried_and_their_callbacks_sent_again(catalog, jobs):
     one, other = jobs.submit(URL, {"callback": CALLBACK}), jobs.submit(URL)
     cancelled = run("jobs", "cancel", one.id, "nobody", other.id)
     assert cancelled.stdout.splitlines() == [f"{one.id}  cancelled", f"{other.id}  cancelled"]
@@ -90,16 +91,16 @@ def test_jobs_are_cancelled_tried_again_and_told_again(catalog, jobs):
     assert "is waiting: only one that failed or was cancelled can be tried again" in again.stderr
 
 
-def test_old_jobs_are_forgotten(jobs):
+def test_old_jobs_are_deleted(jobs):
     job = jobs.submit(URL)
     jobs.cancel(job.id)
-    assert run("jobs", "forget", "--days", 1).stdout == "0 jobs forgotten\n"
+    assert run("jobs", "forget", "--days", 1).stdout == "0 jobs deleted\n"
     assert json_lines(run("jobs", "forget", "--days", 0, "--json")) == [{"forgotten": 1}]
     assert run("jobs", "list").stdout == ""
-    assert run("jobs", "forget").exit_code == 2  # of how many days has to be said
+    assert run("jobs", "forget").exit_code == 2  # --days is required
 
 
-def test_a_key_is_made_listed_and_revoked(catalog):
+def test_keys_are_created_listed_and_revoked(catalog):
     [label] = json_lines(run("keys", "create", "--name", "the label", "--scope", "write", "--rate", 5, "--json"))
     shown = run("keys", "create", "--name", "a player", "--parent", label["id"])
     fields = dict(line.split(None, 1) for line in shown.stdout.splitlines())
@@ -121,7 +122,7 @@ def test_a_key_is_made_listed_and_revoked(catalog):
     ]
 
 
-def test_a_key_with_more_rights_than_its_parent_is_refused_in_one_line(catalog):
+def test_a_key_with_more_rights_than_its_parent_is_refused(catalog):
     [label] = json_lines(run("keys", "create", "--name", "the label", "--json"))
     refused = run("keys", "create", "--name", "root", "--scope", "admin", "--parent", label["id"])
     assert refused.exit_code == 2
@@ -129,12 +130,12 @@ def test_a_key_with_more_rights_than_its_parent_is_refused_in_one_line(catalog):
     assert "has the scope identify: its sub-keys cannot have admin" in refused.stderr
 
 
-def test_keys_can_be_made_before_there_is_music(toy_command, tmp_path):
+def test_keys_can_be_created_before_music_is_added(toy_command, tmp_path):
     assert run("keys", "create", "--name", "me").exit_code == 0
     assert (tmp_path / "library" / "master.key").is_file()
 
 
-def test_usage_is_told_by_day_and_key(catalog, jobs):
+def test_usage_is_reported_by_day_and_key(catalog, jobs):
     [label] = json_lines(run("keys", "create", "--name", "the label", "--json"))
     [player] = json_lines(run("keys", "create", "--name", "a player", "--parent", label["id"], "--json"))
     for key_id, seconds in ((player["id"], 90.5), (player["id"], 20.0), ("", 30.0)):
@@ -161,8 +162,8 @@ def test_usage_is_told_by_day_and_key(catalog, jobs):
         "minutes": "2",
         "cost": "0.88",
     }
-    [told] = json_lines(run("usage", "--json", "--key", player["id"], "--since", used.day, "--until", used.day))
-    assert (told["seconds"], told["minutes"], told["key"]) == (110.5, 2, player["id"])
+    [usage] = json_lines(run("usage", "--json", "--key", player["id"], "--since", used.day, "--until", used.day))
+    assert (usage["seconds"], usage["minutes"], usage["key"]) == (110.5, 2, player["id"])
     assert run("usage", "--until", "2020-01-01").stdout == ""
     wrong = run("usage", "--since", "yesterday")
     assert wrong.exit_code == 2
@@ -170,7 +171,7 @@ def test_usage_is_told_by_day_and_key(catalog, jobs):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs the signals of Unix")
-def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(tmp_path):
+def test_dead_workers_are_restarted_and_workers_stop_on_sigterm(tmp_path):
     library = tmp_path / "library"
     upload = tmp_path / "notes.mp3"
     with closing(Catalog(library, create=True)) as catalog:
@@ -189,7 +190,7 @@ def test_workers_are_started_again_when_they_die_and_end_when_they_are_told_to(t
         )
         try:
             assert process.stderr.readline() == (
-                f"songprint: 1 worker for the library at {library}; Ctrl-C or SIGTERM ends\n"
+                f"songprint: 1 worker for the library at {library}; stop with Ctrl-C or SIGTERM\n"
             )
             assert failed() == "failed: input_unreadable"
             [first] = {job.worker for job in jobs.find()}

@@ -1,4 +1,4 @@
-"""`songprint unknown`, through the command line."""
+"""`songprint unknown`: list, forget and add."""
 
 from support import toy
 from support.commandline import assert_one_line, json_lines, run
@@ -11,7 +11,7 @@ ENCODER = toy.ToyEncoder()
 
 
 def remembered(tmp_path, *shows):
-    """Unknown songs 30 to 60 s into shows of these seeds, as a scan remembers them; the library."""
+    """Create a library that remembers one unknown song per show, and return its folder."""
     folder = tmp_path / "library"
     with songprint.open(folder, create=True, encoder=ENCODER) as library:
         for number, seed in enumerate(shows):
@@ -21,13 +21,13 @@ def remembered(tmp_path, *shows):
     return folder
 
 
-def test_music_that_came_again_is_listed_with_where_it_was_heard(toy_command, tmp_path):
+def test_repeated_unknown_music_is_listed_with_its_occurrences(toy_command, tmp_path):
     remembered(tmp_path, 1, 2, 1)
     listed = run("unknown")
     assert listed.exit_code == 0
     assert listed.stdout.splitlines()[0].split(maxsplit=1)[1] == "2 times, 0:30"
     assert f"0:00.0 to 0:30.0  {tmp_path}/show2.wav" in listed.stdout
-    assert "1 piece of music heard only once" in listed.stderr
+    assert "1 piece of music occurred only once" in listed.stderr
     assert len(json_lines(run("unknown", "--json"))) == 1
     every = json_lines(run("unknown", "list", "--all", "--json"))
     assert [len(each["occurrences"]) for each in every] == [2, 1]
@@ -39,7 +39,7 @@ def test_music_that_came_again_is_listed_with_where_it_was_heard(toy_command, tm
     }
 
 
-def test_without_any_it_says_so(toy_command, tmp_path):
+def test_without_unknown_music_the_exit_status_is_1(toy_command, tmp_path):
     remembered(tmp_path)
     listed = run("unknown")
     assert (listed.exit_code, listed.stdout) == (1, "")
@@ -55,7 +55,7 @@ def test_unknown_music_is_forgotten(toy_command, tmp_path):
     assert run("unknown", "list", "--all").exit_code == 1
 
 
-def test_unknown_music_is_named_and_then_identified(toy_command, tmp_path):
+def test_unknown_music_that_was_added_is_identified(toy_command, tmp_path):
     library = remembered(tmp_path, 1, 2, 1)
     number = json_lines(run("unknown", "--json"))[0]["id"]
     added = run("unknown", "add", number, "--title", "Found", "--artist", "Nobody", "--artist", "Else")
@@ -68,7 +68,7 @@ def test_unknown_music_is_named_and_then_identified(toy_command, tmp_path):
     assert [len(each["occurrences"]) for each in json_lines(run("unknown", "list", "--all", "--json"))] == [1]
 
 
-def test_music_whose_file_is_gone_cannot_be_added(toy_command, tmp_path):
+def test_unknown_music_cannot_be_added_without_its_file(toy_command, tmp_path):
     remembered(tmp_path, 1, 1)
     for show in tmp_path.glob("show*.wav"):
         show.unlink()
