@@ -1,32 +1,30 @@
-"""The embeddings of recordings, those asked for last at hand: a song that is heard is asked for again and again."""
+"""The stored embeddings of references, with the most recently used ones kept in memory."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
+
+from cachetools import LRUCache
 
 from songprint.store.level import Level
 from songprint.types import Embeddings
 
-REMEMBERED = 64  # recordings
+MAX_KEPT = 64  # recordings; a song that is playing is needed for window after window
 
 
 class References:
-    """What is stored of recordings, the last ones asked for at hand, so many `remembered`."""
+    """Reads embeddings from the catalogue and keeps those of the `kept` recordings that were used last."""
 
-    def __init__(self, level: Level, remembered: int = REMEMBERED):
+    def __init__(self, level: Level, kept: int = MAX_KEPT) -> None:
         self._level = level
-        self._remembered = remembered
-        self._kept: OrderedDict[int, Embeddings] = OrderedDict()
+        self._kept: LRUCache[int, Embeddings] = LRUCache(kept)
 
     def __call__(self, recording_ids: Collection[int]) -> Mapping[int, Embeddings]:
-        lacking = [each for each in recording_ids if each not in self._kept]
-        if lacking:
-            self._kept.update(self._level.embeddings_of(lacking))
-        for each in recording_ids:
-            if each in self._kept:
-                self._kept.move_to_end(each)
+        """Return the embeddings by recording id; recordings without any are left out."""
         found = {each: self._kept[each] for each in recording_ids if each in self._kept}
-        while len(self._kept) > max(self._remembered, len(recording_ids)):
-            self._kept.popitem(last=False)
-        return found
+        missing = [each for each in recording_ids if each not in found]
+        if missing:
+            read = self._level.embeddings_of(missing)
+            self._kept.update(read)
+            found |= read
+        return {each: found[each] for each in recording_ids if each in found}
