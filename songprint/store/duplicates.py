@@ -1,4 +1,4 @@
-"""Whether two recordings of the library are the very same one: told by their stored embeddings alone."""
+"""Detects whether two recordings of the library are the same one, from their stored embeddings alone."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import numpy as np
 
 from songprint.types import Embeddings
 
-PROBES = 5  # stretches of the shorter recording that are looked for in the longer one,
-PROBE = 20  # of so many rows
-SAME = 0.7  # mean cosine of a stretch from which it is the same sound: strangers stay below 0.6
-ENOUGH = 0.6  # share of the stretches that are to be found, where they should be
-SLACK = 2  # rows by which a stretch may be off,
-DRIFT = 0.01  # and for each row that it lies from another: players never keep time so exactly together
+PROBES = 5  # excerpts of the shorter recording that are searched in the longer one
+PROBE = 20  # length of an excerpt, in rows
+SAME = 0.7  # minimum mean cosine of an excerpt; different recordings stay below 0.6
+ENOUGH = 0.6  # share of the excerpts that must be found at consistent positions
+SLACK = 2  # tolerance of a position, in rows
+# Additional tolerance for each row between two excerpts. Two performances never keep the same tempo that exactly.
+DRIFT = 0.01
 
 
 def same_recording(one: Embeddings, other: Embeddings) -> bool:
-    """Whether one is the other, or a part of it, in another encoding or master too."""
+    """Whether one recording equals the other or a part of it, possibly in another encoding or master."""
     shorter, longer = sorted((one, other), key=len)
     size = min(PROBE, len(shorter))
     if not size:
@@ -26,20 +27,20 @@ def same_recording(one: Embeddings, other: Embeddings) -> bool:
     probed = 0
     for start in starts:
         probe = rows[start : start + size]
-        heard = int(np.any(probe, axis=1).sum())
-        if 2 * heard < size:  # silence is in every recording
+        with_content = int(np.any(probe, axis=1).sum())
+        if 2 * with_content < size:  # every recording contains silence
             continue
         probed += 1
         cosines = probe @ whole.T  # (size, n)
         lags = len(whole) - size + 1
-        along = sum(cosines[row, row : row + lags] for row in range(size)) / heard
-        if along.max() >= SAME:
-            found.append((start, int(along.argmax())))
+        mean_cosines = sum(cosines[row, row : row + lags] for row in range(size)) / with_content  # (lags,)
+        if mean_cosines.max() >= SAME:
+            found.append((start, int(mean_cosines.argmax())))
     if not found:
         return False
     offsets = [
         [place - start - (other_place - other_start) for other_start, other_place in found] for start, place in found
     ]
-    apart = [[abs(start - other_start) for other_start, _ in found] for start, _ in found]
-    on_one_line = (np.abs(offsets) <= SLACK + DRIFT * np.array(apart)).sum(axis=1).max()
-    return bool(on_one_line >= ENOUGH * probed)
+    distances = [[abs(start - other_start) for other_start, _ in found] for start, _ in found]
+    consistent = (np.abs(offsets) <= SLACK + DRIFT * np.array(distances)).sum(axis=1).max()
+    return bool(consistent >= ENOUGH * probed)

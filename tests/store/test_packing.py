@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.recordings import unit_vectors
 
 from songprint.store.packing import StoredRows, pack_evidence, quantise, restore, unpack_evidence
 from songprint.types import Kind
-
-
-def unit_vectors(random: np.random.Generator, count: int, dim: int) -> np.ndarray:
-    vectors = random.normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def test_quantised_vectors_keep_unit_length_and_zero_rows(random):
