@@ -1,4 +1,4 @@
-"""A real Milvus server for tests, from the Python package `milvus` (2.3.5), which holds one."""
+"""A real Milvus server for tests, from the Python package `milvus` (2.3.5), which contains one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ START = 120.0  # seconds
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """The setting `index` of a server whose data lie in the folder; `$SONGPRINT_TEST_MILVUS` names one that runs."""
+    """Start a server with its data in `folder`, and yield its setting `index`.
+
+    If `$SONGPRINT_TEST_MILVUS` contains the setting of a running server, that one is used.
+    """
     if os.environ.get("SONGPRINT_TEST_MILVUS"):
         yield os.environ["SONGPRINT_TEST_MILVUS"]
         return
@@ -46,14 +49,14 @@ def running(folder: Path) -> Iterator[str]:
         wait_for(address, server, folder / "log")
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGKILL)  # nothing of it is wanted any more
+        os.killpg(server.pid, signal.SIGKILL)
         server.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    """Until it answers; skips the test if it does not."""
-    give_up, said = time.monotonic() + START, ""
+    """Wait until the server answers. Skips the test if it does not."""
+    give_up, message = time.monotonic() + START, ""
     while time.monotonic() < give_up and server.poll() is None:
         try:
             with milvus.translated_errors(MilvusAddress.parse(address)):
@@ -62,6 +65,6 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
                 client.close()
                 return
         except LibraryError as error:
-            said = str(error)
+            message = str(error)
             time.sleep(1)
-    pytest.skip(f"the Milvus server does not start here: {said} {log.read_text(errors='replace')[-300:]}")
+    pytest.skip(f"the Milvus server does not start here: {message} {log.read_text(errors='replace')[-300:]}")

@@ -1,4 +1,4 @@
-"""Recordings that are put into a catalogue as they are, without a file and an encoder."""
+"""Adds recordings with random embeddings to a catalogue, without files and encoders."""
 
 from __future__ import annotations
 

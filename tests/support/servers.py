@@ -1,7 +1,7 @@
-"""Databases on servers, for tests: each test gets an empty one, which is dropped after it.
+"""Databases on servers, for tests. Each test gets an empty database, which is dropped afterwards.
 
-`$SONGPRINT_TEST_DATABASES` holds the URLs of servers, parted by blanks, each with a user who may make databases:
-`.ci/with-databases` starts servers and sets it. Without it the tests that need one are skipped.
+`$SONGPRINT_TEST_DATABASES` contains the URLs of servers, separated by spaces, each with a user who may create
+databases. `.ci/with-databases` starts servers and sets it. Tests that need a missing server are skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ON_SERVERS = pytest.mark.parametrize("database_url", KINDS[1:], indirect=True)
 
 
 def address_of(kind: str) -> DatabaseAddress:
-    """The server of this kind; skips the test where there is none."""
+    """Return the address of the server of this kind. Skips the test if there is none."""
     scheme = {"mariadb": "mysql"}.get(kind, kind)
     for url in os.environ.get("SONGPRINT_TEST_DATABASES", "").split():
         address = DatabaseAddress.parse(url)
@@ -38,7 +38,7 @@ def url_of(address: DatabaseAddress) -> str:
 
 @contextmanager
 def new_database(kind: str) -> Iterator[str]:
-    """The URL of an empty database."""
+    """Create an empty database, yield its URL, and drop it."""
     server, name = address_of(kind), f"songprint_{secrets.token_hex(6)}"
     form = "CHARACTER SET latin1" if kind == "mariadb" else "ENCODING 'UTF8' TEMPLATE template0"
     command(server, f"CREATE DATABASE {name} {form}")
@@ -49,7 +49,7 @@ def new_database(kind: str) -> Iterator[str]:
 
 
 def command(server: DatabaseAddress, statement: str) -> list[tuple]:
-    """Have the server do something, as the user that `$SONGPRINT_TEST_DATABASES` names."""
+    """Run a statement as the user of `$SONGPRINT_TEST_DATABASES`, and return its rows."""
     given = {
         "host": server.host,
         "port": server.port,
