@@ -1,7 +1,4 @@
-"""Of the numbers that a network learns to give most say nothing: its vectors lie along a few axes.
-
-The others are left out of what is exported.
-"""
+"""Reduce the output of a network to the axes along which its vectors lie."""
 
 from __future__ import annotations
 
@@ -9,18 +6,18 @@ import torch
 from torch import Tensor, nn
 
 
-def cut(network: nn.Module, last: nn.Linear, windows: Tensor, energy: float) -> nn.Linear:
-    """`last`, the product with which the network ends, along the axes in which the vectors of `windows` lie.
+def reduce(network: nn.Module, last: nn.Linear, windows: Tensor, energy: float) -> nn.Linear:
+    """The last layer `last` of the network, projected on the main axes of the vectors of `windows`.
 
-    The axes go through the origin and hold `energy` of the squared length, so cosines stay what they were but for the
-    rest. There is a multiple of 8 of them.
+    The axes go through the origin and contain `energy` of the squared length, so cosines hardly change. Their
+    number is a multiple of 8.
     """
     with torch.no_grad():
         vectors = torch.cat([network(part) for part in windows.split(256)])
         _, lengths, axes = torch.linalg.svd(vectors, full_matrices=False)
-        held = torch.cumsum(lengths**2, 0) / (lengths**2).sum()
-        dim = min(len(axes), -(-int((held < energy).sum() + 1) // 8) * 8)
-        kept = nn.Linear(last.in_features, dim)
-        kept.weight.copy_(axes[:dim] @ last.weight)
-        kept.bias.copy_(axes[:dim] @ last.bias)
-    return kept
+        contained = torch.cumsum(lengths**2, 0) / (lengths**2).sum()
+        dim = min(len(axes), -(-int((contained < energy).sum() + 1) // 8) * 8)
+        reduced = nn.Linear(last.in_features, dim)
+        reduced.weight.copy_(axes[:dim] @ last.weight)
+        reduced.bias.copy_(axes[:dim] @ last.bias)
+    return reduced

@@ -62,7 +62,7 @@ COHORT_EXCERPTS = 40  # of which tonal frames are kept,
 COHORT_SECONDS = 45.0  # so long
 COHORT_WINDOWS = 8  # vectors kept of each
 NOTHINGS = 40  # clips of speech and of noise
-INVENTED = range(3000, 3030)  # seeds of tunes
+FIRST_TUNE, TUNES = 3000, 30  # seed of the first synthesised tune, and their number
 ABLATIONS = {
     "alignment": (
         "log_alignment",
@@ -136,10 +136,10 @@ def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dic
     return found
 
 
-def load_tunes(encoder: CoverEncoder) -> Works:
+def load_tunes(encoder: CoverEncoder, count: int) -> Works:
     """Tunes that nobody wrote, synthesised in three renditions each: simple ones, many of which share their chords."""
     found = {}
-    for number in INVENTED:
+    for number in range(FIRST_TUNE, FIRST_TUNE + count):
         tune = invent(number)
         takes = [synth.render(tune, seed=0)] + [
             degrade.stretch(synth.render(tune, seed=seed), synth.SAMPLE_RATE, pitch=2 ** (key / 12))
@@ -392,6 +392,7 @@ def main() -> None:
     parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features wrote")
     parser.add_argument("--noise", type=Path)
     parser.add_argument("--share", type=float, default=1.0, help="ask only so many of the questions (default: 1, all)")
+    parser.add_argument("--tunes", type=int, default=TUNES, help="number of synthesised tunes")
     options = parser.parse_args()
     encoder = load_encoder("cover", threads=2)
     rng = np.random.default_rng(3)
@@ -406,7 +407,9 @@ def main() -> None:
         file=sys.stderr,
     )
     empty = nothings(options.data, options.noise, encoder, rng)
-    known, unknown, simple = questions(works, load_tunes(encoder), real, others, empty, encoder, cohort, options.share)
+    known, unknown, simple = questions(
+        works, load_tunes(encoder, options.tunes), real, others, empty, encoder, cohort, options.share
+    )
     calibration = classifier.calibrate(
         known, unknown, FEATURES, ABLATIONS, short=SHORT, candidates=ANSWERS, given=GIVEN
     )

@@ -1,14 +1,13 @@
-"""Checkpoint -> `songprint/encoders/weights/NAME.onnx` and its spec `NAME.json`.
+"""Export the fingerprint network to `songprint/encoders/weights/fingerprint.onnx` and its spec `fingerprint.json`.
 
-    python -m lab.ship.export runs/fingerprint.pt --data data
-    python -m lab.ship.export runs/fingerprint.pt --data data --float
+    python -m lab.ship.export runs/fingerprint/third.pt --data data
+    python -m lab.ship.export runs/fingerprint/third.pt --data data --float
 
-The graph is that of `lab.ship.graph`. Of the 128 numbers that the network learns to give, most say nothing: the last
-product is turned to the axes in which the vectors of music lie, and the rest are left out.
-The first command computes in 8-bit integers, with the ranges of the music in `data` (see `lab.data.corpus`): 3.4 times
-as fast as the second, 5.7 MB. On damaged seconds of music that was never trained on, its vectors have a cosine of
-0.9998 with the exact ones, and as many nearest neighbours are right. The second stores weights in half precision
-(11 MB) and computes in single: cosine above 0.999999.
+The graph is that of `lab.ship.graph`; `lab.ship.axes` reduces the 128 numbers of the network. By default the graph
+computes in 8-bit integers, whose ranges come from the music in `data`: 3.4 times as fast as --float and 5.7 MB. On
+damaged windows of unseen music its vectors have a mean cosine of 0.9998 with the exact ones, and as many nearest
+neighbours are correct. With --float weights are stored in half precision (11 MB) and computed with in single
+precision: cosine above 0.999999.
 """
 
 from __future__ import annotations
@@ -25,35 +24,37 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lab.models.fingerprint import FingerprintNetwork
 from lab.ship import axes, graph, quantise
+from lab.train.loop import load_weights
 from songprint.encoders.contract import WEIGHTS, EncoderSpec, weights_hash
 from songprint.fingerprint import logmel
 from songprint.fingerprint.encoder import Encoder
 from songprint.types import Kind
 
-LARGE = 4096  # values from which a tensor is worth halving
-EXACT = 1 - 1e-4  # mean cosine with PyTorch's vectors that an export must reach,
-ROUNDED = 1 - 2e-3  # and in int8
-ENERGY = 0.995  # of the vectors that the axes which are kept must hold
+MIN_HALVED = 4096  # values; smaller tensors stay in single precision
+EXACT = 1 - 1e-4  # mean cosine with PyTorch's vectors that a float export must reach
+ROUNDED = 1 - 2e-3  # the same for an int8 export
+ENERGY = 0.995  # share of the squared length of the vectors that the exported axes contain
 
 
 def export(
     checkpoint: Path, windows: np.ndarray, folder: Path = WEIGHTS, name: str = "fingerprint", int8: bool = True
 ) -> EncoderSpec:
-    """Write both files; an older calibration is dropped, because it belongs to other weights.
+    """Write both files, without a calibration: an earlier one belongs to other weights.
 
-    `windows (n, 128, 32)` are of music: its vectors tell the axes, its ranges those of the integers.
+    `windows (n, 128, 32)` are of music: they determine the axes, and the ranges of the integers.
     """
-    state = torch.load(checkpoint, weights_only=True)
     network = FingerprintNetwork().eval()
-    network.load_state_dict(state["weights"])
-    network.head[-1] = axes.cut(network, network.head[-1], torch.from_numpy(windows), ENERGY)
+    network.load_state_dict(load_weights(checkpoint))
+    last = network.head[-1]
+    assert isinstance(last, torch.nn.Linear)
+    last = axes.reduce(network, last, torch.from_numpy(windows), ENERGY)
+    network.head[-1] = last
     model = graph.build(network)
     if int8:
-        model = quantise.quantised(model, windows)
+        model = quantise.quantise(model, windows)
     else:
         halve_weights(model)
     content = model.SerializeToString()
-    log = json.loads(checkpoint.with_suffix(".json").read_text())
     spec = EncoderSpec(
         name=name,
         id=f"{name}-{weights_hash(content)}",
@@ -62,8 +63,8 @@ def export(
         window=logmel.WINDOW_SAMPLES / logmel.SAMPLE_RATE,
         hop=0.5,
         query_hop=0.125,
-        dim=network.head[-1].out_features,
-        training={**log, "recipe": state["recipe"]},
+        dim=last.out_features,
+        training=json.loads(checkpoint.with_suffix(".json").read_text()),
     )
     check(network, Encoder(spec, content), windows, ROUNDED if int8 else EXACT)
     (folder / f"{name}.onnx").write_bytes(content)
@@ -72,10 +73,10 @@ def export(
 
 
 def halve_weights(model: onnx.ModelProto) -> None:
-    """Store large float tensors as float16 behind a Cast, which the runtime folds away on loading."""
+    """Store large float tensors as float16 with a Cast, which the runtime removes when it loads the graph."""
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= MIN_HALVED:
             name = tensor.name
             half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half")
             tensor.CopyFrom(half)
@@ -86,7 +87,7 @@ def halve_weights(model: onnx.ModelProto) -> None:
 
 
 def check(network: torch.nn.Module, encoder: Encoder, windows: np.ndarray, needed: float) -> None:
-    """The product's vectors are the network's."""
+    """Compare the vectors of the product with those of the network; exits when they differ."""
     with torch.no_grad():
         expected = network(torch.from_numpy(windows[:256])).numpy()
     got = encoder.session.run(None, {"logmel": windows[:256]})[0]

@@ -1,12 +1,12 @@
-"""Checkpoints of the cover kind -> `songprint/encoders/weights/`.
+"""Export the networks of the cover kind to `songprint/encoders/weights/`.
 
-    python -m lab.ship.export_cover tonal runs/tonal.pt                          # tonal.onnx
-    python -m lab.ship.export_cover cover runs/cover.pt --tonal data/tonal       # cover.onnx; cover.json, the spec of both
-    python -m lab.ship.export_cover motifs runs/motifs.pt                        # motifs.onnx
-    python -m lab.ship.export_cover verifier runs/verifier.pt                    # verifier.onnx
+    python -m lab.ship.export_cover tonal runs/tonal/fifth.pt                         # tonal.onnx
+    python -m lab.ship.export_cover cover runs/cover/seventh.pt --tonal data/tonal    # cover.onnx, and cover.json
+    python -m lab.ship.export_cover motifs runs/motifs/second.pt                      # motifs.onnx
+    python -m lab.ship.export_cover verifier runs/verifier/third.pt                   # verifier.onnx
 
-Of the 256 numbers that the cover network learns to give, the axes in which the vectors of music lie are kept.
-A new tonal network makes the cover network stale: it learned to read the other one's mistakes.
+`cover.json` is the spec of the encoder. Every export removes its calibration. After the tonal network has changed,
+the cover network must be trained again: it was trained on the output of the other one.
 """
 
 from __future__ import annotations
@@ -28,26 +28,29 @@ from lab.models.motifs import MotifNetwork
 from lab.models.tonal import Exported, TonalNetwork
 from lab.models.verifier import Verifier
 from lab.ship import axes
+from lab.train.loop import load_weights
 from songprint.covers import tonal
 from songprint.covers.verifier import PLANES, WIDTH
 from songprint.encoders.contract import WEIGHTS, EncoderSpec, weights_hash
 from songprint.types import Kind
 
 WINDOW, HOP = 20.0, 5.0  # seconds
-ENERGY = 0.998  # of the vectors that the axes which are kept must hold
-TAKES = 400  # whose vectors tell the axes
-CLOSER = ("motifs", "verifier")  # networks that a search looks closer with
-EXACT = 1e-3  # most that an output of the runtime may differ from PyTorch's
+ENERGY = 0.998  # share of the squared length of the vectors that the exported axes contain
+MAX_TAKES = 400  # from which the axes are computed
+SEARCH_NETWORKS = ("motifs", "verifier")  # used by the search alone: vectors do not depend on them
+MAX_DIFFERENCE = 1e-3  # between an output of the runtime and of PyTorch
 
 
-def to_onnx(network: nn.Module, example: torch.Tensor, name_in: str, name_out: str, axes: dict) -> bytes:
-    """The graph, checked against the network."""
+def to_onnx(
+    network: nn.Module, example: torch.Tensor, name_in: str, name_out: str, dynamic: dict[str, dict[int, str]]
+) -> bytes:
+    """The network as a graph. Exits when their outputs differ."""
     import onnxruntime
 
     network.eval()
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter announces its successor, which needs another package
+        warnings.simplefilter("ignore")  # about the newer exporter, which needs another package
         torch.onnx.export(
             network,
             (example,),
@@ -56,20 +59,20 @@ def to_onnx(network: nn.Module, example: torch.Tensor, name_in: str, name_out: s
             opset_version=17,
             input_names=[name_in],
             output_names=[name_out],
-            dynamic_axes=axes,
+            dynamic_axes=dynamic,
         )
     content = file.getvalue()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         difference = np.abs(network(example).numpy() - session.run(None, {name_in: example.numpy()})[0]).max()
-    if difference > EXACT:
+    if difference > MAX_DIFFERENCE:
         raise SystemExit(f"the exported network differs by {difference:.4f}")
     return content
 
 
 def export_tonal(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     network = TonalNetwork()
-    network.load_state_dict(torch.load(checkpoint))
+    network.load_state_dict(load_weights(checkpoint))
     content = to_onnx(
         Exported(network.eval()),
         torch.randn(1, 2, tonal.BINS, 120),
@@ -81,14 +84,11 @@ def export_tonal(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     print(f"tonal.onnx: {weights_hash(content)}, {len(content) / 1e6:.1f} MB")
     if (folder / "cover.onnx").exists():
         renew_spec(folder)
-        print(
-            "What was calibrated is dropped: lab.ship.calibrate_covers. The cover network learned from the other one: "
-            "lab.train.cover"
-        )
+        print("Next: train the cover network again (lab.train.cover), then calibrate (lab.ship.calibrate_covers)")
 
 
 def write_spec(folder: Path, spec: dict) -> None:
-    """The spec of both networks as they lie in the folder; an older calibration belongs to other weights."""
+    """Write the spec with an id made from both networks in the folder."""
     both = (folder / "tonal.onnx").read_bytes() + (folder / "cover.onnx").read_bytes()
     spec = spec | {"id": f"cover-{weights_hash(both)}"}
     (folder / "cover.json").write_text(json.dumps(spec, indent=1) + "\n")
@@ -96,23 +96,23 @@ def write_spec(folder: Path, spec: dict) -> None:
 
 
 def renew_spec(folder: Path, **changed: str) -> None:
-    """The spec for other weights than it was written for: without what was calibrated."""
+    """Update the spec after a network has changed: the calibration is removed."""
     spec = json.loads((folder / "cover.json").read_text()) | changed
     write_spec(folder, {name: value for name, value in spec.items() if name != "calibration"})
 
 
 def export_motifs(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     network = MotifNetwork()
-    network.load_state_dict(torch.load(checkpoint))
+    network.load_state_dict(load_weights(checkpoint))
     content = to_onnx(
         network, torch.rand(1, 150, tonal.COLUMNS), "frames", "rows", {"frames": {1: "frames"}, "rows": {1: "rows"}}
     )
-    write_closer("motifs", content, folder)
+    write_search_network("motifs", content, folder)
 
 
 def export_verifier(checkpoint: Path, folder: Path = WEIGHTS) -> None:
     network = Verifier()
-    network.load_state_dict(torch.load(checkpoint))
+    network.load_state_dict(load_weights(checkpoint))
     content = to_onnx(
         network,
         20 * torch.randn(2, 75, WIDTH, PLANES),
@@ -120,27 +120,27 @@ def export_verifier(checkpoint: Path, folder: Path = WEIGHTS) -> None:
         "log_odds",
         {"bands": {0: "paths", 1: "rows"}, "log_odds": {0: "paths"}},
     )
-    write_closer("verifier", content, folder)
+    write_search_network("verifier", content, folder)
 
 
-def write_closer(name: str, content: bytes, folder: Path) -> None:
-    """A network that looks closer, and its hash into the spec; what was calibrated is dropped."""
+def write_search_network(name: str, content: bytes, folder: Path) -> None:
+    """Write a network of the search, and its hash into the spec; the calibration is removed."""
     (folder / f"{name}.onnx").write_bytes(content)
     renew_spec(folder, **{name: weights_hash(content)})
-    print(f"{name}.onnx: {len(content) / 1e6:.2f} MB. What was calibrated is dropped: lab.ship.calibrate_covers")
+    print(f"{name}.onnx: {len(content) / 1e6:.2f} MB. Next: calibrate (lab.ship.calibrate_covers)")
 
 
-def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
-    """Windows (n, frames, 48) of real tracks and of rendered takes of the training."""
+def training_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
+    """Windows (n, frames, 48) of real tracks and of rendered training works."""
     paths = [
         path
         for path in sorted([*folder.glob("real-*.npz"), *folder.glob("rendered-*.npz")])
         if path.stem.startswith("real") or split_of(int(path.stem.split("-")[1])) == "train"
     ]
     if not paths:
-        raise SystemExit(f"{folder} has no takes: lab.data.cover_features makes them")
+        raise SystemExit(f"{folder} has no takes. Run lab.data.cover_features.")
     windows = []
-    for path in paths[:: max(1, len(paths) // TAKES)]:
+    for path in paths[:: max(1, len(paths) // MAX_TAKES)]:
         with np.load(path) as file:
             frames = file["frames"]
         starts = range(0, len(frames) - shape.frames + 1, shape.frames)
@@ -150,11 +150,10 @@ def heard_windows(folder: Path, shape: CoverShape) -> torch.Tensor:
 
 def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     """Write the network and the spec, without a calibration."""
-    state = torch.load(checkpoint)
-    shape = CoverShape(**{**state["shape"], "convolutions": tuple(state["shape"]["convolutions"])})
+    shape = CoverShape()
     network = CoverNetwork(shape)
-    network.load_state_dict(state["weights"])
-    network.leave = axes.cut(network.eval(), network.leave, heard_windows(takes, shape), ENERGY)
+    network.load_state_dict(load_weights(checkpoint))
+    network.leave = axes.reduce(network.eval(), network.leave, training_windows(takes, shape), ENERGY)
     content = to_onnx(
         network,
         torch.rand(2, shape.frames, tonal.COLUMNS),
@@ -162,8 +161,9 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
         "vectors",
         {"frames": {0: "windows"}, "vectors": {0: "windows"}},
     )
-    log = checkpoint.with_suffix(".json")
-    closer = {name: weights_hash(file.read_bytes()) for name in CLOSER if (file := folder / f"{name}.onnx").exists()}
+    networks = {
+        name: weights_hash(file.read_bytes()) for name in SEARCH_NETWORKS if (file := folder / f"{name}.onnx").exists()
+    }
     spec = EncoderSpec(
         name="cover",
         id="",
@@ -173,8 +173,8 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
         hop=HOP,
         query_hop=HOP,
         dim=network.leave.out_features,
-        training=json.loads(log.read_text()) if log.exists() else {"steps": state["step"]},
-        **closer,
+        training=json.loads(checkpoint.with_suffix(".json").read_text()),
+        **networks,
     )
     (folder / "cover.onnx").write_bytes(content)
     write_spec(folder, asdict(spec))
@@ -182,13 +182,13 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=["tonal", "cover", *CLOSER])
+    parser.add_argument("network", choices=["tonal", "cover", *SEARCH_NETWORKS])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument(
         "--tonal",
         type=Path,
         default=Path("data/tonal"),
-        help="what lab.data.cover_features wrote (for the cover network)",
+        help="folder of lab.data.cover_features (for the cover network)",
     )
     options = parser.parse_args()
     if options.network == "tonal":

@@ -1,7 +1,7 @@
-"""The trained network as the graph that ships: the same function, arranged for the runtime.
+"""The fingerprint network as an ONNX graph: the same function, arranged for the runtime.
 
-Batch normalisation is folded into the weights before it, every shape but the number of windows is a constant,
-and a convolution over time is one gather of rows and one matrix product over the whole batch.
+Batch normalisations are folded into the preceding weights, every shape but the number of windows is constant, and a
+convolution over time is one gather of rows and one matrix product over the whole batch.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def _residual(graph: _Graph, x: str, residual: Residual, steps: int) -> str:
 
 
 def _convolve_time(graph: _Graph, x: str, layer: TimeConvolution, steps: int) -> str:
-    """(n * steps, c) -> (n * steps / stride, c'): a row of silence at the ends, then taps side by side."""
+    """(n * steps, c) -> (n * steps / stride, c'): padded with zero rows, then with taps side by side."""
     inputs = layer.linear.in_features // layer.kernel
     padding = layer.kernel // 2
     first = np.arange(0, steps + 2 * padding - layer.kernel + 1, layer.stride)
     rows = (first[:, None] + np.arange(layer.kernel)).ravel()
     x = graph.reshape(x, -1, steps, inputs)
     if padding:
-        behind = max(0, int(rows.max()) + 1 - steps - padding)
-        x = graph.add("Pad", x, graph.constant(np.array([0, padding, 0, 0, behind, 0])))
+        after = max(0, int(rows.max()) + 1 - steps - padding)
+        x = graph.add("Pad", x, graph.constant(np.array([0, padding, 0, 0, after, 0])))
     x = graph.add("Gather", x, graph.constant(rows), axis=1)
     return graph.multiply(graph.reshape(x, -1, layer.linear.in_features), _folded(layer))
 
@@ -67,7 +67,7 @@ def _folded(layer: TimeConvolution) -> nn.Linear:
 
 
 class _Graph:
-    """Nodes and constants, in order. Every method returns the name of the value it makes."""
+    """Nodes and constants in order. Methods return the name of the value that they add."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []

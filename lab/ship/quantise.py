@@ -1,9 +1,9 @@
-"""The graph that ships in 8-bit integers: a quarter of the size and of the time, and nearly the same vectors.
+"""Convert the fingerprint graph to 8-bit integers: a quarter of the size and the time, and nearly the same vectors.
 
-Weights get a scale for each output channel, activations one scale for each tensor, from the ranges that they
-have on real windows. The first convolution (it sees decibels), the last product (it makes the vectors) and
-the normalisation stay in floating point. Weights use 7 of the 8 bits: on processors without VNNI two products
-are added in 16 bits, and 255 * 64 * 2 just fits, so such a processor is slower but not wrong.
+Weights have one scale per output channel, activations one per tensor, from their ranges on real windows. The first
+convolution (its input is in decibels), the last product (its output is the vector) and the normalisation stay in
+floating point. Weights use 7 of the 8 bits: processors without VNNI add two products in 16 bits, and 255 * 64 * 2
+just fits, so on these the graph is slower but not wrong.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from lab.data import corpus, degrade
 from songprint.fingerprint import logmel
 
 BATCH = 64
-TRACKS = 256  # of which windows are taken
-WINDOWS_OF_EACH = 4  # two clean ones, two with noise
-PRECISE = ("Elu", "LpNormalization")
+MAX_TRACKS = 256  # from which windows are taken
+WINDOWS_PER_TRACK = 4  # half of them with noise
+PRECISE = ("Elu", "LpNormalization")  # operators that stay in floating point
 
 
-def quantised(model: onnx.ModelProto, windows: np.ndarray) -> onnx.ModelProto:
-    """A graph of `lab.ship.graph` -> the same in int8; `windows (n, 128, 32)` set the ranges of its activations."""
+def quantise(model: onnx.ModelProto, windows: np.ndarray) -> onnx.ModelProto:
+    """A graph of `lab.ship.graph` in int8; `windows (n, 128, 32)` determine the ranges of its activations."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Windows(CalibrationDataReader):
@@ -65,9 +65,9 @@ def music_windows(data: Path, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     tracks = corpus.load_tracks(data, "train")
     found = []
-    for number in rng.choice(len(tracks), min(TRACKS, len(tracks)), replace=False):
+    for number in rng.choice(len(tracks), min(MAX_TRACKS, len(tracks)), replace=False):
         pcm = corpus.load_pcm(data, tracks[number])
-        for turn in range(WINDOWS_OF_EACH):
+        for turn in range(WINDOWS_PER_TRACK):
             start = int(rng.integers(len(pcm) - logmel.WINDOW_SAMPLES))
             samples = pcm[start : start + logmel.WINDOW_SAMPLES].astype(np.float32) / 32768
             if turn % 2 and samples.any():
@@ -83,9 +83,9 @@ def _batches(windows: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _pad_integers(graph: onnx.GraphProto) -> None:
-    """Dequantise -> Pad -> Quantise, which the runtime does not shorten, becomes a Pad of integers.
+    """Replace Dequantise -> Pad -> Quantise, which the runtime does not simplify, by a Pad of integers.
 
-    The rows that are added are zeros, as which the lowest integer counts after a ReLU.
+    The added rows are zeros: after a ReLU the zero point is the lowest integer.
     """
     made_by = {output: node for node in graph.node for output in node.output}
     used_by = {name: node for node in graph.node for name in node.input}

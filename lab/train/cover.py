@@ -1,33 +1,24 @@
-"""Train the cover encoder: vectors of a passage that its other renditions share.
+"""Train the cover encoder: `python -m lab.train cover` (see lab/recipes/cover.toml).
 
-    python -m lab.data.cover_features --data data --covers data/covers --out data/tonal
-    python -m lab.data.imagine --scores data/pop909.pkl --covers data/covers --tonal data/tonal
-    python -m lab.data.imagine --scores data/tunes.pkl --kind tune --takes 2 ...
-    python -m lab.data.imagine --scores data/recomposed.pkl --kind recomposed --takes 3 ...
-    python -m lab.train.cover --tonal data/tonal --minutes 40 --out runs/cover.pt
-
-Each batch has some renditions of the same passage of many works. Passages correspond exactly, because the beats
-of the score are known; a window is 20 s of one rendition and 20 s of the other, whatever their tempi. The loss pulls
-every pair of renditions together against all windows of other works (Khosla et al., "Supervised contrastive
-learning", NeurIPS 2020, a softmax for each positive alone).
+A batch contains several renditions of the same passage of many works. The beats of the scores give exact
+correspondences: a window covers 20 s of one rendition and 20 s of another, whatever their tempi. The loss increases
+the similarity of every pair of renditions against all windows of other works (Khosla et al., "Supervised contrastive
+learning", NeurIPS 2020, with a softmax for each positive alone).
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import shutil
-import sys
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.data.takes import Take, any_tempo, split_of_take
 from lab.models.cover import CoverNetwork, CoverShape
@@ -36,32 +27,88 @@ from lab.train.restore import begin
 from songprint.covers.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
 T = TypeVar("T")
+Works = Mapping[str, list[list[Take]]]  # the takes of each work, by kind
 
 WINDOW = 20.0  # seconds
 PASSAGES = 6  # of each held-out work
-SETTLING = 10  # batches from which the normalisations of what ships learn their means
 
 
 @dataclass(frozen=True)
-class Recipe:
-    works: int = 96  # in a batch
-    renditions: int = 3  # of each
-    real: float = 0.25  # share of works that are real tracks
-    tune: float = 0.17  # of works out of tune books
-    recomposed: float = 0.25  # of works that were recomposed; the others are songs that were rendered
-    mirrored: float = 0.15  # of works that are played backwards, and of those turned upside down
+class Mixture(loop.Config):
+    """The works of a batch by kind. The remaining ones are songs (rendered and imagined scores)."""
+
+    works: int = 96
+    real: float = 0.25  # share of real tracks
+    tune: float = 0.17  # share of tunes from tune books
+    recomposed: float = 0.25  # share of recomposed works
+
+
+@dataclass(frozen=True)
+class Config(Mixture):
+    learning_rate: float = 1.5e-3
+    renditions: int = 3  # of each work in a batch
+    mirrored: float = 0.15  # share of works that are reversed in time, and of those reversed in pitch
     temperature: float = 0.07
     jitter: float = 2.5  # seconds by which two windows of a passage may be apart
-    learning_rate: float = 1.5e-3
-    warm_up: int = 100
-    weight_decay: float = 1e-3
-    averaging: float = 0.998
-    seed: int = 0
 
 
-def load_works(folder: Path, split: str) -> dict[str, list[list[Take]]]:
-    """The takes of each work of the split, by kind: `song` (rendered and imagined), and for training `real` tracks,
-    `tune` and `recomposed`. The recomposed ones are in their order: each has its chords from the one beside it."""
+class Trainer(loop.Trainer):
+    """`tonal` is the folder that lab.data.cover_features and lab.data.imagine wrote."""
+
+    Config = Config
+
+    def __init__(self, config: Config, tonal: Path) -> None:
+        self.config = config
+        self.works = load_works(tonal, "train")
+        self.held_out = load_works(tonal, "calibration").get("song", [])
+        frames = sum(len(take.frames) for pool in self.works.values() for takes in pool for take in takes)
+        counts = ", ".join(f"{len(pool)} {kind}" for kind, pool in self.works.items())
+        loop.report(f"{counts}: {frames / FRAMES_PER_SECOND / 3600:.1f} h")
+
+    def network(self) -> CoverNetwork:
+        return CoverNetwork(CoverShape())
+
+    def start_from(self, network: nn.Module, start: Path) -> None:
+        assert isinstance(network, CoverNetwork)
+        rng = np.random.default_rng(self.config.seed)
+        begin(
+            network,
+            start,
+            (torch.from_numpy(self.draw(rng, 0)[0]) for _ in range(self.config.settling)),
+            lambda weights: add_layers(network, weights),
+        )
+
+    def prepare(self, network: nn.Module) -> Callable[..., Any]:
+        """Compile the network where that pays: a step takes a third less time."""
+        if not (loop.SIXTEEN_BITS and shutil.which("g++")):
+            return network
+        assert isinstance(network, CoverNetwork)
+        network.turning.to(memory_format=torch.channels_last)
+        return torch.compile(network)
+
+    def draw(self, rng: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray]:
+        config = self.config
+        kept = draw_works(self.works, config, lambda takes: passage(takes, config.renditions, config, rng), rng)
+        labels = np.repeat(np.arange(len(kept)), config.renditions)
+        return damage(np.concatenate([mirrored(windows, config.mirrored, rng) for windows in kept]), rng), labels
+
+    def loss(self, network: Any, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, dict[str, float]]:
+        windows, labels = batch
+        with loop.precision():
+            vectors = network(torch.from_numpy(windows))
+        loss, nearest = contrast(vectors.float(), torch.from_numpy(labels), self.config.temperature)
+        return loss, {"nearest": float(nearest)}
+
+    def examine(self, network: nn.Module) -> Mapping[str, Any]:
+        return examine(network, self.held_out, self.config) if self.held_out else {}
+
+
+def load_works(folder: Path, split: str) -> Works:
+    """The takes of each work of a split by kind: `song` (rendered and imagined) and, in training, `real`, `tune` and
+    `recomposed`.
+
+    Recomposed works keep their order: two neighbours share their chords.
+    """
     works: dict[str, dict[int, list[Take]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("*-*-??.npz")):
         if split_of_take(path) == split:
@@ -72,27 +119,27 @@ def load_works(folder: Path, split: str) -> dict[str, list[list[Take]]]:
     return {kind: [takes for takes in found.values() if len(takes) > 1] for kind, found in works.items()}
 
 
-def passage(takes: list[Take], count: int, recipe: Recipe, rng: np.random.Generator) -> np.ndarray | None:
-    """Windows (count, frames, 48) float32 of one passage in several takes; None where a try fails."""
+def passage(takes: list[Take], count: int, config: Config, rng: np.random.Generator) -> np.ndarray | None:
+    """Windows (count, frames, 48) float32 of one passage in several takes; None when too few takes contain it."""
     first = takes[rng.integers(len(takes))]
     latest = len(first.frames) / FRAMES_PER_SECOND - WINDOW
     beat = first.beat_at(rng.uniform(0, max(latest, 0.1)))
     order = rng.permutation(len(takes))
-    windows, heard = [], set()
-    for turn, i in enumerate([*order, *rng.permutation(len(takes))]):  # too few: some twice, damaged anew
-        if turn < len(order) and takes[i].arrangement in heard:
+    windows, used = [], set()
+    for turn, i in enumerate([*order, *rng.permutation(len(takes))]):  # with too few takes, some are used twice
+        if turn < len(order) and takes[i].arrangement in used:
             continue
         at = takes[i].when(beat, rng)
         if at is not None:
-            heard |= {takes[i].arrangement} - {""}
-            windows.append(window(takes[i], at + rng.uniform(-recipe.jitter, recipe.jitter), rng))
+            used |= {takes[i].arrangement} - {""}
+            windows.append(window(takes[i], at + rng.uniform(-config.jitter, config.jitter), rng))
         if len(windows) == count:
             return np.stack(windows)
     return None
 
 
 def window(take: Take, second: float, rng: np.random.Generator) -> np.ndarray:
-    """The 20 s from `second` on, played a little faster or slower, (frames, 48) float32 0..1."""
+    """The 20 s from `second` on at a slightly changed tempo, (frames, 48) float32 0..1."""
     count = round(WINDOW * FRAMES_PER_SECOND)
     tempo = any_tempo(rng)
     start = np.clip(second * FRAMES_PER_SECOND, 0, max(0, len(take.frames) - count * tempo))
@@ -100,7 +147,10 @@ def window(take: Take, second: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def mirrored(windows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """All renditions of a passage (n, frames, 48) backwards, or upside down, at times: the tune of another work."""
+    """Reverse all renditions of a passage (n, frames, 48) in time or in pitch, each with probability `share`.
+
+    The result is a passage of another work.
+    """
     planes = windows.reshape(*windows.shape[:2], CHANNELS, 12)
     if rng.random() < share:
         planes = planes[:, ::-1]
@@ -110,7 +160,7 @@ def mirrored(windows: np.ndarray, share: float, rng: np.random.Generator) -> np.
 
 
 def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What front-ends get wrong and arrangers leave out, over (n, frames, 48)."""
+    """Imitate errors of the front end and choices of arrangers, in windows (n, frames, 48)."""
     count, length, _ = windows.shape
     planes = windows.reshape(count, length, CHANNELS, 12)
 
@@ -119,10 +169,10 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     planes = planes ** np.where(some(0.6), rng.uniform(0.5, 1.6, count), 1)[:, None, None, None]
     gains = np.where(rng.random((count, CHANNELS)) < 0.5, rng.uniform(0.4, 1.3, (count, CHANNELS)), 1)
-    gone = np.where(some(0.35), rng.integers(0, CHANNELS, count), -1)  # a channel that fails
+    gone = np.where(some(0.35), rng.integers(0, CHANNELS, count), -1)  # a channel without content
     gains *= np.arange(CHANNELS) != gone[:, None]
     planes = planes * gains[:, None, :, None]
-    other = rng.permutation(count)  # another song behind
+    other = rng.permutation(count)  # another song in the background
     behind = np.where(some(0.15), rng.uniform(0.1, 0.4, count), 0)
     turned = np.roll(planes[other], int(rng.integers(12)), axis=3)
     planes = np.maximum(planes, turned * behind[:, None, None, None])
@@ -130,75 +180,57 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     planes = planes + noise * rng.random(planes.shape, np.float32) ** 2
     share = np.where(some(0.3), rng.uniform(0, 0.2, count), 0)[:, None, None, None]
     planes = np.where(rng.random(planes.shape, np.float32) < share, 0, planes)
-    for i in np.flatnonzero(some(0.25)):  # a break, applause, talk
+    for i in np.flatnonzero(some(0.25)):  # a break, applause, speech
         start = rng.integers(length)
         planes[i, start : start + rng.integers(5, 25)] *= rng.uniform(0, 0.4)
-    for i in np.flatnonzero(some(0.15)):  # a short clip, repeated
+    for i in np.flatnonzero(some(0.15)):  # a short query, repeated to fill the window
         kept = int(rng.integers(0.4 * length, length))
         planes[i] = np.resize(planes[i, :kept], planes[i].shape)
     return planes.clip(0, 1).reshape(count, length, COLUMNS).astype(np.float32)
 
 
-def chosen(works: dict[str, list[list[Take]]], recipe: Recipe, rng: np.random.Generator) -> list[list[Take]]:
-    """The works of a batch; of those recomposed always two that have their chords in common."""
-    drawn = []
-    for kind, share in (("real", recipe.real), ("tune", recipe.tune), ("recomposed", recipe.recomposed)):
-        pool, count = works.get(kind, []), round(recipe.works * share)
+def choose_works(works: Works, mixture: Mixture, rng: np.random.Generator) -> list[list[Take]]:
+    """The works of a batch; recomposed works come in pairs that share their chords."""
+    chosen = []
+    for kind, share in (("real", mixture.real), ("tune", mixture.tune), ("recomposed", mixture.recomposed)):
+        pool, count = works.get(kind, []), round(mixture.works * share)
         if kind == "recomposed":
             pairs = rng.permutation(len(pool) // 2)[: count // 2]
-            drawn += [pool[2 * i + twin] for i in pairs for twin in (0, 1)]
+            chosen += [pool[2 * i + twin] for i in pairs for twin in (0, 1)]
         else:
-            drawn += [pool[i] for i in rng.permutation(len(pool))[:count]]
+            chosen += [pool[i] for i in rng.permutation(len(pool))[:count]]
     songs = works["song"]
-    return drawn + [songs[i] for i in rng.permutation(len(songs))[: recipe.works - len(drawn)]]
+    return chosen + [songs[i] for i in rng.permutation(len(songs))[: mixture.works - len(chosen)]]
 
 
-def drawn(
-    works: dict[str, list[list[Take]]], recipe: Recipe, draw: Callable[[list[Take]], T | None], rng: np.random.Generator
+def draw_works(
+    works: Works, mixture: Mixture, draw: Callable[[list[Take]], T | None], rng: np.random.Generator
 ) -> list[T]:
-    """What is drawn of the works of a batch. A try may fail: batches of one size are learned from faster."""
-    kept = [one for takes in chosen(works, recipe, rng) if (one := draw(takes)) is not None]
+    """Draw from each work of a batch. Draws that fail are replaced by songs, because batches have one size."""
+    kept = [drawn for takes in choose_works(works, mixture, rng) if (drawn := draw(takes)) is not None]
     songs = works["song"]
-    while len(kept) < recipe.works:
-        one = draw(songs[rng.integers(len(songs))])
-        kept += [] if one is None else [one]
+    while len(kept) < mixture.works:
+        drawn = draw(songs[rng.integers(len(songs))])
+        kept += [] if drawn is None else [drawn]
     return kept
 
 
-def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
-    """The other process: batches as fast as they are taken."""
-    works = load_works(tonal, "train")
-    frames = sum(len(take.frames) for pool in works.values() for takes in pool for take in takes)
-    print(
-        ", ".join(f"{len(pool)} {kind}" for kind, pool in works.items()),
-        f"{frames / FRAMES_PER_SECOND / 3600:.0f} h",
-        sep=": ",
-        file=sys.stderr,
-        flush=True,
-    )
-    rng = np.random.default_rng(recipe.seed)
-    while True:
-        kept = drawn(works, recipe, lambda takes: passage(takes, recipe.renditions, recipe, rng), rng)
-        labels = np.repeat(np.arange(len(kept)), recipe.renditions)
-        queue.put((damage(np.concatenate([mirrored(windows, recipe.mirrored, rng) for windows in kept]), rng), labels))
-
-
 def contrast(vectors: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Loss over (n, dim), and the share of windows whose nearest is of the same work."""
+    """The loss over (n, dim), and the share of windows whose nearest window is of the same work."""
     similarity = (vectors @ vectors.T / temperature).fill_diagonal_(-1e4)
     same = labels[:, None] == labels[None]
     positive = same.clone().fill_diagonal_(False)
     others = torch.logsumexp(similarity.masked_fill(same, -1e4), 1, keepdim=True)
-    # each positive against all others alone: the nearest positive may not hide the rest
+    # a softmax for each positive alone: otherwise the nearest positive would hide the others
     each = F.softplus(others - similarity)
     nearest = labels[similarity.argmax(1)] == labels
     return (each * positive).sum() / positive.sum(), nearest.float().mean()
 
 
-def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> dict[str, float]:
-    """How well the passages of held-out works are told apart: the nearest window of another take is the right one."""
+def examine(network: nn.Module, works: list[list[Take]], config: Config) -> dict[str, float]:
+    """How often the nearest window of another take is the same passage, among passages of held-out works."""
     rng = np.random.default_rng(1)
-    drawn = [passage(takes, 2, recipe, rng) for takes in works for _ in range(PASSAGES)]
+    drawn = [passage(takes, 2, config, rng) for takes in works for _ in range(PASSAGES)]
     kept = [windows for windows in drawn if windows is not None]
     network.eval()
     with torch.no_grad():
@@ -212,71 +244,9 @@ def examine(network: CoverNetwork, works: list[list[Take]], recipe: Recipe) -> d
     }
 
 
-def begin_with(network: CoverNetwork, weights: dict[str, Tensor]) -> None:
-    """Take over the weights of a network of as many layers or fewer: those that it lacks do nothing at first."""
+def add_layers(network: CoverNetwork, weights: dict[str, Tensor]) -> None:
+    """Load the weights of a network of as many layers or fewer; additional layers have no effect at first."""
     for layer in {int(name.split(".")[1]) for name in loop.take_over(network, weights, "blocks.")}:
         for last in (network.blocks[layer].join, network.blocks[layer].feed[-1]):
             torch.nn.init.zeros_(last.weight)
             torch.nn.init.zeros_(last.bias)
-
-
-def main() -> None:
-    parser = loop.arguments(__doc__, 40, Recipe.learning_rate, "a checkpoint, or cover.onnx as it ships")
-    parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features wrote")
-    options = parser.parse_args()
-    recipe, shape = Recipe(learning_rate=options.rate), CoverShape()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(recipe.seed)
-    queue, maker = loop.maker(make_batches, options.tonal, recipe)
-    network = CoverNetwork(shape)
-    begin(
-        network,
-        options.start,
-        (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
-        lambda checkpoint: begin_with(network, checkpoint["weights"]),
-    )
-    averaged = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    exam = load_works(options.tonal, "calibration")["song"]
-    compiled = network
-    if loop.SIXTEEN_BITS and shutil.which("g++"):  # a third faster, once it is compiled
-        network.turning.to(memory_format=torch.channels_last)
-        compiled = torch.compile(network)
-    total, step, log = options.minutes * 60, 0, []
-    for passed, (windows, labels) in loop.within(total, queue):
-        with loop.precision():
-            vectors = compiled(torch.from_numpy(windows))
-        loss, nearest = contrast(vectors.float(), torch.from_numpy(labels), recipe.temperature)
-        rate = loop.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
-        loop.learn(optimiser, network, loss, rate, 5.0)
-        step += 1
-        loop.follow(averaged, network, recipe.averaging, step)
-        log.append((float(loss.detach()), float(nearest)))
-        if step % 50 == 0:
-            means = np.mean(log[-50:], axis=0)
-            print(f"{step} {passed:.0f} s loss {means[0]:.3f} nearest {means[1]:.3f}", file=sys.stderr, flush=True)
-        if step % 200 == 0:
-            save(options.out, averaged, shape, recipe, step)
-            print(f"  held out: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
-    save(options.out, averaged, shape, recipe, step)
-    options.out.with_suffix(".json").write_text(
-        json.dumps(
-            {
-                "steps": step,
-                "minutes": options.minutes,
-                "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
-                "held out": examine(averaged, exam, recipe),
-                "recipe": asdict(recipe),
-            },
-            indent=1,
-        )
-    )
-    maker.terminate()
-
-
-def save(path: Path, network: CoverNetwork, shape: CoverShape, recipe: Recipe, step: int) -> None:
-    torch.save({"weights": network.state_dict(), "shape": asdict(shape), "recipe": asdict(recipe), "step": step}, path)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,57 +1,124 @@
-"""Train the fingerprint encoder.
+"""Train the fingerprint encoder: `python -m lab.train fingerprint` (see lab/recipes/fingerprint.toml).
 
-    python -m lab.train.fingerprint --data data --noise NOISE_DIR --minutes 90 --out runs/fingerprint.pt
-
-One process makes pairs, this one learns: two cores are well used. NT-Xent (Chen et al., 2020) at
-temperature 0.05 over all pairs of a batch, bf16, cosine schedule over the given minutes, running mean of
-the weights. A checkpoint is written every few minutes; `lab.ship.export` makes the ONNX file of it.
-A run of 2 minutes on any folder of music shows the loss fall.
+NT-Xent loss (Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020)
+over pairs of a clean and a damaged window (`lab.data.batches`).
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
-import json
-import math
-import multiprocessing
-import sys
-import time
-from dataclasses import asdict, dataclass
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.data import batches
 from lab.models.fingerprint import FingerprintNetwork
 from lab.train import loop
-from lab.train.restore import restored_integers, settled
+from lab.train.restore import restore_integers, settle
 
-SETTLING = 8  # batches from which the normalisations of what ships learn their means
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # clean windows, damaged windows, numbers of the tracks
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a run is made of."""
-
+class Config(loop.Config):
+    learning_rate: float = 1e-3
+    warm_up: int = 150
+    weight_decay: float = 1e-4
+    max_gradient_norm: float = 2.0
+    settling: int = 8
     batch: int = 256  # pairs; more negatives are better, but a step takes longer
     temperature: float = 0.05
-    learning_rate: float = 1e-3
-    warm_up: int = 150  # steps
-    curriculum: int = 1200  # steps until the full damage
-    weight_decay: float = 1e-4
-    averaging: float = 0.998  # of the running mean of the weights
-    hold: int = 24  # batches kept for mixing again while the next one is made
-    seed: int = 0
+    curriculum: int = 1200  # steps until the full damage; 0 starts with it, for weights that were trained before
+    memory: int = 24  # batches that are kept for mixing
+    mixed: int = 1  # mixed batches after each new one: a new batch takes longer to make than to learn from
+
+
+class Mixer:
+    """New batches, and between them `mixed` batches whose rows come from the latest `memory` new ones.
+
+    The loss depends on the other pairs of the batch, so pairs remain useful in new company. The batch of a step
+    depends on the step alone.
+    """
+
+    def __init__(self, make: Callable[[np.random.Generator, int], Batch], config: Config) -> None:
+        self._make, self._config = make, config
+        self._kept: OrderedDict[int, Batch] = OrderedDict()
+
+    def is_new(self, step: int) -> bool:
+        return step < self._config.memory or step % (self._config.mixed + 1) == 0
+
+    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+        if self.is_new(step):
+            return self._new(step)
+        latest = [number for number in range(step - 1, -1, -1) if self.is_new(number)][: self._config.memory]
+        sources = rng.choice(latest, min(4, len(latest)), replace=False)
+        share = self._config.batch // len(sources)
+        rows = [(self._new(int(source)), rng.choice(self._config.batch, share, replace=False)) for source in sources]
+        clean, damaged, tracks = (np.concatenate([batch[part][chosen] for batch, chosen in rows]) for part in range(3))
+        return clean, damaged, tracks
+
+    def _new(self, step: int) -> Batch:
+        if step not in self._kept:
+            self._kept[step] = self._make(np.random.default_rng([self._config.seed, step, 1]), step)
+            while len(self._kept) > self._config.memory + 1:
+                self._kept.popitem(last=False)
+        return self._kept[step]
+
+
+class Trainer(loop.Trainer):
+    """`data` is the folder of lab.data.corpus and lab.data.copies, `noise` one of ambience recordings (.opus)."""
+
+    Config = Config
+
+    def __init__(self, config: Config, data: Path, noise: Path) -> None:
+        self.config = config
+        self.material = batches.load_material(data, noise)
+        hours = sum(len(track) for track in self.material.music) / batches.RATE / 3600
+        loop.report(f"{len(self.material.music)} tracks, {hours:.1f} h")
+        self.mixer = Mixer(self._pairs, config)
+
+    def network(self) -> FingerprintNetwork:
+        network = FingerprintNetwork()
+        network.stem.to(memory_format=torch.channels_last)  # a step takes a seventh less time
+        return network
+
+    def start_from(self, network: nn.Module, start: Path) -> None:
+        if start.suffix != ".onnx":
+            network.load_state_dict(loop.load_weights(start))
+            return
+        assert isinstance(network, FingerprintNetwork)
+        restore_integers(network, start)
+        rng = np.random.default_rng(self.config.seed)
+        drawn = (self._pairs(rng, self.config.steps) for _ in range(self.config.settling))
+        settle(network, (torch.from_numpy(np.concatenate(pairs[:2])) for pairs in drawn))
+
+    def draw(self, rng: np.random.Generator, step: int) -> Batch:
+        return self.mixer.batch(rng, step)
+
+    def loss(self, network: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        clean, damaged, tracks = batch
+        with loop.precision():
+            vectors = network(torch.from_numpy(np.concatenate([clean, damaged])))
+        one, other = vectors.float().chunk(2)
+        loss, nearest = contrast(one, other, torch.from_numpy(tracks), self.config.temperature)
+        return loss, {"nearest": float(nearest)}
+
+    def _pairs(self, rng: np.random.Generator, step: int) -> Batch:
+        curriculum = self.config.curriculum
+        difficulty = min(1.0, 0.1 + step / curriculum) if curriculum else 1.0
+        return batches.pairs(self.material, self.config.batch, difficulty, rng)
 
 
 def contrast(clean: Tensor, damaged: Tensor, tracks: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """NT-Xent over (n, dim) pairs -> the loss, and the share of rows whose nearest is their pair.
+    """NT-Xent over (n, dim) pairs: the loss, and the share of rows whose nearest vector is the other of the pair.
 
-    Other pairs of the same track are neither pulled nor pushed: they may be a loop.
+    Other pairs of the same track are ignored: they may be the same sound, in a loop.
     """
     count = len(clean)
     vectors, tracks = torch.cat([clean, damaged]), torch.cat([tracks, tracks])  # (2n, dim), (2n,)
@@ -61,126 +128,3 @@ def contrast(clean: Tensor, damaged: Tensor, tracks: Tensor, temperature: float)
     same[rows, target] = False
     similarity = (vectors @ vectors.T / temperature).masked_fill(same, -1e9)
     return F.cross_entropy(similarity, target), (similarity.argmax(1) == target).float().mean()
-
-
-def make_batches(data: Path, noise: Path, recipe: Recipe, curriculum: int, step, queue) -> None:
-    """The other process: pairs as fast as they are taken."""
-    torch.set_num_threads(1)
-    material = batches.load_material(data, noise)
-    seconds = sum(len(track) for track in material.music) / batches.RATE
-    print(f"{len(material.music)} tracks, {seconds / 3600:.1f} h", file=sys.stderr)
-    rng = np.random.default_rng(recipe.seed)
-    while True:
-        difficulty = min(1.0, 0.1 + step.value / max(curriculum, 1)) if curriculum else 1.0
-        queue.put(batches.pairs(material, recipe.batch, difficulty, rng))
-
-
-class Mixer:
-    """Batches from the queue; while none is ready, rows of earlier ones in new company.
-
-    Contrast depends on who else is in the batch, so a pair that is seen again among others still teaches.
-    """
-
-    def __init__(self, queue, hold: int, rng: np.random.Generator):
-        self.queue, self.hold, self.rng = queue, hold, rng
-        self.kept: list[tuple[np.ndarray, ...]] = []
-        self.fresh = 0
-
-    def next(self) -> tuple[np.ndarray, ...]:
-        """Clean windows, damaged windows, track numbers."""
-        if self.queue.empty() and len(self.kept) >= self.hold:
-            return self.mixed()
-        batch = self.queue.get()
-        self.fresh += 1
-        self.kept = [*self.kept, batch][-self.hold :]
-        return batch
-
-    def mixed(self) -> tuple[np.ndarray, ...]:
-        size = len(self.kept[0][0])
-        sources = self.rng.choice(len(self.kept), 4, replace=False)
-        rows = [(source, self.rng.choice(size, size // 4, replace=False)) for source in sources]
-        return tuple(np.concatenate([self.kept[source][part][chosen] for source, chosen in rows]) for part in range(3))
-
-
-def train(data: Path, noise: Path, minutes: float, out: Path, recipe: Recipe, start: Path | None = None) -> None:
-    torch.manual_seed(recipe.seed)
-    torch.set_num_threads(1)
-    network = FingerprintNetwork()
-    shipped = start is not None and start.suffix == ".onnx"
-    if shipped:
-        restored_integers(network, start)
-    elif start:
-        network.load_state_dict(torch.load(start, weights_only=True)["weights"])
-    network.stem.to(memory_format=torch.channels_last)  # a step takes a seventh less
-    print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters", file=sys.stderr)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-
-    context = multiprocessing.get_context("spawn")
-    shared_step = context.Value("i", 0)
-    queue = context.Queue(maxsize=4)
-    curriculum = 0 if start else recipe.curriculum  # what has learned already takes the full damage
-    context.Process(
-        target=make_batches, daemon=True, args=(data, noise, recipe, curriculum, shared_step, queue)
-    ).start()
-    mixer = Mixer(queue, recipe.hold, np.random.default_rng(recipe.seed + 1))
-
-    if shipped:
-        settled(network, (torch.from_numpy(np.concatenate(mixer.next()[:2])) for _ in range(SETTLING)))
-    average = copy.deepcopy(network)
-    began, step, saved, losses, hits = None, 0, 0.0, [], []
-    while True:
-        clean, damaged, numbers = mixer.next()
-        tracks = torch.from_numpy(numbers)
-        began = began or time.monotonic()
-        elapsed = (time.monotonic() - began) / 60
-        if elapsed > minutes:
-            break
-        rate = min(1, (step + 1) / recipe.warm_up) * (0.5 + 0.5 * math.cos(math.pi * elapsed / minutes))
-        with loop.precision():
-            vectors = network(torch.from_numpy(np.concatenate([clean, damaged])))
-        loss, hit = contrast(*vectors.float().chunk(2), tracks, recipe.temperature)
-        loop.learn(optimizer, network, loss, recipe.learning_rate * max(rate, 0.005), 2.0)
-        step += 1
-        shared_step.value = step
-        losses.append(loss.item())
-        hits.append(hit.item())
-        loop.follow(average, network, recipe.averaging, step)
-        if step % 50 == 0:
-            print(
-                f"step {step}  {elapsed:.1f} min  loss {np.mean(losses[-50:]):.3f}  "
-                f"nearest {np.mean(hits[-50:]):.3f}  fresh {mixer.fresh / step:.2f}",
-                file=sys.stderr,
-            )
-        if elapsed - saved > 4:
-            saved = elapsed
-            save(out, average, recipe, step, elapsed, losses)
-    save(out, average, recipe, step, minutes, losses)
-
-
-def save(out: Path, network: torch.nn.Module, recipe: Recipe, step: int, minutes: float, losses: list[float]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_suffix(".unfinished")
-    torch.save({"weights": network.state_dict(), "recipe": asdict(recipe)}, unfinished)
-    unfinished.rename(out)
-    log = {"steps": step, "minutes": round(minutes, 1), "loss": round(float(np.mean(losses[-200:])), 4)}
-    out.with_suffix(".json").write_text(json.dumps(log))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"), help="made by lab.data.corpus and lab.data.copies")
-    parser.add_argument("--noise", type=Path, required=True, help="folder of ambience recordings (.opus)")
-    parser.add_argument("--minutes", type=float, default=90)
-    parser.add_argument("--out", type=Path, default=Path("runs/fingerprint.pt"))
-    parser.add_argument(
-        "--start",
-        type=Path,
-        help="go on from this checkpoint, or from fingerprint.onnx as it ships, at the full damage",
-    )
-    parser.add_argument("--rate", type=float, default=Recipe.learning_rate, help="highest learning rate")
-    options = parser.parse_args()
-    train(options.data, options.noise, options.minutes, options.out, Recipe(learning_rate=options.rate), options.start)
-
-
-if __name__ == "__main__":
-    main()

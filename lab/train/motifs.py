@@ -1,70 +1,100 @@
-"""Train the motif network: what a moment has in common with the same moment of other renditions.
+"""Train the motif network: `python -m lab.train motifs` (see lab/recipes/motifs.toml).
 
-    python -m lab.data.cover_features ...; python -m lab.data.imagine ...       (see lab.train.cover)
-    python -m lab.train.motifs --tonal data/tonal --minutes 40 --out runs/motifs.pt
-
-Each batch has a stretch in two renditions of many works, in their own keys and tempos. The beats of the score tell
-which row of one is which row of the other; a row is to be more like that one than like all others, of the same work
-and of every other one (noise-contrastive estimation: van den Oord, Li and Vinyals, 2018).
+A batch contains an excerpt of many works in two renditions each, in their own keys and tempi. The beats of the score
+give the corresponding rows. The loss makes a row more similar to its counterpart than to all other rows of the same
+work and of all other works (van den Oord, Li and Vinyals, "Representation learning with contrastive predictive
+coding", 2018).
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.data.takes import Take, any_tempo
 from lab.models.motifs import MotifNetwork
 from lab.train import loop
-from lab.train.cover import Recipe as Mixture
-from lab.train.cover import damage, drawn, load_works
+from lab.train.cover import Mixture, damage, draw_works, load_works
 from lab.train.restore import begin
 from songprint.covers.rows import FAINTEST, POOLED
 from songprint.covers.tonal import CHANNELS, FRAMES_PER_SECOND, PITCH_CLASSES
 
-FRAMES = 120  # of a stretch: 24 s
+FRAMES = 120  # tonal frames of an excerpt: 24 s
 ROWS = FRAMES // POOLED
-SAME = 0.6  # beats by which two rows that are the same may differ
-NEAR = 2.0  # beats up to which one is neither the same nor another
+SAME = 0.6  # beats by which two corresponding rows may differ
+NEAR = 2.0  # beats up to which two rows neither correspond nor differ
 PASSAGES = 6  # of each held-out work
-SHARP = "sharp"  # is learned, but not exported
-SETTLING = 10  # batches from which the normalisations of what ships learn their means
+SCALE = "sharp"  # the weight that is trained but not exported
 
 
 @dataclass(frozen=True)
-class Recipe:
-    works: int = 40  # in a batch, of the kinds that `lab.train.cover` mixes
-    jitter: float = 3.0  # seconds by which two stretches of a passage may be apart
-    own: float = 1.5  # what the logarithm of all rows of the same work is raised by
+class Config(Mixture):
     learning_rate: float = 3e-3
-    warm_up: int = 100
-    weight_decay: float = 1e-3
     averaging: float = 0.995
-    seed: int = 0
+    checkpoint_every: int = 400
+    works: int = 40
+    jitter: float = 3.0  # seconds by which the two excerpts of a passage may be apart
+    own: float = 1.5  # added to the log-sum of the rows of the same work, which therefore count 4.5 times
+
+
+class Trainer(loop.Trainer):
+    """`tonal` is the folder that lab.data.cover_features and lab.data.imagine wrote."""
+
+    Config = Config
+
+    def __init__(self, config: Config, tonal: Path) -> None:
+        self.config = config
+        self.works = load_works(tonal, "train")
+        self.held_out = load_works(tonal, "calibration").get("song", [])
+
+    def network(self) -> MotifNetwork:
+        return MotifNetwork()
+
+    def start_from(self, network: nn.Module, start: Path) -> None:
+        rng = np.random.default_rng(self.config.seed)
+        begin(
+            network,
+            start,
+            (torch.from_numpy(self.draw(rng, 0)[0].frames) for _ in range(self.config.settling)),
+            network.load_state_dict,
+            later=SCALE,
+        )
+
+    def draw(self, rng: np.random.Generator, step: int) -> tuple[Excerpts, Excerpts]:
+        jitter = self.config.jitter
+        pairs = draw_works(self.works, self.config, lambda takes: pair(takes, jitter, rng), rng)
+        first, second = (Excerpts.of([pair[side] for pair in pairs]) for side in (0, 1))
+        return Excerpts(damage(first.frames, rng), first.beats), Excerpts(damage(second.frames, rng), second.beats)
+
+    def loss(self, network: Any, batch: tuple[Excerpts, Excerpts]) -> tuple[Tensor, dict[str, float]]:
+        loss, among_all, among_own = contrast(network, *batch, self.config.own)
+        return loss, {"nearest": float(among_all), "nearest of its work": float(among_own)}
+
+    def examine(self, network: nn.Module) -> Mapping[str, Any]:
+        return examine(network, self.held_out, self.config) if self.held_out else {}
 
 
 @dataclass(frozen=True)
-class Stretches:
-    """Stretches of several takes, and which beat is played in each row."""
+class Excerpts:
+    """Excerpts of several takes, and the beat of each row."""
 
     frames: np.ndarray  # (n, FRAMES, 48) float32 0..1
-    beats: np.ndarray  # (n, ROWS) float32; nan where the take is over
+    beats: np.ndarray  # (n, ROWS) float32; NaN after the end of the take
 
     @classmethod
-    def of(cls, those: list[tuple[np.ndarray, np.ndarray]]) -> Stretches:
+    def of(cls, those: list[tuple[np.ndarray, np.ndarray]]) -> Excerpts:
         return cls(*map(np.stack, zip(*those, strict=True)))
 
 
-def stretch(take: Take, second: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """24 s from `second` on, played a little faster or slower: frames, and the beats of the rows."""
+def excerpt(take: Take, second: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """24 s from `second` on at a slightly changed tempo: frames, and the beats of the rows."""
     tempo, last = any_tempo(rng), len(take.frames) - 1
     at = np.clip(second * FRAMES_PER_SECOND, 0, max(0, last - FRAMES * tempo)) + np.arange(FRAMES) * tempo
     middles = (at.clip(max=last - 1e-3).reshape(ROWS, POOLED).mean(axis=1) + 0.5) / FRAMES_PER_SECOND
@@ -74,7 +104,7 @@ def stretch(take: Take, second: float, rng: np.random.Generator) -> tuple[np.nda
 
 
 def pair(takes: list[Take], jitter: float, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]] | None:
-    """A passage in two renditions of a work; None where a try fails."""
+    """A passage in two renditions of a work; None when the second one lacks it."""
     first = takes[rng.integers(len(takes))]
     second = rng.uniform(0, max((len(first.frames) - FRAMES) / FRAMES_PER_SECOND, 0.1))
     beat = first.beat_at(second)
@@ -84,29 +114,16 @@ def pair(takes: list[Take], jitter: float, rng: np.random.Generator) -> list[tup
             continue
         at = other.when(beat, rng)
         if at is not None:
-            return [stretch(first, second, rng), stretch(other, at + rng.uniform(-jitter, jitter), rng)]
+            return [excerpt(first, second, rng), excerpt(other, at + rng.uniform(-jitter, jitter), rng)]
     return None
 
 
-def batch(works: dict[str, list[list[Take]]], recipe: Recipe, rng: np.random.Generator) -> tuple[Stretches, Stretches]:
-    """A passage of so many works, in two renditions each."""
-    kept = drawn(works, Mixture(works=recipe.works), lambda takes: pair(takes, recipe.jitter, rng), rng)
-    sides = [Stretches.of([one[side] for one in kept]) for side in (0, 1)]
-    first, second = (Stretches(damage(side.frames, rng), side.beats) for side in sides)
-    return first, second
-
-
-def make_batches(tonal: Path, recipe: Recipe, queue) -> None:
-    """The other process: batches as fast as they are taken."""
-    works = load_works(tonal, "train")
-    rng = np.random.default_rng(recipe.seed)
-    while True:
-        queue.put(batch(works, recipe, rng))
-
-
 def corresponding(first: np.ndarray, second: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Beats (n, ROWS) of both -> (n, ROWS) the row of the second that each of the first is, whether it is one at all,
-    and (n, ROWS, ROWS) which are too near to be others."""
+    """Match the rows of two renditions by their beats, (n, ROWS) each.
+
+    Returns (n, ROWS) the row of the second that corresponds to each row of the first, (n, ROWS) whether there is one,
+    and (n, ROWS, ROWS) which pairs are too near to count as different.
+    """
     apart = np.abs(first[:, :, None] - second[:, None])
     apart = np.where(np.isnan(apart), np.inf, apart)
     return (
@@ -117,26 +134,28 @@ def corresponding(first: np.ndarray, second: np.ndarray) -> tuple[Tensor, Tensor
 
 
 def key_between(first: np.ndarray, second: np.ndarray, same: Tensor, known: Tensor) -> Tensor:
-    """By how many semitones to raise each of the second to be in the key of the first: what sounds in rows that
-    correspond is most alike then."""
+    """Semitones by which to raise each excerpt of the second to the key of the first.
 
-    def sounds(frames: np.ndarray) -> Tensor:
+    Corresponding rows are most similar in that key.
+    """
+
+    def centred(frames: np.ndarray) -> Tensor:
         rows = torch.sqrt(torch.from_numpy(frames)).reshape(len(frames), ROWS, POOLED, CHANNELS, PITCH_CLASSES).mean(2)
         rows = rows - rows.mean(3, keepdim=True)
         return rows / (rows.flatten(2).norm(dim=2)[:, :, None, None] + FAINTEST)
 
-    one = sounds(first) * known[:, :, None, None]
-    other = sounds(second).gather(1, same[:, :, None, None].expand(-1, -1, CHANNELS, PITCH_CLASSES))
+    one = centred(first) * known[:, :, None, None]
+    other = centred(second).gather(1, same[:, :, None, None].expand(-1, -1, CHANNELS, PITCH_CLASSES))
     return torch.stack([(one * other.roll(key, 3)).sum((1, 2, 3)) for key in range(PITCH_CLASSES)], 1).argmax(1)
 
 
-def contrast(network: MotifNetwork, first: Stretches, second: Stretches, own: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss, and the share of rows that are more like the same one than like all others, and all of their work."""
+def contrast(network: Any, first: Excerpts, second: Excerpts, own: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss, and the share of rows nearest to their counterpart, among all rows and among those of their work."""
     count = len(first.frames)
     same, known, near = corresponding(first.beats, second.beats)
     keys = key_between(first.frames, second.frames, same, known).tolist()
     rows = network(torch.from_numpy(np.concatenate([first.frames, second.frames])))
-    # works in the keys that they happen to be in are others, too
+    # negatives of other works keep the keys that they happen to be in
     raised = torch.stack([one.roll(key, 2) for one, key in zip(rows[count:], keys, strict=True)])
     alike = network.sharp.exp() * torch.einsum("nid,mjd->nimj", rows[:count].flatten(2), raised.flatten(2))
     each = torch.arange(count)
@@ -154,74 +173,16 @@ def contrast(network: MotifNetwork, first: Stretches, second: Stretches, own: fl
     )
 
 
-def examine(network: MotifNetwork, works: list[list[Take]], recipe: Recipe) -> dict[str, float]:
-    """How often rows of held-out works are most like the same one."""
+def examine(network: nn.Module, works: list[list[Take]], config: Config) -> dict[str, float]:
+    """How often rows of held-out works are nearest to their counterpart."""
     rng = np.random.default_rng(1)
-    kept = [one for takes in works for _ in range(PASSAGES) if (one := pair(takes, recipe.jitter, rng))]
+    pairs = [found for takes in works for _ in range(PASSAGES) if (found := pair(takes, config.jitter, rng))]
     network.eval()
     with torch.no_grad():
-        told = [
-            contrast(network, *(Stretches.of([kept[i][side] for i in those]) for side in (0, 1)), recipe.own)
-            for those in np.array_split(np.arange(len(kept)), -(-len(kept) // recipe.works))
+        shares = [
+            contrast(network, *(Excerpts.of([pairs[i][side] for i in batch]) for side in (0, 1)), config.own)
+            for batch in np.array_split(np.arange(len(pairs)), -(-len(pairs) // config.works))
         ]
     network.train()
-    _, among_all, among_own = np.mean([[float(value) for value in row] for row in told], axis=0)
-    return {"of all": round(float(among_all), 4), "of the same work": round(float(among_own), 4)}
-
-
-def main() -> None:
-    parser = loop.arguments(__doc__, 40, Recipe.learning_rate, "a checkpoint, or motifs.onnx as it ships")
-    parser.add_argument(
-        "--tonal", type=Path, required=True, help="what lab.data.cover_features and lab.data.imagine wrote"
-    )
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    options = parser.parse_args()
-    recipe = Recipe(learning_rate=options.rate, seed=options.seed)
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(recipe.seed)
-    queue, maker = loop.maker(make_batches, options.tonal, recipe)
-    network = MotifNetwork()
-    begin(
-        network,
-        options.start,
-        (torch.from_numpy(queue.get()[0].frames) for _ in range(SETTLING)),
-        network.load_state_dict,
-        later=SHARP,
-    )
-    averaged = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    exam = load_works(options.tonal, "calibration")["song"]
-    print(f"held out, before: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
-    total, step, log = options.minutes * 60, 0, []
-    for passed, (first, second) in loop.within(total, queue):
-        loss, among_all, among_own = contrast(network, first, second, recipe.own)
-        rate = loop.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
-        loop.learn(optimiser, network, loss, rate, 5.0)
-        step += 1
-        loop.follow(averaged, network, recipe.averaging, step)
-        log.append((float(loss.detach()), float(among_all), float(among_own)))
-        if step % 50 == 0:
-            means = np.mean(log[-50:], axis=0)
-            print(
-                f"{step} {passed:.0f} s loss {means[0]:.3f} nearest {means[1]:.3f}, of its work {means[2]:.3f}",
-                file=sys.stderr,
-                flush=True,
-            )
-        if step % 400 == 0:
-            torch.save(averaged.state_dict(), options.out)
-            print(f"  held out: {examine(averaged, exam, recipe)}", file=sys.stderr, flush=True)
-    torch.save(averaged.state_dict(), options.out)
-    told = {
-        "steps": step,
-        "minutes": options.minutes,
-        "loss": round(float(np.mean([row[0] for row in log[-100:]])), 4),
-        "held out": examine(averaged, exam, recipe),
-        "recipe": asdict(recipe),
-    }
-    print(told["held out"], file=sys.stderr)
-    options.out.with_suffix(".json").write_text(json.dumps(told, indent=1))
-    maker.terminate()
-
-
-if __name__ == "__main__":
-    main()
+    _, among_all, among_own = np.mean([[float(value) for value in row] for row in shares], axis=0)
+    return {"nearest": round(float(among_all), 4), "nearest of the same work": round(float(among_own), 4)}

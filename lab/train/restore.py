@@ -1,9 +1,8 @@
-"""The weights that ship -> a network that learns on: nothing but the repository has to be kept.
+"""Load an exported ONNX graph into a network for further training, so that checkpoints need not be kept.
 
-An exported graph has its batch normalisation folded into the layers before it. `restored` undoes none of that: the
-layer keeps the folded weights, the normalisation after it changes nothing. `settled` then gives each normalisation the
-mean and the deviation that it meets on music, without changing what the network gives, so that it goes on as it
-would have before the export.
+The export folds batch normalisations into the layers before them. `restore` keeps the folded weights and makes the
+normalisations neutral. `settle` then sets their means and deviations from data, without changing the output of the
+network in evaluation mode, so that training continues as it would have before the export.
 """
 
 from __future__ import annotations
@@ -17,34 +16,40 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from lab.models.fingerprint import FingerprintNetwork
+from lab.train.loop import load_weights
 
-PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}  # whether the weights lie transposed
-FAINT = 0.02
+PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}  # operators with weights, and whether these are transposed
+FAINT = 0.02  # deviation of new rows, relative to the restored ones
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def begin(
     network: nn.Module,
-    start: Path | None,
+    start: Path,
     batches: Iterable[Tensor],
-    take_over: Callable[[dict], object],
+    load: Callable[[dict[str, Tensor]], object],
     prefix: str = "",
     later: str | None = None,
 ) -> None:
-    """Let a network go on from what ships, a graph, settled on some `batches`; or from a checkpoint, which it is to
-    `take_over`. Without a `start` it begins as it is. For `prefix`, `later` and what is raised see `restored`."""
-    if start and start.suffix == ".onnx":
-        restored(network, start, prefix, later)
-        settled(network, batches)
-    elif start:
-        take_over(torch.load(start))
+    """Start training from an exported graph (.onnx), settled on the batches, or from a stage (.pt) by `load`.
+
+    For `prefix` and `later`, and for errors, see `restore`.
+    """
+    if start.suffix == ".onnx":
+        restore(network, start, prefix, later)
+        settle(network, batches)
+    else:
+        load(load_weights(start))
 
 
-def restored(network: nn.Module, graph: Path, prefix: str = "", later: str | None = None) -> None:
-    """Take over the weights of a graph that `lab.ship.export_cover` wrote; `prefix` leads to the network in it.
+def restore(network: nn.Module, graph: Path, prefix: str = "", later: str | None = None) -> None:
+    """Load the weights of a graph that `lab.ship.export_cover` wrote.
 
-    Of the last layer only the axes that were kept are given; the others begin as next to nothing. Layers whose names
-    begin with `later` may be missing in the graph: they begin as they are.
+    Axes of the last layer that the export left out get weights near zero.
+
+    Args:
+        prefix: of the network's weights in the graph.
+        later: layers whose names begin with it may be missing in the graph; they are left as they are.
 
     Raises ValueError when the graph lacks another layer of the network.
     """
@@ -67,12 +72,12 @@ def restored(network: nn.Module, graph: Path, prefix: str = "", later: str | Non
             found[f"{layer}.bias"] = constants[node.input[2]]
     missing = [name for name in state if name not in found]
     if others := [name for name in missing if later is None or not name.startswith(later)]:
-        raise ValueError(f"{graph.name} is of another network: it lacks {', '.join(others[:3])}")
+        raise ValueError(f"{graph.name} belongs to another network: it lacks {', '.join(others[:3])}")
     network.load_state_dict({name: _filled(value, state[name]) for name, value in found.items()}, strict=False)
 
 
 def _module_name(path: list[str]) -> str:
-    """`trunk`, `trunk.0`, `mix`, `mix.1`: parts of a sequence repeat its name -> `trunk.0.mix.1`."""
+    """`trunk`, `trunk.0`, `mix`, `mix.1` -> `trunk.0.mix.1`: elements of a sequence repeat its name."""
     parts: list[str] = []
     for part in path:
         if parts and parts[-1] == part.rpartition(".")[0]:
@@ -82,7 +87,7 @@ def _module_name(path: list[str]) -> str:
 
 
 def _folded(network: nn.Module, layer: str, bias: Tensor) -> dict[str, Tensor]:
-    """The normalisation behind a layer as one that only adds the bias."""
+    """The normalisation after a layer, reduced to adding the bias."""
     parent, _, number = layer.rpartition(".")
     norm = f"{parent}.{int(number) + 1}"
     return {f"{norm}.{name}": value for name, value in _only_adding(bias, network.get_submodule(norm).eps).items()}
@@ -97,10 +102,10 @@ def _only_adding(bias: Tensor, epsilon: float) -> dict[str, Tensor]:
     }
 
 
-def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
-    """Take over the weights of a graph that `lab.ship.export` wrote, as exactly as its 8-bit integers tell them.
+def restore_integers(network: FingerprintNetwork, graph: Path) -> None:
+    """Load the weights of a graph that `lab.ship.export` wrote, with the precision of its 8-bit integers.
 
-    Raises ValueError when the graph is of a network of another shape.
+    Raises ValueError when the graph belongs to a network of another shape.
     """
     model = onnx.load(graph)
     constants = _constants(model)
@@ -116,7 +121,7 @@ def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
     products = sorted(
         (node for node in model.graph.node if node.op_type in ("Conv", "Gemm")),
         key=lambda node: int(node.name.rsplit("_", 1)[1]),
-    )  # as `lab.ship.graph` put them in order
+    )  # in the order of `lab.ship.graph`
     layers: list[tuple[nn.Module, nn.Module | None]] = [(part[0], part[1]) for part in network.stem]
     times = [
         network.flatten,
@@ -124,12 +129,12 @@ def restored_integers(network: FingerprintNetwork, graph: Path) -> None:
     ]
     layers += [(layer.linear, layer.norm) for layer in times] + [(network.head[0], None), (network.head[2], None)]
     if len(products) != len(layers):
-        raise ValueError(f"{graph.name} is of another network: {len(products)} layers instead of {len(layers)}")
+        raise ValueError(f"{graph.name} belongs to another network: {len(products)} layers instead of {len(layers)}")
     with torch.no_grad():
         for node, (layer, norm) in zip(products, layers, strict=True):
             weight, bias = exact(node.input[1]), exact(node.input[2])
             if weight.shape[1:] != layer.weight.shape[1:] or len(weight) > len(layer.weight):
-                raise ValueError(f"{graph.name} is of another network: {node.name} has {list(weight.shape)}")
+                raise ValueError(f"{graph.name} belongs to another network: {node.name} has {list(weight.shape)}")
             layer.weight.copy_(_filled(weight, layer.weight))
             if norm is None:
                 layer.bias.copy_(_filled(bias, layer.bias))
@@ -142,24 +147,26 @@ def _constants(model: onnx.ModelProto) -> dict[str, Tensor]:
 
 
 def _filled(value: Tensor, like: Tensor) -> Tensor:
-    """With so little in the missing rows that it hardly counts; from zeros nothing would be learned."""
+    """`value` extended to the rows of `like`; missing rows are small but not zero, because zeros would not learn."""
     if len(value) == len(like):
         return value
-    whole = FAINT * value.std() * torch.randn_like(like)
+    whole: Tensor = FAINT * value.std() * torch.randn_like(like)
     whole[: len(value)] = value
     return whole
 
 
-def settled(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Let each normalisation know what it meets in the batches; what the network gives in evaluation stays the same."""
+def settle(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set means and deviations of all normalisations from the batches; the output in evaluation mode stays the same."""
     norms = [module for module in network.modules() if isinstance(module, NORMS)]
-    sums = {norm: [0, 0.0, 0.0] for norm in norms}
+    counts = dict.fromkeys(norms, 0)
+    sums = {norm: torch.zeros(norm.num_features, dtype=torch.float64) for norm in norms}
+    squares = {norm: torch.zeros(norm.num_features, dtype=torch.float64) for norm in norms}
 
     def count(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         values = inputs[0].transpose(0, 1).flatten(1).double()
-        sums[norm][0] += values.shape[1]
-        sums[norm][1] = sums[norm][1] + values.sum(1)
-        sums[norm][2] = sums[norm][2] + values.square().sum(1)
+        counts[norm] += values.shape[1]
+        sums[norm] += values.sum(1)
+        squares[norm] += values.square().sum(1)
 
     hooks = [norm.register_forward_pre_hook(count) for norm in norms]
     network.eval()
@@ -168,9 +175,9 @@ def settled(network: nn.Module, batches: Iterable[Tensor]) -> None:
             network(batch)
         for hook in hooks:
             hook.remove()
-        for norm, (number, first, second) in sums.items():
-            mean = (first / number).float()
-            variance = (second / number - (first / number).square()).clamp(min=1e-12).float()
+        for norm, number in counts.items():
+            first, second = sums[norm] / number, squares[norm] / number
+            mean, variance = first.float(), (second - first.square()).clamp(min=1e-12).float()
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()
             norm.bias.add_((mean - norm.running_mean) * scale)
             norm.weight.copy_(scale * (variance + norm.eps).sqrt())

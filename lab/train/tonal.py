@@ -1,30 +1,23 @@
-"""Train the tonal network: what is played, from a spectrogram.
+"""Train the tonal network: `python -m lab.train tonal` (see lab/recipes/tonal.toml).
 
-    python -m lab.data.render_covers ...         (see there)
-    python -m lab.data.teacher --data data --out data/crema
-    python -m lab.train.tonal --data data --covers data/covers --crema data/crema --minutes 30 \\
-        --start songprint/encoders/weights/tonal.onnx --out runs/tonal.pt
-
-Rendered music has exact labels: the notes, the lowest, the tune, the chord. Real music has what a teacher hears in it
-(`lab.data.teacher`); with `--along data/along` it is also sung over (`lab.data.sing_along`). Most of each batch is rendered.
+The network predicts notes, bass, melody and harmony from a spectrogram. Rendered music has exact labels; real music
+has the chords of a teacher (`lab.data.teacher`), and the melody of a voice that was added (`lab.data.sing_along`).
 Spectrograms are mixed with other sounds, transposed and coloured as they are drawn.
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import multiprocessing
-import sys
-import time
+import os
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.data import perform
 from lab.data.corpus import Track, load_pcm, load_tracks
@@ -37,36 +30,96 @@ from songprint.covers import tonal
 
 STEPS_A_DB = 2  # of stored spectrograms: half a decibel
 LABELS = tonal.SEMITONES
-LATER = "around."  # layers that the networks before had not: silent until they have learned
-SETTLING = 20  # batches from which the normalisations of what ships learn their means
+LATER = "around."  # layers that earlier networks lack; they have no effect until they are trained
+OUTPUTS = ("harmony", "bass", "melody", "notes")  # of `classes`, in this order
+WEIGHTS = {  # of the losses
+    "notes": 3.0,
+    "bass": 2.0,
+    "melody": 4.0,
+    "notes class": 1.0,
+    "bass class": 1.0,
+    "melody class": 2.5,
+    "harmony": 1.5,
+}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Config(loop.Config):
+    learning_rate: float = 2e-3
+    settling: int = 20
+    checkpoint_every: int = 400
     batch: int = 12  # excerpts
     frames: int = 50  # of each: 10 s
-    learning_rate: float = 2e-3
-    warm_up: int = 100  # steps
-    weight_decay: float = 1e-3
-    averaging: float = 0.998
+    renditions: int = 2  # of each work used for training, played and sung
     real: float = 0.4  # share of real music
-    width: int = 40
-    seed: int = 0
+    mixed: float = 0.3  # share of excerpts with another piece in the background
+    width: int = 40  # planes of the network
+    only: str = ""  # the only part of the network to train, `chord`; empty for all
+
+
+class Trainer(loop.Trainer):
+    """`data`: lab.data.corpus; `covers`: lab.data.render_covers; `crema`: lab.data.teacher; `along`:
+    lab.data.sing_along."""
+
+    Config = Config
+
+    def __init__(self, config: Config, data: Path, covers: Path, crema: Path, along: Path) -> None:
+        self.config = config
+        self.rendered, self.real, held_out = load_pieces(data, covers, crema, along, config.renditions)
+        self.exams = {
+            name: [excerpt(piece, 2 * config.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]
+            for name, pieces in held_out.items()
+        }
+        held = sum(map(len, held_out.values()))
+        loop.report(f"{len(self.rendered)} rendered pieces, {len(self.real)} real ones, {held} held out")
+
+    def network(self) -> TonalNetwork:
+        return TonalNetwork(self.config.width).to(memory_format=torch.channels_last)
+
+    def start_from(self, network: nn.Module, start: Path) -> None:
+        rng = np.random.default_rng(self.config.seed)
+        begin(
+            network,
+            start,
+            (torch.from_numpy(self.draw(rng, 0)[0]) for _ in range(self.config.settling)),
+            lambda weights: loop.take_over(network, weights, LATER),
+            "network.",
+            LATER,
+        )
+
+    def prepare(self, network: nn.Module) -> Callable[..., Any]:
+        if self.config.only:
+            train_only(network, self.config.only)
+        return network
+
+    def draw(self, rng: np.random.Generator, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return batch(self.rendered, self.real, self.config, rng)
+
+    def loss(self, network: Any, batch: tuple[np.ndarray, dict[str, np.ndarray]]) -> tuple[Tensor, dict[str, float]]:
+        planes, labels = batch
+        with loop.precision():
+            pitches, classes = network(torch.from_numpy(planes).to(memory_format=torch.channels_last))
+        parts = losses(pitches, classes, {name: torch.from_numpy(values) for name, values in labels.items()})
+        total = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+        return total, {name: float(part.detach()) for name, part in parts.items()}
+
+    def examine(self, network: nn.Module) -> Mapping[str, Any]:
+        return {name: examine(network, exam) for name, exam in self.exams.items()}
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A spectrogram (spectra, 246) uint8 and its labels, 5 a second; None where nobody knows."""
+    """A spectrogram (spectra, 246) uint8 and its labels, 5 per second; None where they are unknown."""
 
     spectrogram: np.ndarray
     notes: np.ndarray | None  # (frames, 82) uint8
     bass: np.ndarray | None
     melody: np.ndarray | None
-    harmony: np.ndarray | None  # (frames, 12) uint8; all zeros where a tune is alone
+    harmony: np.ndarray | None  # (frames, 12) uint8; all zeros where a melody is unaccompanied
 
 
 def stored(samples: np.ndarray) -> np.ndarray:
-    """Samples (n,) int16 -> the spectrogram in half decibels above -90, uint8."""
+    """Samples (n,) int16 -> the spectrogram in half decibels above -90 dB, uint8."""
     decibels = tonal.spectrogram(samples.astype(np.float32) / 32767)
     return ((decibels + 90) * STEPS_A_DB).round().clip(0, 255).astype(np.uint8)
 
@@ -79,7 +132,7 @@ def rendered_piece(path: Path) -> Piece:
 
 
 def harmony_from(taught: np.ndarray, start: float, frames: int) -> np.ndarray:
-    """What the teacher hears in each frame from second `start` of a track on, (frames, 12) uint8."""
+    """The teacher's chords in each frame from second `start` of a track on, (frames, 12) uint8."""
     times = start + (np.arange(frames) + 0.5) / tonal.FRAMES_PER_SECOND
     return taught[np.clip((times * SAMPLE_RATE / HOP_SAMPLES).round().astype(int), 0, len(taught) - 1)]
 
@@ -90,13 +143,13 @@ def real_piece(job: tuple[Path, Track, Path]) -> Piece | None:
     if not path.exists():
         return None
     taught = np.load(path)
-    heard = min(track.duration, len(taught) * HOP_SAMPLES / SAMPLE_RATE)
-    spectrogram = stored(np.asarray(load_pcm(data, track)[: int(heard * tonal.SAMPLE_RATE)]))
+    duration = min(track.duration, len(taught) * HOP_SAMPLES / SAMPLE_RATE)
+    spectrogram = stored(np.asarray(load_pcm(data, track)[: int(duration * tonal.SAMPLE_RATE)]))
     return Piece(spectrogram, None, None, None, harmony_from(taught, 0.0, len(spectrogram) // tonal.SPECTRA_A_FRAME))
 
 
 def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
-    """A track that somebody sings along with: the tune is known as well."""
+    """A track with an added voice, whose melody is known."""
     along, track, crema = job
     path = along / f"{track.id:05d}.npz"
     if not path.exists():
@@ -115,13 +168,16 @@ def sung_piece(job: tuple[Path, Track, Path]) -> Piece | None:
 def load_pieces(
     data: Path, covers: Path, crema: Path, along: Path | None, renditions: int
 ) -> tuple[list[Piece], list[Piece], dict[str, list[Piece]]]:
-    """Rendered pieces to train on, real ones, and those never trained on: rendered ones of other works, with other
-    soundfonts and voices, as they are `played` and `sung`, and other real tracks, `along` which somebody sings."""
+    """Rendered pieces and real pieces for training, and held-out pieces by kind.
+
+    Held-out pieces are rendered works of other scores, soundfonts and voices (`played` and `sung`), and other real
+    tracks with an added voice (`along`).
+    """
     paths = sorted(covers.glob("?????-??.npz"))
     train = [path for path in paths if split_of(int(path.stem[:5])) == "train" and rendition_of(path) < renditions]
     held = [path for path in paths if split_of(int(path.stem[:5])) == "calibration" and rendition_of(path) == 1]
     tracks = [track for track in load_tracks(data, "train") if track.path]
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
         real = list(pool.map(real_piece, [(data, track, crema) for track in tracks], chunksize=4))
         if along:
             real += pool.map(sung_piece, [(along, track, crema) for track in tracks], chunksize=4)
@@ -139,7 +195,7 @@ def load_pieces(
 def excerpt(
     piece: Piece, frames: int, mixed: Piece | None, rng: np.random.Generator
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Planes (2, 246, spectra) and labels with pitch classes moved along; labels nobody knows are -1."""
+    """Planes (2, 246, spectra) and labels, transposed alike; unknown labels are -1."""
     rate = tonal.SPECTRA_A_FRAME
     first = int(rng.integers(max(1, len(piece.spectrogram) // rate - frames)))
 
@@ -175,8 +231,11 @@ def excerpt(
 def disguised(
     decibels: np.ndarray, other: np.ndarray | None, rng: np.random.Generator, colour: float = 4.0
 ) -> np.ndarray:
-    """A spectrogram in another tone, with the rhythm of another under it, or noise. `colour` in decibels."""
-    if other is not None:  # whatever is tonal in it is smeared
+    """A spectrogram with another tone colour, with the rhythm of `other` mixed in, and sometimes noise.
+
+    `colour` is the deviation of the equaliser in decibels.
+    """
+    if other is not None:  # smoothing over frequency removes what is tonal
         other = tonal.smoothed(other, 19, axis=1) - rng.uniform(3, 25)
         decibels = 10 * np.log10(10 ** (decibels / 10) + 10 ** (other / 10))
     decibels = decibels + np.interp(np.arange(tonal.BINS), np.linspace(0, tonal.BINS, 8), rng.normal(0, colour, 8))
@@ -186,7 +245,7 @@ def disguised(
 
 
 def shifted(values: np.ndarray, steps: int, fill: float) -> np.ndarray:
-    """Along the second axis, what comes in being `fill`."""
+    """Move the values along the second axis; `fill` replaces what is missing."""
     moved = np.full_like(values, fill)
     if steps >= 0:
         moved[:, steps:] = values[:, : values.shape[1] - steps]
@@ -196,41 +255,36 @@ def shifted(values: np.ndarray, steps: int, fill: float) -> np.ndarray:
 
 
 def batch(
-    rendered: list[Piece], real: list[Piece], recipe: Recipe, rng: np.random.Generator
+    rendered: list[Piece], real: list[Piece], config: Config, rng: np.random.Generator
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     drawn = []
-    for _ in range(recipe.batch):
-        pool = real if real and rng.random() < recipe.real else rendered
-        mixed = real[rng.integers(len(real))] if real and rng.random() < 0.3 else None
-        drawn.append(excerpt(pool[rng.integers(len(pool))], recipe.frames, mixed, rng))
+    for _ in range(config.batch):
+        pool = real if real and rng.random() < config.real else rendered
+        mixed = real[rng.integers(len(real))] if real and rng.random() < config.mixed else None
+        drawn.append(excerpt(pool[rng.integers(len(pool))], config.frames, mixed, rng))
     return (
         np.stack([planes for planes, _ in drawn]),
         {name: np.stack([labels[name] for _, labels in drawn]) for name in drawn[0][1]},
     )
 
 
-def make_batches(rendered: list[Piece], real: list[Piece], recipe: Recipe, queue: multiprocessing.Queue) -> None:
-    """Fill the queue with batches, for ever."""
-    rng = np.random.default_rng(recipe.seed)
-    while True:
-        queue.put(batch(rendered, real, recipe, rng))
-
-
-def keep_all_but(network: TonalNetwork, part: str) -> None:
-    """Let one part of the network alone learn; of all else the normalisations do not move either."""
+def train_only(network: TonalNetwork, part: str) -> None:
+    """Train one part of the network only; normalisations of the other parts do not change either."""
     network.requires_grad_(False).eval()
     getattr(network, part).requires_grad_(True).train()
 
 
 def losses(pitches: Tensor, classes: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Binary cross entropy of each output where its label is known, in nats a pitch."""
+    """Binary cross entropy of each output where its label is known, in nats per pitch."""
     found = {}
     for i, name in enumerate(("notes", "bass", "melody")):
         target = labels[name].transpose(1, 2)  # (n, 82, frames)
         found[name] = _entropy(pitches[:, i], target)
-        padded = F.pad(target, (0, 0, 0, 84 - LABELS), value=-1.0)  # not 0: what is unknown stays unknown
+        padded = F.pad(
+            target, (0, 0, 0, 84 - LABELS), value=-1.0
+        )  # -1, because 0 would turn unknown labels into known ones
         folded = padded.reshape(len(padded), 7, 12, -1).amax(1)
-        found[f"{name} class"] = _entropy(classes[:, {"notes": 3, "bass": 1, "melody": 2}[name]], folded)
+        found[f"{name} class"] = _entropy(classes[:, OUTPUTS.index(name)], folded)
     found["harmony"] = _entropy(classes[:, 0], labels["harmony"].transpose(1, 2))
     return found
 
@@ -241,86 +295,8 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
-WEIGHTS = {
-    "notes": 3.0,
-    "bass": 2.0,
-    "melody": 4.0,
-    "notes class": 1.0,
-    "bass class": 1.0,
-    "melody class": 2.5,
-    "harmony": 1.5,
-}
-
-
-def main() -> None:
-    parser = loop.arguments(__doc__, 30, Recipe.learning_rate, "a checkpoint, or tonal.onnx as it ships")
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--covers", type=Path, required=True, help="what lab.data.render_covers wrote")
-    parser.add_argument("--crema", type=Path, required=True, help="what lab.data.teacher wrote")
-    parser.add_argument("--along", type=Path, help="what lab.data.sing_along wrote")
-    parser.add_argument("--renditions", type=int, default=2, help="of each work, to learn from")
-    parser.add_argument("--only", choices=("chord",), help="all else of the network stays as it is")
-    options = parser.parse_args()
-    recipe = Recipe(learning_rate=options.rate)
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(recipe.seed)
-    began = time.monotonic()
-    rendered, real, held = load_pieces(options.data, options.covers, options.crema, options.along, options.renditions)
-    print(
-        f"{len(rendered)} rendered, {len(real)} real, {sum(map(len, held.values()))} held out; "
-        f"{time.monotonic() - began:.0f} s",
-        file=sys.stderr,
-    )
-    queue, maker = loop.maker(make_batches, rendered, real, recipe)
-    network = TonalNetwork(recipe.width).to(memory_format=torch.channels_last)
-    begin(
-        network,
-        options.start,
-        (torch.from_numpy(queue.get()[0]) for _ in range(SETTLING)),
-        lambda weights: loop.take_over(network, weights, LATER),
-        "network.",
-        LATER,
-    )
-    averaged = copy.deepcopy(network)
-    if options.only:
-        keep_all_but(network, options.only)
-    optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    exams = {
-        name: [excerpt(piece, 2 * recipe.frames, None, np.random.default_rng(i)) for i, piece in enumerate(pieces)]
-        for name, pieces in held.items()
-    }
-
-    def marks() -> dict[str, dict[str, float]]:
-        return {name: examine(averaged, exam) for name, exam in exams.items()}
-
-    print(f"held out, before: {marks()}", file=sys.stderr, flush=True)
-    total, step, log = options.minutes * 60, 0, []
-    for passed, (planes, labels) in loop.within(total, queue):
-        planes = torch.from_numpy(planes).to(memory_format=torch.channels_last)
-        with loop.precision():
-            pitches, classes = network(planes)
-        parts = losses(pitches, classes, {name: torch.from_numpy(values) for name, values in labels.items()})
-        loss = sum(WEIGHTS[name] * part for name, part in parts.items())
-        rate = loop.rate_at(recipe.learning_rate, recipe.warm_up, step, passed / total)
-        loop.learn(optimiser, network, loss, rate, 5.0)
-        step += 1
-        loop.follow(averaged, network, recipe.averaging, step)
-        log.append({name: float(part.detach()) for name, part in parts.items()})
-        if step % 50 == 0:
-            means = {name: round(float(np.mean([row[name] for row in log[-50:]])), 3) for name in log[-1]}
-            print(f"{step} {passed:.0f} s {means}", file=sys.stderr, flush=True)
-        if step % 400 == 0:
-            torch.save(averaged.state_dict(), options.out)
-            print(f"  held out: {marks()}", file=sys.stderr, flush=True)
-    torch.save(averaged.state_dict(), options.out)
-    options.out.with_suffix(".json").write_text(
-        json.dumps({"steps": step, "minutes": options.minutes, "held out": marks(), "recipe": asdict(recipe)}, indent=1)
-    )
-    maker.terminate()
-
-
-def examine(network: TonalNetwork, exam: list) -> dict[str, float]:
-    """Average precision of pitch classes over the held-out excerpts."""
+def examine(network: nn.Module, exam: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, float]:
+    """Average precision of pitch classes over held-out excerpts."""
     network.eval()
     scores: dict[str, list[float]] = {}
     with torch.no_grad(), loop.precision():
@@ -330,7 +306,7 @@ def examine(network: TonalNetwork, exam: list) -> dict[str, float]:
                 name: perform.folded(np.pad(labels[name], ((0, 0), (0, perform.SEMITONES - LABELS)))).T
                 for name in ("bass", "melody", "notes")
             } | {"harmony": labels["harmony"].T}
-            for i, name in enumerate(("harmony", "bass", "melody", "notes")):
+            for i, name in enumerate(OUTPUTS):
                 target = targets[name] > 0.5
                 if target.any() and (labels[name] >= 0).all():
                     scores.setdefault(name, []).append(average_precision(classes[i].ravel(), target.ravel()))
@@ -339,10 +315,7 @@ def examine(network: TonalNetwork, exam: list) -> dict[str, float]:
 
 
 def average_precision(values: np.ndarray, right: np.ndarray) -> float:
+    """Mean precision over the positions of the positives, ordered by value."""
     order = np.argsort(-values)
     hits = right[order]
     return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
-
-
-if __name__ == "__main__":
-    main()

@@ -145,7 +145,7 @@ def trained(tmp_path_factory):
                 values.uniform_(-0.5, 0.5)
             norm.running_var.uniform_(0.2, 2)
     checkpoint = tmp_path_factory.mktemp("runs") / "random.pt"
-    torch.save({"weights": network.state_dict(), "recipe": {}}, checkpoint)
+    torch.save({"weights": network.state_dict()}, checkpoint)
     checkpoint.with_suffix(".json").write_text('{"steps": 0}')
     return checkpoint, network
 

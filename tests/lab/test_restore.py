@@ -1,4 +1,4 @@
-"""What ships can be learned on with: the same function comes out of the exported graph, and it knows its means."""
+"""Exported graphs are loaded into networks for further training, and compute the same function."""
 
 import numpy as np
 import onnxruntime
@@ -11,7 +11,7 @@ from lab.models.cover import CoverNetwork, CoverShape
 from lab.models.fingerprint import FingerprintNetwork, Shape
 from lab.models.tonal import Exported, TonalNetwork
 from lab.ship.export_cover import to_onnx
-from lab.train.restore import begin, restored, restored_integers, settled
+from lab.train.restore import begin, restore, restore_integers, settle
 from songprint.covers import tonal
 from songprint.encoders.contract import WEIGHTS
 from songprint.fingerprint import logmel
@@ -21,7 +21,7 @@ SHAPE = CoverShape(convolutions=(4, 4, 4), width=16, layers=2, dim=24)
 
 
 def trained(network):
-    """Normalisations that are not what they are at first."""
+    """The network with normalisations that differ from their initial state."""
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if "running_var" in name:
@@ -42,56 +42,52 @@ def windows():
     return torch.rand(2, SHAPE.frames, tonal.COLUMNS)
 
 
-def test_a_cover_network_comes_back_from_its_graph(windows, tmp_path):
+def test_a_cover_network_is_restored_from_its_graph(windows, tmp_path):
     network = trained(CoverNetwork(SHAPE))
     graph = exported(network, windows, tmp_path / "cover.onnx")
     again = CoverNetwork(SHAPE)
-    restored(again, graph)
+    restore(again, graph)
     with torch.no_grad():
         assert torch.allclose(network(windows), again.eval()(windows), atol=1e-4)
 
 
-def test_a_network_begins_with_what_ships_or_with_a_checkpoint_or_as_it_is(windows, tmp_path):
+def test_training_starts_from_a_graph_or_from_an_earlier_stage(windows, tmp_path):
     network = trained(CoverNetwork(SHAPE))
     graph = exported(network, windows, tmp_path / "cover.onnx")
-    torch.save(network.state_dict(), tmp_path / "cover.pt")
+    torch.save({"weights": network.state_dict()}, tmp_path / "cover.pt")
     for start in (graph, tmp_path / "cover.pt"):
         again = CoverNetwork(SHAPE)
         begin(again, start, iter([windows]), again.load_state_dict)
         with torch.no_grad():
             assert torch.allclose(network(windows), again.eval()(windows), atol=1e-3)
-    fresh = CoverNetwork(SHAPE)
-    before = [value.clone() for value in fresh.state_dict().values()]
-    begin(fresh, None, iter([windows]), lambda weights: pytest.fail("there is nothing to begin with"))
-    assert all(map(torch.equal, before, fresh.state_dict().values()))
 
 
-def test_axes_that_were_left_out_come_back_as_next_to_nothing(windows, tmp_path):
+def test_axes_that_the_export_left_out_are_restored_near_zero(windows, tmp_path):
     network = trained(CoverNetwork(CoverShape(convolutions=(4, 4, 4), width=16, layers=2, dim=8)))
     graph = exported(network, windows, tmp_path / "cover.onnx")
     again = CoverNetwork(SHAPE)
-    restored(again, graph)
+    restore(again, graph)
     with torch.no_grad():
         vectors = again.eval()(windows)
     assert torch.allclose(network(windows), vectors[:, :8], atol=1e-2)
     assert 0 < vectors[:, 8:].abs().max() < 0.05
 
 
-def test_a_tonal_network_comes_back_and_learns_on_as_before(tmp_path):
+def test_a_restored_tonal_network_gives_the_same_output_in_training(tmp_path):
     network = trained(TonalNetwork(width=8))
     planes = torch.randn(1, 2, tonal.BINS, 40)
     graph = exported(Exported(network), planes, tmp_path / "tonal.onnx")
     again = TonalNetwork(width=8)
-    restored(again, graph, "network.")
+    restore(again, graph, "network.")
     with torch.no_grad():
         wanted = network(planes)[1]
         assert torch.allclose(wanted, again.eval()(planes)[1], atol=1e-3)
-        settled(again, [planes])
+        settle(again, [planes])
         assert torch.allclose(wanted, again.eval()(planes)[1], atol=1e-3)
-        assert torch.allclose(wanted, again.train()(planes)[1], atol=1e-3), "on what it has settled on"
+        assert torch.allclose(wanted, again.train()(planes)[1], atol=1e-3), "on the batch that it was settled with"
 
 
-def test_layers_that_came_later_begin_as_they_are(tmp_path):
+def test_layers_missing_in_the_graph_are_left_as_they_are(tmp_path):
     before = TonalNetwork(width=8)
     before.around = before.around[:3]
     before = trained(before)
@@ -100,42 +96,42 @@ def test_layers_that_came_later_begin_as_they_are(tmp_path):
     again = TonalNetwork(width=8)
     assert len(again.around) > 3
     with pytest.raises(ValueError, match="it lacks around"):
-        restored(again, graph, "network.")
-    restored(again, graph, "network.", later="around.")
+        restore(again, graph, "network.")
+    restore(again, graph, "network.", later="around.")
     with torch.no_grad():
-        assert torch.allclose(before(planes)[1], again.eval()(planes)[1], atol=1e-3), "they are silent"
+        assert torch.allclose(before(planes)[1], again.eval()(planes)[1], atol=1e-3), "they have no effect"
 
 
-def test_the_graph_of_another_network_is_refused(windows, tmp_path):
+def test_the_graph_of_another_network_raises_an_error(windows, tmp_path):
     graph = exported(trained(CoverNetwork(SHAPE)), windows, tmp_path / "cover.onnx")
     with pytest.raises(ValueError, match="another network"):
-        restored(TonalNetwork(width=8), graph, "network.")
+        restore(TonalNetwork(width=8), graph, "network.")
 
 
-def test_settling_leaves_the_function(windows):
+def test_settling_does_not_change_the_output(windows):
     network = trained(CoverNetwork(SHAPE))
     with torch.no_grad():
         before = network(windows)
-    settled(network, [torch.rand(8, SHAPE.frames, tonal.COLUMNS)])
+    settle(network, [torch.rand(8, SHAPE.frames, tonal.COLUMNS)])
     with torch.no_grad():
         assert np.allclose(before, network.eval()(windows), atol=1e-4)
 
 
-def test_the_fingerprint_network_that_ships_comes_back():
+def test_the_shipped_fingerprint_network_is_restored():
     spec = load_encoder("fingerprint").spec
     network = FingerprintNetwork()
-    restored_integers(network, WEIGHTS / "fingerprint.onnx")
+    restore_integers(network, WEIGHTS / "fingerprint.onnx")
     windows = np.random.default_rng(1).uniform(-1, 1, (20, logmel.BANDS, logmel.WINDOW_FRAMES)).astype(np.float32)
     session = onnxruntime.InferenceSession(WEIGHTS / "fingerprint.onnx", providers=["CPUExecutionProvider"])
     shipped = session.run(None, {"logmel": windows})[0]
-    settled(network, [torch.from_numpy(windows)])
+    settle(network, [torch.from_numpy(windows)])
     with torch.no_grad():
         vectors = network.eval()(torch.from_numpy(windows)).numpy()
     assert vectors.shape == (20, 128)
     cosines = (vectors[:, : spec.dim] * shipped).sum(axis=1)
-    assert cosines.min() > 0.97, "what the integers round is all that differs"
+    assert cosines.min() > 0.97, "only the rounding of the integers differs"
 
 
-def test_a_fingerprint_network_of_another_shape_is_refused():
+def test_a_fingerprint_network_of_another_shape_raises_an_error():
     with pytest.raises(ValueError, match="another network"):
-        restored_integers(FingerprintNetwork(Shape(hidden=64)), WEIGHTS / "fingerprint.onnx")
+        restore_integers(FingerprintNetwork(Shape(hidden=64)), WEIGHTS / "fingerprint.onnx")

@@ -1,4 +1,4 @@
-"""What the motif network learns from, and that the key does not matter to it."""
+"""Training of the motif network: corresponding rows, keys, losses."""
 
 import json
 
@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
 from lab.data.takes import Take
 from lab.models.motifs import MotifNetwork, Round
-from lab.train import motifs
-from lab.train.motifs import FRAMES, ROWS, Recipe, Stretches
+from lab.train import loop, motifs
+from lab.train.motifs import FRAMES, ROWS, Config, Excerpts
 from songprint.covers.rows import MOTIFS
 from songprint.encoders.contract import WEIGHTS
 
@@ -36,12 +36,12 @@ def takes(seed: int, *, arrangement: str = "") -> list[Take]:
     return found
 
 
-def sides(seeds: range, random: np.random.Generator) -> tuple[Stretches, Stretches]:
+def sides(seeds: range, random: np.random.Generator) -> tuple[Excerpts, Excerpts]:
     drawn = [motifs.pair(takes(seed), 2.0, random) for seed in seeds]
-    return tuple(Stretches.of([one[side] for one in drawn]) for side in (0, 1))
+    return tuple(Excerpts.of([one[side] for one in drawn]) for side in (0, 1))
 
 
-def test_a_higher_key_turns_the_rows_and_changes_nothing_else(random):
+def test_transposition_rotates_the_rows_and_changes_nothing_else(random):
     network = MotifNetwork().eval()
     frames = torch.from_numpy(random.random((2, 50, 48), np.float32))
     higher = frames.unflatten(2, (4, 12)).roll(3, 3).flatten(2)
@@ -52,7 +52,7 @@ def test_a_higher_key_turns_the_rows_and_changes_nothing_else(random):
     assert rows.flatten(2).norm(dim=2).numpy() == pytest.approx(1, abs=0.05)
 
 
-def test_a_convolution_learned_as_products_is_the_plain_one_that_is_exported():
+def test_the_convolution_by_matrix_products_equals_the_exported_one():
     torch.manual_seed(1)
     around, planes = Round(6, 8), torch.rand(3, 6, 12, 14)
     weight = around.deep.weight
@@ -63,7 +63,7 @@ def test_a_convolution_learned_as_products_is_the_plain_one_that_is_exported():
     assert torch.allclose(*slopes, rtol=1e-4, atol=1e-3)
 
 
-def test_a_row_corresponds_to_the_one_of_the_same_beat():
+def test_rows_correspond_when_they_have_the_same_beat():
     beats = np.arange(ROWS, dtype=np.float32)[None]
     # twice as fast, begins later, ends sooner
     other = np.where(beats < 40, beats * 2 + 10, np.nan).astype(np.float32)
@@ -74,7 +74,7 @@ def test_a_row_corresponds_to_the_one_of_the_same_beat():
     assert not near[0, :, 40:].any()
 
 
-def test_renditions_of_a_passage_are_laid_in_one_key(random):
+def test_the_key_between_two_renditions_is_found(random):
     first, second = sides(range(6), random)
     assert first.frames.shape == (6, FRAMES, 48) and second.beats.shape == (6, ROWS)
     same, known, _ = motifs.corresponding(first.beats, second.beats)
@@ -87,18 +87,18 @@ def test_renditions_of_a_passage_are_laid_in_one_key(random):
     assert keys.tolist() == [7 if is_slower else 5 for is_slower in slower]
 
 
-def test_the_same_arrangement_is_no_other_rendition(random):
+def test_takes_of_one_arrangement_are_not_paired(random):
     assert motifs.pair(takes(1, arrangement="rendered 0"), 2.0, random) is None
 
 
-def test_a_step_brings_rows_nearer_to_the_same_ones(random, tmp_path):
+def test_training_steps_reduce_the_loss(random, tmp_path):
     torch.manual_seed(0)
-    network, recipe = MotifNetwork(), Recipe(works=8)
+    network, config = MotifNetwork(), Config(steps=1, works=8)
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
     first, second = sides(range(8), random)
     losses = []
     for _ in range(12):
-        loss, *shares = motifs.contrast(network, first, second, recipe.own)
+        loss, *shares = motifs.contrast(network, first, second, config.own)
         assert all(0 <= share <= 1 for share in shares)
         optimiser.zero_grad()
         loss.backward()
@@ -107,13 +107,11 @@ def test_a_step_brings_rows_nearer_to_the_same_ones(random, tmp_path):
     assert losses[-1] < losses[0] - 0.5
 
 
-@pytest.mark.parametrize("start", [[], ["--start", str(WEIGHTS / "motifs.onnx")]])
-def test_training_writes_weights_and_tells_how_it_went(start, tmp_path, monkeypatch):
+@pytest.mark.parametrize("start", [None, WEIGHTS / "motifs.onnx"])
+def test_training_writes_weights_and_a_log(start, tmp_path, monkeypatch):
     monkeypatch.setattr(motifs, "load_works", lambda folder, split: {"song": [takes(seed) for seed in range(4)]})
-    monkeypatch.setattr(
-        "sys.argv",
-        ["train_motifs", "--tonal", str(tmp_path), "--minutes", "0.03", "--out", str(tmp_path / "motifs.pt"), *start],
-    )
-    motifs.main()
-    assert json.loads((tmp_path / "motifs.json").read_text())["steps"] >= 1
-    MotifNetwork().load_state_dict(torch.load(tmp_path / "motifs.pt"))
+    trainer = motifs.Trainer(Config(steps=3, works=4, settling=1), tmp_path)
+    loop.train(trainer, tmp_path / "motifs.pt", start)
+    log = json.loads((tmp_path / "motifs.json").read_text())
+    assert log["steps"] == 3 and set(log["held out"]) == {"nearest", "nearest of the same work"}
+    MotifNetwork().load_state_dict(loop.load_weights(tmp_path / "motifs.pt"))

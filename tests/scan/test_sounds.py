@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from support import toy
 
-from lab.data import degrade, synth
-from lab.train import sounds as train_sounds
+from lab.data import degrade, sound_clips, synth
 from songprint.scan import sounds
 from songprint.scan.sounds import SAMPLE_RATE, SoundMeter, classify
 from songprint.types import Sound
@@ -88,30 +87,38 @@ def test_a_single_odd_second_changes_nothing():
 
 
 def test_clips_to_learn_from_are_what_their_names_say(random):
-    assert train_sounds.label("music, under speech 5 to 10 dB louder") is MUSIC
-    assert train_sounds.label("speech, over faint music") is SPEECH
-    material = train_sounds.Material(
+    assert sound_clips.label("music, under speech 5 to 10 dB louder") is MUSIC
+    assert sound_clips.label("speech, over faint music") is SPEECH
+    material = sound_clips.Material(
         [toy.song(seed, 20.0) for seed in range(3)],
         [0.1 * random.standard_normal(16_000).astype(np.float32)],
         [noise(random, 12)],
     )
-    drawn = list(train_sounds.clips(material, 4, seed=1))
+    drawn = list(sound_clips.clips(material, 4, seed=1))
     assert {name.partition(",")[0] for name, _ in drawn} == {"music", "speech", "noise"}
-    assert {len(samples) for _, samples in drawn} == {train_sounds.CLIP * SAMPLE_RATE}
-    table = train_sounds.measure(sounds._network(), material, 2, 1)
+    assert {len(samples) for _, samples in drawn} == {sound_clips.CLIP * SAMPLE_RATE}
+    table = sound_clips.measure(sounds._network(), material, 2, 1)
     assert table.startswith("| what | seconds | called music | called speech | called other |")
 
 
-def test_training_learns_to_tell_them_apart(random):
+def test_training_learns_to_tell_them_apart(random, tmp_path):
     """On a small scale: tones against noise."""
     pytest.importorskip("torch", reason="training needs PyTorch: make lab")
+    from lab.ship import export_sounds
+    from lab.train import loop
+    from lab.train import sounds as train_sounds
+
     pulses = [
         np.repeat(random.random(40) > 0.5, 400).astype(np.float32) * random.standard_normal(16_000) for _ in range(3)
     ]
-    material = train_sounds.Material(
+    material = sound_clips.Material(
         [toy.song(seed, 20.0) for seed in range(4)], [pulse.astype(np.float32) for pulse in pulses], [noise(random, 15)]
     )
-    network = sounds.Network(train_sounds.train(material, 0, count=12))
+    trainer = train_sounds.Trainer(train_sounds.Config(steps=40, clips=12), material=material)
+    loop.train(trainer, tmp_path / "sounds.pt")
+    export_sounds.export(tmp_path / "sounds.pt", tmp_path / "sounds.npz")
+    with np.load(tmp_path / "sounds.npz") as file:
+        network = sounds.Network({name: file[name] for name in file.files})
     samples = np.pad(toy.song(9, 12.0), (0, sounds.REACH))
     called = network.judge(sounds.in_context(sounds.features(samples))).argmax(axis=1)
     assert (called == sounds.CLASSES.index(MUSIC)).mean() > 0.8
