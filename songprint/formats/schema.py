@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 Kind = Literal["recording", "cover"]
 Sound = Literal["music", "speech", "silence", "other"]
+State = Literal["waiting", "running", "finished", "failed", "cancelled"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -241,7 +242,7 @@ class Verdict(TypedDict):
 @_documented
 class ListedJob(TypedDict):
     id: str
-    state: Literal["waiting", "running", "finished", "failed", "cancelled"]
+    state: State
     priority: int
     input: dict[str, Any]
     options: dict[str, Any]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from typing import cast
 
 from sqlalchemy import Row
 
+from songprint.formats import schema
 from songprint.store.timestamps import iso
 
 WAITING, RUNNING, FINISHED, FAILED, CANCELLED = STATES = ("waiting", "running", "finished", "failed", "cancelled")
@@ -61,18 +63,25 @@ class Job:
         return self.state in ENDED
 
 
-def job_object(job: Job) -> dict[str, object]:
-    """A job as JSON, without the secrets that came with it and without places on this machine."""
-    kept = {
-        each.name: getattr(job, each.name)
-        for each in fields(Job)
-        if each.name not in ("error_code", "error", "lease", "worker")
-    }
-    return kept | {
+def job_object(job: Job) -> schema.Job:
+    """A job as JSON, without the secrets that came with it and without paths of this machine."""
+    return {
+        "id": job.id,
+        "state": cast(schema.State, job.state),
+        "priority": job.priority,
         "input": _public(job.input),
         "options": _public(job.options),
+        "progress": job.progress,
+        "result": job.result,
+        "key_id": job.key_id,
+        "session_id": job.session_id,
+        "session_context": job.session_context,
+        "created_at": job.created_at,
         "started_at": job.started_at or None,
         "finished_at": job.finished_at or None,
+        "changed_at": job.changed_at,
+        "attempts": job.attempts,
+        "seconds": job.seconds,
         "error": {"code": job.error_code, "message": job.error} if job.error_code else None,
     }
 

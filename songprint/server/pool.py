@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from songprint.config import Settings
-from songprint.fingerprint.encoder import Encoder
+from songprint.encoders.contract import Encoder
 from songprint.jobs import worker
 from songprint.library import Library
 from songprint.processes import child, pool

@@ -1,8 +1,11 @@
-"""JSON: the keys are a promise, so they stand here one by one."""
+"""JSON: the keys are a public contract, so the tests list them."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+from support.children import environment
 from support.reports import MATCH, RECORDING, report
 
 from songprint.formats import objects
@@ -76,7 +79,7 @@ def test_no_match_is_an_empty_list_with_a_reason():
     assert value["candidates"][0]["recording"]["id"] == 7
 
 
-def test_adding_gives_a_line_for_each_file_and_one_for_all():
+def test_adding_yields_an_object_for_each_file_and_one_for_the_totals():
     added = AddReport([RECORDING], [KnownFile("b.mp3", 7)], [SkippedFile("c.mp3", "it is text")], 185.1, 2.0)
     lines = list(objects.add_objects(added))
     assert [line["outcome"] for line in lines] == ["added", "known", "skipped", "finished"]
@@ -85,13 +88,13 @@ def test_adding_gives_a_line_for_each_file_and_one_for_all():
     assert lines[3]["added"] == lines[3]["known"] == lines[3]["skipped"] == 1
 
 
-def test_rebuilding_tells_what_could_not_be_read():
+def test_rebuilding_reports_files_that_could_not_be_read():
     lines = list(objects.rebuild_objects(RebuildReport(4, [SkippedFile("c.mp3", "it is gone")])))
     assert lines[0] == {"outcome": "skipped", "path": "c.mp3", "reason": "it is gone"}
     assert lines[1] == {"outcome": "finished", "reencoded": 4, "skipped": 1}
 
 
-def test_stats_are_their_fields():
+def test_statistics_have_these_keys():
     level = LevelStats(Kind.RECORDING, 1, 360, 800, 70, "exact", "fingerprint-abc")
     stats = Stats("lib", 1, 185.12345, 1000, (level,), 1)
     value = json.loads(objects.to_json(objects.stats_object(stats)))
@@ -111,7 +114,13 @@ def test_stats_are_their_fields():
 
 
 @pytest.mark.parametrize("name", ["plain.mp3", "Für Elise 茉莉花.flac", "odd\udcff\udce9.mp3", 'quote".wav', "a\nb"])
-def test_any_file_name_is_one_line_of_json_in_utf_8(name):
+def test_any_file_name_becomes_one_line_of_json_in_utf_8(name):
     line = objects.to_json({"source": name})
     assert "\n" not in line
     assert json.loads(line.encode("utf-8")) == {"source": name}
+
+
+def test_the_contract_needs_no_pydantic():
+    """The command line is installed without the server's packages."""
+    program = "import sys; sys.modules['pydantic'] = None; from songprint.formats import objects, schema"
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=60)

@@ -1,4 +1,4 @@
-"""Who may do what: keys, sessions of the page, a server without keys, and what other sites may not."""
+"""Access: keys and scopes, sessions of the page, servers without keys, requests from other sites."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tokens(world) -> dict[str, str]:
     return {scope: {"authorization": f"Bearer {key.token}"} for scope, key in made.items()}
 
 
-def test_without_a_token_nothing_is_told_as_soon_as_there_are_keys(world, tokens):
+def test_requests_without_a_valid_token_are_refused_once_a_key_exists(world, tokens):
     for method, address in (
         ("GET", "/v1/recordings"),
         ("POST", "/v1/identify"),
@@ -40,7 +40,7 @@ def test_without_a_token_nothing_is_told_as_soon_as_there_are_keys(world, tokens
     assert world.client.get("/healthz").status_code == 200
 
 
-def test_each_scope_includes_those_before_it(world, tokens):
+def test_each_scope_includes_the_scopes_before_it(world, tokens):
     clip = world.clip(3)
     for scope, may in (("identify", (200, 403, 403)), ("write", (200, 422, 403)), ("admin", (200, 422, 200))):
         answers = (
@@ -51,7 +51,7 @@ def test_each_scope_includes_those_before_it(world, tokens):
         assert tuple(answer.status_code for answer in answers) == may
 
 
-def test_places_on_the_server_are_told_to_administrators_alone(world, tokens):
+def test_only_administrators_see_paths_of_the_server(world, tokens):
     folder = str(world.folder)
     for address in ("/v1/recordings", "/v1/recordings/1", "/v1/duplicates"):
         assert folder not in world.client.get(address, headers=tokens["identify"]).text
@@ -61,7 +61,7 @@ def test_places_on_the_server_are_told_to_administrators_alone(world, tokens):
     assert folder in world.client.get("/v1/recordings/1", headers=tokens["admin"]).text
 
 
-def test_a_key_sees_its_own_jobs_and_those_of_keys_under_it(world, tokens):
+def test_a_key_sees_its_own_jobs_and_those_of_its_sub_keys(world, tokens):
     keys = world.server.keys
     parent = keys.create("department", "write")
     child = keys.create("player", "identify", parent=parent.key.id)
@@ -81,9 +81,9 @@ def test_a_key_sees_its_own_jobs_and_those_of_keys_under_it(world, tokens):
     world.server.jobs.cancel(job.id)
 
 
-def test_keys_are_made_and_revoked(world, tokens):
-    wish = {"name": "radio", "scope": "identify", "rate": 50}
-    made = world.client.post("/v1/keys", json=wish, headers=tokens["admin"])
+def test_keys_are_created_and_revoked(world, tokens):
+    wanted = {"name": "radio", "scope": "identify", "rate": 50}
+    made = world.client.post("/v1/keys", json=wanted, headers=tokens["admin"])
     assert made.status_code == 201
     mine = {"authorization": f"Bearer {made.json()['token']}"}
     assert world.client.get("/v1/recordings", headers=mine).status_code == 200
@@ -97,7 +97,7 @@ def test_keys_are_made_and_revoked(world, tokens):
     assert [entry["action"] for entry in noted[:2]] == ["keys.revoke", "keys.create"]
 
 
-def test_the_audit_log_names_recordings_even_those_that_are_gone(world, tokens):
+def test_the_audit_log_names_recordings_that_were_removed(world, tokens):
     mine, client = tokens["write"], world.client
     sent = {"file": ("new.wav", world.wav(toy.song(50)))}
     new = client.post("/v1/recordings", files=sent, data={"title": "New: one"}, headers=mine).json()["recording"]["id"]
@@ -117,7 +117,7 @@ def test_the_audit_log_names_recordings_even_those_that_are_gone(world, tokens):
     ]
 
 
-def test_an_administrator_of_a_part_rules_that_part_alone(world, tokens):
+def test_an_administrator_with_a_parent_manages_only_its_own_sub_keys(world, tokens):
     keys = world.server.keys
     company = keys.create("company", "admin")
     part = keys.create("part", "admin", parent=company.key.id)
@@ -132,7 +132,7 @@ def test_an_administrator_of_a_part_rules_that_part_alone(world, tokens):
     problem(world.client.get("/v1/audit", headers=mine), 403, "forbidden")
 
 
-def test_who_asks_too_often_is_told_when_to_come_again(world, tokens):
+def test_too_many_requests_get_429_with_the_time_to_wait(world, tokens):
     slow = world.server.keys.create("slow", "identify", rate=0.5)
     mine = {"authorization": f"Bearer {slow.token}"}
     answers = [world.client.get("/v1/recordings", headers=mine) for _ in range(3)]
@@ -143,7 +143,7 @@ def test_who_asks_too_often_is_told_when_to_come_again(world, tokens):
     assert world.client.get("/v1/recordings", headers=tokens["identify"]).status_code == 200
 
 
-def test_the_page_signs_in_with_a_cookie_and_proves_that_it_is_the_page(world, tokens):
+def test_the_page_signs_in_with_a_cookie_and_needs_a_csrf_token_for_changes(world, tokens):
     token = tokens["write"]["authorization"].removeprefix("Bearer ")
     page = {"origin": "http://localhost:8080", "sec-fetch-site": "same-origin"}
     signed_in = world.client.post("/v1/session", json={"token": token}, headers=page)
@@ -161,16 +161,16 @@ def test_the_page_signs_in_with_a_cookie_and_proves_that_it_is_the_page(world, t
     problem(world.client.get("/v1/recordings"), 401, "unauthorized")
 
 
-def test_cookies_that_are_forged_or_over_are_nothing(world, tokens, monkeypatch):
+def test_forged_and_expired_cookies_are_ignored(world, tokens, monkeypatch):
     key = world.server.keys.create("short", "write")
     _, cookie = world.server.sessions.begin(key.key.id)
 
     def status(value: str) -> int:
         return world.client.get("/v1/recordings", headers={"cookie": f"{COOKIE}={value}"}).status_code
 
-    said, _, seal = cookie.rpartition(".")
+    content, _, seal = cookie.rpartition(".")
     assert status(cookie) == 200
-    for forged in ("", ".", "a.b.c", f"{said}.{seal[:-1]}x", cookie.replace(said[-3:], "999"), "x" * 5000):
+    for forged in ("", ".", "a.b.c", f"{content}.{seal[:-1]}x", cookie.replace(content[-3:], "999"), "x" * 5000):
         assert status(forged) == 401
     monkeypatch.setattr("songprint.server.web.sessions.time.time", lambda: 4e9)
     assert status(cookie) == 401
@@ -187,19 +187,19 @@ def test_signing_in_from_another_site_or_with_a_wrong_token_fails(world, tokens)
 
 
 @pytest.fixture(scope="module")
-def unlocked(tmp_path_factory):
-    """A server without keys: whoever is at the machine may do everything; nobody else may do anything."""
+def keyless(tmp_path_factory):
+    """A server without keys: local users may do everything, others nothing."""
     with serving(tmp_path_factory.mktemp("open"), songs=1, names=("music.lan",)) as world:
         yield world
 
 
-def test_this_machine_may_do_everything(unlocked):
-    assert unlocked.client.get("/v1/session").json() == {"key": None, "name": "", "scope": "admin", "csrf": None}
-    assert unlocked.client.get("/v1/audit").status_code == 200
+def test_a_server_without_keys_allows_everything_on_its_own_machine(keyless):
+    assert keyless.client.get("/v1/session").json() == {"key": None, "name": "", "scope": "admin", "csrf": None}
+    assert keyless.client.get("/v1/audit").status_code == 200
 
 
-def test_other_machines_may_not(unlocked):
-    stranger = TestClient(unlocked.client.app, base_url="http://localhost:8080", client=("192.0.2.7", 5000))
+def test_a_server_without_keys_refuses_other_machines(keyless):
+    stranger = TestClient(keyless.client.app, base_url="http://localhost:8080", client=("192.0.2.7", 5000))
     problem(stranger.get("/v1/recordings"), 403, "no_keys")
 
 
@@ -214,13 +214,13 @@ def test_other_machines_may_not(unlocked):
         "localhost:8080@evil.example",
     ],
 )
-def test_a_page_whose_name_leads_here_is_refused(unlocked, host):
-    problem(unlocked.client.get("/v1/recordings", headers={"host": host}), 421, "unknown_host")
+def test_unknown_host_names_are_refused(keyless, host):
+    problem(keyless.client.get("/v1/recordings", headers={"host": host}), 421, "unknown_host")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:8080", "[::1]:8080", "music.lan"])
-def test_names_of_this_machine_are_answered(unlocked, host):
-    assert unlocked.client.get("/v1/recordings", headers={"host": host}).status_code == 200
+def test_names_of_this_machine_are_accepted(keyless, host):
+    assert keyless.client.get("/v1/recordings", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -233,13 +233,13 @@ def test_names_of_this_machine_are_answered(unlocked, host):
         {"origin": "http://["},
     ],
 )
-def test_a_page_of_another_site_changes_nothing(unlocked, headers):
-    sent = {"file": ("x.wav", unlocked.wav(toy.song(70)))}
-    problem(unlocked.client.post("/v1/recordings", files=sent, headers=headers), 403, "cross_site")
-    assert len(unlocked.library) == 1
+def test_pages_of_other_sites_cannot_change_anything(keyless, headers):
+    sent = {"file": ("x.wav", keyless.wav(toy.song(70)))}
+    problem(keyless.client.post("/v1/recordings", files=sent, headers=headers), 403, "cross_site")
+    assert len(keyless.library) == 1
 
 
-def test_what_needs_the_extra_says_what_to_install(monkeypatch, library):
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(monkeypatch, library):
     from songprint.errors import MissingExtra
 
     monkeypatch.setattr("songprint.server.find_spec", lambda name: None if name == "fastapi" else object())

@@ -1,4 +1,4 @@
-"""What the page asks of the server besides the REST API: its files, callbacks for the explorer, pictures of covers."""
+"""What the page uses besides the REST API: its files, inboxes for callbacks, pictures of covers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def world(tmp_path_factory):
         yield world
 
 
-def test_a_browser_gets_the_page_and_a_program_for_tencent_its_answer(world):
+def test_the_root_serves_the_page_to_browsers_and_the_api_to_tencent_clients(world):
     start = world.client.get("/", headers={"accept": "text/html"})
     assert start.status_code == 200 and "<title>Songprint</title>" in start.text
     assert start.headers["content-type"].startswith("text/html")
@@ -31,7 +31,7 @@ def test_docs_redirects_to_the_api_explorer(world):
     assert world.client.get("/docs").text.startswith("<!doctype html>")
 
 
-def test_every_file_of_the_page_is_served_and_none_that_it_names_is_missing(world):
+def test_every_file_of_the_page_is_served_and_every_import_exists(world):
     names = [path.relative_to(assets.FOLDER).as_posix() for path in assets.FOLDER.rglob("*") if path.is_file()]
     assert "app.js" in names and "audio/worklet.js" in names
     for name in names:
@@ -47,7 +47,7 @@ def test_every_file_of_the_page_is_served_and_none_that_it_names_is_missing(worl
                 assert named.is_file(), f"{path.name} imports {named.name}"
 
 
-def test_the_page_loads_nothing_from_elsewhere_and_makes_no_html_of_text():
+def test_the_page_loads_nothing_from_other_sites_and_builds_no_html_from_text():
     for path in assets.FOLDER.rglob("*.*"):
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
@@ -56,7 +56,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_makes_no_html_of_text():
             assert "http://" not in text and "https://" not in text
 
 
-def test_a_callback_for_the_explorer_is_kept_for_whoever_made_the_box(world):
+def test_an_inbox_keeps_callbacks_for_its_owner(world):
     made = world.client.post("/v1/explorer/inbox").json()
     assert made["url"].endswith(made["read"])
     sent = world.client.post(
@@ -72,7 +72,7 @@ def test_a_callback_for_the_explorer_is_kept_for_whoever_made_the_box(world):
     assert world.client.post(f"/{made['read']}", content=bytes(inbox.MOST_BYTES + 1)).status_code == 413
 
 
-def test_boxes_are_private_and_make_room():
+def test_inboxes_are_private_and_old_ones_are_dropped():
     boxes = Inboxes()
     first = boxes.create("anna")
     assert boxes.read(first, "anna") == [] and boxes.read(first, "ben") is None
@@ -86,12 +86,12 @@ def test_boxes_are_private_and_make_room():
     assert len(boxes.read(last, "anna")) == inbox.MOST_RECEIVED
 
 
-def test_this_server_may_be_called_back_and_no_other_machine_of_the_house(world):
+def test_callbacks_to_this_server_are_allowed_and_to_no_other_local_machine(world):
     settings = world.library.store.settings
     assert inbox.allowed(settings).server.allow_callbacks == (*settings.server.allow_callbacks, "127.0.0.1:8080")
 
 
-def test_a_picture_is_small_and_keeps_thin_lines(random):
+def test_a_similarity_picture_is_small_and_keeps_thin_lines(random):
     alike = random.uniform(0, 0.2, (900, 1300)).astype(np.float32)
     alike[np.arange(900), np.arange(900)] = 1.0
     picture = reduced(alike)

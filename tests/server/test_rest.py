@@ -1,4 +1,4 @@
-"""The REST API as its clients see it: naming clips, the library, errors that say what to do."""
+"""The REST API: identifying queries, managing the library, errors, metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def world(tmp_path_factory):
         yield world
 
 
-def test_a_clip_is_named_at_once(world):
+def test_a_query_is_identified_at_once(world):
     answer = world.client.post("/v1/identify", content=world.clip(3))
     assert answer.status_code == 200
     (match,) = answer.json()["matches"]
@@ -28,15 +28,15 @@ def test_a_clip_is_named_at_once(world):
     assert match["confidence"] > 50
 
 
-def test_a_clip_may_come_as_the_part_of_a_form(world):
+def test_a_query_can_be_part_of_a_form(world):
     answer = world.client.post("/v1/identify?top=3", files={"file": ("../../my clip.wav", world.clip(2))})
     assert answer.json()["matches"][0]["recording"]["title"] == "Song 02"
     assert answer.json()["source"] == "my clip.wav"
 
 
-def test_what_the_library_does_not_know_is_no_match_and_the_reason_is_told(world):
-    told = world.client.post("/v1/identify", content=world.clip(4711)).json()
-    assert told["matches"] == [] and told["reason"]
+def test_unknown_music_has_no_match_and_a_reason(world):
+    report = world.client.post("/v1/identify", content=world.clip(4711)).json()
+    assert report["matches"] == [] and report["reason"]
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_what_the_library_does_not_know_is_no_match_and_the_reason_is_told(world
         b"\x00\x00\x00\x20ftypM4A " + bytes(40),
     ],
 )
-def test_what_is_no_audio_is_refused_in_words_without_places_of_the_server(world, sent):
+def test_input_that_is_not_audio_is_refused_without_server_paths(world, sent):
     answer = world.client.post("/v1/identify", content=sent)
     assert "Cannot read upload" in problem(answer, 422, "unreadable_audio")
     assert str(world.folder) not in answer.text
 
 
-def test_the_shortest_sounds_are_answered(world):
+def test_very_short_queries_get_a_report_without_matches(world):
     for samples in (1, 2, 100):
         answer = world.client.post("/v1/identify", content=world.wav(toy.song(1)[:samples]))
         assert answer.status_code == 200 and answer.json()["matches"] == [], answer.text
@@ -64,7 +64,7 @@ def test_the_shortest_sounds_are_answered(world):
     assert silence.json()["matches"] == [] and silence.json()["reason"]
 
 
-def test_what_is_too_large_or_too_long_is_told_where_to_go(tmp_path):
+def test_too_large_and_too_long_queries_are_refused_with_an_alternative(tmp_path):
     with serving(tmp_path, songs=1, max_clip_bytes=100_000, max_clip_duration=3.0) as world:
         long = world.client.post("/v1/identify", content=world.clip(0))
         assert "POST /v1/jobs" in problem(long, 413, "too_long")
@@ -75,7 +75,7 @@ def test_what_is_too_large_or_too_long_is_told_where_to_go(tmp_path):
         assert list(world.server.uploads.folder.iterdir()) == []
 
 
-def test_nothing_of_an_upload_stays(world):
+def test_uploads_are_deleted_after_the_request(world):
     world.client.post("/v1/identify", content=world.clip(3))
     world.client.post("/v1/identify", content=b"no music")
     world.client.post("/v1/identify", files={"file": ("a.wav", b"1"), "other": ("b.wav", b"2")})
@@ -95,11 +95,11 @@ def test_nothing_of_an_upload_stays(world):
         ("multipart/form-data; boundary=" + "a" * 300, b"--a"),
     ],
 )
-def test_a_broken_form_is_a_client_s_mistake(world, kind, body):
+def test_a_malformed_form_is_a_client_error(world, kind, body):
     problem(world.client.post("/v1/identify", content=body, headers={"content-type": kind}), 400, "bad_form")
 
 
-def test_a_recording_is_found_from_the_moment_it_was_added_until_it_is_removed(world):
+def test_a_recording_is_found_until_it_is_removed(world):
     clip = world.clip(50)
     assert world.client.post("/v1/identify", content=clip).json()["matches"] == []
     added = world.add(50, "Nina - Fifty.wav", album="Numbers", artists=["Nina", "Simone"], year="1965")
@@ -119,14 +119,14 @@ def test_a_recording_is_found_from_the_moment_it_was_added_until_it_is_removed(w
     problem(world.client.delete(f"/v1/recordings/{added['id']}"), 404, "recording_not_found")
 
 
-def test_the_same_file_is_added_once(world):
+def test_adding_the_same_file_again_returns_the_known_recording(world):
     first = world.add(51)
     again = world.client.post("/v1/recordings", files={"file": ("copy.wav", world.wav(toy.song(51)))})
     assert (again.status_code, again.json()["outcome"]) == (200, "known")
     assert again.json()["recording"]["id"] == first["id"]
 
 
-def test_a_recording_that_replaces_another_inherits_its_name(world):
+def test_a_replacement_inherits_the_tags_of_the_replaced_recording(world):
     old = world.add(52, title="The song", artists=["Somebody"], work="The work", original="true")
     new = world.add(53, "remaster.wav", replaces=old["id"], album="Remasters")
     assert (new["title"], new["artists"], new["work"], new["album"]) == (
@@ -141,7 +141,7 @@ def test_a_recording_that_replaces_another_inherits_its_name(world):
     assert named["id"] == new["id"]
 
 
-def test_what_cannot_be_added_leaves_nothing(world):
+def test_a_failed_import_leaves_no_file(world):
     before = sorted(world.library.path.rglob("*.wav"))
     for sent, code in ((b"text", "unreadable_audio"), (world.wav(toy.song(9)[:2000]), "unreadable_audio")):
         problem(world.client.post("/v1/recordings", files={"file": ("x.wav", sent)}), 422, code)
@@ -152,7 +152,7 @@ def test_what_cannot_be_added_leaves_nothing(world):
     assert sorted(world.library.path.rglob("*.wav")) == before
 
 
-def test_tags_are_edited_and_answers_bear_them(world):
+def test_reports_contain_edited_tags(world):
     added = world.add(54)
     edited = world.client.patch(
         f"/v1/recordings/{added['id']}",
@@ -207,7 +207,7 @@ def test_covers_of_a_recording_are_listed(world):
     assert abs(found["key_shift"]) == 2
 
 
-def test_recordings_that_are_the_same_twice_are_listed_for_review(world):
+def test_duplicate_recordings_are_listed(world):
     one = world.add(57)
     softer = world.client.post("/v1/recordings", files={"file": ("softer.wav", world.wav(0.6 * toy.song(57)))}).json()
     pairs, after = [], "0"
@@ -218,7 +218,7 @@ def test_recordings_that_are_the_same_twice_are_listed_for_review(world):
     assert pairs == [[one["id"], softer["recording"]["id"]]]
 
 
-def test_a_recording_is_played_whole_in_parts_and_as_a_stretch(world):
+def test_audio_is_served_whole_by_range_and_as_an_excerpt(world):
     added = world.add(58)
     sent = world.wav(toy.song(58))
     address = f"/v1/recordings/{added['id']}/audio"
@@ -228,19 +228,19 @@ def test_a_recording_is_played_whole_in_parts_and_as_a_stretch(world):
     assert (part.status_code, part.content) == (206, sent[100:200])
     stretch = world.client.get(f"{address}?start=1.5&duration=2")
     assert stretch.headers["content-type"] == "audio/wav" and len(stretch.content) == 44 + 2 * 2 * 44100
-    assert len(world.client.get(f"{address}?start=100").content) < 50  # behind the end nothing is heard
+    assert len(world.client.get(f"{address}?start=100").content) < 50  # nothing after the end
     (world.library.path / RECORDINGS / added["source"]).unlink()
     problem(world.client.get(address), 404, "no_audio")
 
 
-def test_addresses_and_methods_that_do_not_exist_are_problems_too(world):
+def test_unknown_addresses_and_methods_are_problems(world):
     assert "/docs" in problem(world.client.get("/v1/nothing"), 404, "not_found")
     problem(world.client.put("/v1/identify"), 405, "method_not_allowed")
     for wrong in ("0", "-1", "x", str(2**63), "1e3"):
         problem(world.client.get(f"/v1/recordings/{wrong}"), 422, "invalid_request")
 
 
-def test_the_server_says_how_it_is(world):
+def test_health_readiness_metrics_and_statistics(world):
     assert world.client.get("/healthz").text == "ok\n"
     assert world.client.get("/readyz").text == "ready\n"
     world.client.post("/v1/identify", content=world.clip(3))
@@ -276,7 +276,7 @@ def test_metrics_keep_their_names_and_labels(world):
     }
 
 
-def test_every_answer_carries_what_keeps_browsers_safe(world):
+def test_every_response_has_security_headers(world):
     for address in ("/healthz", "/v1/recordings", "/v1/nothing"):
         headers = world.client.get(address).headers
         assert "default-src 'self'" in headers["content-security-policy"]
@@ -284,10 +284,29 @@ def test_every_answer_carries_what_keeps_browsers_safe(world):
         assert "access-control-allow-origin" not in headers
 
 
-def test_the_shapes_of_the_description_are_those_of_the_answers(world):
+def test_a_report_matches_its_declared_schema(world):
     report = world.client.post("/v1/identify?top=5", content=world.clip(3)).json()
     assert TypeAdapter(schema.Report).validate_python(report, strict=True) == report
     match = report["matches"][0]
     assert match.keys() == schema.Match.__required_keys__
     assert match["recording"].keys() == schema.Recording.__required_keys__
     assert report["songs"][0].keys() == schema.Song.__required_keys__
+
+
+def test_openapi_describes_the_declared_objects(world):
+    described = world.client.get("/openapi.json").json()["components"]["schemas"]
+    for name in (
+        "Report",
+        "Match",
+        "Recording",
+        "Song",
+        "Section",
+        "Interval",
+        "Key",
+        "Delivery",
+        "Verdict",
+        "ListedJob",
+    ):
+        declared = getattr(schema, name)
+        assert described[name]["properties"].keys() == set(described[name]["required"]) == declared.__required_keys__
+    assert described["Recording"]["properties"]["duration"]["description"] == "seconds"

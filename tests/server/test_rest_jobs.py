@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submitting, following, exporting, and what people say of what was found."""
+"""Jobs over HTTP: submitting, following, exporting, verdicts."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ def submitted(world: World, **more: object) -> dict:
     return answer.json()
 
 
-def test_a_job_says_where_its_recording_is_and_waits_for_a_worker(world):
-    told = submitted(
+def test_a_job_with_a_location_waits_for_a_worker(world):
+    submitted_job = submitted(
         world,
         priority=3,
         callback={"url": "https://me.example.org/hook", "secret": "s3cret"},
         kinds=["recording"],
         session_context="mine",
     )
-    job = world.server.jobs.get(told["id"])
+    job = world.server.jobs.get(submitted_job["id"])
     assert (job.state, job.priority, job.options["kinds"]) == ("waiting", 3, ["recording"])
     assert world.server.jobs.opened(job).options["callback"] == {
         "url": "https://me.example.org/hook",
         "secret": "s3cret",
         "style": "standard",
     }
-    assert "s3cret" not in json.dumps(told)
-    shown = world.client.get(f"/v1/jobs/{told['id']}").json()
-    assert shown == told and shown.keys() == models.Job.__required_keys__
+    assert "s3cret" not in json.dumps(submitted_job)
+    shown = world.client.get(f"/v1/jobs/{submitted_job['id']}").json()
+    assert shown == submitted_job and shown.keys() == models.Job.__required_keys__
     world.server.jobs.cancel(job.id)
 
 
-def test_a_recording_can_be_sent_with_the_job(world):
+def test_a_job_can_contain_its_recording(world):
     sent = world.wav(toy.song(3))
     answer = world.client.post(
         "/v1/jobs",
@@ -88,7 +88,7 @@ def test_a_recording_can_be_sent_with_the_job(world):
         PLACE | {"session_context": "a\0b"},
     ],
 )
-def test_what_is_no_job_is_refused_with_what_is_wrong(world, wrong):
+def test_invalid_jobs_are_refused_with_the_cause(world, wrong):
     assert "/docs" in problem(world.client.post("/v1/jobs", json=wrong), 422, "invalid_request")
     broken = world.client.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"})
     problem(broken, 422, "invalid_request")
@@ -103,7 +103,7 @@ def test_too_many_waiting_jobs_are_refused(tmp_path):
         assert answer.headers["retry-after"] == "60"
 
 
-def test_jobs_are_listed_the_latest_first_without_results(world):
+def test_jobs_are_listed_latest_first_without_results(world):
     ids = [world.finished(timeline_of(world)) for _ in range(3)]
     first = world.client.get("/v1/jobs?limit=2&state=finished").json()
     assert [each["id"] for each in first["items"]] == [ids[2], ids[1]]
@@ -114,7 +114,7 @@ def test_jobs_are_listed_the_latest_first_without_results(world):
     problem(world.client.get("/v1/jobs/nobody"), 404, "job_not_found")
 
 
-def test_who_has_an_answer_already_is_told_so_in_few_bytes(world):
+def test_an_unchanged_job_is_not_sent_again(world):
     job_id = world.finished(timeline_of(world))
     first = world.client.get(f"/v1/jobs/{job_id}")
     again = world.client.get(f"/v1/jobs/{job_id}", headers={"if-none-match": first.headers["etag"]})
@@ -124,7 +124,7 @@ def test_who_has_an_answer_already_is_told_so_in_few_bytes(world):
     assert changed.status_code == 200
 
 
-def test_a_job_is_cancelled_and_tried_again(world):
+def test_a_job_is_cancelled_and_retried(world):
     job_id = submitted(world)["id"]
     assert world.client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
     problem(world.client.post(f"/v1/jobs/{job_id}/cancel"), 409, "wrong_state")
@@ -138,7 +138,7 @@ def test_a_job_is_cancelled_and_tried_again(world):
     world.client.post(f"/v1/jobs/{job_id}/cancel")
 
 
-def test_waiting_for_a_job_ends_with_the_job(world):
+def test_a_waiting_request_returns_when_the_job_ends(world):
     job_id = submitted(world)["id"]
     assert world.client.get(f"/v1/jobs/{job_id}?wait=0.5").json()["state"] == "waiting"
     world.server.jobs.cancel(job_id)
@@ -146,11 +146,11 @@ def test_waiting_for_a_job_ends_with_the_job(world):
     problem(world.client.get(f"/v1/jobs/{job_id}?wait=1e9"), 422, "invalid_request")
 
 
-def test_events_tell_every_state_until_the_end(world):
+def test_events_report_every_state_until_the_end(world):
     job_id = world.finished(timeline_of(world))
-    told = world.client.get(f"/v1/jobs/{job_id}/events")
-    assert told.headers["content-type"].startswith("text/event-stream")
-    event = next(part for part in told.text.split("\n\n") if part.startswith("event: job"))
+    answer = world.client.get(f"/v1/jobs/{job_id}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    event = next(part for part in answer.text.split("\n\n") if part.startswith("event: job"))
     data = json.loads(event.split("data: ")[1])
     assert data["state"] == "finished" and "result" not in data
 
@@ -163,12 +163,12 @@ def test_a_timeline_is_exported_in_every_format(world, format):
     assert 'filename="mix.mp3.' in answer.headers["content-disposition"]
 
 
-def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
+def test_verdicts_are_stored_and_correct_the_timeline(world):
     job_id = world.finished(timeline_of(world))
     address = f"/v1/jobs/{job_id}/segments"
     assert world.client.post(f"{address}/0/verdict", json={"verdict": "accept", "note": "sure"}).status_code == 200
-    said = world.client.post(f"{address}/0/verdict", json={"verdict": "reject"}).json()
-    assert said.keys() == schema.Verdict.__required_keys__
+    verdict = world.client.post(f"{address}/0/verdict", json={"verdict": "reject"}).json()
+    assert verdict.keys() == schema.Verdict.__required_keys__
     world.client.post(f"{address}/1/verdict", json={"verdict": "correct", "recording": 4})
     verdicts = world.client.get(f"/v1/jobs/{job_id}").json()["verdicts"]
     assert [(each["position"], each["verdict"], each["recording_id"]) for each in verdicts] == [
@@ -193,14 +193,14 @@ def test_verdicts_are_kept_and_make_a_corrected_timeline(world):
     problem(unknown, 404, "recording_not_found")
 
 
-def test_an_unknown_stretch_is_named_added_and_recognised_from_then_on(world):
-    heard = np.concatenate([toy.song(0), toy.song(61), toy.song(1)])
-    sent = world.client.post("/v1/jobs", files={"file": ("mix.wav", world.wav(heard))}).json()["id"]
+def test_a_named_gap_is_added_to_the_library_and_found_afterwards(world):
+    programme = np.concatenate([toy.song(0), toy.song(61), toy.song(1)])
+    sent = world.client.post("/v1/jobs", files={"file": ("mix.wav", world.wav(programme))}).json()["id"]
     claimed = world.server.jobs.claim("a test")
     assert claimed.id == sent
     world.server.jobs.finish(claimed, timeline_of(world), 15.0)
 
-    assert world.client.get(f"/v1/jobs/{sent}/audio").content == world.wav(heard)
+    assert world.client.get(f"/v1/jobs/{sent}/audio").content == world.wav(programme)
     peaks = world.client.get(f"/v1/jobs/{sent}/peaks?points=30&start=5&end=10").json()
     assert len(peaks["peaks"]) == 30 and 0.4 < max(peaks["peaks"]) < 0.6
     assert (peaks["start"], peaks["end"]) == (5.0, 10.0)
@@ -216,27 +216,27 @@ def test_an_unknown_stretch_is_named_added_and_recognised_from_then_on(world):
     assert "lie in the gap" in problem(wrong, 422, "invalid_request")
 
 
-def test_a_gap_may_be_said_to_be_a_recording_that_is_known_and_that_can_be_taken_back(world):
+def test_a_verdict_can_assign_a_known_recording_to_a_gap_and_be_withdrawn(world):
     job_id = world.finished(timeline_of(world))
     address = f"/v1/jobs/{job_id}/gaps/0/verdict"
     problem(world.client.post(address, json={"verdict": "reject"}), 422, "invalid_request")
-    said = world.client.post(address, json={"verdict": "correct", "recording": 3}).json()
-    assert (said["part"], said["position"], said["recording_id"]) == ("gap", 0, 3)
+    verdict = world.client.post(address, json={"verdict": "correct", "recording": 3}).json()
+    assert (verdict["part"], verdict["position"], verdict["recording_id"]) == ("gap", 0, 3)
     corrected = world.client.get(f"/v1/jobs/{job_id}/export?corrected=true").json()
     assert [each["recording"]["id"] for each in corrected["segments"]][1] == 3 and corrected["gaps"] == []
     assert world.client.delete(address).status_code == 204
     assert world.client.get(f"/v1/jobs/{job_id}").json()["verdicts"] == []
 
 
-def test_what_is_no_longer_kept_cannot_be_heard(world):
+def test_the_audio_of_a_deleted_input_is_not_found(world):
     job_id = world.finished(timeline_of(world))
     for what in ("audio", "peaks"):
         assert "24 hours" in problem(world.client.get(f"/v1/jobs/{job_id}/{what}"), 404, "no_audio")
 
 
-def test_callbacks_are_listed_and_sent_again(world):
-    told = {"callback": {"url": "https://me.example.org/", "style": "standard"}}
-    job_id = world.finished(timeline_of(world), options=told)
+def test_callbacks_are_listed_and_resent(world):
+    options = {"callback": {"url": "https://me.example.org/", "style": "standard"}}
+    job_id = world.finished(timeline_of(world), options=options)
     (delivery,) = world.client.get(f"/v1/jobs/{job_id}/deliveries").json()["items"]
     assert delivery["state"] == "waiting" and delivery.keys() == schema.Delivery.__required_keys__
     assert world.client.post(f"/v1/jobs/{job_id}/deliveries").status_code == 202
@@ -247,7 +247,7 @@ def test_callbacks_are_listed_and_sent_again(world):
     problem(world.client.post(f"/v1/jobs/{silent}/deliveries"), 404, "no_callback")
 
 
-def test_usage_counts_jobs_and_clips(world):
+def test_usage_counts_jobs_and_queries(world):
     world.finished(timeline_of(world))
     world.client.post("/v1/identify", content=world.clip(3))
     (row,) = world.client.get("/v1/usage").json()["items"]

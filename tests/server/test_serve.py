@@ -1,4 +1,4 @@
-"""`songprint serve` as its users run it: a process of its own, with the networks that ship."""
+"""`songprint serve` in its own process, with the shipped networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tunes(tmp_path_factory) -> list[Path]:
     return synth.write_pieces(tmp_path_factory.mktemp("tunes"), 4)
 
 
-def test_from_an_empty_library_to_a_callback(tunes, tmp_path):
+def test_a_server_adds_recordings_scans_a_programme_and_sends_a_callback(tunes, tmp_path):
     with (
         Receiver() as receiver,
         serve(
@@ -54,8 +54,8 @@ def test_from_an_empty_library_to_a_callback(tunes, tmp_path):
         for segment, (start, end) in zip(found, places, strict=True):
             assert (segment["start"], segment["end"]) == (pytest.approx(start, abs=2), pytest.approx(end, abs=2))
 
-        told = [event for event in server.client.get(f"{address}/events").text.split("\n\n") if "event: job" in event]
-        assert '"state": "finished"' in told[-1]
+        events = [event for event in server.client.get(f"{address}/events").text.split("\n\n") if "event: job" in event]
+        assert '"state": "finished"' in events[-1]
         assert server.client.get(f"{address}/export?format=srt").text.startswith("1\n00:00:0")
         assert max(server.client.get(f"{address}/peaks?points=100").json()["peaks"]) > 0.1
         assert server.client.get(f"{address}/audio", headers={"range": "bytes=0-3"}).content == b"RIFF"
@@ -72,7 +72,7 @@ def test_from_an_empty_library_to_a_callback(tunes, tmp_path):
 
 
 def programme_of(tunes: list[Path], target: Path) -> tuple[Path, list[tuple[float, float]]]:
-    """Twelve seconds of each tune with silence around; the file and where they are."""
+    """Twelve seconds of each tune, separated by silence. Returns the file and the interval of each tune."""
     silence = np.zeros(4 * synth.SAMPLE_RATE, np.float32)
     pieces, places = [silence], []
     for number, tune in enumerate(tunes):
@@ -82,14 +82,14 @@ def programme_of(tunes: list[Path], target: Path) -> tuple[Path, list[tuple[floa
     return target, places
 
 
-def test_other_machines_cannot_connect_while_there_are_no_keys(tmp_path):
+def test_the_server_does_not_listen_for_other_machines_without_keys(tmp_path):
     refused = really_run("--library", tmp_path / "library", "serve", "--host", "0.0.0.0", "--port", "0", text=True)
     assert refused.returncode == 2
     assert_one_line(refused.stderr)
     assert "songprint keys create" in refused.stderr
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
+def test_a_port_in_use_is_reported_in_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = really_run("--library", tmp_path / "library", "serve", "--port", taken.getsockname()[1], text=True)
     assert refused.returncode == 2

@@ -1,4 +1,4 @@
-"""Tencent's signatures: the vectors of the specification, the spellings of SDKs, and everything forged."""
+"""Tencent's signatures: published vectors, differences between SDKs, forged requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def authorization(
 
 
 def tc3(**changes: str) -> Request:
-    """The request of the specification's vector, with other headers (`x_tc_region`), or without (None)."""
+    """The request of the published vector. `changes` set headers (`x_tc_region`), None removes one."""
     headers = {
         "content-type": "application/json",
         "host": HOST,
@@ -67,7 +67,7 @@ def accepted(request: Request, secret_key: str = SECRET_KEY, names: tuple[str, .
     return signatures.matches(signatures.read(request), request, secret_key, hosts)
 
 
-def test_the_vector_of_tc3():
+def test_the_published_vector_of_tc3_matches():
     canonical = signatures.canonical_request(tc3(), "content-type;host", HOST)
     assert hashlib.sha256(BODY).hexdigest() == "9dada8fff317a5f46c2aeddf12156511c9c162abeafd21d8fc47310511233e00"
     assert (
@@ -80,7 +80,7 @@ def test_the_vector_of_tc3():
     assert accepted(tc3())
 
 
-def test_the_vector_of_v1():
+def test_the_published_vector_of_v1_matches():
     parameters = {
         "Action": "DescribeTaskDetail",
         "Language": "en-US",
@@ -104,7 +104,7 @@ def test_the_vector_of_v1():
 
 @pytest.mark.parametrize("method", ["HmacSHA1", "HmacSHA256", None])
 @pytest.mark.parametrize("host", [HOST, "127.0.0.1"])
-def test_v1_in_a_query(method, host):
+def test_v1_signatures_in_a_query_match(method, host):
     parameters = {
         "Action": "ProcessMedia",
         "SecretId": SECRET_ID,
@@ -121,7 +121,7 @@ def test_v1_in_a_query(method, host):
     assert not accepted(Request("POST", "", {"host": HOST, "content-type": signatures.FORM}, query.encode()))
 
 
-def test_sdks_may_sign_the_host_without_port_and_another_service():
+def test_a_signature_may_omit_the_port_and_name_another_service():
     for host, service in (("127.0.0.1", "127"), (HOST, "localhost:8080"), ("127.0.0.1", "mps")):
         assert accepted(signed(tc3(), host, service))
     mixed = tc3(host="Music.Example.org:8080")
@@ -129,7 +129,7 @@ def test_sdks_may_sign_the_host_without_port_and_another_service():
     assert accepted(signed(mixed, "music.example.org"))
 
 
-def test_a_name_before_a_proxy_counts_only_if_it_was_configured():
+def test_a_proxy_host_name_is_accepted_only_if_configured():
     request = signed(tc3(host="10.0.0.5:8080"), "music.example.org")
     assert not accepted(request)
     assert accepted(request, names=("music.example.org",))
@@ -158,11 +158,11 @@ def test_the_query_is_signed_as_received():
     assert not accepted(replace(signed(request, HOST), query="a=1&b=2&c=%2f"))
 
 
-def test_the_same_request_twice_is_fine():
+def test_a_repeated_request_matches():
     assert accepted(tc3()) and accepted(tc3())
 
 
-def test_what_is_forged_or_cut_off_does_not_match():
+def test_forged_and_truncated_requests_do_not_match():
     assert not accepted(tc3(), "wrong")
     assert not accepted(replace(tc3(), body=BODY[:-1]))
     assert not accepted(replace(tc3(), body=b""))
@@ -170,7 +170,7 @@ def test_what_is_forged_or_cut_off_does_not_match():
     assert not accepted(tc3(x_tc_timestamp=str(NOW + 1)))
     assert not accepted(tc3(authorization=authorization(SIGNATURE[:-1] + "0")))
     assert not accepted(tc3(authorization=authorization(service="cvm")))
-    assert not accepted(signed(tc3(), HOST, date="2023-11-15"))  # the scope's day is not that of the timestamp
+    assert not accepted(signed(tc3(), HOST, date="2023-11-15"))  # the scope's day differs from the timestamp
     assert accepted(tc3(authorization=authorization(SIGNATURE.upper())))
 
 
@@ -204,7 +204,7 @@ def test_what_is_forged_or_cut_off_does_not_match():
         (Request("POST", "", {}, b"{}"), "MissingParameter"),
     ],
 )
-def test_what_is_malformed_is_refused_with_its_code(request_, code):
+def test_malformed_requests_are_refused_with_their_code(request_, code):
     with pytest.raises(Refused) as caught:
         signatures.read(request_)
     assert caught.value.code == code
@@ -227,7 +227,7 @@ def test_late_and_early_requests_are_refused(off):
     st.binary(max_size=60),
     st.text(),
 )
-def test_any_request_is_read_or_refused_and_none_matches(headers, body, query):
+def test_arbitrary_requests_are_refused_or_do_not_match(headers, body, query):
     for method in ("GET", "POST"):
         request = Request(method, query, headers, body)
         with contextlib.suppress(Refused):

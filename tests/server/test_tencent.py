@@ -1,4 +1,4 @@
-"""Tencent's API as its clients see it: tasks from their submission to their songs."""
+"""Tencent's API: tasks from submission to result, lists, callbacks, usage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from songprint.server.tencent import results
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Buckets: one with a song and a film."""
+    """The buckets: one, with a song and a film."""
     folder = tmp_path_factory.mktemp("objects")
     (folder / "music-125").mkdir()
     toy.write(folder / "music-125" / "song.wav", toy.song(1))
@@ -42,7 +42,7 @@ def world(tmp_path_factory, folder):
 
 @pytest.fixture(scope="module")
 def client(world) -> Client:
-    """With a key of its own."""
+    """A client with its own key."""
     return Client.of(world, world.server.keys.create("player", "identify"))
 
 
@@ -57,7 +57,7 @@ def detail(client: Client, task_id: str) -> dict:
     return client.call("DescribeTaskDetail", {"TaskId": task_id})
 
 
-def test_a_task_from_its_submission_to_its_songs(client, world):
+def test_a_task_is_submitted_processed_and_described(client, world):
     task_id = client.call("ProcessMedia", request_of(SessionContext="mine", TaskNotifyConfig=CALLBACK))["TaskId"]
     assert task_id.startswith("1300000000-WorkflowTask-")
     waiting = detail(client, task_id)
@@ -85,7 +85,7 @@ def test_a_task_from_its_submission_to_its_songs(client, world):
     assert [item["Tag"] for item in tag["Output"]["TagSet"]] == ["Greensleeves", "Scarborough Fair", "The Ash Grove"]
 
 
-def test_the_songs_are_told_as_the_specification_says(client, world):
+def test_songs_have_the_specified_fields(client, world):
     client.call("ProcessMedia", request_of())
     job = tencent.finished(world, timelines.programme())
     fair, cover = results.tag_set(job.result)[1:]
@@ -100,7 +100,7 @@ def test_the_songs_are_told_as_the_specification_says(client, world):
     assert (info["match_type"], info["isrc"]) == ("recording", "US-AB1-67-00001")
     assert (info["segments"][0]["end"], info["segments"][0]["tempo_ratio"]) == (260.5, 1.04)
     assert fair["Confidence"] == 98.8
-    info = json.loads(cover["SpecialInfo"])  # named by the original, sung by both
+    info = json.loads(cover["SpecialInfo"])  # the title of the original, the artists of both
     assert (cover["Tag"], info["singer_name"], info["other_singer_list"]) == (
         "The Ash Grove",
         "Trad.",
@@ -109,7 +109,7 @@ def test_the_songs_are_told_as_the_specification_says(client, world):
     assert (info["match_type"], info["work"], info["segments"][0]["song_id"]) == ("cover", "ash grove", 4)
 
 
-def test_a_song_heard_twice_has_two_segments_unless_they_touch_on_the_grid(client, world):
+def test_a_song_played_twice_has_two_segments_unless_they_touch_on_the_grid(client, world):
     song = timelines.recording(7, "Again")
     found = timelines.timeline(
         timelines.segment(31, 160, song), timelines.segment(181, 250, song), timelines.segment(256, 280, song)
@@ -121,7 +121,7 @@ def test_a_song_heard_twice_has_two_segments_unless_they_touch_on_the_grid(clien
     assert len(info["segments"]) == 3
 
 
-def test_no_song_is_an_empty_set(client, world):
+def test_a_task_without_songs_has_an_empty_tag_set(client, world):
     task_id = client.call("ProcessMedia", request_of())["TaskId"]
     tencent.finished(world, timelines.timeline())
     tag = detail(client, task_id)["WorkflowTask"]["AiAnalysisResultSet"][0]["TagTask"]
@@ -145,17 +145,17 @@ def test_no_song_is_an_empty_set(client, world):
         ("internal", "a bug", 70000, "InternalError"),
     ],
 )
-def test_a_failure_is_told_with_its_code(client, world, code, message, number, name):
+def test_a_failed_task_has_its_error_code(client, world, code, message, number, name):
     task_id = client.call("ProcessMedia", request_of())["TaskId"]
     tencent.failed(world, code, message)
-    told = detail(client, task_id)
-    task, tag = told["WorkflowTask"], told["WorkflowTask"]["AiAnalysisResultSet"][0]["TagTask"]
-    assert (told["Status"], task["ErrCode"], task["Message"]) == ("FINISH", number, tag["Message"])
+    shown_task = detail(client, task_id)
+    task, tag = shown_task["WorkflowTask"], shown_task["WorkflowTask"]["AiAnalysisResultSet"][0]["TagTask"]
+    assert (shown_task["Status"], task["ErrCode"], task["Message"]) == ("FINISH", number, tag["Message"])
     assert (tag["Status"], tag["ErrCode"], tag["ErrCodeExt"], tag["Output"]) == ("FAIL", number, name, None)
     assert tag["Message"] in (message, "no audio stream")
 
 
-def test_the_callback_is_signed_and_not_in_an_envelope(client, world):
+def test_the_callback_is_signed_and_has_no_envelope(client, world):
     client.call("ProcessMedia", request_of(SessionContext="mine", TaskNotifyConfig=CALLBACK))
     job = world.server.jobs.opened(tencent.finished(world, timelines.programme()))
     event = json.loads(results.builders(1300000000)["tencent"](job))
@@ -172,18 +172,18 @@ def test_the_callback_is_signed_and_not_in_an_envelope(client, world):
 
 
 def test_a_callback_without_a_key_has_no_signature(client, world):
-    client.call("ProcessMedia", request_of(TaskNotifyConfig={"NotifyUrl": URL}))  # the type is meant
+    client.call("ProcessMedia", request_of(TaskNotifyConfig={"NotifyUrl": URL}))  # NotifyType defaults to URL
     event = json.loads(results.callback_body(tencent.finished(world, timelines.timeline()), 1))
     assert "Sign" not in event and "Timestamp" not in event
 
 
-def test_each_change_is_told_where_that_is_wanted(client, world):
+def test_mode_change_notifies_about_every_state(client, world):
     client.call("ProcessMedia", request_of(TaskNotifyConfig=CALLBACK | {"NotifyMode": "Change"}))
     job = tencent.finished(world, timelines.timeline())
     assert [delivery.event for delivery in world.server.deliveries.of_job(job.id)] == ["running", "finished"]
 
 
-def test_what_is_sent_as_flat_text_is_the_same(client, world):
+def test_flattened_parameters_equal_json(client, world):
     flat = {
         "InputInfo.Type": "URL",
         "InputInfo.UrlInputInfo.Url": URL,
@@ -204,7 +204,7 @@ def test_what_is_sent_as_flat_text_is_the_same(client, world):
     assert client.get("DescribeTasks", waiting)["TotalCount"] == 4
 
 
-def test_a_session_id_is_used_once(client, world):
+def test_a_session_id_creates_one_task(client, world):
     assert client.refusal("ProcessMedia", request_of(SessionId="s1", OutputDir="wrong")) == "InvalidParameterValue"
     assert "TaskId" in client.call("ProcessMedia", request_of(SessionId="s1"))
     assert client.refusal("ProcessMedia", request_of(SessionId="s1")) == "InvalidParameterValue.SessionId"
@@ -213,7 +213,7 @@ def test_a_session_id_is_used_once(client, world):
     assert all("TaskId" in client.call("ProcessMedia", request_of(SessionId="")) for _ in range(2))
 
 
-def test_objects_come_from_buckets_and_results_go_there(client, world):
+def test_inputs_and_outputs_can_be_objects_in_buckets(client, world):
     wanted = request_of(
         InputInfo={
             "Type": "cos",
@@ -229,7 +229,7 @@ def test_objects_come_from_buckets_and_results_go_there(client, world):
     assert detail(client, task_id)["WorkflowTask"]["InputInfo"]["CosInputInfo"]["Object"] == "/song.wav"
 
 
-def test_keys_of_a_bucket_are_never_told(client):
+def test_bucket_credentials_are_never_returned(client):
     info = {
         "Type": "AWS-S3",
         "S3InputInfo": {
@@ -264,13 +264,13 @@ def test_keys_of_a_bucket_are_never_told(client):
         None,
     ],
 )
-def test_parameters_within_parameters_are_taken_in_every_form(client, details):
+def test_extended_parameters_are_accepted_in_every_form(client, details):
     assert "TaskId" in client.call(
         "ProcessMedia", request_of(AiAnalysisTask={"Definition": 21, "ExtendedParameter": details})
     )
 
 
-def test_own_wishes_stand_beside_tencents(client, world):
+def test_songprint_options_are_accepted_in_extended_parameters(client, world):
     own = tencent.DETAILS | {"songprint": {"covers": False, "min_confidence": 80, "max_results": 1}}
     task_id = client.call(
         "ProcessMedia",
@@ -282,7 +282,7 @@ def test_own_wishes_stand_beside_tencents(client, world):
     assert [item["Tag"] for item in tag["Output"]["TagSet"]] == ["Greensleeves"]
 
 
-def test_nobody_fills_the_queue(tmp_path):
+def test_a_full_queue_refuses_tasks(tmp_path):
     with serving(tmp_path, songs=1, max_waiting=1) as world:
         client = Client.of(world, world.server.keys.create("player", "identify"))
         client.call("ProcessMedia", request_of())
@@ -291,7 +291,7 @@ def test_nobody_fills_the_queue(tmp_path):
         assert "TaskId" in client.call("ProcessMedia", request_of(SessionId="s"))
 
 
-def test_tasks_are_listed_page_by_page(world):
+def test_tasks_are_listed_by_page(world):
     client = Client.of(world, world.server.keys.create("lister", "identify"))
     made = [client.call("ProcessMedia", request_of())["TaskId"] for _ in range(5)]
     pages, token = [], ""
@@ -325,16 +325,16 @@ def test_tasks_are_listed_page_by_page(world):
         ({"Status": "FINISH", "StartTime": "yesterday"}, "InvalidParameterValue"),
     ],
 )
-def test_lists_that_make_no_sense_are_refused(client, wanted, code):
+def test_invalid_list_requests_are_refused(client, wanted, code):
     assert client.refusal("DescribeTasks", wanted) == code
 
 
-def test_a_waiting_task_can_be_aborted_and_only_that(client, world):
+def test_only_waiting_tasks_can_be_aborted(client, world):
     abort = {"OperationType": "Abort", "TaskId": client.call("ProcessMedia", request_of())["TaskId"]}
     assert client.call("ManageTask", abort) == {}
-    told = detail(client, abort["TaskId"])
-    tag = told["WorkflowTask"]["AiAnalysisResultSet"][0]["TagTask"]
-    assert (told["Status"], tag["Status"], tag["Message"]) == ("FINISH", "FAIL", "aborted")
+    shown_task = detail(client, abort["TaskId"])
+    tag = shown_task["WorkflowTask"]["AiAnalysisResultSet"][0]["TagTask"]
+    assert (shown_task["Status"], tag["Status"], tag["Message"]) == ("FINISH", "FAIL", "aborted")
     assert client.refusal("ManageTask", abort) == "InvalidParameterValue.NotProcessingTask"
     running = client.call("ProcessMedia", request_of())["TaskId"]
     job = world.server.jobs.claim("test", 30.0)
@@ -346,7 +346,7 @@ def test_a_waiting_task_can_be_aborted_and_only_that(client, world):
     assert client.refusal("ManageTask", {"OperationType": "Abort"}) == "MissingParameter"
 
 
-def test_nobody_sees_the_tasks_of_others(client, world):
+def test_keys_do_not_see_tasks_of_other_keys(client, world):
     task_id = client.call("ProcessMedia", request_of())["TaskId"]
     other = Client.of(world, world.server.keys.create("other", "write"))
     assert other.refusal("DescribeTaskDetail", {"TaskId": task_id}) == "ResourceNotFound"
@@ -367,12 +367,12 @@ def test_unknown_tasks_are_not_found(client, task_id):
 
 
 @pytest.mark.parametrize("content", ["", "nothing", "[]", "{}", '{"EventType": ""}', "[" * 100_000])
-def test_what_is_no_notification_is_refused(client, content):
+def test_invalid_notifications_are_refused(client, content):
     expected = "InvalidParameterValue.InvalidContent" if content else "MissingParameter"
     assert client.refusal("ParseNotification", {"Content": content}) == expected
 
 
-def test_the_preset_template_is_there_and_stays(client):
+def test_the_preset_template_is_listed_and_cannot_be_changed(client):
     answer = client.call("DescribeAIAnalysisTemplates", {"Definitions": [21]})
     assert (answer["TotalCount"], answer["AIAnalysisTemplateSet"][0]["Definition"]) == (1, 21)
     for wanted in ({"Definitions": [22]}, {"Type": "Custom"}, {"Name": "other"}):
@@ -392,7 +392,7 @@ def in_bucket(name: str) -> dict:
     }
 
 
-def test_what_a_file_is_made_of_is_told(client):
+def test_media_metadata_describes_container_and_streams(client):
     film = client.call("DescribeMediaMetaData", in_bucket("film.mp4"))["MetaData"]
     assert (film["Container"], film["Width"], film["Height"]) == ("mov,mp4,m4a,3gp,3g2,mj2", 64, 64)
     assert film["Duration"] == pytest.approx(3.0, abs=0.1)
@@ -409,12 +409,12 @@ def test_what_a_file_is_made_of_is_told(client):
     )
 
 
-def test_what_is_no_media_file_is_told(client, folder):
+def test_a_file_that_is_not_media_is_refused(client, folder):
     (folder / "music-125" / "text").write_text("hello")
     assert client.refusal("DescribeMediaMetaData", in_bucket("text")) == "InvalidParameterValue.SrcFile"
 
 
-def test_usage_is_told_by_day(world):
+def test_usage_is_reported_by_day(world):
     client = Client.of(world, world.server.keys.create("user", "identify"))
     client.call("ProcessMedia", request_of())
     tencent.finished(world, timelines.timeline(), seconds=90.4)

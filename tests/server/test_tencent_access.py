@@ -1,4 +1,4 @@
-"""Who gets into Tencent's API: forged, late, cut-off and oversized requests are refused, each with its code."""
+"""Access to Tencent's API: forged, late, truncated and too large requests are refused, each with its code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refusal(answer: dict) -> str:
     return answer["Error"]["Code"]
 
 
-def test_an_unsigned_request_is_told_what_it_lacks(world):
+def test_an_unsigned_request_is_refused_with_the_missing_parameter(world):
     headers = {"X-TC-Action": "DescribeTasks", "X-TC-Version": "2019-06-12"}
     answer = world.client.post("/", content=b"{}", headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -46,7 +46,7 @@ def test_an_unsigned_request_is_told_what_it_lacks(world):
 
 
 def test_a_forged_request_is_refused(client):
-    assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"  # the key is fine
+    assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"  # the key is valid
     body = json.dumps(TASK).encode()
     headers = client.signed("DescribeTaskDetail", body)
     for changed in (body[:-3], b"", b'{"TaskId": "other"}', body + b" "):
@@ -59,7 +59,7 @@ def test_a_forged_request_is_refused(client):
     assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SecretIdNotFound"
 
 
-def test_a_key_that_was_revoked_is_not_known_any_more(client, world):
+def test_a_revoked_key_is_unknown(client, world):
     world.server.keys.revoke(client.secret_id)
     assert client.refusal("DescribeTaskDetail", TASK) == "AuthFailure.SecretIdNotFound"
 
@@ -73,7 +73,7 @@ def test_a_late_or_early_request_is_refused_even_with_a_wrong_key(client, clock)
     assert refusal(client.v1("POST", "DescribeTaskDetail", TASK)) == "AuthFailure.SignatureExpire"
 
 
-def test_the_same_request_twice_is_no_attack(client):
+def test_a_repeated_request_is_accepted(client):
     headers = client.signed("DescribeTasks", b'{"Status": "FINISH"}')
     answers = [client.opened("POST", "/", b'{"Status": "FINISH"}', headers) for _ in range(2)]
     assert answers[0] == answers[1] and "Error" not in answers[0]
@@ -85,7 +85,7 @@ def test_a_request_for_another_server_is_refused(client):
     assert refusal(client.opened("POST", "/", body, meant)) == "AuthFailure.SignatureFailure"
 
 
-def test_the_host_has_the_spellings_of_all_sdks_and_proxies(client):
+def test_every_spelling_of_the_host_is_accepted(client):
     body = json.dumps(TASK).encode()
     for signed_host, service in (
         ("localhost", "localhost:8080"),
@@ -95,11 +95,11 @@ def test_the_host_has_the_spellings_of_all_sdks_and_proxies(client):
         client.host, client.service = signed_host, service
         headers = client.signed("DescribeTaskDetail", body) | {"host": "localhost:8080"}
         assert refusal(client.opened("POST", "/", body, headers)) == "ResourceNotFound"
-    client.host = "mps.tencentcloudapi.com"  # by a DNS of one's own
+    client.host = "mps.tencentcloudapi.com"  # with a custom DNS entry
     assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
 
 
-def test_a_forwarded_host_counts_from_a_trusted_proxy_alone(client, world, tmp_path):
+def test_a_forwarded_host_is_accepted_only_from_a_trusted_proxy(client, world, tmp_path):
     body, client.host = json.dumps(TASK).encode(), "public.example.net"
     behind = {"host": "inner:8080", "x-forwarded-host": "public.example.net"}
     headers = client.signed("DescribeTaskDetail", body) | behind
@@ -111,11 +111,11 @@ def test_a_forwarded_host_counts_from_a_trusted_proxy_alone(client, world, tmp_p
         assert refusal(other.opened("POST", "/", body, headers)) == "AuthFailure.SignatureFailure"
 
 
-def test_a_token_is_not_known(client):
+def test_temporary_credentials_are_refused(client):
     assert client.refusal("DescribeTaskDetail", TASK, x_tc_token="tok") == "AuthFailure.TokenFailure"
 
 
-def test_what_is_too_large_is_refused(client):
+def test_too_large_requests_are_refused(client):
     body = b" " * (10 << 20)
     assert client.refusal("DescribeTaskDetail", body=b"{}" + body[2:]) == "MissingParameter"
     assert client.refusal("DescribeTaskDetail", body=body + b"{}") == "RequestSizeLimitExceeded"
@@ -123,18 +123,18 @@ def test_what_is_too_large_is_refused(client):
     assert refusal(client.get("DescribeTaskDetail", {"TaskId": "a" * (33 << 10)})) == "RequestSizeLimitExceeded"
 
 
-def test_a_body_without_an_announced_length_is_measured_too(client):
+def test_a_too_large_body_without_content_length_is_refused(client):
     headers = client.signed("DescribeTaskDetail", b"")
     endless = (b" " * (1 << 20) for _ in range(80))
     assert refusal(client.opened("POST", "/", endless, headers)) == "RequestSizeLimitExceeded"
 
 
-def test_a_length_that_is_announced_is_believed(client):
+def test_a_too_large_content_length_is_refused_without_reading(client):
     headers = client.signed("DescribeTaskDetail", b"{}") | {"content-length": "999999999999"}
     assert refusal(client.opened("POST", "/", b"{}", headers)) == "RequestSizeLimitExceeded"
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
+def test_a_body_that_does_not_arrive_is_refused_after_a_timeout(monkeypatch):
     monkeypatch.setattr(endpoint, "BODY_SECONDS", 0.05)
     sent = []
 
@@ -145,7 +145,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-    # in a thread: the browser's tests leave a loop running in this one
+    # In a thread, because the browser tests leave an event loop running in this one.
     thread = threading.Thread(target=lambda: asyncio.run(endpoint.Endpoint()(scope, nothing, keep)))
     thread.start()
     thread.join()
@@ -160,11 +160,11 @@ def test_other_methods_are_refused_in_the_same_envelope(client, method):
 @pytest.mark.parametrize(
     "body", [b"{", b"[]", b"5", b"null", b'"text"', b"\xff\xfe", b"[" * 200_000, b'{"TaskId": NaNa}', b"9" * 10_000]
 )
-def test_what_is_no_object_of_json_is_refused(client, body):
+def test_bodies_that_are_not_json_objects_are_refused(client, body):
     assert client.refusal("DescribeTaskDetail", body=body) == "InvalidParameter"
 
 
-def test_flat_parameters_that_contradict_each_other_are_refused(client):
+def test_contradictory_flattened_parameters_are_refused(client):
     for flat in ({"A": "1", "A.B": "2"}, {"A.B": "2", "A": "1"}, {".".join("a" * 50): "1"}):
         assert refusal(client.get("DescribeTaskDetail", flat)) == "InvalidParameter"
     assert refusal(client.get("DescribeTaskDetail", {"TaskId.0": "a"})) == "InvalidParameter"
@@ -179,16 +179,16 @@ def test_flat_parameters_that_contradict_each_other_are_refused(client):
         ("ProcessMedia", "2017-03-12", "NoSuchVersion"),
     ],
 )
-def test_actions_that_are_not_here_are_told_apart(client, action, version, code):
+def test_unknown_and_unsupported_actions_have_different_codes(client, action, version, code):
     assert client.refusal(action, {}, x_tc_version=version) == code
 
 
-def test_every_name_of_tencent_is_answered(client):
+def test_every_tencent_action_is_recognised(client):
     for action in sorted(known.ACTIONS)[::10]:
         assert client.refusal(action, {}) in ("UnsupportedOperation", "MissingParameter")
 
 
-def test_a_key_may_ask_so_often_and_no_more(world, client):
+def test_requests_beyond_the_rate_limit_are_refused(world, client):
     slow = Client.of(world, world.server.keys.create("slow", "identify", rate=0.01))
     codes = [slow.refusal("DescribeTaskDetail", TASK) for _ in range(2)]
     assert codes == ["ResourceNotFound", "RequestLimitExceeded.UinLimitExceeded"]
@@ -197,7 +197,7 @@ def test_a_key_may_ask_so_often_and_no_more(world, client):
     assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
 
 
-def test_keys_cannot_be_guessed_fast(tmp_path, monkeypatch):
+def test_wrong_signatures_are_rate_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "MAX_WRONG_KEYS", 0.01)
     with serving(tmp_path, songs=1) as world:
         client = Client.of(world, world.server.keys.create("player", "identify"))
@@ -208,7 +208,7 @@ def test_keys_cannot_be_guessed_fast(tmp_path, monkeypatch):
         assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
 
 
-def test_a_bug_is_answered_without_its_insides(client, monkeypatch, caplog):
+def test_an_internal_error_does_not_reveal_its_cause(client, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("secret place")
 
@@ -218,7 +218,7 @@ def test_a_bug_is_answered_without_its_insides(client, monkeypatch, caplog):
     assert refusal(answer) == "InternalError" and "secret" not in json.dumps(answer)
 
 
-def test_a_browser_gets_the_page_and_not_this(world):
+def test_browsers_get_the_page_instead_of_the_api(world):
     assert "Response" not in world.client.get("/", headers={"accept": "text/html"}).text
     assert "Response" in world.client.get("/?Action=DescribeTasks&Signature=x&SecretId=y").json()
     assert "Response" in world.client.get("/", headers={"X-TC-Action": "DescribeTasks"}).json()

@@ -1,4 +1,4 @@
-"""What Tencent's API refuses, each with its code: nonsense, hostile addresses, whatever else is sent."""
+"""What Tencent's API refuses: invalid parameters, hostile URLs, arbitrary input."""
 
 from __future__ import annotations
 
@@ -119,19 +119,19 @@ ANALYSIS = {"Definition": 21, "ExtendedParameter": json.dumps(tencent.DETAILS)}
         (request_of(Unheard="of"), "UnknownParameter"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_code(client, world, wanted, code):
+def test_invalid_parameters_are_refused_with_their_code(client, world, wanted, code):
     assert client.refusal("ProcessMedia", wanted) == code
     assert world.server.jobs.count(state="waiting") == 0
 
 
-def test_no_hostile_url_makes_a_task(tmp_path):
-    """None of those that `fetch` would refuse to a worker gets so far."""
+def test_hostile_urls_are_refused_at_submission(tmp_path):
+    """A URL that `fetch` refuses in a worker is refused when the task is submitted."""
     with serving(tmp_path, songs=1, rates={"ProcessMedia": 10_000}) as world:
         client = Client.of(world, world.server.keys.create("player", "identify"))
         hostile = [url for url in LOOPBACK + PRIVATE + METADATA + MALFORMED if url]
         for url in hostile:
             assert client.refusal("ProcessMedia", request_of(url)) == "InvalidParameter.InvalidUrl", url
-            if not url.startswith("http://files.example:6379"):  # a port that callbacks may use
+            if not url.startswith("http://files.example:6379"):  # callbacks may use this port
                 wanted = request_of(TaskNotifyConfig=CALLBACK | {"NotifyUrl": url})
                 answer = client.call("ProcessMedia", wanted)
                 assert answer.get("Error", {}).get("Code") == "InvalidParameter.InvalidUrl", (url, answer)
@@ -174,10 +174,10 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])  # as it is on a busy machine
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
-def test_whatever_is_sent_is_a_wish_or_refused(sent):
-    """Over a request that would be fine."""
+def test_arbitrary_parameters_are_valid_or_refused(sent):
+    """Arbitrary parameters alone, and merged into a valid request."""
     for values in (sent, request_of() | sent):
         with contextlib.suppress(Refused):
             assert process.read(Parameters(values), ServerSettings()).input["type"] in ("url", "cos", "s3")

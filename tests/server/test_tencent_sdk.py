@@ -1,6 +1,6 @@
-"""Tencent's own SDKs, unmodified, against `songprint serve`: the programs that $SONGPRINT_ACCEPTANCE has for them.
+"""Tencent's unmodified SDKs against `songprint serve`, with the client programs in $SONGPRINT_ACCEPTANCE.
 
-A film of three songs of the library, a cover of a fourth and unknown music is named by URL and from a bucket.
+They identify a film with three songs of the library, a cover of a fourth and unknown music, by URL and in a bucket.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from lab.data.tunes import TUNES, invent
 
 ACCEPTANCE = os.environ.get("SONGPRINT_ACCEPTANCE", "")
 SDKS = Path(__file__).parents[2] / "build" / "sdks"  # downloaded once
-BUCKET = "ie-mps-1250000000"  # the one that the programs name for results
+BUCKET = "ie-mps-1250000000"  # the bucket that the programs send for results
 SONGS, COVER = (3, 0, 1), 4  # positions in TUNES
-PIECE = 20.0  # seconds of each
+PIECE = 20.0  # seconds of each song
 
 pytestmark = pytest.mark.skipif(not ACCEPTANCE, reason="$SONGPRINT_ACCEPTANCE names no folder with programs for SDKs")
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A song as the program printed it."""
+class PrintedSong:
+    """A song as a client program prints it."""
 
     title: str
     start: int
@@ -50,14 +50,14 @@ class Heard:
 
 @dataclass(frozen=True)
 class Server:
-    """`songprint serve`, and what is there to be named."""
+    """A running `songprint serve`, with the film to identify."""
 
     port: int
     secret_id: str
     secret_key: str
     url: str
     buckets: Path
-    truth: list[tuple[str, float, float]]  # title, start, end; in the order they are heard
+    truth: list[tuple[str, float, float]]  # title, start, end, in order
     home: dict[str, str]  # its environment
 
     def arguments(self, *more: object) -> list[str]:
@@ -121,23 +121,23 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _nothing_waits(server: Server) -> Iterator[None]:
-    """The programs submit the film many times, to see whether that is taken."""
+    """Cancel the jobs that the programs submit only to test whether they are accepted."""
     yield
     waiting = songprint(server.home, "jobs", "list", "--json", "--state", "waiting", "--state", "running")
     if waiting:
         jobs = [json.loads(line)["id"] for line in waiting.splitlines()]
-        songprint(server.home, "jobs", "cancel", "--quiet", *jobs, may_fail=True)  # one may just have ended
+        songprint(server.home, "jobs", "cancel", "--quiet", *jobs, may_fail=True)  # a job may have ended meanwhile
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Files over HTTP."""
+    """Serves files without logging."""
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 def write_film(path: Path) -> list[tuple[str, float, float]]:
-    """Three songs of the library, something unknown and a cover; where each of them is heard."""
+    """Write a film with three songs of the library, unknown music and a cover. Returns the intervals of the songs."""
     rate, length = synth.SAMPLE_RATE, round(PIECE * synth.SAMPLE_RATE)
     unknown = synth.render(invent(101), seed=2)[:length]
     cover = degrade.stretch(synth.render(TUNES[COVER], seed=40), rate, pitch=2 ** (2 / 12))
@@ -178,7 +178,7 @@ def answers(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def python_client() -> list[str]:
-    """The program with Tencent's SDK for Python, which is installed beside the tests once."""
+    """The client program with Tencent's Python SDK, which is installed once in build/."""
     folder = SDKS / "python"
     if not (folder / "tencentcloud").is_dir():
         subprocess.run(
@@ -200,7 +200,7 @@ def python_client() -> list[str]:
 
 @pytest.fixture(scope="module")
 def node_client(tmp_path_factory) -> list[str]:
-    """The same for Node."""
+    """The client program with Tencent's Node SDK, which is installed once in build/."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         pytest.skip("node and npm are not installed")
@@ -225,7 +225,7 @@ def node_client(tmp_path_factory) -> list[str]:
 
 
 def run(client: list[str], arguments: list[str], port: int) -> str:
-    """What a program prints; it checks everything itself and says so by its exit status."""
+    """The output of a client program, which exits with an error if one of its checks fails."""
     local = f"127.0.0.1,127.0.0.1:{port}"
     done = subprocess.run(
         [*client, *arguments],
@@ -238,21 +238,21 @@ def run(client: list[str], arguments: list[str], port: int) -> str:
     return done.stdout
 
 
-def songs_in(printed: str) -> list[Heard]:
-    """The songs that the Python program printed, of the polled task first and then of the callback."""
+def songs_in(printed: str) -> list[PrintedSong]:
+    """The songs in the Python program's output: first those of the polled task, then those of the callback."""
     lines = re.findall(r"^ +\d+  (.*?) - (.*?) \[.*\]  (\d+)-(\d+) s", printed, re.MULTILINE)
-    return [Heard(title, int(start), int(end)) for _, title, start, end in lines]
+    return [PrintedSong(title, int(start), int(end)) for _, title, start, end in lines]
 
 
-def assert_true(heard: list[Heard], truth: list[tuple[str, float, float]]) -> None:
-    """The very songs, each to within a step of 15 s at both ends."""
-    assert sorted(song.title for song in heard) == sorted(title for title, *_ in truth)
+def assert_songs(songs: list[PrintedSong], truth: list[tuple[str, float, float]]) -> None:
+    """Assert that the songs are correct, each within 15 s at both ends."""
+    assert sorted(song.title for song in songs) == sorted(title for title, *_ in truth)
     for title, start, end in truth:
-        song = next(song for song in heard if song.title == title)
+        song = next(song for song in songs if song.title == title)
         assert -15 <= song.start - start <= 15 and -15 <= song.end - end <= 15, (song, start, end)
 
 
-def test_the_python_sdk_names_a_film_by_url_and_all_of_its_checks_hold(server, python_client):
+def test_the_python_sdk_identifies_a_film_by_url_and_passes_its_self_test(server, python_client):
     printed = run(
         python_client,
         server.arguments(
@@ -261,9 +261,9 @@ def test_the_python_sdk_names_a_film_by_url_and_all_of_its_checks_hold(server, p
         server.port,
     )
     songs = songs_in(printed)
-    assert len(songs) == 2 * len(server.truth), printed  # polled, and by callback
+    assert len(songs) == 2 * len(server.truth), printed  # polled and by callback
     assert songs[: len(songs) // 2] == songs[len(songs) // 2 :]
-    assert_true(songs[: len(songs) // 2], server.truth)
+    assert_songs(songs[: len(songs) // 2], server.truth)
     task_id = re.search(r"TaskId (\S+)", printed)[1]
     written = json.loads((server.buckets / BUCKET / "common" / "test" / f"{task_id}.json").read_text())
     assert len(written["AiAnalysisResultSet"][0]["TagTask"]["Output"]["TagSet"]) == len(server.truth)
@@ -273,21 +273,21 @@ def test_the_python_sdk_names_a_film_by_url_and_all_of_its_checks_hold(server, p
     )
 
 
-def test_the_python_sdk_names_the_film_in_a_bucket(server, python_client):
+def test_the_python_sdk_identifies_a_film_in_a_bucket(server, python_client):
     printed = run(
         python_client,
         server.arguments("--cos", f"{BUCKET},ap-nanjing,/film.mp4", "--expect", "match", "--listen", free_port()),
         server.port,
     )
-    assert_true(songs_in(printed)[: len(server.truth)], server.truth)
+    assert_songs(songs_in(printed)[: len(server.truth)], server.truth)
 
 
-def test_an_input_that_is_not_there_fails_as_it_should(server, python_client):
+def test_a_missing_input_fails_as_expected(server, python_client):
     missing = server.url.replace("film", "gone")
     run(python_client, server.arguments("--url", missing, "--expect", "fail", "--listen", free_port()), server.port)
 
 
-def test_the_node_sdk_names_the_film(server, node_client):
+def test_the_node_sdk_identifies_a_film(server, node_client):
     printed = run(node_client, server.arguments("--url", server.url), server.port)
     for title, *_ in server.truth:
         assert f" - {title}  [[" in printed, printed

@@ -1,4 +1,4 @@
-"""A server of toy songs, in this process, and what its clients send."""
+"""A server with toy songs in this process, and the audio that its clients send."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from songprint.types import Gap, Interval, Kind, Segment, Sound, Timeline
 
 @dataclass(frozen=True)
 class World:
-    """A server, a client of it at the same machine, and what lies behind."""
+    """A server, a local client of it, and the server's state."""
 
     client: TestClient
     library: Library
@@ -33,7 +33,7 @@ class World:
         return toy.write(self.folder / "sent" / name, samples).read_bytes()
 
     def finished(self, result: dict, **options: object) -> str:
-        """The id of a job that was done, as a worker would have."""
+        """The id of a job that has finished with this result."""
         jobs = self.server.jobs
         job = jobs.submit({"type": "url", "url": "https://example.org/mix.mp3"}, **options)
         claimed = jobs.claim("a test")
@@ -46,7 +46,7 @@ class World:
         return self.wav(toy.song(seed)[8000:36000])
 
     def add(self, seed: int, name: str = "", **fields: object) -> dict:
-        """Add a song over HTTP; gives it as the answer shows it."""
+        """Add a song over HTTP; returns the recording of the response."""
         name = name or f"Band {seed} - Song {seed}.wav"
         answer = self.client.post("/v1/recordings", files={"file": (name, self.wav(toy.song(seed)))}, data=fields)
         assert answer.status_code == 201, answer.text
@@ -55,7 +55,7 @@ class World:
 
 @contextmanager
 def serving(folder: Path, songs: int = 5, **settings: object) -> Iterator[World]:
-    """A library of `songs` songs, served; with `settings` of the server."""
+    """Serve a library with this number of songs; `settings` are those of the server."""
     settings = Settings(server=ServerSettings(**{"clip_processes": 1, "job_processes": 0} | settings))
     encoders = [toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder()]
     with songprint.open(folder / "library", create=True, encoder=encoders, settings=settings) as library:
@@ -77,8 +77,8 @@ def problem(answer, status: int, code: str) -> str:
 def timeline_of(world: World) -> dict:
     """The JSON of a timeline with songs 1 and 2 of the library and a gap of unknown music between them."""
     segments = [
-        Segment(world.library.recording(number), Kind.RECORDING, 90.0, Interval(*heard), Interval(0.0, 5.0))
-        for number, heard in ((1, (0.0, 5.0)), (2, (10.0, 15.0)))
+        Segment(world.library.recording(number), Kind.RECORDING, 90.0, Interval(*interval), Interval(0.0, 5.0))
+        for number, interval in ((1, (0.0, 5.0)), (2, (10.0, 15.0)))
     ]
     gaps = [Gap(Interval(5.0, 10.0), Sound.MUSIC)]
     return objects.timeline_object(Timeline(segments, gaps, 15.0, {Kind.RECORDING: 50.0}, 5, 0.1, source="mix.mp3"))

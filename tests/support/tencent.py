@@ -1,4 +1,4 @@
-"""A client of Tencent's API that signs for itself and hides nothing of the answer, and timelines that jobs found."""
+"""A minimal client of Tencent's API, and functions that finish jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLBACK = {"NotifyType": "URL", "NotifyUrl": "http://receiver.example.org:5000/
 
 
 def request_of(url: str = URL, **more: object) -> dict:
-    """The request that everybody sends; `None` takes a parameter away."""
+    """A typical request; None removes a parameter."""
     wanted = {
         "InputInfo": {"Type": "URL", "UrlInputInfo": {"Url": url}},
         "OutputStorage": {"Type": "COS", "CosOutputStorage": {"Bucket": "ie-mps-125", "Region": "ap-nanjing"}},
@@ -35,7 +35,12 @@ def request_of(url: str = URL, **more: object) -> dict:
 
 @dataclass
 class Client:
-    """Signs with a key; `host` is the one that it believes to call, `clock` how wrong its clock goes (seconds)."""
+    """Signs requests with a key.
+
+    Args:
+        host: the host name that it signs.
+        clock: error of its clock in seconds.
+    """
 
     world: World
     secret_id: str
@@ -51,7 +56,7 @@ class Client:
     def signed(
         self, action: str, body: bytes, *, method: str = "POST", query: str = "", **headers: str
     ) -> dict[str, str]:
-        """The headers of a request; `headers` are others, or other values, with _ for -."""
+        """The headers of a request; `headers` add or replace some, with _ for -."""
         timestamp = int(time.time() + self.clock)
         form = signatures.FORM if method == "GET" else "application/json"
         sent = {
@@ -74,7 +79,7 @@ class Client:
         }
 
     def call(self, action: str, parameters: object = None, *, body: bytes | None = None, **headers: str) -> dict:
-        """The answer without its envelope, which is checked here."""
+        """The response without its envelope, which is checked."""
         sent = json.dumps(parameters or {}).encode() if body is None else body
         return self.opened("POST", "/", sent, self.signed(action, sent, **headers))
 
@@ -100,7 +105,7 @@ class Client:
         return self.opened("POST", "/", urlencode(sent).encode(), {"host": self.host, "content-type": signatures.FORM})
 
     def opened(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> dict:
-        """The envelope is always the same: status 200, no charset, an id."""
+        """Send a request, check the envelope (status 200, no charset, an id) and return its content."""
         answer = self.world.client.request(method, url, content=body, headers=headers)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
         (response,) = answer.json().values()
@@ -108,7 +113,7 @@ class Client:
         return response
 
     def refusal(self, action: str, parameters: object = None, **more: object) -> str:
-        """The code with which a request is refused."""
+        """The error code with which a request is refused."""
         answer = self.call(action, parameters, **more)
         assert answer.keys() == {"Error"}, answer
         assert answer["Error"]["Message"]
@@ -116,12 +121,12 @@ class Client:
 
 
 def finished(world: World, timeline: Timeline, seconds: float = 600.0) -> Job:
-    """Do the job that waits longest, as a worker would: this is what is found."""
+    """Finish the job that has waited longest with this timeline."""
     job = world.server.jobs.claim("test", 30.0)
     assert world.server.jobs.finish(job, objects.timeline_object(timeline), seconds)
     return world.server.jobs.get(job.id)
 
 
 def failed(world: World, code: str, message: str) -> Job:
-    """Do the job that waits longest, in vain."""
+    """Fail the job that has waited longest."""
     return world.server.jobs.fail(world.server.jobs.claim("test", 30.0), code, message, retry=False)

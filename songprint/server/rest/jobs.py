@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -79,7 +78,7 @@ def list_jobs(
     request: Request,
     caller: IdentifyCaller,
     limit: Limit = 100,
-    state: Annotated[list[Literal["waiting", "running", "finished", "failed", "cancelled"]] | None, Query()] = None,
+    state: Annotated[list[schema.State] | None, Query()] = None,
     after: Annotated[str, Query(max_length=100, description="`next` of the previous page.")] = "",
 ) -> Response:
     """The jobs of the caller's key and the keys under it, latest first, without their results."""
@@ -314,9 +313,8 @@ def _export(server: ServerState, caller: Caller, job: Job, format: str, correcte
 
 
 def _without_result(job: Job, caller: Caller) -> schema.ListedJob:
-    # Input and options come from the client, and may contain values that are not JSON until they are escaped.
-    whole = common.visible_to(caller, json.loads(objects.to_json(job_object(job))))
-    return cast(schema.ListedJob, {name: value for name, value in whole.items() if name != "result"})
+    listed = {name: value for name, value in job_object(job).items() if name != "result"}
+    return cast(schema.ListedJob, common.visible_to(caller, listed))
 
 
 def _with_result(server: ServerState, caller: Caller, job: Job) -> models.Job:
