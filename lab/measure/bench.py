@@ -1,14 +1,14 @@
-"""How fast: adding, identifying, storage, start and memory, each as one line with its unit.
+"""Benchmark of adding, identifying, storage, start-up and memory. Each result is one line with its unit.
 
-    python -m lab.measure.bench                             # 1,000 recordings; tunes are synthesised to ask for
-    python -m lab.measure.bench --music DIR                 # adds DIR, and asks for clips of it
-    python -m lab.measure.bench --unknown DIR               # asks for clips of that, too, of which the library has nothing
+    python -m lab.measure.bench                             # 1,000 recordings; queries from synthesised tunes
+    python -m lab.measure.bench --music DIR                 # adds DIR and cuts the queries from it
+    python -m lab.measure.bench --unknown DIR               # also queries of music that is not in the library
     python -m lab.measure.bench --kinds recording           # without covers
 
-The library is filled up with recordings that were never audio: their embeddings walk over the sphere as those
-of music do, and random chords sound in their tonal frames. Clips are 10 and 30 s with pink noise at 5 dB, written
-as files, and asked for once before the clock starts. Stages are told apart in the same run, by the processor time that
-they take, some of it at once: their shares hold on a busy machine too, times do not.
+The library is filled with recordings that were never audio: their embeddings are random walks on the sphere with the
+statistics of music, and their tonal frames are random chords. Queries are files of 10 and 30 s with pink noise at 5 dB,
+each of them searched once before timing starts. The time of each stage is measured in the same run as processor time,
+part of which may run in parallel: the shares are valid on a busy machine too, absolute times are not.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,16 +37,17 @@ from songprint.covers import tonal
 from songprint.library import Library
 from songprint.types import Embeddings, Kind, Tags
 
-RATE = 16000  # of the clips
-CLIP_SECONDS = (10.0, 30.0)
+RATE = 16000  # Hz, of the queries
+QUERY_SECONDS = (10.0, 30.0)
 NOISE = 5.0  # dB
-TUNES = 8  # synthesised when there is no music
-TRACK_SECONDS = 240.0  # of a recording that was never audio
-DIMENSIONS = 32  # in which embeddings of music lie: they hold 99.7 % of the squared length
-STEP = 0.65  # how far a walk goes from row to row: neighbours have a cosine of about 0.8
-HOME = 0.5  # how much a recording keeps to its own region: a mean cosine of about 0.2
-REFRAIN = 24  # rows that come back, a little changed
-FUNCTIONS = {  # whose time is counted apart; what they call of each other is not counted twice
+TUNES = 8  # synthesised without --music
+TRACK_SECONDS = 240.0  # duration of a recording that was never audio
+DIMENSIONS = 32  # of the subspace with 99.7% of the energy of embeddings of music
+STEP = 0.65  # step of the walk; gives neighbouring rows a cosine of about 0.8
+HOME = 0.5  # weight of the region of a recording; gives rows a mean cosine of about 0.2
+REFRAIN = 24  # rows that are repeated with small changes
+# Stage -> functions whose time is measured. Time in a nested stage counts for that stage only.
+FUNCTIONS = {
     "decode": ["songprint.audio.files.blocks"],
     "front end": [
         "songprint.fingerprint.logmel.power",
@@ -81,11 +83,11 @@ FUNCTIONS = {  # whose time is counted apart; what they call of each other is no
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tracks", type=int, default=1000, help="recordings in the library (default: 1000)")
-    parser.add_argument("--clips", type=int, default=40, help="clips asked for (default: 40)")
-    parser.add_argument("--music", type=Path, metavar="DIR", help="music to add and to ask for")
-    parser.add_argument("--unknown", type=Path, metavar="DIR", help="music to ask for that is not added")
-    parser.add_argument("--workers", type=int, help="processes that add (default: one for each core)")
-    parser.add_argument("--kinds", default="recording,cover", help="of matches (default: recording,cover)")
+    parser.add_argument("--clips", type=int, default=40, help="queries (default: 40)")
+    parser.add_argument("--music", type=Path, metavar="DIR", help="music to add and to cut queries from")
+    parser.add_argument("--unknown", type=Path, metavar="DIR", help="music for queries that is not added")
+    parser.add_argument("--workers", type=int, help="processes for adding (default: one per core)")
+    parser.add_argument("--kinds", default="recording,cover", help="kinds of match (default: recording,cover)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench(
@@ -102,14 +104,14 @@ def main() -> None:
 def bench(
     work: Path,
     tracks: int,
-    clips: int,
+    queries: int,
     music: Path | None,
     workers: int | None = None,
     settings: Settings | None = None,
     unknown: Path | None = None,
 ) -> None:
     """Measure everything and print it."""
-    tell("import songprint", f"{import_milliseconds():.0f} ms")
+    show("import songprint", f"{import_milliseconds():.0f} ms")
     if music is None:
         music = work / "music"
         synth.write_pieces(music, TUNES)
@@ -120,18 +122,18 @@ def bench(
         sources = [recording.source for recording in library.recordings()]
         fill_up(library, tracks)
     measure_storage(work / "library", settings)
-    for seconds in CLIP_SECONDS:
-        files = list(write_clips(work / f"clips-{seconds:.0f}", sources, clips, seconds))
+    for seconds in QUERY_SECONDS:
+        files = list(write_queries(work / f"queries-{seconds:.0f}", sources, queries, seconds))
         measure_identifying(work / "library", files, f"identifying {seconds:.0f} s", settings)
         if unknown:
-            strange = [str(path) for path in sorted(unknown.rglob("*")) if audio.is_probably_audio(path)]
-            files = list(write_clips(work / f"unknown-{seconds:.0f}", strange, clips, seconds))
+            not_added = [str(path) for path in sorted(unknown.rglob("*")) if audio.is_probably_audio(path)]
+            files = list(write_queries(work / f"unknown-{seconds:.0f}", not_added, queries, seconds))
             measure_identifying(work / "library", files, f"unknown music, {seconds:.0f} s", settings)
-    tell("peak memory of this process", f"{peak_megabytes():.0f} MB")
+    show("peak memory of this process", f"{peak_megabytes():.0f} MB")
 
 
 def import_milliseconds() -> float:
-    """What `import songprint` takes beyond the start of Python; the least of five."""
+    """Return the time of `import songprint` beyond the start of Python, the minimum of five runs."""
 
     def least(code: str) -> float:
         times = []
@@ -150,12 +152,12 @@ def measure_adding(folder: Path, music: Path, workers: int | None, settings: Set
         report = library.add(music, workers=workers)
         after = os.times()
     if not report.added:
-        sys.exit(f"{music} holds no music that could be added")
+        sys.exit(f"{music} contains no music that could be added")
     cpu = sum(after[:4]) - sum(before[:4])
-    tell(
+    show(
         "adding",
         f"{report.audio_seconds / report.elapsed:.0f} x real time ({len(report.added)} files,"
-        f" {report.audio_seconds / 60:.0f} minutes); {report.audio_seconds / cpu:.0f} x a core-second",
+        f" {report.audio_seconds / 60:.0f} minutes); {report.audio_seconds / cpu:.0f} x per core",
     )
 
 
@@ -164,10 +166,10 @@ def measure_storage(folder: Path, settings: Settings) -> None:
         stats = library.stats()
         numbers = sum(level.segments * library.store.levels[level.kind].spec.dim for level in stats.levels)
     size = stats.catalogue_bytes + stats.index_bytes
-    tell(
+    show(
         "storage",
-        f"{size / 1e6 / (stats.duration / 3600):.2f} MB an hour of music ({stats.recordings} recordings,"
-        f" {stats.duration / 3600:.0f} hours; {numbers / size:.0%} of it embeddings)",
+        f"{size / 1e6 / (stats.duration / 3600):.2f} MB per hour of music ({stats.recordings} recordings,"
+        f" {stats.duration / 3600:.0f} hours; {numbers / size:.0%} are embeddings)",
     )
 
 
@@ -175,34 +177,34 @@ def measure_identifying(folder: Path, files: list[tuple[Path, str]], what: str, 
     with songprint.open(folder, settings=settings) as library:
         began = time.perf_counter()
         library.identify(files[0][0])
-        tell("first clip after opening", f"{1000 * (time.perf_counter() - began):.0f} ms")
+        show("first query after opening", f"{1000 * (time.perf_counter() - began):.0f} ms")
         for path, _ in files:
             library.identify(path)
-        times, right, answered = [], 0, 0
+        times, correct, reported = [], 0, 0
         for path, source in files:
             began = time.perf_counter()
             report = library.identify(path)
             times.append(1000 * (time.perf_counter() - began))
-            right += source in [match.recording.source for match in report.matches[:1]]
-            answered += bool(report.matches)
+            correct += source in [match.recording.source for match in report.matches[:1]]
+            reported += bool(report.matches)
         p50, p95 = np.quantile(times, [0.5, 0.95])
-        tell(
+        show(
             what,
-            f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} clips, {len(library)} recordings,"
-            f" {right} named right, {answered - right} wrong)",
+            f"p50 {p50:.1f} ms, p95 {p95:.1f} ms ({len(files)} queries, {len(library)} recordings,"
+            f" {correct} correct, {reported - correct} wrong)",
         )
-        with stages() as spent:
+        with timed_stages() as spent:
             began = time.process_time()
             for path, _ in files:
                 library.identify(path)
             whole = time.process_time() - began
-    spent["the rest"] = whole - sum(spent.values())
+    spent["other"] = whole - sum(spent.values())
     for stage, seconds in spent.items():
-        tell(f"  {stage}", f"{1000 * seconds / len(files):.1f} ms ({seconds / whole:.0%})")
+        show(f"  {stage}", f"{1000 * seconds / len(files):.1f} ms ({seconds / whole:.0%})")
 
 
 def fill_up(library: Library, tracks: int) -> None:
-    """Add recordings that were never audio until there are `tracks`."""
+    """Add recordings that were never audio until the library contains `tracks`."""
     rng = np.random.default_rng(0)
     evidence = {Kind.RECORDING: peaks, Kind.COVER: chords}
     for number in range(tracks - len(library)):
@@ -220,17 +222,17 @@ def fill_up(library: Library, tracks: int) -> None:
         )
     began = time.perf_counter()
     library.store.tidy()
-    tell("index of the whole library", f"{library.stats().levels[0].index}, {time.perf_counter() - began:.1f} s")
+    show("index of the whole library", f"{library.stats().levels[0].index}, {time.perf_counter() - began:.1f} s")
 
 
 def peaks(rng: np.random.Generator) -> np.ndarray:
-    """Landmarks at random: two in most frames of 1/32 s."""
+    """Return random spectral peaks: two in most frames of 1/32 s."""
     shape = (int(TRACK_SECONDS * 32), 2)
     return (rng.integers(1, 256, shape, np.uint8) * (rng.random(shape) < 0.6)).astype(np.uint8)
 
 
 def chords(rng: np.random.Generator) -> np.ndarray:
-    """Tonal frames of random triads of two seconds each, with other pitch classes faintly."""
+    """Return tonal frames of random triads of two seconds each, with weak other pitch classes."""
     count = int(TRACK_SECONDS * tonal.FRAMES_PER_SECOND)
     roots = np.repeat(rng.integers(0, 12, count // 10 + 1), 10)[:count]
     sounding = np.isin((np.arange(12) - roots[:, None]) % 12, (0, 4, 7))
@@ -243,7 +245,7 @@ def chords(rng: np.random.Generator) -> np.ndarray:
 
 
 def walk(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    """(rows, dim) of unit length: neighbours are alike, a region is kept to, and a stretch comes back."""
+    """Return (rows, dim) unit vectors: neighbours are similar, all stay in one region, and a refrain is repeated."""
     steps = rng.standard_normal((rows, DIMENSIONS)) / np.sqrt(DIMENSIONS)
     keep = np.sqrt(1 - STEP**2)
     for row in range(1, rows):
@@ -258,44 +260,44 @@ def walk(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def _basis(dim: int) -> np.ndarray:
-    """(DIMENSIONS, dim) orthonormal rows, the same in every recording."""
+    """Return (DIMENSIONS, dim): orthonormal rows, the same for every recording."""
     return np.linalg.qr(np.random.default_rng(2).standard_normal((dim, DIMENSIONS)))[0].T
 
 
-def write_clips(folder: Path, sources: list[str], count: int, seconds: float) -> Iterator[tuple[Path, str]]:
-    """Noisy clips as files, with the recording that each was cut from."""
+def write_queries(folder: Path, sources: list[str], count: int, seconds: float) -> Iterator[tuple[Path, str]]:
+    """Write noisy queries and yield each with the file from which it was cut."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     for number in range(count):
         source = sources[number % len(sources)]
         music = audio.load(source, RATE)
         start = int(rng.integers(max(1, len(music) - int(seconds * RATE))))
-        clip = degrade.add_noise(music[start : start + int(seconds * RATE)], NOISE, rng)
+        query = degrade.add_noise(music[start : start + int(seconds * RATE)], NOISE, rng)
         path = folder / f"{number}.flac"
-        synth.write(path, clip * np.float32(0.9 / np.abs(clip).max()), RATE)
+        synth.write(path, query * np.float32(0.9 / np.abs(query).max()), RATE)
         yield path, source
 
 
 @contextmanager
-def stages() -> Iterator[dict[str, float]]:
-    """Seconds of processor time of each stage while this is open. A function that is no longer there counts as rest."""
+def timed_stages() -> Iterator[dict[str, float]]:
+    """Measure the processor time of each stage in seconds. Functions that do not exist count as other."""
     spent: dict[str, float] = dict.fromkeys(FUNCTIONS, 0.0)
-    running = threading.local()  # in each thread, for each function running now: what others spent inside it
-    undo = []
+    running = threading.local()  # by thread: time that nested stages took, for each running function
+    undo: list[tuple[object, str, Any]] = []
 
-    def timed(function: Callable, stage: str) -> Callable:
-        def run(*args: object, **kwargs: object) -> object:
-            within = running.__dict__.setdefault("within", [])
-            within.append(0.0)
+    def timed(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        def run(*args: object, **kwargs: object) -> Any:
+            nested = running.__dict__.setdefault("nested", [])
+            nested.append(0.0)
             began = time.thread_time()
             try:
                 result = function(*args, **kwargs)
                 return list(result) if isinstance(result, Generator) else result
             finally:
                 passed = time.thread_time() - began
-                spent[stage] += passed - within.pop()
-                if within:
-                    within[-1] += passed
+                spent[stage] += passed - nested.pop()
+                if nested:
+                    nested[-1] += passed
 
         return run
 
@@ -314,7 +316,7 @@ def stages() -> Iterator[dict[str, float]]:
 
 
 def _found(name: str) -> tuple[object, str]:
-    """`package.module.Class.method` -> its owner, and the name there."""
+    """Resolve `package.module.Class.method` to its owner and the name in it."""
     *path, attribute = name.split(".")
     owner: object = import_module(".".join(part for part in path if part[0].islower()))
     for part in path:
@@ -329,8 +331,8 @@ def peak_megabytes() -> float:
     return kilobytes / (1024**2 if sys.platform == "darwin" else 1024)
 
 
-def tell(what: str, value: str) -> None:
-    print(f"{what:28} {value}", flush=True)
+def show(name: str, value: str) -> None:
+    print(f"{name:28} {value}", flush=True)
 
 
 if __name__ == "__main__":

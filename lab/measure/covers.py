@@ -1,15 +1,15 @@
-"""How well other renditions of a song are found, on any collection of which the works are known.
+"""Evaluation of the identification of covers, on any collection of recordings whose works are known.
 
     python -m lab.measure.covers --music DIR --works FILE [--excerpts 20,30,60] [--draws 5] [--report docs/covers.md]
 
-FILE has a line for every recording: its path below DIR, a tab, and the work that it is a rendition of.
-Every recording, as a whole and as an excerpt of each length, is compared with all others: window by window in
-the space of the encoder, by alignment of the tonal frames, and by both as Songprint does. Printed are the mean
-average precision, the share of queries whose first answer is right, the mean rank of the first right answer, and
-the recall at the threshold at which 1 % of the queries get a wrong name when no rendition of their work is held.
-Of 150 queries that is one, which decides the threshold by itself: --draws takes several excerpts of each length.
+FILE contains one line per recording: its path below DIR, a tab, and the work of which it is a rendition.
+Every recording, whole and as an excerpt of each length, is compared with all others: by embeddings, by alignment of
+the tonal frames, and by both, as in Songprint. The report contains the mean average precision, the share of queries
+whose first result is correct, the mean rank of the first correct result, and the recall at the threshold at which 1%
+of the queries get a false match when the library contains no rendition of their work. With 150 queries, one of them
+decides that threshold: --draws takes several excerpts of each length.
 
---report puts the figures into a page, between its lines `<!-- measured -->` and `<!-- /measured -->`.
+--report writes the figures into a page, between its lines `<!-- measured -->` and `<!-- /measured -->`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,8 +35,7 @@ from lab.measure.recordings import machine
 from lab.models import chroma
 from songprint.audio import files as audio
 from songprint.confidence import Calibration
-from songprint.covers import search as versions
-from songprint.covers import tempo_search
+from songprint.covers import search, tempo_search
 from songprint.covers.cohort import Cohort
 from songprint.covers.encoder import CoverEncoder
 from songprint.covers.search import CoverCandidate
@@ -47,27 +47,27 @@ from songprint.store.index.exact import ExactIndex
 from songprint.store.level import heard_segments
 from songprint.types import Embeddings
 
-WHOLE = 0  # the "length" of a query that is a whole song
+WHOLE = 0  # length of a query that is a whole song
 RATE = 0.01  # of false accepts
-TIMED = 40  # queries of each length of which the search is timed
+TIMED = 40  # queries of each length for which the search is timed
 SYSTEMS: dict[str, Callable[[CoverCandidate], float]] = {
-    "embedding alone": lambda version: version.features["embedding"],
-    "alignment alone": lambda version: version.features["alignment"] if version.alignment else -np.inf,
-    "both": lambda version: version.score,
+    "embedding alone": lambda candidate: candidate.features["embedding"],
+    "alignment alone": lambda candidate: candidate.features["alignment"] if candidate.alignment else -np.inf,
+    "both": lambda candidate: candidate.score,
 }
-JUDGED = "both, by confidence"
-NEVER = -1000.0  # log-odds of what is not answered
+BY_CONFIDENCE = "both, then confidence"
+NEVER = -1000.0  # log-odds of recordings for which no confidence is computed
 
 
 @dataclass(frozen=True)
 class Rendition:
-    """A recording, encoded: as a whole and in excerpts."""
+    """The embeddings of a recording: of the whole and of excerpts."""
 
     name: str
     work: str
     duration: float  # seconds
-    queries: dict[int, list[Embeddings]]  # by length in seconds; WHOLE is always there, once
-    elapsed: float = 0.0  # seconds that encoding the whole took
+    queries: dict[int, list[Embeddings]]  # by length in seconds; WHOLE has one entry
+    elapsed: float = 0.0  # seconds to decode and encode the whole
 
     @property
     def whole(self) -> Embeddings:
@@ -76,16 +76,16 @@ class Rendition:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured with queries of one length."""
+    """The results for queries of one length."""
 
     length: int
     figures: dict[str, Figures]  # by system
-    search: list[float]  # seconds for each timed search of the library
+    search_times: list[float]  # seconds of each timed search of the library
     queries: int
 
 
 def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
-    """The files and their works. ValueError names the line that is wrong."""
+    """Read the files and their works; ValueError with the line number if a line is invalid."""
     found = []
     for number, line in enumerate(works.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -97,28 +97,28 @@ def read_works(music: Path, works: Path) -> list[tuple[Path, str]]:
             raise ValueError(f"{works}:{number}: there is no file {music / name}. Is --music the right folder?")
         found.append((music / name, work.strip()))
     if len(found) == len({work for _, work in found}):
-        raise ValueError(f"{works} names {len(found)} files and no work twice: there is nothing to be found")
+        raise ValueError(f"{works} names {len(found)} files and no work twice: there is nothing to find")
     return found
 
 
-def listen(
+def encode(
     files: Sequence[tuple[Path, str]],
     lengths: Sequence[int],
     seed: int,
     workers: int,
-    plain: bool = False,
+    chroma_only: bool = False,
     draws: int = 1,
 ) -> list[Rendition]:
-    """Encode every file and `draws` excerpts of each length, from anywhere in it. `plain`: as plain chroma."""
-    jobs = [(path, work, [*lengths] * draws, [seed, number], plain) for number, (path, work) in enumerate(files)]
+    """Encode every file and `draws` excerpts of each length at random places. `chroma_only`: without tonal network."""
+    jobs = [(path, work, [*lengths] * draws, [seed, number], chroma_only) for number, (path, work) in enumerate(files)]
     with _pool(workers) as each:
-        return list(_told("encoded", each(_listen_to_one, jobs), len(jobs)))
+        return list(_with_progress("encoded", each(_encode_one, jobs), len(jobs)))
 
 
 @one_thread()
-def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Rendition:
-    path, work, lengths, seed, plain = job
-    encoder = _encoder(plain)
+def _encode_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Rendition:
+    path, work, lengths, seed, chroma_only = job
+    encoder = _encoder(chroma_only)
     rate = encoder.spec.sample_rate
     began = time.perf_counter()
     samples = audio.load(path, rate)
@@ -133,29 +133,35 @@ def _listen_to_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Ren
 
 
 @cache
-def _encoder(plain: bool) -> CoverEncoder:
-    """One for each process."""
-    return chroma.load_chroma_encoder() if plain else load_encoder("cover")
+def _encoder(chroma_only: bool) -> CoverEncoder:
+    """Load the encoder once per process."""
+    encoder = chroma.load_chroma_encoder() if chroma_only else load_encoder("cover")
+    assert isinstance(encoder, CoverEncoder)
+    return encoder
 
 
 def measure(
-    renditions: Sequence[Rendition], length: int, cohort: Cohort, workers: int = 1, judge: Calibration | None = None
+    renditions: Sequence[Rendition],
+    length: int,
+    cohort: Cohort,
+    workers: int = 1,
+    calibration: Calibration | None = None,
 ) -> Measured:
-    """Every rendition's queries of one length against all other renditions, leaving itself out.
+    """Compare the queries of one length from every rendition with all other renditions.
 
-    With a `judge` its log-odds are a system too: of the few that it is asked about, the others come after them. What it
-    says depends on what else is there, so it is also asked of every query with all renditions of its work left out.
+    With a `calibration`, its log-odds are another system; they exist for the best candidates only, and the others
+    follow. They depend on the other candidates, so every query is also searched without the renditions of its work.
     """
     works = np.array([rendition.work for rendition in renditions])
     queries = [
         (number, draw) for number, rendition in enumerate(renditions) for draw in range(len(rendition.queries[length]))
     ]
     own = np.array([number for number, _ in queries])
-    with _pool(workers, _hold, renditions, length, cohort, judge) as each:
-        rows = list(_told(name_of(length), each(_ask, queries), len(queries)))
-        search = list(each(_time, range(min(TIMED, len(renditions)))))
+    with _pool(workers, _prepare, renditions, length, cohort, calibration) as each:
+        rows = list(_with_progress(name_of(length), each(_search, queries), len(queries)))
+        search_times = list(each(_time, range(min(TIMED, len(renditions)))))
     scores = {system: np.array([row.scores[system] for row in rows]) for system in rows[0].scores}
-    unknown = {JUDGED: np.array([row.unknown for row in rows])}
+    unknown = {BY_CONFIDENCE: np.array([row.unknown for row in rows])}
     relevant, others = works[own][:, None] == works, own[:, None] != np.arange(len(works))
     return Measured(
         length,
@@ -163,91 +169,94 @@ def measure(
             system: ranking.evaluate(score, relevant, others, RATE, unknown.get(system))
             for system, score in scores.items()
         },
-        search,
+        search_times,
         len(queries),
     )
 
 
-class _Held:
-    """What each process holds while it answers."""
+class _Library:
+    """What each process needs to search."""
 
     renditions: Sequence[Rendition]
     length: int
     cohort: Cohort
-    judge: Calibration | None
+    calibration: Calibration | None
     index: ExactIndex
-    unverified: versions.Networks  # as `_networks`, for what does not ask the verifier; made once
+    unverified: search.Networks  # as `_networks`, without the verifier
 
 
-def _hold(renditions: Sequence[Rendition], length: int, cohort: Cohort, judge: Calibration | None) -> None:
-    _Held.renditions, _Held.length, _Held.cohort, _Held.judge = renditions, length, cohort, judge
-    _Held.unverified = replace(_networks(), verify=None)
-    _Held.index = ExactIndex(renditions[0].whole.vectors.shape[1])
+def _prepare(renditions: Sequence[Rendition], length: int, cohort: Cohort, calibration: Calibration | None) -> None:
+    _Library.renditions, _Library.length, _Library.cohort = renditions, length, cohort
+    _Library.calibration = calibration
+    _Library.unverified = replace(_networks(), verify=None)
+    _Library.index = ExactIndex(renditions[0].whole.vectors.shape[1])
     for number, rendition in enumerate(renditions):
-        _Held.index.add(*heard_segments(number, rendition.whole))
+        _Library.index.add(*heard_segments(number, rendition.whole))
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What was said of a query."""
+class _Result:
+    """The scores of one query."""
 
-    scores: dict[str, np.ndarray]  # (renditions,) by each system; -inf where it says nothing
-    unknown: float = NEVER  # the judge's log-odds of the best answer where its work is not held
+    scores: dict[str, np.ndarray]  # (renditions,) by system; -inf without a score
+    unknown: float = NEVER  # log-odds of the best match without the renditions of the query's work
 
 
-@one_thread()  # there are as many processes as cores
-def _ask(query: tuple[int, int]) -> _Asked:
+@one_thread()  # one process per core
+def _search(query: tuple[int, int]) -> _Result:
     number, draw = query
-    clip = _Held.renditions[number].queries[_Held.length][draw]
-    wholes = {other: rendition.whole for other, rendition in enumerate(_Held.renditions) if other != number}
-    scores = {system: np.full(len(_Held.renditions), -np.inf) for system in SYSTEMS}
+    embeddings = _Library.renditions[number].queries[_Library.length][draw]
+    wholes = {other: rendition.whole for other, rendition in enumerate(_Library.renditions) if other != number}
+    scores = {system: np.full(len(_Library.renditions), -np.inf) for system in SYSTEMS}
     order = []
-    for version in versions.compare(clip, wholes, _Held.cohort, _Held.unverified):
-        order.append(version.recording_id)
+    for candidate in search.compare(embeddings, wholes, _Library.cohort, _Library.unverified):
+        order.append(candidate.recording_id)
         for system, score in SYSTEMS.items():
-            scores[system][version.recording_id] = score(version)
-    if not _Held.judge:
-        return _Asked(scores)
-    work = _Held.renditions[number].work
-    judged = np.full(len(_Held.renditions), -np.inf)
-    judged[order] = NEVER - np.arange(len(order))
-    for answer in _answers(clip, {number}):
-        judged[answer.candidate.recording_id] = answer.logit
-    strangers = _answers(clip, {other for other, rendition in enumerate(_Held.renditions) if rendition.work == work})
-    return _Asked(scores | {JUDGED: judged}, max((answer.logit for answer in strangers), default=NEVER))
+            scores[system][candidate.recording_id] = score(candidate)
+    if not _Library.calibration:
+        return _Result(scores)
+    work = _Library.renditions[number].work
+    logits = np.full(len(_Library.renditions), -np.inf)
+    logits[order] = NEVER - np.arange(len(order))
+    for found in _scored(embeddings, {number}):
+        logits[found.candidate.recording_id] = found.logit
+    unrelated = _scored(
+        embeddings, {other for other, rendition in enumerate(_Library.renditions) if rendition.work == work}
+    )
+    return _Result(scores | {BY_CONFIDENCE: logits}, max((found.logit for found in unrelated), default=NEVER))
 
 
 def _find(leave_out: Collection[int]) -> Callable[..., Iterator[CoverCandidate]]:
-    """`versions.find`, in all renditions but for some."""
+    """Return `search.find` over all renditions except some."""
     return partial(
-        versions.find,
-        index=_Held.index,
-        cohort=_Held.cohort,
+        search.find,
+        index=_Library.index,
+        cohort=_Library.cohort,
         networks=_networks(),
         leave_out=leave_out,
-        embeddings_of=lambda ids: {id: _Held.renditions[id].whole for id in ids},
+        embeddings_of=lambda ids: {id: _Library.renditions[id].whole for id in ids},
     )
 
 
-def _answers(clip: Embeddings, leave_out: Collection[int]) -> list[ScoredCandidate]:
-    """As the product answers, if the library lacks some."""
-    return tempo_search.scored_candidates(clip, _find(leave_out), _Held.judge, _encoder(False).embed)
+def _scored(query: Embeddings, leave_out: Collection[int]) -> list[ScoredCandidate]:
+    """Search as the product does, without some renditions."""
+    return tempo_search.scored_candidates(query, _find(leave_out), _Library.calibration, _encoder(False).embed)
 
 
-def _networks() -> versions.Networks:
-    """What looks closer, where there is a judge that asks for it. Each process has its own."""
-    return _encoder(False).networks if _Held.judge else versions.NONE
+def _networks() -> search.Networks:
+    """Return the networks whose output the calibration needs, or none without a calibration."""
+    return _encoder(False).networks if _Library.calibration else search.NONE
 
 
 @one_thread()
 def _time(number: int) -> float:
-    """Seconds that the search takes as the product does it."""
-    query = _Held.renditions[number].queries[_Held.length][0]
+    """Return the seconds that a search takes, as the product does it."""
+    query = _Library.renditions[number].queries[_Library.length][0]
     began = time.perf_counter()
-    if _Held.judge:
-        _answers(query, ())
+    if _Library.calibration:
+        _scored(query, ())
     else:
-        list(islice(_find(())(query), versions.JUDGED))
+        list(islice(_find(())(query), search.JUDGED))
     return time.perf_counter() - began
 
 
@@ -256,8 +265,10 @@ def _nothing() -> None:
 
 
 @contextmanager
-def _pool(workers: int, prepare: Callable[..., None] = _nothing, *arguments: object) -> Iterator[Callable]:
-    """A `map` over that many processes, each prepared; over none but this one if it is one."""
+def _pool(
+    workers: int, prepare: Callable[..., None] = _nothing, *arguments: object
+) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Give a `map` over that many processes, each prepared; with one worker, over this process."""
     if workers == 1:
         prepare(*arguments)
         yield map
@@ -266,8 +277,8 @@ def _pool(workers: int, prepare: Callable[..., None] = _nothing, *arguments: obj
         yield pool.map
 
 
-def _told(what: str, results: Iterable, total: int) -> Iterable:
-    """The results, while a line on stderr says how far it is."""
+def _with_progress(what: str, results: Iterable[Any], total: int) -> Iterator[Any]:
+    """Yield the results and print progress on stderr."""
     for number, result in enumerate(results, 1):
         print(f"\r{what}: {number}/{total}", end="", file=sys.stderr, flush=True)
         yield result
@@ -279,15 +290,15 @@ def name_of(length: int) -> str:
 
 
 def text(command: str, renditions: Sequence[Rendition], measured: Sequence[Measured]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     hours = sum(rendition.duration for rendition in renditions) / 3600
     lines = [
         f"    {command}",
         "",
         f"{len(renditions)} recordings of {len({rendition.work for rendition in renditions})} works,"
-        f" {hours:.1f} h, {machine()}. Every recording, or excerpts of it, are compared with all others.",
+        f" {hours:.1f} h, {machine()}. Each recording, or excerpts of it, is compared with all others.",
         "",
-        "| query | number | by | MAP | P@1 | MR1 | recall at 1 % false accepts |",
+        "| query | queries | ranked by | MAP | P@1 | MR1 | recall at 1% false accepts |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in measured:
@@ -301,7 +312,8 @@ def text(command: str, renditions: Sequence[Rendition], measured: Sequence[Measu
         lines += ["", f"Decoding and encoding: {hours * 3600 / encoding:.0f} times real time on one core."]
     lines += ["", "| query | search, median ms | 95th percentile |", "|---|---|---|"]
     lines += [
-        f"| {name_of(one.length)} | {1000 * np.median(one.search):.0f} | {1000 * np.quantile(one.search, 0.95):.0f} |"
+        f"| {name_of(one.length)} | {1000 * np.median(one.search_times):.0f} |"
+        f" {1000 * np.quantile(one.search_times, 0.95):.0f} |"
         for one in measured
     ]
     return "\n".join(lines)
@@ -310,7 +322,7 @@ def text(command: str, renditions: Sequence[Rendition], measured: Sequence[Measu
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--music", type=Path, required=True, help="folder of the recordings")
-    parser.add_argument("--works", type=Path, required=True, help="which file is a rendition of which work")
+    parser.add_argument("--works", type=Path, required=True, help="list of files and their works")
     parser.add_argument("--excerpts", default="20,30,60", help="seconds, separated by commas")
     parser.add_argument("--draws", type=int, default=1, help="excerpts of each length from each recording")
     parser.add_argument("--seed", type=int, default=1)
@@ -318,9 +330,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--chroma",
         action="store_true",
-        help="hear plain chroma instead of the tonal network: look at the alignment alone",
+        help="use plain chroma instead of the tonal network; only the alignment is meaningful then",
     )
-    parser.add_argument("--report", type=Path, metavar="PAGE", help="put the figures into this page")
+    parser.add_argument("--report", type=Path, metavar="PAGE", help="write the figures into this page")
     return parser
 
 
@@ -328,23 +340,23 @@ def main() -> None:
     options = parser().parse_args()
     try:
         if options.report:
-            report.check_page(options.report)  # before the minutes, not after them
+            report.check_page(options.report)  # before minutes of measuring
         lengths = [int(length) for length in options.excerpts.split(",") if length]
         files = read_works(options.music, options.works)
-        renditions = listen(files, lengths, options.seed, options.workers, options.chroma, options.draws)
-        cohort = _encoder(options.chroma).cohort  # here: processes that are forked shall not inherit a session
-        calibration = _encoder(options.chroma).spec.calibration
-        judge = Calibration.from_spec(calibration) if calibration and not options.chroma else None
-        measured = [measure(renditions, length, cohort, options.workers, judge) for length in (WHOLE, *lengths)]
+        renditions = encode(files, lengths, options.seed, options.workers, options.chroma, options.draws)
+        cohort = _encoder(options.chroma).cohort  # not before encoding: forked processes must not inherit a session
+        fitted = _encoder(options.chroma).spec.calibration
+        calibration = Calibration.from_spec(fitted) if fitted and not options.chroma else None
+        measured = [measure(renditions, length, cohort, options.workers, calibration) for length in (WHOLE, *lengths)]
         command = (
             f"python -m lab.measure.covers --music MUSIC --works WORKS --excerpts {options.excerpts}"
             + (f" --draws {options.draws}" if options.draws > 1 else "")
             + (" --chroma" if options.chroma else "")
         )
-        words = text(command, renditions, measured)
-        print(words)
+        figures = text(command, renditions, measured)
+        print(figures)
         if options.report:
-            report.put(options.report, words, title="How well covers are found")
+            report.put(options.report, figures, title="Accuracy of covers")
     except (report.PageError, SongprintError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -1,9 +1,9 @@
-"""Other systems that name recordings, asked about the very same clips. Each is installed from a package:
+"""Other systems that identify recordings, for comparison on the same queries. Each is installed from a package:
 
     audfprint       landmark hashes; pip install audfprint2
     chromaprint     the fingerprint of AcoustID; Debian and Ubuntu: apt install libchromaprint-tools
 
-All of them have the same few methods: `add` files, then `ask`. None of their code is here.
+All have the same methods: `add` files, then `ask`. This module contains none of their code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -29,24 +29,27 @@ from songprint.audio.samples import at_rate
 
 
 class PeerMissing(Exception):
-    """A system that is to be compared with is not there; the message says how to get it."""
+    """A system is not installed. The message contains the command that installs it."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """The track that a system finds most likely, however unlikely."""
+    """The best match of a system, however unlikely."""
 
     track: str  # path, as it was added
-    score: float  # larger is surer; no scale is promised
-    start: float  # seconds in the track where the clip begins
-    speed: float | None = None  # seconds of the track in a second of the clip; None: not told
+    score: float  # larger is better; the scale depends on the system
+    start: float  # position in the track, in seconds, where the query begins
+    speed: float | None = None  # seconds of the track per second of the query; None if not reported
 
 
 class Peer(Protocol):
     name: str
     version: str
-    note: str  # what `bytes` leaves out
-    bytes: int  # that the fingerprints take
+    note: str  # what `bytes` does not include
+
+    @property
+    def bytes(self) -> int:
+        """Size of the fingerprints."""
 
     def add(self, files: Sequence[Path], workers: int) -> None: ...
 
@@ -54,24 +57,24 @@ class Peer(Protocol):
 
 
 def find(name: str) -> Peer:
-    """An empty peer by its name; PeerMissing where it is not installed."""
+    """Return an empty peer by name; PeerMissing if it is not installed."""
     if name not in PEERS:
         raise PeerMissing(f"peer {name!r} is unknown. Known are {', '.join(PEERS)}")
     return PEERS[name]()
 
 
 class Audfprint:
-    """Pairs of spectral peaks in a hash table, tuned for clips: denser than its defaults.
+    """Pairs of spectral peaks in a hash table, tuned for short queries: denser than its defaults.
 
-    Clips are hashed at four shifts of a quarter frame, as its own command line does. The score is the number
-    of hashes that agree on a place.
+    Queries are hashed at four shifts of a quarter frame, as its own command line does. The score is the number
+    of hashes that agree on a position.
     """
 
     name = "audfprint"
-    note = "4 bytes per hash; its table takes 400 MB of memory whatever it holds"
+    note = "4 bytes per hash; its table always takes 400 MB of memory"
     sample_rate = 11_025
     hop = 256 / 11_025  # seconds
-    clip_shifts = 4
+    query_shifts = 4
 
     def __init__(self) -> None:
         try:
@@ -79,26 +82,29 @@ class Audfprint:
             level = logging.getLogger().level
             from audfprint2 import HashTable, Matcher
 
-            logging.getLogger().setLevel(level)  # its import turns everybody's messages on
+            logging.getLogger().setLevel(level)  # its import changes the level of the root logger
         except ImportError as error:
             raise PeerMissing(
                 "audfprint is not installed: pip install -r lab/requirements.txt, or leave it out of --peers"
             ) from error
-        random.seed(0)  # a full bucket forgets at random
-        self._table = HashTable(maxtime=1 << 17)  # 50 minutes, then places start again at 0
+        random.seed(0)  # a full bucket drops random entries
+        self._table = HashTable(maxtime=1 << 17)  # 50 minutes; later positions wrap around
         self._matcher = Matcher()
-        self._matcher.window, self._matcher.threshcount = 2, 2  # frames; a low count: the sweep decides
+        self._matcher.window, self._matcher.threshcount = (
+            2,
+            2,
+        )  # frames; a low count, because the evaluation applies its own threshold
         self._analyzer = _audfprint_analyzer()
 
     def add(self, files: Sequence[Path], workers: int) -> None:
-        # "spawn": a fork would copy the threads of a model runtime half-way
+        # "spawn", because a fork would copy the locks of the model runtime but not its threads
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for path, hashes in zip(files, pool.map(_audfprint_hashes, files), strict=True):
                 self._table.store(str(path), hashes)
 
     def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None:
         samples = at_rate(samples, sample_rate, self.sample_rate)
-        shifts = [round(256 * shift / self.clip_shifts) for shift in range(self.clip_shifts)]
+        shifts = [round(256 * shift / self.query_shifts) for shift in range(self.query_shifts)]
         hashes = np.unique(np.concatenate([_hashes(self._analyzer, samples[shift:]) for shift in shifts]), axis=0)
         found = self._matcher.match_hashes(self._table, hashes) if len(hashes) else []
         if not len(found):
@@ -111,7 +117,7 @@ class Audfprint:
         return 4 * int(np.minimum(self._table.counts, self._table.depth).sum())
 
 
-def _audfprint_analyzer():
+def _audfprint_analyzer() -> Any:
     from audfprint2 import Analyzer
 
     analyzer = Analyzer(density=70.0)
@@ -123,8 +129,8 @@ def _audfprint_hashes(path: Path) -> list[tuple[int, int]]:
     return _hashes(_audfprint_analyzer(), audio.load(path, Audfprint.sample_rate)).tolist()
 
 
-def _hashes(analyzer, samples: np.ndarray) -> np.ndarray:
-    """(n, 2) frame and hash."""
+def _hashes(analyzer: Any, samples: np.ndarray) -> np.ndarray:
+    """Return (n, 2): frame and hash."""
     from audfprint2.core.analyzer import landmarks2hashes
 
     peaks = analyzer.find_peaks(samples, Audfprint.sample_rate)
@@ -132,13 +138,13 @@ def _hashes(analyzer, samples: np.ndarray) -> np.ndarray:
 
 
 class Chromaprint:
-    """32 bits of chroma every eighth of a second, laid along every track at every place.
+    """32 bits of chroma every eighth of a second, compared with every position of every track.
 
-    The score is 1 - 2 x the share of bits that differ (chance: 0). Clips below 2.8 s have no fingerprint.
+    The score is 1 - 2 x the share of bits that differ (chance: 0). Queries below 2.8 s have no fingerprint.
     """
 
     name = "chromaprint"
-    note = "4 bytes per fingerprint, compared one by one"
+    note = "4 bytes per fingerprint, compared exhaustively"
     hop = 1365 / 11_025  # seconds
 
     def __init__(self) -> None:
@@ -147,8 +153,8 @@ class Chromaprint:
                 "chromaprint is not installed: fpcalc is not found (Debian and Ubuntu: apt install"
                 " libchromaprint-tools). Or leave it out of --peers"
             )
-        said = subprocess.run(["fpcalc", "-version"], check=True, capture_output=True, text=True).stdout
-        self.version = " ".join(said.split()[:3])
+        output = subprocess.run(["fpcalc", "-version"], check=True, capture_output=True, text=True).stdout
+        self.version = " ".join(output.split()[:3])
         self._prints: dict[str, np.ndarray] = {}
 
     def add(self, files: Sequence[Path], workers: int) -> None:
@@ -158,13 +164,13 @@ class Chromaprint:
     def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None:
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
             _write_wave(file, samples, sample_rate)
-            clip = fingerprint(Path(file.name))
-        likeliest = [
-            (*best_place(clip, track), path) for path, track in self._prints.items() if 0 < len(clip) <= len(track)
+            query = fingerprint(Path(file.name))
+        candidates = [
+            (*best_place(query, track), path) for path, track in self._prints.items() if 0 < len(query) <= len(track)
         ]
-        if not likeliest:
+        if not candidates:
             return None
-        errors, place, path = min(likeliest)
+        errors, place, path = min(candidates)
         return Guess(path, 1 - 2 * errors, place * self.hop)
 
     @property
@@ -173,8 +179,8 @@ class Chromaprint:
 
 
 def fingerprint(path: Path) -> np.ndarray:
-    """(n,) uint32: Chromaprint's numbers for a whole file; none where the sound is too short."""
-    # Debian 12's fpcalc calls every end of a file an error (status 3), so its output counts, not its status
+    """Return the fingerprint of a whole file, (n,) uint32; empty if the audio is too short."""
+    # fpcalc of Debian 12 exits with status 3 at the end of every file, so its status is ignored
     run = subprocess.run(["fpcalc", "-raw", "-plain", "-length", "0", path], capture_output=True, text=True)
     if not run.stdout.strip():
         if "Empty fingerprint" in run.stderr:
@@ -183,20 +189,20 @@ def fingerprint(path: Path) -> np.ndarray:
     return np.array(run.stdout.split(","), np.int64).astype(np.uint32)
 
 
-def best_place(clip: np.ndarray, track: np.ndarray) -> tuple[float, int]:
-    """(n,) and (m,) uint32, n <= m -> the least share of bits that differ, and where in the track that is.
+def best_place(query: np.ndarray, track: np.ndarray) -> tuple[float, int]:
+    """Return the smallest share of differing bits, and its position in the track: (n,), (m,) uint32 with n <= m.
 
     >>> best_place(np.array([7, 9], np.uint32), np.array([1, 7, 9, 2], np.uint32))
     (0.0, 1)
     """
-    places = np.lib.stride_tricks.sliding_window_view(track, len(clip))  # (m - n + 1, n)
-    wrong = np.bitwise_count(places ^ clip).sum(axis=1, dtype=np.int64)
+    places = np.lib.stride_tricks.sliding_window_view(track, len(query))  # (m - n + 1, n)
+    wrong = np.bitwise_count(places ^ query).sum(axis=1, dtype=np.int64)
     place = int(wrong.argmin())
-    return float(wrong[place] / (32 * len(clip))), place
+    return float(wrong[place] / (32 * len(query))), place
 
 
-def _write_wave(file, samples: np.ndarray, sample_rate: int) -> None:
-    """16 bits; a clip that is too loud is turned down, not clipped."""
+def _write_wave(file: IO[bytes], samples: np.ndarray, sample_rate: int) -> None:
+    """Write 16 bits. Audio beyond full scale is attenuated, not clipped."""
     loudest = max(1.0, float(np.abs(samples).max(initial=0)))
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
@@ -206,4 +212,4 @@ def _write_wave(file, samples: np.ndarray, sample_rate: int) -> None:
     file.flush()
 
 
-PEERS = {peer.name: peer for peer in (Audfprint, Chromaprint)}
+PEERS: dict[str, type[Audfprint] | type[Chromaprint]] = {peer.name: peer for peer in (Audfprint, Chromaprint)}

@@ -1,12 +1,12 @@
-"""Kills what works off a queue, at random moments, and counts what becomes of the jobs and their callbacks.
+"""Kill test of the job queue: kills its processes at random moments and counts lost or repeated jobs and callbacks.
 
     python -m lab.measure.torture --jobs 300 --kills 200
 
-A receiver of callbacks and inputs (it now and then answers with an error or not at all), several workers and a process
-that submits jobs, each killed with `kill -9` and started again. Now and then a worker is frozen instead until its lease
-has run out, and wakes up in the belief that the job is still its own. The workers are the real ones, with fetching,
-leases, heartbeats and callbacks; only what a scan computes is left out, and waits and leases are seconds instead of
-minutes. What must hold is told by `Outcome.problems`.
+A receiver of callbacks also serves the inputs, and sometimes answers with an error or not at all. Several workers and
+a process that submits jobs are killed with `kill -9` and started again. Sometimes a worker is frozen until its lease
+has expired, and then continues as if the job were still its own. The workers are the real ones, with fetching, leases,
+heartbeats and callbacks; only the computation of a scan is replaced, and waits and leases take seconds instead of
+minutes. `Outcome.problems` lists what must never happen.
 """
 
 from __future__ import annotations
@@ -42,53 +42,53 @@ from songprint.types import Timeline
 
 LEASE = 2.0  # seconds
 WAITS = (0.3, 0.5, 0.8) * 10  # seconds between attempts at a callback
-STEPS, STEP = 8, 0.02  # of a scan; seconds
-SECONDS = 61.0  # that every input is said to have
-TROUBLE = 0.1  # share of callbacks that are answered with an error or not at all
-FROZEN = 0.15  # share of the hits at workers that freeze instead of killing
-PATIENCE = 120.0  # seconds for what is left after the last kill
+STEPS, STEP = 8, 0.02  # progress steps of a scan, and the seconds that each takes
+SECONDS = 61.0  # duration reported for every input
+TROUBLE = 0.1  # share of callbacks that get an error or no response
+FROZEN = 0.15  # share of workers that are frozen instead of killed
+PATIENCE = 120.0  # seconds for the remaining jobs after the last kill
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of it all."""
+    """What happened to all jobs and callbacks."""
 
     jobs: int
-    kills: dict[str, int]  # by what was killed
-    killed_at_work: int  # kills of a worker that was running a job
+    kills: dict[str, int]  # by name of the process
+    killed_at_work: int  # kills of workers during a job
     freezes: int  # of workers, for longer than a lease
     states: dict[str, int]
     most_attempts: int  # of one job
-    callbacks: int  # that arrived, some of them several times
-    told_differently: int  # jobs whose callbacks did not all say the same: they ended more than once
-    not_told: int  # jobs of which no callback arrived
-    owed: int  # callbacks: one for each job
+    callbacks: int  # received, including repetitions
+    ended_twice: int  # jobs whose callbacks differ: they ended more than once
+    without_callback: int  # jobs of which no callback was received
+    expected: int  # callbacks: one for each job
     deliveries: dict[str, int]  # by state
     billed: int  # jobs in the usage
     seconds_billed: float
     elapsed: float  # seconds
 
     def problems(self) -> list[str]:
-        """What must not be; nothing, if all is well."""
+        """List what must never happen; empty after a successful run."""
         found = {
             f"{self.states['finished']} of {self.jobs} jobs finished": self.states["finished"] != self.jobs,
             f"there are {sum(self.states.values())} jobs": sum(self.states.values()) != self.jobs,
-            f"{self.told_differently} jobs ended more than once": self.told_differently > 0,
-            f"{self.not_told} jobs were never told": self.not_told > 0,
-            f"{self.owed} callbacks were owed instead of {self.jobs}": self.owed != self.jobs,
-            f"callbacks are left over: {self.deliveries}": self.deliveries["delivered"] != self.jobs,
+            f"{self.ended_twice} jobs ended more than once": self.ended_twice > 0,
+            f"{self.without_callback} jobs have no callback": self.without_callback > 0,
+            f"{self.expected} callbacks were expected instead of {self.jobs}": self.expected != self.jobs,
+            f"callbacks are not delivered: {self.deliveries}": self.deliveries["delivered"] != self.jobs,
             f"{self.billed} jobs were billed, {self.seconds_billed} s": (
                 self.billed != self.jobs or round(self.seconds_billed) != round(self.jobs * SECONDS)
             ),
         }
-        return [problem for problem, holds in found.items() if holds]
+        return [problem for problem, occurred in found.items() if occurred]
 
 
 class Receiver:
-    """Gives inputs and takes callbacks."""
+    """HTTP server that serves the inputs and receives the callbacks."""
 
     def __init__(self, dice: random.Random) -> None:
-        self.told: dict[str, list[str]] = defaultdict(list)  # job -> what each callback said of its end
+        self.received: dict[str, list[str]] = defaultdict(list)  # job -> state and warnings in each callback
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -100,13 +100,13 @@ class Receiver:
                 self.wfile.write(body)
 
             def do_POST(self) -> None:
-                told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 luck = dice.random()
-                if luck > TROUBLE / 3:  # else it is lost on the way
-                    receiver.told[told["id"]].append(f"{told['state']} {told['result']['warnings']}")
+                if luck > TROUBLE / 3:  # otherwise the request is lost
+                    receiver.received[sent["id"]].append(f"{sent['state']} {sent['result']['warnings']}")
                 if luck < TROUBLE:
                     if luck < 2 * TROUBLE / 3:
-                        return  # no answer, though it may have arrived
+                        return  # no response, although the callback may have been received
                     self.send_response(503)
                 else:
                     self.send_response(204)
@@ -118,7 +118,7 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._server.handle_error = lambda *arguments: None  # connections of those who were killed
+        self._server.handle_error = lambda *arguments: None  # killed processes break their connections
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
         self._thread.start()
@@ -130,22 +130,22 @@ class Receiver:
 
 
 class LightScan:
-    """In the place of a library: the catalogue is real, a scan is a number of short rests."""
+    """A library with a real catalogue, whose scans only sleep."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.store = SimpleNamespace(catalog=catalog, path=catalog.folder, settings=Settings())
 
-    def scan(self, source: Path, *, on_progress: Callable) -> Timeline:
+    def scan(self, source: Path, *, on_progress: Callable[..., None]) -> Timeline:
         assert Path(source).stat().st_size > 0
         for step in range(STEPS):
             time.sleep(STEP)
             on_progress(SimpleNamespace(seconds_done=step * SECONDS / STEPS, seconds_total=SECONDS))
-        attempt = f"{time.time_ns()}-{random.random()}"  # who ends a job twice gives himself away
+        attempt = f"{time.time_ns()}-{random.random()}"  # reveals jobs that end twice
         return Timeline([], [], duration=SECONDS, thresholds={}, searched=0, elapsed=0.1, warnings=(attempt,))
 
 
 def work(folder: Path, database: str) -> None:
-    """A worker process."""
+    """Main function of a worker process."""
     deliveries.WAITS = WAITS
     settings = Settings(server=ServerSettings(allow_private=True, callback_timeout=LEASE / 2))
     inputs = fetch.Rules.of_inputs(settings.server)
@@ -160,7 +160,7 @@ def work(folder: Path, database: str) -> None:
 
 
 def submit(folder: Path, database: str, url: str, count: int) -> None:
-    """The process that submits: when it is killed, its successor begins anew, and session ids prevent doubles."""
+    """Main function of the submitting process. After a kill it starts again; session ids prevent duplicates."""
     catalogue = Catalog(folder, database=database).database
     queue = jobs.Jobs(catalogue, Vault(catalogue, folder))
     for number in range(count):
@@ -188,13 +188,13 @@ def torture(
     seed: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Run it all in an empty folder, which becomes a library; `database` is the URL of an empty one on a server."""
+    """Run the test in an empty folder, or with the empty `database` at this URL."""
     began, dice = time.monotonic(), random.Random(seed)
     catalog = Catalog(folder, create=True, database=database)
     queue = jobs.Jobs(catalog.database)
     receiver = Receiver(random.Random(seed + 1))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(  # so that a successor is there in a moment
+    context.set_forkserver_preload(  # so that new processes start at once
         ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects", "sqlalchemy.dialects.sqlite"]
     )
     tasks = {f"worker {number}": (work, (folder, database)) for number in range(workers)}
@@ -210,13 +210,14 @@ def torture(
         counts = queue.counts()
         return sum(counts[state] for state in jobs.ENDED)
 
-    killed, at_work, freezes = Counter(), 0, 0
+    killed: Counter[str] = Counter()
+    at_work, freezes = 0, 0
     frozen: dict[str, threading.Timer] = {}
     try:
         for name in tasks:
             start(name)
         while killed.total() < kills:
-            # As many kills as jobs ended, so that they meet the work wherever it stands.
+            # Kills keep pace with finished jobs, so that they hit every stage of the work.
             while killed.total() > kills * (ended() + 5) / jobs_count:
                 _check_alive(running)
                 time.sleep(0.02)
@@ -249,14 +250,14 @@ def torture(
 
 
 def _check_alive(running: dict[str, BaseProcess]) -> None:
-    """RuntimeError if a process ended by itself with an error: then there is nothing to wait for."""
+    """Raise RuntimeError if a process ended by itself with an error: waiting would be pointless."""
     for name, process in running.items():
         if process.exitcode:
             raise RuntimeError(f"{name} ended by itself, with status {process.exitcode}")
 
 
 def _freeze(process: BaseProcess) -> threading.Timer:
-    """Stop a process, and let it go on when its lease has run out."""
+    """Stop a process and continue it after its lease has expired."""
     os.kill(process.pid, signal.SIGSTOP)
     thaw = threading.Timer(1.5 * LEASE, _thaw, (process,))
     thaw.daemon = True
@@ -265,7 +266,7 @@ def _freeze(process: BaseProcess) -> threading.Timer:
 
 
 def _thaw(process: BaseProcess) -> None:
-    with suppress(ProcessLookupError, ValueError):  # it was killed meanwhile
+    with suppress(ProcessLookupError, ValueError):  # the process was killed meanwhile
         if process.is_alive():
             os.kill(process.pid, signal.SIGCONT)
 
@@ -276,7 +277,7 @@ def _outcome(
     queue, owed = jobs.Jobs(catalog.database), deliveries.Deliveries(catalog.database)
     found = queue.find(limit=10 * count)
     billed = usage.Usage(catalog.database).by_day()
-    told = {job_id: list(said) for job_id, said in receiver.told.items()}
+    received = {job_id: list(callbacks) for job_id, callbacks in receiver.received.items()}
     return Outcome(
         jobs=count,
         kills=killed,
@@ -284,10 +285,10 @@ def _outcome(
         freezes=freezes,
         states=queue.counts(),
         most_attempts=max(job.attempts for job in found),
-        callbacks=sum(map(len, told.values())),
-        told_differently=sum(len(set(said)) > 1 for said in told.values()),
-        not_told=sum(job.id not in told for job in found),
-        owed=sum(len(owed.of_job(job.id)) for job in found),
+        callbacks=sum(map(len, received.values())),
+        ended_twice=sum(len(set(callbacks)) > 1 for callbacks in received.values()),
+        without_callback=sum(job.id not in received for job in found),
+        expected=sum(len(owed.of_job(job.id)) for job in found),
         deliveries=owed.counts(),
         billed=sum(used.jobs for used in billed),
         seconds_billed=sum(used.seconds for used in billed),
@@ -297,9 +298,11 @@ def _outcome(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=300)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=300, help="jobs to submit (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=200, help="processes to kill (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=3, help="workers that run at the same time (default: %(default)s)"
+    )
     parser.add_argument("--database", default="", help="URL of an empty database on a server. Default: SQLite.")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()

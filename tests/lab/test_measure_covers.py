@@ -1,4 +1,4 @@
-"""The evaluation of covers measures what it says."""
+"""The evaluation of covers: figures of synthesised songs, the report, the command line."""
 
 import sys
 
@@ -7,7 +7,7 @@ import pytest
 from support import tonal, toy
 
 from lab.measure import covers, report
-from lab.measure.covers import JUDGED, WHOLE, Rendition, measure, read_works, text
+from lab.measure.covers import BY_CONFIDENCE, WHOLE, Rendition, measure, read_works, text
 from songprint.confidence import Calibration
 from songprint.covers import search
 from songprint.covers.cohort import Cohort
@@ -17,8 +17,8 @@ class WithCohort(toy.ToyCoverEncoder):
     cohort = Cohort.none()
 
 
-class Deaf:
-    """Hears nothing at another tempo."""
+class WithoutTempoSearch:
+    """An encoder that finds nothing at other tempi."""
 
     networks = search.NONE
 
@@ -27,8 +27,8 @@ class Deaf:
 
 
 @pytest.fixture
-def deaf(monkeypatch):
-    monkeypatch.setattr(covers, "_encoder", lambda plain: Deaf())
+def without_tempo_search(monkeypatch):
+    monkeypatch.setattr(covers, "_encoder", lambda chroma_only: WithoutTempoSearch())
 
 
 def renditions(works=4, each=2, draws=1):
@@ -48,72 +48,72 @@ def renditions(works=4, each=2, draws=1):
 
 
 @pytest.mark.parametrize("length", [WHOLE, 20])
-def test_renditions_that_are_alike_are_found_by_every_means(length):
+def test_every_system_finds_similar_renditions(length):
     measured = measure(renditions(), length, Cohort.none())
     for figures in measured.figures.values():
         assert figures.queries == 8
         assert figures.mean_average_precision == 1
         assert figures.recall == 1
-    assert len(measured.search) == 8
+    assert len(measured.search_times) == 8
 
 
-def test_several_excerpts_of_a_recording_are_queries_each():
+def test_each_of_several_excerpts_is_a_query():
     measured = measure(renditions(draws=3), 20, Cohort.none())
     assert measured.queries == measured.figures["both"].queries == 24
-    assert measured.figures["both"].mean_average_precision == 1, "no excerpt is asked of its own recording"
-    assert len(measured.search) == 8
+    assert measured.figures["both"].mean_average_precision == 1, "an excerpt is not compared with its own recording"
+    assert len(measured.search_times) == 8
 
 
-def test_a_judge_is_a_system_of_its_own(deaf):
-    judge = Calibration(("alignment",), (1.0,), 0.0, {})
-    measured = measure(renditions(), WHOLE, Cohort.none(), judge=judge)
-    assert measured.figures[JUDGED].recall == 1
+def test_confidence_is_another_system(without_tempo_search):
+    calibration = Calibration(("alignment",), (1.0,), 0.0, {})
+    measured = measure(renditions(), WHOLE, Cohort.none(), calibration=calibration)
+    assert measured.figures[BY_CONFIDENCE].recall == 1
     backwards = Calibration(("alignment",), (-1.0,), 0.0, {})
-    assert measure(renditions(), WHOLE, Cohort.none(), judge=backwards).figures[JUDGED].recall < 1
+    assert measure(renditions(), WHOLE, Cohort.none(), calibration=backwards).figures[BY_CONFIDENCE].recall < 1
 
 
-def test_the_judge_is_asked_about_the_best_few_alone(deaf):
-    held = renditions(works=8)
-    trusts = Calibration(("score",), (-1.0,), 0.0, {})  # the worst of those that it is asked about
-    figures = measure(held, WHOLE, Cohort.none(), judge=trusts).figures
-    assert figures[JUDGED].mean_rank == search.JUDGED
+def test_confidence_is_computed_for_the_best_candidates_only(without_tempo_search):
+    library = renditions(works=8)
+    reversed_order = Calibration(("score",), (-1.0,), 0.0, {})  # the worst of the best candidates comes first
+    figures = measure(library, WHOLE, Cohort.none(), calibration=reversed_order).figures
+    assert figures[BY_CONFIDENCE].mean_rank == search.JUDGED
     assert figures["both"].mean_rank == 1
 
 
-def test_an_unknown_query_is_one_whose_work_is_not_held(deaf):
-    """Beside the right one a stranger trails far behind; where nothing else is like the query it does not."""
+def test_scores_of_unknown_queries_are_measured_without_the_renditions_of_their_work(without_tempo_search):
+    """The lead of a false candidate is low beside the correct one, and high without it."""
     leads = Calibration(("lead",), (1.0,), 0.0, {})
-    held = renditions(works=6)
-    covers._hold(held, WHOLE, Cohort.none(), leads)
-    asked = [covers._ask((number, 0)) for number in range(len(held))]
-    beside = [np.delete(row.scores[JUDGED], [number, number ^ 1]).max() for number, row in enumerate(asked)]
-    assert min(row.unknown for row in asked) > -1 > max(beside)
-    assert measure(held, WHOLE, Cohort.none(), judge=leads).figures[JUDGED].threshold == pytest.approx(
-        max(row.unknown for row in asked)
+    library = renditions(works=6)
+    covers._prepare(library, WHOLE, Cohort.none(), leads)
+    results = [covers._search((number, 0)) for number in range(len(library))]
+    beside = [np.delete(row.scores[BY_CONFIDENCE], [number, number ^ 1]).max() for number, row in enumerate(results)]
+    assert min(row.unknown for row in results) > -1 > max(beside)
+    assert measure(library, WHOLE, Cohort.none(), calibration=leads).figures[BY_CONFIDENCE].threshold == pytest.approx(
+        max(row.unknown for row in results)
     )
 
 
-def test_several_processes_say_the_same():
-    held = renditions()
-    one, two = (measure(held, 20, Cohort.none(), workers) for workers in (1, 2))
+def test_several_processes_give_the_same_figures():
+    library = renditions()
+    one, two = (measure(library, 20, Cohort.none(), workers) for workers in (1, 2))
     assert one.figures == two.figures
 
 
 def test_the_page_has_a_row_for_every_length_and_system(tmp_path):
-    held = renditions()
-    measured = [measure(held, length, Cohort.none()) for length in (WHOLE, 20)]
-    words = text("python -m lab.measure.covers", held, measured)
-    assert "8 recordings of 4 works" in words
-    assert "| whole songs | 8 | both | 1.000 | 1.000 | 1.0 | 1.000 |" in words
-    assert words.count("| 20 s |") == 4
-    assert words.count("| 20 s | 8 |") == 3
+    library = renditions()
+    measured = [measure(library, length, Cohort.none()) for length in (WHOLE, 20)]
+    figures = text("python -m lab.measure.covers", library, measured)
+    assert "8 recordings of 4 works" in figures
+    assert "| whole songs | 8 | both | 1.000 | 1.000 | 1.0 | 1.000 |" in figures
+    assert figures.count("| 20 s |") == 4
+    assert figures.count("| 20 s | 8 |") == 3
     page = tmp_path / "covers.md"
-    report.put(page, words, title="Covers")
+    report.put(page, figures, title="Covers")
     report.put(page, "newer", title="Covers")
     assert page.read_text() == "# Covers\n\n<!-- measured -->\n\nnewer\n\n<!-- /measured -->\n"
 
 
-def test_wrong_lists_of_works_are_told(tmp_path):
+def test_invalid_lists_of_works_are_errors(tmp_path):
     toy.write_songs(tmp_path / "music", 2)
     one, other = sorted(path.name for path in (tmp_path / "music").iterdir())
     works = tmp_path / "works.tsv"
@@ -158,10 +158,10 @@ def test_the_command_encodes_measures_and_writes(tmp_path, monkeypatch, capsys):
         ],
     )
     covers.main()
-    said = capsys.readouterr()
-    assert "4 recordings of 3 works" in said.out
-    assert "| whole songs | 4 | both | 1.000 |" in said.out
-    assert "| 20 s | 8 | both | 1.000 |" in said.out
-    assert "--excerpts 20 --draws 2\n" in said.out
-    assert "encoded: 4/4" in said.err
-    assert said.out.strip() in page.read_text()
+    printed = capsys.readouterr()
+    assert "4 recordings of 3 works" in printed.out
+    assert "| whole songs | 4 | both | 1.000 |" in printed.out
+    assert "| 20 s | 8 | both | 1.000 |" in printed.out
+    assert "--excerpts 20 --draws 2\n" in printed.out
+    assert "encoded: 4/4" in printed.err
+    assert printed.out.strip() in page.read_text()

@@ -1,4 +1,4 @@
-"""Other systems are asked rightly: a comparison that starves them would be worth nothing."""
+"""Other systems are used correctly, which a fair comparison requires."""
 
 import doctest
 import shutil
@@ -16,22 +16,22 @@ RATE = 16_000
 installed = {"audfprint": find_spec("audfprint2") is not None, "chromaprint": shutil.which("fpcalc") is not None}
 
 
-def test_fingerprints_are_laid_where_they_differ_least(random):
+def test_the_best_position_is_where_the_fewest_bits_differ(random):
     track = random.integers(0, 1 << 32, 500, dtype=np.uint32)
-    clip = track[123:183].copy()
-    assert peers.best_place(clip, track) == (0.0, 123)
-    flipped = clip ^ np.uint32(0b1011)  # 3 of 32 bits
+    query = track[123:183].copy()
+    assert peers.best_place(query, track) == (0.0, 123)
+    flipped = query ^ np.uint32(0b1011)  # 3 of 32 bits
     assert peers.best_place(flipped, track) == (3 / 32, 123)
     assert peers.best_place(track, track) == (0.0, 0)
     assert not doctest.testmod(peers).failed
 
 
-def test_strangers_differ_in_nearly_half_of_the_bits(random):
-    track, clip = (random.integers(0, 1 << 32, count, dtype=np.uint32) for count in (2000, 60))
-    assert 0.4 < peers.best_place(clip, track)[0] < 0.5
+def test_unrelated_fingerprints_differ_in_nearly_half_of_the_bits(random):
+    track, query = (random.integers(0, 1 << 32, count, dtype=np.uint32) for count in (2000, 60))
+    assert 0.4 < peers.best_place(query, track)[0] < 0.5
 
 
-def test_chromaprint_names_the_track_that_differs_least(random, monkeypatch, tmp_path):
+def test_chromaprint_reports_the_track_that_differs_least(random, monkeypatch, tmp_path):
     prints = {name: random.integers(0, 1 << 32, 300, dtype=np.uint32) for name in "abc"}
     monkeypatch.setattr(peers.Chromaprint, "__init__", lambda self: setattr(self, "_prints", dict(prints)))
     peer = peers.Chromaprint()
@@ -44,7 +44,7 @@ def test_chromaprint_names_the_track_that_differs_least(random, monkeypatch, tmp
         assert peer.ask(np.zeros(RATE, np.float32), RATE) is None
 
 
-def test_a_peer_that_is_not_there_says_how_to_get_it(monkeypatch):
+def test_a_missing_peer_is_an_error_with_the_command_that_installs_it(monkeypatch):
     with pytest.raises(peers.PeerMissing, match=r"peer 'dejavu' is unknown\. Known are audfprint, chromaprint"):
         peers.find("dejavu")
     monkeypatch.setenv("PATH", "")
@@ -56,15 +56,15 @@ def test_a_peer_that_is_not_there_says_how_to_get_it(monkeypatch):
 
 
 @pytest.mark.parametrize("name", peers.PEERS)
-def test_a_peer_finds_a_noisy_clip_where_it_was_cut(name, tmp_path, random):
+def test_a_peer_finds_the_position_of_a_noisy_query(name, tmp_path, random):
     if not installed[name]:
         pytest.skip(f"{name} is not installed: see lab/requirements.txt")
     files = sorted(synth.write_pieces(tmp_path / "music", count=3))
     peer = peers.find(name)
     peer.add(files, workers=1)
     music = audio.load(files[1], RATE)
-    clip = degrade.add_noise(music[8 * RATE : 16 * RATE], 20, random)
-    guess = peer.ask(clip, RATE)
+    query = degrade.add_noise(music[8 * RATE : 16 * RATE], 20, random)
+    guess = peer.ask(query, RATE)
     assert guess.track == str(files[1])
     assert guess.start == pytest.approx(8, abs=0.3)
     assert peer.bytes > 0

@@ -1,4 +1,4 @@
-"""The figures of a ranking are those of the literature."""
+"""The ranking metrics have the values defined in the literature."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from lab.measure import ranking
 
 
 def ranked(scores, works):
-    """Leave one out: every track against all others."""
+    """Compare every track with all others."""
     works = np.array(works)
     own = np.eye(len(works), dtype=bool)
     return ranking.evaluate(np.array(scores, float), works[:, None] == works, ~own)
@@ -37,47 +37,47 @@ def test_the_query_itself_does_not_count():
     assert figures.precision_at_1 == 1
 
 
-def test_equal_scores_are_no_merit():
+def test_equal_scores_rank_relevant_candidates_last():
     works = [0, 0, 1, 1]
     figures = ranked(np.zeros((4, 4)), works)
     assert figures.mean_rank == 3
     assert figures.recall == 0
 
 
-def test_what_was_not_aligned_comes_last():
+def test_candidates_without_a_score_come_last():
     scores = [[0, -np.inf, 1], [-np.inf, 0, -np.inf], [1, -np.inf, 0]]
     assert ranked(scores, [0, 0, 1]).mean_rank == 2
 
 
-def test_the_threshold_lets_one_in_a_hundred_through():
+def test_the_threshold_accepts_one_in_a_hundred():
     unknown = np.arange(200.0)
     threshold = ranking.threshold_at(unknown, 0.01)
     assert (unknown >= threshold).sum() == 2
     assert (unknown >= ranking.threshold_at(unknown[:50], 0.01)).sum() == 150  # none of fifty
 
 
-def test_recall_counts_right_answers_above_the_threshold():
-    """Three pairs; one of the six is found only below what an unknown query reaches."""
+def test_recall_counts_correct_results_above_the_threshold():
+    """Of three pairs, one scores lower than the best false result."""
     works = np.array([0, 0, 1, 1, 2, 2])
     scores = np.full((6, 6), 1.0)
     for one, other, score in [(0, 1, 9), (2, 3, 9), (4, 5, 2)]:
         scores[one, other] = scores[other, one] = score
-    scores[4, 0] = 3.0  # unknown: the best wrong answer of all
+    scores[4, 0] = 3.0  # the best false result of all
     scores[5, 0] = 1.5
     figures = ranked(scores, works)
     assert figures.threshold > 3
     assert figures.recall == pytest.approx(4 / 6)
 
 
-def test_shapes_and_emptiness_are_told():
-    with pytest.raises(ValueError, match="one shape"):
+def test_different_shapes_and_missing_renditions_are_errors():
+    with pytest.raises(ValueError, match="the same shape"):
         ranking.evaluate(np.zeros((2, 2)), np.zeros((2, 3), bool), np.ones((2, 2), bool))
     with pytest.raises(ValueError, match="no query has another rendition"):
         ranked(np.zeros((2, 2)), [0, 1])
 
 
-def test_what_unknown_queries_reach_may_be_told():
-    """Two pairs that are told apart: what an unknown query would get decides how many of them are answered."""
+def test_scores_of_unknown_queries_may_be_given():
+    """With two pairs that are both ranked first, the scores of unknown queries decide how many are accepted."""
     works = np.array([0, 0, 1, 1])
     own = np.eye(4, dtype=bool)
     scores = np.where(works[:, None] == works, np.array([[1.0], [2.0], [3.0], [4.0]]), 0.0)

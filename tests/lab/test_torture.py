@@ -1,4 +1,4 @@
-"""Real kills of workers and submitters, at random moments: nothing is lost, and nothing ends twice."""
+"""Workers and submitters are killed at random moments: no job is lost, and none ends twice."""
 
 from __future__ import annotations
 
