@@ -7,6 +7,7 @@ Evaluations and the demo use it; training damages whole batches at once (`lab.da
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from scipy.signal import butter, fftconvolve, sosfilt
@@ -53,7 +54,7 @@ def room(samples: np.ndarray, sample_rate: int, rt60: float, rng: np.random.Gene
     """Add reverberation: the direct sound, and noise that decays exponentially (`rt60` in seconds)."""
     times = np.arange(int(rt60 * 1.2 * sample_rate)) / sample_rate
     response = rng.standard_normal(len(times)) * 10 ** (-3 * times / rt60) * rng.uniform(0.05, 0.2)
-    response[: int(rng.integers(1, 0.006 * sample_rate))] = 0
+    response[: int(rng.integers(1, int(0.006 * sample_rate)))] = 0
     response[0] = 1
     return convolve(samples, response)
 
@@ -68,7 +69,7 @@ def simulate_rooms(count: int, sample_rate: int, seed: int) -> list[np.ndarray]:
 
     rng = np.random.default_rng(seed)
     unseen = seed >= 10_000
-    responses = []
+    responses: list[np.ndarray] = []
     while len(responses) < count:
         size = rng.uniform([4, 4, 2.6], [14, 11, 5]) if unseen else rng.uniform([2.5, 2.5, 2.3], [12, 9, 4.5])
         rt60 = rng.uniform(0.15, 1.1)
@@ -115,7 +116,7 @@ def code(samples: np.ndarray, sample_rate: int, codec: str, bit_rate: int) -> np
         rate = 48000 if sample_rate not in (8000, 12000, 16000, 24000, 48000) else sample_rate
     file = io.BytesIO()
     with av.open(file, "w", format=containers[codec]) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono", bit_rate=bit_rate)
+        stream: Any = container.add_stream(codec, rate=rate, layout="mono", bit_rate=bit_rate)
         peak = max(1.0, float(np.abs(samples).max(initial=0)))
         frame = av.AudioFrame.from_ndarray((samples / peak)[None].astype(np.float32), format="fltp", layout="mono")
         frame.sample_rate = sample_rate
@@ -133,7 +134,7 @@ def code(samples: np.ndarray, sample_rate: int, codec: str, bit_rate: int) -> np
 def drop_out(samples: np.ndarray, sample_rate: int, share: float, rng: np.random.Generator) -> np.ndarray:
     """Silence `share` of the samples in packets of 20 to 80 ms, as in a bad call."""
     kept = samples.copy()
-    start = 0
+    start = 0.0
     while start < len(kept):
         length = rng.uniform(0.02, 0.08) * sample_rate
         gap = length * (1 / share - 1) * rng.uniform(0.5, 1.5)  # on average, this makes the share correct

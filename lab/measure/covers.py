@@ -240,6 +240,7 @@ def _find(leave_out: Collection[int]) -> Callable[..., Iterator[CoverCandidate]]
 
 def _scored(query: Embeddings, leave_out: Collection[int]) -> list[ScoredCandidate]:
     """Search as the product does, without some renditions."""
+    assert _Library.calibration
     return tempo_search.scored_candidates(query, _find(leave_out), _Library.calibration, _encoder(False).embed)
 
 

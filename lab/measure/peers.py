@@ -26,6 +26,7 @@ import numpy as np
 
 from songprint.audio import files as audio
 from songprint.audio.samples import at_rate
+from songprint.errors import AudioError
 
 
 class PeerMissing(Exception):
@@ -185,7 +186,7 @@ def fingerprint(path: Path) -> np.ndarray:
     if not run.stdout.strip():
         if "Empty fingerprint" in run.stderr:
             return np.zeros(0, np.uint32)
-        raise audio.AudioError(f"fpcalc cannot read {path}: {run.stderr.strip()}")
+        raise AudioError(f"fpcalc cannot read {path}: {run.stderr.strip()}")
     return np.array(run.stdout.split(","), np.int64).astype(np.uint32)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a80", "#8d6a9f")
-REPRODUCIBLE = {
+REPRODUCIBLE: Any = {
     "svg.hashsalt": "songprint",
     "svg.fonttype": "none",
     "font.family": "sans-serif",

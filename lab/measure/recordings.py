@@ -36,7 +36,7 @@ from lab.measure.answers import CLOSE, SONGPRINT, Answer, Run, System
 from lab.measure.peers import Guess
 from songprint.audio import files as audio
 from songprint.config import Settings
-from songprint.errors import SongprintError
+from songprint.errors import AudioError, SongprintError
 from songprint.library import Library
 from songprint.types import Kind
 
@@ -52,7 +52,7 @@ def music_in(folders: Sequence[Path]) -> list[Path]:
     for path in sorted(path for folder in folders for path in folder.rglob("*") if audio.is_probably_audio(path)):
         try:
             duration = audio.probe(path).duration
-        except audio.AudioError:
+        except AudioError:
             continue
         if duration and duration >= 30:
             found.append(path)
@@ -73,14 +73,16 @@ def measure(
     """Run the same queries of known and unknown music on all systems."""
     music = [path.resolve() for path in music]
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(kinds=("recording",), threshold=0.0, threads=os.cpu_count())
+        settings = Settings(kinds=("recording",), threshold=0.0, threads=os.cpu_count() or 0)
         with Library(Path(folder) / "library", create=True, settings=settings) as library:
             ids, seconds, ours = fill(library, music)
         known = [path for path in music if str(path) in ids]
         systems = [ours, *(fill_peer(peer, known, seconds) for peer in against)]
         # threshold 0: the best match is always reported, and thresholds are applied afterwards
         with Library(Path(folder) / "library", settings=settings) as library:
-            asks = {SONGPRINT: partial(ask_library, library)} | {peer.name: peer.ask for peer in against}
+            asks: dict[str, Ask] = {SONGPRINT: partial(ask_library, library)} | {
+                peer.name: peer.ask for peer in against
+            }
             answers = [
                 answer
                 for number, query in enumerate(_queries(known, unknown, using, per_condition, seed, wide))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +23,6 @@ MEASURED, TIMELINES, SURROUNDINGS = "measured", "timelines", "surroundings"  # m
 BEGIN, END = f"<!-- {MEASURED} -->", f"<!-- /{MEASURED} -->"
 SPEED_TOLERANCE = 0.005  # a reported speed is correct within this
 BY_CHANCE = 0.05  # a difference with a higher probability under equal systems may be chance
-
-Choice = Callable[[Answer], bool]
 
 
 class PageError(Exception):
@@ -145,16 +143,16 @@ def headline(ours: Sequence[Answer]) -> str:
 def compared(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> list[Row]:
     known = [a for a in answers if a.main and a.known]
     rows = [
-        _recall_row(condition, known, levels, lambda a, c=condition: a.condition == c)
+        _recall_row(condition, [a for a in known if a.condition == condition], levels)
         for condition in queries.CONDITIONS
         if any(a.condition == condition for a in known)
     ]
     rows += [
-        _recall_row(f"**{length:g} s**", known, levels, lambda a, wanted=length: a.length == wanted)
+        _recall_row(f"**{length:g} s**", [a for a in known if a.length == length], levels)
         for length in queries.LENGTHS
         if any(a.length == length for a in known)
     ]
-    rows.append(_recall_row("**all** (95% interval)", known, levels, lambda a: True, interval=True))
+    rows.append(_recall_row("**all** (95% interval)", known, levels, interval=True))
     rows.append(_row("all, with a threshold for each length", _recall_by_own_length(answers, list(levels))))
     correct = {
         name: [a for a in kept.accepted(kept.of(known, name), level) if a.correct] for name, level in levels.items()
@@ -232,10 +230,8 @@ def _shown(value: float, form: str = "{:.1f}") -> str:
     return "-" if math.isnan(value) else form.format(value)
 
 
-def _recall_row(
-    name: str, known: Sequence[Answer], levels: dict[str, float], chosen: Choice, *, interval: bool = False
-) -> Row:
-    measured = {system: [a for a in kept.of(known, system) if chosen(a)] for system in levels}
+def _recall_row(name: str, known: Sequence[Answer], levels: dict[str, float], *, interval: bool = False) -> Row:
+    measured = {system: kept.of(known, system) for system in levels}
     values = {system: kept.recall(some, levels[system]) for system, some in measured.items()}
     shown = {system: _shown(value) for system, value in values.items()}
     if interval:
@@ -364,10 +360,7 @@ def wide_rows(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> 
     pairs = [pair for pair in queries.WIDE if any((a.condition, a.length) == pair for a in known)]
     rows = [
         _recall_row(
-            f"{condition}, {length:g} s",
-            known,
-            levels,
-            lambda a, pair=(condition, length): (a.condition, a.length) == pair,
+            f"{condition}, {length:g} s", [a for a in known if (a.condition, a.length) == (condition, length)], levels
         )
         for condition, length in pairs
     ]

@@ -116,9 +116,12 @@ class Receiver:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *arguments: object) -> None:
+                pass  # killed processes break their connections
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._server.handle_error = lambda *arguments: None  # killed processes break their connections
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,))
         self._thread.start()
@@ -197,7 +200,9 @@ def torture(
     context.set_forkserver_preload(  # so that new processes start at once
         ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects", "sqlalchemy.dialects.sqlite"]
     )
-    tasks = {f"worker {number}": (work, (folder, database)) for number in range(workers)}
+    tasks: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
+        f"worker {number}": (work, (folder, database)) for number in range(workers)
+    }
     tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count))
     running: dict[str, BaseProcess] = {}
 
@@ -258,6 +263,7 @@ def _check_alive(running: dict[str, BaseProcess]) -> None:
 
 def _freeze(process: BaseProcess) -> threading.Timer:
     """Stop a process and continue it after its lease has expired."""
+    assert process.pid
     os.kill(process.pid, signal.SIGSTOP)
     thaw = threading.Timer(1.5 * LEASE, _thaw, (process,))
     thaw.daemon = True
@@ -267,7 +273,7 @@ def _freeze(process: BaseProcess) -> threading.Timer:
 
 def _thaw(process: BaseProcess) -> None:
     with suppress(ProcessLookupError, ValueError):  # the process was killed meanwhile
-        if process.is_alive():
+        if process.pid and process.is_alive():
             os.kill(process.pid, signal.SIGCONT)
 
 
