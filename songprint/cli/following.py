@@ -159,7 +159,7 @@ def watch(
 
     watched = Folder(folder, recursive=not no_recursive, settle=settle)
     if new_only:
-        watched.leave_out_what_is_there()
+        watched.ignore_present()
     with open_library(common, create=not scan) as library, stopped_by_signals() as stop:
         take = (
             _scanning(common, library, watched.path, format_name, results, stop)

@@ -1,4 +1,4 @@
-"""Files -> store. What a batch cannot use is reported with its reason; the rest of the batch goes on."""
+"""Add audio files to the store. Files that cannot be added are reported with the reason; the others are added."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from songprint.audio import files as audio
 from songprint.config import usable_cores
 from songprint.errors import AudioError, LibraryError
-from songprint.ingest import read as workers
+from songprint.ingest import read as reading
 from songprint.ingest.read import Read, Task
 from songprint.processes.pool import can_pickle
 from songprint.store.store import Store
 from songprint.types import AddReport, KnownFile, Progress, RebuildReport, Recording, SkippedFile
 
-TIDY_EVERY = 250  # recordings added between two looks at whether the index should go to the disk
-WORTH_A_CREW = 3  # files from which starting worker processes (half a second) pays
-SAME_LENGTH = 0.1  # seconds by which a file that only got new tags may seem to have changed its duration
+TIDY_INTERVAL = 250  # recordings added between two checks whether vectors should move from memory to disk
+MIN_FILES_FOR_POOL = 3  # starting child processes takes half a second, too long for fewer files
+DURATION_TOLERANCE = 0.1  # seconds by which the duration of a file may differ after only its tags changed
 
 OnProgress = Callable[[Progress], None]
 
@@ -31,16 +32,18 @@ def add(
     *,
     recursive: bool = True,
     workers: int | None = None,
-    tags: Mapping[str, object] | None = None,
+    tags: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
 ) -> AddReport:
-    """Add audio files, and those in folders, to the store.
+    """Add audio files, and the audio files in folders, to the store.
 
-    `tags` are what is known better than by the files themselves, by the names of the fields of `Tags`.
+    A file in `paths` is tried whatever its name. In folders, hidden files and files without the suffix of an audio
+    format are ignored. When a `Progress` reports "added", the recording is safely on disk: no later interruption, not
+    even `kill -9`, loses it, and adding again continues with the rest.
 
-    A file that is named is tried whatever it is called; in folders only those that look like audio are, and
-    hidden ones are left out. When a `Progress` says "added", the recording is safe on the disk: stopping at
-    any moment, even by `kill -9`, loses none of those, and adding again goes on with the rest.
+    Args:
+        workers: child processes to use; by default, as the settings say, or one per core.
+        tags: values for fields of `Tags` that replace those of the files.
     """
     store.check_encoders()
     files, unusable = find(paths, recursive=recursive)
@@ -57,11 +60,11 @@ def add(
             content_hash=hashes.pop(read.path),
             embeddings=read.embeddings,
         )
-        if isinstance(outcome, KnownFile):  # another process, or a copy in this very batch
+        if isinstance(outcome, KnownFile):  # added by another process, or a copy in this batch
             batch.done(read.path, known=outcome)
             continue
         batch.done(read.path, added=outcome, warnings=read.warnings)
-        if len(batch.added) % TIDY_EVERY == 0:
+        if len(batch.added) % TIDY_INTERVAL == 0:
             store.tidy()
     if batch.added:
         store.tidy()
@@ -69,11 +72,11 @@ def add(
 
 
 def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgress | None = None) -> RebuildReport:
-    """Read again, from their files, the recordings that one of the encoders at hand has not read.
+    """Encode again, from their files, the recordings without embeddings of the current encoders.
 
-    Each file is read once, for all that it lacks. Until the end the library is searched with the old encoders, so
-    this may be stopped at any moment and done again for the rest. A recording whose file is gone keeps its place
-    and its old embeddings; it is not found until it could be read.
+    Each file is decoded once, for all kinds that it lacks. The library is searched with the old encoders until the
+    end, so this may be interrupted and repeated for the rest. A recording whose file is missing stays in the library
+    with its old embeddings, and is not found until its file has been read.
     """
     with store.alone() as mine:
         if not mine:
@@ -99,15 +102,13 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
                 batch.done(read.path, skipped=read)
                 continue
             for recording in wanted[read.path].values():
-                if abs(recording.duration - read.duration) > SAME_LENGTH:
+                if abs(recording.duration - read.duration) > DURATION_TOLERANCE:
                     batch.done(
                         read.path,
                         skipped=SkippedFile(
                             read.path,
-                            (
-                                f"it is not the file that was added as {recording.id}:"
-                                f" remove {recording.id} and add it anew"
-                            ),
+                            f"it is not the file that was added as {recording.id}:"
+                            f" remove {recording.id} and add it again",
                         ),
                     )
                 else:
@@ -121,7 +122,7 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
         if wanted and not batch.added and changed:
             raise LibraryError(
                 f"none of the {len(wanted)} files of the library could be read again"
-                f" ({batch.skipped[0].path}: {batch.skipped[0].reason}). Is their disk there?"
+                f" ({batch.skipped[0].path}: {batch.skipped[0].reason}). Is their disk connected?"
             )
         for kind, level in store.levels.items():
             store.catalog.adopt(kind, level.spec.id)
@@ -129,21 +130,20 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
 
 
 def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[str, int], list[SkippedFile]]:
-    """The files to try, as absolute paths with their size in bytes, and the paths that lead nowhere."""
+    """The files to try, as absolute paths with their size in bytes, and the paths that cannot be used."""
     files: dict[str, int] = {}
     unusable: list[SkippedFile] = []
     for given in paths:
         path = os.path.abspath(given)
-        troubles = len(unusable)
+        unusable_before = len(unusable)
         named = [path]
         if os.path.isdir(path):
             named = list(_in_folder(path, recursive, unusable, seen=set()))
-            if not named and len(unusable) == troubles:
+            if not named and len(unusable) == unusable_before:
                 unusable.append(
                     SkippedFile(
                         path,
-                        "no music found in it. A file whose name does not look like"
-                        " music is tried when it is named itself",
+                        "no music found in it. Files without the suffix of an audio format must be named themselves",
                     )
                 )
         for file in named:
@@ -160,14 +160,14 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
 
 
 def _in_folder(folder: str, recursive: bool, unusable: list[SkippedFile], seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Files in name order, each folder's own before those of the folders in it. A folder is visited once."""
+    """Audio files in order of their names, those of a folder before those of its subfolders. Visits a folder once."""
     try:
         at = os.stat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         unusable.append(SkippedFile(folder, f"cannot read the folder: {error.strerror}"))
         return
-    if (at.st_dev, at.st_ino) in seen:  # a link that leads back up
+    if (at.st_dev, at.st_ino) in seen:  # a link to a parent folder
         return
     seen.add((at.st_dev, at.st_ino))
     visible = [entry for entry in entries if not entry.name.startswith(".")]
@@ -177,7 +177,7 @@ def _in_folder(folder: str, recursive: bool, unusable: list[SkippedFile], seen: 
             yield from _in_folder(entry.path, recursive, unusable, seen)
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
@@ -185,7 +185,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: _Batch) -> Iterator[Task]:
-    """The files whose content the library lacks. Hashing takes a hundredth of the time of reading."""
+    """Tasks for the files whose content is not in the library. Hashing takes 1% of the time of encoding."""
     for path in files:
         try:
             content_hash = audio.content_hash(path)
@@ -201,16 +201,16 @@ def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: 
 
 
 def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -> Iterator[Read | SkippedFile]:
-    """Read files with as many processes as were wanted, or as are worth their start."""
-    size = min(count, wanted or store.settings.workers or (usable_cores() if count >= WORTH_A_CREW else 1))
+    """Read files in child processes if that was requested or is faster, else in this process."""
+    size = min(count, wanted or store.settings.workers or (usable_cores() if count >= MIN_FILES_FOR_POOL else 1))
     given = {kind: level.given for kind, level in store.levels.items()}
     if size > 1 and can_pickle(given):
-        return workers.read_all(tasks, size, given)
-    return (workers.read(task, store.encoders) for task in tasks)
+        return reading.read_all(tasks, size, given)
+    return (reading.read(task, store.encoders) for task in tasks)
 
 
 class _Batch:
-    """What became of the files so far."""
+    """The results of the files so far."""
 
     def __init__(self, files: dict[str, int], unusable: list[SkippedFile], on_progress: OnProgress | None) -> None:
         self.added: list[Recording] = []
@@ -241,7 +241,7 @@ class _Batch:
         skipped: SkippedFile | None = None,
         warnings: Iterable[str] = (),
     ) -> None:
-        """Note what became of a file, and tell whoever is watching."""
+        """Record the result of a file and report the progress."""
         if added:
             self.added.append(added)
             self.audio_seconds += added.duration

@@ -1,20 +1,24 @@
-"""Audio files -> Read values, in this process or in a pool of child processes.
+"""Decode and encode audio files, in this process or in a pool of child processes.
 
-Decoders are large programs in C that meet damaged files: a decoder that crashes ends its child process, not the batch.
+Decoders are large C programs that meet damaged files. One that crashes ends its child process, not the batch. A file is
+decoded once for all encoders, in bounded memory.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from queue import Queue
+
+import numpy as np
 
 from songprint import kinds
 from songprint.audio import files, tags
+from songprint.encoders.contract import Encoder
 from songprint.errors import AudioError, SongprintError
-from songprint.fingerprint.encoder import Encoder
-from songprint.ingest import encode
 from songprint.processes import child
 from songprint.processes.pool import Crashed, Pool
 from songprint.store.index import MAX_SEGMENTS
@@ -22,10 +26,11 @@ from songprint.types import Embeddings, Kind, SkippedFile, Tags
 
 log = logging.getLogger(__name__)
 
-Given = Mapping[Kind, Encoder | None]  # the encoders to use; None for one that is shipped
+Given = Mapping[Kind, Encoder | None]  # the encoders to use; None for the shipped one
 
-SHORTEST = 1.0  # seconds of audio from which a recording can be recognised
-ATTEMPTS = 2  # at a file: a child may also die of something else, such as a lack of memory
+MIN_DURATION = 1.0  # seconds; shorter recordings cannot be identified
+ATTEMPTS = 2  # per file, because a child may also die for another reason, such as a lack of memory
+BLOCKS_AHEAD = 2  # blocks that wait for an encoder
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,18 @@ class Task:
 
 
 def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
-    """Decode one file and encode it, in bounded memory. Whatever is wrong with the file is a `SkippedFile`."""
+    """Decode and encode one file with the loaded encoders. Problems of the file give a `SkippedFile`.
+
+    Raises SongprintError for problems that other files would have too.
+    """
     path = task.path
     wanted = {kind: encoder for kind, encoder in loaded.items() if kind in task.kinds}
     rate = next(iter(wanted.values())).spec.sample_rate
     warnings: list[str] = []
     try:
-        made, duration = encode.encode(files.blocks(path, rate, on_warning=warnings.append), wanted)
-        if duration < SHORTEST:
-            return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {SHORTEST:.0f} s are needed")
+        made, duration = encode(files.blocks(path, rate, on_warning=warnings.append), wanted)
+        if duration < MIN_DURATION:
+            return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {MIN_DURATION:.0f} s are needed")
         if Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any():
             return SkippedFile(path, "silent: nothing to recognise in it")
         if max(map(len, made.values())) > MAX_SEGMENTS:
@@ -65,12 +73,12 @@ def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
     except AudioError as error:
         return SkippedFile(path, str(error))
     except SongprintError:
-        raise  # not the file's fault: the next one would fail as well
+        raise  # the next file would fail as well
     except OSError as error:
         return SkippedFile(path, f"cannot read it: {error.strerror or error}")
     except MemoryError:
         return SkippedFile(path, "not enough memory to decode it")
-    except Exception as error:  # one odd file must not end a batch of ten thousand
+    except Exception as error:  # one unusual file must not end a batch of ten thousand
         log.exception("reading %s", path)
         return SkippedFile(path, f"cannot read it: {type(error).__name__}: {error}")
 
@@ -88,6 +96,69 @@ def read_all(tasks: Iterable[Task], workers: int, given: Given) -> Iterator[Read
                 yield outcome.result()
             except Crashed:
                 yield SkippedFile(task.path, "its decoder crashed")
+
+
+def encode(blocks: Iterable[np.ndarray], encoders: Mapping[Kind, Encoder]) -> tuple[dict[Kind, Embeddings], float]:
+    """Encode blocks of samples, (n,) float32 each, with several encoders; return the embeddings and the seconds.
+
+    Encoders pull their blocks, so all but the first run in threads of their own. An exception of an encoder or of the
+    blocks is raised here, after all threads have ended.
+    """
+    (first, encoder), *others = encoders.items()
+    threads = {kind: _EncoderThread(other) for kind, other in others}
+    try:
+        embeddings, duration = encoder.encode_stream(_copied_to(threads.values(), blocks))
+    finally:
+        for thread in threads.values():
+            thread.end()
+    return {first: embeddings, **{kind: thread.embeddings() for kind, thread in threads.items()}}, duration
+
+
+def _copied_to(threads: Iterable[_EncoderThread], blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        for thread in threads:
+            thread.feed(block)
+        yield block
+
+
+class _EncoderThread:
+    """An encoder in its own thread, which is fed with blocks."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._blocks: Queue[np.ndarray | None] = Queue(BLOCKS_AHEAD)
+        self._outcome: Embeddings | BaseException | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, args=(encoder,), daemon=True)
+        self._thread.start()
+
+    def feed(self, block: np.ndarray) -> None:
+        self._blocks.put(block)
+
+    def end(self) -> None:
+        self._blocks.put(None)
+        self._thread.join()
+
+    def embeddings(self) -> Embeddings:
+        """The embeddings, after `end`; raises what the encoder raised."""
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
+
+    def _run(self, encoder: Encoder) -> None:
+        try:
+            self._outcome, _ = encoder.encode_stream(self._remaining())
+        except BaseException as error:  # raised by `embeddings`
+            self._outcome = error
+        for _ in self._remaining():  # `feed` must not block on an encoder that has stopped
+            pass
+
+    def _remaining(self) -> Iterator[np.ndarray]:
+        while not self._ended:
+            block = self._blocks.get()
+            self._ended = block is None
+            if block is not None:
+                yield block
 
 
 # The rest runs in the child processes.

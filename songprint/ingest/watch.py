@@ -1,6 +1,6 @@
-"""A folder that is looked at again and again -> the files that are new in it and complete.
+"""Watch a folder for new, complete audio files.
 
-Looking, not being told by the operating system: that works on every system and on network drives too.
+The folder is polled, because notifications of the operating system do not work on network drives.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from songprint.errors import SongprintError
 from songprint.ingest import add
 
-INTERVAL = 2.0  # seconds between two looks
-SETTLE = 5.0  # seconds for which a file must not have changed
-LONGEST_DELAY = 300.0  # seconds between two attempts when everything fails, as on a full disk
-# `song.part.mp3`, `song (1).tmp.flac`: what is being downloaded or converted; in other cases the suffix says so
+INTERVAL = 2.0  # seconds between two polls
+SETTLE = 5.0  # seconds without a change after which a file is complete
+MAX_DELAY = 300.0  # seconds between two attempts while every file fails, as on a full disk
+# Files that are being downloaded or converted, such as `song.part.mp3`. Other programs change the suffix instead.
 _TEMPORARY = re.compile(r"^[~#]|\.(part|partial|tmp|temp|download|crdownload|filepart|incomplete)\.\w+$", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
@@ -28,16 +28,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Seen:
-    """A file as it was when it was looked at last."""
+    """A file at the last poll."""
 
-    size: int
+    size: int  # bytes
     modified: int  # nanoseconds
-    since: float  # on the clock: unchanged
+    since: float  # seconds on the clock when it was first seen like this
     done: bool = False
 
 
 class Folder:
-    """Remembers the files of a folder as they were, to tell which are new or changed and complete."""
+    """The files of a folder at the last poll, to detect which are new or changed, and complete."""
 
     def __init__(
         self,
@@ -52,31 +52,34 @@ class Folder:
         self._seen: dict[str, _Seen] = {}
         self._gone = False
         if not os.path.isdir(self.path):
-            raise SongprintError(f"cannot watch {path}: it is no folder")
+            raise SongprintError(f"cannot watch {path}: it is not a folder")
 
     def ready(self) -> list[str]:
-        """Look: the files that have not changed for a while and were not `done` as they are, in name order."""
-        now, present = self._clock(), {}
+        """Poll, and return the complete files in order of their names, without those marked as done."""
+        now = self._clock()
+        present: dict[str, _Seen] = {}
         for path in self._files():
             try:
                 at = os.stat(path)
-            except OSError:  # it went away just now
+            except OSError:  # just deleted
                 continue
             before = self._seen.get(path)
-            same = before is not None and (before.size, before.modified) == (at.st_size, at.st_mtime_ns)
-            present[path] = before if same else _Seen(at.st_size, at.st_mtime_ns, now)
+            if before is not None and (before.size, before.modified) == (at.st_size, at.st_mtime_ns):
+                present[path] = before
+            else:
+                present[path] = _Seen(at.st_size, at.st_mtime_ns, now)
         self._seen = present
         return sorted(
             path for path, seen in present.items() if not seen.done and seen.size and now - seen.since >= self._settle
         )
 
     def done(self, path: str) -> None:
-        """This file need not be told again unless it changes."""
+        """Mark a file as done until it changes."""
         if path in self._seen:
-            seen = self._seen[path]
-            self._seen[path] = _Seen(seen.size, seen.modified, seen.since, done=True)
+            self._seen[path] = replace(self._seen[path], done=True)
 
-    def leave_out_what_is_there(self) -> None:
+    def ignore_present(self) -> None:
+        """Mark all files that are in the folder now as done."""
         self.ready()
         for path in list(self._seen):
             self.done(path)
@@ -85,7 +88,7 @@ class Folder:
         found, unusable = add.find([self.path], recursive=self._recursive)
         gone = not os.path.isdir(self.path)
         if gone and not self._gone:
-            logger.warning("%s is gone: waiting until it is there again", self.path)
+            logger.warning("%s is gone: waiting for it to return", self.path)
         self._gone = gone
         for skipped in unusable:
             logger.debug("%s: %s", skipped.path, skipped.reason)
@@ -95,10 +98,10 @@ class Folder:
 def watch(
     folder: Folder, take: Callable[[list[str]], None], *, stop: threading.Event, interval: float = INTERVAL
 ) -> None:
-    """Give complete files to `take`, a list at a time, until `stop` is set.
+    """Pass complete files to `take`, a list at a time, until `stop` is set.
 
-    What is wrong with one file, `take` says itself. A SongprintError out of it says that none can be taken now, as on a
-    full disk: they are given again, later and later.
+    `take` reports problems of single files itself. If it raises SongprintError, no file can be taken now, as on a full
+    disk: the files are passed again, after delays that double up to MAX_DELAY.
     """
     delay = interval
     while not stop.is_set():
@@ -108,8 +111,8 @@ def watch(
                 take(files)
             delay = interval
         except SongprintError as error:
-            delay = min(2 * delay, LONGEST_DELAY)
-            logger.error("%s: again in %.0f s", error, delay)
+            delay = min(2 * delay, MAX_DELAY)
+            logger.error("%s: next attempt in %.0f s", error, delay)
         else:
             for path in files:
                 folder.done(path)

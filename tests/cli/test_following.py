@@ -189,7 +189,7 @@ def test_watch_can_ignore_existing_files(songs, tmp_path, process):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("nowhere",), "cannot watch nowhere: it is no folder"),
+        (("nowhere",), "cannot watch nowhere: it is not a folder"),
         ((".", "--scan"), "no library"),
     ],
 )

@@ -10,7 +10,7 @@ import songprint
 from songprint.config import Settings
 from songprint.covers import identify, search
 from songprint.errors import EncoderError
-from songprint.ingest import add, encode
+from songprint.ingest import add, read
 from songprint.kinds import open_store
 from songprint.types import Kind
 
@@ -35,7 +35,7 @@ def both(tmp_path):
 def test_several_encoders_hear_the_same_blocks(block):
     samples = toy.tune(1, 30)
     encoders = {encoder.spec.kind: encoder for encoder in BOTH}
-    made, duration = encode.encode(np.array_split(samples, len(samples) // block + 1), encoders)
+    made, duration = read.encode(np.array_split(samples, len(samples) // block + 1), encoders)
     assert duration == 30
     for kind, encoder in encoders.items():
         alone, _ = encoder.encode_stream([samples])
@@ -52,14 +52,14 @@ class Failing(toy.ToyCoverEncoder):
 def test_an_encoder_that_fails_is_heard_of_and_nobody_waits_for_it():
     blocks = [toy.song(1)] * 50
     with pytest.raises(EncoderError, match="its weights are damaged"):
-        encode.encode(blocks, {Kind.RECORDING: toy.ToyEncoder(), Kind.COVER: Failing()})
+        read.encode(blocks, {Kind.RECORDING: toy.ToyEncoder(), Kind.COVER: Failing()})
 
     def broken():
         yield toy.song(1)
         raise songprint.AudioError("the file breaks off")
 
     with pytest.raises(songprint.AudioError, match="breaks off"):
-        encode.encode(broken(), {encoder.spec.kind: encoder for encoder in BOTH})
+        read.encode(broken(), {encoder.spec.kind: encoder for encoder in BOTH})
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -105,13 +105,13 @@ def test_a_library_made_before_covers_gets_them_by_reading_its_files_again(tmp_p
 def test_a_file_is_read_once_for_all_kinds_that_it_lacks(both, tunes, monkeypatch):
     add.add(both, tunes, workers=1)
     read = []
-    original = add.workers.read
+    original = add.reading.read
 
     def counting(task, loaded):
         read.append((task.path, set(task.kinds)))
         return original(task, loaded)
 
-    monkeypatch.setattr(add.workers, "read", counting)
+    monkeypatch.setattr(add.reading, "read", counting)
     newer = (toy.ToyEncoder("toy-2"), toy.ToyCoverEncoder("toy-cover-2"))
     with open_store(both.path, encoder=newer) as store:
         assert add.reencode(store, workers=1).reencoded == 4

@@ -1,4 +1,4 @@
-"""Adding: what of a batch becomes a recording, what does not and why; workers that die; reading again."""
+"""Adding files: which become recordings, why others are skipped, crashes of child processes, and encoding again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_folder_is_added_once(store, songs, processes):
     assert {known.recording_id for known in again.known} == {recording.id for recording in first.added}
 
 
-def test_embeddings_are_those_of_the_encoder(store, songs):
+def test_the_embeddings_of_the_encoder_are_stored(store, songs):
     [added] = add.add(store, songs[:1]).added
     expected = store.levels[Kind.RECORDING].encoder.encode(audio.load(songs[0], toy.SAMPLE_RATE)).vectors
     kept = store.catalog.embeddings(Kind.RECORDING, added.id).vectors
@@ -51,7 +51,7 @@ def test_embeddings_are_those_of_the_encoder(store, songs):
     assert added.source == str(songs[0]) and added.content_hash == audio.content_hash(songs[0])
 
 
-def test_what_cannot_be_added_is_named_and_the_rest_is_added(store, tmp_path, songs):
+def test_unusable_files_are_skipped_with_a_reason_and_the_rest_is_added(store, tmp_path, songs):
     music = songs[0].parent
     (music / "empty.mp3").touch()
     (music / "text.mp3").write_text("not music\n" * 100)
@@ -61,16 +61,16 @@ def test_what_cannot_be_added_is_named_and_the_rest_is_added(store, tmp_path, so
     (music / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     report = add.add(store, [music, tmp_path / "missing"], workers=2)
     assert len(report.added) == 5
-    said = reasons(report)
-    assert said.keys() == {"empty.mp3", "text.mp3", "short.wav", "silent.wav", "pipe.wav", "gone.wav", "missing"}
-    assert said["short.wav"] == "too short: 0.5 s of audio, and 1 s are needed"
-    assert said["silent.wav"] == "silent: nothing to recognise in it"
-    assert said["missing"] == said["gone.wav"] == "no such file or folder"
-    assert said["pipe.wav"] == "not a file"
-    assert not any("\n" in reason for reason in said.values())
+    skipped = reasons(report)
+    assert skipped.keys() == {"empty.mp3", "text.mp3", "short.wav", "silent.wav", "pipe.wav", "gone.wav", "missing"}
+    assert skipped["short.wav"] == "too short: 0.5 s of audio, and 1 s are needed"
+    assert skipped["silent.wav"] == "silent: nothing to recognise in it"
+    assert skipped["missing"] == skipped["gone.wav"] == "no such file or folder"
+    assert skipped["pipe.wav"] == "not a file"
+    assert not any("\n" in reason for reason in skipped.values())
 
 
-def test_a_file_that_breaks_off_is_added_with_a_warning(store, songs):
+def test_a_truncated_file_is_added_with_a_warning(store, songs):
     content = songs[0].read_bytes()
     songs[0].write_bytes(content[: len(content) * 2 // 3])
     report = add.add(store, songs[:1])
@@ -78,7 +78,7 @@ def test_a_file_that_breaks_off_is_added_with_a_warning(store, songs):
     assert len(report.warnings) == 1 and "breaks off" in report.warnings[0]
 
 
-def test_folders_are_walked_in_order_without_what_is_hidden_or_no_audio(tmp_path):
+def test_folders_are_searched_in_order_without_hidden_and_other_files(tmp_path):
     for name in ("b.wav", "a.wav", "notes.txt", ".hidden.wav", "sub/c.wav", ".git/d.wav", "sub/deep/e.wav"):
         toy.write_song(tmp_path / name, 1, 0.1)
     (tmp_path / "sub" / "loop").symlink_to(tmp_path)
@@ -91,7 +91,7 @@ def test_folders_are_walked_in_order_without_what_is_hidden_or_no_audio(tmp_path
     assert len(files) == 2
 
 
-def test_a_named_file_is_tried_whatever_it_is_called_and_only_once(store, songs):
+def test_an_explicitly_named_file_is_added_once_whatever_its_name(store, songs):
     odd = songs[0].rename(songs[0].with_name(".odd name"))
     report = add.add(store, [odd, str(odd), odd.parent / ".." / odd.parent.name / odd.name])
     assert [recording.title for recording in report.added] == [".odd name"] and not report.known
@@ -114,7 +114,7 @@ def test_an_unreadable_folder_is_reported(store, songs, monkeypatch):
     assert len(report.added) == 1
 
 
-def test_a_file_that_kills_its_decoder_is_skipped_and_the_rest_added(tmp_path, songs):
+def test_a_file_that_crashes_its_decoder_is_skipped_and_the_rest_is_added(tmp_path, songs):
     for name in ("Bad 1.wav", "Zad 2.wav"):
         toy.write_poison(songs[0].with_name(name))
     with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(crashes=True)) as store:
@@ -123,10 +123,10 @@ def test_a_file_that_kills_its_decoder_is_skipped_and_the_rest_added(tmp_path, s
     assert reasons(report) == {"Bad 1.wav": "its decoder crashed", "Zad 2.wav": "its decoder crashed"}
 
 
-def test_a_worker_computes_with_one_thread_and_the_caller_with_as_many_as_before(tmp_path, songs, monkeypatch):
+def test_child_processes_use_one_thread_and_the_environment_of_the_caller_is_unchanged(tmp_path, songs, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    encoder = TellingEncoder()
+    encoder = ReportingEncoder()
     with (
         open_store(tmp_path / "library", create=True, encoder=encoder) as store,
         pytest.raises(EncoderError, match="threads: 1"),
@@ -136,12 +136,12 @@ def test_a_worker_computes_with_one_thread_and_the_caller_with_as_many_as_before
     assert "MKL_NUM_THREADS" not in os.environ
 
 
-class TellingEncoder(toy.ToyEncoder):
+class ReportingEncoder(toy.ToyEncoder):
     def encode_stream(self, blocks, hop=None):
         raise EncoderError(f"threads: {os.environ['OMP_NUM_THREADS']}")
 
 
-def test_a_broken_encoder_ends_the_batch_with_its_own_words(tmp_path, songs):
+def test_an_error_of_the_encoder_ends_the_batch(tmp_path, songs):
     with open_store(tmp_path / "library", create=True, encoder=BrokenEncoder()) as store:
         for processes in (1, 2):
             with pytest.raises(EncoderError, match="its weights are damaged"):
@@ -154,7 +154,7 @@ class BrokenEncoder(toy.ToyEncoder):
         raise EncoderError("its weights are damaged")
 
 
-def test_an_encoder_that_cannot_be_sent_is_used_in_this_process(tmp_path, songs):
+def test_an_encoder_that_cannot_be_pickled_is_used_in_this_process(tmp_path, songs):
     encoder = toy.ToyEncoder()
     object.__setattr__(encoder, "session", lambda: None)
     with open_store(tmp_path / "library", create=True, encoder=encoder) as store:
@@ -185,8 +185,8 @@ def test_a_script_without_a_main_guard_adds_once(tmp_path, songs, run_python):
     assert run_python(str(script)) == "running\n5\n"
 
 
-def test_a_large_library_is_moved_to_the_disk_while_it_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(add, "TIDY_EVERY", 4)
+def test_the_index_of_a_growing_library_moves_to_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(add, "TIDY_INTERVAL", 4)
     music = toy.write_songs(tmp_path / "music", 10, duration=20.0)
     settings = Settings(exact_limit=100)
     with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
@@ -220,7 +220,7 @@ def test_reencoding_moves_a_library_to_another_encoder(store, songs):
         assert add.reencode(newer).reencoded == 0
 
 
-def test_reencoding_leaves_what_it_cannot_read_and_tries_it_the_next_time(store, songs):
+def test_reencoding_skips_unreadable_files_and_tries_them_again_next_time(store, songs):
     add.add(store, songs, workers=1)
     hidden = songs[0].rename(songs[0].with_suffix(".hidden"))
     toy.write_song(songs[1], seed=77, duration=9.0)
@@ -236,7 +236,7 @@ def test_reencoding_leaves_what_it_cannot_read_and_tries_it_the_next_time(store,
         assert newer.levels[Kind.RECORDING].index.recording_ids() == {1, 3, 4, 5}
 
 
-def test_reencoding_stopped_half_way_leaves_the_old_library_and_goes_on(store, songs):
+def test_interrupted_reencoding_keeps_the_old_library_and_can_be_continued(store, songs):
     add.add(store, songs, workers=1)
 
     def interrupt(progress):
@@ -251,7 +251,7 @@ def test_reencoding_stopped_half_way_leaves_the_old_library_and_goes_on(store, s
         assert add.reencode(newer, workers=1).reencoded == 3
 
 
-def test_a_library_is_not_given_up_when_its_music_is_away(store, songs):
+def test_reencoding_without_any_readable_file_keeps_the_old_library(store, songs):
     add.add(store, songs, workers=1)
     songs[0].parent.rename(songs[0].parent.with_name("unplugged"))
     with (
@@ -263,28 +263,28 @@ def test_a_library_is_not_given_up_when_its_music_is_away(store, songs):
     assert len(store.levels[Kind.RECORDING].index.recording_ids()) == 5
 
 
-def test_results_come_from_all_workers_and_files_are_asked_for_as_they_are_needed(songs):
-    asked = []
+def test_files_are_consumed_as_the_child_processes_need_them(songs):
+    taken = []
 
     def paths():
         for song in songs:
-            asked.append(song)
+            taken.append(song)
             yield read.Task(str(song), frozenset([Kind.RECORDING]))
 
     results = read.read_all(paths(), 1, {Kind.RECORDING: toy.ToyEncoder()})
     assert next(results).path == str(songs[0])
-    assert len(asked) < len(songs)
+    assert len(taken) < len(songs)
     assert [Path(result.path).name for result in results] == [song.name for song in songs[1:]]
 
 
-def test_the_shipped_encoder_is_loaded_only_when_it_is_needed(tmp_path, songs, monkeypatch):
+def test_the_shipped_encoder_is_loaded_on_demand(tmp_path, songs, monkeypatch):
     monkeypatch.setattr(FingerprintMatcher, "open_encoder", lambda *_, **more: pytest.fail("loaded"))
     with open_store(tmp_path / "library", create=True) as store:
         assert store.catalog.recordings() == []
         assert store.stats().recordings == 0
 
 
-def test_a_folder_without_music_is_named_beside_one_with(store, songs, tmp_path):
+def test_a_folder_without_music_is_reported(store, songs, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "to-mother.txt").write_text("no music")
     report = add.add(store, [tmp_path / "letters", *songs], workers=1)

@@ -1,4 +1,4 @@
-"""A folder that is watched: what is new and complete in it is taken, once, whatever happens to single files."""
+"""Watching a folder: new and complete files are taken once, and failures do not end it."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ def names(files: list[str]) -> list[str]:
     return [os.path.basename(file) for file in files]
 
 
-def looked(folder: Folder, clock: Clock, after: float) -> list[str]:
-    clock.seconds += after
+def poll(folder: Folder, clock: Clock, seconds: float) -> list[str]:
+    clock.seconds += seconds
     return names(folder.ready())
 
 
 def test_a_file_is_complete_when_it_has_not_changed_for_a_while(folder, clock):
     song = toy.write_song(Path(folder.path) / "song.wav", 1)
-    assert looked(folder, clock, 0) == looked(folder, clock, 4) == []
+    assert poll(folder, clock, 0) == poll(folder, clock, 4) == []
     with open(song, "ab") as file:
         file.write(b"more")
-    assert looked(folder, clock, 2) == looked(folder, clock, 4) == []
-    assert looked(folder, clock, 2) == ["song.wav"]
+    assert poll(folder, clock, 2) == poll(folder, clock, 4) == []
+    assert poll(folder, clock, 2) == ["song.wav"]
 
 
-def test_a_file_is_told_until_it_is_done_and_again_when_it_changes(folder, clock):
+def test_a_file_is_returned_until_it_is_marked_as_done_and_again_after_it_changed(folder, clock):
     song = toy.write_song(Path(folder.path) / "song.wav", 1)
-    looked(folder, clock, 0)
-    assert looked(folder, clock, 5) == looked(folder, clock, 1) == ["song.wav"]
+    poll(folder, clock, 0)
+    assert poll(folder, clock, 5) == poll(folder, clock, 1) == ["song.wav"]
     folder.done(str(song))
-    assert looked(folder, clock, 100) == []
+    assert poll(folder, clock, 100) == []
     toy.write_song(song, 2, duration=6.0)
-    assert looked(folder, clock, 1) == []
-    assert looked(folder, clock, 5) == ["song.wav"]
+    assert poll(folder, clock, 1) == []
+    assert poll(folder, clock, 5) == ["song.wav"]
 
 
 @pytest.mark.parametrize(
@@ -77,59 +77,59 @@ def test_a_file_is_told_until_it_is_done_and_again_when_it_changes(folder, clock
         "song.Incomplete.ogg",
     ],
 )
-def test_temporary_files_and_other_things_are_left_alone(folder, clock, name):
+def test_temporary_and_other_files_are_ignored(folder, clock, name):
     (Path(folder.path) / name).write_bytes(b"x" * 100)
-    looked(folder, clock, 0)
-    assert looked(folder, clock, 60) == []
+    poll(folder, clock, 0)
+    assert poll(folder, clock, 60) == []
 
 
 @pytest.mark.parametrize("name", ["part.mp3", "Part 1.mp3", "my.temper.flac", "tmp.ogg"])
-def test_songs_whose_names_only_resemble_temporary_ones_are_taken(folder, clock, name):
+def test_songs_with_names_similar_to_temporary_files_are_taken(folder, clock, name):
     (Path(folder.path) / name).write_bytes(b"x" * 100)
-    looked(folder, clock, 0)
-    assert looked(folder, clock, 60) == [name]
+    poll(folder, clock, 0)
+    assert poll(folder, clock, 60) == [name]
 
 
-def test_an_empty_file_is_one_that_is_still_to_come(folder, clock):
+def test_an_empty_file_is_not_complete(folder, clock):
     (Path(folder.path) / "song.mp3").write_bytes(b"")
-    looked(folder, clock, 0)
-    assert looked(folder, clock, 60) == []
+    poll(folder, clock, 0)
+    assert poll(folder, clock, 60) == []
 
 
-def test_folders_inside_are_looked_into_unless_that_is_not_wanted(folder, clock):
+def test_subfolders_are_included_unless_recursion_is_off(folder, clock):
     toy.write_song(Path(folder.path) / "album/song.wav", 1)
     flat = Folder(folder.path, recursive=False, settle=5.0, clock=clock)
-    looked(folder, clock, 0), looked(flat, clock, 0)
-    assert looked(folder, clock, 5) == ["song.wav"] and looked(flat, clock, 0) == []
+    poll(folder, clock, 0), poll(flat, clock, 0)
+    assert poll(folder, clock, 5) == ["song.wav"] and poll(flat, clock, 0) == []
 
 
-def test_what_was_there_can_be_left_out(folder, clock):
+def test_present_files_can_be_ignored_until_they_change(folder, clock):
     old = toy.write_song(Path(folder.path) / "old.wav", 1)
-    folder.leave_out_what_is_there()
+    folder.ignore_present()
     toy.write_song(Path(folder.path) / "new.wav", 2)
-    looked(folder, clock, 0)
-    assert looked(folder, clock, 10) == ["new.wav"]
+    poll(folder, clock, 0)
+    assert poll(folder, clock, 10) == ["new.wav"]
     toy.write_song(old, 3, duration=6.0)
-    looked(folder, clock, 0)
-    assert "old.wav" in looked(folder, clock, 10)
+    poll(folder, clock, 0)
+    assert "old.wav" in poll(folder, clock, 10)
 
 
-def test_a_folder_that_goes_away_is_waited_for(folder, clock, caplog):
+def test_a_missing_folder_is_reported_once_and_watched_again_when_it_returns(folder, clock, caplog):
     toy.write_song(Path(folder.path) / "song.wav", 1)
     os.rename(folder.path, folder.path + " away")
-    assert looked(folder, clock, 0) == looked(folder, clock, 60) == []
+    assert poll(folder, clock, 0) == poll(folder, clock, 60) == []
     assert caplog.text.count("is gone: waiting") == 1
     os.rename(folder.path + " away", folder.path)
-    looked(folder, clock, 0)
-    assert looked(folder, clock, 5) == ["song.wav"]
+    poll(folder, clock, 0)
+    assert poll(folder, clock, 5) == ["song.wav"]
 
 
-def test_what_is_no_folder_cannot_be_watched(tmp_path):
-    with pytest.raises(SongprintError, match=r"cannot watch .*nowhere: it is no folder"):
+def test_only_folders_can_be_watched(tmp_path):
+    with pytest.raises(SongprintError, match=r"cannot watch .*nowhere: it is not a folder"):
         Folder(tmp_path / "nowhere")
 
 
-def test_files_are_taken_once_each_until_it_is_stopped(folder, clock):
+def test_every_file_is_taken_once_until_stopped(folder, clock):
     stop, taken = threading.Event(), []
 
     def take(files: list[str]) -> None:
@@ -147,7 +147,7 @@ def test_files_are_taken_once_each_until_it_is_stopped(folder, clock):
     assert taken == [["first.wav"], ["second.wav"]]
 
 
-def test_when_nothing_can_be_taken_it_is_tried_again_later_and_later(folder, clock, caplog):
+def test_delays_double_while_no_file_can_be_taken(folder, clock, caplog):
     stop, tried, waits = threading.Event(), [], []
 
     def take(files: list[str]) -> None:
@@ -165,4 +165,4 @@ def test_when_nothing_can_be_taken_it_is_tried_again_later_and_later(folder, clo
     watch.watch(folder, take, stop=stop, interval=2.0)
     assert tried == [["song.wav"]] * 10
     assert [wait for wait in waits if wait > 2] == [4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert "the disk is full: again in 4 s" in caplog.text
+    assert "the disk is full: next attempt in 4 s" in caplog.text
