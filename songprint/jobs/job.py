@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import Row
 
@@ -40,10 +40,10 @@ class Job:
     id: str
     state: str
     priority: int  # -10 to 10; higher goes first
-    input: dict
-    options: dict
+    input: dict[str, Any]
+    options: dict[str, Any]
     progress: float  # 0 to 1
-    result: dict | None  # a timeline as `export.timeline_object` makes it
+    result: dict[str, Any] | None  # a timeline as `export.timeline_object` makes it
     error_code: str  # one of ERROR_CODES; of a waiting job: why the last attempt failed
     error: str
     key_id: str  # whose job it is; empty: nobody's
@@ -86,7 +86,7 @@ def job_object(job: Job) -> schema.Job:
     }
 
 
-def to_job(row: Row, lease: Lease | None = None) -> Job:
+def to_job(row: Row[Any], lease: Lease | None = None) -> Job:
     """A row of the table, or of a list that leaves the results out."""
     named = {each.name for each in fields(Job)} - {"lease", "result"}
     values = {name: getattr(row, name) for name in named}
@@ -118,15 +118,17 @@ def with_secrets(value: object, change: Callable[[str], str]) -> object:
     }
 
 
-def to_text(value: Mapping) -> str:
+def to_text(value: Mapping[str, Any]) -> str:
     """What a job was given, or gives, as it is stored."""
     return json.dumps(value)  # escaped, so that whatever a stranger wrote can be stored
 
 
-def _public(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {name: _public(inner) for name, inner in value.items() if not _is_secret(name) and name != "path"}
-    return value
+def _public(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _public(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if not _is_secret(name) and name != "path"
+    }
 
 
 def _is_secret(name: str) -> bool:

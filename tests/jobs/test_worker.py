@@ -341,7 +341,7 @@ def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
 
 def test_scratch_folders_of_processes_that_were_killed_are_removed(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from songprint.service import scratch\n"
+        "import sys, time; from pathlib import Path; from songprint.jobs import scratch\n"
         "with scratch.folder(Path(sys.argv[1])) as path:\n"
         "    (path / 'input').write_text('music'); print(path, flush=True); time.sleep(60)"
     )
