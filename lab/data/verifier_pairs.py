@@ -114,7 +114,7 @@ def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Gene
     start = int(rng.integers(len(take.frames) - count + 1))
     frames = take.frames[start : start + count]
     if rng.random() < CHANGED:
-        frames = tempo_search.change_tempo(frames, float(rng.choice(tempo_search.TEMPI)))
+        frames = tempo_search.change_tempo(frames, float(rng.choice(tempo_search.TEMPOS)))
     return Job(library, embedded(frames, encoder), take.work, take.arrangement, take.between(start, start + count))
 
 
@@ -154,11 +154,11 @@ def ask(job: Job) -> Answer | None:
             [*np.argsort(-heights)[:BY_ALIGNMENT].tolist(), *range(BY_EMBEDDING), *map(candidates.index, own)]
         )
     )
-    comparison.align(kept, search.LIKELY_KEYS)
+    comparison.align(kept, search.PARAMETERS.best_keys)
     answer = Answer(job.work, [], [], [])
     for place in kept:
         alignment = comparison.alignment(place)
-        if alignment and alignment.features["aligned"] >= search.SHORTEST:
+        if alignment and alignment.features["aligned"] >= search.PARAMETERS.min_duration:
             answer.bands.append(band(query, library.ready[candidates[place]], alignment))
             answer.right.append(candidates[place] in own)
             answer.scores.append(alignment.score)

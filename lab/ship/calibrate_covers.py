@@ -51,7 +51,7 @@ ASKED = 2  # of them for a rendition,
 WHOLES = 3  # and one of them whole for every so many renditions: they take long
 MEDLEY = 60.0  # seconds of two songs, of which the library has one,
 PART = (15.0, 45.0)  # so long
-ANSWERS = search.JUDGED  # that the judge learns from: those at the clip's own tempo
+ANSWERS = search.PARAMETERS.max_verified  # that the judge learns from: those at the clip's own tempo
 GIVEN = {"changed": -1.0}  # log-odds that another tempo costs: these are further looks, and covers seldom
 #                                         differ that much
 FEW = 6  # songs of a small library
@@ -71,7 +71,7 @@ ABLATIONS = {
         "agreement",
         "log_crookedness",
         "key_lead",
-        *search.CLOSELY,
+        *search.VERIFIED,
         "consistent",
     ),
     "the embedding": ("log_embedding", "log_embedding_lead", "consistent"),

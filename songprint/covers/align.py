@@ -1,8 +1,8 @@
-"""Tonal frames -> which stretches of one rendition correspond to which of another, in what key and tempo.
+"""Alignment of two renditions by their tonal frames: which sections correspond, in which key and tempo.
 
-Both are laid against each other as a matrix: how much the seconds around i of the query sound like those around
-j of the reference. Renditions of one song make diagonals in it, and the best path through it (`tonal_paths`) says what
-corresponds.
+The renditions form a cross-similarity matrix: how similar the moment at second i of the query is to the moment at
+second j of the reference. Renditions of one song have diagonals in it. The best path through the matrix (`paths`)
+gives the corresponding sections.
 """
 
 from __future__ import annotations
@@ -14,70 +14,71 @@ from functools import cached_property
 import numpy as np
 
 from songprint.covers.keys import survey
+from songprint.covers.parameters import DEFAULT
 from songprint.covers.paths import CELLS, accumulate, along, evidence, highest, outstanding, portions, trace
 from songprint.covers.rows import CONTEXT, STEP, Rendition
 from songprint.covers.tonal import PITCH_CLASSES
 from songprint.types import Interval, Section
 
-MELODY, NOTES = 2, 3
-ELSEWHERE = np.concatenate([np.arange(-150, -7), np.arange(8, 151)])  # rows: 3.2 s to a minute
-KEYS = 2  # transpositions of each reference that are tried, the most likely ones
-SHORTEST_SECTION = 6.0  # seconds: shorter ones are not told
-STRAIGHT = 30.0  # seconds in which renditions keep their tempos
+PARAMETERS = DEFAULT.alignment
+MELODY, NOTES = 2, 3  # channels
+_NEAREST, _FARTHEST = PARAMETERS.displacement
+DISPLACEMENTS = np.concatenate([np.arange(-_FARTHEST, 1 - _NEAREST), np.arange(_NEAREST, _FARTHEST + 1)])  # rows
 
 
 @dataclass(frozen=True)
 class TonalAlignment:
-    """A query laid along a reference that may be another rendition of it."""
+    """A query aligned with a reference that may be another rendition of it."""
 
-    score: float  # evidence over the root of the query's length: about 2 for unrelated music
+    score: float  # evidence divided by the square root of the query's length; about 2 for unrelated music
     key_shift: int  # semitones that the query sounds higher, -5 to 6
-    tempo: float  # tempo of the query over that of the reference
-    sections: tuple[Section, ...]  # in the order of the query; none overlap in it
+    tempo: float  # tempo of the query divided by that of the reference
+    sections: tuple[Section, ...]  # in the order of the query, without overlap in the query
     path: np.ndarray  # (k, 2) seconds in the query, seconds in the reference
     features: dict[str, float] = field(default_factory=dict)
 
 
 def align(
-    query: np.ndarray | Rendition | None, references: Sequence[np.ndarray | Rendition | None], keys: int = KEYS
+    query: np.ndarray | Rendition | None,
+    references: Sequence[np.ndarray | Rendition | None],
+    keys: int = PARAMETERS.keys,
 ) -> list[TonalAlignment | None]:
-    """Lay a query along each of the references, all of them tonal frames (n, 48) uint8 or made ready already.
+    """Align a query with each of the references, in the `keys` most likely transpositions of each.
 
-    Each is tried in so many transpositions, the most likely ones.
-    None for a reference that is too short or silent, or has nothing in common with the query; all None if
-    the query is too short or silent.
+    Query and references are tonal frames (n, 48) uint8 or prepared renditions. The alignment is None for a reference
+    that is too short, silent or has nothing in common with the query. All are None if the query is too short or silent.
 
     >>> align(np.zeros((100, 48), np.uint8), [np.zeros((200, 48), np.uint8)])
     [None]
     """
-    own, *ready = (Rendition.of(one) if isinstance(one, np.ndarray) else one for one in (query, *references))
-    comparison = Comparison(own, ready)
-    comparison.align(range(len(ready)), keys)
-    return [comparison.alignment(number) for number in range(len(ready))]
+    own, *prepared = (Rendition.of(one) if isinstance(one, np.ndarray) else one for one in (query, *references))
+    comparison = Comparison(own, prepared)
+    comparison.align(range(len(prepared)), keys)
+    return [comparison.alignment(number) for number in range(len(prepared))]
 
 
 def similarity(query: Rendition, reference: Rendition, key: int) -> np.ndarray:
-    """(n, m) for people to look at: how alike the moments of two are, the reference raised by `key` semitones.
+    """(n, m) similarity of the moments of two renditions, for pictures; the reference is raised by `key` semitones.
 
-    Row i and column j are i and j times STEP seconds.
+    Row i and column j are the moments at i and j times STEP seconds.
     """
     return along(query.flat @ reference.raised(key).T, CONTEXT) / CONTEXT
 
 
 def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> dict[str, float]:
-    """What single channels say of an alignment. Songs of the same few chords can be laid along each other as a whole.
+    """Features of single channels along an alignment, which separate songs that share their chords.
 
-    `tune`: by how many standard deviations the melodies alone agree more along it than elsewhere.
-    `place_lead`: how much more all notes agree along it than along the same path up to a minute earlier or later.
+    `tune`: the mean evidence of the melody channel along the path, in standard deviations.
+    `place_lead`: the same for all notes, less the highest value of the path displaced in time by up to a minute.
     """
     i, j = cells(alignment.path).T
     melody, notes = (
         outstanding(along(query.channel(number, 0) @ reference.channel(number, alignment.key_shift).T, CONTEXT))
         for number in (MELODY, NOTES)
     )
-    columns = j + ELSEWHERE[:, None]  # (displaced paths, cells)
+    columns = j + DISPLACEMENTS[:, None]  # (displaced paths, cells)
     inside = (columns >= 0) & (columns < notes.shape[1])
-    enough = inside.mean(axis=1) > 0.5
+    enough = inside.mean(axis=1) > PARAMETERS.min_displaced_share
     columns, inside = columns[enough], inside[enough]
     displaced = np.where(inside, notes[i, columns.clip(0, notes.shape[1] - 1)], 0).sum(axis=1) / inside.sum(axis=1)
     elsewhere = float(displaced.max(initial=0.0))
@@ -85,8 +86,8 @@ def channels_along(query: Rendition, reference: Rendition, alignment: TonalAlign
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A reference in one key, and where its columns begin in the matrix."""
+class _Block:
+    """The columns of a reference in one key, in a matrix of several references."""
 
     number: int
     key: int
@@ -95,55 +96,56 @@ class _Place:
 
     @property
     def last(self) -> int:
-        """Where its moments end."""
+        """The end of its moments."""
         return self.first + self.reference.moments
 
     @property
     def end(self) -> int:
-        """Where its rows end."""
+        """The end of its rows."""
         return self.first + len(self.reference.rows)
 
 
 @dataclass(frozen=True)
-class _Laid:
+class _BestPath:
     """The best path through one reference in one key."""
 
     key: int
-    total: float  # evidence along it
-    pieces: tuple[np.ndarray, ...]  # (k, 2) cells between its jumps
-    said: np.ndarray  # (cells,) the evidence of each
+    total: float  # evidence along the path
+    pieces: tuple[np.ndarray, ...]  # (k, 2) cells between jumps
+    evidence: np.ndarray  # (cells,)
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """The pieces that are long enough to be told."""
+        """The pieces that are long enough to be reported."""
         sections = (_section(piece) for piece in self.pieces)
-        return tuple(section for section in sections if section.query.duration >= SHORTEST_SECTION)
+        return tuple(section for section in sections if section.query.duration >= PARAMETERS.min_section)
 
 
 class Comparison:
-    """A query beside references, along which it is laid in more and more keys."""
+    """A query and references, which are aligned with it in more and more keys."""
 
     def __init__(self, query: Rendition | None, references: Sequence[Rendition | None]):
         self._query = query
         self._references = {number: reference for number, reference in enumerate(references) if query and reference}
-        self._keys: dict[int, np.ndarray] = {}  # those not tried yet, the most likely first
-        self._promise: dict[int, float] = {}
-        self._best: dict[int, _Laid] = {}
-        self._others: dict[int, float] = {}  # the total in the next best key
+        self._keys: dict[int, np.ndarray] = {}  # keys not tried yet, most likely first
+        self._coarse_scores: dict[int, float] = {}
+        self._best: dict[int, _BestPath] = {}
+        self._others: dict[int, float] = {}  # the total in the second best key
 
     def survey(self, numbers: Iterable[int]) -> None:
-        """Compare coarse pictures of the query and of these references, as far as that was not done."""
-        if new := [number for number in numbers if number in self._references and number not in self._keys]:
-            ranked, promise = survey(self._query, [self._references[number] for number in new])
+        """Compare the coarse pictures of the query and these references, unless that was done before."""
+        new = [number for number in numbers if number in self._references and number not in self._keys]
+        if self._query and new:
+            ranked, scores = survey(self._query, [self._references[number] for number in new])
             self._keys.update(zip(new, ranked, strict=True))
-            self._promise.update(zip(new, promise.tolist(), strict=True))
+            self._coarse_scores.update(zip(new, scores.tolist(), strict=True))
 
     def coarse_score(self, number: int) -> float:
-        """How high a reference that was looked over reaches by its coarse picture."""
-        return self._promise.get(number, 0.0)
+        """The score of the coarse picture of a reference; 0 if it was not compared."""
+        return self._coarse_scores.get(number, 0.0)
 
-    def align(self, numbers: Iterable[int], keys: int = KEYS) -> None:
-        """Try these references in their `keys` likeliest keys, as far as that was not done."""
+    def align(self, numbers: Iterable[int], keys: int = PARAMETERS.keys) -> None:
+        """Align these references in their `keys` most likely keys, except for keys tried before."""
         numbers = [number for number in numbers if number in self._references]
         self.survey(numbers)
         wanted = []
@@ -152,89 +154,90 @@ class Comparison:
             count = max(0, keys - (PITCH_CLASSES - len(untried)))
             wanted += [(number, int(key), self._references[number]) for key in untried[:count]]
             self._keys[number] = untried[count:]
-        if not wanted:
+        if not self._query or not wanted:
             return
         rows = [len(reference.rows) for _, _, reference in wanted]
         for part in portions(rows, CELLS // len(self._query.rows)):
-            places = _side_by_side(wanted[part])
-            matrix = _beside(self._query, places)
-            totals = accumulate(matrix, [place.first for place in places])
-            best = highest(totals, [(place.first, place.last) for place in places]).tolist()
-            for place, total in sorted(zip(places, best, strict=True), key=lambda pair: -pair[1]):
-                self._take(place, total, matrix, totals)
+            blocks = _side_by_side(wanted[part])
+            matrix = _evidence(self._query, blocks)
+            totals = accumulate(matrix, [block.first for block in blocks])
+            best = highest(totals, [(block.first, block.last) for block in blocks]).tolist()
+            for block, total in sorted(zip(blocks, best, strict=True), key=lambda pair: -pair[1]):
+                self._update(block, total, matrix, totals)
 
-    def _take(self, place: _Place, total: float, matrix: np.ndarray, totals: np.ndarray) -> None:
-        known = self._best.get(place.number)
+    def _update(self, block: _Block, total: float, matrix: np.ndarray, totals: np.ndarray) -> None:
+        """Keep the best path of a reference, and the total of its second best key."""
+        known = self._best.get(block.number)
         if known is None or total > known.total:
-            columns = slice(place.first, place.last)
+            columns = slice(block.first, block.last)
             pieces = trace(totals[:, columns])
             i, j = np.concatenate(pieces).T if pieces else np.zeros((2, 0), np.intp)
-            self._best[place.number] = _Laid(place.key, total, tuple(pieces), matrix[i, j + place.first])
+            self._best[block.number] = _BestPath(block.key, total, tuple(pieces), matrix[i, j + block.first])
         if known is not None:
             less = min(total, known.total)
-            self._others[place.number] = max(less, self._others.get(place.number, less))
+            self._others[block.number] = max(less, self._others.get(block.number, less))
 
     def score(self, number: int) -> float:
         """`TonalAlignment.score`; 0 where there is no alignment."""
-        laid = self._best.get(number)
-        return laid.total / self._usual if laid and laid.sections else 0.0
+        best = self._best.get(number)
+        return best.total / self._typical_total if best and best.sections else 0.0
 
-    @property
-    def _usual(self) -> float:
-        """What totals grow by with the length of the query."""
-        return float(np.sqrt(self._query.moments))
+    @cached_property
+    def _typical_total(self) -> float:
+        """The growth of totals with the length of the query."""
+        return float(np.sqrt(self._query.moments)) if self._query else 1.0
 
     def alignment(self, number: int) -> TonalAlignment | None:
-        """None where not one stretch agrees for SHORTEST_SECTION."""
-        laid = self._best.get(number)
-        if not laid or not laid.sections:
+        """None if no section is long enough to be reported."""
+        best = self._best.get(number)
+        if not best or not best.sections:
             return None
-        longest = max(laid.pieces, key=len)
+        longest = max(best.pieces, key=len)
         return TonalAlignment(
             score=self.score(number),
-            key_shift=(laid.key + 5) % PITCH_CLASSES - 5,
+            key_shift=(best.key + 5) % PITCH_CLASSES - 5,
             tempo=_tempo(longest),
-            sections=laid.sections,
-            path=_seconds(np.concatenate(laid.pieces)),
+            sections=best.sections,
+            path=_seconds(np.concatenate(best.pieces)),
             features={
-                "aligned": sum(section.query.duration for section in laid.sections),
-                "sections": float(len(laid.sections)),
-                "density": float((laid.said > 0).mean()),
-                "agreement": float(laid.said.mean()),
+                "aligned": sum(section.query.duration for section in best.sections),
+                "sections": float(len(best.sections)),
+                "density": float((best.evidence > 0).mean()),
+                "agreement": float(best.evidence.mean()),
                 "crookedness": _crookedness(longest),
-                "key_lead": (laid.total - self._others.get(number, laid.total)) / self._usual,
+                "key_lead": (best.total - self._others.get(number, best.total)) / self._typical_total,
             },
         )
 
 
-def _side_by_side(wanted: Sequence[tuple[int, int, Rendition]]) -> list[_Place]:
-    """References in a key, beside each other in one matrix."""
-    places: list[_Place] = []
+def _side_by_side(wanted: Sequence[tuple[int, int, Rendition]]) -> list[_Block]:
+    """References in a key -> their columns in one matrix."""
+    blocks: list[_Block] = []
     for number, key, reference in wanted:
-        places.append(_Place(number, key, reference, places[-1].end if places else 2))
-    return places
+        blocks.append(_Block(number, key, reference, blocks[-1].end if blocks else 2))
+    return blocks
 
 
-def _beside(query: Rendition, places: Sequence[_Place]) -> np.ndarray:
-    """(n, columns of all places) evidence; NEVER between them."""
-    lowered: dict[int, np.ndarray] = {}  # lowering the query is raising the reference
-    similarity = np.empty((len(query.rows), places[-1].end), np.float32)
-    similarity[:, : places[0].first] = 0
-    for place in places:
-        if place.key not in lowered:
-            lowered[place.key] = query.raised(-place.key)
-        similarity[:, place.first : place.end] = lowered[place.key] @ place.reference.flat.T
+def _evidence(query: Rendition, blocks: Sequence[_Block]) -> np.ndarray:
+    """(n, columns of all blocks) evidence; NEVER between the blocks."""
+    lowered: dict[int, np.ndarray] = {}  # lowering the query is the same as raising the reference
+    similarity = np.empty((len(query.rows), blocks[-1].end), np.float32)
+    similarity[:, : blocks[0].first] = 0
+    for block in blocks:
+        if block.key not in lowered:
+            lowered[block.key] = query.raised(-block.key)
+        similarity[:, block.first : block.end] = lowered[block.key] @ block.reference.flat.T
     similarity = along(similarity, CONTEXT)  # of moments
-    return evidence(similarity, [(place.first, place.last) for place in places])
+    return evidence(similarity, [(block.first, block.last) for block in blocks])
 
 
 def _seconds(cells: np.ndarray) -> np.ndarray:
-    """Cells (k, 2) -> the middle of their moments, in seconds."""
+    """Cells (k, 2) -> the middles of their moments, in seconds."""
     return (cells + CONTEXT / 2) * STEP
 
 
 def cells(seconds: np.ndarray) -> np.ndarray:
-    """Back from `_seconds`."""
+    """The inverse of `_seconds`."""
     return np.rint(seconds / STEP - CONTEXT / 2).astype(np.intp)
 
 
@@ -245,7 +248,7 @@ def _section(path: np.ndarray) -> Section:
 
 
 def _tempo(path: np.ndarray) -> float:
-    """Seconds of the reference in one second of the query."""
+    """Seconds of the reference per second of the query."""
     if len(path) < 2:
         return 1.0
     i, j = (path - path.mean(axis=0)).T
@@ -253,12 +256,15 @@ def _tempo(path: np.ndarray) -> float:
 
 
 def _crookedness(path: np.ndarray) -> float:
-    """Seconds by which a path strays from straight lines, one for every STRAIGHT seconds of it: musicians drift."""
-    pieces = np.array_split(path, max(1, round((path[-1, 0] - path[0, 0]) * STEP / STRAIGHT)))
-    return float(np.sqrt(sum(_strays(piece) for piece in pieces) / len(path))) * STEP
+    """Root mean square distance of a path from straight lines, in seconds.
+
+    One line is fitted for every `straight` seconds of it: musicians drift.
+    """
+    pieces = np.array_split(path, max(1, round((path[-1, 0] - path[0, 0]) * STEP / PARAMETERS.straight)))
+    return float(np.sqrt(sum(_squared_distance(piece) for piece in pieces) / len(path))) * STEP
 
 
-def _strays(path: np.ndarray) -> float:
+def _squared_distance(path: np.ndarray) -> float:
     """The sum of the squared distances of a path from a straight line."""
     i, j = path.T
     if len(path) < 3:

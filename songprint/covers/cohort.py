@@ -1,4 +1,4 @@
-"""The songs that ship with the encoder of covers, and are nobody's cover: against them it is told what is usual."""
+"""The cohort: songs that ship with the cover encoder and are covers of nothing, for normalising scores."""
 
 from __future__ import annotations
 
@@ -9,39 +9,41 @@ from pathlib import Path
 
 import numpy as np
 
+from songprint.covers.parameters import DEFAULT
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.types import Embeddings
 
-CROWD = 10  # nearest windows of the cohort that tell how common a window is
+PARAMETERS = DEFAULT.cohort
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Songs that are nobody's cover, to tell what is usual."""
+    """Songs unrelated to any library. Scores are given in standard deviations above those of the cohort."""
 
-    vectors: np.ndarray  # (n, dim) float32, those of a song one after the other
-    songs: np.ndarray  # (n,) the song of each, 0, 1, 2, ...
-    excerpts: tuple[np.ndarray, ...]  # tonal frames (m, 48) of some of them
+    vectors: np.ndarray  # (n, dim) float32, song by song
+    songs: np.ndarray  # (n,) the song of each vector: 0, 1, 2, ...
+    excerpts: tuple[np.ndarray, ...]  # tonal frames (m, 48) of some of the songs
 
     @classmethod
     def of(cls, recordings: Iterable[Embeddings], *, excerpts: int = 64, seconds: float = 60.0) -> Cohort:
-        """All heard vectors of the recordings, and the middle `seconds` of the frames of the first `excerpts`."""
+        """All vectors with content, and the middle `seconds` of the frames of the first `excerpts` recordings."""
         recordings = [recording for recording in recordings if recording.has_content.any()]
-        heard = [np.asarray(recording.vectors)[recording.has_content] for recording in recordings]
+        vectors = [np.asarray(recording.vectors)[recording.has_content] for recording in recordings]
         length = round(seconds * FRAMES_PER_SECOND)
         return cls(
-            np.concatenate(heard) if heard else np.zeros((0, 0), np.float32),
-            np.repeat(np.arange(len(heard)), [len(vectors) for vectors in heard]),
+            np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),
+            np.repeat(np.arange(len(vectors)), [len(own) for own in vectors]),
             tuple(_middle(recording.evidence, length) for recording in recordings[:excerpts]),
         )
 
     @classmethod
     def none(cls) -> Cohort:
-        """Nobody: what is usual is then a guess."""
+        """An empty cohort: scores are normalised by typical values."""
         return cls.of([])
 
     @classmethod
     def load(cls, path: Path) -> Cohort:
+        """Read a file written by `save`. Raises OSError, ValueError, KeyError or BadZipFile if it is damaged."""
         with path.open("rb") as file, np.load(file) as kept:
             vectors = kept["vectors"].astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -52,7 +54,7 @@ class Cohort:
             )
 
     def save(self, path: Path) -> None:
-        """As a compressed file: a byte for each number of a vector."""
+        """Write a compressed file with one byte per number of a vector."""
         frames = np.concatenate([np.zeros((0, COLUMNS), np.uint8), *self.excerpts])
         np.savez_compressed(
             path,
@@ -64,32 +66,36 @@ class Cohort:
 
     @cached_property
     def firsts(self) -> np.ndarray:
-        """(songs,) the first row of each."""
+        """(songs,) the first row of each song."""
         return np.flatnonzero(np.diff(self.songs, prepend=-1))
 
     def rows(self, song: int) -> slice:
-        """Those of one song."""
+        """The rows of one song."""
         following = self.firsts[song + 1] if song + 1 < len(self.firsts) else len(self.songs)
         return slice(self.firsts[song], following)
 
     @cached_property
-    def common(self) -> np.ndarray:
-        """(n,) how common each window of the cohort is among the others' windows."""
+    def own_hubness(self) -> np.ndarray:
+        """(n,) the hubness of each vector of the cohort, measured on the other songs."""
         similarity = self.vectors @ self.vectors.T
         similarity[self.songs[:, None] == self.songs] = -1
-        return crowd(similarity)
+        return mean_of_nearest(similarity)
 
-    def commonness(self, vectors: np.ndarray) -> np.ndarray:
-        """(m, dim) -> (m,) mean cosine of each with the CROWD nearest windows of the cohort."""
+    def hubness(self, vectors: np.ndarray) -> np.ndarray:
+        """(m, dim) -> (m,) mean cosine of each vector with its nearest vectors of the cohort.
+
+        Vectors with a high value (hubs) are similar to everything.
+        """
         if not len(self.vectors):
             return np.zeros(len(vectors), np.float32)
-        return crowd(vectors @ self.vectors.T)
+        return mean_of_nearest(vectors @ self.vectors.T)
 
 
-def crowd(similarity: np.ndarray) -> np.ndarray:
-    """(m, n) -> (m,) mean of the CROWD largest."""
-    count = min(CROWD, similarity.shape[1])
-    return np.partition(similarity, -count, axis=1)[:, -count:].mean(axis=1)
+def mean_of_nearest(similarity: np.ndarray) -> np.ndarray:
+    """(m, n) similarity -> (m,) mean of the largest values of each row."""
+    count = min(PARAMETERS.neighbours, similarity.shape[1])
+    means: np.ndarray = np.partition(similarity, -count, axis=1)[:, -count:].mean(axis=1)
+    return means
 
 
 def _middle(frames: np.ndarray, length: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Samples -> what is played -> embeddings that other renditions of a song share.
+"""Samples -> tonal frames -> embeddings that renditions of one song share.
 
-Two networks: the tonal one reads a spectrogram (see `songprint.covers.tonal`), the cover network reads twenty
-seconds of what it found. Its vectors do not depend on the key.
+Two networks: the tonal network reads a spectrogram (see `songprint.covers.tonal`), and the cover network reads twenty
+seconds of tonal frames. Its vectors are independent of the key.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from songprint.covers import tonal
+from songprint.covers.cache import ArrayCache
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
-from songprint.covers.windows import Remembered
 from songprint.encoders.contract import weights_hash
 from songprint.encoders.runtime import open_network
 from songprint.errors import EncoderError
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from songprint.covers.search import Networks
     from songprint.encoders.contract import EncoderSpec
 
-SHORTEST = 5.0  # seconds from which a window is worth a vector
+SHORTEST = 5.0  # seconds; shorter audio gets no vector
 CONTEXT_FRAMES = tonal.CONTEXT
-PORTION_FRAMES = tonal.STRETCH - tonal.CONTEXT - 1  # tonal frames: with context either side one run of the network
-FEWEST_HEARD = 0.25  # share of a window in which something has to sound
+PORTION_FRAMES = tonal.PORTION - tonal.CONTEXT - 1  # frames of a stream that are computed together, without context
+MIN_SOUNDING = 0.25  # share of the frames of a window in which something has to sound
 BATCH = 16
-ROOM = 64 << 20  # bytes at hand for motifs: those of 78 hours of songs
-LEVELS = 127  # of a number of a motif, a byte: what is at hand and what is not are alike
+CACHE_BYTES = 64 << 20  # for the motifs of 78 hours of music
+LEVELS = 127  # motifs are rounded to one byte, so that cached and computed ones are equal
 
 
 class CoverEncoder:
-    """Both networks with their spec. Holds sessions of onnxruntime; safe to use from threads.
+    """Both networks with their spec. Holds ONNX Runtime sessions. Thread-safe.
 
-    What only a search needs, the cohort and the networks that look closer, is read from `folder` when it is asked for.
+    The cohort and the networks that only a search needs are read from `folder` when they are first needed.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CoverEncoder:
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The songs that everything is compared with; EncoderError if they are missing or damaged."""
+        """The cohort that scores are normalised with. Raises EncoderError if it is missing or damaged."""
         from songprint.covers.cohort import Cohort
 
         if self._folder is None:
@@ -72,18 +72,18 @@ class CoverEncoder:
 
     @cached_property
     def networks(self) -> Networks:
-        """What looks closer at renditions, as far as this encoder has it; EncoderError if it is missing or damaged."""
+        """The networks of the search, as far as the spec names them. Raises EncoderError if one is damaged."""
         from songprint.covers.search import Networks
 
         motifs = self._opened("motifs", self.spec.motifs)
         verifier = self._opened("verifier", self.spec.verifier)
         return Networks(
-            motifs and _at_hand(motifs),
+            motifs and _cached_motifs(motifs),
             verifier and (lambda bands: verifier.run(None, {"bands": bands.astype(np.float32)})[0]),
         )
 
     def _opened(self, name: str, expected: str) -> InferenceSession | None:
-        """The network of this name, which has to have this hash; None if this encoder has none."""
+        """Open the network with this name and hash; None if the spec names none."""
         if self._folder is None or not expected:
             return None
         try:
@@ -91,7 +91,7 @@ class CoverEncoder:
         except OSError as error:
             raise self._damaged(name, error) from error
         if weights_hash(network) != expected:
-            raise self._damaged(name, "it is not the one that belongs to it")
+            raise self._damaged(name, "its hash is not the one in the spec")
         return open_network(network, self._threads)
 
     def _damaged(self, what: str, why: object) -> EncoderError:
@@ -101,38 +101,39 @@ class CoverEncoder:
         )
 
     def encode(self, samples: np.ndarray) -> Embeddings:
-        """(n,) float32 mono at `spec.sample_rate` -> vectors of its windows, with the tonal frames as evidence."""
+        """(n,) float32 mono samples at `spec.sample_rate` -> one vector per window, and the tonal frames."""
         return self.encode_stream([samples])[0]
 
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
-        """Blocks of samples, one after the other -> embeddings of the whole, and its length in seconds."""
+        """Consecutive blocks of samples -> the embeddings of the whole, and its duration in seconds."""
         frames, duration = tonal.frames(blocks, self._activations)
         return Embeddings(self.embed(frames), self.spec.hop, self.spec.id, frames), duration
 
     def frames(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
-        """Blocks of samples -> the tonal frames (n, 48) uint8 alone."""
+        """Consecutive blocks of samples -> (n, 48) uint8 tonal frames, without vectors."""
         return tonal.frames(blocks, self._activations)[0]
 
     def embed(self, frames: np.ndarray) -> np.ndarray:
-        """Tonal frames (n, 48) uint8 -> (m, dim) float32 unit rows, one for each window.
+        """Tonal frames (n, 48) uint8 -> (m, dim) float32 unit vectors, one per window; zeros for silent windows.
 
-        Row i is of the `spec.window` seconds from `i * spec.hop` on; the last window is moved so that it ends with
-        the frames. Fewer than 5 s give no row, less than a window is repeated to fill one.
+        Row i describes the `spec.window` seconds from `i * spec.hop` on, except that the last window ends with the
+        frames. Frames shorter than SHORTEST give no row; frames shorter than a window are repeated to fill one.
         """
         windows = cut(frames, self.spec.window, self.spec.hop)
         vectors = np.zeros((len(windows), self.spec.dim), np.float32)
-        heard = np.flatnonzero(windows.any(axis=2).mean(axis=1) >= FEWEST_HEARD)
-        for start in range(0, len(heard), BATCH):
-            rows = heard[start : start + BATCH]
+        sounding = np.flatnonzero(windows.any(axis=2).mean(axis=1) >= MIN_SOUNDING)
+        for start in range(0, len(sounding), BATCH):
+            rows = sounding[start : start + BATCH]
             vectors[rows] = self._cover.run(None, {"frames": windows[rows].astype(np.float32) / 255})[0]
         return vectors
 
     def _activations(self, planes: np.ndarray) -> np.ndarray:
-        return self._tonal.run(None, {"planes": planes})[0]
+        activations: np.ndarray = self._tonal.run(None, {"planes": planes})[0]
+        return activations
 
 
 def cut(frames: np.ndarray, window: float, hop: float) -> np.ndarray:
-    """Tonal frames (n, columns) -> windows (m, frames of a window, columns)."""
+    """Tonal frames (n, columns) -> windows (m, frames of a window, columns); see `CoverEncoder.embed`."""
     length, step = round(window * FRAMES_PER_SECOND), round(hop * FRAMES_PER_SECOND)
     if len(frames) < SHORTEST * FRAMES_PER_SECOND:
         return np.zeros((0, length, frames.shape[1]), frames.dtype)
@@ -142,28 +143,28 @@ def cut(frames: np.ndarray, window: float, hop: float) -> np.ndarray:
     return np.stack([frames[start : start + length] for start in starts])
 
 
-def _at_hand(network: InferenceSession) -> FindMotifs:
-    """A network's motifs, those of the songs asked for last remembered."""
+def _cached_motifs(network: InferenceSession) -> FindMotifs:
+    """The motifs that a network finds, cached for the songs that were compared last."""
 
     def find(frames: np.ndarray) -> np.ndarray:
-        rows = network.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]
+        rows: np.ndarray = network.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]
         return np.rint(rows * np.float32(LEVELS)).astype(np.int8)
 
-    remembered = Remembered(find, ROOM)
-    return lambda frames: remembered(frames) / np.float32(LEVELS)
+    cached = ArrayCache(find, CACHE_BYTES)
+    return lambda frames: cached(frames) / np.float32(LEVELS)
 
 
 class FrameStream:
-    """Blocks of samples -> tonal frames, and of these the vectors of kind "cover"."""
+    """Blocks of samples -> tonal frames, a minute at a time."""
 
     def __init__(self, encoder: CoverEncoder):
         self._encoder = encoder
         self._frame_samples = encoder.spec.sample_rate // FRAMES_PER_SECOND
         self._waiting = np.zeros(0, np.float32)
-        self._before = 0  # frames of context in front of what is waiting
+        self._before = 0  # frames of context in front of the waiting samples
 
     def feed(self, block: np.ndarray) -> np.ndarray:
-        """(n,) float32 samples -> (m, 48) uint8: the frames that they completed, a minute at a time."""
+        """(n,) float32 samples -> (m, 48) uint8 the frames that are complete."""
         self._waiting = np.concatenate([self._waiting, block])
         found = [np.zeros((0, COLUMNS), np.uint8)]
         while len(self._waiting) >= (self._before + PORTION_FRAMES + CONTEXT_FRAMES) * self._frame_samples:
@@ -174,7 +175,7 @@ class FrameStream:
         return np.concatenate(found)
 
     def finish(self) -> np.ndarray:
-        """(m, 48): what was waiting."""
+        """(m, 48) uint8 the remaining frames."""
         if len(self._waiting) < (self._before + 1) * self._frame_samples:
             return np.zeros((0, COLUMNS), np.uint8)
         return self._encoder.frames([self._waiting])[self._before :]

@@ -1,4 +1,4 @@
-"""How two renditions correspond, and the picture of it."""
+"""Explanation of a cover: how two renditions correspond, and a picture of it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from songprint.store.store import Store
 class Explanation:
     """Two renditions, and how they correspond."""
 
-    query: str  # what they are called
-    reference: str
+    query: str  # name
+    reference: str  # name
     query_rendition: Rendition | None  # None if it is too short, or silent
     reference_rendition: Rendition | None
-    alignment: TonalAlignment | None  # None if no part corresponds
+    alignment: TonalAlignment | None  # None if no section corresponds
 
     @classmethod
     def of(
@@ -35,27 +35,25 @@ class Explanation:
         query_frames: np.ndarray,
         reference: str,
         reference_frames: np.ndarray,
-        ready: Callable[[np.ndarray], Rendition | None] = Rendition.of,
+        prepare: Callable[[np.ndarray], Rendition | None] = Rendition.of,
     ) -> Explanation:
-        """Lay tonal frames (n, 48) uint8 along others, made `ready` as for a search, in every key and tempo."""
-        one, other = ready(query_frames), ready(reference_frames)
+        """Align tonal frames (n, 48) uint8 with others in every key and tempo. `prepare` is that of the search."""
+        one, other = prepare(query_frames), prepare(reference_frames)
         [alignment] = align.align(one, [other], PITCH_CLASSES)
-        for tempo in tempo_search.TEMPI:
-            [laid] = align.align(ready(tempo_search.change_tempo(query_frames, tempo)), [other], PITCH_CLASSES)
-            if laid and (not alignment or laid.score > alignment.score):
-                alignment = tempo_search.undo_tempo(laid, tempo, len(query_frames) / FRAMES_PER_SECOND)
+        for tempo in tempo_search.TEMPOS:
+            [changed] = align.align(prepare(tempo_search.change_tempo(query_frames, tempo)), [other], PITCH_CLASSES)
+            if changed and (not alignment or changed.score > alignment.score):
+                alignment = tempo_search.undo_tempo(changed, tempo, len(query_frames) / FRAMES_PER_SECOND)
         return cls(query, reference, one, other, alignment)
 
     def similarity(self) -> np.ndarray:
-        """(n, m) how alike the moments of both are, STEP seconds apart; AudioError where there is too little."""
-        for name, rendition in ((self.query, self.query_rendition), (self.reference, self.reference_rendition)):
-            if rendition is None:
-                raise AudioError(f"{name} is too short to be compared, or silent: {SHORTEST:g} s are needed")
+        """(n, m) similarity of the moments of both, STEP seconds apart. Raises AudioError if one is too short."""
         key = self.alignment.key_shift if self.alignment else 0
-        return align.similarity(self.query_rendition, self.reference_rendition, key)
+        query = _present(self.query, self.query_rendition)
+        return align.similarity(query, _present(self.reference, self.reference_rendition), key)
 
     def paths(self) -> list[np.ndarray]:
-        """(k, 2) seconds in the query and in the reference along each part that corresponds."""
+        """For each section (k, 2) seconds in the query and in the reference along the path."""
         if self.alignment is None:
             return []
         path = self.alignment.path
@@ -65,39 +63,41 @@ class Explanation:
         ]
 
     def draw(self, path: str | Path) -> None:
-        """Write the cross-similarity as a picture, with the path along which they correspond."""
+        """Write a picture of the cross-similarity with the path. Raises MissingExtra without matplotlib."""
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise MissingExtra("drawing needs matplotlib: pip install 'songprint[plot]'") from error
-        alike = self.similarity()
-        figure = Figure(figsize=(8, 8 * min(2, max(0.4, alike.shape[0] / alike.shape[1])) + 1), layout="constrained")
+        similarity = self.similarity()
+        figure = Figure(
+            figsize=(8, 8 * min(2, max(0.4, similarity.shape[0] / similarity.shape[1])) + 1), layout="constrained"
+        )
         axes = figure.add_subplot()
         axes.imshow(
-            alike,
+            similarity,
             origin="lower",
             aspect="auto",
             cmap="Greys",
             interpolation="nearest",
-            extent=(0, alike.shape[1] * STEP, 0, alike.shape[0] * STEP),
+            extent=(0, similarity.shape[1] * STEP, 0, similarity.shape[0] * STEP),
         )
         for part in self.paths():
             axes.plot(part[:, 1], part[:, 0], color="tab:red", linewidth=1.5)
         found = self.alignment
         title = (
-            f"{found.key_shift:+} semitones, tempo {100 * (found.tempo - 1):+.0f} %, score {found.score:.2f}"
+            f"{found.key_shift:+} semitones, tempo {100 * (found.tempo - 1):+.0f}%, score {found.score:.2f}"
             if found
-            else "no part corresponds"
+            else "no section corresponds"
         )
         axes.set(title=title, xlabel=f"{_shown(self.reference)} (s)", ylabel=f"{_shown(self.query)} (s)")
         try:
             figure.savefig(path, dpi=150)
-        except ValueError as error:  # a format that matplotlib does not know
+        except ValueError as error:  # matplotlib does not support the format
             raise SongprintError(f"cannot draw {path}: {error}") from error
 
 
 def explain(store: Store, query: str | Path | int, recording_id: int) -> Explanation:
-    """Lay a file, or the recording with that id, along another recording of the library."""
+    """Align a file, or the recording with that id, with another recording of the library."""
     level = cover_level(store)
     store.check_encoders()
     reference = stored(level, recording_id)
@@ -110,6 +110,12 @@ def explain(store: Store, query: str | Path | int, recording_id: int) -> Explana
     )
 
 
+def _present(name: str, rendition: Rendition | None) -> Rendition:
+    if rendition is None:
+        raise AudioError(f"{name} is too short to be compared, or silent: {SHORTEST:g} s are needed")
+    return rendition
+
+
 def _shown(name: str) -> str:
-    """A file is called by its name alone; a dollar sign would be read as the start of a formula."""
+    """The name of a file without its folder. A dollar sign would start a formula."""
     return (Path(name).name or name).replace("$", r"\$")

@@ -1,10 +1,10 @@
-"""A matrix of how alike two renditions are -> the best path through it, from one to the other.
+"""The best path through a cross-similarity matrix, from one rendition to the other.
 
-The best local alignment follows the recurrence of Serrà, Serra and Andrzejak ("Cross recurrence quantification for
-cover song identification", New Journal of Physics 11, 2009): a cell continues from (i-1, j-1), (i-2, j-1) or
-(i-1, j-2), which bounds the tempo ratio by 1/2 and 2. Other than there a cell counts by degrees: by how far it stands
-out from its row and from its column. No cell depends on another of its row, so several references stand side by side
-in one matrix and a row of it is a handful of operations of NumPy.
+The local alignment follows the recurrence of Serrà, Serra and Andrzejak ("Cross recurrence quantification for cover
+song identification", New Journal of Physics 11, 2009): a cell continues from (i-1, j-1), (i-2, j-1) or (i-1, j-2),
+which limits the tempo ratio to 1/2 to 2. Unlike there, the matrix is not binary: the evidence of a cell is how far it
+stands out from its row and its column, and a path may jump elsewhere at a cost. No cell depends on another of its row,
+so several references are placed side by side in one matrix, and a row of it takes a handful of NumPy operations.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-Spans = Sequence[tuple[int, int]]  # the first column of each reference, and the one after its last
+from songprint.covers.parameters import DEFAULT
 
-FLAT = np.float32(1e-3)  # standard deviation below which a row or column has nothing that stands out
-STANDS_OUT = 1.3  # standard deviations from which a cell speaks for an alignment
-MOST, GAP = 1.0, 0.5  # what one cell can add, and cost
-NEVER = np.float32(-1e9)  # keeps references apart, and paths out of rows that are taken
-CELLS = 500_000  # of the matrix at a time: 2 MB, which a processor has at hand
+PARAMETERS = DEFAULT.paths
+Spans = Sequence[tuple[int, int]]  # the columns [first, last) of each reference
 
-JUMP = 18.0  # what it costs to go on elsewhere: a repeat, a cut, another order
+FLAT = np.float32(1e-3)  # standard deviation below which nothing stands out from a row or column
+NEVER = np.float32(-1e9)  # evidence between references, which no path may cross
+CELLS = 500_000  # cells of the matrix at a time: 2 MB, which fits the cache
 
 
 def portions(sizes: Sequence[int], room: int) -> Iterator[slice]:
-    """Things of these sizes, one after the other, as many at a time as there is room for; one at least."""
+    """Consecutive slices of items with these sizes; each has a total size of at most `room`, or a single item."""
     first, left = 0, room
     for number, size in enumerate(sizes):
         if left < size and number > first:
@@ -37,24 +36,26 @@ def portions(sizes: Sequence[int], room: int) -> Iterator[slice]:
 
 
 def along(similarity: np.ndarray, count: int) -> np.ndarray:
-    """(n, m) -> (n - count + 1, m - count + 1): each cell and the `count - 1` after it on the diagonal, summed."""
+    """(n, m) -> (n - count + 1, m - count + 1) sums of each cell and the `count - 1` after it on the diagonal."""
     if count == 1:
         return similarity
     half = count // 2
-    sums = along(similarity, half)
-    sums = sums[:-half, :-half] + sums[half:, half:]
-    return sums[:-1, :-1] + similarity[2 * half :, 2 * half :] if count % 2 else sums
+    halves = along(similarity, half)
+    sums: np.ndarray = halves[:-half, :-half] + halves[half:, half:]
+    if count % 2:
+        sums = sums[:-1, :-1] + similarity[2 * half :, 2 * half :]
+    return sums
 
 
-def evidence(similarity: np.ndarray, spans: Spans, stands_out: float = STANDS_OUT) -> np.ndarray:
-    """(n, m) -> (n, m) what each cell says for a path that runs through it, -GAP to MOST; NEVER outside the spans.
+def evidence(similarity: np.ndarray, spans: Spans, min_deviations: float = PARAMETERS.min_deviations) -> np.ndarray:
+    """(n, m) similarity -> (n, m) evidence of each cell for a path through it; NEVER outside the spans.
 
-    It speaks for one if it is far above the others of its row and above those of its column: a chord that is
-    everywhere in one of the two says nothing. The columns of each of the `spans` are a matrix of its own.
+    A cell supports a path if it is far above the others of its row and above those of its column: a chord that occurs
+    everywhere in one of the two is no evidence. The columns of each span are a matrix of their own.
     """
     matrix = outstanding(similarity, spans)
-    matrix -= stands_out
-    np.clip(matrix, -GAP, MOST, out=matrix)
+    matrix -= min_deviations
+    np.clip(matrix, -PARAMETERS.max_penalty, PARAMETERS.max_support, out=matrix)
     matrix[:, _outside(spans, matrix.shape[1])] = NEVER
     return matrix
 
@@ -65,24 +66,26 @@ def _outside(spans: Spans, width: int) -> np.ndarray:
     for first, last in spans:
         edges[first] += 1
         edges[last] -= 1
-    return edges[:-1].cumsum() == 0
+    outside: np.ndarray = edges[:-1].cumsum() == 0
+    return outside
 
 
 def outstanding(similarity: np.ndarray, spans: Spans | None = None) -> np.ndarray:
-    """(n, m) -> (n, m) by how many standard deviations each cell is above its row and its column, the less of both.
+    """(n, m) -> (n, m) standard deviations of each cell above its row and its column, the lower of the two.
 
-    The columns of each of the spans are a matrix of its own; what lies outside means nothing.
+    The columns of each span are a matrix of their own; cells outside the spans are undefined.
     """
     n, m = similarity.shape
     spans = spans or [(0, m)]
     edges = _edges(spans, m)
-    widths = np.float32([last - first for first, last in spans])
+    widths = np.array([last - first for first, last in spans], np.float32)
 
     def over_columns(values: np.ndarray) -> np.ndarray:
-        return (np.add.reduceat(values, edges, axis=1)[:, ::2] / widths).T[:, :, None]  # (spans, n, 1)
+        means: np.ndarray = np.add.reduceat(values, edges, axis=1)[:, ::2] / widths
+        return means.T[:, :, None]  # (spans, n, 1)
 
     over_rows = np.full(n, 1 / n, np.float32)
-    centred = similarity - over_rows @ similarity  # a product: four times as fast as a mean
+    centred: np.ndarray = similarity - over_rows @ similarity  # a product takes a quarter of the time of a mean
     for (first, last), mean in zip(spans, over_columns(centred), strict=True):
         centred[:, first:last] -= mean
     square = centred * centred
@@ -94,13 +97,13 @@ def outstanding(similarity: np.ndarray, spans: Spans | None = None) -> np.ndarra
 
 
 def accumulate(evidence: np.ndarray, firsts: Sequence[int]) -> np.ndarray:
-    """(n, m) evidence -> (n, m) total of the best path up to each cell.
+    """(n, m) evidence -> (n, m) total of the best path that ends in each cell, at least 0.
 
-    `firsts` are the columns at which the references begin; the two before each hold NEVER.
+    `firsts` are the first columns of the references; the two columns before each contain NEVER.
     """
-    totals = np.zeros((len(evidence) + 2, evidence.shape[1]), np.float32)  # two rows of nothing before it
+    totals = np.zeros((len(evidence) + 2, evidence.shape[1]), np.float32)  # two empty rows before the first
     widths = np.diff([*firsts, evidence.shape[1]])
-    elsewhere = np.full(len(widths), -JUMP, np.float32)  # the most that each reference had, less the jump
+    elsewhere = np.full(len(widths), -PARAMETERS.jump_penalty, np.float32)  # best total so far, less the jump
     for i, row in enumerate(evidence, 2):
         own = totals[i, 2:]
         np.maximum(totals[i - 1, 1:-1], totals[i - 2, 1:-1], out=own)
@@ -108,28 +111,30 @@ def accumulate(evidence: np.ndarray, firsts: Sequence[int]) -> np.ndarray:
         np.maximum(own, np.repeat(elsewhere, widths), out=own)
         own += row[2:]
         np.maximum(own, 0, out=own)
-        np.maximum(elsewhere, np.maximum.reduceat(totals[i], firsts) - JUMP, out=elsewhere)
+        np.maximum(elsewhere, np.maximum.reduceat(totals[i], firsts) - PARAMETERS.jump_penalty, out=elsewhere)
     return totals[2:]
 
 
 def highest(totals: np.ndarray, spans: Spans) -> np.ndarray:
-    """(n, m) totals -> (spans,) that of the best path of each."""
-    return np.maximum.reduceat(totals.max(axis=0), _edges(spans, totals.shape[1]))[::2]
+    """(n, m) totals -> (spans,) total of the best path of each reference."""
+    best: np.ndarray = np.maximum.reduceat(totals.max(axis=0), _edges(spans, totals.shape[1]))[::2]
+    return best
 
 
 def _edges(spans: Spans, width: int) -> np.ndarray:
-    """Where `reduceat` divides so many columns: every second part is a span."""
+    """Where `reduceat` divides the columns: every second part is a span."""
     return np.ravel(spans)[: None if spans[-1][1] < width else -1]
 
 
 def trace(totals: np.ndarray) -> list[np.ndarray]:
-    """The best path as the pieces (k, 2) between its jumps, from its beginning to its end."""
+    """Trace the best path back -> its pieces (k, 2) between jumps, from beginning to end."""
     rows, columns = totals.shape
-    framed = np.zeros((rows + 2, columns + 2), np.float32)  # nothing before it
+    framed = np.zeros((rows + 2, columns + 2), np.float32)  # two empty rows and columns before the first
     framed[2:, 2:] = totals
     best = framed.max(axis=1)
-    elsewhere = (np.maximum.accumulate(best) - JUMP).tolist()
-    pieces, cells = [], []
+    elsewhere = (np.maximum.accumulate(best) - PARAMETERS.jump_penalty).tolist()
+    pieces: list[list[tuple[int, int]]] = []
+    cells: list[tuple[int, int]] = []
     i = int(best.argmax())
     j = int(framed[i].argmax())
     while framed.item(i, j) > 0:

@@ -1,18 +1,15 @@
-"""A clip -> the recordings of the library that may be other renditions of its song.
+"""Search for covers: a query -> the recordings of the library that may be other renditions of its song.
 
-The index suggests recordings with similar windows. Each of the best is compared in two ways that err differently:
-window by window in the space of the encoder, and by laying its tonal frames along those of the clip
-(`tonal_align`). Both are told in standard deviations above what the clip reaches against a cohort, songs that
-ship with the encoder and are nobody's cover: some clips resemble everything. The same holds for recordings, so
-that similarities are lowered where a window resembles much of the cohort (cross-domain similarity local scaling:
-Conneau et al., "Word translation without parallel data", ICLR 2018). What is laid along each other is what sounds
-and the motifs that a network finds in it (`tonal_rows`); of the very best another network looks at what lies along the
-path (`tonal_bands`).
+The index returns recordings with similar windows. The best of them are compared in two ways with independent errors:
+window by window in the space of the encoder (`windows`), and by aligning tonal frames (`align`). Both scores are given
+in standard deviations above those of a cohort of unrelated songs that ships with the encoder, because some queries are
+similar to everything. What is aligned are pitch classes and the motifs that a network finds in them (`rows`). For the
+best candidates a second network classifies the surroundings of the path (`verifier`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -21,28 +18,20 @@ import numpy as np
 from songprint.covers import align, verifier
 from songprint.covers.align import Comparison, TonalAlignment
 from songprint.covers.cohort import Cohort
+from songprint.covers.parameters import DEFAULT
 from songprint.covers.rows import FindMotifs, Rendition
 from songprint.covers.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.covers.windows import WindowComparison, better_half, normalised
 from songprint.store.index import NOTHING, Index, split_ids
 from songprint.types import Embeddings
 
-NEIGHBOURS = 1000  # nearest windows looked at for each window of the clip
-MOST = 30  # recordings that are compared closely,
-LOOKED_OVER = 6  # and so many for each of them that are looked over: those that have the nearest windows
-SHORTEST = 8.0  # seconds aligned; with less no cover is claimed
-PROMISING = 0.5  # what a deviation of the coarse picture counts beside one of the windows
-EMBEDDING, ALIGNMENT = 0.5, 0.5  # what each comparison counts
-LIKELY = 5  # references, by each comparison, that are laid in so many keys:
-LIKELY_KEYS = 6
-JUDGED = 5  # the best ones, that are looked at closely, and that a judge is asked about
-CLOSELY = ("tune", "place_lead", "verified")  # what is asked of these alone
-RIVALS = 10  # versions, the best ones, that are rivals of each other
-USUAL_ALIGNMENT = (1.4, 0.5)
-USUAL_PROMISE = (1.9, 0.35)
+PARAMETERS = DEFAULT.search
+COHORT = DEFAULT.cohort
+SHORTEST = PARAMETERS.min_duration
 
-LEADS = ("lead", "embedding_lead", "alignment_lead")  # over rivals, by both comparisons and by each
-UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")  # a judge weighs the logarithms of these
+VERIFIED = ("tune", "place_lead", "verified")  # features of the best candidates alone; 0 for the others
+LEADS = ("lead", "embedding_lead", "alignment_lead")  # leads over rivals, by both scores and by each
+UNBOUNDED = ("score", *LEADS, "embedding", "alignment", "crookedness")  # the calibration reads their logarithms
 FEATURES = (
     *(f"log_{name}" for name in UNBOUNDED),
     "aligned",
@@ -51,7 +40,7 @@ FEATURES = (
     "agreement",
     "consistent",
     "key_lead",
-    *CLOSELY,
+    *VERIFIED,
     "length",
     "entropy",
     "library",
@@ -60,33 +49,33 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class CoverCandidate:
-    """A recording that may be another rendition of what is heard, and what speaks for it."""
+    """A recording that may be another rendition of a query, with its alignment and its features."""
 
     recording_id: int
-    alignment: TonalAlignment | None  # None only if it was not asked to be `find`'s answer
-    features: dict[str, float]  # what a judge looks at: FEATURES, what is UNBOUNDED as it is, and
-    #                                         `changed`, 1 if the clip was given another tempo (`tempi`)
+    alignment: TonalAlignment | None  # None only for results of `compare`
+    # FEATURES, the UNBOUNDED ones without logarithm too, and `changed`: 1 if the query's tempo was changed
+    features: dict[str, float]
     score: float  # standard deviations above unrelated music
 
     @property
     def claimable(self) -> bool:
-        """Whether as much of it is aligned as a cover needs."""
-        return self.alignment is not None and self.features["aligned"] >= SHORTEST
+        """Whether enough of it is aligned to be reported as a cover."""
+        return self.alignment is not None and self.features["aligned"] >= PARAMETERS.min_duration
 
     def features_in(self, segments: int) -> dict[str, float]:
-        """The features when it is the answer of a library of so many segments, whatever it was compared with."""
+        """The features for a library of `segments` segments, whatever the candidate was compared with."""
         return self.features | {"library": float(np.log10(segments + 1))}
 
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """What looks at renditions besides the encoder. Without them they are compared by what sounds alone."""
+    """The networks of the search besides the encoder. Without them, only pitch classes are compared."""
 
     motifs: FindMotifs | None = None
-    verify: Callable[[np.ndarray], np.ndarray] | None = None  # bands (n, rows, ...) of `tonal_bands` -> (n,) log-odds
+    verify: Callable[[np.ndarray], np.ndarray] | None = None  # bands (n, rows, ...) of `verifier` -> (n,) log-odds
 
     def prepare(self, frames: np.ndarray) -> Rendition | None:
-        """Tonal frames, made ready for alignment."""
+        """Prepare tonal frames for alignment; None if they are too short or silent."""
         return Rendition.of(frames, self.motifs)
 
 
@@ -96,39 +85,40 @@ NONE = Networks()
 def find(
     query: Embeddings,
     index: Index,
-    embeddings_of: Callable[[Iterable[int]], Mapping[int, Embeddings]],
+    embeddings_of: Callable[[Collection[int]], Mapping[int, Embeddings]],
     cohort: Cohort,
     networks: Networks = NONE,
     *,
     leave_out: Collection[int] = (),
-    most: int = MOST,
+    most: int = PARAMETERS.max_compared,
 ) -> Iterator[CoverCandidate]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
-    Each is made when it is asked for. Those of which less than SHORTEST seconds can be aligned are not among them.
-    `leave_out` pretends that the library lacks some recordings.
+    Each candidate is computed when it is needed. Candidates with less than `min_duration` aligned are left out.
+    Recordings in `leave_out` are ignored.
     """
-    candidates = nearest_recordings(query, index, leave_out=leave_out, most=LOOKED_OVER * most)
+    surveyed = PARAMETERS.surveyed_per_compared * most
+    candidates = nearest_recordings(query, index, leave_out=leave_out, most=surveyed)
     for candidate in compare(query, embeddings_of(candidates), cohort, networks, most):
         if candidate.claimable:
             yield replace(candidate, features=candidate.features_in(len(index)))
 
 
 def nearest_recordings(query: Embeddings, index: Index, *, leave_out: Collection[int] = (), most: int) -> list[int]:
-    """The recordings with the windows most like those of the query, most similar first."""
+    """The ids of the recordings whose windows are most similar to those of the query, most similar first."""
     vectors = query.vectors[query.has_content]
     if not len(vectors) or not len(index):
         return []
-    ids, cosines = index.search(vectors, NEIGHBOURS)
+    ids, cosines = index.search(vectors, PARAMETERS.neighbours)
     recordings = np.where(ids == NOTHING, NOTHING, split_ids(ids)[0])
     known = (recordings != NOTHING) & ~np.isin(recordings, list(leave_out))
     names, places = np.unique(recordings[known], return_inverse=True)
-    # a recording that the search did not bring up for a window is like the last one that it did
+    # Recordings that the search did not return for a window are as similar to it as the last one it did return.
     floor = np.where(known, cosines, 1).min(axis=1)
     best = np.repeat(floor[:, None], len(names), axis=1)
     np.maximum.at(best, (np.nonzero(known)[0], places), cosines[known])
     scores = better_half(best)
-    return names[np.argsort(-scores, kind="stable")[:most]].tolist()
+    return [int(name) for name in names[np.argsort(-scores, kind="stable")[:most]]]
 
 
 def compare(
@@ -138,119 +128,142 @@ def compare(
     networks: Networks = NONE,
     most: int | None = None,
 ) -> Iterator[CoverCandidate]:
-    """The query against each of the references, best first, also those that cannot be aligned.
+    """Compare the query with each of the references, best first, also those that cannot be aligned.
 
-    Each is made when it is asked for. Of more than `most` references those alone are compared closely that promise most
-    by their windows and their coarse pictures.
+    Each candidate is computed when it is needed. Of more than `most` references, only those with the best windows and
+    coarse pictures are aligned.
     """
-    heard = {name: rows for name, one in references.items() if len(rows := np.flatnonzero(one.has_content))}
-    if not query.has_content.any() or not heard:
+    content = {name: rows for name, one in references.items() if len(rows := np.flatnonzero(one.has_content))}
+    if not query.has_content.any() or not content:
         return
-    names = list(heard)
+    names = list(content)
     windows = WindowComparison(
-        query.vectors[query.has_content], [(references[name], heard[name]) for name in names], cohort
+        query.vectors[query.has_content], [(references[name], content[name]) for name in names], cohort
     )
-    ready = [networks.prepare(references[name].evidence) for name in names]
-    own, strangers = networks.prepare(query.evidence), _made_ready(cohort, networks)
-    along = Comparison(own, [*ready, *strangers])
-    crowd = range(len(ready), len(ready) + len(strangers))
-    near = _promising(along, windows, crowd, most)
-    along.align([*near, *crowd])
-    usual = [along.score(number) for number in crowd]
+    prepared = [networks.prepare(references[name].evidence) for name in names]
+    own, of_cohort = networks.prepare(query.evidence), _prepared(cohort, networks)
+    comparison = Comparison(own, [*prepared, *of_cohort])
+    cohort_numbers = range(len(prepared), len(prepared) + len(of_cohort))
+    promising = _promising(comparison, windows, cohort_numbers, most)
+    comparison.align([*promising, *cohort_numbers])
+    cohort_scores = [comparison.score(number) for number in cohort_numbers]
 
-    def compared() -> tuple[np.ndarray, np.ndarray]:
-        by_alignment = normalised([along.score(number) for number in range(len(ready))], usual, USUAL_ALIGNMENT)
-        return by_alignment, _both(windows.scores, by_alignment)
+    def current_scores() -> tuple[np.ndarray, np.ndarray]:
+        scores = [comparison.score(number) for number in range(len(prepared))]
+        by_alignment = normalised(scores, cohort_scores, COHORT.typical_alignment)
+        return by_alignment, _combined(windows.scores, by_alignment)
 
-    def best_first(by: np.ndarray) -> list[int]:
-        return near[np.argsort(-by[near], kind="stable")].tolist()
+    def best_first(scores: np.ndarray) -> list[int]:
+        return [int(number) for number in promising[np.argsort(-scores[promising], kind="stable")]]
 
-    along.align(
-        sorted({number for by in (windows.scores, compared()[1]) for number in best_first(by)[:LIKELY]}), LIKELY_KEYS
-    )
-    by_alignment, scores = compared()
+    best_by_each = {
+        number
+        for scores in (windows.scores, current_scores()[1])
+        for number in best_first(scores)[: PARAMETERS.best_by_each]
+    }
+    comparison.align(sorted(best_by_each), PARAMETERS.best_keys)
+    by_alignment, scores = current_scores()
     best = best_first(scores)
-    strange = windows.crowd[: len(usual)], normalised(usual, usual, USUAL_ALIGNMENT)
-    leads = windows.leads(best[:RIVALS], (scores, windows.scores, by_alignment), (_both(*strange), *strange))
-    closely = _closely(own, ready, along, best[:JUDGED], networks)
+    cohort_by_each = (
+        windows.cohort_scores[: len(cohort_scores)],
+        normalised(cohort_scores, cohort_scores, COHORT.typical_alignment),
+    )
+    leads = windows.leads(
+        best[: PARAMETERS.rivals],
+        (scores, windows.scores, by_alignment),
+        (_combined(*cohort_by_each), *cohort_by_each),
+    )
+    verified = _verified(own, prepared, comparison, best[: PARAMETERS.max_verified], networks)
     times = np.flatnonzero(query.has_content) * query.hop
     duration = max(1.0, len(query.evidence) / FRAMES_PER_SECOND)
-    about = {
+    of_query = {
         "length": float(np.log(duration)),
         "entropy": entropy(query.evidence),
         "library": float(np.log10(len(references) + 1)),
         "changed": 0.0,
     }
     for number in best:
-        alignment = along.alignment(number)
+        alignment = comparison.alignment(number)
         features = (
-            about
+            of_query
             | _with_logarithms(
                 {
                     "score": float(scores[number]),
                     "embedding": float(windows.scores[number]),
                     "alignment": float(by_alignment[number]),
-                    "crookedness": _said(alignment, "crookedness"),
-                    **{name: float(those[number]) for name, those in zip(LEADS, leads, strict=True)},
+                    "crookedness": _feature(alignment, "crookedness"),
+                    **{name: float(lead[number]) for name, lead in zip(LEADS, leads, strict=True)},
                 }
             )
             | {
                 "consistent": windows.consistent(number, times, alignment),
-                **{name: _said(alignment, name) for name in ("aligned", "density", "agreement", "key_lead")},
-                "share": _said(alignment, "aligned") / duration,
+                **{name: _feature(alignment, name) for name in ("aligned", "density", "agreement", "key_lead")},
+                "share": _feature(alignment, "aligned") / duration,
             }
-            | dict.fromkeys(CLOSELY, 0.0)
-            | closely.get(number, {})
+            | dict.fromkeys(VERIFIED, 0.0)
+            | verified.get(number, {})
         )
         yield CoverCandidate(names[number], alignment, features, float(scores[number]))
 
 
-def _promising(along: Comparison, windows: WindowComparison, crowd: Sequence[int], most: int | None) -> np.ndarray:
-    """The numbers of the references that promise most, at most so many."""
+def _promising(
+    comparison: Comparison, windows: WindowComparison, cohort_numbers: Sequence[int], most: int | None
+) -> np.ndarray:
+    """The numbers of the references with the best windows and coarse pictures, at most `most`, ascending."""
     numbers = np.arange(len(windows.scores))
     if most is None or len(numbers) <= most:
         return numbers
-    along.survey([*numbers, *crowd])
+    comparison.survey([*numbers.tolist(), *cohort_numbers])
     coarse = normalised(
-        [along.coarse_score(number) for number in numbers],
-        [along.coarse_score(number) for number in crowd],
-        USUAL_PROMISE,
+        [comparison.coarse_score(number) for number in numbers.tolist()],
+        [comparison.coarse_score(number) for number in cohort_numbers],
+        COHORT.typical_coarse,
     )
-    return np.sort(np.argsort(-windows.scores - PROMISING * coarse, kind="stable")[:most])
+    return np.sort(np.argsort(-windows.scores - PARAMETERS.coarse_weight * coarse, kind="stable")[:most])
 
 
-def _closely(
-    own: Rendition, ready: Sequence[Rendition | None], along: Comparison, numbers: Sequence[int], networks: Networks
+def _verified(
+    own: Rendition | None,
+    prepared: Sequence[Rendition | None],
+    comparison: Comparison,
+    numbers: Sequence[int],
+    networks: Networks,
 ) -> dict[int, dict[str, float]]:
-    """What is asked of a few references alone, CLOSELY, as far as they are aligned.
+    """The VERIFIED features of these references, as far as they are aligned.
 
-    Songs of the same few chords agree as well a bar later, and have other tunes. How that looks along the path, all
-    channels together, a network has learned.
+    Songs with the same few chords agree a bar later as well, and have other melodies. The network was trained to
+    detect this in the surroundings of the path, with all channels together.
     """
-    aligned = {number: alignment for number in numbers if (alignment := along.alignment(number))}
-    found = {number: align.channels_along(own, ready[number], alignment) for number, alignment in aligned.items()}
-    if networks.verify and aligned:
-        bands = np.stack([verifier.band(own, ready[number], alignment) for number, alignment in aligned.items()])
-        for number, log_odds in zip(aligned, networks.verify(bands).tolist(), strict=True):
+    aligned = [
+        (number, reference, alignment)
+        for number in numbers
+        if (alignment := comparison.alignment(number)) and (reference := prepared[number])
+    ]
+    if own is None or not aligned:
+        return {}
+    found = {number: align.channels_along(own, reference, alignment) for number, reference, alignment in aligned}
+    if networks.verify:
+        bands = np.stack([verifier.band(own, reference, alignment) for _, reference, alignment in aligned])
+        for number, log_odds in zip(found, networks.verify(bands).tolist(), strict=True):
             found[number]["verified"] = log_odds
     return found
 
 
 @lru_cache(maxsize=2)
-def _made_ready(cohort: Cohort, networks: Networks) -> list[Rendition | None]:
-    """The excerpts of a cohort, for alignment."""
+def _prepared(cohort: Cohort, networks: Networks) -> list[Rendition | None]:
+    """The excerpts of a cohort, prepared for alignment."""
     return [networks.prepare(excerpt) for excerpt in cohort.excerpts]
 
 
-def _both(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:
-    """The two comparisons as one score."""
-    return EMBEDDING * by_windows + ALIGNMENT * by_alignment
+def _combined(by_windows: np.ndarray, by_alignment: np.ndarray) -> np.ndarray:
+    """The two scores as one."""
+    return PARAMETERS.embedding_weight * by_windows + PARAMETERS.alignment_weight * by_alignment
 
 
 def _with_logarithms(deviations: dict[str, float]) -> dict[str, float]:
-    """Beside each its logarithm, with its sign: forty standard deviations are no more certain than twenty.
+    """Add the signed logarithm of each value: forty standard deviations are no more certain than twenty.
 
-    One song of the same four chords as the query, from end to end, may be that far above the cohort.
+    One song over the same four chords as the query, from beginning to end, can be that far above the cohort.
     """
     return deviations | {
         f"log_{name}": float(np.copysign(np.log1p(abs(value)), value)) for name, value in deviations.items()
@@ -258,7 +271,7 @@ def _with_logarithms(deviations: dict[str, float]) -> dict[str, float]:
 
 
 def entropy(frames: np.ndarray) -> float:
-    """How evenly the pitch classes sound, from 0, a single one, to 1, all alike as in noise."""
+    """Normalised entropy of the pitch classes: 0 for a single one, 1 for all alike as in noise or silence."""
     sounds = frames[:, :PITCH_CLASSES].sum(axis=0, dtype=np.float64)
     if not sounds.any():
         return 1.0
@@ -266,5 +279,5 @@ def entropy(frames: np.ndarray) -> float:
     return float(-(share * np.log(share)).sum() / np.log(PITCH_CLASSES))
 
 
-def _said(alignment: TonalAlignment | None, name: str) -> float:
+def _feature(alignment: TonalAlignment | None, name: str) -> float:
     return alignment.features[name] if alignment else 0.0

@@ -1,9 +1,8 @@
-"""A clip is looked for as it is, and as it would be at other tempi.
+"""Tempo search: a query is compared as it is, and at other tempos.
 
-Renditions that differ in tempo by half are hard to lay along each other: what is a moment of one lasts for two of the
-other, and a second of it is no longer what the networks have learned that moments are like. So a clip that is not
-recognised is made slower, and faster, and looked for again. Only its tonal frames are changed: the library needs
-nothing for it, and the clip need not be heard again.
+Renditions whose tempos differ by half are hard to align: a moment of one lasts for two of the other, and one second of
+it is not what the networks were trained on. An unidentified query is therefore slowed down, sped up and searched again.
+Only its tonal frames are resampled: neither the library nor the audio of the query is needed.
 """
 
 from __future__ import annotations
@@ -16,86 +15,94 @@ import numpy as np
 
 from songprint.confidence import Calibration
 from songprint.covers.align import TonalAlignment
-from songprint.covers.search import JUDGED, CoverCandidate
+from songprint.covers.parameters import DEFAULT
+from songprint.covers.search import CoverCandidate
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.types import Embeddings, Interval, Section
 
-CHANGE = 1.6  # renditions are laid along each other well up to 1.4 times the tempo, not beyond twice
-TEMPI = (1 / CHANGE, CHANGE)  # that a clip is given
-LONGEST = 90.0  # seconds of a clip that is changed; of longer ones enough is found as they are
-FEW = 20  # recordings that a changed clip is laid along: what is gained is mostly among the first
-ENOUGH = 2.0  # log-odds with which a clip is recognised, and no other tempo is tried
+PARAMETERS = DEFAULT.tempo_search
+TEMPOS = PARAMETERS.tempos
+MAX_CANDIDATES = DEFAULT.search.max_verified
 
-Find = Callable[..., Iterable[CoverCandidate]]  # as `versions.find`: of a query, at `most` so many, best first
-Embed = Callable[[np.ndarray], np.ndarray]  # tonal frames (n, 48) uint8 -> vectors, as `CoverEncoder.embed`
+Find = Callable[..., Iterable[CoverCandidate]]  # like `search.find`: candidates of a query, best first
+Embed = Callable[[np.ndarray], np.ndarray]  # like `CoverEncoder.embed`: tonal frames (n, 48) uint8 -> vectors
 
 
 @dataclass(frozen=True)
 class ScoredCandidate:
-    """A candidate, and the log-odds that it is one."""
+    """A candidate, and the log-odds that it is a cover."""
 
     candidate: CoverCandidate
     logit: float
 
 
-def scored_candidates(query: Embeddings, find: Find, judge: Calibration, embed: Embed | None) -> list[ScoredCandidate]:
-    """The recordings that may be other renditions of a query, each at the tempo at which it is most probable; at most
-    JUDGED, most probable first. Without `embed` no other tempo is tried.
+def scored_candidates(
+    query: Embeddings, find: Find, calibration: Calibration, embed: Embed | None
+) -> list[ScoredCandidate]:
+    """The most probable candidates, each at its most probable tempo, best first; at most MAX_CANDIDATES.
+
+    Without `embed`, no other tempo is tried. Other tempos are not tried either once a candidate is certain.
     """
     found: list[ScoredCandidate] = []
-    for versions in candidates_by_tempo(query, find, embed):
-        found += [ScoredCandidate(candidate, judge.logit(candidate.features)) for candidate in versions]
-        if any(answer.logit >= ENOUGH for answer in found):
+    for candidates in candidates_by_tempo(query, find, embed):
+        found += [ScoredCandidate(candidate, calibration.logit(candidate.features)) for candidate in candidates]
+        if any(scored.logit >= PARAMETERS.certain for scored in found):
             break
     best: dict[int, ScoredCandidate] = {}
-    for answer in sorted(found, key=lambda answer: -answer.logit):
-        best.setdefault(answer.candidate.recording_id, answer)
-    return list(best.values())[:JUDGED]
+    for scored in sorted(found, key=lambda scored: -scored.logit):
+        best.setdefault(scored.candidate.recording_id, scored)
+    return list(best.values())[:MAX_CANDIDATES]
 
 
 def candidates_by_tempo(query: Embeddings, find: Find, embed: Embed | None) -> Iterator[list[CoverCandidate]]:
-    """The JUDGED best versions of the query as it is; then those of what it would be at each of the TEMPI.
+    """The best candidates at the tempo of the query, then those at each of the TEMPOS.
 
-    Each look is taken when it is asked for. All are told of the query as it is, but for the feature `changed`.
+    Each list is computed when it is needed. Times and tempos refer to the query as it is; candidates at another tempo
+    have the feature `changed`.
     """
-    yield list(islice(find(query), JUDGED))
+    yield list(islice(find(query), MAX_CANDIDATES))
     if embed and is_short_enough(query):
         duration = duration_of(query)
-        for tempo in TEMPI:
+        for tempo in TEMPOS:
             frames = change_tempo(query.evidence, tempo)
             other = Embeddings(embed(frames), query.hop, query.encoder_id, frames)
-            told = (_told(candidate, tempo, duration) for candidate in islice(find(other, most=FEW), JUDGED))
-            yield [candidate for candidate in told if candidate.claimable]
+            found = islice(find(other, most=PARAMETERS.max_compared), MAX_CANDIDATES)
+            candidates = [_at_own_tempo(candidate, tempo, duration) for candidate in found]
+            yield [candidate for candidate in candidates if candidate.claimable]
 
 
 def is_short_enough(query: Embeddings) -> bool:
-    """Whether it is looked for at other tempi."""
-    return duration_of(query) <= LONGEST
+    """Whether a query is short enough to be searched at other tempos."""
+    return duration_of(query) <= PARAMETERS.max_duration
 
 
 def duration_of(query: Embeddings) -> float:
-    """Seconds, as far as there are tonal frames."""
+    """The duration of the tonal frames of a query, in seconds."""
     return len(query.evidence) / FRAMES_PER_SECOND
 
 
 def change_tempo(frames: np.ndarray, tempo: float) -> np.ndarray:
-    """Tonal frames (n, 48) uint8 -> (n / tempo, 48) uint8 as they would be at `tempo` times the tempo."""
+    """Resample tonal frames (n, 48) uint8 -> (n / tempo, 48) uint8 at `tempo` times the tempo."""
     count = len(frames)
     at = np.minimum(np.arange(round(count / tempo)) * tempo, count - 1)
     before = at.astype(int)
     share = (at - before).astype(np.float32)[:, None]
-    return np.rint(frames[before] * (1 - share) + frames[np.minimum(before + 1, count - 1)] * share).astype(np.uint8)
+    mixed = frames[before] * (1 - share) + frames[np.minimum(before + 1, count - 1)] * share
+    rounded: np.ndarray = np.rint(mixed)
+    return rounded.astype(np.uint8)
 
 
-def _told(candidate: CoverCandidate, tempo: float, duration: float) -> CoverCandidate:
-    """A candidate of a query that was made `tempo` times as fast -> of the query as it is, of so many seconds."""
+def _at_own_tempo(candidate: CoverCandidate, tempo: float, duration: float) -> CoverCandidate:
+    """A candidate of a query at `tempo` times its tempo -> the candidate of the query of `duration` seconds."""
+    if candidate.alignment is None:
+        return candidate
     alignment = undo_tempo(candidate.alignment, tempo, duration)
     features = {"aligned": alignment.features["aligned"], "length": float(np.log(max(1.0, duration))), "changed": 1.0}
     return replace(candidate, alignment=alignment, features=candidate.features | features)
 
 
 def undo_tempo(alignment: TonalAlignment, tempo: float, duration: float) -> TonalAlignment:
-    """The alignment of a query made `tempo` times as fast -> that of the query as it is, of so many seconds."""
+    """The alignment of a query at `tempo` times its tempo -> that of the query of `duration` seconds."""
     return TonalAlignment(
         alignment.score,
         alignment.key_shift,

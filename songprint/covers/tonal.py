@@ -1,8 +1,9 @@
-"""Samples -> a log-frequency spectrogram -> what is played: pitch classes, bass and melody.
+"""Samples -> log-frequency spectrogram -> tonal frames: the pitch classes of harmony, bass and melody.
 
-The spectrogram has three bins a semitone from C1 to A7. Low notes need long windows to be told apart, high ones
-move fast: each octave is taken from the shortest of three Fourier transforms that resolves it, as a
-variable-Q transform does (Schoerkhuber et al., 2014). The network that reads it is trained in `lab`.
+The spectrogram has three bins per semitone from C1 to A7. Low notes need long windows to be resolved, high notes change
+quickly: each range is taken from the shortest of three Fourier transforms that resolves it, as in a variable-Q
+transform (Schoerkhuber et al., 2014). The network that reads it is trained in `lab`. Constants here define what is
+stored and what the networks read.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 import scipy.fft
 
 SAMPLE_RATE = 8000
-HOP_SAMPLES = 800  # between spectra: 10 a second
-SPECTRA_A_FRAME = 2  # the network halves the rate
+HOP_SAMPLES = 800  # between spectra: 10 per second
+SPECTRA_A_FRAME = 2  # spectra per frame: the network halves the rate
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_SAMPLES // SPECTRA_A_FRAME
 FRAME_SAMPLES = HOP_SAMPLES * SPECTRA_A_FRAME
 
@@ -23,39 +24,39 @@ LOWEST = 24  # MIDI number of the lowest semitone, C1
 SEMITONES = 82  # to A7, 3,520 Hz
 BINS_A_SEMITONE = 3
 BINS = SEMITONES * BINS_A_SEMITONE
-TRANSFORMS = ((4096, 350.0), (2048, 1000.0), (1024, 4000.0))  # samples, and up to which Hz it is used
+TRANSFORMS = ((4096, 350.0), (2048, 1000.0), (1024, 4000.0))  # size in samples, and the highest Hz it is used for
 FLOOR = 1e-9  # power: -90 dB of a sine at full scale
 
 PITCH_CLASSES = 12
 CHANNELS = 4  # harmony, bass, melody, all notes
 COLUMNS = CHANNELS * PITCH_CLASSES
-STEPS = 15  # of an activation that are kept: half a byte
-QUIET = -70.0  # dB of the loudest bin: a spectrum below is silence
-STRETCH = 60 * FRAMES_PER_SECOND  # frames computed at once
+STEPS = 15  # levels of an activation: half a byte
+QUIET = -70.0  # dB; a spectrum whose loudest bin is below this is silence
+PORTION = 60 * FRAMES_PER_SECOND  # frames that are computed together
 CONTEXT = 7 * FRAMES_PER_SECOND  # frames on either side that a frame depends on
 LEVEL_SPECTRA = 41  # spectra over which loudness is averaged
-NEIGHBOURHOOD = 73  # bins (two octaves) over which the colour of the sound is averaged
+NEIGHBOURHOOD = 73  # bins (two octaves) over which the timbre is averaged
 
 
 Network = Callable[[np.ndarray], np.ndarray]  # planes (1, 2, 246, spectra) -> activations (1, frames, 48)
 
 
 def frames(blocks: Iterable[np.ndarray], network: Network) -> tuple[np.ndarray, float]:
-    """Blocks of float32 samples at 8 kHz -> (n, 48) uint8, five frames a second, and the length in seconds.
+    """Blocks of float32 samples at 8 kHz -> (n, 48) uint8, five frames per second, and the duration in seconds.
 
-    Columns are the pitch classes from C to B of harmony, bass, melody and all notes; 255 is certain, and values are
-    multiples of 17. Silence is a row of zeros. Memory does not grow with the length, but for the frames.
+    Columns are the pitch classes from C to B of harmony, bass, melody and all notes. Values are multiples of 17; 255 is
+    certain. Silence is a row of zeros. Memory grows only with the frames.
     """
     found, waiting, count = [np.zeros((0, COLUMNS), np.uint8)], np.zeros(0, np.float32), 0
-    before = 0  # frames of context in front of what is waiting
-    needed = (STRETCH + CONTEXT) * FRAME_SAMPLES
+    before = 0  # frames of context in front of the waiting samples
+    needed = (PORTION + CONTEXT) * FRAME_SAMPLES
     for block in blocks:
         count += len(block)
         waiting = np.concatenate([waiting, block])
         while len(waiting) >= before * FRAME_SAMPLES + needed:
             part = waiting[: before * FRAME_SAMPLES + needed]
-            found.append(_activations(part, network)[before : before + STRETCH])
-            waiting = waiting[(before + STRETCH - CONTEXT) * FRAME_SAMPLES :]
+            found.append(_activations(part, network)[before : before + PORTION])
+            waiting = waiting[(before + PORTION - CONTEXT) * FRAME_SAMPLES :]
             before = CONTEXT
     if len(waiting) >= (before + 1) * FRAME_SAMPLES:
         found.append(_activations(waiting, network)[before:])
@@ -68,16 +69,17 @@ def _activations(samples: np.ndarray, network: Network) -> np.ndarray:
 
 
 def read(decibels: np.ndarray, network: Network) -> np.ndarray:
-    """A spectrogram (2 n, 246) -> tonal frames (n, 48) uint8, all at once."""
+    """Run the network on a spectrogram (2 n, 246) in one piece -> tonal frames (n, 48) uint8."""
     count = len(decibels) // SPECTRA_A_FRAME
     activations = network(normalise(decibels)[None])[0]
     loudest = decibels.max(axis=1).reshape(count, SPECTRA_A_FRAME).max(axis=1)
     steps = np.rint(activations * STEPS) * (loudest > QUIET)[:, None]
-    return (steps * (255 // STEPS)).astype(np.uint8)
+    scaled: np.ndarray = steps * (255 // STEPS)
+    return scaled.astype(np.uint8)
 
 
 def spectrogram(samples: np.ndarray) -> np.ndarray:
-    """Samples (n,) at 8 kHz -> (n // 800, 246) float32 dB; a sine at full scale is near 0, silence -90.
+    """Samples (n,) at 8 kHz -> (n // 800, 246) float32 dB; a full-scale sine is near 0, silence is -90.
 
     Spectrum i is centred on the i-th tenth of a second.
     """
@@ -96,7 +98,7 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
 
 @cache
 def _transforms() -> list[tuple[int, slice, np.ndarray, np.ndarray]]:
-    """Of each transform: its size, the bins it gives, its window, and its filters (fft bins, bins)."""
+    """For each transform its size, its bins, its window, and its filters (fft bins, bins)."""
     centres = 440 * 2 ** ((LOWEST - 69 + (np.arange(BINS) - 1) / BINS_A_SEMITONE) / 12)  # Hz
     parts, first = [], 0
     for size, highest in TRANSFORMS:
@@ -105,7 +107,7 @@ def _transforms() -> list[tuple[int, slice, np.ndarray, np.ndarray]]:
         window *= 2 / window.sum()
         frequencies = np.arange(size // 2 + 1) * SAMPLE_RATE / size
         wanted = centres[first:last]
-        # half a bin either way, but never narrower than the transform sees
+        # Half a bin on either side, but never narrower than the resolution of the transform.
         width = np.maximum(wanted * (2 ** (1 / 36) - 1), 0.75 * SAMPLE_RATE / size)
         filters = np.exp(-0.5 * ((frequencies[:, None] - wanted) / (0.6 * width)) ** 2)
         keep = int(np.searchsorted(frequencies, wanted[-1] + 4 * width[-1])) + 1
@@ -116,19 +118,21 @@ def _transforms() -> list[tuple[int, slice, np.ndarray, np.ndarray]]:
 
 
 def normalise(decibels: np.ndarray) -> np.ndarray:
-    """(spectra, 246) dB -> (2, 246, spectra) float32: against the loudness around, and against the colour around."""
+    """(spectra, 246) dB -> (2, 246, spectra) float32: relative to the local loudness, and to the local timbre."""
     level = smoothed(decibels.mean(axis=1), LEVEL_SPECTRA, axis=0)
     colour = smoothed(decibels, NEIGHBOURHOOD, axis=1)
     planes = np.stack([decibels - level[:, None], decibels - colour])
-    return (planes / 20).clip(-2, 4).transpose(0, 2, 1).astype(np.float32)
+    scaled: np.ndarray = (planes / 20).clip(-2, 4).transpose(0, 2, 1)
+    return scaled.astype(np.float32)
 
 
 def smoothed(values: np.ndarray, width: int, axis: int) -> np.ndarray:
-    """The mean over `width` neighbours; at the ends, over those there are."""
+    """Moving average over `width` neighbours; fewer at the ends."""
     sums = np.cumsum(values, axis=axis, dtype=np.float64)
     sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis)), sums], axis)
     count = values.shape[axis]
     first = np.maximum(np.arange(count) - width // 2, 0)
     last = np.minimum(np.arange(count) + width // 2 + 1, count)
     shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-    return ((np.take(sums, last, axis) - np.take(sums, first, axis)) / (last - first).reshape(shape)).astype(np.float32)
+    means: np.ndarray = (np.take(sums, last, axis) - np.take(sums, first, axis)) / (last - first).reshape(shape)
+    return means.astype(np.float32)

@@ -1,10 +1,10 @@
-"""What lies along the path of an alignment: a picture of it for the network that judges it.
+"""Bands: the surroundings of an alignment's path, for the network that verifies covers.
 
-A path through the matrix of two renditions says only that there is one. What the cells around it look like tells a song
-from another of the same chords: whether the tune follows the path, whether the diagonal goes through the changes of
-chord or around them, whether it would fit as well two bars later. So the surroundings are cut out along the path, which
-then runs straight down the middle, each channel by itself (networks that look at such matrices: Chang, Lee, Choe and
-Lee, "Audio cover song identification using convolutional neural network", 2017).
+A path alone does not separate covers from songs with the same chords. The cells around it do: whether the melody
+follows the path, whether the diagonal crosses changes of chord, and whether the path would fit as well two bars later.
+The surroundings are cut out along the path, which then runs down the middle, one plane for each channel. Networks on
+cross-similarity matrices: Chang, Lee, Choe and Lee, "Audio cover song identification using convolutional neural
+network" (2017). Constants here define the input of the network.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from songprint.covers.paths import outstanding
 from songprint.covers.rows import CONTEXT, Rendition
 from songprint.covers.tonal import CHANNELS
 
-REACH = 20  # rows of the reference to either side: 8 s
+REACH = 20  # rows of the reference on either side of the path: 8 s
 WIDTH = 2 * REACH + 1
-PLANES = CHANNELS + 2  # how alike each channel is, the motifs of a network, and the path
-LEVELS = 32.0  # of one standard deviation
+PLANES = CHANNELS + 2  # the similarity of each channel, that of the motifs, and the path
+LEVELS = 32.0  # integer steps per standard deviation
 MOST = 127.0
-SMOOTHED = 15  # rows (6 s) over which the middle follows the path
-LONGEST_STEP = 2  # in a path that does not jump
+SMOOTHED = 15  # rows (6 s) over which the middle of the band is smoothed
+LONGEST_STEP = 2  # cells from one to the next within a piece of a path
 
 
 def band(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> np.ndarray:
-    """(rows of the query, WIDTH, PLANES) int8: each channel in standard deviations times LEVELS, so the motifs, and
-    the path.
+    """(rows of the query, WIDTH, PLANES) int8: standard deviations times LEVELS of each channel and of the motifs,
+    and the path.
 
-    Row i, column REACH is where the middle of the path lies; what is beyond the ends of the reference is 0.
+    Column REACH of row i is the middle of the path. Cells beyond the ends of the reference are 0.
     """
     path = cells(alignment.path) + CONTEXT // 2  # of rows, not of moments
     columns = np.rint(middle(path, len(query.rows))).astype(np.intp)[:, None] + np.arange(-REACH, REACH + 1)
@@ -47,14 +47,14 @@ def band(query: Rendition, reference: Rendition, alignment: TonalAlignment) -> n
     beside = j - columns[i, REACH] + REACH
     shown = (beside >= 0) & (beside < WIDTH)
     found[i[shown], beside[shown], PLANES - 1] = LEVELS
-    return (found * inside[:, :, None]).clip(-MOST, MOST).astype(np.int8)
+    clipped: np.ndarray = (found * inside[:, :, None]).clip(-MOST, MOST)
+    return clipped.astype(np.int8)
 
 
 def middle(path: np.ndarray, rows: int) -> np.ndarray:
-    """(k, 2) cells -> (rows,) the column at which the band of each row has its middle.
+    """(k, 2) cells of a path -> (rows,) the column in the middle of the band, for each row of the query.
 
-    It follows the path as a whole, not its every step; before, after and between the pieces of a path that jumps
-    it goes on as the nearest piece does.
+    The middle follows the smoothed path. Before, after and between the pieces of a path it continues the nearest one.
     """
     steps = np.diff(path, axis=0)
     pieces = np.split(path, np.flatnonzero((steps < 1).any(axis=1) | (steps > LONGEST_STEP).any(axis=1)) + 1)
@@ -66,9 +66,10 @@ def middle(path: np.ndarray, rows: int) -> np.ndarray:
 
 
 def _smoothed(piece: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The columns of a piece at these rows, one or more: its line, and what it strays from it."""
+    """The columns of a piece at one or more rows: a fitted line plus the smoothed residuals."""
     i, j = piece.T.astype(float)
     slope, start = np.polyfit(i, j, 1) if len(piece) > SMOOTHED else (1.0, float(np.mean(j - i)))
     around = np.arange(rows[0] - SMOOTHED // 2, rows[-1] + SMOOTHED // 2 + 1)
-    strays = np.interp(around, i, j - slope * i - start)
-    return slope * rows + start + np.convolve(strays, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
+    residuals = np.interp(around, i, j - slope * i - start)
+    columns: np.ndarray = slope * rows + start + np.convolve(residuals, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
+    return columns

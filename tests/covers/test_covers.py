@@ -181,7 +181,7 @@ def test_where_no_other_tempo_is_tried_the_threshold_is_another(library, start, 
 
 
 def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
-    for number in range(search.JUDGED + 1):
+    for number in range(search.PARAMETERS.max_verified + 1):
         library.add(
             toy.write(
                 tmp_path / f"Band {number} - Tune 2.wav",
@@ -189,7 +189,7 @@ def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
             )
         )
     report = ask(library, toy.tune(2, 40, key=5, tempo=1.1, sound=7))
-    assert titles(report.matches) == [("Tune 2", "cover")] * search.JUDGED
+    assert titles(report.matches) == [("Tune 2", "cover")] * search.PARAMETERS.max_verified
 
 
 def test_the_same_sound_twice_is_no_cover_of_itself(library, tmp_path):

@@ -21,7 +21,7 @@ def test_motifs_lie_beside_what_sounds(random):
     asked, found = [], codes(random, 50)
     rendition = Rendition.of(frames, lambda shown: asked.append(shown) or found)
     plain = Rendition.of(frames)
-    assert rendition.broad(2).shape[0] and not asked  # for a first look it is not
+    assert rendition.coarse_moments(2).shape[0] and not asked  # for a first look it is not
     assert rendition.planes.shape == (50, 4 + MOTIFS, 12)
     np.testing.assert_array_equal(asked, [frames[:100]])
     np.testing.assert_array_equal(rendition.rows, plain.rows)

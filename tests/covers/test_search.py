@@ -132,18 +132,18 @@ def test_what_aligns_well_is_tried_in_more_keys_as_well(world, cohort, monkeypat
         query.evidence,
     )
     found = list(search.compare(mixed, world.stored, cohort))
-    [references] = [references for references, keys in tried if keys == search.LIKELY_KEYS]
-    assert search.LIKELY < len(references) <= 2 * search.LIKELY
+    [references] = [references for references, keys in tried if keys == search.PARAMETERS.best_keys]
+    assert search.PARAMETERS.best_by_each < len(references) <= 2 * search.PARAMETERS.best_by_each
     assert {version.recording_id for version in found[:2]} == {3, 4}
 
 
 def test_of_many_those_are_compared_closely_that_promise_most(world, cohort, monkeypatch):
     """By their windows, or by a coarse picture of them."""
     laid = set()
-    take = search.Comparison._take
+    take = search.Comparison._update
     monkeypatch.setattr(
         search.Comparison,
-        "_take",
+        "_update",
         lambda comparison, place, *rest: laid.add(place.number) or take(comparison, place, *rest),
     )
     query = world.songs[3].rendition(seed=9, key=4, tempo=1.1)
@@ -163,7 +163,7 @@ def test_less_than_eight_seconds_is_no_cover(world, cohort):
     other = tonal.Song(77)
     mixed = np.concatenate([song.frames()[:35], other.frames()[:100]])  # seven seconds of it
     query = Embeddings(song.rendition().vectors[:3], tonal.HOP, "toy-cover", mixed)
-    assert all(version.features["aligned"] >= search.SHORTEST for version in world.find(query, cohort))
+    assert all(version.features["aligned"] >= search.PARAMETERS.min_duration for version in world.find(query, cohort))
 
 
 def test_nothing_is_asked_or_nothing_is_held(world, cohort):

@@ -9,7 +9,7 @@ from support import tonal
 from songprint.confidence import Calibration
 from songprint.covers import search, tempo_search
 from songprint.covers.cohort import Cohort
-from songprint.covers.tempo_search import TEMPI, candidates_by_tempo, change_tempo, scored_candidates
+from songprint.covers.tempo_search import TEMPOS, candidates_by_tempo, change_tempo, scored_candidates
 from songprint.types import Embeddings
 
 BY_ALIGNMENT = Calibration(("log_alignment", "changed"), (10.0, -0.5), -20.0, {})
@@ -47,7 +47,7 @@ def clip(song, tempo, duration=30.0):
     return tonal.excerpt(song.rendition(tempo=tempo, key=2, seed=9), start=0, duration=duration)
 
 
-@pytest.mark.parametrize("tempo", TEMPI)
+@pytest.mark.parametrize("tempo", TEMPOS)
 def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
     query = clip(songs[0], 1.0)
     other = change_tempo(query.evidence, tempo)
@@ -61,7 +61,7 @@ def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
 @pytest.mark.parametrize(("look", "tempo"), [(1, 1.9), (2, 0.5)])
 def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, library, look, tempo):
     query = clip(songs[3], tempo)
-    best, *_ = list(candidates_by_tempo(query, library.find, embedded(songs[3], tempo * TEMPI[look - 1])))[look]
+    best, *_ = list(candidates_by_tempo(query, library.find, embedded(songs[3], tempo * TEMPOS[look - 1])))[look]
     assert best.recording_id == 3
     assert best.features["changed"] == 1 and best.features["length"] == pytest.approx(np.log(30))
     alignment = best.alignment
@@ -76,26 +76,26 @@ def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, libr
 
 
 def test_a_clip_that_is_not_recognised_is_looked_for_at_every_tempo(songs, library):
-    unsure = Calibration(("log_alignment",), (0.0,), tempo_search.ENOUGH - 1, {})
+    unsure = Calibration(("log_alignment",), (0.0,), tempo_search.PARAMETERS.certain - 1, {})
     query = clip(songs[3], 1.0)
     scored_candidates(query, library.find, unsure, None)
     assert len(library.queries) == 1, "there is nothing to embed what it would be"
     scored_candidates(query, library.find, unsure, embedded(songs[3], 1.0))
     assert [len(asked.evidence) for asked in library.queries[1:]] == [150, 240, 94]
-    assert library.most[1:] == [50, tempo_search.FEW, tempo_search.FEW]
+    assert library.most[1:] == [50, tempo_search.PARAMETERS.max_compared, tempo_search.PARAMETERS.max_compared]
 
 
 def test_what_is_recognised_is_not_looked_for_again(songs, library):
     assert (
         scored_candidates(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit
-        > tempo_search.ENOUGH
+        > tempo_search.PARAMETERS.certain
     )
     assert len(library.queries) == 1
 
 
 def test_a_long_clip_is_looked_for_as_it_is(songs, library):
     stranger = tonal.Song(50).rendition(parts="ABACABAC")
-    assert len(stranger.evidence) / 5 > tempo_search.LONGEST
+    assert len(stranger.evidence) / 5 > tempo_search.PARAMETERS.max_duration
     scored_candidates(stranger, library.find, BY_ALIGNMENT, embedded(songs[0], 1.0))
     assert len(library.queries) == 1
 
@@ -106,7 +106,7 @@ def test_each_recording_is_answered_once_at_its_best(songs, library):
     never = Calibration(("log_alignment", "changed"), (1.0, -0.5), -20.0, {})
     found = scored_candidates(query, library.find, never, embedded(songs[1], 1.0))
     names = [answer.candidate.recording_id for answer in found]
-    assert len(set(names)) == len(names) <= search.JUDGED
+    assert len(set(names)) == len(names) <= search.PARAMETERS.max_verified
     assert [answer.logit for answer in found] == sorted((answer.logit for answer in found), reverse=True)
     for answer in found:
         assert answer.logit == max(

@@ -58,7 +58,7 @@ def test_a_long_stream_gives_the_same_frames_in_blocks_of_any_size(random):
 def test_stretches_are_the_same_as_computing_all_at_once(random, monkeypatch):
     samples = np.concatenate([tone(random.integers(40, 80), 0.7) for _ in range(300)])
     parts, _ = tonal.frames([samples], chroma)
-    monkeypatch.setattr(tonal, "STRETCH", 10_000)
+    monkeypatch.setattr(tonal, "PORTION", 10_000)
     whole, _ = tonal.frames([samples], chroma)
     assert np.array_equal(parts, whole)
 

@@ -69,8 +69,12 @@ def test_the_best_versions_are_shown_to_the_network_with_their_bands():
     found = list(search.compare(query, references, Cohort.none(), search.Networks(verify=verify)))
     assert found[0].recording_id == 3
     (bands,) = shown
-    assert 1 <= len(bands) <= search.JUDGED and bands.shape[1:] == (len(query.evidence) // 2, WIDTH, PLANES)
+    assert 1 <= len(bands) <= search.PARAMETERS.max_verified and bands.shape[1:] == (
+        len(query.evidence) // 2,
+        WIDTH,
+        PLANES,
+    )
     assert found[0].features["verified"] == max(version.features["verified"] for version in found) > 0.5
-    assert {version.features["verified"] for version in found[search.JUDGED :]} == {0.0}
+    assert {version.features["verified"] for version in found[search.PARAMETERS.max_verified :]} == {0.0}
     without = list(search.compare(query, references, Cohort.none()))
     assert {version.features["verified"] for version in without} == {0.0}

@@ -76,7 +76,7 @@ def test_confidence_is_computed_for_the_best_candidates_only(without_tempo_searc
     library = renditions(works=8)
     reversed_order = Calibration(("score",), (-1.0,), 0.0, {})  # the worst of the best candidates comes first
     figures = measure(library, WHOLE, Cohort.none(), calibration=reversed_order).figures
-    assert figures[BY_CONFIDENCE].mean_rank == search.JUDGED
+    assert figures[BY_CONFIDENCE].mean_rank == search.PARAMETERS.max_verified
     assert figures["both"].mean_rank == 1
 
 
