@@ -360,7 +360,11 @@ def test_the_command_line_uses_a_server_and_never_shows_the_password(
     assert "Song 03" in results[2].stdout and "Milvus Lite" in results[3].stdout
     server = str(DatabaseAddress.parse(database_url))
     assert f" at {server}" in results[3].stdout
-    for line in (f"✓ library: {server} holds 4", "✓ database: undamaged (", f"Milvus Lite at milvus:{tmp_path}"):
+    for line in (
+        f"✓ library: {server} contains 4 recordings",
+        "✓ database: intact (",
+        f"Milvus Lite at milvus:{tmp_path}",
+    ):
         assert line in results[6].stdout
     assert "✓ pymilvus: version" in results[6].stdout
     monkeypatch.setenv("SONGPRINT_DATABASE", servers.changed(database_url, password="s3cret"))
