@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -356,7 +356,7 @@ def set_up_logging(common: Common) -> None:
     logging.getLogger("urllib3").setLevel("ERROR")  # its warnings contain whole URLs, with the keys in them
 
 
-def print_json(objects: Iterable[dict[str, object]]) -> None:
+def print_json(objects: Iterable[Mapping[str, object]]) -> None:
     """Print one line of JSON per object, in UTF-8 whatever the locale."""
     from songprint.formats.objects import to_json
 

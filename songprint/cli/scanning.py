@@ -101,7 +101,7 @@ def _draw(file: str, timeline: Timeline, path: str) -> None:
 
     levels = None
     if file != "-":  # a pipe cannot be read a second time
-        levels = picture.levels_of(file)[: round(timeline.duration * picture.LEVELS_A_SECOND)]
+        levels = picture.levels_of(file)[: round(timeline.duration * picture.LEVELS_PER_SECOND)]
     picture.timeline(timeline, path, levels)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -21,6 +21,7 @@ from songprint.errors import JobError
 
 if TYPE_CHECKING:
     from songprint.accounts.keys import Key, Keys
+    from songprint.formats import schema
     from songprint.jobs.deliveries import Delivery
     from songprint.jobs.jobs import Job, Jobs
     from songprint.store.catalog import Catalog
@@ -196,7 +197,7 @@ def show_job(common: Common, job_id: str) -> None:
     if job.result:
         from songprint.formats.objects import timeline_from_object
 
-        output.print_timeline(timeline_from_object(job.result), _input_name(job))
+        output.print_timeline(timeline_from_object(cast("schema.Timeline", job.result)), _input_name(job))
     for delivery in deliveries:
         _print_delivery(delivery)
 

@@ -1,4 +1,4 @@
-"""A timeline as text, in the formats that other programs read. Each is a pure function, Timeline -> str.
+"""Export formats of timelines. Each format is a pure function from a Timeline to text.
 
 >>> from songprint.types import Timeline
 >>> write(Timeline([], [], 60.0, {}, searched=3, elapsed=0.1), "vtt")
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from songprint.errors import SongprintError
-from songprint.formats import cue, labels, structured, subtitles
+from songprint.formats import cue, labels, structured
 from songprint.types import Timeline
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a timeline is written, what a file with it is called and how a server announces it."""
+    """An export format: its function, the suffix of its files and its media type."""
 
     suffix: str
     media_type: str
@@ -30,17 +30,18 @@ FORMATS = {
     "csv": Format(".csv", "text/csv; charset=utf-8", structured.csv),
     "audacity": Format(".txt", "text/plain; charset=utf-8", labels.audacity),
     "cue": Format(".cue", "application/x-cue", cue.sheet),
-    "srt": Format(".srt", "application/x-subrip", subtitles.srt),
-    "vtt": Format(".vtt", "text/vtt; charset=utf-8", subtitles.vtt),
+    "srt": Format(".srt", "application/x-subrip", labels.srt),
+    "vtt": Format(".vtt", "text/vtt; charset=utf-8", labels.vtt),
     "tracklist": Format(".txt", "text/plain; charset=utf-8", labels.tracklist),
 }
 
 
 def write(timeline: Timeline, name: str) -> str:
-    """The timeline in the format of that name, as text that any UTF-8 file takes.
+    """Export a timeline in the format `name`, a key of FORMATS.
 
-    Lines end as the format wants it: write the file with `newline=""`.
+    The text can always be encoded as UTF-8. Line ends follow the format, so write files with `newline=""`.
+    Raises SongprintError for an unknown format.
     """
     if name not in FORMATS:
-        raise SongprintError(f"there is no format {name!r}: known are {', '.join(FORMATS)}")
+        raise SongprintError(f"no format {name!r}: choose one of {', '.join(FORMATS)}")
     return FORMATS[name].write(timeline)

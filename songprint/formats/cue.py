@@ -1,7 +1,6 @@
-"""A CUE sheet: the long recording as an album whose tracks are its songs.
+"""CUE sheets: the long recording as an album whose tracks are its songs.
 
-The format knows starts alone, so what is heard between two songs is a track as well; otherwise a song would seem
-to last until the next.
+The format contains no end times, so gaps are tracks as well. Otherwise each song would appear to last until the next.
 """
 
 from __future__ import annotations
@@ -13,43 +12,44 @@ from pathlib import Path
 from songprint.formats.entries import EVERY_SOUND, Entry, entries, label, mark, name, one_line, song, source_name
 from songprint.types import Gap, Kind, Timeline
 
-TRACKS = 99  # that a sheet can hold
-FRAMES = 75  # a second
-LETTERS = 80  # of a text
-SHORTEST_GAP = 2.0  # seconds of a gap that is a track
-FILE_TYPES = {".mp3": "MP3", ".mp2": "MP3", ".aif": "AIFF", ".aiff": "AIFF"}  # all else is called WAVE
+MAX_TRACKS = 99  # limit of the format
+FRAMES_PER_SECOND = 75
+MAX_TEXT_LENGTH = 80  # characters
+MIN_GAP = 2.0  # seconds; shorter gaps are not tracks
+# File types by suffix; every other file is declared as WAVE.
+FILE_TYPES = {".mp3": "MP3", ".mp2": "MP3", ".aif": "AIFF", ".aiff": "AIFF"}
 ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 
 logger = logging.getLogger(__name__)
 
 
 def sheet(timeline: Timeline) -> str:
-    """At most 99 tracks: beyond, the shortest gaps are left out, then the shortest songs, and the log says so."""
+    """Write a CUE sheet. Beyond 99 tracks, the shortest gaps and then the shortest songs are omitted with a warning."""
     wanted = [
         entry
         for entry in entries(timeline, EVERY_SOUND)
-        if not isinstance(entry, Gap) or entry.interval.duration >= SHORTEST_GAP
+        if not isinstance(entry, Gap) or entry.interval.duration >= MIN_GAP
     ]
-    ranks = sorted(range(len(wanted)), key=lambda position: _weight(wanted[position]))
-    tracks = [wanted[position] for position in sorted(ranks[-TRACKS:])]
+    ranks = sorted(range(len(wanted)), key=lambda position: _importance(wanted[position]))
+    tracks = [wanted[position] for position in sorted(ranks[-MAX_TRACKS:])]
     lines = [f"FILE {_quoted(source_name(timeline) or 'audio')} {_file_type(timeline)}"]
-    if len(wanted) > TRACKS:
-        left_out = f"{len(wanted) - TRACKS} of {len(wanted)} tracks are left out: a CUE sheet holds {TRACKS}"
-        logger.warning("%s", left_out)
-        lines.insert(0, f"REM COMMENT {_quoted(left_out)}")
+    if len(wanted) > MAX_TRACKS:
+        omitted = f"{len(wanted) - MAX_TRACKS} of {len(wanted)} tracks are omitted: a CUE sheet allows {MAX_TRACKS}"
+        logger.warning("%s", omitted)
+        lines.insert(0, f"REM COMMENT {_quoted(omitted)}")
     previous = -1
     for number, entry in enumerate(tracks, start=1):
-        frame = max(previous + 1, round(max(0.0, entry.interval.start) * FRAMES))  # no two begin at one frame
+        frame = max(previous + 1, round(max(0.0, entry.interval.start) * FRAMES_PER_SECOND))  # starts must differ
         lines += [f"  TRACK {number:02} AUDIO", *_texts(entry)]
         if number == 1 and frame > 0:
-            lines.append("    INDEX 00 00:00:00")  # what comes before is the lead-in of the first
+            lines.append("    INDEX 00 00:00:00")  # the part before the first track is its pregap
         lines.append(f"    INDEX 01 {_index(frame)}")
         previous = frame
     return "".join(f"{line}\n" for line in lines)
 
 
-def _weight(entry: Entry) -> tuple[bool, float]:
-    """What sorts first is left out first."""
+def _importance(entry: Entry) -> tuple[bool, float]:
+    """Sort key; entries with the lowest importance are omitted first."""
     return not isinstance(entry, Gap), entry.interval.duration
 
 
@@ -64,11 +64,11 @@ def _texts(entry: Entry) -> list[str]:
     return texts + ([f"    ISRC {isrc}"] if entry.kind == Kind.RECORDING and ISRC.fullmatch(isrc) else [])
 
 
-def _quoted(text: str, behind: str = "") -> str:
-    """In double quotes, which have no escape: those inside become single ones. Longer than allowed ends in `…`."""
-    room = LETTERS - len(behind)
+def _quoted(text: str, suffix: str = "") -> str:
+    """Quote a text. Double quotes cannot be escaped and become single ones; long texts are cut before the suffix."""
+    room = MAX_TEXT_LENGTH - len(suffix)
     text = text if len(text) <= room else text[: room - 1].rstrip() + "…"
-    return '"' + (text + behind).replace('"', "'") + '"'
+    return '"' + (text + suffix).replace('"', "'") + '"'
 
 
 def _file_type(timeline: Timeline) -> str:
@@ -76,6 +76,6 @@ def _file_type(timeline: Timeline) -> str:
 
 
 def _index(frame: int) -> str:
-    """mm:ss:ff; of long recordings the minutes have three digits, which players take."""
-    seconds, frames = divmod(frame, FRAMES)
+    """mm:ss:ff. Beyond 99 minutes there are three digits, which players accept."""
+    seconds, frames = divmod(frame, FRAMES_PER_SECOND)
     return f"{seconds // 60:02}:{seconds % 60:02}:{frames:02}"

@@ -1,4 +1,4 @@
-"""What all formats share: the order of a timeline's entries, what they are called, times of day."""
+"""What the formats share: the entries of a timeline in order, their labels, and times as text."""
 
 from __future__ import annotations
 
@@ -6,49 +6,55 @@ import unicodedata
 from collections.abc import Container
 from pathlib import Path
 
-from songprint.types import Gap, Interval, Kind, Recording, Segment, Sound, Timeline
+from songprint.types import Gap, Kind, Recording, Segment, Sound, Timeline
 
 Entry = Segment | Gap
 
 EVERY_SOUND = frozenset(Sound)
-NO_MARK = {Sound.MUSIC: "unknown music", Sound.SPEECH: "speech", Sound.SILENCE: "silence", Sound.OTHER: "other sound"}
+GAP_LABELS = {
+    Sound.MUSIC: "unknown music",
+    Sound.SPEECH: "speech",
+    Sound.SILENCE: "silence",
+    Sound.OTHER: "other sound",
+}
 
 
 def entries(timeline: Timeline, sounds: Container[Sound]) -> list[Entry]:
-    """Songs, and the gaps in which one of these sounds is heard, in the order in which they start."""
+    """Return the segments, and the gaps with one of these sounds, ordered by start."""
     gaps = [gap for gap in timeline.gaps if gap.sound in sounds]
     return sorted([*timeline.segments, *gaps], key=lambda entry: (entry.interval.start, entry.interval.end))
 
 
 def label(entry: Entry) -> str:
-    """What an entry is called, in one line: `Artist - Title`, `Artist - Title (cover)`, `[unknown music 2]`."""
+    """Label an entry in one line: `Artist - Title`, `Artist - Title (cover)`, `[unknown music 2]`."""
     if isinstance(entry, Gap):
         number = f" {entry.unknown}" if entry.unknown is not None else ""
-        return f"[{NO_MARK[entry.sound]}{number}]"
+        return f"[{GAP_LABELS[entry.sound]}{number}]"
     return name(song(entry)) + mark(entry)
 
 
 def mark(segment: Segment) -> str:
-    """What is said behind a title."""
+    """The suffix of a title."""
     return " (cover)" if segment.kind == Kind.COVER else ""
 
 
 def song(segment: Segment) -> Recording:
-    """The recording that is heard; of a cover the original, for what is heard is in no library."""
+    """The recording whose name is displayed. For a cover it is the original, because the cover itself is unknown."""
     return segment.original if segment.kind == Kind.COVER and segment.original else segment.recording
 
 
 def name(recording: Recording) -> str:
+    """`Artist - Title`, or the id of a recording without tags."""
     return one_line(recording.name) or f"recording {recording.id}"
 
 
 def source_name(timeline: Timeline) -> str:
-    """The long recording's file name without its folder; empty if it has none."""
+    """The file name of the long recording without its folder; empty if it has none."""
     return one_line(Path(timeline.source).name) if timeline.source != "-" else ""
 
 
 def one_line(text: str) -> str:
-    """Line breaks, tabs and runs of blanks become one blank; control codes go; bytes that are no text show as `\ufffd`.
+    """Replace white space by single blanks and invalid bytes by `\ufffd`; remove control characters.
 
     >>> one_line(" two\\r\\nlines\\tand\\x00 \\x1b[31m a\\udcff")
     'two lines and [31m a\ufffd'
@@ -58,22 +64,16 @@ def one_line(text: str) -> str:
 
 def _plain(letter: str) -> str:
     category = unicodedata.category(letter)
-    if category == "Cs":  # half of a surrogate pair: a byte of a file name that is no text
+    if category == "Cs":  # a lone surrogate: an invalid byte of a file name
         return "\ufffd"
     return "" if category == "Cc" and not letter.isspace() else letter
 
 
 def clock(seconds: float, separator: str = ".") -> str:
-    """`hh:mm:ss.mmm`.
+    """Format a time as `hh:mm:ss.mmm`.
 
     >>> clock(3723.4567), clock(59.9996, ","), clock(360_000)
     ('01:02:03.457', '00:01:00,000', '100:00:00.000')
     """
     whole, milliseconds = divmod(max(0, round(seconds * 1000)), 1000)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{separator}{milliseconds:03}"
-
-
-def visible(heard: Interval) -> Interval:
-    """To the millisecond, of which it lasts one at least: players refuse what ends where it starts."""
-    start = round(max(0.0, heard.start), 3)
-    return Interval(start, max(round(heard.end, 3), start + 0.001))

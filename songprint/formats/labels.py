@@ -1,34 +1,63 @@
-"""Plain lines: labels for Audacity, and the list of songs that stands under a mix."""
+"""Timelines as labels with times: Audacity label tracks, tracklists, and subtitles (SubRip, WebVTT)."""
 
 from __future__ import annotations
 
-from songprint.formats.entries import EVERY_SOUND, entries, label
-from songprint.types import Sound, Timeline
+from collections.abc import Iterator
+
+from songprint.formats.entries import EVERY_SOUND, Entry, clock, entries, label
+from songprint.types import Segment, Sound, Timeline
+
+# SubRip has no escapes, and players interpret <i>, {\an8} and {y:i} as markup; similar characters replace them.
+SUBRIP_REPLACEMENTS = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"})
 
 
 def audacity(timeline: Timeline) -> str:
-    """A label track: start, end and label, parted by tabs. Songs say how sure they are."""
+    """Write an Audacity label track: start, end and label, separated by tabs. Labels of songs contain the confidence."""
     return "".join(
-        f"{entry.interval.start:.6f}\t{entry.interval.end:.6f}\t{label(entry)}{_sureness(entry)}\n"
+        f"{entry.interval.start:.6f}\t{entry.interval.end:.6f}\t{label(entry)}{_confidence(entry)}\n"
         for entry in entries(timeline, EVERY_SOUND)
     )
 
 
-def tracklist(timeline: Timeline) -> str:
-    """`00:03:20 Artist - Title`; music that nobody knows is listed, speech and silence are not.
+def _confidence(entry: Entry) -> str:
+    return f" ({int(entry.confidence)}%)" if isinstance(entry, Segment) else ""
 
-    Seconds are rounded down: who jumps there hears how the song begins.
+
+def tracklist(timeline: Timeline) -> str:
+    """Write one line per song and per gap with unknown music: `00:03:20 Artist - Title`.
+
+    Start times are rounded down to seconds, so that playing from there includes the start of the song.
     """
     return "".join(
-        f"{_time_of_day(entry.interval.start)} {label(entry)}\n" for entry in entries(timeline, {Sound.MUSIC})
+        f"{_whole_seconds(entry.interval.start)} {label(entry)}\n" for entry in entries(timeline, {Sound.MUSIC})
     )
 
 
-def _sureness(entry: object) -> str:
-    confidence = getattr(entry, "confidence", None)
-    return "" if confidence is None else f" ({int(confidence)} %)"
-
-
-def _time_of_day(seconds: float) -> str:
-    whole = int(max(0.0, seconds) + 0.0005)  # 199.9999 is 200
+def _whole_seconds(seconds: float) -> str:
+    whole = int(max(0.0, seconds) + 0.0005)  # the tolerance makes 199.9999 count as 200
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def srt(timeline: Timeline) -> str:
+    """Write SubRip subtitles for songs and unknown music. Players show simultaneous songs together."""
+    return "\n".join(
+        f"{number}\n{times}\n{text.translate(SUBRIP_REPLACEMENTS)}\n" for number, times, text in _cues(timeline, ",")
+    )
+
+
+def vtt(timeline: Timeline) -> str:
+    """Write WebVTT subtitles for songs and unknown music."""
+    cues = (f"{number}\n{times}\n{_escape(text)}\n" for number, times, text in _cues(timeline, "."))
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _cues(timeline: Timeline, separator: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the number, the times and the text of each cue. `separator` precedes the milliseconds."""
+    for number, entry in enumerate(entries(timeline, {Sound.MUSIC}), start=1):
+        start = round(max(0.0, entry.interval.start), 3)
+        end = max(round(entry.interval.end, 3), start + 0.001)  # players reject cues of length 0
+        yield number, f"{clock(start, separator)} --> {clock(end, separator)}", label(entry)
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,11 +1,12 @@
-"""A timeline as a picture: how loud it is above, what is heard below, in rows as long as can be read.
+"""Timelines as pictures: rows with the loudness above and the segments and gaps below.
 
-Everything is placed in inches on one sheet. Covers are hatched and unknown music, speech and silence have patterns of
-their own, so nothing depends on colour; a block is filled as high as its name is sure.
+All positions are in inches on one sheet. Covers are hatched, and each class of sound in a gap has its own pattern, so
+that the picture is readable without colour. The filled height of a block is its confidence.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,28 +26,33 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEVELS_A_SECOND = 20
-LEVEL_RATE = 8000  # Hz at which a file is read to see how loud it is
+LEVELS_PER_SECOND = 20  # resolution of the loudness
+LEVEL_RATE = 8000  # Hz; sample rate at which a file is read for its loudness
 
-WIDTH, LEFT, RIGHT = 14.0, 0.45, 0.45  # inches, like all lengths of the sheet
+# Layout of the sheet, in inches.
+WIDTH, LEFT, RIGHT = 14.0, 0.45, 0.45
 HEADER, FOOTER = 1.0, 0.25
 WAVE, LANE, TICKS, BETWEEN = 0.55, 0.34, 0.24, 0.2
-NARROW = 1.6  # a block so wide has room for how sure it is
-INDEX_LINE, INDEX_COLUMNS, MOST_INDEXED = 0.2, 3, 240
+MIN_WIDTH_FOR_CONFIDENCE = 1.6  # a narrower block omits the confidence if the title needs the space
+INDEX_LINE = 0.2
 DPI = 130
-MINUTES_OF_A_ROW = ((120, 10), (300, 15), (720, 30), (1440, 60))  # up to so many minutes: so many are a row
-MOST_ROWS = 24  # of what is longer still
+
+INDEX_COLUMNS, MAX_INDEXED_SONGS = 3, 240
+# (duration, row length) in minutes: recordings up to this duration get rows of this length.
+ROW_MINUTES = ((120, 10), (300, 15), (720, 30), (1440, 60))
+MAX_ROWS = 24  # for longer recordings
 TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
-MOST_TICKS = 16  # of a row
+MAX_TICKS = 16  # per row
 
 INK, PALE, FAINT = "#1f2933", "#6b7885", "#dfe4ea"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b")
-PATTERNS = {  # of gaps: colour of the ground, hatch
+PATTERNS = {  # of gaps: background colour, hatch
     Sound.MUSIC: ("#ffffff", "...."),
     Sound.SPEECH: ("#eef1f4", "----"),
     Sound.SILENCE: ("#ffffff", ""),
     Sound.OTHER: ("#f7f8fa", "xx"),
 }
+# Fonts for scripts that the default font lacks; used if they are installed.
 SCRIPTS = (
     "Noto Sans",
     "Noto Sans CJK JP",
@@ -60,13 +66,16 @@ SCRIPTS = (
     "Yu Gothic",
     "Microsoft YaHei",
     "Arial Unicode MS",
-)  # fonts for what the usual one lacks, where they are installed
+)
 
 
 def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = None) -> None:
-    """Draw a timeline: a PNG, PDF or SVG, by the suffix of `path`.
+    """Draw a timeline to a PNG, PDF or SVG file, according to the suffix of `path`.
 
-    `levels` (n,) tell how loud it is from its beginning to its end, at even steps; without them that part is left out.
+    Args:
+        levels: (n,) loudness at even steps from start to end, see `levels_of`. Without it no waveform is drawn.
+
+    Raises MissingExtra without matplotlib, and SongprintError if the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -78,7 +87,7 @@ def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = N
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     sheet = _Sheet(figure, height)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a script that no font here has
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # no installed font has this script
         sheet.header(timeline)
         top = height - HEADER
         for row in rows:
@@ -89,8 +98,8 @@ def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = N
 
 
 def levels_of(source: files.Source) -> np.ndarray:
-    """(n,) how loud a file is, LEVELS_A_SECOND times a second: its peaks. The file is read for it once more."""
-    size = LEVEL_RATE // LEVELS_A_SECOND
+    """Read a file and return its peak levels, (n,) with LEVELS_PER_SECOND values per second."""
+    size = LEVEL_RATE // LEVELS_PER_SECOND
     peaks = [
         np.abs(block[: len(block) // size * size]).reshape(-1, size).max(axis=1)
         for block in files.blocks(source, LEVEL_RATE, on_warning=lambda warning: None)
@@ -100,11 +109,11 @@ def levels_of(source: files.Source) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Row:
-    """A stretch of the recording, and the lanes of what is heard in it."""
+    """A part of the recording that fills one row, with its entries in lanes."""
 
     start: float  # seconds
     end: float
-    scale: float  # seconds that the whole width stands for
+    scale: float  # seconds per full width of the sheet
     lanes: list[list[Entry]]
     levels: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -120,13 +129,10 @@ def _rows(timeline: Timeline, levels: np.ndarray | None) -> Iterator[_Row]:
     duration = max(timeline.duration, 1.0)
     seconds = _row_seconds(duration)
     loudest = max(float(levels.max()), 1e-6) if levels is not None and len(levels) else 1.0
+    entries: list[Entry] = [*timeline.segments, *timeline.gaps]
     for start in np.arange(0, duration, seconds):
         end = min(start + seconds, duration)
-        within = [
-            entry
-            for entry in (*timeline.segments, *timeline.gaps)
-            if entry.interval.start < end and entry.interval.end > start
-        ]
+        within = [entry for entry in entries if entry.interval.start < end and entry.interval.end > start]
         part = np.zeros(0)
         if levels is not None and len(levels):
             part = levels[int(start / duration * len(levels)) : max(1, int(end / duration * len(levels)))] / loudest
@@ -134,14 +140,14 @@ def _rows(timeline: Timeline, levels: np.ndarray | None) -> Iterator[_Row]:
 
 
 def _row_seconds(duration: float) -> float:
-    for longest, minutes in MINUTES_OF_A_ROW:
+    for longest, minutes in ROW_MINUTES:
         if duration <= 60 * longest:
             return 60.0 * minutes
-    return 3600.0 * np.ceil(duration / 3600 / MOST_ROWS)
+    return 3600.0 * math.ceil(duration / 3600 / MAX_ROWS)
 
 
 def _lanes(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """What is heard at the same time lies in different lanes; each takes the first that is free."""
+    """Distribute entries to lanes so that entries in a lane do not overlap. Each takes the first free lane."""
     lanes: list[list[Entry]] = [[]]
     for entry in sorted(entries, key=lambda each: (each.interval.start, -each.interval.end)):
         free = next((lane for lane in lanes if not lane or lane[-1].interval.end <= entry.interval.start + 0.05), None)
@@ -152,7 +158,7 @@ def _lanes(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def _numbers(timeline: Timeline) -> dict[str | int, int]:
-    """Songs are numbered in the order in which they first occur."""
+    """Number the songs, keyed by work or recording id, in the order in which they first occur."""
     return {
         played.work or played.segments[0].recording.id: number for number, played in enumerate(timeline.songs, start=1)
     }
@@ -163,12 +169,12 @@ def _number(segment: Segment, numbers: dict[str | int, int]) -> int:
 
 
 def _index_height(songs: int) -> float:
-    lines = -(-min(songs, MOST_INDEXED) // INDEX_COLUMNS) + (songs > MOST_INDEXED)
+    lines = -(-min(songs, MAX_INDEXED_SONGS) // INDEX_COLUMNS) + (songs > MAX_INDEXED_SONGS)
     return 0.35 + INDEX_LINE * lines if songs else 0.0
 
 
 class _Sheet:
-    """The axes that cover the whole figure, with an inch as their unit, and what is drawn there."""
+    """Axes that cover the whole figure, in inches, and the methods that draw on them."""
 
     def __init__(self, figure: Figure, height: float) -> None:
         self.height = height
@@ -181,7 +187,7 @@ class _Sheet:
         songs = len(timeline.songs)
         top = self.height - 0.35
         facts = f"{_duration(timeline.duration)}   {songs} {'song' if songs == 1 else 'songs'}"
-        facts += "" if timeline.complete else "   interrupted: this is what was heard until then"
+        facts += "" if timeline.complete else "   interrupted; the result up to that point"
         title = one_line(Path(timeline.source).name) if timeline.source not in ("", "-") else "Timeline"
         self.text(LEFT, top, self.fitting(title, WIDTH * 0.45, 15), size=15, weight="bold")
         self.text(LEFT, top - 0.27, facts, size=9.5, colour=PALE)
@@ -202,11 +208,11 @@ class _Sheet:
         self._ticks(row, top)
 
     def index(self, timeline: Timeline, numbers: dict[str | int, int], top: float) -> None:
-        """The songs by their numbers, column after column."""
+        """List the songs by number, column after column."""
         if not numbers:
-            self.text(LEFT, top, "no song of the library is heard", size=9.5, colour=PALE)
+            self.text(LEFT, top, "no song of the library", size=9.5, colour=PALE)
             return
-        songs = timeline.songs[:MOST_INDEXED]
+        songs = timeline.songs[:MAX_INDEXED_SONGS]
         lines = -(-len(songs) // INDEX_COLUMNS)
         column = (WIDTH - LEFT - RIGHT) / INDEX_COLUMNS
         top -= 0.15
@@ -220,32 +226,27 @@ class _Sheet:
             shown = self.fitting(name(played.original), column - 0.3 - taken, 8)
             self.text(x + 0.3, y, shown, size=8)
             self.text(x + 0.3 + self.width(shown, 8) + 0.1, y, times, size=7.5, colour=PALE)
-        if len(numbers) > MOST_INDEXED:
-            more = f"and {len(numbers) - MOST_INDEXED} more"
+        if len(numbers) > MAX_INDEXED_SONGS:
+            more = f"and {len(numbers) - MAX_INDEXED_SONGS} more"
             self.text(LEFT + 0.3, top - lines * INDEX_LINE, more, size=8, colour=PALE)
 
     def _legend(self, right: float, y: float) -> None:
-        sounds = (
-            ("unknown music", Sound.MUSIC),
-            ("speech", Sound.SPEECH),
-            ("silence", Sound.SILENCE),
-            ("other sound", Sound.OTHER),
-        )
-        entries = [
-            ("recording", COLOURS[0], False),
-            ("cover", COLOURS[0], True),
-            *((text, sound, None) for text, sound in sounds),
-        ]
-        x = right - sum(0.48 + self.width(text, 8) for text, _, _ in entries) + 0.1
-        left = x
-        for text, what, cover in entries:
-            if cover is None:
-                self._pattern(what, x, x + 0.26, y - 0.08, 0.16)
+        gaps = {
+            "unknown music": Sound.MUSIC,
+            "speech": Sound.SPEECH,
+            "silence": Sound.SILENCE,
+            "other sound": Sound.OTHER,
+        }
+        kinds = {"recording": False, "cover": True}
+        left = x = right - sum(0.48 + self.width(text, 8) for text in (*kinds, *gaps)) + 0.1
+        for text in (*kinds, *gaps):
+            if text in gaps:
+                self._pattern(gaps[text], x, x + 0.26, y - 0.08, 0.16)
             else:
-                self._block(what, x, x + 0.26, y - 0.08, 0.16, share=1.0, cover=cover)
+                self._block(COLOURS[0], x, x + 0.26, y - 0.08, 0.16, share=1.0, cover=kinds[text])
             self.text(x + 0.32, y, text, size=8, colour=INK)
             x += 0.48 + self.width(text, 8)
-        self.text(left, y - 0.25, "a block is filled as high as its name is sure", size=8, colour=PALE)
+        self.text(left, y - 0.25, "the filled height of a block is its confidence", size=8, colour=PALE)
 
     def _wave(self, row: _Row, top: float) -> None:
         middle, half = top - WAVE / 2, 0.44 * WAVE
@@ -260,16 +261,16 @@ class _Sheet:
     def _song(self, segment: Segment, number: int, left: float, right: float, top: float) -> None:
         colour, cover = COLOURS[(number - 1) % len(COLOURS)], segment.kind == Kind.COVER
         self._block(colour, left, right, top - LANE + 0.03, LANE - 0.06, share=segment.confidence / 100, cover=cover)
-        room, sure = right - left - 0.1, f"{int(segment.confidence)} %"
+        room, confidence = right - left - 0.1, f"{int(segment.confidence)}%"
         title = f"{number}  {one_line(song(segment).title) or name(song(segment))}{mark(segment)}"
-        room_of_name = room - self.width(sure, 6.5) - 0.1
-        if self.width(title, 7.5) > room_of_name and room < NARROW:  # the name matters more, how sure it is is seen
-            room_of_name, sure = room, ""
-        shown = self.fitting(title, room_of_name, 7.5)
+        title_room = room - self.width(confidence, 6.5) - 0.1
+        if self.width(title, 7.5) > title_room and room < MIN_WIDTH_FOR_CONFIDENCE:
+            title_room, confidence = room, ""  # the filled height of the block shows it as well
+        shown = self.fitting(title, title_room, 7.5)
         middle = top - LANE / 2
         if len(shown) > len(str(number)) + 4:
             self.text(left + 0.06, middle, shown, size=7.5, on_pattern=cover)
-            self.text(right - 0.05, middle, sure, size=6.5, colour="#4a5560", align="right", on_pattern=cover)
+            self.text(right - 0.05, middle, confidence, size=6.5, colour="#4a5560", align="right", on_pattern=cover)
         elif self.width(str(number), 6.5) < room + 0.08:
             self.text((left + right) / 2, middle, str(number), size=6.5, align="center", on_pattern=cover)
 
@@ -293,7 +294,7 @@ class _Sheet:
     def _block(
         self, colour: str, left: float, right: float, bottom: float, height: float, *, share: float, cover: bool
     ) -> None:
-        """An outline, filled from below as high as the `share`; of a cover hatched and dashed."""
+        """Draw an outline whose lower `share` is filled. Covers are hatched and dashed."""
         from matplotlib.colors import to_rgb
         from matplotlib.patches import Rectangle
 
@@ -336,7 +337,7 @@ class _Sheet:
     def _ticks(self, row: _Row, y: float) -> None:
         end = row.x(row.end)
         self.axes.plot((LEFT, end), (y, y), color=FAINT, linewidth=0.8, solid_capstyle="butt")
-        step = next((each for each in TICK_SECONDS if row.scale / each <= MOST_TICKS), TICK_SECONDS[-1])
+        step = next((each for each in TICK_SECONDS if row.scale / each <= MAX_TICKS), TICK_SECONDS[-1])
         for seconds in np.arange(np.ceil(row.start / step) * step, row.end + 0.01, step):
             x = row.x(seconds)
             self.axes.plot((x, x), (y, y - 0.05), color=PALE, linewidth=0.7)
@@ -371,11 +372,11 @@ class _Sheet:
         )
 
     def width(self, text: str, size: float) -> float:
-        """Inches, of letters that this font has; all others are taken for as wide as they are high."""
+        """Width of a text in inches. Letters that the default font lacks count as wide as high."""
         return sum(map(_advance, text)) * size / 72
 
     def fitting(self, text: str, room: float, size: float) -> str:
-        """As much of a text as there is room for; what is cut ends in `…`."""
+        """Cut a text with `…` so that it fits."""
         if room <= 0:
             return ""
         if self.width(text, size) <= room:
@@ -392,7 +393,7 @@ class _Sheet:
 
 @cache
 def _advance(letter: str) -> float:
-    """How wide a letter is, as a share of the size of the font."""
+    """Width of a letter as a fraction of the font size."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     font = get_font(findfont(FontProperties(family="DejaVu Sans")))
@@ -403,7 +404,7 @@ def _advance(letter: str) -> float:
 
 
 def _fonts() -> list[str]:
-    """The usual font, and what there is for other scripts."""
+    """The default font, and the installed fonts for other scripts."""
     from matplotlib.font_manager import fontManager
 
     there = {font.name for font in fontManager.ttflist}
@@ -419,7 +420,7 @@ def _duration(seconds: float) -> str:
 def _save(figure: Figure, path: str | Path) -> None:
     try:
         figure.savefig(path, dpi=DPI)
-    except ValueError as error:  # a format that matplotlib does not know
+    except ValueError as error:  # matplotlib does not support the format
         raise SongprintError(f"cannot draw {path}: {error}") from error
     except OSError as error:
         raise SongprintError(f"cannot write {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""For programs and spreadsheets: JSON, JSON lines, CSV."""
+"""Timelines for programs and spreadsheets: JSON, JSON lines and CSV."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ COLUMNS = (
     "work",
     "unknown",
 )
-STARTS_A_FORMULA = "=+-@＝＋－＠"  # in one spreadsheet or another, some also in their full width
+Row = dict[str, str | float | int]  # of the table: column, value
+
+# Characters that start a formula in some spreadsheet program, including full-width forms.
+FORMULA_STARTS = "=+-@＝＋－＠"
 
 
 def json(timeline: Timeline) -> str:
-    """Everything, as one object that people can read too."""
+    """Write the whole timeline as one indented object."""
     return (
         objects.readable(
             json_module.dumps(objects.timeline_object(timeline), ensure_ascii=False, allow_nan=False, indent=2)
@@ -44,7 +47,7 @@ def json(timeline: Timeline) -> str:
 
 
 def jsonl(timeline: Timeline) -> str:
-    """A line about the whole, then one for each segment and gap in the order of time."""
+    """Write one object for the timeline, then one per segment and gap, ordered by start."""
     whole = objects.timeline_object(timeline)
     about = {key: value for key, value in whole.items() if key not in ("segments", "songs", "gaps")}
     lines = [{"type": "timeline", **about}]
@@ -58,9 +61,9 @@ def jsonl(timeline: Timeline) -> str:
 
 
 def csv(timeline: Timeline) -> str:
-    """A table with a row for each segment and gap, lines ended by CR LF as RFC 4180 has it.
+    """Write a table with one row per segment and gap. Lines end with CR LF (RFC 4180).
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front: a title is data, never a program.
+    Texts that a spreadsheet would interpret as formulas are prefixed with an apostrophe.
     """
     text = io.StringIO(newline="")
     table = csv_module.DictWriter(text, COLUMNS, restval="")
@@ -70,20 +73,20 @@ def csv(timeline: Timeline) -> str:
     return text.getvalue()
 
 
-def _row(entry: Entry) -> dict[str, str | float | int]:
-    heard = entry.interval
-    times = {
-        "from": clock(heard.start),
-        "to": clock(heard.end),
-        "start": round(float(heard.start), 3),
-        "end": round(float(heard.end), 3),
+def _row(entry: Entry) -> Row:
+    interval = entry.interval
+    times: Row = {
+        "from": clock(interval.start),
+        "to": clock(interval.end),
+        "start": round(float(interval.start), 3),
+        "end": round(float(interval.end), 3),
     }
     if isinstance(entry, Segment):
-        return times | _of_a_song(entry)
+        return times | _song_columns(entry)
     return times | {"kind": str(entry.sound), "unknown": "" if entry.unknown is None else entry.unknown}
 
 
-def _of_a_song(segment: Segment) -> dict[str, str | float | int]:
+def _song_columns(segment: Segment) -> Row:
     tags = segment.recording.tags
     return {
         "kind": str(segment.kind),
@@ -106,4 +109,4 @@ def _cell(value: str | float | int) -> str | float | int:
     if not isinstance(value, str):
         return value
     text = one_line(value)
-    return f"'{text}" if text[:1] and text[0] in STARTS_A_FORMULA else text
+    return f"'{text}" if text[:1] and text[0] in FORMULA_STARTS else text

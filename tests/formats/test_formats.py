@@ -1,4 +1,4 @@
-"""Exports of a timeline, each read back by a reader of its own that is stricter than any player."""
+"""Export formats of timelines. Each is parsed by a reader that is stricter than any player."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seconds(hours: str, minutes: str, whole: str, milliseconds: str = "0") -> fl
 
 
 def read_subtitles(text: str, separator: str) -> list[tuple[float, float, str]]:
-    """Start, end and text of each block `number, times, text`; anything else is an error."""
+    """Parse blocks `number, times, text` to (start, end, text). Anything else fails the test."""
     cues = []
     for position, block in enumerate(re.split(r"\n\n", text.removesuffix("\n")) if text else []):
         number, times, *lines = block.split("\n")
@@ -42,7 +42,7 @@ def read_subtitles(text: str, separator: str) -> list[tuple[float, float, str]]:
 
 
 def read_cue(text: str) -> dict:
-    """The file, and of each track its texts and where it starts, in frames."""
+    """Parse a CUE sheet to the file, and for each track its texts and its start in frames."""
     lines = [line for line in text.removesuffix("\n").split("\n") if not line.startswith("REM")]
     file = re.fullmatch(r'FILE "([^"]*)" (WAVE|MP3|AIFF)', lines.pop(0))
     assert file
@@ -71,14 +71,14 @@ def read_labels(text: str) -> list[tuple[float, float, str]]:
 
 @pytest.mark.parametrize("name", formats.FORMATS)
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
-def test_every_format_takes_every_timeline_and_gives_clean_text(name, timeline):
+def test_every_format_writes_every_timeline_without_control_characters(name, timeline):
     text = formats.write(timeline, name)
     text.encode("utf-8")  # no lone surrogates
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029]", text if "json" not in name else "")
     assert text == "" or text.endswith("\n")
 
 
-def test_an_unknown_format_is_an_error_that_lists_those_there_are():
+def test_an_unknown_format_is_an_error_that_lists_the_formats():
     with pytest.raises(SongprintError, match=r"no format 'xml'.*json, jsonl, csv, audacity, cue, srt, vtt, tracklist"):
         formats.write(timelines.timeline(), "xml")
 
@@ -93,7 +93,7 @@ def test_suffixes_and_media_types_are_well_formed():
 
 
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
-def test_json_holds_everything_exactly(timeline):
+def test_json_contains_the_whole_timeline(timeline):
     text = formats.write(timeline, "json")
     read = json.loads(text)
     assert read == json.loads(objects.to_json(objects.timeline_object(timeline)))
@@ -101,7 +101,7 @@ def test_json_holds_everything_exactly(timeline):
         assert segment["recording"]["title"] == given.recording.title
 
 
-def test_a_timeline_has_these_json_keys():
+def test_timeline_json_has_these_keys():
     value = objects.timeline_object(timelines.programme())
     assert set(value) == {
         "source",
@@ -139,7 +139,7 @@ def test_a_timeline_has_these_json_keys():
     }
 
 
-def test_json_lines_tell_the_whole_first_and_then_what_happens_in_its_order():
+def test_json_lines_start_with_the_timeline_and_continue_in_order_of_time():
     first, *rest = [json.loads(line) for line in formats.write(timelines.programme(), "jsonl").splitlines()]
     assert first["type"] == "timeline" and first["duration"] == 600 and "segments" not in first
     assert [line["start"] for line in rest] == sorted(line["start"] for line in rest)
@@ -151,7 +151,7 @@ def test_json_lines_tell_the_whole_first_and_then_what_happens_in_its_order():
 
 
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
-def test_csv_is_a_table_with_a_row_for_each_segment_and_gap(timeline):
+def test_csv_has_one_row_per_segment_and_gap(timeline):
     rows = list(csv.DictReader(io.StringIO(formats.write(timeline, "csv"), newline=""), strict=True))
     assert len(rows) == len(timeline.segments) + len(timeline.gaps)
     assert all(None not in row and None not in row.values() for row in rows)
@@ -164,18 +164,18 @@ def test_csv_is_a_table_with_a_row_for_each_segment_and_gap(timeline):
         assert int(row["recording_id"]) == segment.recording.id
 
 
-def test_csv_lines_are_rows_also_where_a_title_has_line_breaks():
+def test_line_breaks_in_titles_do_not_break_csv_rows():
     text = formats.write(timelines.nasty(), "csv")
     assert text.count("\r\n") == len(timelines.NASTY) + 1 and "\n" not in text.replace("\r\n", "")
 
 
-def test_no_text_in_a_csv_is_a_formula():
+def test_no_text_in_a_csv_file_starts_a_formula():
     for row in csv.DictReader(io.StringIO(formats.write(timelines.nasty(), "csv"), newline="")):
         for column in ("title", "artists", "album", "isrc", "song", "work"):
             assert not re.match(r"\s*[=+\-@＝＋－＠]", row[column])
 
 
-def test_csv_says_what_is_unknown():
+def test_csv_contains_the_class_of_each_gap_and_the_number_of_unknown_music():
     rows = list(csv.DictReader(io.StringIO(formats.write(timelines.programme(), "csv"), newline="")))
     assert [(row["kind"], row["unknown"]) for row in rows] == [
         ("speech", ""),
@@ -195,26 +195,26 @@ def test_csv_says_what_is_unknown():
 
 
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
-def test_audacity_labels_are_start_end_and_one_line(timeline):
+def test_audacity_labels_have_start_end_and_text(timeline):
     labels = read_labels(formats.write(timeline, "audacity"))
     assert len(labels) == len(timeline.segments) + len(timeline.gaps)
     assert all(start <= end and label for start, end, label in labels)
 
 
-def test_audacity_labels_tell_songs_covers_and_gaps_apart():
+def test_audacity_labels_distinguish_songs_covers_and_gaps():
     assert [label for _, _, label in read_labels(formats.write(timelines.programme(), "audacity"))] == [
         "[speech]",
-        "Anon - Greensleeves (98 %)",
-        "Simon, Garfunkel - Scarborough Fair (98 %)",
+        "Anon - Greensleeves (98%)",
+        "Simon, Garfunkel - Scarborough Fair (98%)",
         "[unknown music 2]",
-        "Trad. - The Ash Grove (cover) (71 %)",
+        "Trad. - The Ash Grove (cover) (71%)",
         "[silence]",
         "[unknown music]",
         "[other sound]",
     ]
 
 
-def test_a_tracklist_is_what_stands_under_a_mix():
+def test_a_tracklist_has_one_line_per_song_and_unknown_music():
     assert formats.write(timelines.programme(), "tracklist") == (
         "00:00:20 Anon - Greensleeves\n"
         "00:02:10 Simon, Garfunkel - Scarborough Fair\n"
@@ -228,17 +228,17 @@ def test_a_tracklist_is_what_stands_under_a_mix():
     "start, shown",
     [(0.0, "00:00:00"), (199.9999, "00:03:20"), (59.9, "00:00:59"), (36_000.0, "10:00:00"), (360_000.0, "100:00:00")],
 )
-def test_a_tracklist_rounds_down_to_the_second(start, shown):
+def test_tracklist_times_are_rounded_down_to_seconds(start, shown):
     assert formats.write(timelines.timeline(timelines.segment(start, start + 9)), "tracklist").split(" ")[0] == shown
 
 
-def test_a_title_cannot_make_a_line_of_its_own():
+def test_line_breaks_in_titles_do_not_break_tracklist_lines():
     lines = formats.write(timelines.nasty(), "tracklist").splitlines()
     assert len(lines) == len(timelines.NASTY)
     assert all(re.match(r"\d\d:\d\d:\d\d \S", line) for line in lines)
 
 
-def test_a_recording_without_any_name_is_called_by_its_number():
+def test_a_recording_without_tags_is_labelled_with_its_id():
     nameless = timelines.recording(7, " \n", ())
     assert formats.write(timelines.timeline(timelines.segment(0, 9, nameless)), "tracklist") == "00:00:00 recording 7\n"
 
@@ -247,13 +247,13 @@ def test_a_recording_without_any_name_is_called_by_its_number():
 
 
 @pytest.mark.parametrize("timeline", [TIMELINES["programme"], TIMELINES["nasty"]], ids=["programme", "nasty"])
-def test_a_cue_sheet_keeps_to_its_grammar(timeline):
+def test_a_cue_sheet_is_valid(timeline):
     sheet = read_cue(formats.write(timeline, "cue"))
     assert sheet["file"] == "mix.mp3" and sheet["type"] == "MP3"
     assert len(sheet["tracks"]) == len(timeline.segments) + len(timeline.gaps)
 
 
-def test_a_cue_sheet_has_a_track_for_each_song_and_for_what_lies_between():
+def test_a_cue_sheet_has_one_track_per_song_and_gap():
     tracks = read_cue(formats.write(timelines.programme(), "cue"))["tracks"]
     assert tracks[0] == {"TITLE": "[speech]", "INDEX 01": 0}
     assert tracks[2] == {
@@ -266,22 +266,22 @@ def test_a_cue_sheet_has_a_track_for_each_song_and_for_what_lies_between():
     assert tracks[4] == {"TITLE": "The Ash Grove (cover)", "PERFORMER": "Trad.", "INDEX 01": 300 * 75}
 
 
-def test_songs_that_begin_together_are_a_frame_apart_in_a_cue_sheet():
+def test_simultaneous_songs_start_one_frame_apart_in_a_cue_sheet():
     mashed = timelines.timeline(*(timelines.segment(1.0, 60 + each, timelines.recording(each)) for each in (1, 2, 3)))
     assert [track["INDEX 01"] for track in read_cue(formats.write(mashed, "cue"))["tracks"]] == [75, 76, 77]
 
 
-def test_what_comes_before_the_first_track_is_its_lead_in():
+def test_the_part_before_the_first_track_is_its_pregap():
     late = timelines.timeline(timelines.segment(59.999, 90))
     assert "    INDEX 00 00:00:00\n    INDEX 01 01:00:00\n" in formats.write(late, "cue")
 
 
-def test_hours_are_minutes_in_a_cue_sheet():
+def test_cue_sheets_count_hours_in_minutes():
     late = timelines.timeline(timelines.segment(36_000.5, 36_100), duration=36_200.0)
     assert "INDEX 01 600:00:38\n" in formats.write(late, "cue")
 
 
-def test_of_more_than_99_tracks_the_shortest_gaps_go_first_and_it_is_said(caplog):
+def test_beyond_99_tracks_the_shortest_gaps_are_omitted_first_with_a_warning(caplog):
     songs = [
         timelines.segment(start, start + 10 + start / 2000, timelines.recording(each + 1, f"Song {each}"))
         for each, start in enumerate(range(0, 2000, 20))
@@ -291,11 +291,11 @@ def test_of_more_than_99_tracks_the_shortest_gaps_go_first_and_it_is_said(caplog
         text = formats.write(timelines.timeline(*songs, gaps=gaps, duration=2000.0), "cue")
     titles = [track["TITLE"] for track in read_cue(text)["tracks"]]
     assert titles == [f"Song {each}" for each in range(1, 100)]  # song 0 is the shortest
-    said = "101 of 200 tracks are left out: a CUE sheet holds 99"
-    assert said in caplog.text and text.startswith(f'REM COMMENT "{said}"\n')
+    warning = "101 of 200 tracks are omitted: a CUE sheet allows 99"
+    assert warning in caplog.text and text.startswith(f'REM COMMENT "{warning}"\n')
 
 
-def test_a_long_title_is_cut_visibly_in_a_cue_sheet_and_the_mark_of_a_cover_stays():
+def test_a_long_title_is_cut_with_an_ellipsis_before_the_mark_of_a_cover():
     long = timelines.timeline(timelines.segment(0, 9, timelines.recording(1, "x" * 200), Kind.COVER))
     [track] = read_cue(formats.write(long, "cue"))["tracks"]
     assert track["TITLE"].endswith("x… (cover)") and len(track["TITLE"]) == 80
@@ -312,7 +312,7 @@ def test_a_long_title_is_cut_visibly_in_a_cue_sheet_and_the_mark_of_a_cover_stay
         ('a "b".mp3', "FILE \"a 'b'.mp3\" MP3"),
     ],
 )
-def test_a_cue_sheet_names_the_file_beside_it(source, line):
+def test_a_cue_sheet_names_the_file_without_its_folder(source, line):
     assert formats.write(timelines.timeline(timelines.segment(0, 9), source=source), "cue").startswith(line + "\n")
 
 
@@ -320,7 +320,7 @@ def test_a_cue_sheet_names_the_file_beside_it(source, line):
 
 
 @pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
-def test_subtitles_keep_to_their_grammar(timeline):
+def test_subtitles_are_valid(timeline):
     music = len(timeline.segments) + sum(gap.sound == Sound.MUSIC for gap in timeline.gaps)
     srt = read_subtitles(formats.write(timeline, "srt"), ",")
     header, _, body = formats.write(timeline, "vtt").partition("\n\n")
@@ -330,7 +330,7 @@ def test_subtitles_keep_to_their_grammar(timeline):
     assert [cue[:2] for cue in srt] == [cue[:2] for cue in vtt]
 
 
-def test_subtitles_show_names_as_they_are_and_no_markup():
+def test_subtitles_show_titles_without_interpreting_markup():
     for (_, _, text), (_, _, shown), title in zip(
         read_subtitles(formats.write(timelines.nasty(), "vtt").partition("\n\n")[2], "."),
         read_subtitles(formats.write(timelines.nasty(), "srt"), ","),
@@ -343,7 +343,7 @@ def test_subtitles_show_names_as_they_are_and_no_markup():
     assert "‹b›bold‹/b› & ‹script›" in formats.write(timelines.nasty(), "srt")
 
 
-def test_unknown_music_has_a_subtitle_and_speech_and_silence_have_none():
+def test_unknown_music_has_subtitles_unlike_speech_and_silence():
     cues = read_subtitles(formats.write(timelines.programme(), "srt"), ",")
     assert cues == [
         (20, 140, "Anon - Greensleeves"),
@@ -355,6 +355,6 @@ def test_unknown_music_has_a_subtitle_and_speech_and_silence_have_none():
 
 
 @pytest.mark.parametrize("start", [0.0, 0.0004, 0.0005, 1.0015, 59.9996, 3599.9999, 359_999.9999])
-def test_a_subtitle_of_no_length_lasts_a_millisecond(start):
+def test_an_empty_segment_becomes_a_subtitle_of_one_millisecond(start):
     [(begins, ends, _)] = read_subtitles(formats.write(timelines.timeline(timelines.segment(start, start)), "srt"), ",")
     assert begins == pytest.approx(start, abs=0.0006) and ends - begins == pytest.approx(0.001)

@@ -1,4 +1,4 @@
-"""The picture of a timeline: it is there, of a size that can be read, and shows what is in the timeline."""
+"""Pictures of timelines: their size, their texts, and how they distinguish covers and gaps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def size(png: Path) -> tuple[int, int]:
 
 @pytest.fixture
 def shown(tmp_path, monkeypatch):
-    """Draw a timeline as SVG with its words as text; gives the words."""
+    """Draw a timeline as SVG and return its texts."""
     import matplotlib
 
     monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
@@ -39,7 +39,7 @@ def shown(tmp_path, monkeypatch):
     return draw_it
 
 
-def test_a_picture_names_songs_covers_and_gaps(shown):
+def test_a_picture_labels_songs_covers_and_gaps(shown):
     words = shown(timelines.programme(), np.random.default_rng(1).uniform(0, 1, 12_000))
     assert {
         "mix.mp3",
@@ -48,16 +48,16 @@ def test_a_picture_names_songs_covers_and_gaps(shown):
         "3  The Ash Grove (cover)",
         "unknown music",
         "speech",
-        "98 %",
-        "71 %",
+        "98%",
+        "71%",
         "Anon - Greensleeves",
         "0:00",
         "10:00",
     } <= set(words)
 
 
-def test_covers_and_gaps_differ_from_recordings_in_more_than_colour(tmp_path):
-    """Drawn in grey with one colour for all songs, they still differ: by hatch, dashes and pattern."""
+def test_covers_and_gaps_are_distinguishable_without_colour(tmp_path):
+    """Covers have a hatch and a dashed outline, gaps have patterns."""
 
     def dashes_and_patterns(*segments, gaps=()):
         picture.timeline(timelines.timeline(*segments, gaps=gaps), tmp_path / "x.svg")
@@ -73,22 +73,22 @@ def test_covers_and_gaps_differ_from_recordings_in_more_than_colour(tmp_path):
     assert unknown[1] > nothing[1]
 
 
-def test_a_block_is_filled_as_high_as_its_name_is_sure(monkeypatch, tmp_path):
+def test_the_filled_height_of_a_block_is_the_confidence(monkeypatch, tmp_path):
     shares = []
     monkeypatch.setattr(picture._Sheet, "_block", lambda self, *place, share, cover: shares.append(share))
     picture.timeline(timelines.programme(), tmp_path / "x.svg")
-    assert sorted(shares) == pytest.approx(sorted([1.0, 1.0, 0.9876, 0.9876, 0.712]))  # two of the legend
+    assert sorted(shares) == pytest.approx(sorted([1.0, 1.0, 0.9876, 0.9876, 0.712]))  # two are in the legend
 
 
 @pytest.mark.parametrize("hours, rows", [(5 / 60, 1), (10 / 60, 1), (1, 6), (3, 12), (10, 20), (24, 24), (100, 20)])
-def test_rows_are_as_long_as_can_be_read(hours, rows):
+def test_the_length_of_rows_depends_on_the_duration(hours, rows):
     found = list(picture._rows(timelines.timeline(duration=hours * 3600), None))
     assert len(found) == rows
     assert found[0].start == 0 and found[-1].end == pytest.approx(hours * 3600)
     assert all(one.end == other.start for one, other in pairwise(found))
 
 
-def test_a_picture_of_ten_hours_is_a_sheet_and_of_five_minutes_a_strip(tmp_path):
+def test_the_height_of_a_picture_grows_with_the_duration(tmp_path):
     songs = [
         timelines.segment(start, start + 200.0, timelines.recording(start, f"Song {start}"))
         for start in range(0, 36_000, 900)
@@ -100,12 +100,12 @@ def test_a_picture_of_ten_hours_is_a_sheet_and_of_five_minutes_a_strip(tmp_path)
     assert size(tmp_path / "short.png")[1] < 500
 
 
-def test_a_song_that_goes_on_in_the_next_row_is_named_there_too(shown):
+def test_a_song_across_two_rows_is_labelled_in_both(shown):
     words = shown(timelines.timeline(timelines.segment(500, 900), duration=1200.0))
     assert words.count("1  Greensleeves") == 2
 
 
-def test_what_is_heard_at_the_same_time_lies_in_lanes_of_its_own():
+def test_overlapping_entries_are_in_different_lanes():
     entries = [
         timelines.segment(0, 100, timelines.recording(1)),
         timelines.segment(50, 150, timelines.recording(2)),
@@ -115,32 +115,32 @@ def test_what_is_heard_at_the_same_time_lies_in_lanes_of_its_own():
     assert [[each.recording.id for each in lane] for lane in picture._lanes(entries)] == [[1, 4], [2], [3]]
 
 
-def test_names_that_mean_something_to_matplotlib_are_shown_as_they_are(shown):
+def test_titles_with_matplotlib_markup_are_shown_literally(shown):
     dollars = timelines.timeline(timelines.segment(0, 500, timelines.recording(1, "$100 & $x^2$ <b>")))
     assert "1  $100 & $x^2$ <b>" in shown(dollars)
     assert shown(timelines.nasty())  # warnings are errors in these tests
 
 
-def test_long_names_are_cut_to_their_room():
+def test_long_titles_are_cut_to_fit():
     sheet = picture._Sheet(__import__("matplotlib.figure").figure.Figure(), 3.0)
     cut = sheet.fitting("A name that is far too long for its block", 1.0, 8)
     assert re.fullmatch(r"A name .*…", cut) and sheet.width(cut, 8) <= 1.0
     assert sheet.fitting("short", 1.0, 8) == "short" and sheet.fitting("short", 0.01, 8) == ""
 
 
-def test_a_picture_without_songs_says_so(shown):
-    assert "no song of the library is heard" in shown(timelines.timeline())
+def test_a_picture_without_songs_contains_a_note(shown):
+    assert "no song of the library" in shown(timelines.timeline())
     assert any("interrupted" in word for word in shown(timelines.timeline(complete=False)))
 
 
-def test_how_loud_a_file_is(tmp_path):
+def test_levels_are_the_peaks_of_the_file(tmp_path):
     samples = np.concatenate([np.zeros(8000), 0.25 * np.ones(8000), 0.9 * np.ones(8000)]).astype(np.float32)
     levels = picture.levels_of(toy.write(tmp_path / "steps.wav", samples))
-    assert len(levels) == 3 * picture.LEVELS_A_SECOND
+    assert len(levels) == 3 * picture.LEVELS_PER_SECOND
     assert levels[[5, 30, 55]] == pytest.approx([0, 0.25, 0.9], abs=0.01)
 
 
-def test_what_cannot_be_drawn_is_said(tmp_path, monkeypatch):
+def test_errors_of_drawing_are_reported(tmp_path, monkeypatch):
     with pytest.raises(SongprintError, match=r"cannot draw .*x\.bmpx"):
         picture.timeline(timelines.timeline(), tmp_path / "x.bmpx")
     with pytest.raises(SongprintError, match=r"cannot write .*nowhere"):
@@ -151,7 +151,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("toy_command")
-def test_scan_draws(songs, tmp_path):
+def test_scan_draws_a_picture(songs, tmp_path):
     assert run("add", *songs).exit_code == 0
     show = toy.write(tmp_path / "show.wav", np.concatenate([toy.song(2), toy.song(3)]))
     result = run("scan", "--plot", tmp_path / "show.png", show)
