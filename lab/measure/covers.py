@@ -44,7 +44,7 @@ from songprint.errors import SongprintError
 from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
 from songprint.store.index.exact import ExactIndex
-from songprint.store.level import heard_segments
+from songprint.store.level import segments_to_index
 from songprint.types import Embeddings
 
 WHOLE = 0  # length of a query that is a whole song
@@ -191,7 +191,7 @@ def _prepare(renditions: Sequence[Rendition], length: int, cohort: Cohort, calib
     _Library.unverified = replace(_networks(), verify=None)
     _Library.index = ExactIndex(renditions[0].whole.vectors.shape[1])
     for number, rendition in enumerate(renditions):
-        _Library.index.add(*heard_segments(number, rendition.whole))
+        _Library.index.add(*segments_to_index(number, rendition.whole))
 
 
 @dataclass(frozen=True)

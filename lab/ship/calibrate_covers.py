@@ -43,7 +43,7 @@ from songprint.encoders.contract import WEIGHTS
 from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
 from songprint.store.index.exact import ExactIndex
-from songprint.store.level import heard_segments
+from songprint.store.level import segments_to_index
 from songprint.types import Embeddings
 
 EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)  # seconds; each library is asked
@@ -188,7 +188,7 @@ class Songs:
         self.songs = songs
         self.index = ExactIndex(songs[0].embeddings.vectors.shape[1])
         for number, song in enumerate(songs):
-            self.index.add(*heard_segments(number, song.embeddings))
+            self.index.add(*segments_to_index(number, song.embeddings))
 
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}

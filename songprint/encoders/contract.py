@@ -94,8 +94,13 @@ class Tracker(Protocol):
     Times are seconds since the first sample.
     """
 
-    min_segment: float  # seconds; a segment of which less remains beside those of earlier kinds is dropped
-    history: History | None  # if it was made to remember
+    @property
+    def min_segment(self) -> float:
+        """Seconds. A segment of which less remains beside those of earlier kinds is dropped."""
+
+    @property
+    def history(self) -> History | None:
+        """The vectors of everything that was fed, if the tracker was made to remember them."""
 
     @property
     def duration(self) -> float:
@@ -120,9 +125,17 @@ class Tracker(Protocol):
 class Matcher(Protocol):
     """One kind of match: how references are encoded, identified in a query, and tracked in a long recording."""
 
-    kind: Kind
-    encoder_name: str  # of the encoder that ships
-    tracking_case: str  # the case of the calibration that gives the threshold of tracked segments
+    @property
+    def kind(self) -> Kind:
+        """The kind of match."""
+
+    @property
+    def encoder_name(self) -> str:
+        """The name of the encoder that ships."""
+
+    @property
+    def tracking_case(self) -> str:
+        """The case of the calibration that gives the threshold of tracked segments."""
 
     def spec(self) -> EncoderSpec:
         """Read the specification of the encoder that ships; no weights are loaded."""

@@ -78,7 +78,7 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
     end, so this may be interrupted and repeated for the rest. A recording whose file is missing stays in the library
     with its old embeddings, and is not found until its file has been read.
     """
-    with store.alone() as mine:
+    with store.exclusive() as mine:
         if not mine:
             raise LibraryError(
                 f"cannot rebuild the library at {store.path}: it is read-only, or another process is rebuilding it now"

@@ -1,7 +1,7 @@
-"""Level: all that one kind of match needs, its encoder and its index, kept in step with the catalogue.
+"""A level: the encoder and the index of one kind of match in an open library, kept in step with the catalogue.
 
-Kinds are data: a level of covers is this class with another encoder and another folder. The index and the encoder
-are opened when they are first needed.
+Kinds are data: the level of covers is the same class as that of recordings, with another matcher and another folder.
+The index and the encoder are opened when they are first needed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,10 +31,20 @@ from songprint.types import Embeddings, Kind, LevelStats
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 2.0  # seconds to wait while another process fills an index that is shared
-PATIENCE_AGAIN = 30.0  # seconds in which it is not waited for again
+# Seconds to wait while another process fills an index that several processes share, and seconds after that during
+# which a search does not wait again.
+PATIENCE = 2.0
+PATIENCE_AGAIN = 30.0
 
 T = TypeVar("T")
+
+
+@dataclass
+class _Opened:
+    """An open index, and the state of the catalogue that it is in step with."""
+
+    index: Index
+    state: State
 
 
 class Level:
@@ -46,184 +56,187 @@ class Level:
     def __init__(self, matcher: Matcher, catalog: Catalog, settings: Settings, given: Encoder | None = None) -> None:
         self.matcher, self.catalog, self.settings, self.given = matcher, catalog, settings, given
         self.kind: Kind = matcher.kind
-        self.searched = 0  # recordings that are searched, as of the last `refresh`
-        self._encoder = given  # None: not loaded yet
-        self._index: Index | None = None
-        self._in_step_with: State | None = None
+        self.searched = 0  # recordings that a search covers, as of the last `refresh`
+        self._encoder = given  # None until it is loaded
+        self._opened: _Opened | None = None
         self._impatient_until = 0.0
         self._companions: dict[Callable[[Level], Any], Any] = {}
         self._lock = threading.RLock()
 
     @cached_property
     def spec(self) -> EncoderSpec:
-        """What the encoder at hand is; it need not be loaded for that."""
+        """The specification of the encoder in use. Reading it does not load the encoder."""
         return self.given.spec if self.given else self.matcher.spec()
 
     @cached_property
     def calibration(self) -> Calibration:
-        """What makes of a line the probability that its name is right. Raises EncoderError if there is none."""
+        """The calibration of the encoder in use. Raises EncoderError if it has none."""
         return Calibration.from_spec(self.spec.calibration)
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder at hand, whatever the library was made with: see `check_encoder`."""
+        """The encoder in use. `check_encoder` compares it with the one that made the library."""
         with self._lock:
             if self._encoder is None:
                 self._encoder = self.matcher.open_encoder(threads=self.settings.usable_threads)
             return self._encoder
 
     def check_encoder(self, state: State) -> None:
-        """Raise LibraryVersionError if the library was made with another encoder than the one at hand."""
+        """Raise LibraryVersionError if the library was made with another encoder than the one in use."""
         self.catalog.check_encoder(state.encoder_id(self.kind), self.spec.id)
 
     @property
     def index(self) -> Index:
         """The index, as of the last `refresh`."""
-        if self._index is None:
-            self.refresh(self.catalog.state())
-        return self._index
+        return (self._opened or self.refresh(self.catalog.state())).index
 
     @property
     def state(self) -> State:
         """The state of the catalogue at the last `refresh`."""
-        return self._in_step_with or self.catalog.state()
+        return self._opened.state if self._opened else self.catalog.state()
 
     def companion(self, make: Callable[[Level], T]) -> T:
-        """Return what a kind keeps beside its level, `make(level)`: made once, when it is first needed."""
+        """Return `make(level)`, made once, when it is first needed: what a kind keeps beside its level."""
         with self._lock:
             if make not in self._companions:
                 self._companions[make] = make(self)
             companion: T = self._companions[make]
             return companion
 
-    def refresh(self, state: State) -> None:
-        """Bring the index into step with what this and other processes have added and removed."""
+    def refresh(self, state: State) -> _Opened:
+        """Bring the index into step with what this process and others have added and removed."""
         with self._lock:
             self.check_encoder(state)
-            if self._index is None or state.encoder_id(self.kind) != self._in_step_with.encoder_id(self.kind):
-                self._open_index(state)
-            replaced = self._index.reload_if_changed()
-            if not replaced and state == self._in_step_with:
-                return
+            opened = self._opened
+            if opened is None or state.encoder_id(self.kind) != opened.state.encoder_id(self.kind):
+                opened = self._open(state)
+            replaced = opened.index.reload_if_changed()
+            if not replaced and state == opened.state:
+                return opened
             impatient = time.monotonic() < self._impatient_until
-            with self._turn(0 if impatient else PATIENCE) as mine:
-                if mine:
-                    self._bring_into_step(state)
-                elif not impatient:  # another fills what both search: what is there by now is searched meanwhile
-                    log.info("another process fills the index %s", self._index.kind)
-                    self.searched = len(self._index.recording_ids())
+            with self._permission(opened.index, 0 if impatient else PATIENCE) as granted:
+                if granted:
+                    self._bring_into_step(opened, state)
+                elif not impatient:  # another process fills the shared index: search what it contains so far
+                    log.info("another process fills the index %s", opened.index.kind)
+                    self.searched = len(opened.index.recording_ids())
                     self._impatient_until = time.monotonic() + PATIENCE_AGAIN
+            return opened
 
-    def _bring_into_step(self, state: State) -> None:
-        searched = self.catalog.searched(self.kind)
-        indexed = self._index.recording_ids()
+    def _bring_into_step(self, opened: _Opened, state: State) -> None:
+        index, searched = opened.index, self.catalog.searched(self.kind)
+        indexed = index.recording_ids()
         if surplus := indexed - searched.keys():
-            self._index.remove(surplus)
-        lacking = sorted(searched.keys() - indexed)
-        # More than memory should bear, as when the index was deleted: better on the disk at once.
+            index.remove(surplus)
+        missing = sorted(searched.keys() - indexed)
+        # So many vectors belong on disk at once and not into memory first, for example after the index was deleted.
         if (
-            not self._index.shared
-            and sum(searched[id] for id in lacking) > self.settings.exact_limit
-            and self._write_index()
+            not index.shared
+            and sum(searched[id] for id in missing) > self.settings.exact_limit
+            and self._write_index(index)
         ):
-            lacking = sorted(searched.keys() - self._index.recording_ids())
-        for ids, vectors in self._segments(lacking):
-            self._index.add(ids, vectors)
+            missing = sorted(searched.keys() - index.recording_ids())
+        for ids, vectors in self._segments(missing):
+            index.add(ids, vectors)
         self.searched = len(searched)
-        self._in_step_with = state
+        opened.state = state
 
-    def _turn(self, wait: float = 0.0) -> AbstractContextManager[bool]:
-        """True inside for the one who may change the index now: all may, unless they share it."""
-        return self._alone(wait) if self._index.shared else nullcontext(True)
+    def _permission(self, index: Index, wait: float = 0.0) -> AbstractContextManager[bool]:
+        """True inside if this process may change the index now: always, unless processes share it."""
+        return self._exclusive(index, wait) if index.shared else nullcontext(True)
 
-    def _alone(self, wait: float = 0.0) -> AbstractContextManager[bool]:
+    def _exclusive(self, index: Index, wait: float = 0.0) -> AbstractContextManager[bool]:
         """True inside for one process at a time: of all that share the index, or of this machine."""
-        return self.catalog.database.lock(f"index-{self.kind}", wait) if self._index.shared else alone(self.catalog)
+        if index.shared:
+            return self.catalog.database.lock(f"index-{self.kind}", wait)
+        return exclusive_here(self.catalog)
 
     def embeddings_of(self, recording_ids: Iterable[int]) -> dict[int, Embeddings]:
-        """The embeddings of these recordings as `StoredRows`; those removed meanwhile are left out."""
+        """Return the stored embeddings, as `StoredRows`. Recordings that were removed meanwhile are left out."""
         return dict(self.catalog.each_embeddings(self.kind, recording_ids, as_stored=True))
 
     def tidy(self, state: State, segments: int) -> None:
-        """Move vectors from memory to the disk when there are many: `segments` of this kind in the library."""
+        """Move vectors from memory to disk if the library has many: `segments` of this kind."""
         few = segments <= self.settings.exact_limit
         if few and not self.settings.index and not self._folder(state).exists():
             return
         with self._lock:
             try:
-                self.refresh(state)
-                if self._index.wants_rebuild():
-                    self._write_index()
-            except LibraryFull as error:  # nothing is lost: it is searched in memory
+                index = self.refresh(state).index
+                if index.wants_rebuild():
+                    self._write_index(index)
+            except LibraryFull as error:  # nothing is lost: the vectors are searched in memory
                 log.warning("%s", error)
 
     def rebuild(self, state: State) -> bool:
-        """Make the index again from the catalogue. False where this process may not."""
+        """Build the index again from the catalogue. Returns False if this process may not."""
         with self._lock:
-            self.refresh(state)
-            if not self._write_index():
+            opened = self.refresh(state)
+            if not self._write_index(opened.index):
                 return False
-            self._in_step_with = replace(state, revision=-1)
+            opened.state = replace(state, revision=-1)
             self.refresh(state)
             return True
 
     def stats(self, state: State, segments: int) -> LevelStats:
-        """What this kind takes. Loads neither encoder nor vectors."""
+        """Return what this kind takes. Loads neither the encoder nor vectors."""
         with self._lock:
-            if self._index is None and state.encoder_id(self.kind):
-                self._open_index(state)
-            index, index_bytes = ("exact", 0) if self._index is None else (self._index.kind, self._index.bytes_on_disk)
-        held, catalogue_bytes = self.catalog.held(self.kind)
+            if self._opened is None and state.encoder_id(self.kind):
+                self._open(state)
+            index = self._opened.index if self._opened else None
+        recordings, catalogue_bytes = self.catalog.held(self.kind)
         return LevelStats(
             kind=self.kind,
-            recordings=held,
+            recordings=recordings,
             segments=segments,
             catalogue_bytes=catalogue_bytes,
-            index_bytes=index_bytes,
-            index=index,
+            index_bytes=index.bytes_on_disk if index else 0,
+            index=index.kind if index else "exact",
             encoder_id=state.encoder_id(self.kind),
         )
 
     def close(self) -> None:
+        """Close the index."""
         with self._lock:
-            if self._index is not None:
-                self._index.close()
-                self._index = None
+            if self._opened is not None:
+                self._opened.index.close()
+                self._opened = None
 
     def _folder(self, state: State) -> Path:
-        """The vectors of another encoder mean something else, and the ids of another library too."""
+        """The folder of the index: one for each library and encoder, whose vectors and ids mean something else."""
         return _indexes(self.catalog, state) / (state.encoder_id(self.kind) or f"no-{self.kind}")
 
-    def _open_index(self, state: State) -> None:
-        if self._index is not None:
-            self._index.close()
+    def _open(self, state: State) -> _Opened:
+        self.close()
         dim = self.catalog.dim(self.kind) or self.spec.dim
+        index: Index
         if self.settings.index and state.encoder_id(self.kind):
             from songprint.store.index.milvus import MilvusIndex, collection_name
 
-            self._index = MilvusIndex(
+            index = MilvusIndex(
                 MilvusAddress.parse(self.settings.index),
                 collection_name(state.identity, state.encoder_id(self.kind)),
                 dim,
             )
         else:  # an empty library needs no server
-            self._index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
-        self._in_step_with = replace(state, revision=-1)
+            index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
+        self._opened = _Opened(index, replace(state, revision=-1))
+        return self._opened
 
-    def _write_index(self) -> bool:
-        """False where this process may not write it, or another is doing so."""
-        with self._alone() as mine:
-            if mine:
+    def _write_index(self, index: Index) -> bool:
+        """Write the index to disk. Returns False if this process may not, or another one is writing it."""
+        with self._exclusive(index) as granted:
+            if granted:
                 log.info("writing the index of %s", self.catalog.folder)
                 with disk.translated_errors(self.catalog.folder):
-                    self._index.rebuild(lambda: self._segments(sorted(self.catalog.searched(self.kind))))
-            return mine
+                    index.rebuild(lambda: self._segments(sorted(self.catalog.searched(self.kind))))
+            return granted
 
     def _segments(self, recording_ids: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Segment ids (n,) and vectors (n, dim) of these recordings, some hundred recordings at a time."""
+        """Yield segment ids (n,) and vectors (n, dim) of these recordings, some hundred recordings at a time."""
         for start in range(0, len(recording_ids), AT_ONCE):
             found = [
-                heard_segments(recording_id, made)
+                segments_to_index(recording_id, made)
                 for recording_id, made in self.catalog.each_embeddings(
                     self.kind, recording_ids[start : start + AT_ONCE]
                 )
@@ -233,14 +246,14 @@ class Level:
                 yield np.concatenate(ids), np.concatenate(vectors)
 
 
-def heard_segments(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.ndarray]:
-    """What of a recording goes into the index: ids (n,) and vectors (n, dim) of the rows that were heard."""
+def segments_to_index(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the segments of a recording that the index contains: ids (n,) and vectors (n, dim) of rows with content."""
     positions = np.flatnonzero(made.has_content)
     return segment_ids(recording_id, positions), made.vectors[positions]
 
 
-def alone(catalog: Catalog) -> AbstractContextManager[bool]:
-    """True inside for one process of this machine at a time: the one that may rewrite what is derived here."""
+def exclusive_here(catalog: Catalog) -> AbstractContextManager[bool]:
+    """True inside for one process of this machine at a time, which may rewrite what is derived from the catalogue."""
     return disk.lock(catalog.folder / "index")
 
 

@@ -1,8 +1,8 @@
-"""Store: a catalogue and the levels of an open library, kept in step.
+"""The store: the catalogue and the levels of an open library, kept in step.
 
-The catalogue is the truth. The index of each level is brought into step with it by `refresh`, which costs next to
-nothing while nothing has changed: so several processes may search while another adds, and no crash can leave the
-two at odds.
+The catalogue is the truth. `refresh` brings the index of each level into step with it and costs next to nothing while
+nothing has changed. Several processes can therefore search while another one adds, and a crash cannot leave the two
+different.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ class Store:
 
     @property
     def sample_rate(self) -> int:
-        """Hz: of the samples that every encoder wants."""
+        """The sample rate that every encoder expects, in Hz."""
         return self.identity.spec.sample_rate
 
     @property
     def encoders(self) -> dict[Kind, Encoder]:
-        """The encoders at hand, loaded."""
+        """The encoders in use, loaded."""
         return {kind: each.encoder for kind, each in self.levels.items()}
 
     def check_encoders(self) -> None:
-        """Raise LibraryVersionError if the library was made with another encoder than the one at hand."""
+        """Raise LibraryVersionError if the library was made with another encoder than the one in use."""
         state = self.catalog.state()
         for each in self.levels.values():
             each.check_encoder(state)
@@ -98,18 +98,18 @@ class Store:
         }
 
     def lacking(self, kind: Kind) -> int:
-        """How many recordings have no embeddings of this kind, as of the last `refresh`: they are not found."""
+        """Count the recordings without embeddings of this kind, as of the last `refresh`. They cannot be found."""
         return max(each.searched for each in self.levels.values()) - self.levels[kind].searched
 
     def tidy(self) -> None:
-        """Move vectors from memory to the disk when there are many: adding calls this now and then."""
+        """Move vectors from memory to disk if there are many. Adding calls this from time to time."""
         self.catalog.checkpoint()
         state, totals = self.catalog.state(), self.catalog.totals()
         for each in self.levels.values():
             each.tidy(state, totals.segments.get(each.kind, 0))
 
     def rebuild(self) -> None:
-        """Make every index again from the catalogue."""
+        """Build every index again from the catalogue. Raises LibraryError if this process may not."""
         state = self.catalog.state()
         for each in self.levels.values():
             if not each.rebuild(state):
@@ -120,13 +120,13 @@ class Store:
         level.delete_other_indexes(self.catalog, state, self.settings)
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """True inside for one process at a time, on all machines: the one that may rewrite what is derived."""
-        with self.catalog.database.lock("rebuild") as of_all, level.alone(self.catalog) as of_this_machine:
+    def exclusive(self) -> Iterator[bool]:
+        """True inside for one process at a time, on all machines, which may rewrite what is derived from the catalogue."""
+        with self.catalog.database.lock("rebuild") as of_all, level.exclusive_here(self.catalog) as of_this_machine:
             yield of_all and of_this_machine
 
     def stats(self) -> Stats:
-        """What the library holds and takes. Loads neither encoders nor vectors."""
+        """Return what the library contains and takes. Loads neither encoders nor vectors."""
         state, totals = self.catalog.state(), self.catalog.totals()
         levels = tuple(each.stats(state, totals.segments.get(each.kind, 0)) for each in self.levels.values())
         return Stats(
@@ -144,6 +144,7 @@ class Store:
         return f"{database.product} at {database.name}" if self.settings.database else database.product
 
     def close(self) -> None:
+        """Close the indexes and the catalogue."""
         for each in self.levels.values():
             each.close()
         self.catalog.close()
@@ -159,7 +160,7 @@ def _by_kind(given: Encoder | Sequence[Encoder] | None) -> dict[Kind, Encoder]:
     several = given if isinstance(given, Sequence) else [] if given is None else [given]
     found = {encoder.spec.kind: encoder for encoder in several}
     if several and Kind.RECORDING not in found:
-        raise EncoderError("an encoder of kind 'recording' is needed; that of covers comes beside it")
+        raise EncoderError("an encoder of kind 'recording' is needed; an encoder of covers is only used beside it")
     rates = {encoder.spec.sample_rate for encoder in several}
     if len(rates) > 1:
         raise EncoderError(f"encoders of one library need the same sample rate; these have {sorted(rates)} Hz")
@@ -167,10 +168,10 @@ def _by_kind(given: Encoder | Sequence[Encoder] | None) -> dict[Kind, Encoder]:
 
 
 def incomplete(store: Store) -> Iterable[str]:
-    """What of the library cannot be found, in words, as of the last `refresh`."""
+    """Yield warnings about recordings that cannot be found, as of the last `refresh`."""
     for kind in store.levels:
         if lacking := store.lacking(kind):
             yield (
-                f"{lacking:,} recordings of the library cannot be found as {kind}s: they were added without."
+                f"{lacking:,} recordings of the library cannot be found as {kind}s: they have no embeddings of this kind."
                 " `songprint rebuild --reencode` reads their files again"
             )

@@ -314,8 +314,8 @@ def test_only_one_machine_reencodes_at_a_time(tmp_path, database_url):
     with (
         machine(tmp_path / "one", database_url) as one,
         machine(tmp_path / "two", database_url) as two,
-        one.alone() as first,
-        two.alone() as second,
+        one.exclusive() as first,
+        two.exclusive() as second,
     ):
         assert first and not second
 

@@ -13,7 +13,7 @@ from songprint.config import Settings
 from songprint.errors import LibraryError, LibraryVersionError
 from songprint.kinds import open_store
 from songprint.store.index import split_ids
-from songprint.store.level import heard_segments
+from songprint.store.level import segments_to_index
 from songprint.store.store import Store
 from songprint.types import Embeddings, Kind, Recording, Tags
 
@@ -72,7 +72,7 @@ def test_silence_is_not_indexed(store):
     vectors = store.levels[Kind.RECORDING].encoder.encode(samples)
     store.catalog.add(tags=Tags("Song"), duration=10, source="", content_hash="h", embeddings={Kind.RECORDING: vectors})
     assert len(store.levels[Kind.RECORDING].index) == vectors.has_content.sum() < len(vectors)
-    ids, indexed = heard_segments(3, vectors)
+    ids, indexed = segments_to_index(3, vectors)
     recording, position = split_ids(ids)
     assert set(recording) == {3} and np.allclose(vectors.vectors[position], indexed)
 
@@ -137,7 +137,7 @@ def test_rebuild_changes_only_the_index(store):
 
 def test_only_one_process_rebuilds_at_a_time(store):
     add(store, 1)
-    with another(store) as other, other.alone() as locked:
+    with another(store) as other, other.exclusive() as locked:
         assert locked
         with pytest.raises(LibraryError, match="rebuilding it now"):
             store.rebuild()
