@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.children import environment
 from support.commandline import assert_one_line, json_lines, run
-from support.service import CALLBACK, URL
+from support.jobs import CALLBACK, URL
 
 from songprint.accounts.audit import Audit
 from songprint.accounts.keys import Keys

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.service import CALLBACK, RESULT, URL, Receiver, let_pass, post
+from support.jobs import CALLBACK, RESULT, URL, Receiver, let_time_pass, post
 
 from songprint.accounts.vault import Vault
 from songprint.errors import FetchError, JobNotFound
@@ -46,17 +46,17 @@ def test_a_callback_arrives_signed_and_with_the_job_in_it(jobs, deliveries):
     with Receiver() as receiver:
         job_id = ended(jobs, url=receiver.url)
         assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "delivered"
-    [heard] = receiver.heard
-    assert heard.path == "//callback"
-    told = json.loads(heard.body)
+    [callback] = receiver.received
+    assert callback.path == "//callback"
+    told = json.loads(callback.body)
     assert (told["id"], told["state"], told["result"], told["session_context"]) == (job_id, "finished", RESULT, "mine")
-    assert "k3y" not in heard.body.decode()
+    assert "k3y" not in callback.body.decode()
     [delivery] = deliveries.of_job(job_id)
-    assert heard.headers["webhook-id"] == delivery.id
-    signed = f"{delivery.id}.{heard.headers['webhook-timestamp']}.".encode() + heard.body
+    assert callback.headers["webhook-id"] == delivery.id
+    signed = f"{delivery.id}.{callback.headers['webhook-timestamp']}.".encode() + callback.body
     expected = base64.b64encode(hmac.new(b"k3y", signed, hashlib.sha256).digest()).decode()
-    assert heard.headers["webhook-signature"] == f"v1,{expected}"
-    assert heard.headers["content-type"] == "application/json"
+    assert callback.headers["webhook-signature"] == f"v1,{expected}"
+    assert callback.headers["content-type"] == "application/json"
     assert [(each.status, each.error) for each in delivery.attempts] == [(200, "")]
     assert deliveries.claim() is None
 
@@ -68,12 +68,12 @@ def test_a_callback_is_verified_as_the_manual_says(jobs, deliveries):
     with Receiver() as receiver:
         ended(jobs, url=receiver.url)
         Sender(jobs, deliveries, post, {}).send(deliveries.claim())
-    [heard] = receiver.heard
-    assert found["is_genuine"](heard.headers, heard.body, "k3y")
-    assert not found["is_genuine"](heard.headers, heard.body + b" ", "k3y")
-    assert not found["is_genuine"](heard.headers, heard.body, "another")
-    recorded = heard.headers | {"webhook-timestamp": str(int(heard.headers["webhook-timestamp"]) - 600)}
-    assert not found["is_genuine"](recorded, heard.body, "k3y")
+    [callback] = receiver.received
+    assert found["is_genuine"](callback.headers, callback.body, "k3y")
+    assert not found["is_genuine"](callback.headers, callback.body + b" ", "k3y")
+    assert not found["is_genuine"](callback.headers, callback.body, "another")
+    recorded = callback.headers | {"webhook-timestamp": str(int(callback.headers["webhook-timestamp"]) - 600)}
+    assert not found["is_genuine"](recorded, callback.body, "k3y")
 
 
 def test_a_secret_in_the_form_of_standard_webhooks_is_decoded():
@@ -92,14 +92,14 @@ def test_who_does_not_take_a_callback_is_called_again_on_the_schedule(database, 
         sender = Sender(jobs, deliveries, post, {})
         for wait in WAITS:
             assert sender.send(deliveries.claim()) == "waiting"
-            let_pass(database, wait * (1 - JITTER) - 1)
+            let_time_pass(database, wait * (1 - JITTER) - 1)
             assert deliveries.claim() is None
-            let_pass(database, 2 * wait * JITTER + 2)
+            let_time_pass(database, 2 * wait * JITTER + 2)
         assert sender.send(deliveries.claim()) == "given up"
     [delivery] = deliveries.of_job(job_id)
     assert [each.status for each in delivery.attempts] == [500, 429, 408, 503, 502, 500, 500, 500]
     assert delivery.attempts[0].error == "the receiver answers with status 500"
-    assert {heard.headers["webhook-id"] for heard in receiver.heard} == {delivery.id}
+    assert {callback.headers["webhook-id"] for callback in receiver.received} == {delivery.id}
     assert deliveries.counts() == {"waiting": 0, "sending": 0, "delivered": 0, "given up": 1}
 
 
@@ -140,7 +140,7 @@ def test_the_callback_of_a_sender_that_died_is_sent_by_another(database, jobs, d
     job_id = ended(jobs)
     dead = deliveries.claim()
     assert deliveries.claim() is None and deliveries.due() == 0
-    let_pass(database, LEASE + 1)
+    let_time_pass(database, LEASE + 1)
     assert deliveries.due() == 1
     other = deliveries.claim()
     assert other.id == dead.id
@@ -157,11 +157,11 @@ def test_a_body_can_be_made_in_another_style_and_the_beginning_told_too(jobs, de
         jobs.finish(jobs.claim("worker"), RESULT, 1.0)
         sender = Sender(jobs, deliveries, post, builders)
         sender.send(deliveries.claim()), sender.send(deliveries.claim())
-    assert {heard.body.decode() for heard in receiver.heard} == {
+    assert {callback.body.decode() for callback in receiver.received} == {
         f"{job_id} is running, None",
         f"{job_id} is finished, {RESULT}",
     }
-    assert all("webhook-signature" in heard.headers for heard in receiver.heard)
+    assert all("webhook-signature" in callback.headers for callback in receiver.received)
 
 
 def test_what_a_bug_makes_of_a_callback_is_logged_and_not_tried_for_ever(database, jobs, deliveries, caplog):
@@ -193,10 +193,10 @@ def test_a_slow_receiver_does_not_hold_up_the_others(jobs, deliveries):
         stop, began = threading.Event(), time.monotonic()
         sending = threading.Thread(target=Sender(jobs, deliveries, post, {}).run, args=(stop,))
         sending.start()
-        while not quick.heard and time.monotonic() < began + 10:
+        while not quick.received and time.monotonic() < began + 10:
             time.sleep(0.02)
         elapsed = time.monotonic() - began
         stop.set()
         sending.join()
-    assert quick.heard and elapsed < 1.0
-    assert 2 <= len(slow.heard) <= 4
+    assert quick.received and elapsed < 1.0
+    assert 2 <= len(slow.received) <= 4

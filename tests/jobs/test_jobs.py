@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
-from support.service import CALLBACK, RESULT, URL, let_pass
+from support.jobs import CALLBACK, RESULT, URL, let_time_pass
 
 from songprint.accounts.vault import MASTER_KEY_FILE, Vault
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, KeyRefused, QueueFull
@@ -65,9 +65,9 @@ def test_a_job_goes_to_one_worker_however_many_ask(jobs):
 def test_the_job_of_a_worker_that_died_goes_to_another_and_ends_once(database, jobs):
     job_id = jobs.submit(URL, {"callback": CALLBACK}, key_id="SPme").id
     slow = jobs.claim("slow", lease=30)
-    let_pass(database, 29)
+    let_time_pass(database, 29)
     assert jobs.claim("other") is None
-    let_pass(database, 2)
+    let_time_pass(database, 2)
     other = jobs.claim("other", lease=30)
     assert (other.id, other.attempts) == (job_id, 2)
 
@@ -87,7 +87,7 @@ def test_a_heartbeat_keeps_the_lease(database, jobs):
     jobs.submit(URL)
     job = jobs.claim("worker", lease=30)
     for step in range(5):
-        let_pass(database, 25)
+        let_time_pass(database, 25)
         assert jobs.claim("other") is None
         assert jobs.heartbeat(job, step / 5)
 
@@ -98,9 +98,9 @@ def test_what_may_pass_is_tried_again_after_longer_and_longer_waits(database, jo
         failed = jobs.fail(jobs.claim("worker"), "input_timeout", "no answer", retry=True)
         assert (failed.state, failed.error_code, failed.attempts) == ("waiting", "input_timeout", attempt)
         wait = FIRST_WAIT * 2 ** (attempt - 1)
-        let_pass(database, wait - 1)
+        let_time_pass(database, wait - 1)
         assert jobs.claim("worker") is None
-        let_pass(database, 1.1)
+        let_time_pass(database, 1.1)
     failed = jobs.fail(jobs.claim("worker"), "input_timeout", "no answer", retry=True)
     assert (failed.state, failed.error) == ("failed", "no answer")
     assert [each.event for each in Deliveries(database).of_job(job_id)] == ["failed"]
@@ -122,7 +122,7 @@ def test_an_input_that_kills_every_worker_ends_as_failed(database, jobs):
     job_id = jobs.submit(URL, {"callback": CALLBACK}).id
     for attempt in range(1, MOST_LOST + 1):
         assert jobs.claim("worker", lease=30).attempts == attempt
-        let_pass(database, 31)
+        let_time_pass(database, 31)
     assert jobs.claim("worker") is None
     job = jobs.get(job_id)
     assert (job.state, job.error_code) == ("failed", "internal")
@@ -160,7 +160,7 @@ def test_a_session_id_makes_one_job_within_three_days(database, jobs):
     assert jobs.submit(URL, key_id="SPother", session_id="s-1").id != first.id
     assert jobs.submit(URL, key_id="SPme", session_id="S-1").id != first.id
     jobs.submit(URL, key_id="SPme"), jobs.submit(URL, key_id="SPme")  # none is no session id
-    let_pass(database, SESSION_WINDOW + 1)
+    let_time_pass(database, SESSION_WINDOW + 1)
     assert jobs.submit(URL, key_id="SPme", session_id="s-1").id != first.id
 
 
@@ -200,7 +200,7 @@ def test_jobs_are_listed_page_by_page_the_latest_first(jobs):
 
 def test_jobs_are_listed_by_when_they_were_submitted(database, jobs):
     jobs.submit(URL)
-    let_pass(database, 3600)
+    let_time_pass(database, 3600)
     late = jobs.submit(URL)
     assert [job.id for job in jobs.find(since=late.created_at)] == [late.id]
     assert jobs.count(until=late.created_at) == 1
@@ -208,7 +208,7 @@ def test_jobs_are_listed_by_when_they_were_submitted(database, jobs):
 
 def test_what_changed_is_told(database, jobs):
     first, second = jobs.submit(URL), jobs.submit(URL)
-    let_pass(database, 10)
+    let_time_pass(database, 10)
     jobs.cancel(first.id)
     moment = jobs.get(first.id).changed_at
     assert milliseconds(moment) > milliseconds(jobs.get(second.id).changed_at)
@@ -233,7 +233,7 @@ def test_old_jobs_are_forgotten_and_what_was_used_is_not(database, jobs):
     deliveries.attempted(deliveries.claim(), status=200)
     kept = jobs.submit({"type": "file", "path": "/library/inputs/1/mix.mp3"})
     jobs.finish(jobs.claim("worker"), RESULT, 60.0)
-    let_pass(database, 5 * 86400)
+    let_time_pass(database, 5 * 86400)
     recent = jobs.submit(URL)
     jobs.cancel(recent.id)
 
@@ -241,7 +241,7 @@ def test_old_jobs_are_forgotten_and_what_was_used_is_not(database, jobs):
     assert [job.id for job in jobs.find()] == [recent.id, kept.id, waiting.id]
     assert sum(deliveries.counts().values()) == 0
     assert [used.jobs for used in Usage(database).by_day()] == [4]
-    let_pass(database, 7 * 86400)  # the machine that holds its input is gone
+    let_time_pass(database, 7 * 86400)  # the machine that holds its input is gone
     assert jobs.forget(days=4) == 2
     assert jobs.forget(days=4) == 0
 

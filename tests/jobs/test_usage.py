@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.service import RESULT, URL
+from support.jobs import RESULT, URL
 
 from songprint.errors import SongprintError
 from songprint.jobs.jobs import Jobs

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.children import environment
-from support.service import URL, FakeScan, Receiver, let_pass, post
+from support.jobs import URL, FakeScan, Receiver, let_time_pass, post
 
 import songprint
 from songprint.accounts.vault import Vault
@@ -122,11 +122,11 @@ def test_a_job_is_fetched_scanned_and_told(store, database, jobs, world):
     with Receiver() as receiver, working(library, world):
         job_id = jobs.submit(URL, {"callback": {"url": receiver.url, "style": "standard"}}, key_id="SPme").id
         job = jobs.wait(job_id, 10)
-        until(lambda: receiver.heard)
+        until(lambda: receiver.received)
     assert (job.state, job.seconds, job.progress) == ("finished", 30.0, 1.0)
     assert job.result == {"source": "mix.mp3", "duration": 30.0, "warnings": []}
     assert library.scanned == [URL["url"]]
-    assert json.loads(receiver.heard[0].body)["result"] == job.result
+    assert json.loads(receiver.received[0].body)["result"] == job.result
     assert [(used.key, used.seconds) for used in Usage(database).by_day()] == [("SPme", 30.0)]
     assert not any(folder.exists() for folder in world.folders)
 
@@ -181,10 +181,10 @@ def test_a_worker_that_lost_its_job_leaves_it_alone(store, database, jobs, world
     with working(FakeScan(store, steps=range(1000), pace=0.05), world):
         job = jobs.submit(URL)
         until(lambda: jobs.get(job.id).progress > 0.1)
-        let_pass(database, 3600)  # as if the machine had slept
+        let_time_pass(database, 3600)  # as if the machine had slept
         other = jobs.claim("other")
         if other is None:  # a heartbeat came first
-            let_pass(database, 3600)
+            let_time_pass(database, 3600)
             other = jobs.claim("other")
         until(lambda: not any((folder / "input").exists() for folder in world.folders))
         assert jobs.heartbeat(other, 0.5)
@@ -268,9 +268,9 @@ def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, job
     with working(FakeScan(store, steps=[RuntimeError("broken")]), world):
         for attempt in range(1, MOST_ATTEMPTS + 1):
             until(lambda attempt=attempt: (job := jobs.get(failed)).attempts == attempt and job.state != "running")
-            let_pass(database, 3600)
+            let_time_pass(database, 3600)
         assert jobs.get(failed).ended and path.exists()  # it may be tried again
-    let_pass(database, 86400)
+    let_time_pass(database, 86400)
     with working(FakeScan(store), world, forgetful):
         until(lambda: not path.exists())
     assert Inputs(store.path, database).of_job(failed) is None
@@ -284,7 +284,7 @@ def test_an_input_is_kept_for_listening_for_a_while_after_its_job(store, databas
     kept = inputs.of_job(job_id)
     assert kept.name == "Night mix.mp3" and kept.read_text() == "https://example.org/../Night%20mix.mp3"
     assert store.path in kept.parents
-    let_pass(database, 86400)
+    let_time_pass(database, 86400)
     with working(FakeScan(store), world):
         until(lambda: not kept.exists())
     assert inputs.of_job(job_id) is None and not kept.parent.exists()

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.commandline import assert_one_line, really_run
+from support.jobs import Receiver
 from support.server_process import serve
-from support.service import Receiver
 
 from lab.data import synth
 from songprint.audio import files
@@ -60,11 +60,11 @@ def test_a_server_adds_recordings_scans_a_programme_and_sends_a_callback(tunes, 
         assert max(server.client.get(f"{address}/peaks?points=100").json()["peaks"]) > 0.1
         assert server.client.get(f"{address}/audio", headers={"range": "bytes=0-3"}).content == b"RIFF"
         give_up = time.monotonic() + 20
-        while not receiver.heard and time.monotonic() < give_up:
+        while not receiver.received and time.monotonic() < give_up:
             time.sleep(0.1)
-        assert json.loads(receiver.heard[0].body)["id"] == job["id"]
-        assert str(tmp_path) not in receiver.heard[0].body.decode()
-        assert receiver.heard[0].headers["webhook-signature"].startswith("v1,")
+        assert json.loads(receiver.received[0].body)["id"] == job["id"]
+        assert str(tmp_path) not in receiver.received[0].body.decode()
+        assert receiver.received[0].headers["webhook-signature"].startswith("v1,")
         (delivery,) = server.client.get(f"{address}/deliveries").json()["items"]
         assert delivery["attempts"][0]["status"] == 200
         minutes = sum(row["minutes"] for row in server.client.get("/v1/usage").json()["items"])

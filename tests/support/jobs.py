@@ -1,4 +1,4 @@
-"""What tests of the service share: time that passes, what a job asks for, a receiver of callbacks, scans."""
+"""Helpers for tests of jobs: typical jobs, passing time, a receiver of callbacks, a scan that does nothing."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CALLBACK = {"url": "http://receiver.example.org:5000//callback", "style": "stand
 RESULT = {"source": "mix.mp3", "duration": 90.5, "segments": []}
 
 
-def let_pass(database: Database, seconds: float) -> None:
-    """Make everything in the tables of the service older by so many seconds: the clock itself is the database's."""
+def let_time_pass(database: Database, seconds: float) -> None:
+    """Make every time in the tables this many seconds older. The clock is the database's and cannot be changed."""
     with database.writing() as connection:
         for table in metadata.tables.values():
             moments = {
@@ -39,19 +39,19 @@ def let_pass(database: Database, seconds: float) -> None:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A call that the receiver got."""
+class Received:
+    """A callback as received."""
 
     path: str
-    headers: dict[str, str]  # names in small letters
+    headers: dict[str, str]  # names in lower case
     body: bytes
 
 
 class Receiver:
-    """An HTTP server on this machine that takes callbacks; `answers` are the next statuses, then 200."""
+    """A local HTTP server that receives callbacks. `answers` are its next statuses; then it responds with 200."""
 
     def __init__(self, delay: float = 0.0) -> None:
-        self.heard: list[Heard] = []
+        self.received: list[Received] = []
         self.answers: list[int] = []
         receiver = self
 
@@ -59,8 +59,10 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 time.sleep(delay)
-                path = self.requestline.split()[1]  # self.path begins with one slash, whatever was sent
-                receiver.heard.append(Heard(path, {name.lower(): value for name, value in self.headers.items()}, body))
+                path = self.requestline.split()[1]  # unlike self.path, which drops a second leading slash
+                receiver.received.append(
+                    Received(path, {name.lower(): value for name, value in self.headers.items()}, body)
+                )
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -86,7 +88,7 @@ class Receiver:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> SimpleNamespace:
-    """Send a callback without asking whether one should."""
+    """Send a callback to any address."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body, dict(headers)), timeout=10) as answer:
             return SimpleNamespace(status=answer.status)
@@ -99,10 +101,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> SimpleNamespace:
 
 @dataclass
 class FakeScan:
-    """In the place of a library: what it holds open is real, and a scan is a number of steps.
-
-    `steps` may hold exceptions to raise. A step takes `pace` seconds.
-    """
+    """A library whose scan only reports progress: each of `steps` takes `pace` seconds, and an exception is raised."""
 
     store: Store
     steps: Sequence[object] = (1, 2, 3)
