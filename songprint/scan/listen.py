@@ -1,8 +1,8 @@
-"""A stream that is listened to -> what happens in it, as it happens.
+"""Identify the songs in a live stream: blocks of samples in, events out.
 
-Listener    blocks of one source -> events; it has the ears, a `Scanner`, and knows what is being heard
-follow      a source that may stall, break and come again -> events; it has the patience
-DailyLog    events -> a file for each day
+Listener    blocks of one source -> events; compares the results of a `Scanner` over time
+follow      a source that may stall, break and return -> events; reconnects
+DailyLog    events -> one file per day
 """
 
 from __future__ import annotations
@@ -30,16 +30,21 @@ from songprint.scan.scan import Scanner
 from songprint.store.store import Store
 from songprint.types import Event, EventType, Interval, Segment, Timeline
 
-BLOCK_SECONDS = 1.0
-LOOK_SECONDS = 1.0  # between two looks at what the ears have found: each searches the last seconds anew
-STALL = 10.0  # seconds without a byte after which a stream is connected again
-SAME_PLACE = 10.0  # seconds by which the start of a song may move while more of it is heard
-DOUBT_SECONDS = 60.0  # after which a song that is no longer heard and never settled was none
-BEHIND_SECONDS = 5.0  # by which the sound may lag behind the clock before the clock is believed
-EARS_SECONDS = 3600.0  # after which fresh ears are taken, as soon as no song is heard
-EARS_SECONDS_AT_MOST = 6 * 3600.0
-FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0  # seconds between attempts to connect again
-GOOD_SECONDS = 30.0  # of sound after which a connection was a good one
+BLOCK_SECONDS = 1.0  # seconds of audio that are processed at a time
+# Seconds between two queries of the scanner. Each query searches the most recent seconds again.
+UPDATE_SECONDS = 1.0
+STALL = 10.0  # seconds without data after which a stream is reconnected
+# Seconds between segments of one recording that count as the same song: starts move while more of a song is known.
+SAME_SONG_TOLERANCE = 10.0
+# Seconds without new evidence after which a reported song that never settled is withdrawn.
+WITHDRAW_SECONDS = 60.0
+# Seconds by which the audio may lag behind the clock; a larger lag means that the stream has paused.
+MAX_LAG = 5.0
+# Seconds of audio after which a new scanner starts, in the next pause between songs, and at the latest.
+SCANNER_SECONDS = 3600.0
+MAX_SCANNER_SECONDS = 6 * 3600.0
+FIRST_DELAY, MAX_DELAY = 1.0, 60.0  # seconds between attempts to reconnect
+STABLE_SECONDS = 30.0  # seconds of audio after which the delay is reset
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +58,9 @@ def listen(
     stall: float = STALL,
     give_up: float | None = None,
 ) -> Iterator[Event]:
-    """What is heard at a URL or in an open file that cannot seek, as it happens; see `follow`.
+    """Yield the events in a stream as they happen: the songs at a URL, or in an open file that cannot seek.
 
-    A URL is connected again when it stalls or breaks; a file is read to its end, however long it pauses.
+    A URL is reconnected when it stalls or breaks. A file is read to its end, however long it pauses. See `follow`.
     """
     listener = Listener(lambda: Scanner(store), store.sample_rate)
     if isinstance(source, str):
@@ -81,8 +86,8 @@ def listen(
     )
 
 
-class Ears(Protocol):
-    """What `Scanner` does. Seconds count from the first block."""
+class StreamScanner(Protocol):
+    """The part of `Scanner` that a Listener needs. Times are seconds since the first block."""
 
     def feed(self, block: np.ndarray) -> None: ...
 
@@ -94,135 +99,156 @@ class Ears(Protocol):
 
 
 class Listener:
-    """Hears blocks of sound and tells which songs start and end."""
+    """Converts blocks of audio to events.
+
+    A scanner counts seconds of audio, events have positions in the stream, which include gaps. A scanner runs from one
+    gap to the next, and is replaced about every hour to bound its memory.
+    """
 
     def __init__(
         self,
-        new_ears: Callable[[], Ears],
+        new_scanner: Callable[[], StreamScanner],
         sample_rate: int,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._new_ears, self._sample_rate, self._clock, self._now = new_ears, sample_rate, clock, now
-        self._began: tuple[float, datetime] | None = None  # the clock and the time of day at position 0
-        self._reached = 0.0  # position up to which there was sound
-        self._ears: Ears | None = None
-        self._spare: Ears | None = new_ears()  # what they need is loaded before the sound comes
-        self._samples = 0  # that the ears have heard
-        self._looked = 0.0  # second of the ears up to which news were asked for
-        self._places: list[tuple[float, float]] = []  # (second of the ears, what to add for the position)
+        self._new_scanner, self._sample_rate, self._clock, self._now = new_scanner, sample_rate, clock, now
+        self._began: tuple[float, datetime] | None = None  # clock and UTC time of position 0
+        self._reached = 0.0  # position of the end of the received audio
+        self._scanner: StreamScanner | None = None  # None during a gap
+        self._spare: StreamScanner | None = new_scanner()  # created early: loading models takes a while
+        self._samples = 0  # fed to the scanner
+        self._updated = 0.0  # scanner time of the last query
+        self._offsets: list[tuple[float, float]] = []  # (scanner time, position minus scanner time from there on)
         self._open: list[_Open] = []
-        self._settled: list[Segment] = []  # by these ears, at positions
+        self._settled: list[Segment] = []  # ended songs of this scanner, at positions
 
     @property
     def position(self) -> float:
-        """Seconds since the first sound: of the sound while there is any, of the clock while there is none."""
-        return self._reached if self._ears else max(self._reached, self._at(self._clock()))
+        """Seconds since the first audio. During a gap, the clock determines the position."""
+        return self._reached if self._scanner else max(self._reached, self._at(self._clock()))
 
     @property
-    def heard(self) -> float:
-        """Seconds of sound since it last came."""
+    def received(self) -> float:
+        """Seconds of audio since the start or the last gap."""
         return self._samples / self._sample_rate
 
-    def event(self, what: EventType, clock: float | None = None, **more: object) -> Event:
-        """Something that happens now, or at a time of the clock while there is no sound."""
+    def event(
+        self,
+        event_type: EventType,
+        clock: float | None = None,
+        *,
+        segment: Segment | None = None,
+        text: str = "",
+        seconds: float = 0.0,
+    ) -> Event:
+        """Create an event at the current position, or during a gap at a time of the clock."""
         position = self.position if clock is None else max(self._reached, self._at(clock))
-        return Event(what, self._began[1], round(position, 3), **more)
+        return Event(event_type, self._begun, round(position, 3), segment, text, seconds)
 
     def feed(self, block: np.ndarray, arrived: float | None = None) -> Iterator[Event]:
-        """(n,) float32 mono samples, as they come; the songs that started or ended meanwhile.
+        """Process the next samples, (n,) float32 mono, and yield the songs that started or ended.
 
-        `arrived` is when they came, on the clock; now if it is not given.
+        `arrived` is the time of the clock at which the samples arrived, by default now.
         """
         now = self._at(self._clock() if arrived is None else arrived)
-        if self._ears is None:
-            self._take_fresh_ears(max(self._reached, now - len(block) / self._sample_rate))
-        self._ears.feed(block)
+        if self._scanner is None:
+            self._scanner = self._start_scanner(max(self._reached, now - len(block) / self._sample_rate))
+        self._scanner.feed(block)
         self._samples += len(block)
-        behind = now - self._position(self.heard)
-        if behind > BEHIND_SECONDS:  # the stream paused without breaking
-            self._places.append((self.heard, self._places[-1][1] + behind))
-        self._reached = self._position(self.heard)
-        if self.heard - self._looked < LOOK_SECONDS:
+        lag = now - self._position(self.received)
+        if lag > MAX_LAG:  # the stream paused without breaking
+            self._offsets.append((self.received, self._offsets[-1][1] + lag))
+        self._reached = self._position(self.received)
+        if self.received - self._updated < UPDATE_SECONDS:
             return
-        self._looked = self.heard
-        yield from self._news(self._ears.settled(), self._ears.current())
-        if self.heard > (EARS_SECONDS_AT_MOST if self._open else EARS_SECONDS):
-            yield from self._finish_ears()
-            self._take_fresh_ears(self._reached)
+        self._updated = self.received
+        yield from self._changes(self._scanner.settled(), self._scanner.current())
+        if self.received > (MAX_SCANNER_SECONDS if self._open else SCANNER_SECONDS):
+            yield from self.pause()
+            self._scanner = self._start_scanner(self._reached)
 
     def pause(self) -> Iterator[Event]:
-        """The sound breaks off: what was being heard ends."""
-        if self._ears is not None:
-            yield from self._finish_ears()
-
-    def _take_fresh_ears(self, position: float) -> None:
-        self._ears, self._spare = self._spare or self._new_ears(), None
-        self._samples, self._looked, self._settled = 0, 0.0, []
-        self._places = [(0.0, position)]
-
-    def _finish_ears(self) -> Iterator[Event]:
-        timeline = self._ears.finish()
-        last = [segment for segment in timeline.segments if not self._told(self._placed(segment))]
-        yield from self._news(last, [])
+        """End all songs, because the audio breaks off."""
+        if self._scanner is None:
+            return
+        timeline = self._scanner.finish()
+        last = [segment for segment in timeline.segments if not self._has_ended(self._at_position(segment))]
+        yield from self._changes(last, [])
         for doubtful in self._open:
             yield self.event(EventType.WITHDRAWN, segment=doubtful.segment)
         self._open = []
-        self._ears = None
+        self._scanner = None
 
-    def _news(self, settled: list[Segment], current: list[Segment]) -> Iterator[Event]:
-        for segment in map(self._placed, settled):
-            known = self._known(segment)
-            if known is None:
+    def _start_scanner(self, position: float) -> StreamScanner:
+        scanner, self._spare = self._spare or self._new_scanner(), None
+        self._samples, self._updated, self._settled = 0, 0.0, []
+        self._offsets = [(0.0, position)]
+        return scanner
+
+    def _changes(self, settled: list[Segment], current: list[Segment]) -> Iterator[Event]:
+        """Compare the results of the scanner with the songs that were reported."""
+        for segment in map(self._at_position, settled):
+            reported = self._reported(segment)
+            if reported is None:
                 yield self.event(EventType.STARTED, segment=segment)
             else:
-                self._open.remove(known)
+                self._open.remove(reported)
             self._settled.append(segment)
             yield self.event(EventType.ENDED, segment=segment, seconds=round(segment.interval.duration, 3))
-        for segment in map(self._placed, current):
-            known = self._known(segment)
-            if known is not None:
-                self._open[self._open.index(known)] = _Open(segment, self._reached)
-            elif not self._told(segment):
+        for segment in map(self._at_position, current):
+            reported = self._reported(segment)
+            if reported is not None:
+                self._open[self._open.index(reported)] = _Open(segment, self._reached)
+            elif not self._has_ended(segment):
                 self._open.append(_Open(segment, self._reached))
                 yield self.event(EventType.STARTED, segment=segment)
-        for doubtful in [each for each in self._open if self._reached - each.last_heard > DOUBT_SECONDS]:
+        for doubtful in [each for each in self._open if self._reached - each.last_seen > WITHDRAW_SECONDS]:
             self._open.remove(doubtful)
             yield self.event(EventType.WITHDRAWN, segment=doubtful.segment)
 
-    def _known(self, segment: Segment) -> _Open | None:
-        return next((each for each in self._open if _same(each.segment, segment, SAME_PLACE)), None)
+    def _reported(self, segment: Segment) -> _Open | None:
+        """The song that was reported as started and corresponds to this segment."""
+        return next((each for each in self._open if _same(each.segment, segment, SAME_SONG_TOLERANCE)), None)
 
-    def _told(self, segment: Segment) -> bool:
-        """Whether its end was told already."""
+    def _has_ended(self, segment: Segment) -> bool:
+        """Whether the end of this segment was reported."""
         return any(_same(segment, settled, -1.0) for settled in self._settled)
 
-    def _placed(self, segment: Segment) -> Segment:
-        """The ears' seconds become positions."""
-        heard = Interval(self._position(segment.interval.start), self._position(segment.interval.end))
-        return replace(segment, interval=heard)
+    def _at_position(self, segment: Segment) -> Segment:
+        """Convert scanner time to positions."""
+        interval = Interval(self._position(segment.interval.start), self._position(segment.interval.end))
+        return replace(segment, interval=interval)
 
-    def _position(self, second: float) -> float:
-        return second + self._places[max(0, bisect_right(self._places, (second, float("-inf"))) - 1)][1]
+    def _position(self, seconds: float) -> float:
+        return seconds + self._offsets[max(0, bisect_right(self._offsets, (seconds, float("-inf"))) - 1)][1]
 
     def _at(self, clock: float) -> float:
-        """The position at a time of the clock; the first that is asked for is 0."""
+        """The position at a time of the clock. The first call defines position 0."""
         if self._began is None:
             self._began = clock, self._now() - timedelta(seconds=self._clock() - clock)
         return clock - self._began[0]
 
+    @property
+    def _begun(self) -> datetime:
+        """UTC time of position 0."""
+        if self._began is None:
+            self._at(self._clock())
+            assert self._began is not None
+        return self._began[1]
+
 
 @dataclass(frozen=True)
 class _Open:
-    """A song that started and has not ended."""
+    """A song that has started and not ended."""
 
     segment: Segment
-    last_heard: float  # position
+    last_seen: float  # position at which the scanner last returned it
 
 
 def _same(one: Segment, other: Segment, tolerance: float) -> bool:
-    """Whether two segments tell of the same song at the same time, within so many seconds."""
+    """Whether two segments are of the same recording and kind, and at most `tolerance` seconds apart."""
     return (
         one.recording.id == other.recording.id
         and one.kind == other.kind
@@ -243,34 +269,34 @@ def follow(
     reconnect: bool = True,
     raw: live.Raw | None = None,
 ) -> Iterator[Event]:
-    """What happens in a stream, as it happens, until it ends, `stop` is set or patience does.
+    """Yield the events in a stream until it ends, `stop` is set or a StreamError is raised.
 
-    A stream that breaks, or from which nothing comes for `stall` seconds, is opened again, after one second, two,
-    four, up to a minute; `give_up` is after how many seconds of that the StreamError is raised. A stream that cannot
-    be opened at the very first time raises it at once: the name is wrong more often than the station is down.
+    A stream that breaks, or sends no data for `stall` seconds, is reopened after 1, 2, 4 seconds and so on, up to a
+    minute. After `give_up` seconds of failed attempts, StreamError is raised. If the very first attempt fails, the
+    error is raised immediately: a wrong URL is more likely than an outage.
     """
     stop = stop or threading.Event()
-    delay, gap_since, ever = FIRST_DELAY, None, False
+    delay, gap_since, connected = FIRST_DELAY, None, False
     while not stop.is_set():
         with ReadAhead(open_source, stop=stop, patience=stall) as ahead:
             try:
                 source = ahead.opened()
                 for block in live.blocks(ahead, sample_rate, round(BLOCK_SECONDS * sample_rate), name=name, raw=raw):
-                    if gap_since is not None or not ever:
+                    if gap_since is not None or not connected:
                         yield _arrived(listener, source, gap_since, ahead.arrived, len(block) / sample_rate)
-                        gap_since, ever = None, True
+                        gap_since, connected = None, True
                     yield from (listener.event(EventType.ANNOUNCED, text=title) for title in ahead.take_titles())
                     yield from listener.feed(block, ahead.arrived)
-                    if listener.heard > GOOD_SECONDS:
+                    if listener.received > STABLE_SECONDS:
                         delay = FIRST_DELAY
                 failure = ahead.failure
                 if failure is None and reconnect and not ahead.ended:
-                    failure = StreamError(f"{name}: what comes can no longer be decoded")
+                    failure = StreamError(f"{name}: the data can no longer be decoded")
             except SongprintError as error:
-                failure = error if ahead.received and not ever else ahead.failure or error
+                failure = error if ahead.received and not connected else ahead.failure or error
         if stop.is_set() or failure is None:
             break
-        if not ever:
+        if not connected:
             raise failure
         if not reconnect:
             yield from listener.pause()
@@ -280,16 +306,16 @@ def follow(
             gap_since = ahead.arrived
             yield listener.event(EventType.GAP, text=str(failure))
         elif give_up is not None and time.monotonic() - gap_since >= give_up:
-            raise StreamError(f"{name} did not come back for {give_up:g} s: {failure}") from failure
-        logger.info("%s: again in %.0f s", failure, delay)
-        stop.wait(delay * random.uniform(0.8, 1.2))  # not all listeners of a station at once
-        delay = min(2 * delay, LONGEST_DELAY)
+            raise StreamError(f"{name} did not return within {give_up:g} s: {failure}") from failure
+        logger.info("%s: reconnecting in %.0f s", failure, delay)
+        stop.wait(delay * random.uniform(0.8, 1.2))  # random, so that listeners of a station do not reconnect together
+        delay = min(2 * delay, MAX_DELAY)
     yield from listener.pause()
     yield listener.event(EventType.FINISHED)
 
 
 def _arrived(listener: Listener, source: Source, gap_since: float | None, arrived: float, seconds: float) -> Event:
-    """So many seconds of sound arrived, the first ever or the first after a gap."""
+    """The event for the first `seconds` of audio, at the start or after a gap. `arrived` is their end on the clock."""
     begin = arrived - seconds
     if gap_since is None:
         return listener.event(EventType.CONNECTED, begin, text=source.name)
@@ -297,7 +323,7 @@ def _arrived(listener: Listener, source: Source, gap_since: float | None, arrive
 
 
 class DailyLog:
-    """A file of JSON lines for each day, `2026-08-07.jsonl`; a day begins at midnight UTC."""
+    """A log of events: one file of JSON lines per day (UTC), `2026-08-07.jsonl`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -305,10 +331,10 @@ class DailyLog:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SongprintError(f"cannot keep a log in {folder}: {error.strerror}") from error
+            raise SongprintError(f"cannot write a log in {folder}: {error.strerror}") from error
 
     def write(self, event: Event) -> None:
-        """Add an event to the file of its day. A disk that is full is said once; listening goes on."""
+        """Append an event to the file of its day. Errors, such as a full disk, are logged once and otherwise ignored."""
         line = objects.to_json(objects.event_object(event)) + "\n"
         try:
             with open(self.folder / f"{event.at.astimezone(UTC):%Y-%m-%d}.jsonl", "a", encoding="utf-8") as file:
@@ -316,7 +342,9 @@ class DailyLog:
         except OSError as error:
             if not self._failed:
                 logger.warning(
-                    "cannot write the log in %s: %s; what happens meanwhile is not in it", self.folder, error.strerror
+                    "cannot write the log in %s: %s; it will lack the events until this is solved",
+                    self.folder,
+                    error.strerror,
                 )
             self._failed = True
         else:

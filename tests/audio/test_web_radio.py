@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support import radio
-from support.radio import SAMPLE_RATE, Answer, Ears, Radio, told
+from support.radio import SAMPLE_RATE, Answer, Radio, ToneScanner, outline
 
 from songprint.audio.streams import connect
 from songprint.errors import StreamError
@@ -32,13 +32,13 @@ def station() -> Iterator[Callable[..., Radio]]:
 def tuned_in(url: str, *, until: int, **more: object) -> list[Event]:
     """The first `until` things that happen at a URL, apart from what is announced."""
     events, stop = [], threading.Event()
-    listener = Listener(Ears, SAMPLE_RATE)
+    listener = Listener(ToneScanner, SAMPLE_RATE)
     more = {"stall": 5.0, **more}
     for event in follow(
         lambda: connect.connect(url, timeout=5), listener, SAMPLE_RATE, name="radio", stop=stop, **more
     ):
         events.append(event)
-        if len(told(events)) >= until:
+        if len(outline(events)) >= until:
             break
     return events
 
@@ -46,7 +46,7 @@ def tuned_in(url: str, *, until: int, **more: object) -> list[Event]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr("songprint.scan.listen.FIRST_DELAY", 0.05)
-    monkeypatch.setattr("songprint.scan.listen.LOOK_SECONDS", 1.0)
+    monkeypatch.setattr("songprint.scan.listen.UPDATE_SECONDS", 1.0)
 
 
 # Over the air
@@ -56,7 +56,7 @@ def _impatient(monkeypatch):
 def test_every_usual_format_is_listened_to(station, tmp_path, suffix):
     tuned = station(Answer(radio.encoded(tmp_path, suffix, (None, 2), (1, 8), (None, 6)), stalls=True))
     events = tuned_in(tuned.url, until=3)
-    assert told(events) == ["connected", "started 1", "ended 1"]
+    assert outline(events) == ["connected", "started 1", "ended 1"]
     assert events[0].text == "Test FM"
     assert events[-1].seconds == pytest.approx(8, abs=1)
 
@@ -64,7 +64,7 @@ def test_every_usual_format_is_listened_to(station, tmp_path, suffix):
 def test_a_stream_that_breaks_off_is_connected_again_and_the_gap_is_told(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (None, 2), (1, 8))
     events = tuned_in(station(Answer(sound)).url, until=7)
-    assert told(events) == ["connected", "started 1", "ended 1", "gap", "reconnected", "started 1", "ended 1"]
+    assert outline(events) == ["connected", "started 1", "ended 1", "gap", "reconnected", "started 1", "ended 1"]
     assert "ended the stream" in events[3].text
     assert 0.03 < events[4].seconds < 30
 
@@ -72,26 +72,26 @@ def test_a_stream_that_breaks_off_is_connected_again_and_the_gap_is_told(station
 def test_a_stream_that_stalls_is_connected_again(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (2, 8))
     events = tuned_in(station(Answer(sound, stalls=True), Answer(sound)).url, until=5, stall=0.6)
-    assert told(events)[:5] == ["connected", "started 2", "ended 2", "gap", "reconnected"]
+    assert outline(events)[:5] == ["connected", "started 2", "ended 2", "gap", "reconnected"]
     assert "nothing came for 0.6 s" in events[3].text
 
 
 def test_attempts_to_connect_again_are_further_and_further_apart(station, tmp_path, monkeypatch):
     waits = []
     stop = threading.Event()
-    monkeypatch.setattr("songprint.scan.listen.LONGEST_DELAY", 0.3)
+    monkeypatch.setattr("songprint.scan.listen.MAX_DELAY", 0.3)
     monkeypatch.setattr(stop, "wait", lambda seconds: waits.append(seconds) or (len(waits) >= 6 and stop.set()))
     tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
     events = list(
         follow(
             lambda: connect.connect(tuned.url, timeout=5),
-            Listener(Ears, SAMPLE_RATE),
+            Listener(ToneScanner, SAMPLE_RATE),
             SAMPLE_RATE,
             name="radio",
             stop=stop,
         )
     )
-    assert told(events) == ["connected", "started 1", "ended 1", "gap", "finished"]
+    assert outline(events) == ["connected", "started 1", "ended 1", "gap", "finished"]
     assert [round(wait, 3) for wait in waits] == [
         pytest.approx(delay, rel=0.21) for delay in (0.05, 0.1, 0.2, 0.3, 0.3, 0.3)
     ]
@@ -106,13 +106,13 @@ def test_a_station_that_does_not_come_back_is_given_up_if_that_was_wanted(statio
 def test_a_file_that_was_heard_to_its_end_is_finished(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6))
     events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound)}")).url, until=99)
-    assert told(events) == ["connected", "started 1", "ended 1", "finished"]
+    assert outline(events) == ["connected", "started 1", "ended 1", "finished"]
 
 
 def test_a_file_that_breaks_off_before_its_length_is_connected_again(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6))
     events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound) + 9}")).url, until=5)
-    assert told(events)[3:] == ["gap", "reconnected"]
+    assert outline(events)[3:] == ["gap", "reconnected"]
     assert "closed the connection with 9 bytes to go" in events[3].text
 
 
@@ -120,7 +120,7 @@ def test_what_the_station_announces_is_told_and_the_sound_stays_whole(station, t
     sound = radio.encoded(tmp_path, ".mp3", (1, 8), (None, 4))
     tuned = station(Answer(sound, titles=("Band - It's so", "", "Für Elise"), stalls=True))
     events = tuned_in(tuned.url, until=3)
-    assert told(events) == ["connected", "started 1", "ended 1"]
+    assert outline(events) == ["connected", "started 1", "ended 1"]
     assert [event.text for event in events if event.type == EventType.ANNOUNCED] == ["Band - It's so", "", "Für Elise"]
     assert "Icy-Metadata: 1" in tuned.requests[0].title()
 
@@ -129,12 +129,12 @@ def test_an_old_shoutcast_answer_is_understood(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6), (None, 4))
     tuned = station(Answer(sound, "ICY 200 OK\r\nicy-name:Old FM\r\ncontent-type:audio/mpeg", stalls=True))
     events = tuned_in(tuned.url, until=2)
-    assert told(events) == ["connected", "started 1"] and events[0].text == "Old FM"
+    assert outline(events) == ["connected", "started 1"] and events[0].text == "Old FM"
 
 
 def test_a_chain_of_ogg_streams_is_one_stream(station, tmp_path):
     sound = radio.encoded(tmp_path, ".ogg", (1, 6)) + radio.encoded(tmp_path, ".ogg", (2, 6), (None, 4))
-    assert told(tuned_in(station(Answer(sound, stalls=True)).url, until=5)) == [
+    assert outline(tuned_in(station(Answer(sound, stalls=True)).url, until=5)) == [
         "connected",
         "started 1",
         "started 2",
@@ -152,7 +152,7 @@ def test_redirections_and_playlists_lead_to_the_stream(station, tmp_path):
     pls = Answer(b"[playlist]\nNumberOfEntries=1\nFile1=/radio.m3u\n", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-scpls")
     m3u = Answer(b"#EXTM3U\n#EXTINF:-1,Test\n/stream\n", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl")
     tuned = station(old=(moved,), list__pls=(pls,), radio__m3u=(m3u,), stream=(sound,))
-    assert told(tuned_in(f"{tuned.url}/old", until=2)) == ["connected", "started 1"]
+    assert outline(tuned_in(f"{tuned.url}/old", until=2)) == ["connected", "started 1"]
     assert [request.split()[1] for request in tuned.requests] == ["/old", "/list.pls", "/radio.m3u", "/stream"]
 
 
@@ -256,7 +256,7 @@ def test_hls_is_listened_to_piece_by_piece(station, tmp_path):
         c__ts=(pieces[2],),
     )
     events = tuned_in(f"{tuned.url}/live.m3u8", until=99)
-    assert told(events) == ["connected", "started 1", "started 2", "ended 1", "ended 2", "finished"]
+    assert outline(events) == ["connected", "started 1", "started 2", "ended 1", "ended 2", "finished"]
 
 
 def test_hls_in_mp4_has_its_header_first(station, tmp_path):
@@ -276,7 +276,7 @@ def test_hls_in_mp4_has_its_header_first(station, tmp_path):
         head__mp4=(Answer(whole[:cut], "HTTP/1.0 200 OK"),),
         rest__m4s=(Answer(whole[cut:], "HTTP/1.0 200 OK"),),
     )
-    assert told(tuned_in(f"{tuned.url}/live.m3u8", until=99)) == ["connected", "started 1", "ended 1", "finished"]
+    assert outline(tuned_in(f"{tuned.url}/live.m3u8", until=99)) == ["connected", "started 1", "ended 1", "finished"]
 
 
 @pytest.mark.parametrize(
@@ -305,14 +305,14 @@ def test_listening_stops_at_once_when_it_is_told_to_also_while_nothing_comes(sta
     threading.Timer(0.7, stop.set).start()
     for event in follow(
         lambda: connect.connect(tuned.url, timeout=20),
-        Listener(Ears, SAMPLE_RATE),
+        Listener(ToneScanner, SAMPLE_RATE),
         SAMPLE_RATE,
         name="radio",
         stop=stop,
         stall=20,
     ):
         events.append(event)
-    assert told(events) == ["connected", "started 1", "ended 1", "finished"]
+    assert outline(events) == ["connected", "started 1", "ended 1", "finished"]
 
 
 def test_a_station_is_reached_through_the_proxy_of_the_environment(station, monkeypatch):

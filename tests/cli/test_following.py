@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import radio, toy
 from support.commandline import assert_one_line, json_lines, run
-from support.radio import Answer, Ears, Radio
+from support.radio import Answer, Radio, ToneScanner
 
 from songprint.scan import listen
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.usefixtures("toy_command")
 
 
 @pytest.fixture
-def ears(monkeypatch) -> None:
-    """`listen` has the ears of these tests."""
-    monkeypatch.setattr(listen, "Scanner", lambda store: Ears())
+def tone_scanner(monkeypatch) -> None:
+    """Make `listen` use the scanner of these tests."""
+    monkeypatch.setattr(listen, "Scanner", lambda store: ToneScanner())
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def wav(tmp_path: Path, *plan: tuple[int | None, float]) -> bytes:
 # listen
 
 
-def test_listen_prints_one_line_per_event(songs_added, ears, tmp_path):
+def test_listen_prints_one_line_per_event(songs_added, tone_scanner, tmp_path):
     result = run("listen", "-", input=wav(tmp_path, (None, 3), (1, 70), (None, 5)))
     assert result.exit_code == 0, result.output
     lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in result.stdout.splitlines()]
@@ -48,7 +48,7 @@ def test_listen_prints_one_line_per_event(songs_added, ears, tmp_path):
     assert lines[2] == "ended: Band - Song 1, played for 1:10"
 
 
-def test_listen_prints_events_as_json_and_writes_a_log(songs_added, ears, tmp_path):
+def test_listen_prints_events_as_json_and_writes_a_log(songs_added, tone_scanner, tmp_path):
     result = run("listen", "--json", "--log", tmp_path / "log", "-", input=wav(tmp_path, (2, 6), (None, 5)))
     events = json_lines(result)
     assert [event["event"] for event in events] == ["connected", "started", "ended", "finished"]
@@ -59,11 +59,11 @@ def test_listen_prints_events_as_json_and_writes_a_log(songs_added, ears, tmp_pa
     assert logged == events
 
 
-def test_listen_exits_with_1_if_the_stream_ends_without_a_song(songs_added, ears, tmp_path):
+def test_listen_exits_with_1_if_the_stream_ends_without_a_song(songs_added, tone_scanner, tmp_path):
     assert run("listen", "-", input=wav(tmp_path, (None, 5))).exit_code == 1
 
 
-def test_listen_accepts_samples_without_a_header(songs_added, ears):
+def test_listen_accepts_samples_without_a_header(songs_added, tone_scanner):
     sound = (radio.samples((1, 6), (None, 5)).T * 32767).astype("<i2").tobytes()
     result = run("listen", "--json", "-", "--raw", "44100:2:s16le", input=sound)
     assert [event["event"] for event in json_lines(result)] == ["connected", "started", "ended", "finished"]
@@ -78,7 +78,7 @@ def test_listen_accepts_samples_without_a_header(songs_added, ears):
         (("-", "--raw", "cd"), "is not RATE:CHANNELS:FORMAT, as 44100:2:s16le"),
     ],
 )
-def test_errors_of_listen_are_reported_in_one_line(songs_added, ears, arguments, message):
+def test_errors_of_listen_are_reported_in_one_line(songs_added, tone_scanner, arguments, message):
     result = run("listen", *arguments)
     assert result.exit_code == 2
     assert_one_line(result.stderr)

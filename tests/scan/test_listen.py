@@ -1,4 +1,4 @@
-"""Listening: what is told of a stream that plays and pauses, and what comes through a pipe."""
+"""Listening: the events of a stream with songs and pauses, input from pipes, and the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from support import radio
-from support.radio import SAMPLE_RATE, Ears, told
+from support.radio import SAMPLE_RATE, ToneScanner, outline
 
 from songprint.audio.streams import live
 from songprint.audio.streams.ahead import ReadAhead
@@ -25,7 +25,7 @@ NOON = datetime(2026, 8, 7, 12, tzinfo=UTC)
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -35,7 +35,7 @@ class Clock:
 
 
 def listened(listener: Listener, clock: Clock, *plan: tuple[int | None, float]) -> list[Event]:
-    """What is told while this is heard as it is played."""
+    """Feed a plan of songs and silence in real time, and return the events."""
     events = []
     mono = radio.samples(*plan, sample_rate=SAMPLE_RATE)[0]
     for at in range(0, len(mono), SAMPLE_RATE):
@@ -44,7 +44,7 @@ def listened(listener: Listener, clock: Clock, *plan: tuple[int | None, float]) 
     return events
 
 
-def new_listener(clock: Clock, new_scanner: Callable[[], Ears] = Ears) -> Listener:
+def new_listener(clock: Clock, new_scanner: Callable[[], ToneScanner] = ToneScanner) -> Listener:
     listener = Listener(new_scanner, SAMPLE_RATE, clock=clock, now=lambda: NOON)
     listener.event(EventType.CONNECTED)
     return listener
@@ -53,52 +53,52 @@ def new_listener(clock: Clock, new_scanner: Callable[[], Ears] = Ears) -> Listen
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr("songprint.scan.listen.FIRST_DELAY", 0.05)
-    monkeypatch.setattr("songprint.scan.listen.LOOK_SECONDS", 1.0)
+    monkeypatch.setattr("songprint.scan.listen.UPDATE_SECONDS", 1.0)
 
 
-# What a listener tells
+# Events
 
 
-def test_a_song_is_told_when_it_is_heard_and_when_it_is_over():
+def test_a_song_is_reported_when_it_starts_and_when_it_ends():
     clock = Clock()
     events = listened(new_listener(clock), clock, (None, 5), (1, 20), (None, 10))
     started, ended = events
-    assert told(events) == ["started 1", "ended 1"]
+    assert outline(events) == ["started 1", "ended 1"]
     assert started.position <= 5 + 10
     assert ended.when(ended.segment.interval.start) == NOON + timedelta(seconds=5)
     assert ended.when(ended.segment.interval.end) == NOON + timedelta(seconds=25)
     assert ended.seconds == 20
 
 
-def test_songs_that_follow_each_other_and_a_repeat():
+def test_consecutive_songs_and_a_repetition_are_separate_events():
     clock = Clock()
     events = listened(new_listener(clock), clock, (1, 10), (2, 10), (None, 30), (1, 10), (None, 5))
-    assert told(events) == ["started 1", "started 2", "ended 1", "ended 2", "started 1", "ended 1"]
+    assert outline(events) == ["started 1", "started 2", "ended 1", "ended 2", "started 1", "ended 1"]
 
 
-def test_a_song_shorter_than_two_looks_is_started_and_ended_at_once():
-    class Late(Ears):
+def test_a_song_between_two_updates_starts_and_ends_together():
+    class Late(ToneScanner):
         def current(self):
             return []
 
     clock = Clock()
     events = listened(new_listener(clock, Late), clock, (None, 3), (3, 4), (None, 8))
-    assert told(events) == ["started 3", "ended 3"]
+    assert outline(events) == ["started 3", "ended 3"]
 
 
-def test_a_name_that_did_not_hold_is_withdrawn():
-    class Hasty(Ears):
+def test_a_false_detection_is_withdrawn():
+    class Hasty(ToneScanner):
         def current(self):
             return [radio._segment(4, 1, 2)] if self._seconds < 4 else []
 
     clock = Clock()
-    assert told(listened(new_listener(clock, Hasty), clock, (None, 90))) == ["started 4", "withdrawn 4"]
+    assert outline(listened(new_listener(clock, Hasty), clock, (None, 90))) == ["started 4", "withdrawn 4"]
 
 
-def test_what_is_heard_when_the_sound_breaks_off_ends_there():
+def test_a_song_ends_where_the_audio_breaks_off():
     clock = Clock()
     listener = new_listener(clock)
-    assert told(listened(listener, clock, (2, 10))) == ["started 2"]
+    assert outline(listened(listener, clock, (2, 10))) == ["started 2"]
     [ended] = listener.pause()
     assert (ended.type, ended.segment.interval.end) == (EventType.ENDED, 10)
     clock.seconds += 50
@@ -106,16 +106,16 @@ def test_what_is_heard_when_the_sound_breaks_off_ends_there():
     assert started.segment.interval.start == pytest.approx(60, abs=2)
 
 
-def test_a_stream_that_lags_behind_the_clock_is_told_by_the_clock():
+def test_the_clock_determines_positions_after_a_pause_of_the_stream():
     clock = Clock()
     listener = new_listener(clock)
     listened(listener, clock, (None, 10))
-    clock.seconds += 8  # nothing comes, nothing breaks
+    clock.seconds += 8  # the stream pauses without breaking
     events = listened(listener, clock, (None, 2), (1, 10), (None, 5))
     assert events[-1].segment.interval.start == pytest.approx(20, abs=1)
 
 
-def test_sound_that_comes_faster_than_it_is_played_is_told_by_its_own_seconds():
+def test_audio_determines_positions_if_it_arrives_faster_than_real_time():
     clock, events = Clock(), []
     listener = new_listener(clock)
     mono = radio.samples((None, 30), (1, 20), (None, 10), sample_rate=SAMPLE_RATE)[0]
@@ -124,20 +124,20 @@ def test_sound_that_comes_faster_than_it_is_played_is_told_by_its_own_seconds():
     assert (events[-1].segment.interval.start, events[-1].segment.interval.end) == (30, 50)
 
 
-def test_after_an_hour_fresh_ears_are_taken_when_no_song_is_heard(monkeypatch):
+def test_after_an_hour_a_new_scanner_starts_between_two_songs(monkeypatch):
     made = []
-    monkeypatch.setattr("songprint.scan.listen.EARS_SECONDS", 60.0)
-    monkeypatch.setattr("songprint.scan.listen.EARS_SECONDS_AT_MOST", 200.0)
+    monkeypatch.setattr("songprint.scan.listen.SCANNER_SECONDS", 60.0)
+    monkeypatch.setattr("songprint.scan.listen.MAX_SCANNER_SECONDS", 200.0)
     clock = Clock()
-    listener = new_listener(clock, lambda: made.append(Ears()) or made[-1])
+    listener = new_listener(clock, lambda: made.append(ToneScanner()) or made[-1])
     events = listened(listener, clock, (None, 55), (1, 20), (None, 15), (2, 20), (None, 10))
     assert len(made) == 2
-    assert told(events) == ["started 1", "ended 1", "started 2", "ended 2"]
+    assert outline(events) == ["started 1", "ended 1", "started 2", "ended 2"]
     assert events[-1].segment.interval.start == 90
-    assert told(listened(listener, clock, (3, 250))) == ["started 3", "ended 3", "started 3"]  # 200 s at most
+    assert outline(listened(listener, clock, (3, 250))) == ["started 3", "ended 3", "started 3"]  # 200 s at most
 
 
-# The shape of what is told
+# JSON
 
 
 def test_events_have_these_json_keys():
@@ -173,14 +173,14 @@ def test_events_have_these_json_keys():
     assert objects.event_object(Event(EventType.ANNOUNCED, NOON, 0.0, text="A - B"))["title"] == "A - B"
 
 
-# From a pipe
+# Pipes
 
 
 def piped(sound: bytes, raw: str | None = None) -> list[Event]:
     return list(
         follow(
             lambda: Pipe(io.BytesIO(sound)),
-            Listener(Ears, SAMPLE_RATE),
+            Listener(ToneScanner, SAMPLE_RATE),
             SAMPLE_RATE,
             name="the input",
             stall=None,
@@ -191,9 +191,9 @@ def piped(sound: bytes, raw: str | None = None) -> list[Event]:
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".ogg", ".flac"])
-def test_encoded_sound_comes_through_a_pipe(tmp_path, suffix):
+def test_encoded_audio_is_read_from_a_pipe(tmp_path, suffix):
     events = piped(radio.encoded(tmp_path, suffix, (None, 3), (1, 8), (None, 5)))
-    assert told(events) == ["connected", "started 1", "ended 1", "finished"]
+    assert outline(events) == ["connected", "started 1", "ended 1", "finished"]
     assert events[2].segment.interval.start == pytest.approx(3, abs=1)
     assert events[3].position == pytest.approx(16, abs=1)
 
@@ -201,15 +201,15 @@ def test_encoded_sound_comes_through_a_pipe(tmp_path, suffix):
 @pytest.mark.parametrize(
     "form, kind, scale", [("s16le", "<i2", 32767), ("f32be", ">f4", 1), ("s32le", "<i4", 2**31 - 256)]
 )
-def test_samples_come_through_a_pipe_without_a_header(form, kind, scale):
+def test_samples_without_a_header_are_read_from_a_pipe(form, kind, scale):
     sound = (radio.samples((None, 3), (2, 8), (None, 5)).T * scale).astype(kind).tobytes()
     events = piped(sound, f"44100:2:{form}")
-    assert told(events) == ["connected", "started 2", "ended 2", "finished"]
+    assert outline(events) == ["connected", "started 2", "ended 2", "finished"]
     assert events[2].segment.interval.start == pytest.approx(3, abs=0.5)
 
 
 @pytest.mark.parametrize(
-    "raw, said",
+    "raw, message",
     [
         ("44100", "is not RATE:CHANNELS:FORMAT"),
         ("44100:0:s16le", "is not RATE"),
@@ -218,12 +218,12 @@ def test_samples_come_through_a_pipe_without_a_header(form, kind, scale):
         ("44100:2:concat", "is no format"),
     ],
 )
-def test_a_form_of_samples_that_makes_no_sense_is_an_error(raw, said):
-    with pytest.raises(StreamError, match=said):
+def test_an_invalid_sample_format_is_an_error(raw, message):
+    with pytest.raises(StreamError, match=message):
         live.Raw.parsed(raw)
 
 
-def test_an_mp4_that_cannot_be_read_from_a_pipe_says_why(tmp_path, random):
+def test_an_mp4_with_its_index_at_the_end_cannot_be_read_from_a_pipe(tmp_path, random):
     noise = random.normal(0, 0.2, 30 * 44100)
     with pytest.raises(StreamError, match="index is at its end"):
         piped(radio.soundfiles.write(tmp_path / "noise.m4a", noise).read_bytes())
@@ -232,7 +232,7 @@ def test_an_mp4_that_cannot_be_read_from_a_pipe_says_why(tmp_path, random):
 # Reading ahead
 
 
-def test_reading_ahead_never_raises_and_says_why_it_ended():
+def test_reading_ahead_stores_the_error_instead_of_raising_it():
     class Broken(Pipe):
         def read(self, size: int) -> bytes:
             raise StreamError("it broke")
@@ -243,7 +243,7 @@ def test_reading_ahead_never_raises_and_says_why_it_ended():
         assert str(ahead.failure) == "it broke" and ahead.ended
 
 
-def test_reading_ahead_gives_every_byte_in_its_order():
+def test_reading_ahead_returns_every_byte_in_order():
     sent = np.random.default_rng(3).bytes(300_000)
     with ReadAhead(lambda: Pipe(io.BytesIO(sent)), stop=threading.Event(), patience=5) as ahead:
         ahead.opened()
@@ -254,7 +254,7 @@ def test_reading_ahead_gives_every_byte_in_its_order():
 # The log
 
 
-def test_the_log_has_a_file_for_each_day_of_utc(tmp_path):
+def test_the_log_has_one_file_per_utc_day(tmp_path):
     log = DailyLog(tmp_path / "log")
     for hours in (0, 11.5, 12.5, 40):
         log.write(Event(EventType.GAP, NOON, hours * 3600, text="a\nb"))
@@ -267,9 +267,9 @@ def test_the_log_has_a_file_for_each_day_of_utc(tmp_path):
     assert [json.loads(line)["at"] for line in lines] == ["2026-08-07T12:00:00.000Z", "2026-08-07T23:30:00.000Z"]
 
 
-def test_a_log_that_cannot_be_kept_is_an_error_and_a_full_disk_is_said_once(tmp_path, caplog):
+def test_an_unusable_log_folder_is_an_error_and_later_failures_are_logged_once(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SongprintError, match="cannot keep a log in"):
+    with pytest.raises(SongprintError, match="cannot write a log in"):
         DailyLog(tmp_path / "file")
     log = DailyLog(tmp_path / "log")
     (tmp_path / "log/2026-08-07.jsonl").mkdir()
@@ -278,8 +278,8 @@ def test_a_log_that_cannot_be_kept_is_an_error_and_a_full_disk_is_said_once(tmp_
     assert caplog.text.count("cannot write the log") == 1
 
 
-def test_the_ears_of_these_tests_hear(tmp_path):
-    ears = Ears()
-    ears.feed(radio.samples((None, 2), (3, 4), sample_rate=SAMPLE_RATE)[0])
-    assert isinstance(ears.finish(), Timeline)
-    assert [each.recording.id for each in ears.current()] == [3]
+def test_the_tone_scanner_recognises_tones(tmp_path):
+    scanner = ToneScanner()
+    scanner.feed(radio.samples((None, 2), (3, 4), sample_rate=SAMPLE_RATE)[0])
+    assert isinstance(scanner.finish(), Timeline)
+    assert [each.recording.id for each in scanner.current()] == [3]

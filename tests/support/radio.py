@@ -1,4 +1,4 @@
-"""A web radio on this machine that does what web radios do: title, stall, break off, move, come back."""
+"""A local web radio for tests: it sends titles, stalls, breaks off, redirects and returns."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from support import soundfiles
 from songprint.types import Event, EventType, Interval, Kind, Recording, Segment, Tags, Timeline
 
 SAMPLE_RATE = 8000
-TONES = (400.0, 700.0, 1000.0, 1300.0)  # the songs that `Ears` know, by the number of their recording
-TITLES_EVERY = 4096
+TONES = (400.0, 700.0, 1000.0, 1300.0)  # Hz; the songs that `ToneScanner` recognises, as recordings 1 to 4
+TITLES_EVERY = 4096  # bytes of audio
 
 
 @dataclass
 class Answer:
-    """What one connection gets: head and sound; then it is closed, or nothing more comes."""
+    """The response to one connection: a header and audio. Then the connection is closed or stalls."""
 
     sound: bytes = b""
     head: str = "HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\nicy-name: Test FM"
     stalls: bool = False
-    titles: tuple[str, ...] = ()  # said before the first sound, then after each TITLES_EVERY bytes
-    seconds: float = 0.0  # that sending takes
+    titles: tuple[str, ...] = ()  # one after every TITLES_EVERY bytes
+    seconds: float = 0.0  # duration of sending
 
 
 @dataclass
 class Radio:
-    """Answers the first connection with the first answer and so on; then with the last again and again."""
+    """A server that sends the answers in order, one per connection, and then repeats the last one."""
 
     answers: tuple[Answer, ...] | dict[str, tuple[Answer, ...]]
     requests: list[str] = field(default_factory=list)
@@ -86,13 +86,13 @@ def _with_titles(sound: bytes, titles: tuple[str, ...]) -> Iterator[bytes]:
     for number, at in enumerate(range(0, len(sound), TITLES_EVERY)):
         yield sound[at : at + TITLES_EVERY]
         if at + TITLES_EVERY <= len(sound):
-            said = f"StreamTitle='{titles[number]}';StreamUrl='';".encode() if number < len(titles) else b""
-            padded = said + bytes(-len(said) % 16)
+            title = f"StreamTitle='{titles[number]}';StreamUrl='';".encode() if number < len(titles) else b""
+            padded = title + bytes(-len(title) % 16)
             yield bytes([len(padded) // 16]) + padded
 
 
 def samples(*plan: tuple[int | None, float], sample_rate: int = 44100) -> np.ndarray:
-    """(2, n) float32: `(2, 5.0)` is five seconds of song 2, None of silence."""
+    """Render a plan to (2, n) float32: `(2, 5.0)` is five seconds of song 2, `(None, 5.0)` of silence."""
     parts = [
         np.zeros((2, round(seconds * sample_rate)), np.float32)
         if song is None
@@ -103,19 +103,19 @@ def samples(*plan: tuple[int | None, float], sample_rate: int = 44100) -> np.nda
 
 
 def encoded(folder: Path, suffix: str, *plan: tuple[int | None, float]) -> bytes:
-    """The same as a file of that kind."""
+    """Render a plan and return the bytes of an encoded file."""
     rate = 48000 if suffix == ".opus" else 44100
     return soundfiles.write(folder / f"sound{suffix}", samples(*plan, sample_rate=rate), rate).read_bytes()
 
 
-class Ears:
-    """A scanner that knows four songs, each a tone. What ended two seconds ago has settled."""
+class ToneScanner:
+    """A scanner that recognises four songs, each a tone. Segments settle two seconds after their end."""
 
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
         self._seconds = 0
         self._runs: list[list[int]] = []  # song, first and last second
-        self._told = 0
+        self._reported = 0
 
     def feed(self, block: np.ndarray) -> None:
         self._waiting = np.concatenate([self._waiting, block])
@@ -130,11 +130,11 @@ class Ears:
 
     def settled(self) -> list[Segment]:
         done = [run for run in self._runs if run[2] + 2 <= self._seconds]
-        new, self._told = done[self._told :], len(done)
+        new, self._reported = done[self._reported :], len(done)
         return [_segment(*run) for run in new]
 
     def current(self) -> list[Segment]:
-        return [_segment(*run) for run in self._runs[self._told :]]
+        return [_segment(*run) for run in self._runs[self._reported :]]
 
     def finish(self) -> Timeline:
         segments = [_segment(*run) for run in self._runs]
@@ -154,8 +154,8 @@ def _segment(song: int, first: int, last: int) -> Segment:
     return Segment(recording, Kind.RECORDING, 99.0, interval, Interval(0.0, interval.duration))
 
 
-def told(events: list[Event]) -> list[str]:
-    """`started 1`, `gap`, ... without what the station announces."""
+def outline(events: list[Event]) -> list[str]:
+    """The events as `started 1`, `gap` and so on, without announcements."""
     return [
         f"{event.type} {event.segment.recording.id}" if event.segment else str(event.type)
         for event in events
