@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(shell command -v npm)
 
-.PHONY: help demo test check-page test-databases test-heavy docs lab clean
+.PHONY: help demo test check-page test-databases test-heavy docs lab models models-smoke clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -43,6 +43,12 @@ docs: $(VENV)/ready-for-docs  ## build the documentation in build/docs
 lab: $(VENV)/ready-to-test  ## install the requirements of training and evaluation (PyTorch)
 	$(BIN)/pip install --quiet -r lab/requirements.txt
 	$(BIN)/pip install --quiet --no-deps tinysoundfont==0.3.7 pyroomacoustics==0.10.1 crema==0.2.0  # without unused dependencies
+
+models: lab  ## train all shipped models from their recipes (NOISE=folder SCORES=folder; takes days)
+	$(BIN)/python -m lab.train all $(if $(NOISE),--noise "$(NOISE)") $(if $(SCORES),--scores "$(SCORES)") --threads 2
+
+models-smoke: lab  ## train all models for a moment on synthesised tunes, and identify music with the exported files
+	OMP_NUM_THREADS=1 $(BIN)/python -m lab.train.smoke build/models-smoke
 
 clean:  ## remove .venv, build and caches
 	rm -rf $(VENV) node_modules build *.egg-info .pytest_cache .ruff_cache
