@@ -48,7 +48,8 @@ def make_data(out: Path) -> None:
             path.rename(path.with_suffix(suffix))
     works = [*TUNES, *(invent(seed) for seed in range(SCORES - len(TUNES)))]
     scores.save([scores.from_tune(tune, times=2) for tune in works], data / "pop909.pkl")
-    scores.save([scores.from_tune(invent(seed)) for seed in range(100, 104)], data / "tunes.pkl")
+    for name, seeds in (("tunes", range(100, 104)), ("recomposed", range(200, 204))):
+        scores.save([scores.from_tune(invent(seed)) for seed in seeds], data / f"{name}.pkl")
     (data / "covers").mkdir()
     perform.play = tones  # soundfonts are Debian packages
     for work, renditions in RENDERED.items():
