@@ -1,10 +1,10 @@
-"""What Songprint does, in half a minute: make music, add it, damage a clip of it, ask what it is.
+"""Demonstration of Songprint in half a minute: add music, damage a clip of it, identify the clip.
 
     python -m lab.demo [--music DIR] [--clip FILE] [--work DIR]
 
-Without --music the library is twenty tunes in the public domain, synthesised here. Without --clip the
-clip is eight seconds from the middle of one song, played in a noisy room and heard over a telephone.
-Every command is printed as a person would type it. `make demo` is this, set-up included.
+Without --music, the library contains twenty synthesised tunes in the public domain. Without --clip, the clip is eight
+seconds from the middle of a song, in a noisy room and through a telephone. Every command is printed before it runs.
+`make demo` includes the set-up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lab.data import degrade, synth
 from lab.data.tunes import invent
 from songprint.audio import files
 
-RATE = 16000  # of the clips
+RATE = 16000  # Hz, of the clips
 CLIP_SECONDS = 8.0
 NO_MATCH = 1  # exit status of `songprint identify`
 
@@ -41,39 +41,39 @@ def main() -> int:
         library = work / f"library-{zlib.crc32(bytes(music.resolve())):08x}"
     else:
         music, library = synthesised_music(work / "music"), work / "library"
-    songprint("--library", library, "add", music)  # goes on if some of the files cannot be read
+    songprint("--library", library, "add", music)  # the demo continues if some files are unreadable
 
     if arguments.clip:
-        say("Your clip:")
+        show("Your clip:")
         found = identify(library, arguments.clip.expanduser())
     else:
         clip, song = damaged_clip(library, music, work)
-        say(f"{CLIP_SECONDS:.0f} seconds of {song.stem!r}, played in a noisy room, heard over a telephone:")
+        show(f"{CLIP_SECONDS:.0f} seconds of {song.stem!r}, in a noisy room, through a telephone:")
         found = identify(library, clip)
 
-    say("A piece that the library does not hold:")
+    show("A piece that is not in the library:")
     unknown = identify(library, unknown_clip(work))
     as_expected = unknown == NO_MATCH and (found == 0 or arguments.clip is not None)
     if not as_expected:
-        say("This is not the expected answer.")
+        show("This is not the expected result.")
     return 0 if as_expected else 1
 
 
 def synthesised_music(folder: Path) -> Path:
-    say(f"Synthesising twenty tunes in the public domain into {folder} ...")
+    show(f"Synthesising twenty tunes in the public domain into {folder} ...")
     synth.write_pieces(folder)
     return folder
 
 
 def damaged_clip(library: Path, music: Path, work: Path) -> tuple[Path, Path]:
-    """Cut a clip from the middle of a song, damage it and write it; also tell the song."""
+    """Write a damaged clip from the middle of a song; return the clip and the song."""
     import songprint
 
     with songprint.open(library) as opened:
-        here = [each for each in opened.recordings() if Path(each.source).is_file()]
-    if not here:
+        available = [each for each in opened.recordings() if Path(each.source).is_file()]
+    if not available:
         sys.exit(f"There is no music in {music}.")
-    song = max(here, key=lambda recording: recording.name == "Traditional English - Greensleeves")
+    song = max(available, key=lambda recording: recording.name == "Traditional English - Greensleeves")
     samples = files.load(song.source, RATE)
     start = max(0, int((song.duration - CLIP_SECONDS) / 2 * RATE))
     clip = damage(samples[start : start + int(CLIP_SECONDS * RATE)], np.random.default_rng(1))
@@ -83,14 +83,15 @@ def damaged_clip(library: Path, music: Path, work: Path) -> tuple[Path, Path]:
 
 
 def damage(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A room, then noise, then the band of a telephone; peak 0.9."""
+    """Add a room, noise and the band of a telephone; scale to a peak of 0.9."""
     samples = degrade.room(samples, RATE, rt60=0.4, rng=rng)
     samples = degrade.add_noise(samples, snr_db=8, rng=rng)
     samples = degrade.phone(samples, RATE, rng)
-    return samples * np.float32(0.9 / np.abs(samples).max())
+    return np.asarray(samples * np.float32(0.9 / np.abs(samples).max()))
 
 
 def unknown_clip(work: Path) -> Path:
+    """Write a clip of an invented tune that is not in the library."""
     path = work / "unknown.wav"
     samples = synth.render(invent(2024))
     start = len(samples) // 2
@@ -99,7 +100,7 @@ def unknown_clip(work: Path) -> Path:
 
 
 def identify(library: Path, clip: Path) -> int:
-    """Ask what the clip is; an error ends the demo."""
+    """Identify the clip and return the exit status; an error ends the demo."""
     status = songprint("--library", library, "identify", clip)
     if status > NO_MATCH:
         sys.exit(status)
@@ -107,13 +108,13 @@ def identify(library: Path, clip: Path) -> int:
 
 
 def songprint(*arguments: object) -> int:
-    """Run the real command, shown as a person would type it."""
+    """Print and run a command; return its exit status."""
     words = [str(argument) for argument in arguments]
     print(f"\n$ songprint {shlex.join(words)}", flush=True)
     return subprocess.run([sys.executable, "-m", "songprint", *words]).returncode
 
 
-def say(text: str) -> None:
+def show(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 

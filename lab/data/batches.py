@@ -1,14 +1,16 @@
-"""Training pairs: one second of music, clean, and the same second damaged. Whole batches at once.
+"""Training pairs for the fingerprint: one second of music, clean and damaged, in whole batches.
 
-The damage grows with `difficulty` from 0 to 1: on the full damage from the start the loss stays at chance.
-Every choice is made per pair (never per batch), and no two pairs of a batch come from one track: loops
-and refrains would be false negatives (Araz et al., ISMIR 2025).
+The damage grows with `difficulty` from 0 to 1: with full damage from the start, the loss stays at chance. Random
+choices are made for each pair, and the pairs of a batch come from different tracks, because loops and refrains would
+be false negatives (Araz et al., ISMIR 2025).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.fft import irfft, rfft
@@ -19,17 +21,17 @@ from songprint.fingerprint import logmel
 
 RATE = logmel.SAMPLE_RATE
 WINDOW = logmel.WINDOW_SAMPLES
-CONTEXT = 7600  # samples before the window: the room is already sounding
+CONTEXT = 7600  # samples before the window, so that reverberation is in a steady state
 FFT_SIZE = 16384  # >= CONTEXT + WINDOW
-SHIFT = 0.25  # seconds between the two of a pair, at most: half the reference hop
+SHIFT = 0.25  # seconds; largest offset within a pair: half the reference hop
 
 
 @dataclass(frozen=True)
 class Material:
-    """What pairs are made of."""
+    """The audio from which pairs are made."""
 
     music: list[np.ndarray]  # int16, one per track
-    stretched: list[np.ndarray]  # the same through lab.data.copies
+    stretched: list[np.ndarray]  # the stretched copies of `lab.data.copies`
     coded: list[np.ndarray]
     track_ids: list[int]
     noise: np.ndarray  # float32, unit level
@@ -38,7 +40,7 @@ class Material:
 
 
 def load_material(out: Path, noise: Path) -> Material:
-    """Everything that training may use; nothing of the acceptance kinds."""
+    """Load what training may use, which excludes the noise of the acceptance set."""
     tracks = corpus.load_tracks(out, "train")
     tracks = [track for track in tracks if (out / "pcm" / f"{track.id:05d}.coded.npy").exists()]
     kinds = [
@@ -60,14 +62,14 @@ def load_material(out: Path, noise: Path) -> Material:
 
 
 def unit_level(samples: np.ndarray) -> np.ndarray:
-    """(..., n) with a root mean square of 1."""
-    return samples / (np.sqrt(np.mean(samples**2, axis=-1, keepdims=True)) + 1e-4)
+    """Scale (..., n) to a root mean square of 1."""
+    return np.asarray(samples) / (np.sqrt(np.mean(samples**2, axis=-1, keepdims=True)) + 1e-4)
 
 
 def pairs(
     material: Material, count: int, difficulty: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> clean and damaged log-mel windows, each (count, 128, 32) float32 in [-1, 1], and (count,) track numbers."""
+    """Return clean and damaged log-mel windows, (count, 128, 32) float32 in [-1, 1], and track numbers (count,)."""
     tracks = rng.choice(len(material.music), count, replace=count > len(material.music))
     clean = np.empty((count, WINDOW), np.float32)
     damaged = np.empty((count, CONTEXT + WINDOW), np.float32)
@@ -82,9 +84,9 @@ def pairs(
 def cut_pair(
     material: Material, track: int, difficulty: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A window of the track, and the same place with its past, at another speed, pitch or tempo."""
+    """Return a window of the track, and the same place with its context at another speed, pitch or tempo."""
     music = material.music[track]
-    for _ in range(4):  # look for a place that is not silent
+    for _ in range(4):  # avoid silence
         start = int(rng.integers(2 * CONTEXT, len(music) - 2 * WINDOW - CONTEXT))
         if np.abs(music[start : start + WINDOW]).max() > 800:
             break
@@ -98,7 +100,7 @@ def cut_pair(
             source, copy, length, tempo = block
             music = material.stretched[track][copy : copy + length]
             centre = (centre - source) / tempo
-            if rng.random() < 0.6:  # pure pitch, or nearly: undo the change of tempo
+            if rng.random() < 0.6:  # undo the change of tempo, which leaves (nearly) a change of pitch
                 speed = rng.uniform(0.99, 1.01) / tempo
             elif rng.random() < 0.7:
                 speed = 1.0
@@ -109,15 +111,15 @@ def cut_pair(
     return clean, read(music, centre - speed * (WINDOW / 2 + CONTEXT), CONTEXT + WINDOW, speed)
 
 
-def _block_around(centre: float, blocks: list[tuple]) -> tuple | None:
-    """The block in which a window and its past lie, if one does."""
+def _block_around(centre: float, blocks: Sequence[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+    """Return the block that contains the window and its context, if any."""
     return next(
         (block for block in blocks if block[0] + 2.5 * RATE < centre < block[0] + copies.BLOCK_SAMPLES - 2 * RATE), None
     )
 
 
 def read(music: np.ndarray, start: float, count: int, speed: float) -> np.ndarray:
-    """(count,) samples from a fractional start, `speed` times as fast, by linear interpolation."""
+    """Return (count,) samples from a fractional start at `speed`, by linear interpolation."""
     start = min(max(start, 0.0), len(music) - count * speed - 2)
     if start < 0:
         music, start = np.pad(music, (0, int(count * speed) + 3 - len(music))), 0.0
@@ -130,7 +132,7 @@ def read(music: np.ndarray, start: float, count: int, speed: float) -> np.ndarra
 
 
 def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.random.Generator) -> np.ndarray:
-    """(n, CONTEXT + WINDOW) -> (n, WINDOW): room and equaliser, noise and speech, gain and clipping."""
+    """Damage windows: (n, CONTEXT + WINDOW) -> (n, WINDOW). Room, equaliser, noise, speech, gain, clipping."""
     count = len(damaged)
 
     def some(probability: float) -> np.ndarray:
@@ -144,7 +146,7 @@ def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.r
     spectrum = np.where(some(0.6 * difficulty), spectrum * responses, spectrum)
     music = unit_level(irfft(spectrum, FFT_SIZE)[:, CONTEXT : CONTEXT + WINDOW])
 
-    # noise: ambience, hiss, another piece of music; and, apart from it, somebody who talks
+    # noise (ambience, hiss or other music) and, independently, speech
     kind = rng.random((count, 1))
     ambience = unit_level(cuts(material.noise, count, rng))
     hiss = unit_level(
@@ -153,7 +155,7 @@ def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.r
     )
     noise = np.where(kind < 0.7, ambience, np.where(kind < 0.85, hiss, np.roll(music, 1, axis=0)))
     snr = between(-6, 14) * difficulty + 25 * (1 - difficulty)
-    snr = np.where(kind >= 0.85, np.maximum(snr, 2.0 * difficulty), snr)  # other music stays behind
+    snr = np.where(kind >= 0.85, np.maximum(snr, 2.0 * difficulty), snr)  # other music must not dominate
     music = music + noise * np.where(some(0.8), 10 ** (-snr / 20), 0)
     speech = unit_level(cuts(material.speech, count, rng))
     speech_snr = between(-3, 10) * difficulty + 25 * (1 - difficulty)
@@ -172,7 +174,7 @@ def damage(material: Material, damaged: np.ndarray, difficulty: float, rng: np.r
 
 
 def equaliser(count: int, difficulty: float, rng: np.random.Generator) -> np.ndarray:
-    """(count, FFT_SIZE // 2 + 1) gains: a wavy curve, and often a high-pass and a low-pass."""
+    """Return (count, FFT_SIZE // 2 + 1) gains: a smooth random curve, often with a high-pass or low-pass filter."""
     frequencies = np.linspace(0, RATE / 2, FFT_SIZE // 2 + 1, dtype=np.float32)
     knots = np.linspace(0, RATE / 2, 9)
     curve = np.stack([np.interp(frequencies, knots, row) for row in rng.normal(0, 5 * difficulty, (count, 9))])
@@ -183,7 +185,7 @@ def equaliser(count: int, difficulty: float, rng: np.random.Generator) -> np.nda
 
 
 def level_control(music: np.ndarray, strength: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Automatic gain: (n, samples) divided by their loudness over `width (n, 1)` samples, to the power `strength`."""
+    """Apply automatic gain: divide (n, samples) by the level over `width` (n, 1) samples to the power `strength`."""
     power = np.cumsum(np.pad(music.astype(np.float64) ** 2, ((0, 0), (1, 0))), axis=1)
     ends = np.arange(1, music.shape[1] + 1)
     starts = np.maximum(ends - width.astype(np.int64), 0)
@@ -192,13 +194,13 @@ def level_control(music: np.ndarray, strength: np.ndarray, width: np.ndarray) ->
 
 
 def cuts(source: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, WINDOW) random stretches of one long signal."""
+    """Return (count, WINDOW) random excerpts of one long signal."""
     starts = rng.integers(len(source) - WINDOW, size=count)
     return np.stack([source[start : start + WINDOW] for start in starts])
 
 
 def hide_band(windows: np.ndarray, probability: float, rng: np.random.Generator) -> None:
-    """Silence a random band of up to 24 mel bins in some windows (SpecAugment), in place."""
+    """Mask a random band of up to 24 mel bins in some windows (SpecAugment), in place."""
     for row in np.flatnonzero(rng.random(len(windows)) < probability):
         low = rng.integers(logmel.BANDS - 24)
         windows[row, low : low + rng.integers(1, 24)] = -1

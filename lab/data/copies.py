@@ -1,11 +1,11 @@
-"""Stretched and coded copies of the training music, made once: what is too slow to do for every pair.
+"""Stretched and coded copies of the training music, made once because they are too slow to make for every pair.
 
     python -m lab.data.copies --out data
 
-A copy is stretched block by block (30 s) by factors that follow from the track's id. Read at another
-speed it gives any mix of tempo and pitch: a block stretched by T and read T times slower is a pure
-change of pitch. Every second block is also sent through a lossy codec, at the low bit rates that calls,
-messages and streams use, and is laid back in its place: the codec's delay is measured and undone.
+A copy is stretched in blocks of 30 s by random factors derived from the track id. Read at another speed, it gives any
+combination of tempo and pitch: a block stretched by T and read T times slower differs in pitch only. Every second
+block is also encoded with a lossy codec at the low bit rates of calls, messages and streams; the delay of the codec is
+removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 from lab.data import corpus, degrade
 
 BLOCK_SAMPLES = 30 * corpus.SAMPLE_RATE
-MOST = 0.12  # about two semitones
+MOST = 0.12  # largest natural logarithm of the factor: about two semitones
+# Codec and bits/s.
 CODECS = [
     ("libmp3lame", 8_000),
     ("libmp3lame", 16_000),
@@ -33,13 +34,14 @@ CODECS = [
     ("libopencore_amrnb", 4_750),
     ("libopencore_amrnb", 7_400),
     ("libopencore_amrnb", 12_200),
-]  # bits/s
+]
 
 
 def blocks(track_id: int, count: int) -> list[tuple[int, int, int, float]]:
-    """(source start, copy start, copy length, tempo) of each block, all in samples but the last."""
+    """Return (source start, copy start, copy length, tempo) of each block; times in samples."""
     rng = np.random.default_rng([7, track_id])
-    table, start = [], 0
+    table: list[tuple[int, int, int, float]] = []
+    start = 0
     for source in range(0, count - BLOCK_SAMPLES // 2, BLOCK_SAMPLES):
         tempo = float(np.exp(rng.uniform(-MOST, MOST)))
         length = round(min(BLOCK_SAMPLES, count - source) / tempo)
@@ -49,7 +51,7 @@ def blocks(track_id: int, count: int) -> list[tuple[int, int, int, float]]:
 
 
 def coded_blocks(track_id: int, count: int) -> list[tuple[int, int, int, tuple[str, int]]]:
-    """(source start, copy start, length, codec and bit rate) of each coded block, in samples."""
+    """Return (source start, copy start, length, (codec, bit rate)) of each coded block; times in samples."""
     rng = np.random.default_rng([8, track_id])
     sources = range(int(rng.integers(2)) * BLOCK_SAMPLES, count - BLOCK_SAMPLES // 2, 2 * BLOCK_SAMPLES)
     lengths = [min(BLOCK_SAMPLES, count - source) for source in sources]
@@ -61,7 +63,7 @@ def coded_blocks(track_id: int, count: int) -> list[tuple[int, int, int, tuple[s
 
 
 def make(job: tuple[Path, corpus.Track]) -> None:
-    """Both copies of one track, as far as they are missing."""
+    """Make the missing copies of one track."""
     out, track = job
     samples = np.asarray(corpus.load_pcm(out, track)).astype(np.float32) / 32768
     for suffix, copy in ((".stretched", stretched), (".coded", coded)):
@@ -71,6 +73,7 @@ def make(job: tuple[Path, corpus.Track]) -> None:
 
 
 def stretched(samples: np.ndarray, track_id: int) -> np.ndarray:
+    """Stretch all blocks of a track and concatenate them."""
     parts = []
     for source, _, length, tempo in blocks(track_id, len(samples)):
         part = degrade.stretch(samples[source : source + BLOCK_SAMPLES], corpus.SAMPLE_RATE, tempo=tempo)
@@ -79,6 +82,7 @@ def stretched(samples: np.ndarray, track_id: int) -> np.ndarray:
 
 
 def coded(samples: np.ndarray, track_id: int) -> np.ndarray:
+    """Encode and decode the coded blocks of a track and concatenate them."""
     parts = [
         degrade.code(samples[source : source + length], corpus.SAMPLE_RATE, *codec)
         for source, _, length, codec in coded_blocks(track_id, len(samples))

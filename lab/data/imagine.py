@@ -1,13 +1,13 @@
-"""Renditions that were never sounded: scores -> what the tonal network would hear in them.
+"""Simulated renditions: tonal frames predicted from scores without audio.
 
     python -m lab.data.cover_features ...        (see there)
     python -m lab.data.imagine --scores data/pop909.pkl --covers data/covers --tonal data/tonal --takes 8
 
-Rendering a whole song and hearing it takes seconds, deciding what is played in it a tenth of one. So a small
-network, the listener, learns from the takes that were rendered what the tonal network makes of notes that are
-known. Its errors, cut from the same takes, are laid over what it says of other takes: `imagined-WWWWW-KK.npz`,
-of whole works, in the form of `lab.data.cover_features`. What was learned is kept in `listener.pt`, also for works of which
-no take was rendered (`--kind`); delete it when the tonal network is another one.
+Rendering a whole song and computing its tonal frames takes seconds; planning the rendition takes a tenth of a second. A
+small network, the listener, learns from rendered takes what the tonal network outputs for known notes. Its errors on
+these takes are added to its predictions for other takes. The result is `imagined-WWWWW-KK.npz`, for whole works, in the
+form of `lab.data.cover_features`. The trained listener is saved as `listener.pt` and is also used for works without
+rendered takes (`--kind`); delete it after a change of the tonal network.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from lab.data.scores import Score
 from lab.models.cover import Turning
 from songprint.covers.tonal import CHANNELS, COLUMNS
 
-TAUGHT = 300  # takes that the listener learns from
-LONGEST = 400  # frames of a take in one batch
-UNSOUNDED = ("tune", "recomposed")  # kinds of works of which no take was rendered: all are for the training
-FAINTEST = 0.01  # activation that is told from nothing: an error is measured between the log-odds of two
+TAUGHT = 300  # takes used to train the listener
+LONGEST = 400  # frames used of a take in one step
+UNRENDERED = ("tune", "recomposed")  # kinds of works without rendered takes; all belong to the training split
+FAINTEST = 0.01  # activations are limited to this and 1 minus this before conversion to log-odds
 
 
 class Listener(nn.Module):
-    """What is played, (n, 4, 12, frames) -> log-odds of what the tonal network says is. The same in all keys."""
+    """Predict the output of the tonal network: notes (n, 4, 12, frames) -> log-odds. Equivariant to transposition."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,38 +47,39 @@ class Listener(nn.Module):
         )
 
     def forward(self, played: Tensor) -> Tensor:
-        return self.layers(played)
+        predicted: Tensor = self.layers(played)
+        return predicted
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A take that was rendered: what is played in it, and what the tonal network made of that."""
+class Example:
+    """A rendered take: its notes, and the output of the tonal network."""
 
     played: np.ndarray  # (frames, 48) 0..1
     found: np.ndarray  # (frames, 48) 0..1
 
 
 def planes(labels: dict[str, np.ndarray]) -> np.ndarray:
-    """What `perform.heard` tells -> (frames, 48): harmony, bass, melody, all notes."""
+    """Convert the labels of `perform.labels` to (frames, 48): harmony, bass, melody, all notes."""
     return np.concatenate(
         [labels["harmony"], *(perform.folded(labels[name]) for name in ("bass", "melody", "notes"))], axis=1
     )
 
 
-def load_heard(covers: Path, tonal: Path, most: int = TAUGHT) -> list[Heard]:
-    """Some of the training takes, spread over all works."""
+def load_examples(covers: Path, tonal: Path, most: int = TAUGHT) -> list[Example]:
+    """Load at most `most` training takes, spread over all works."""
     paths = [
         path
         for path in sorted(covers.glob("?????-??.npz"))
         if split_of(int(path.stem[:5])) == "train" and (tonal / f"rendered-{path.name}").exists()
     ]
-    heard = []
+    examples = []
     for path in paths[:: max(1, len(paths) // most)]:
         with np.load(path) as labels, np.load(tonal / f"rendered-{path.name}") as file:
             played = planes({name: labels[name] for name in ("harmony", "bass", "melody", "notes")})
             count = min(len(played), len(file["frames"]))
-            heard.append(Heard(played[:count] / np.float32(255), file["frames"][:count] / np.float32(255)))
-    return heard
+            examples.append(Example(played[:count] / np.float32(255), file["frames"][:count] / np.float32(255)))
+    return examples
 
 
 def tensor(frames: np.ndarray) -> Tensor:
@@ -86,8 +87,8 @@ def tensor(frames: np.ndarray) -> Tensor:
     return torch.from_numpy(frames.T.reshape(1, CHANNELS, 12, -1).astype(np.float32))
 
 
-def teach(heard: list[Heard], passes: int = 6, seed: int = 0) -> Listener:
-    """A listener that says of these takes what the tonal network said."""
+def teach(examples: list[Example], passes: int = 6, seed: int = 0) -> Listener:
+    """Train a listener that predicts the output of the tonal network for these takes."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     listener = Listener()
@@ -96,8 +97,8 @@ def teach(heard: list[Heard], passes: int = 6, seed: int = 0) -> Listener:
         losses = []
         for group in optimiser.param_groups:
             group["lr"] = 5e-3 * (1 - number / passes)
-        for i in rng.permutation(len(heard)):
-            take = heard[i]
+        for i in rng.permutation(len(examples)):
+            take = examples[i]
             start = int(rng.integers(max(1, len(take.played) - LONGEST)))
             played, found = (tensor(frames[start : start + LONGEST]) for frames in (take.played, take.found))
             loss = F.binary_cross_entropy_with_logits(listener(played), found)
@@ -110,35 +111,36 @@ def teach(heard: list[Heard], passes: int = 6, seed: int = 0) -> Listener:
 
 
 def log_odds(found: np.ndarray) -> np.ndarray:
+    """Convert activations to log-odds."""
     found = found.clip(FAINTEST, 1 - FAINTEST)
     return np.log(found / (1 - found))
 
 
 def expected(listener: Listener, played: np.ndarray) -> np.ndarray:
-    """(frames, 48) played -> (frames, 48) log-odds."""
+    """Predict the log-odds for played notes: (frames, 48) -> (frames, 48)."""
     with torch.no_grad():
-        return listener(tensor(played))[0].reshape(COLUMNS, -1).T.numpy()
+        return np.asarray(listener(tensor(played))[0].reshape(COLUMNS, -1).T.numpy())
 
 
-def errors(listener: Listener, heard: list[Heard]) -> list[np.ndarray]:
-    """By how much the tonal network was off what was to be expected, take by take, (frames, 48) log-odds."""
-    return [(log_odds(take.found) - expected(listener, take.played)).astype(np.float16) for take in heard]
+def errors(listener: Listener, examples: list[Example]) -> list[np.ndarray]:
+    """Return the difference between output and prediction for each take, (frames, 48) log-odds."""
+    return [(log_odds(take.found) - expected(listener, take.played)).astype(np.float16) for take in examples]
 
 
 def imagined(listener: Listener, off: list[np.ndarray], played: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(frames, 48) played -> (frames, 48) uint8 as the tonal network might hear it."""
-    said = expected(listener, played)
-    laid = []  # the errors of other takes, one after the other, in another key
-    while sum(map(len, laid)) < len(said):
+    """Simulate the output of the tonal network for played notes: (frames, 48) -> (frames, 48) uint8."""
+    predicted = expected(listener, played)
+    added: list[np.ndarray] = []  # errors of other takes, one after the other, transposed
+    while sum(len(each) for each in added) < len(predicted):
         taken = off[rng.integers(len(off))].astype(np.float32).reshape(-1, CHANNELS, 12)
-        laid.append(np.roll(taken, int(rng.integers(12)), axis=2).reshape(-1, COLUMNS))
-    said = said * rng.uniform(0.7, 1.2) + rng.uniform(0.4, 1.2) * np.concatenate(laid)[: len(said)]
-    return (255 / (1 + np.exp(-said))).round().astype(np.uint8)
+        added.append(np.roll(taken, int(rng.integers(12)), axis=2).reshape(-1, COLUMNS))
+    predicted = predicted * rng.uniform(0.7, 1.2) + rng.uniform(0.4, 1.2) * np.concatenate(added)[: len(predicted)]
+    return (255 / (1 + np.exp(-predicted))).round().astype(np.uint8)
 
 
 @cache
 def _model(file: Path) -> tuple[Listener, list[np.ndarray]]:
-    """The listener and its errors, once in each process."""
+    """Load the listener and its errors once per process."""
     torch.set_num_threads(1)
     kept = torch.load(file, weights_only=False)
     listener = Listener()
@@ -147,7 +149,7 @@ def _model(file: Path) -> tuple[Listener, list[np.ndarray]]:
 
 
 def imagine(job: tuple[Path, str, Score, int, int, Path, int]) -> float:
-    """One take of one work -> its seconds; what is there already is left."""
+    """Write one take of one work and return its seconds. Existing files are kept."""
     out, kind, score, work, number, model, seed = job
     path = out / f"{kind}-{work:05d}-{number:02d}.npz"
     if path.exists():
@@ -155,7 +157,7 @@ def imagine(job: tuple[Path, str, Score, int, int, Path, int]) -> float:
     rng = np.random.default_rng([seed, work, number, 1])
     rendition = renditions.make(score, rng, boldness=0.3 if number == 0 else 1.0)
     listener, off = _model(model)
-    frames = imagined(listener, off, planes(perform.heard(rendition, LABELS_PER_SECOND)), rng)
+    frames = imagined(listener, off, planes(perform.labels(rendition, LABELS_PER_SECOND)), rng)
     np.savez_compressed(path, frames=frames, seconds=rendition.seconds, beats=rendition.beats)
     return rendition.duration
 
@@ -163,31 +165,31 @@ def imagine(job: tuple[Path, str, Score, int, int, Path, int]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--covers", type=Path, required=True, help="what lab.data.render_covers wrote")
+    parser.add_argument("--covers", type=Path, required=True, help="output of lab.data.render_covers")
     parser.add_argument(
-        "--tonal", type=Path, required=True, help="what lab.data.cover_features wrote; takes are put there"
+        "--tonal", type=Path, required=True, help="output of lab.data.cover_features; takes are added to it"
     )
     parser.add_argument(
         "--kind",
-        choices=("imagined", *UNSOUNDED),
+        choices=("imagined", *UNRENDERED),
         default="imagined",
-        help="whether the works are those that were rendered (only those of the training are taken), "
-        "or of tune books or recomposed, of which no take was",
+        help="kind of works: those that were rendered (of which only the training split is used), or works from tune"
+        " books or recomposed works, which have no rendered takes",
     )
-    parser.add_argument("--takes", type=int, default=8, help="of each work")
+    parser.add_argument("--takes", type=int, default=8, help="takes of each work")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model = options.tonal / "listener.pt"
     if not model.exists():
-        heard = load_heard(options.covers, options.tonal)
-        listener = teach(heard)
-        torch.save({"weights": listener.state_dict(), "errors": errors(listener, heard)}, model)
+        examples = load_examples(options.covers, options.tonal)
+        listener = teach(examples)
+        torch.save({"weights": listener.state_dict(), "errors": errors(listener, examples)}, model)
     jobs = [
         (options.tonal, options.kind, score, work, number, model, options.seed)
         for number in range(options.takes)
         for work, score in enumerate(scores.load(options.scores))
-        if options.kind in UNSOUNDED or split_of(work) == "train"
+        if options.kind in UNRENDERED or split_of(work) == "train"
     ]
     run_jobs(imagine, jobs, options.processes)
 

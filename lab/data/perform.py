@@ -1,10 +1,11 @@
-"""A rendition -> sound, by soundfonts; and what exactly is heard in it, frame by frame."""
+"""Audio of a rendition, by soundfonts, and its exact labels for every frame."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -13,15 +14,15 @@ from lab.data import degrade
 from lab.data.renditions import Part, Rendition
 
 SAMPLE_RATE = 8000
-PLAYED_AT = 16000  # the synthesizer's rate: what lies above is not heard later
-STEP = 0.03  # seconds between two bends of a voice
-LOWEST, SEMITONES = 24, 84  # MIDI numbers of the labels: C1 to B7
+PLAYED_AT = 16000  # Hz; rate of the synthesizer, before resampling to SAMPLE_RATE
+STEP = 0.03  # seconds between two pitch bends
+LOWEST, SEMITONES = 24, 84  # lowest MIDI number and number of semitones of the labels: C1 to B7
 PITCH_CLASSES = 12
 DRUMS = 9  # the channel of General MIDI
 
 
 @lru_cache(maxsize=8)
-def _synth(font: str):
+def _synth(font: str) -> tuple[Any, int]:
     import tinysoundfont
 
     synth = tinysoundfont.Synth(samplerate=PLAYED_AT)
@@ -29,13 +30,13 @@ def _synth(font: str):
 
 
 def play(rendition: Rendition, font: Path) -> np.ndarray:
-    """The samples (n,) float32 at 8 kHz, peak 0.7, each part on a channel of its own."""
+    """Render the samples: (n,) float32 at 8 kHz with a peak of 0.7. Each part has its own channel."""
     synth, number = _synth(str(font))
     synth.sounds_off()
-    events: list[tuple[float, int, int, float, int]] = []  # when, what, channel, value, velocity
+    events: list[tuple[float, int, int, float, int]] = []  # time, event type, channel, value, velocity
     channels = [channel for channel in range(16) if channel != DRUMS]
     for part, melodic in zip(rendition.parts, _numbered(rendition.parts, channels), strict=True):
-        with suppress(RuntimeError):  # a small bank without this program keeps its first
+        with suppress(RuntimeError):  # small soundfonts lack some programs and keep their first
             synth.program_select(melodic, number, 0, part.program, is_drums=melodic == DRUMS)
         synth.pitchbend(melodic, 8192)
         synth.set_tuning(melodic, rendition.tuning)
@@ -69,8 +70,8 @@ def _numbered(parts: tuple[Part, ...], channels: list[int]) -> list[int]:
     return [DRUMS if part.role == "drums" else next(free) for part in parts]
 
 
-def _bends(note, part: Part, channel: int) -> list[tuple[float, int, int, float, int]]:
-    """A voice slides into a note and trembles when it is held."""
+def _bends(note: np.void, part: Part, channel: int) -> list[tuple[float, int, int, float, int]]:
+    """Return pitch bends of a voice, which slides into a note and adds vibrato when it is held."""
     times = np.arange(0, note["end"] - note["start"], STEP)
     slide = -part.scoop * np.exp(-times / 0.05)
     tremble = part.vibrato * np.sin(2 * np.pi * 5.5 * times) * np.clip((times - 0.2) / 0.3, 0, 1)
@@ -80,7 +81,7 @@ def _bends(note, part: Part, channel: int) -> list[tuple[float, int, int, float,
 
 
 def record(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a studio, a hall and an old tape do to it: tone, room, noise, a limiter."""
+    """Simulate a recording: tone colour, room, noise, limiter."""
     spectrum = np.fft.rfft(samples)
     octaves = np.linspace(-3, 4, 8)  # around 250 Hz
     gains = np.interp(
@@ -100,23 +101,23 @@ def record(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def levelled(samples: np.ndarray) -> np.ndarray:
-    """The samples at a peak of 0.7."""
-    return samples * (0.7 / max(float(np.abs(samples).max()), 1e-6))
+    """Scale the samples to a peak of 0.7."""
+    return np.asarray(samples) * (0.7 / max(float(np.abs(samples).max()), 1e-6))
 
 
-def frames_of(note, rate: float, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the frames a note sounds in, and in how much of each of them."""
+def frames_of(note: np.void, rate: float, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames in which a note sounds, and its share of each of them."""
     first, last = note["start"] * rate, note["end"] * rate
     span = np.arange(int(first), min(int(np.ceil(last)), frames))
     return span, np.minimum(span + 1, last) - np.maximum(span, first)
 
 
-def heard(rendition: Rendition, rate: float) -> dict[str, np.ndarray]:
-    """What sounds in each frame of 1 / `rate` seconds: `notes`, `bass`, `melody`, each (frames, 84) in 0..1, and
-    `harmony` (frames, 12), the chord that is meant (all zeros for a tune alone).
+def labels(rendition: Rendition, rate: float) -> dict[str, np.ndarray]:
+    """Return the notes of each frame of 1 / `rate` seconds: `notes`, `bass`, `melody`, each (frames, 84) in 0..1, and
+    `harmony` (frames, 12), the chord of the score (zeros for a melody without accompaniment).
 
-    A note counts by the share of the frame in which it is held; its loudness fades within some seconds, as
-    most instruments do. The bass is the lowest note below C4.
+    The value of a note is the share of the frame in which it sounds, and decays within some seconds like the loudness
+    of most instruments. The bass is the lowest note below C4.
     """
     frames = int(rendition.duration * rate)
     shape = (frames, SEMITONES)
@@ -146,5 +147,5 @@ def heard(rendition: Rendition, rate: float) -> dict[str, np.ndarray]:
 
 
 def folded(pitches: np.ndarray) -> np.ndarray:
-    """(frames, 84) from C1 on -> (frames, 12): the loudest of each pitch class."""
+    """Fold (frames, 84) from C1 into pitch classes (frames, 12), taking the maximum."""
     return pitches.reshape(len(pitches), -1, 12).max(axis=1)

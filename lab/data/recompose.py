@@ -1,10 +1,9 @@
-"""Works that nobody wrote: two bars of one song, two of another, in one key, put together to songs of a usual form.
+"""Recomposed works: bars of many songs in one key, assembled into songs of a usual form.
 
     python -m lab.data.recompose --scores data/pop909.pkl --works 4000 --out data/recomposed.pkl
 
-A network that has heard some hundred songs for long knows them by heart; of these there are as many as one likes.
-They come in pairs: one chord after the other is the same in both, and the tune is another. Songs that share their
-chords are what is taken for covers and is none.
+A network that is trained on some hundred songs for a long time overfits; recomposed works are unlimited. They come in
+pairs with the same chords and different melodies: songs with common chords are the most frequent false covers.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from lab.data.scores import NOTE, Chord, Score
 BARS = 2  # of a cell
 SECTION = 4  # cells
 FORMS = ("AABA", "ABAB", "AABB", "ABAC", "ABCB", "AAB", "ABA")
-LOOP = 0.4  # share of sections whose chords are two cells, again and again
-OTHER_END = 0.5  # how often a section that comes again ends otherwise
-CANDIDATES = 24  # cells of which the one that suits best is taken
+LOOP = 0.4  # share of sections whose chords repeat two cells
+OTHER_END = 0.5  # probability that a repeated section has another ending
+CANDIDATES = 24  # cells from which the most suitable is chosen
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Two bars of a song, moved to the key of C or C minor. Beats from its own beginning."""
+    """Two bars of a song, transposed to C major or C minor. Beats count from the start of the cell."""
 
     melody: np.ndarray  # of NOTE
     chords: tuple[Chord, ...]
-    heard: np.ndarray  # (half beats, 12), see `sounding`
+    held: np.ndarray  # (half beats, 12), see `sounding`
 
 
 def cells_of(score: Score) -> list[Cell]:
-    """The stretches of a score that have a tune and chords throughout."""
+    """Return the cells of a score that contain a melody and chords throughout."""
     length, found = BARS * score.bar, []
     for start in np.arange(0, score.beats - length + 1e-6, length):
         end = start + length
@@ -65,7 +64,7 @@ def cells_of(score: Score) -> list[Cell]:
 
 
 def pools(works: list[Score]) -> dict[tuple[int, bool], list[Cell]]:
-    """Cells by the beats of a bar and the mode; those of which there are enough to choose from."""
+    """Return the cells by beats per bar and mode, where there are enough to choose from."""
     kept: dict[tuple[int, bool], list[Cell]] = defaultdict(list)
     for score in works:
         kept[score.bar, score.minor] += cells_of(score)
@@ -73,24 +72,24 @@ def pools(works: list[Score]) -> dict[tuple[int, bool], list[Cell]]:
 
 
 def sounding(melody: np.ndarray, beats: int) -> np.ndarray:
-    """How long each pitch class is held in each half beat, (2 * beats, 12)."""
+    """Return how long each pitch class is held in each half beat, (2 * beats, 12)."""
     at = np.arange(0, beats, 0.5)[:, None]
     held = (np.minimum(melody["end"], at + 0.5) - np.maximum(melody["start"], at)).clip(0)  # (half beats, notes)
     return held @ np.eye(12)[melody["pitch"] % 12]
 
 
 def belonging(chords: tuple[Chord, ...], beats: int) -> np.ndarray:
-    """Which pitch classes belong to the chord of each half beat, (2 * beats, 12)."""
+    """Return which pitch classes belong to the chord of each half beat, (2 * beats, 12)."""
     at = np.arange(0, beats, 0.5)
     mask = np.zeros((len(at), 12), bool)
     for chord in chords:
         within = (at >= chord.start - 1e-6) & (at < chord.end - 1e-6)
-        mask[np.ix_(within, [(chord.root + interval) % 12 for interval in chord.intervals])] = True
+        mask[np.ix_(within, np.array([(chord.root + interval) % 12 for interval in chord.intervals]))] = True
     return mask
 
 
 def tune_over(chords: list[tuple[Chord, ...]], cells: list[Cell], rng: np.random.Generator) -> list[np.ndarray]:
-    """Melodies for cells of given chords: each suits the chords, and begins near the last note."""
+    """Choose melodies for cells of chords: each fits the chords and begins near the previous note."""
     tune: list[np.ndarray] = []
     for bars in chords:
         before = tune[-1]["pitch"][-1] if tune else 67
@@ -99,14 +98,13 @@ def tune_over(chords: list[tuple[Chord, ...]], cells: list[Cell], rng: np.random
             return int(melody["pitch"][0]) - int(last)
 
         chosen = [cells[i] for i in rng.integers(len(cells), size=CANDIDATES)]
-        mask = belonging(bars, len(chosen[0].heard) // 2)
+        mask = belonging(bars, len(chosen[0].held) // 2)
         fits = [
-            (cell.heard * mask).sum() / cell.heard.sum() - 0.02 * abs((leap(cell.melody) + 6) % 12 - 6)
-            for cell in chosen
+            (cell.held * mask).sum() / cell.held.sum() - 0.02 * abs((leap(cell.melody) + 6) % 12 - 6) for cell in chosen
         ]
         melody = chosen[int(np.argmax(fits))].melody.copy()
         melody["pitch"] -= 12 * round(leap(melody) / 12)
-        melody["pitch"] += 12 * round((67 - np.median(melody["pitch"])) / 24)  # where voices are
+        melody["pitch"] += 12 * round((67 - np.median(melody["pitch"])) / 24)  # into the range of voices
         tune.append(melody)
     return tune
 
@@ -114,7 +112,7 @@ def tune_over(chords: list[tuple[Chord, ...]], cells: list[Cell], rng: np.random
 def recomposed(
     cells: list[Cell], rng: np.random.Generator, *, bar: int, minor: bool, tempo: float, name: str
 ) -> tuple[Score, Score]:
-    """Two songs that have their chords in common."""
+    """Return two songs with the same chords."""
     form = str(rng.choice(FORMS))
     chords: dict[str, list[tuple[Chord, ...]]] = {}
     for letter in sorted(set(form)):
@@ -125,7 +123,9 @@ def recomposed(
     others = [cells[i].chords for i in rng.integers(len(cells), size=len(form))]
     for twin in (0, 1):
         tunes = {letter: tune_over(chords[letter], cells, rng) for letter in chords}
-        rows, laid, seen = [], [], set()
+        rows: list[np.ndarray] = []
+        placed: list[Chord] = []
+        seen: set[str] = set()
         for place, letter in enumerate(form):
             own, melodies = list(chords[letter]), list(tunes[letter])
             if letter in seen and endings[place]:
@@ -135,7 +135,7 @@ def recomposed(
             for number, (bars, melody) in enumerate(zip(own, melodies, strict=True)):
                 start = (place * SECTION + number) * BARS * bar
                 rows.append(_moved(melody, start, tonic))
-                laid += [
+                placed += [
                     replace(
                         chord,
                         start=chord.start + start,
@@ -146,7 +146,7 @@ def recomposed(
                     for chord in bars
                 ]
         pair.append(
-            Score(f"{name}/{twin}", np.concatenate(rows), np.zeros(0, NOTE), tuple(laid), bar, tempo, tonic, minor)
+            Score(f"{name}/{twin}", np.concatenate(rows), np.zeros(0, NOTE), tuple(placed), bar, tempo, tonic, minor)
         )
     return pair[0], pair[1]
 
@@ -162,7 +162,7 @@ def _moved(melody: np.ndarray, start: float, tonic: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--scores", type=Path, required=True, help="what lab.data.scores wrote; held-out works are left alone"
+        "--scores", type=Path, required=True, help="output of lab.data.scores; held-out works are not used"
     )
     parser.add_argument("--works", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,13 +1,14 @@
-"""Renditions of scores as sound, for the tonal network and the cover encoder.
+"""Audio of renditions of scores, for training the tonal network and the cover encoder.
 
     python -m lab.data.scores --pop909 SCORES/POP909 --out data/pop909.pkl
     python -m lab.data.render_covers --data data --scores data/pop909.pkl --out data/covers --renditions 4
 
-writes `WWWWW-KK.npz` for work W and rendition K: `samples` (int16, 8 kHz), `notes`, `bass`, `melody` (what is heard,
-(frames, 84) uint8 at 5 frames a second), `seconds` and `beats` (which beat of the score is played when).
-(score, seed, K) identifies a rendition. With `--voices data/voices` the same renditions, as far as they have a tune,
-are sung (`lab.data.sing`), and K is 50 more. Every ninth work is held out: alternately for calibration and for the
-evaluation; those are rendered whole, with soundfonts and voices (of another language) that training never hears.
+writes `WWWWW-KK.npz` for work W and rendition K: `samples` (int16, 8 kHz), the labels `notes`, `bass` and `melody`
+((frames, 84) uint8 at 5 frames per second), `seconds` and `beats` (beat `beats[i]` of the score is played at
+`seconds[i]`). A rendition depends only on the score, the seed and K. With `--voices data/voices`, the melodies of the same
+renditions are sung (`lab.data.sing`), and K is larger by 50. Every ninth work is held out, alternately for calibration and
+for evaluation. Those works are rendered whole, with soundfonts and voices (of another language) that are not used in
+training.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +28,15 @@ from lab.data.processes import run_jobs
 from lab.data.scores import Score
 
 LABELS_PER_SECOND = 5
-HELD_OUT = 9  # every so many works
-BROKEN_FONT = "fluid-soundfont-gs"  # holds variations alone: in the place of most instruments plays another
-REPEATED = {17, 101, 664, 803}  # songs that POP909 has once more, before them (`lab.data.repeats`)
-SUNG = 50  # rendition K, where it is sung, is take K + 50
-EXCERPT = (40.0, 70.0)  # seconds at the score's own tempo that training hears of a work
+HELD_OUT = 9  # every ninth work is held out
+BROKEN_FONT = "fluid-soundfont-gs"  # contains variations only and plays wrong instruments
+REPEATED = {17, 101, 664, 803}  # songs that occur earlier in POP909 (`lab.data.repeats`)
+SUNG = 50  # the sung version of rendition K is take K + 50
+EXCERPT = (40.0, 70.0)  # seconds, at the tempo of the score, of a training work
 
 
 def split_of(work: int) -> str:
-    """`train`, `calibration` or `test`; `repeated` is none of them."""
+    """Return `train`, `calibration`, `test` or, for works that are excluded, `repeated`."""
     if work in REPEATED:
         return "repeated"
     if work % HELD_OUT:
@@ -43,21 +45,23 @@ def split_of(work: int) -> str:
 
 
 def is_sung(path: Path) -> bool:
+    """Whether a take is sung."""
     return int(path.stem[-2:]) >= SUNG
 
 
 def rendition_of(path: Path) -> int:
-    """Of a take: the same for the one that is played and the one that is sung."""
+    """Return the number of the rendition, which is the same for its played and its sung take."""
     return int(path.stem[-2:]) % SUNG
 
 
 def fonts_of(packages: Path, split: str) -> list[Path]:
+    """Return the soundfonts for works of a split."""
     names = [name for name in SOUNDFONTS if name != BROKEN_FONT] if split == "train" else UNSEEN_FONTS
     return sorted(path for name in names for path in (packages / name).rglob("*.sf[23]") if not path.is_symlink())
 
 
 def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> float:
-    """One rendition -> its seconds; what is there already is left, and what is to be sung and has no tune."""
+    """Write one rendition and return its seconds. Existing files are kept; without a melody nothing is sung."""
     out, score, work, number, fonts, voices, seed = job
     path = out / f"{work:05d}-{number + SUNG * bool(voices):02d}.npz"
     if path.exists():
@@ -65,7 +69,7 @@ def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> f
     rng = np.random.default_rng([seed, work, number])
     begin, end = 0.0, None
     if split_of(work) == "train":
-        common = np.random.default_rng([seed, work])  # the same excerpt for all renditions of the work
+        common = np.random.default_rng([seed, work])  # gives the same excerpt for all renditions of the work
         length = common.uniform(*EXCERPT) * score.tempo / 60
         begin = common.uniform(0, max(1.0, score.beats - length))
         end = begin + length
@@ -76,13 +80,13 @@ def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> f
     elif sing.tune_of(rendition) is None:
         return 0.0
     else:
-        own = np.random.default_rng([seed, work, number, 1])  # so that all else is as in the rendition played
+        own = np.random.default_rng([seed, work, number, 1])  # keeps everything else as in the played rendition
         singer = sing.hire(voices, split_of(work), own)
         rendition = sing.within_reach(rendition, singer, own)
         samples = sing.perform(rendition, font, singer, own)
     samples = perform.record(samples, rng)
-    labels = {
-        name: (frames * 255).astype(np.uint8) for name, frames in perform.heard(rendition, LABELS_PER_SECOND).items()
+    labels: Any = {
+        name: (frames * 255).astype(np.uint8) for name, frames in perform.labels(rendition, LABELS_PER_SECOND).items()
     }
     unfinished = path.with_suffix(".part.npz")
     np.savez_compressed(
@@ -98,7 +102,7 @@ def render(job: tuple[Path, Score, int, int, list[Path], Path | None, int]) -> f
 
 
 def write_files(covers: Path, split: str, folder: Path, *, sung: bool) -> None:
-    """The renditions of a split, those played or those sung, as FLAC, with `works.tsv` for `lab.measure.covers`."""
+    """Write the played or the sung renditions of a split as FLAC, with `works.tsv` for `lab.measure.covers`."""
     from lab.data import synth
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,12 +124,12 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--renditions", type=int, default=4)
-    parser.add_argument("--works", type=int, help="only the first so many of each split")
+    parser.add_argument("--works", type=int, help="use only the first works of each split")
     parser.add_argument("--splits", default="train,calibration,test")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--voices", type=Path, help="what lab.data.sing wrote: the tune is sung")
+    parser.add_argument("--voices", type=Path, help="output of lab.data.sing: the melody is sung")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--files", type=Path, help="then write those of the splits as FLAC files into this folder")
+    parser.add_argument("--files", type=Path, help="then write the renditions as FLAC files into this folder")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     works = scores.load(options.scores)

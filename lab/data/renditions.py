@@ -1,49 +1,50 @@
-"""A cover from a score: another key, tempo, singer, accompaniment, harmony, form.
+"""Renditions of a score as a cover band would play it: other key, tempo, lead, accompaniment, harmony and form.
 
-`make` decides what is played when; `lab.data.perform` lets it sound, or says exactly what sounds. A rendition knows
-which beat of the score is played at each of its seconds, so what corresponds in two renditions is known too.
+`make` plans the notes; `lab.data.perform` renders their audio and their labels. A rendition contains the beat of the
+score at each of its times, so corresponding places of two renditions are known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from lab.data.scores import NOTE, Chord, Score
 
-# General MIDI programs by what they can do
+# General MIDI programs by role.
 LEADS = (0, 4, 11, 21, 22, 24, 26, 40, 41, 42, 52, 53, 54, 56, 57, 60, 64, 65, 66, 68, 71, 73, 75, 79, 80, 81, 85, 87)
 VOICES = (52, 53, 54, 85, 91)
 CHORDS = (0, 1, 2, 4, 5, 6, 7, 16, 19, 21, 24, 25, 26, 27, 28, 29, 30, 46, 48, 49, 50, 61, 88, 89, 90, 105, 107)
 PADS = (16, 19, 48, 49, 50, 51, 52, 61, 88, 89, 90, 91, 94)
 BASSES = (32, 33, 34, 35, 36, 38, 39, 43, 58)
-HIT = 0.1  # seconds that a drum is held
+HIT = 0.1  # seconds; length of a drum note
 
 
 @dataclass(frozen=True)
 class Part:
-    """One player. Notes in seconds."""
+    """The notes of one player, in seconds."""
 
     role: str  # "melody", "chords", "bass" or "drums"
     program: int
     gain: float  # decibels
     notes: np.ndarray  # of NOTE
-    vibrato: float = 0.0  # semitones either way
-    scoop: float = 0.0  # semitones from below at which a note begins
+    vibrato: float = 0.0  # semitones, amplitude
+    scoop: float = 0.0  # semitones; notes begin this far below their pitch
 
 
 @dataclass(frozen=True)
 class Rendition:
-    """What is played. `seconds[i]` is when beat `beats[i]` of the score is; a cut in the form is a jump."""
+    """A rendition. Beat `beats[i]` of the score is played at `seconds[i]`; a cut in the form is a jump."""
 
     work: str
     parts: tuple[Part, ...]
     duration: float  # seconds
     seconds: np.ndarray
     beats: np.ndarray
-    chords: np.ndarray  # of NOTE: pitch classes, when they belong to the chord; none for a tune alone
+    chords: np.ndarray  # of NOTE: pitch classes of the chords; empty for a melody without accompaniment
     shift: int  # semitones above the score
     tuning: float  # semitones, a fraction
 
@@ -51,18 +52,18 @@ class Rendition:
 def make(
     score: Score, rng: np.random.Generator, *, begin: float = 0.0, end: float | None = None, boldness: float = 1.0
 ) -> Rendition:
-    """A rendition of the beats from `begin` to `end`. `boldness` 0 keeps near to the score, 1 goes far."""
+    """Plan a rendition of the beats from `begin` to `end`. `boldness` 0 stays close to the score, 1 departs from it."""
     end = score.beats if end is None else min(end, score.beats)
     form = _form(score, begin, end, boldness, rng)
     score = _reharmonised(score, boldness, rng)
     clock = _Clock(form, score.tempo * _tempo_factor(score, boldness, rng), boldness, rng)
     shift = int(rng.integers(-6, 7))
-    alone = rng.random() < 0.07 * boldness  # a voice without company
-    parts = []
+    alone = rng.random() < 0.07 * boldness  # a melody without accompaniment
+    parts: list[Part] = []
     if alone or rng.random() < 0.93:
         parts += _lead(score, boldness, alone, rng)
     if not alone:
-        parts += _company(score, boldness, rng)
+        parts += _accompaniment(score, boldness, rng)
     parts = [replace(part, notes=_transposed(clock.place(part.notes), part, shift)) for part in parts]
     if not alone and rng.random() < 0.55:
         parts.append(_drums(clock, score.bar, rng))
@@ -95,7 +96,7 @@ def _tempo_factor(score: Score, boldness: float, rng: np.random.Generator) -> fl
 def _form(
     score: Score, begin: float, end: float, boldness: float, rng: np.random.Generator
 ) -> list[tuple[float, float]]:
-    """Stretches of the score in the order in which they are played: some bars cut, some repeated."""
+    """Return the sections of the score in the order in which they are played, with some bars cut and some repeated."""
     bar = score.bar
     first = np.ceil(begin / bar) * bar + (bar * rng.integers(0, 5) if rng.random() < 0.4 * boldness else 0)
     last = end - (bar * rng.integers(0, 5) if rng.random() < 0.4 * boldness else 0)
@@ -107,7 +108,7 @@ def _form(
         if bars < 16:
             continue
         middle = start + bar * int(rng.integers(4, bars - 4))
-        if rng.random() < 0.5:  # again from a little before
+        if rng.random() < 0.5:  # repeat some bars
             again = max(start, middle - bar * int(rng.choice([4, 8])))
             form[at : at + 1] = [(start, middle), (again, stop)]
         else:
@@ -116,7 +117,7 @@ def _form(
 
 
 class _Clock:
-    """Beats of the score -> seconds of the rendition, through form and drift of tempo."""
+    """Converts beats of the score to seconds of the rendition, given form and tempo drift."""
 
     def __init__(self, form: list[tuple[float, float]], tempo: float, boldness: float, rng: np.random.Generator):
         self.form = form
@@ -140,7 +141,7 @@ class _Clock:
         self.duration += 0.5
 
     def place(self, notes: np.ndarray) -> np.ndarray:
-        """Notes in beats -> as often as the form has them, in seconds."""
+        """Convert notes from beats to seconds, once for each time that the form plays them."""
         placed = []
         for beats, seconds in self._anchors:
             chosen = notes[(notes["start"] >= beats[0] - 1e-6) & (notes["start"] < beats[-1] - 1e-6)].copy()
@@ -175,20 +176,20 @@ def _reharmonised(score: Score, boldness: float, rng: np.random.Generator) -> Sc
 
 
 def _other_mode(score: Score) -> Score:
-    """The parallel mode: third, sixth and seventh degree a semitone lower, or higher."""
+    """Change to the parallel mode: shift the third, sixth and seventh degree by a semitone."""
     degrees, step = ((3, 8, 10), 1) if score.minor else ((4, 9, 11), -1)
 
-    def moved(pitch):
+    def moved(pitch: Any) -> Any:
         return pitch + step * np.isin((np.asarray(pitch) - score.tonic) % 12, degrees)
 
-    melody, company = score.melody.copy(), score.accompaniment.copy()
-    melody["pitch"], company["pitch"] = moved(melody["pitch"]), moved(company["pitch"])
+    melody, accompaniment = score.melody.copy(), score.accompaniment.copy()
+    melody["pitch"], accompaniment["pitch"] = moved(melody["pitch"]), moved(accompaniment["pitch"])
     chords = []
     for chord in score.chords:
         root = int(moved(chord.root)) % 12
         classes = {(int(moved(chord.root + interval)) - root) % 12 for interval in chord.intervals}
         chords.append(replace(chord, root=root, intervals=tuple(sorted(classes)), bass=int(moved(chord.bass)) % 12))
-    return replace(score, melody=melody, accompaniment=company, chords=tuple(chords), minor=not score.minor)
+    return replace(score, melody=melody, accompaniment=accompaniment, chords=tuple(chords), minor=not score.minor)
 
 
 def _substituted(chord: Chord, rate: float, plain: bool, rng: np.random.Generator) -> Chord:
@@ -208,7 +209,7 @@ def _substituted(chord: Chord, rate: float, plain: bool, rng: np.random.Generato
     return replace(chord, bass=(chord.root + int(rng.choice(chord.intervals))) % 12)
 
 
-# --- the tune
+# --- melody
 
 
 def _lead(score: Score, boldness: float, alone: bool, rng: np.random.Generator) -> list[Part]:
@@ -220,12 +221,12 @@ def _lead(score: Score, boldness: float, alone: bool, rng: np.random.Generator) 
     if rng.random() < 0.5 * boldness:
         notes = _ornamented(notes, score, rng.uniform(0.02, 0.2), rng)
     notes = notes[rng.random(len(notes)) >= boldness * rng.uniform(0, 0.12)]
-    if rng.random() < 0.35 * boldness and not alone:  # an instrumental stretch
+    if rng.random() < 0.35 * boldness and not alone:  # an instrumental passage
         start = rng.uniform(score.melody["start"][0], score.melody["start"][-1])
         notes = notes[(notes["start"] < start) | (notes["start"] > start + rng.uniform(8, 32))]
     notes["pitch"] += 12 * int(rng.choice([-1, 0, 0, 0, 1]))
     sung = rng.random() < 0.55
-    if sung or rng.random() < 0.5:  # legato: up to the next note
+    if sung or rng.random() < 0.5:  # legato, up to the next note
         gaps = np.append(notes["start"][1:], np.inf) - notes["start"]
         wanted = np.minimum(gaps, np.maximum(notes["end"] - notes["start"], rng.uniform(0.5, 2.5)))
         notes["end"] = notes["start"] + wanted * 0.98
@@ -241,19 +242,20 @@ def _lead(score: Score, boldness: float, alone: bool, rng: np.random.Generator) 
     parts = [part]
     if rng.random() < 0.2 * boldness:  # doubled in octaves
         parts.append(replace(part, program=int(rng.choice(LEADS)), gain=part.gain - 6, notes=raised(notes, 12)))
-    elif rng.random() < 0.2 * boldness:  # a second voice below, in the chord
+    elif rng.random() < 0.2 * boldness:  # a second voice below, of chord tones
         parts.append(Part("chords", part.program, part.gain - 5, _second_voice(notes, score)))
     return parts
 
 
 def raised(notes: np.ndarray, semitones: int) -> np.ndarray:
+    """Transpose the notes."""
     notes = notes.copy()
     notes["pitch"] += semitones
     return notes
 
 
 def _phrased(notes: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """As a singer takes liberties: onsets before and behind the beat, notes split or held over the next."""
+    """Vary the rhythm as singers do: onsets before or after the beat, notes split or tied."""
     notes = notes.copy()
     lag = amount * rng.standard_normal(len(notes)) * 0.5
     notes["start"] += np.round(lag * 4) / 4 if rng.random() < 0.5 else lag
@@ -273,7 +275,7 @@ def _phrased(notes: np.ndarray, amount: float, rng: np.random.Generator) -> np.n
 
 
 def _ornamented(notes: np.ndarray, score: Score, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Grace notes, passing notes and turns in the scale."""
+    """Add grace notes, passing notes and turns within the scale."""
     scale = {(score.tonic + step) % 12 for step in ((0, 2, 3, 5, 7, 8, 10) if score.minor else (0, 2, 4, 5, 7, 9, 11))}
 
     def neighbour(pitch: int, direction: int) -> int:
@@ -291,7 +293,7 @@ def _ornamented(notes: np.ndarray, score: Score, rate: float, rng: np.random.Gen
             length = min(0.2, (end - start) / 3)
             added.append((start, start + length, other, notes["velocity"][i]))
             notes["start"][i] += length
-        elif kind == 1 and end - start > 0.4:  # on the way to the next
+        elif kind == 1 and end - start > 0.4:  # a passing note
             added.append((end - 0.25, end, other, notes["velocity"][i]))
             notes["end"][i] = end - 0.25
         elif end - start > 0.7:  # a turn
@@ -315,10 +317,10 @@ def _second_voice(notes: np.ndarray, score: Score) -> np.ndarray:
     return second
 
 
-# --- the company
+# --- accompaniment
 
 
-def _company(score: Score, boldness: float, rng: np.random.Generator) -> list[Part]:
+def _accompaniment(score: Score, boldness: float, rng: np.random.Generator) -> list[Part]:
     parts = []
     if len(score.accompaniment) and rng.random() < 1 - 0.7 * boldness:
         parts.append(Part("chords", int(rng.choice(CHORDS)), 0.0, score.accompaniment))
@@ -351,7 +353,7 @@ def _held(chord: Chord, pitches: list[int], bar: int) -> list[tuple[float, float
 
 
 def _every(step: float, length: float, off: float = 0.0) -> Pattern:
-    """The chord struck every `step` beats."""
+    """Strike the chord every `step` beats."""
 
     def pattern(chord: Chord, pitches: list[int], bar: int) -> list[tuple[float, float, int]]:
         return [
@@ -364,7 +366,7 @@ def _every(step: float, length: float, off: float = 0.0) -> Pattern:
 
 
 def _broken(step: float, order: tuple[int, ...]) -> Pattern:
-    """The notes of the chord one after the other."""
+    """Play the notes of the chord one after the other."""
 
     def pattern(chord: Chord, pitches: list[int], bar: int) -> list[tuple[float, float, int]]:
         return [
@@ -401,7 +403,7 @@ THREE = (
 
 
 def _voiced(score: Score, pattern: Pattern, centre: int, rng: np.random.Generator) -> np.ndarray:
-    """The chords as notes near `centre`, in inversions near to each other."""
+    """Voice the chords near `centre`, in inversions close to each other."""
     rows, most = [], int(rng.choice([2, 3, 3, 4, 5]))
     loudness = int(rng.integers(60, 100))
     for chord in score.chords:
@@ -442,7 +444,7 @@ KICK, SNARE, HAT, OPEN_HAT, RIDE, CLAP, TOM, SHAKER, TAMBOURINE = 36, 38, 42, 46
 
 
 def _drums(clock: _Clock, bar: int, rng: np.random.Generator) -> Part:
-    """A pattern of one bar, with fills."""
+    """Repeat a pattern of one bar, with fills."""
     steps = 4 * bar
     grid = {
         KICK: np.zeros(steps),
@@ -464,7 +466,7 @@ def _drums(clock: _Clock, bar: int, rng: np.random.Generator) -> Part:
                         second = float(np.interp(time, beats, seconds))
                         rows.append((second, second + HIT, drum, int(60 + 50 * pattern[step] + rng.integers(-8, 9))))
             if rng.random() < 0.12:
-                for step in range(rng.integers(2, 6)):
-                    second = float(np.interp(min(at + bar - 0.25 * step, stop), beats, seconds))
+                for back in range(int(rng.integers(2, 6))):
+                    second = float(np.interp(min(at + bar - 0.25 * back, stop), beats, seconds))
                     rows.append((second, second + HIT, int(rng.choice([SNARE, TOM, CLAP, OPEN_HAT])), 95))
     return Part("drums", 0, float(rng.uniform(-8, 4)), np.array(rows, NOTE))

@@ -1,11 +1,10 @@
-"""Which works of the training are the same work: what is one song may not be taught, or counted, as two.
+"""Search for works of the training set that are the same song, and must not count as two.
 
     python -m lab.data.repeats --scores data/pop909.pkl
     python -m lab.data.repeats --tonal data/tonal --data data
 
-prints pairs of scores that have their tune in common, and pairs of real tracks that can be laid along each other,
-the surest first. What it found is kept out by hand (`lab.data.render_covers.REPEATED`, `lab.data.corpus.VERSIONS`): whether two
-pieces are one a person should hear.
+prints pairs of scores with common melodies, and pairs of real tracks that can be aligned, the most certain first. After
+listening, they are excluded by hand (`lab.data.render_covers.REPEATED`, `lab.data.corpus.VERSIONS`).
 """
 
 from __future__ import annotations
@@ -22,41 +21,44 @@ import numpy as np
 from lab.data import scores
 from lab.data.scores import Score
 from songprint.covers import align
+from songprint.covers.encoder import CoverEncoder
 from songprint.covers.rows import Rendition
 from songprint.kinds import load_encoder
 from songprint.types import Embeddings
 
-TURN = 10  # intervals in a row by which tunes are compared,
-LIVELY = 4  # of so many kinds at least: scales and repeated notes are everyone's
-COMMON = 5  # tunes in which the same turn may be: what is in more says nothing
-SHARE = 0.2  # of the turns of the shorter tune: songs that differ had 0.07 at most, those twice 0.35 or more
-NEAREST = 14  # tracks with which each is aligned
-ALIGNED = 6.0  # score of an alignment: strangers have 2 to 5, what their names call versions 10 to 13
+PHRASE = 10  # successive intervals in a phrase by which melodies are compared
+LIVELY = 4  # different intervals in a phrase, at least: scales and repeated notes occur in many songs
+COMMON = 5  # melodies that contain a phrase, at most: more frequent phrases are not distinctive
+SHARE = 0.2  # of the phrases of the shorter melody; different songs had 0.07 at most, the same song 0.35 or more
+NEAREST = 14  # tracks with which each track is aligned
+ALIGNED = 6.0  # minimum score of an alignment; unrelated tracks have 2 to 5, named versions 10 to 13
 
 
-def turns(score: Score) -> set[tuple[int, ...]]:
-    """What is sung, as intervals: the same in every key and tempo."""
+def phrases(score: Score) -> set[tuple[int, ...]]:
+    """Return the phrases of the melody as intervals, which do not depend on key and tempo."""
     intervals = np.diff(np.sort(score.melody, order="start")["pitch"].astype(int)).tolist()
-    found = {tuple(intervals[at : at + TURN]) for at in range(len(intervals) - TURN + 1)}
-    return {turn for turn in found if len(set(turn)) >= LIVELY}
+    found = {tuple(intervals[at : at + PHRASE]) for at in range(len(intervals) - PHRASE + 1)}
+    return {phrase for phrase in found if len(set(phrase)) >= LIVELY}
 
 
 def same_tunes(works: Sequence[Score]) -> list[tuple[float, int, int]]:
-    """Share of the shorter tune that is in the other, and the numbers of both works; the highest first."""
-    heard = [turns(work) for work in works]
-    singers: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for number, found in enumerate(heard):
-        for turn in found:
-            singers[turn].append(number)
+    """Return (share of the shorter melody that is in the other, number of one work, number of the other), sorted."""
+    melodies = [phrases(work) for work in works]
+    containing: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, found in enumerate(melodies):
+        for phrase in found:
+            containing[phrase].append(number)
     together = Counter(
-        pair for numbers in singers.values() if len(numbers) <= COMMON for pair in combinations(numbers, 2)
+        pair for numbers in containing.values() if len(numbers) <= COMMON for pair in combinations(numbers, 2)
     )
-    shares = [(count / min(len(heard[one]), len(heard[other])), one, other) for (one, other), count in together.items()]
+    shares = [
+        (count / min(len(melodies[one]), len(melodies[other])), one, other) for (one, other), count in together.items()
+    ]
     return sorted((share for share in shares if share[0] >= SHARE), reverse=True)
 
 
 def same_pieces(tracks: Sequence[Embeddings]) -> list[tuple[float, int, int]]:
-    """Score of the alignment of two tracks of the cover kind, and their numbers; the highest first."""
+    """Return (score of the alignment, number of one track, number of the other), sorted. Tracks are cover embeddings."""
     middle = np.concatenate([track.vectors for track in tracks]).mean(axis=0, dtype=np.float32)
     vectors = [track.vectors.astype(np.float32) - middle for track in tracks]
     for each in vectors:
@@ -76,20 +78,21 @@ def same_pieces(tracks: Sequence[Embeddings]) -> list[tuple[float, int, int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", type=Path, help="what lab.data.scores wrote")
-    parser.add_argument("--tonal", type=Path, help="what lab.data.cover_features wrote")
+    parser.add_argument("--scores", type=Path, help="output of lab.data.scores")
+    parser.add_argument("--tonal", type=Path, help="output of lab.data.cover_features")
     parser.add_argument("--data", type=Path, default=Path("data"))
     options = parser.parse_args()
     if not (options.scores or options.tonal):
-        parser.error("say what to look through: --scores FILE, or --tonal FOLDER for the real tracks")
+        parser.error("give --scores FILE, or --tonal FOLDER for real tracks")
     if options.scores:
         works = scores.load(options.scores)
         for share, one, other in same_tunes(works):
             print(f"{share:.2f}\t{one} {works[one].name}\t{other} {works[other].name}")
     if options.tonal:
-        from lab.ship.calibrate_covers import load_real  # needs PyTorch, the rest does not
+        from lab.ship.calibrate_covers import load_real  # imports PyTorch, which only real tracks need
 
         encoder = load_encoder("cover")
+        assert isinstance(encoder, CoverEncoder)
         tracks = [
             track
             for split in ("train", "calibration")

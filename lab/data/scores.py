@@ -1,7 +1,7 @@
-"""Scores: the works that renditions are made of. Times are beats.
+"""Scores, from which renditions are made. Times are in beats.
 
 POP909 (Wang et al., 2020; MIT): pop songs with melody, accompaniment, beats and chords.
-The tune books of music21's corpus: melodies alone, chords are guessed for them.
+The tune books of music21's corpus contain melodies only; their chords are estimated.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lab.data.tunes import Tune
 
-# Pitch classes above the root of a chord, by its name in the annotations
+# Chord quality in the annotations -> semitones above the root.
 QUALITIES = {
     "maj": (0, 4, 7),
     "min": (0, 3, 7),
@@ -60,10 +61,10 @@ class Score:
 
     name: str
     melody: np.ndarray
-    accompaniment: np.ndarray  # as the arranger wrote it; may be empty
+    accompaniment: np.ndarray  # of the arrangement; may be empty
     chords: tuple[Chord, ...]
-    bar: int  # beats in a bar
-    tempo: float  # beats a minute
+    bar: int  # beats per bar
+    tempo: float  # beats per minute
     tonic: int  # pitch class
     minor: bool
 
@@ -73,12 +74,12 @@ class Score:
 
 
 def load_pop909(folder: Path) -> Iterator[Score]:
-    """The songs of the data set that can be read, in their order."""
+    """Yield the songs of the data set in order. Unreadable songs are reported and skipped."""
     for path in sorted(folder.glob("[0-9][0-9][0-9]")):
         try:
             score = _pop909(path)
         except (OSError, ValueError, KeyError, IndexError) as error:
-            print(f"{path.name} is left out: {error}", file=sys.stderr)
+            print(f"{path.name} is skipped: {error}", file=sys.stderr)
             continue
         if len(score.melody) >= 60 and len(score.chords) >= 20:
             yield score
@@ -91,8 +92,8 @@ def _pop909(folder: Path) -> Score:
     times = np.array([[float(word) for word in line.split()] for line in (folder / "beat_midi.txt").open()])
     period = np.median(np.diff(times[:, 0]))
 
-    def beats(seconds):
-        """Seconds -> beats, going on at the same pace before the first and after the last."""
+    def beats(seconds: Any) -> Any:
+        """Convert seconds to beats, extrapolating at the median tempo."""
         known = times[:, 0]
         within = np.interp(seconds, known, np.arange(len(known)))
         return within + np.minimum(0, seconds - known[0]) / period + np.maximum(0, seconds - known[-1]) / period
@@ -106,7 +107,7 @@ def _pop909(folder: Path) -> Score:
     }
     downbeats = np.flatnonzero(times[:, 2] == 1) if times.shape[1] > 2 else np.arange(0, len(times), 4)
     bar = int(np.median(np.diff(downbeats))) if len(downbeats) > 2 else 4
-    shift = downbeats[0] % bar if len(downbeats) else 0  # a bar begins at beat 0
+    shift = downbeats[0] % bar if len(downbeats) else 0  # so that a bar begins at beat 0
     for notes in parts.values():
         notes["start"] -= shift
         notes["end"] -= shift
@@ -131,12 +132,12 @@ def _pop909(folder: Path) -> Score:
 
 
 def pitch_class(name: str) -> int:
-    """`Bb` -> 10."""
+    """Parse a pitch class: `Bb` is 10."""
     return (LETTERS[name[0]] + sum(ACCIDENTALS[sign] for sign in name[1:])) % 12
 
 
 def parse_chord(name: str, start: float, end: float) -> Chord | None:
-    """`Bb:min7/b3` -> a chord; None for no chord."""
+    """Parse a chord such as `Bb:min7/b3`; None for no chord."""
     found = re.fullmatch(r"([A-G][#b]*):([^/]+)(?:/(.+))?", name)
     if not found:
         return None
@@ -147,12 +148,12 @@ def parse_chord(name: str, start: float, end: float) -> Chord | None:
 def load_tunes(
     books: tuple[str, ...] = ("oneills1850", "ryansMammoth", "airdsAirs", "essenFolksong"), shortest: int = 40
 ) -> Iterator[Score]:
-    """The melodies of music21's tune books with at least `shortest` notes."""
+    """Load the melodies of music21's tune books with at least `shortest` notes."""
     import music21
 
     root = Path(music21.__file__).parent / "corpus"
     paths = [path for book in books for path in sorted((root / book).glob("*.abc"))]
-    with ProcessPoolExecutor() as pool:  # its parser takes a tenth of a second for a tune
+    with ProcessPoolExecutor() as pool:  # the parser takes 0.1 s per tune
         for found in pool.map(_book, paths, [shortest] * len(paths)):
             yield from found
 
@@ -162,8 +163,8 @@ def _book(path: Path, shortest: int) -> list[Score]:
 
     try:
         parsed = music21.converter.parse(path)
-    except Exception as error:  # its parser raises whatever it meets
-        print(f"{path.name} is left out: {error}", file=sys.stderr)
+    except Exception as error:  # the parser raises any exception
+        print(f"{path.name} is skipped: {error}", file=sys.stderr)
         return []
     found = [
         _tune(f"{path.parent.name}/{path.stem}/{number}", piece, shortest)
@@ -172,7 +173,7 @@ def _book(path: Path, shortest: int) -> list[Score]:
     return [score for score in found if score]
 
 
-def _tune(name: str, piece, shortest: int) -> Score | None:
+def _tune(name: str, piece: Any, shortest: int) -> Score | None:
     rows = [
         (float(note.offset), float(note.offset + note.quarterLength), int(note.pitch.midi), 90)
         for note in piece.flatten().notes
@@ -189,7 +190,7 @@ def _tune(name: str, piece, shortest: int) -> Score | None:
 
 
 def harmonised(name: str, melody: np.ndarray, bar: float, tempo: float = 110.0, shortest: float = 50.0) -> Score:
-    """A tune as a work: with a chord for each bar, and as often as it takes for `shortest` seconds.
+    """Make a work of a melody: estimate a chord for each bar, and repeat it up to `shortest` seconds.
 
     Measures that are too short or too long for a chord each (an upbeat alone, free time) count as two or four beats.
     """
@@ -206,13 +207,13 @@ def harmonised(name: str, melody: np.ndarray, bar: float, tempo: float = 110.0, 
     )
 
 
-# How often each degree is heard in a key (Krumhansl & Kessler, 1982)
+# Probe-tone ratings of the degrees of a key (Krumhansl & Kessler, 1982).
 MAJOR_PROFILE = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
 MINOR_PROFILE = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17])
 
 
 def from_tune(tune: Tune, times: int = 1) -> Score:
-    """One of our own tunes (`lab.data.tunes`), as often as that."""
+    """Make a work of a tune of `lab.data.tunes`, repeated `times` times."""
     melody = np.array(
         [
             (note.start + turn * tune.beats, note.start + note.beats + turn * tune.beats, note.pitch, 90)
@@ -238,7 +239,7 @@ def from_tune(tune: Tune, times: int = 1) -> Score:
 
 
 def key_of(melody: np.ndarray) -> tuple[int, bool]:
-    """The tonic's pitch class, and whether the key is minor."""
+    """Estimate the pitch class of the tonic, and whether the key is minor."""
     heard = np.bincount(melody["pitch"] % 12, weights=melody["end"] - melody["start"], minlength=12)
     fits = [
         (np.corrcoef(heard, np.roll(profile, tonic))[0, 1], tonic, minor)
@@ -249,7 +250,7 @@ def key_of(melody: np.ndarray) -> tuple[int, bool]:
 
 
 def guess_chords(melody: np.ndarray, bar: float, tonic: int, minor: bool) -> tuple[Chord, ...]:
-    """For each bar the triad of the key that holds most of its notes."""
+    """Choose for each bar the triad of the key that contains most of its notes."""
     scale = (0, 2, 3, 5, 7, 8, 10) if minor else (0, 2, 4, 5, 7, 9, 11)
     triads = [(scale[i], tuple(sorted((scale[(i + 2 * k) % 7] - scale[i]) % 12 for k in range(3)))) for i in range(7)]
     likely = {0: 0.3, 3: 0.15, 4: 0.2}  # tonic, subdominant, dominant
@@ -285,9 +286,9 @@ def load(path: Path) -> list[Score]:
 def main() -> None:
     import argparse
 
-    parser = argparse.ArgumentParser(description="Read scores once, for `lab.data.render_covers`.")
+    parser = argparse.ArgumentParser(description="Convert scores for `lab.data.render_covers`.")
     parser.add_argument("--pop909", type=Path, help="folder POP909 of the data set")
-    parser.add_argument("--tunes", action="store_true", help="the tune books of music21")
+    parser.add_argument("--tunes", action="store_true", help="add the tune books of music21")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     scores = list(load_pop909(options.pop909)) if options.pop909 else []

@@ -1,14 +1,13 @@
-"""A tune sung with words: recorded speech, taken apart, at the pitches and for the lengths of notes.
+"""Synthesised singing with words: syllables of recorded speech at the pitches and lengths of notes.
 
     python -m lab.data.sing --data data --out data/voices
 
-takes lines of the acted dialogue of `lab.data.corpus` apart, by speaker of the package, for `lab.data.render_covers --voices`.
+analyses lines of the acted dialogue of `lab.data.corpus`, one file per package, for `lab.data.render_covers --voices`.
 
-Each line is analysed by WORLD (Morise, Yokomori & Ozawa, 2016) into pitch, spectral envelope and aperiodicity. Every
-note of a tune gets a syllable: its consonants before the beat, its vowel for as long as the note is held, at the
-pitch that a singer would give it (Saitou et al., "Speech-to-singing synthesis", WASPAA 2007: slides, overshoot,
-vibrato, unsteadiness). Soundfonts have choirs that sing one vowel; what sets a voice apart, consonants, changing
-vowels and breath, they do not have.
+The vocoder WORLD (Morise, Yokomori & Ozawa, 2016) decomposes each line into pitch, spectral envelope and aperiodicity.
+Every note of a melody gets a syllable: its consonants before the beat, its vowel for the length of the note, with the
+pitch contour of singing (slides, overshoot, vibrato, unsteadiness: Saitou et al., "Speech-to-singing synthesis",
+WASPAA 2007). Choirs of soundfonts sing a single vowel and lack consonants, changing vowels and breath.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ from lab.data.renditions import Part, Rendition, raised
 from songprint.audio import files
 from songprint.errors import AudioError
 
-ANALYSED_AT = 16000
-SAMPLE_RATE = 8000
-STEP = 5.0  # milliseconds between two frames of WORLD
+ANALYSED_AT = 16000  # Hz, of the speech
+SAMPLE_RATE = 8000  # Hz, of the output
+STEP = 5.0  # milliseconds between frames of WORLD
 PER_SECOND = round(1000 / STEP)
 BINS = 129  # of an envelope up to 4 kHz
-LINES = 600  # of a package
+LINES = 600  # of each package
 SHORTEST = 10  # frames of a vowel
-LONGEST = 50  # a longer one is taken for two
-BEFORE = 30  # most frames of consonants before a vowel
-HIGH_VOICE = 53.0  # MIDI number above which a speaking voice is a high one
-CENTRES = {False: (53.0, 60.0), True: (60.0, 69.0)}  # MIDI numbers around which low and high voices sing
-QUIET = -12.0  # log power of what is as good as silence
+LONGEST = 50  # frames of a vowel; a longer one is split
+BEFORE = 30  # maximum frames of consonants before a vowel
+HIGH_VOICE = 53.0  # MIDI number; voices that speak above it are high
+CENTRES = {False: (53.0, 60.0), True: (60.0, 69.0)}  # ranges of the median MIDI number of low and high singing voices
+QUIET = -12.0  # log power that counts as silence
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Line:
 
 
 def analysed(samples: np.ndarray) -> Line | None:
-    """Speech (n,) at 16 kHz -> the line; None where nobody speaks for long enough."""
+    """Analyse speech (n,) at 16 kHz; None if it contains fewer than three syllables."""
     import pyworld
 
     samples = samples.astype(np.float64)
@@ -80,9 +79,10 @@ def analysed(samples: np.ndarray) -> Line | None:
 
 
 def syllables_of(voiced: np.ndarray) -> np.ndarray:
-    """Stretches of voice, long ones in parts, each with what comes before it."""
+    """Find the syllables: voiced intervals, long ones split, each with the consonants before it."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], voiced.astype(int), [0]])))
-    found, behind = [], 0
+    found: list[tuple[int, int, int]] = []
+    behind = 0
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         if end - start < SHORTEST:
             continue
@@ -95,34 +95,34 @@ def syllables_of(voiced: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Singer:
-    """Who sings: lines to take words from, and a throat."""
+    """A singer: lines that provide the words, and properties of the voice."""
 
     lines: tuple[Line, ...]
     high: bool
-    throat: float  # by which formants are raised
-    steadiness: float  # semitones that the pitch strays
+    throat: float  # factor by which formants are raised
+    steadiness: float  # semitones, standard deviation of the pitch
 
 
 def hire(voices: Path, split: str, rng: np.random.Generator) -> Singer:
-    """A singer for works of a split: in what is held out one of another language than in training."""
+    """Choose a singer for works of a split. Held-out works are sung in another language than training works."""
     package = SPEECH["train" if split == "train" else "acceptance"]
     lines = _lines(str(voices / f"{package}.npz"))
     high = bool(rng.random() < 0.5)
     pool = [line for line in lines if (line.pitch > HIGH_VOICE) == high]
     if not pool:
-        raise SystemExit(f"{voices} has no {'high' if high else 'low'} voice of {package}: lab.data.sing makes them")
+        raise SystemExit(f"{voices} has no {'high' if high else 'low'} voice of {package}: run lab.data.sing")
     chosen = tuple(pool[i] for i in rng.permutation(len(pool))[:40])
     return Singer(chosen, high, float(rng.uniform(0.9, 1.12)), float(rng.uniform(0.05, 0.25)))
 
 
 def octave_for(singer: Singer, part: Part, rng: np.random.Generator) -> Part:
-    """The part in the octave that suits the singer."""
+    """Transpose the part by octaves into the range of the singer."""
     octaves = round((rng.uniform(*CENTRES[singer.high]) - float(np.median(part.notes["pitch"]))) / 12)
     return replace(part, notes=raised(part.notes, 12 * octaves))
 
 
 def within_reach(rendition: Rendition, singer: Singer, rng: np.random.Generator) -> Rendition:
-    """The rendition with its tune in the octave that suits the singer, and whatever doubles that moved along."""
+    """Transpose the melody, and parts that double it, by octaves into the range of the singer."""
     tune = tune_of(rendition)
     if tune is None:
         return rendition
@@ -137,16 +137,18 @@ def within_reach(rendition: Rendition, singer: Singer, rng: np.random.Generator)
 
 
 def tune_of(rendition: Rendition) -> Part | None:
-    """The part that is sung: the first of the tune."""
+    """Return the part that is sung, the first melody part."""
     return next((part for part in rendition.parts if part.role == "melody"), None)
 
 
 def perform(rendition: Rendition, font: Path, singer: Singer, rng: np.random.Generator) -> np.ndarray:
-    """As `lab.data.perform.play`, the tune being sung."""
+    """Render as `lab.data.perform.play` does, with a sung melody. Raises ValueError without a melody."""
     tune = tune_of(rendition)
+    if tune is None:
+        raise ValueError(f"{rendition.work} has no melody that could be sung")
     company = replace(rendition, parts=tuple(part for part in rendition.parts if part is not tune))
     voice = sing(tune, rendition.duration, rendition.tuning, singer, rng)
-    if rng.random() < 0.15:  # sung twice, as studios do
+    if rng.random() < 0.15:  # double tracking
         voice = voice + 0.7 * sing(tune, rendition.duration, rendition.tuning, singer, rng)
     if rng.random() < 0.4:
         voice = degrade.room(voice, SAMPLE_RATE, rng.uniform(0.3, 1.5), rng)
@@ -159,7 +161,7 @@ def perform(rendition: Rendition, font: Path, singer: Singer, rng: np.random.Gen
 
 
 def sing(part: Part, duration: float, tuning: float, singer: Singer, rng: np.random.Generator) -> np.ndarray:
-    """The part in the singer's voice: (n,) float32 at 8 kHz, of `duration` seconds, RMS 1 where it is sung.
+    """Synthesise the voice: (n,) float32 at 8 kHz, of `duration` seconds, with an RMS of 1 where it sounds.
 
     `tuning` is in semitones, added to every pitch.
     """
@@ -179,7 +181,7 @@ def sing(part: Part, duration: float, tuning: float, singer: Singer, rng: np.ran
 
 
 def one_at_a_time(notes: np.ndarray, count: int) -> list[tuple[int, int, int]]:
-    """First frame, frame after the last, and MIDI number of each note; each ends where the next begins."""
+    """Return (first frame, frame after the last, MIDI number) of each note. Each ends where the next begins."""
     notes = np.sort(notes, order="start")
     starts = (notes["start"] * PER_SECOND).round().astype(int)
     ends = np.minimum((notes["end"] * PER_SECOND).round().astype(int), np.append(starts[1:], count))
@@ -193,15 +195,20 @@ def one_at_a_time(notes: np.ndarray, count: int) -> list[tuple[int, int, int]]:
 def pitches(
     notes: list[tuple[int, int, int]], count: int, part: Part, tuning: float, singer: Singer, rng: np.random.Generator
 ) -> np.ndarray:
-    """The frequency of each frame in Hz, 0 where nobody sings."""
+    """Return the frequency of each frame in Hz, 0 without voice."""
     semitones, sung = np.zeros(count), np.zeros(count, bool)
     depth = part.vibrato or float(rng.uniform(0, 0.4))
     rate, slide = rng.uniform(4.6, 6.6), rng.uniform(0.02, 0.07)
-    before, last = 0, None
+    before = 0
+    last: int | None = None
     for start, end, pitch in notes:
         times = np.arange(end - start) / PER_SECOND
         legato = last is not None and start - before < 0.15 * PER_SECOND
-        below = float(np.clip(last - pitch, -12, 12)) if legato else -(part.scoop or rng.uniform(0, 0.8))
+        below = (
+            float(np.clip(last - pitch, -12, 12))
+            if last is not None and legato
+            else -(part.scoop or rng.uniform(0, 0.8))
+        )
         tremble = depth * np.sin(2 * np.pi * (rate * times + rng.random())) * np.clip((times - 0.25) / 0.3, 0, 1)
         overshoot = -0.15 * below * np.exp(-(((times - 0.12) / 0.05) ** 2))
         semitones[start:end] = pitch + below * np.exp(-times / slide) + tremble + overshoot
@@ -215,7 +222,7 @@ def pitches(
 def words(
     notes: list[tuple[int, int, int]], count: int, pitch: np.ndarray, singer: Singer, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Syllables laid under the notes: logarithmic envelope and aperiodicity (count, 129)."""
+    """Assign syllables to notes and return logarithmic envelope and aperiodicity, each (count, 129)."""
     throat = np.clip(np.arange(BINS) / singer.throat, 0, BINS - 1.001)
     low = throat.astype(int)
     share = (throat - low).astype(np.float32)
@@ -233,7 +240,7 @@ def words(
         part = (frames - below).astype(np.float32)[:, None]
         log = line.envelope[below] * (1 - part) + line.envelope[below + 1] * part
         log = log[:, low] * (1 - share) + log[:, low + 1] * share
-        loudness = np.log(np.exp(line.envelope[vowel:last]).mean() + 1e-12)  # syllables alike in loudness
+        loudness = np.log(np.exp(line.envelope[vowel:last]).mean() + 1e-12)  # equal loudness of all syllables
         gain = -loudness + rng.normal(0, 0.5)
         fade = np.log(np.clip((end - at) / 12, 0.02, 1))[:, None] * 2
         envelope[at] = np.maximum(log + gain, -12) + fade
@@ -244,14 +251,14 @@ def words(
 
 
 def _held(first: int, last: int, count: int) -> np.ndarray:
-    """Where in the vowel each of `count` frames is: its ends at their own speed, its middle for as long as it takes."""
+    """Return the place in the vowel of each of `count` frames: only the middle of the vowel is stretched."""
     edge = min(8, (last - first) // 3, count // 3)
     middle = np.linspace(first + edge, last - edge - 1, count - 2 * edge)
     return np.concatenate([np.arange(first, first + edge), middle, np.arange(last - edge, last)])
 
 
 def _syllables_in_turn(singer: Singer, rng: np.random.Generator) -> Iterator[tuple[Line, np.ndarray]]:
-    """Line after line, from the beginning again when all are sung."""
+    """Yield the syllables of all lines in random order, endlessly."""
     while True:
         for i in rng.permutation(len(singer.lines)):
             for syllable in singer.lines[i].syllables:
@@ -276,7 +283,8 @@ def _lines(path: str) -> list[Line]:
     ]
 
 
-def take_apart(path: Path) -> Line | None:
+def analysed_file(path: Path) -> Line | None:
+    """Analyse one file. Unreadable files are reported and skipped."""
     try:
         return analysed(files.load(path, ANALYSED_AT))
     except AudioError as error:
@@ -285,6 +293,7 @@ def take_apart(path: Path) -> Line | None:
 
 
 def save_lines(target: Path, lines: list[Line]) -> None:
+    """Write the lines of a package into one file."""
     unfinished = target.with_suffix(".part.npz")
     np.savez(
         unfinished,
@@ -303,15 +312,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--lines", type=int, default=LINES, help="of each package")
+    parser.add_argument("--lines", type=int, default=LINES, help="lines of each package")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for package in SPEECH.values():
         paths = sorted((options.data / "packages" / package).rglob("*.ogg"))
         with ProcessPoolExecutor() as pool:
-            lines = list(pool.map(take_apart, paths[:: max(1, len(paths) // options.lines)], chunksize=8))
+            lines = list(pool.map(analysed_file, paths[:: max(1, len(paths) // options.lines)], chunksize=8))
         save_lines(options.out / f"{package}.npz", [line for line in lines if line])
-        print(f"{package}: {len(lines)} lines, of which {len(lines) - lines.count(None)} can be sung", file=sys.stderr)
+        print(f"{package}: {len(lines)} lines, {len(lines) - lines.count(None)} of them usable", file=sys.stderr)
 
 
 if __name__ == "__main__":

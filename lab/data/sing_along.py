@@ -1,12 +1,12 @@
-"""Real music with a voice over it: what no soundfont plays, and a tune that is known.
+"""Real music with a synthesised voice over it: real sounds with a known melody.
 
     python -m lab.data.teacher --data data --out data/crema
     python -m lab.data.sing --data data --out data/voices
     python -m lab.data.sing_along --data data --crema data/crema --voices data/voices --out data/along
 
-writes `NNNNN.npz` for every real track of the training, and of the calibration for an exam: a stretch of it, over which
-somebody sings (`lab.data.sing`) a tune that is made up of the chords that the teacher hears: `samples` (int16, 8 kHz),
-`melody` ((frames, 84) uint8, 5 a second), and `start`, the second of the track at which it begins.
+writes `NNNNN.npz` for every real track of training and calibration: an excerpt over which a voice (`lab.data.sing`) sings
+a random melody that fits the chords detected by the teacher. It contains `samples` (int16, 8 kHz), `melody`
+((frames, 84) uint8, 5 per second) and `start`, the position of the excerpt in the track in seconds.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from lab.data.scores import NOTE
 from lab.data.teacher import HOP_SAMPLES, SAMPLE_RATE
 from songprint.covers.tonal import FRAMES_PER_SECOND
 
-STRETCH = 60.0  # seconds
-LENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)  # of notes, seconds at the usual pace
-BELONGS = 128  # of 255: the teacher believes that a pitch class is in the chord
+EXCERPT = 60.0  # seconds
+LENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)  # seconds; lengths of notes before scaling
+BELONGS = 128  # of 255; above this output of the teacher, a pitch class belongs to the chord
 
 
 def tune(taught: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Notes (of NOTE, in seconds) over chords (frames, 12) uint8: in steps, and at home on notes of the chord."""
+    """Invent a melody (of NOTE, in seconds) that fits chords (frames, 12) uint8: small steps, chord tones on long notes."""
     pace = SAMPLE_RATE / HOP_SAMPLES
     seconds, now = len(taught) / pace, 0.0
     pitch, speed = int(rng.integers(55, 68)), rng.uniform(0.6, 1.5)
@@ -54,15 +54,15 @@ def tune(taught: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def with_voice(job: tuple[Path, Path, Path, Path, Track]) -> float:
-    """One track -> its seconds; what is there already is left, and what the teacher did not hear."""
+    """Write the excerpt of one track and return its seconds. Existing files and tracks without chords are skipped."""
     data, crema, voices, out, track = job
-    path, heard = out / f"{track.id:05d}.npz", crema / f"{track.id:05d}.npy"
-    if path.exists() or not heard.exists():
+    path, chords = out / f"{track.id:05d}.npz", crema / f"{track.id:05d}.npy"
+    if path.exists() or not chords.exists():
         return 0.0
     rng = np.random.default_rng([track.id, 2])
-    taught, pace = np.load(heard), SAMPLE_RATE / HOP_SAMPLES
+    taught, pace = np.load(chords), SAMPLE_RATE / HOP_SAMPLES
     known = min(len(taught) / pace, track.duration)
-    length = min(STRETCH, known)
+    length = min(EXCERPT, known)
     start = rng.uniform(0, known - length)
     music = np.asarray(load_pcm(data, track)[int(start * perform.SAMPLE_RATE) :][: int(length * perform.SAMPLE_RATE)])
     notes = tune(taught[int(start * pace) : int((start + length) * pace)], rng)
@@ -90,8 +90,8 @@ def with_voice(job: tuple[Path, Path, Path, Path, Track]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--crema", type=Path, required=True, help="what lab.data.teacher wrote")
-    parser.add_argument("--voices", type=Path, required=True, help="what lab.data.sing wrote")
+    parser.add_argument("--crema", type=Path, required=True, help="output of lab.data.teacher")
+    parser.add_argument("--voices", type=Path, required=True, help="output of lab.data.sing")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
-"""Music from a seed: renders tunes with a small synthesizer, so that demo and tests need no recordings.
+"""Synthesised music: renders tunes with a small synthesizer, so that the demo and the tests need no recordings.
 
     python -m lab.data.synth OUT_DIR [--count N] [--seed S]
 
-writes `Artist - Title.flac` files with tags: first the twenty tunes of `lab.data.tunes`, then inventions.
-The seed chooses instruments, tempo and touch: another seed gives other recordings of the same tunes,
-the same seed gives the same samples. Timing and loudness are uneven as with human players, so no two
-verses are alike sample by sample.
+writes tagged files `Artist - Title.flac`: first the twenty tunes of `lab.data.tunes`, then invented ones. The seed
+determines instruments, tempo, timing and loudness: the same seed gives the same samples, another seed gives other
+recordings of the same tunes. Timing and loudness vary as with human players, so no two verses are identical.
 """
 
 from __future__ import annotations
@@ -14,27 +13,28 @@ import argparse
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lab.data.tunes import TUNES, Tune, invent
 
 SAMPLE_RATE = 22050
-SHORTEST, LONGEST = 42.0, 80.0  # seconds; verses are repeated to get there
-TIMING = 0.012  # standard deviation of a player's timing, seconds
-TAKES = 3  # different renderings of each pitch; players choose among them
+SHORTEST, LONGEST = 42.0, 80.0  # seconds; verses are repeated to reach them
+TIMING = 0.012  # seconds; standard deviation of onset times
+TAKES = 3  # different renderings of each pitch, chosen at random
 
 Instrument = Callable[[float, np.ndarray, np.random.Generator], np.ndarray]
 
 
 def pieces(count: int, seed: int = 0) -> list[Tune]:
-    """The first `count` pieces: the written tunes, then inventions that depend on the seed."""
+    """Return the first `count` pieces: the written tunes, then invented ones that depend on the seed."""
     inventions = range(1000 * seed + 1, 1000 * seed + 1 + max(0, count - len(TUNES)))
     return [*TUNES[:count], *(invent(number) for number in inventions)]
 
 
 def render(tune: Tune, seed: int = 0) -> np.ndarray:
-    """A recording of the tune: (n,) float32 mono at `SAMPLE_RATE`, 40 to 90 s, from the seed alone."""
+    """Render the tune: (n,) float32 mono at `SAMPLE_RATE`, 40 to 90 s. The seed determines every sample."""
     rng = np.random.default_rng([seed, zlib.crc32(tune.title.encode())])
     tempo = tune.tempo * rng.uniform(0.92, 1.08)
     verse = tune.beats * 60 / tempo
@@ -42,8 +42,8 @@ def render(tune: Tune, seed: int = 0) -> np.ndarray:
     if verses * verse < SHORTEST - 2:
         verses += 1
     band = Band(60 / tempo, verses * verse, rng)
-    lead = rng.choice(LEADS, size=2, replace=False)
-    chords, drums = rng.choice(COMPANIONS), rng.uniform() < 0.6
+    lead = [LEADS[i] for i in rng.choice(len(LEADS), size=2, replace=False)]
+    chords, drums = COMPANIONS[rng.choice(len(COMPANIONS))], rng.uniform() < 0.6
     patterns = rng.permutation(PATTERNS)
     for number in range(verses):
         start = number * tune.beats
@@ -51,15 +51,15 @@ def render(tune: Tune, seed: int = 0) -> np.ndarray:
         band.melody(tune, start, lead[number % 2], octave)
         band.bass(tune, start)
         band.chords(tune, start, chords, patterns[number % len(patterns)])
-        if drums and number:  # the drummer waits a verse
+        if drums and number:  # the drums start with the second verse
             band.drums(tune, start)
     return band.mix()
 
 
 class Band:
-    """Adds notes to one track; knows tempo, instruments and how unevenly people play."""
+    """Adds notes to a track, with random deviations of timing, loudness and pitch."""
 
-    def __init__(self, seconds_per_beat: float, duration: float, rng: np.random.Generator):
+    def __init__(self, seconds_per_beat: float, duration: float, rng: np.random.Generator) -> None:
         self.seconds_per_beat = seconds_per_beat
         self.rng = rng
         self.track = np.zeros(int((duration + 2.5) * SAMPLE_RATE), dtype=np.float32)
@@ -70,7 +70,7 @@ class Band:
             self.play(instrument, note.pitch + octave, start + note.start, note.beats, 0.5)
 
     def bass(self, tune: Tune, start: float) -> None:
-        """The root on the first beat of a chord, the fifth half-way."""
+        """Play the root on the first beat of a chord and the fifth in its middle."""
         for chord in tune.harmony():
             root, fifth = 36 + chord.pitch_classes[0], 36 + chord.pitch_classes[2]
             half = chord.beats / 2
@@ -97,7 +97,7 @@ class Band:
             self.play(hat, 0, start + beat + 0.5, 0.5, 0.15)
 
     def play(self, instrument: Instrument, pitch: int, beat: float, beats: float, loudness: float) -> None:
-        """Add one note: a take of its pitch, cut to length, a little early or late."""
+        """Add one note: a take of its pitch, cut to length, slightly early or late."""
         sound = self._take(instrument, pitch)
         length = min(len(sound), int((beats * self.seconds_per_beat * 1.05 + 0.08) * SAMPLE_RATE))
         release = min(length, int(0.08 * SAMPLE_RATE))
@@ -109,7 +109,7 @@ class Band:
         room += sound[: len(room)]
 
     def mix(self) -> np.ndarray:
-        """The track with a little echo, at a peak of 0.8."""
+        """Return the track with a short echo, at a peak of 0.8."""
         track = self.track.copy()
         for seconds, gain in ((0.031, 0.25), (0.053, 0.18), (0.089, 0.12), (0.137, 0.07)):
             delay = int(seconds * SAMPLE_RATE)
@@ -124,13 +124,13 @@ class Band:
         return self.takes[key]
 
 
-# Instruments: a frequency in Hz, the time line in seconds and a generator -> samples of about unit peak.
+# Instruments: (frequency in Hz, times in seconds, random generator) -> samples with a peak of about 1.
 
 TIME = np.arange(int(2.2 * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
 
 
 def plucked(frequency: float, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A string that is plucked: high harmonics die first."""
+    """A plucked string, whose high harmonics decay first."""
     return _harmonics(frequency, time, 14, rng, slope=1.1, decay=1.6, decay_rise=0.8)
 
 
@@ -139,7 +139,7 @@ def plucked_bass(frequency: float, time: np.ndarray, rng: np.random.Generator) -
 
 
 def organ(frequency: float, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Drawbars: sines at simple ratios, held, with a tremulant."""
+    """Drawbars: sustained sines at simple ratios, with a tremulant."""
     sound = sum(
         gain * np.sin(2 * np.pi * frequency * ratio * time + rng.uniform(0, 6.28))
         for ratio, gain in ((1, 0.5), (2, 0.35), (3, 0.2), (4, 0.2), (6, 0.1), (8, 0.08))
@@ -149,13 +149,13 @@ def organ(frequency: float, time: np.ndarray, rng: np.random.Generator) -> np.nd
 
 
 def bell(frequency: float, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Frequency modulation at an inharmonic ratio that fades."""
+    """Frequency modulation at an inharmonic ratio, with decay."""
     modulation = rng.uniform(2.0, 3.0) * np.exp(-3 * time) * np.sin(2 * np.pi * 1.41 * frequency * time)
     return np.sin(2 * np.pi * frequency * time + modulation) * np.exp(-2.2 * time)
 
 
 def strings(frequency: float, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two saws a little apart, softened, with a slow attack."""
+    """Two detuned, softened sawtooth waves with a slow attack."""
     first, second = (
         _harmonics(frequency * detune, time, 16, rng, slope=1.25, decay=0.15, decay_rise=0.02)
         for detune in (0.997, 1.003)
@@ -164,7 +164,7 @@ def strings(frequency: float, time: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def flute(frequency: float, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Few harmonics, vibrato and breath."""
+    """Few harmonics, with vibrato and breath noise."""
     phase = 2 * np.pi * frequency * time + 1.2 * np.sin(2 * np.pi * rng.uniform(4.6, 5.6) * time)
     tone = 0.7 * np.sin(phase) + 0.2 * np.sin(2 * phase) + 0.08 * np.sin(3 * phase)
     return (tone + 0.015 * rng.standard_normal(len(time))) * _attack(time, 0.05)
@@ -198,9 +198,9 @@ def _harmonics(
     decay: float,
     decay_rise: float,
 ) -> np.ndarray:
-    """Harmonic k at k ** -slope, dying with decay + decay_rise * (k - 1) per second.
+    """Sum harmonics: number k has amplitude k ** -slope and decays by decay + decay_rise * (k - 1) per second.
 
-    sin(k x) by its recurrence, which is ten times as fast as a sine for each harmonic.
+    sin(k x) is computed by recurrence, which is ten times as fast as a sine per harmonic.
     """
     angle = 2 * np.pi * frequency * time
     twice_cosine = 2 * np.cos(angle)
@@ -223,7 +223,7 @@ def _attack(time: np.ndarray, seconds: float) -> np.ndarray:
 def write(
     path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE, *, title: str = "", artist: str = ""
 ) -> None:
-    """Write mono float32 samples as 16 bits; the format follows from the name (.flac, .wav, .ogg ...)."""
+    """Write mono float32 samples as 16 bits. The suffix determines the format (.flac, .wav, .ogg ...)."""
     import av
 
     codec = {".wav": "pcm_s16le", ".flac": "flac"}.get(path.suffix.lower())
@@ -232,7 +232,7 @@ def write(
             container.metadata["title"] = title
         if artist:
             container.metadata["artist"] = artist
-        stream = container.add_stream(codec or container.default_audio_codec, rate=sample_rate, layout="mono")
+        stream: Any = container.add_stream(codec or container.default_audio_codec, rate=sample_rate, layout="mono")
         whole = np.clip(samples * 32767, -32768, 32767).astype(np.int16)
         convert = av.AudioResampler(format=stream.format, layout="mono", rate=sample_rate)
         frame = av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
@@ -243,13 +243,13 @@ def write(
 
 
 def write_pieces(folder: Path, count: int = len(TUNES), seed: int = 0) -> list[Path]:
-    """Render and write the first `count` pieces; files that are there already are kept."""
+    """Render and write the first `count` pieces. Existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for tune in pieces(count, seed):
         path = folder / f"{tune.artist} - {tune.title}.flac"
         if not path.exists():
-            partial = path.with_name(f".{path.name}")  # half a file is not taken for a whole one
+            partial = path.with_name(f".{path.name}")  # an interrupted run leaves no incomplete file
             write(partial, render(tune, seed), title=tune.title, artist=tune.artist)
             partial.rename(path)
         paths.append(path)
@@ -259,8 +259,8 @@ def write_pieces(folder: Path, count: int = len(TUNES), seed: int = 0) -> list[P
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m lab.data.synth", description="Write synthesised music.")
     parser.add_argument("folder", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--count", type=int, default=len(TUNES), help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other recordings (default: 0)")
+    parser.add_argument("--count", type=int, default=len(TUNES), help="number of pieces (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="determines the recordings (default: 0)")
     arguments = parser.parse_args()
     paths = write_pieces(arguments.folder, arguments.count, arguments.seed)
     print(f"{len(paths)} pieces in {arguments.folder}")

@@ -1,4 +1,4 @@
-"""Renditions as the tonal network hears them, or would, with the beats of the score."""
+"""Takes: tonal frames of renditions, computed or simulated, with the beats of the score."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from lab.data.render_covers import rendition_of, split_of
 from songprint.covers.tonal import FRAMES_PER_SECOND
 
-SONGS = ("rendered", "imagined")  # takes of the same scores
+SONGS = ("rendered", "imagined")  # kinds of takes that share their scores
 
 
 @dataclass(frozen=True)
 class Take:
-    """The tonal frames (n, 48) uint8 of one rendition, and which beat is played when."""
+    """The tonal frames of one rendition. Beat `beats[i]` is played at `seconds[i]`."""
 
     frames: np.ndarray  # (n, 48) uint8
     seconds: np.ndarray
     beats: np.ndarray
-    arrangement: str = ""  # the same for two takes that differ in the lead alone, played or sung
-    work: str = ""  # its kind and its number
+    arrangement: str = ""  # the same for the played and the sung take of a rendition
+    work: str = ""  # kind and number
 
     @classmethod
     def load(cls, path: Path) -> Take:
-        """`KIND-NNNNN-KK.npz`, as `lab.data.cover_features` and `lab.data.imagine` write it."""
+        """Load `KIND-NNNNN-KK.npz`, written by `lab.data.cover_features` or `lab.data.imagine`."""
         kind, number, _ = path.stem.split("-")
         with np.load(path) as file:
             return cls(
@@ -38,17 +38,17 @@ class Take:
             )
 
     @cached_property
-    def heard(self) -> set[int]:
-        """The beats that it has, all of them."""
+    def all_beats(self) -> set[int]:
+        """All beats that are played."""
         return self.between(0, len(self.frames))
 
     def between(self, first: int, last: int) -> set[int]:
-        """Those in a stretch of frames."""
+        """Return the beats that are played in a range of frames."""
         at = np.arange(first, last) / FRAMES_PER_SECOND
         return set(np.floor(np.interp(at, self.seconds, self.beats)).astype(int).tolist())
 
     def when(self, beat: float, rng: np.random.Generator) -> float | None:
-        """A second at which this beat is played."""
+        """Return a time in seconds at which this beat is played, at random if there are several; None if there is none."""
         before, after = self.beats[:-1], self.beats[1:]
         spans = np.flatnonzero((before <= beat) & (beat < after) & (self.seconds[1:] > self.seconds[:-1]))
         if not len(spans):
@@ -58,12 +58,13 @@ class Take:
         return float(self.seconds[i] + share * (self.seconds[i + 1] - self.seconds[i]))
 
     def beat_at(self, second: float) -> float:
+        """Return the beat that is played at this time."""
         i = int(np.clip(np.searchsorted(self.seconds, second, "right") - 1, 0, len(self.seconds) - 2))
         share = (second - self.seconds[i]) / max(self.seconds[i + 1] - self.seconds[i], 1e-6)
         return float(self.beats[i] + share * (self.beats[i + 1] - self.beats[i]))
 
     def frames_at(self, at: np.ndarray) -> np.ndarray:
-        """Places (n,) in frames, between two of them as well -> (n, 48) float32 0..1; beyond the end the last one."""
+        """Interpolate frames at fractional places (n,) -> (n, 48) float32 in 0..1. Places beyond the end give the last."""
         at = at.clip(0, len(self.frames) - 1.001)
         low = at.astype(int)
         share = (at - low)[:, None].astype(np.float32)
@@ -71,11 +72,11 @@ class Take:
 
 
 def any_tempo(rng: np.random.Generator) -> float:
-    """A little faster or slower, every second time: frames that pass in the time of one."""
+    """Draw a tempo factor: 1 in half of the cases, otherwise up to 15% faster or slower."""
     return 2 ** rng.uniform(-0.2, 0.2) if rng.random() < 0.5 else 1.0
 
 
 def split_of_take(path: Path) -> str:
-    """Of `KIND-NNNNN-KK.npz`: only scores are held out, all else is of the training."""
+    """Return the split of `KIND-NNNNN-KK.npz`. Only scores are held out; everything else belongs to training."""
     kind, number, _ = path.stem.split("-")
     return split_of(int(number)) if kind in SONGS else "train"

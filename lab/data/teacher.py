@@ -1,12 +1,12 @@
-"""What crema's chord network hears in real music: targets for the tonal network. In the laboratory only.
+"""Chords of real music, detected by crema's network, as targets of the tonal network. Used in the lab only.
 
     pip install --no-deps crema==0.2.0
     python -m lab.data.teacher --data data --out data/crema
 
-writes `NNNNN.npy` for each real track of the training, and of the calibration for an exam: (frames, 12) uint8, the
-probability times 255 that a pitch class belongs to the chord, at 44100 / 4096 frames a second. The network (McFee &
-Bello, "Structured training for large-vocabulary chord recognition", ISMIR 2017; ISC licence) is evaluated with PyTorch
-from the weights in its wheel: no TensorFlow, and nothing is unpickled.
+writes `NNNNN.npy` for each real track of training and calibration: (frames, 12) uint8, 255 times the probability that a
+pitch class belongs to the chord, at 44100 / 4096 frames per second. The network (McFee & Bello, "Structured training for
+large-vocabulary chord recognition", ISMIR 2017; ISC licence) runs in PyTorch with the weights of its wheel, without
+TensorFlow and without unpickling.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,15 +23,18 @@ from lab.data.corpus import Track, load_tracks
 from lab.data.processes import run_jobs
 from songprint.audio import files
 
+if TYPE_CHECKING:
+    import torch
+
 SAMPLE_RATE = 44100
 HOP_SAMPLES = 4096
 BINS, BINS_AN_OCTAVE = 216, 36
 UNITS = 128
-EPSILON = 1e-3  # of Keras's batch normalisation
+EPSILON = 1e-3  # constant of batch normalisation in Keras
 
 
 def pitch_classes(samples: np.ndarray) -> np.ndarray:
-    """Samples (n,) at 44.1 kHz -> (frames, 12) float32, the probabilities from C to B."""
+    """Compute the probabilities of pitch classes C to B: samples (n,) at 44.1 kHz -> (frames, 12) float32."""
     import librosa
     import torch
     import torch.nn.functional as F
@@ -62,11 +66,12 @@ def pitch_classes(samples: np.ndarray) -> np.ndarray:
         values = F.relu(values @ weights["conv2d_2/kernel:0"][0, :, 0, :] + weights["conv2d_2/bias:0"])
         values = _recurrent(normalised(values, "batch_normalization_3"), weights, 1)
         values = _recurrent(normalised(values, "batch_normalization_4"), weights, 2)
-        return torch.sigmoid(values @ weights["chord_pitch/kernel:0"] + weights["chord_pitch/bias:0"]).numpy()
+        probabilities = torch.sigmoid(values @ weights["chord_pitch/kernel:0"] + weights["chord_pitch/bias:0"])
+        return np.asarray(probabilities.numpy())
 
 
-def _recurrent(values, weights, number: int):
-    """One bidirectional GRU layer of Keras: gates z, r, h; the reset before the product; hard sigmoids."""
+def _recurrent(values: torch.Tensor, weights: dict[str, torch.Tensor], number: int) -> torch.Tensor:
+    """Apply a bidirectional GRU layer of Keras: gates z, r, h, reset before the product, hard sigmoids."""
     import torch
 
     directions = []
@@ -94,14 +99,18 @@ def _gru(inputs: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _weights() -> dict:
+def _weights() -> dict[str, torch.Tensor]:
+    """Read the weights from the wheel of crema."""
     import h5py
     import torch
 
-    folder = Path(find_spec("crema").origin).parent
-    found = {}
+    package = find_spec("crema")
+    if package is None or package.origin is None:
+        raise SystemExit("crema is not installed: pip install --no-deps crema==0.2.0")
+    folder = Path(package.origin).parent
+    found: dict[str, torch.Tensor] = {}
 
-    def keep(name: str, item) -> None:
+    def keep(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             found[name.split("/", 1)[1]] = torch.tensor(item[()].astype(np.float32))
 
@@ -110,7 +119,7 @@ def _weights() -> dict:
     return found
 
 
-def _one(job: tuple[Path, Track, float]) -> float:
+def _detect(job: tuple[Path, Track, float]) -> float:
     import torch
 
     torch.set_num_threads(1)
@@ -127,12 +136,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--splits", default="train,calibration")
-    parser.add_argument("--seconds", type=float, default=120, help="heard of each track")
+    parser.add_argument("--seconds", type=float, default=120, help="length used of each track")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tracks = [track for split in options.splits.split(",") for track in load_tracks(options.data, split) if track.path]
-    run_jobs(_one, [(options.out, track, options.seconds) for track in tracks], options.processes)
+    run_jobs(_detect, [(options.out, track, options.seconds) for track in tracks], options.processes)
 
 
 if __name__ == "__main__":

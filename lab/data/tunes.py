@@ -1,8 +1,7 @@
-"""Twenty tunes in the public domain, written down as note lists, and new ones invented from a seed.
+"""Twenty tunes in the public domain as note lists, and tunes invented from a seed.
 
-The notation: `C#5:1.5` is a note of one and a half beats. The octave is kept until another is written,
-a beat is the length when none is written, `R` is a rest, and bars are for the eye only. Chords are
-written the same way (`F#m:2`), with `N` for none.
+Notation: `C#5:1.5` is a note of one and a half beats. The octave stays valid until another one is given, and the default
+length is one beat. `R` is a rest; bar lines are ignored. Chords have the same form (`F#m:2`), with `N` for no chord.
 """
 
 from __future__ import annotations
@@ -40,16 +39,17 @@ class Tune:
 
     title: str
     artist: str
-    tempo: float  # beats a minute
-    bar: int  # beats in a bar
+    tempo: float  # beats per minute
+    bar: int  # beats per bar
     melody: str
     chords: str
 
     def notes(self) -> list[Note]:
-        """The melody, rests left out."""
+        """Return the notes of the melody."""
         return read_notes(self.melody)[0]
 
     def harmony(self) -> list[Chord]:
+        """Return the chords."""
         return read_chords(self.chords)[0]
 
     @property
@@ -58,17 +58,18 @@ class Tune:
 
     @property
     def duration(self) -> float:
-        """Seconds that one verse takes."""
+        """Seconds of one verse."""
         return self.beats * 60 / self.tempo
 
 
 def read_notes(text: str) -> tuple[list[Note], float]:
-    """Notes in order, and the beats they take together with the rests.
+    """Parse notes; return them in order, and the total beats including rests.
 
     >>> read_notes("C4 D:.5 R:.5 B3")[0][-1]
     Note(start=2.0, beats=1.0, pitch=59)
     """
-    notes, beat, octave = [], 0.0, 4
+    notes: list[Note] = []
+    beat, octave = 0.0, 4
     for token in text.replace("|", " ").split():
         name, accidental, number, beats = _read_token(token, r"([A-GR])([#b]?)(\d?)")
         octave = int(number or octave)
@@ -80,13 +81,14 @@ def read_notes(text: str) -> tuple[list[Note], float]:
 
 
 def read_chords(text: str) -> tuple[list[Chord], float]:
-    """Chords in order, and the beats they take.
+    """Parse chords; return them in order, and the total beats.
 
     >>> read_chords("Am:4 N:2 G")[0]        # doctest: +NORMALIZE_WHITESPACE
     [Chord(start=0.0, beats=4.0, pitch_classes=(9, 0, 4)),
      Chord(start=6.0, beats=1.0, pitch_classes=(7, 11, 2))]
     """
-    chords, beat = [], 0.0
+    chords: list[Chord] = []
+    beat = 0.0
     for token in text.replace("|", " ").split():
         name, accidental, minor, beats = _read_token(token, r"([A-GN])([#b]?)(m?)")
         if name != "N":
@@ -100,7 +102,7 @@ def read_chords(text: str) -> tuple[list[Chord], float]:
 def _read_token(token: str, pattern: str) -> tuple[str, str, str, float]:
     matched = re.fullmatch(pattern + r"(?::(\d*\.?\d+))?", token)
     if not matched:
-        raise ValueError(f"cannot read {token!r} as a note or chord; C#5:1.5 and F#m:2 can be read")
+        raise ValueError(f"cannot read {token!r} as a note or chord; valid are, for example, C#5:1.5 and F#m:2")
     name, accidental, third, beats = matched.groups()
     return name, accidental, third, float(beats or 1)
 
@@ -338,7 +340,7 @@ NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def invent(seed: int) -> Tune:
-    """A tune that nobody wrote: verse, verse, bridge, verse over chord progressions, from a seed."""
+    """Invent a tune from a seed: verse, verse, bridge, verse over chord progressions."""
     rng = np.random.default_rng(seed)
     tonic = int(rng.integers(12))
     scale = tuple(tonic + step for step in (MAJOR, MINOR)[rng.integers(2)])
@@ -355,14 +357,14 @@ def invent(seed: int) -> Tune:
 
 
 def _invent_part(scale: tuple[int, ...], rng: np.random.Generator) -> tuple[str, str]:
-    """Four bars of melody and chords in the notation above."""
+    """Invent four bars of melody and chords in the notation of this module."""
     melody, chords = [], []
     step = int(rng.integers(3, 9))  # degrees above the tonic in octave 4
     for degree in PROGRESSIONS[rng.integers(len(PROGRESSIONS))]:
         chords.append(_chord_name(scale, degree))
         for position, beats in enumerate(RHYTHMS[rng.integers(len(RHYTHMS))]):
             step += int(rng.choice((-2, -1, -1, 0, 1, 1, 2, 4)))
-            if position == 0:  # a bar begins on a note of its chord
+            if position == 0:  # a bar begins on a chord tone
                 step = next(near for near in (step, step + 1, step - 1) if (near - degree) % 7 in (0, 2, 4))
             step = int(np.clip(step, 0, 13))
             octave, index = divmod(step, 7)
@@ -372,6 +374,6 @@ def _invent_part(scale: tuple[int, ...], rng: np.random.Generator) -> tuple[str,
 
 
 def _chord_name(scale: tuple[int, ...], degree: int) -> str:
-    """The triad on a degree; a diminished one is written as minor."""
+    """Return the triad on a degree; diminished triads are written as minor."""
     root, third = scale[degree], scale[(degree + 2) % 7]
     return f"{NOTE_NAMES[root % 12]}{'m' if (third - root) % 12 == 3 else ''}:4"

@@ -1,12 +1,12 @@
-"""What the verifier of covers learns from: paths between renditions of one song, and between songs that are alike.
+"""Training data of the cover verifier: alignment paths between renditions of one song, and between similar songs.
 
     python -m lab.data.verifier_pairs --data data --tonal data/tonal --out data/pairs
 
-Excerpts of 10 to 60 s of all takes of the training are asked against three libraries: whole songs with real tracks, the
-passages that were rendered with real tracks, and songs that were recomposed, each beside one of the same chords, with
-tune books. Of each question the paths that fit best by the alignment and by the embedding are kept, and those of
-the song itself, each as a band (`songprint.covers.verifier`). What is heard has to be in the other take: the beats of the
-score tell. Some excerpts are asked at another tempo, as clips are that are not recognised.
+Excerpts of 10 to 60 s of all training takes are searched in three libraries: whole songs and real tracks; rendered
+passages and real tracks; recomposed songs (in pairs with the same chords) and tune books. For each query, the best paths
+by alignment and by embedding are kept, and those of the correct song, each as a band (`songprint.covers.verifier`). The
+beats of the score determine whether the other take contains the excerpt. Some excerpts have another tempo, as queries of
+the tempo search do.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -35,32 +36,33 @@ from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.covers.verifier import band
 from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
+from songprint.store.index import Index
 from songprint.types import Embeddings
 
 LENGTHS = (10, 14, 20, 20, 30, 30, 30, 40, 60)  # seconds of an excerpt
-CHANGED = 0.15  # share of the excerpts that are given another tempo, as `tempi` does
-SUGGESTED = 30  # references that a query is laid along
-BY_ALIGNMENT, BY_EMBEDDING = 3, 2  # of which so many are kept
-OVERLAP = 0.5  # share of the beats that are heard which the other take must have
-RECOMPOSED, TUNES = 1000, 500  # works of these kinds
-A_FILE = 1000  # questions
-HELD_OUT = 10  # every so many works, to see how well it learns
+CHANGED = 0.15  # share of excerpts whose tempo is changed, as in the tempo search
+SUGGESTED = 30  # candidates with which a query is aligned
+BY_ALIGNMENT, BY_EMBEDDING = 3, 2  # candidates that are kept, by each ranking
+OVERLAP = 0.5  # share of the beats of an excerpt that the other take must contain
+RECOMPOSED, TUNES = 1000, 500  # numbers of works of these kinds
+PER_FILE = 1000  # queries
+HELD_OUT = 10  # every tenth work is held out for validation
 
 
 @dataclass(frozen=True)
 class Job:
-    """An excerpt that a library is asked."""
+    """A query with its ground truth and the library in which it is searched."""
 
     library: str
     query: Embeddings
     work: str
     arrangement: str
-    heard: set[int]
+    beats: set[int]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The paths of one question: their bands, which are right, and their scores by alignment alone."""
+    """The paths of one query: their bands, whether each is correct, and their alignment scores."""
 
     work: str
     bands: list[np.ndarray]
@@ -73,7 +75,7 @@ class Answer:
 
 
 class Library(Songs):
-    """Songs with the takes that they are of, made ready to be laid along."""
+    """Songs with their takes, prepared for alignment."""
 
     def __init__(self, takes: Sequence[Take], encoder: CoverEncoder) -> None:
         super().__init__([Song(take.work, embedded(take.frames, encoder)) for take in takes])
@@ -82,19 +84,25 @@ class Library(Songs):
 
 
 class Asked:
-    """What each process holds while it asks."""
+    """What each process needs to search."""
 
     libraries: dict[str, Library]
     networks: Networks
 
     @classmethod
     def hold(cls) -> None:
-        """Each has networks of its own."""
-        cls.networks = load_encoder("cover").networks
+        """Load the networks of this process."""
+        cls.networks = _cover_encoder().networks
+
+
+def _cover_encoder(threads: int = 1) -> CoverEncoder:
+    encoder = load_encoder("cover", threads)
+    assert isinstance(encoder, CoverEncoder)
+    return encoder
 
 
 def load_takes(tonal: Path, kind: str) -> dict[str, list[Take]]:
-    """The takes of each work that training hears."""
+    """Load the takes of each training work."""
     found: dict[str, list[Take]] = defaultdict(list)
     for path in sorted(tonal.glob(f"{kind}-*.npz")):
         if split_of_take(path) == "train":
@@ -104,12 +112,12 @@ def load_takes(tonal: Path, kind: str) -> dict[str, list[Take]]:
 
 
 def one_each(takes: dict[str, list[Take]], rng: np.random.Generator) -> list[Take]:
-    """A take of every work."""
+    """Choose one take of every work."""
     return [those[rng.integers(len(those))] for those in takes.values()]
 
 
 def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Generator) -> Job:
-    """Some seconds of it, asked of a library."""
+    """Cut a random excerpt of a take."""
     count = min(int(rng.choice(LENGTHS)) * FRAMES_PER_SECOND, len(take.frames))
     start = int(rng.integers(len(take.frames) - count + 1))
     frames = take.frames[start : start + count]
@@ -119,7 +127,7 @@ def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Gene
 
 
 def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> list[tuple[Take, str]]:
-    """Of which take which library is asked, in any order."""
+    """Return pairs of a take and the library in which it is searched, in random order."""
     pairs = []
     for kind, works in takes.items():
         for take in (take for those in works.values() for take in those):
@@ -131,9 +139,9 @@ def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> 
     return [pairs[i] for i in rng.permutation(len(pairs))]
 
 
-@one_thread()  # there are as many processes as cores
+@one_thread()  # one process per core
 def ask(job: Job) -> Answer | None:
-    """The paths that are kept of a question; None if what is heard is there in part alone, or in the same take."""
+    """Search one query. None if the library contains only a part of the excerpt, or the same arrangement."""
     library = Asked.libraries[job.library]
     query = Asked.networks.prepare(job.query.evidence)
     own = sorted(library.of(job.work))
@@ -143,9 +151,10 @@ def ask(job: Job) -> Answer | None:
         or any(library.takes[n].arrangement == job.arrangement for n in own)
     ):
         return None
-    if any(len(job.heard & library.takes[n].heard) < OVERLAP * len(job.heard) for n in own):
+    if any(len(job.beats & library.takes[n].all_beats) < OVERLAP * len(job.beats) for n in own):
         return None
-    candidates = list(dict.fromkeys([*search.nearest_recordings(job.query, library.index, most=SUGGESTED), *own]))
+    nearest = search.nearest_recordings(job.query, cast(Index, library.index), most=SUGGESTED)
+    candidates = list(dict.fromkeys([*nearest, *own]))
     comparison = Comparison(query, [library.ready[n] for n in candidates])
     comparison.align(range(len(candidates)))
     heights = np.array([comparison.score(place) for place in range(len(candidates))])
@@ -166,7 +175,7 @@ def ask(job: Job) -> Answer | None:
 
 
 def answers(folder: Path) -> Iterator[Answer]:
-    """What was written."""
+    """Read the answers that were written to a folder."""
     for path in sorted(folder.glob("pairs-*.pkl")):
         for fields in pickle.loads(path.read_bytes()):
             yield Answer(**fields)
@@ -176,11 +185,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument(
-        "--tonal", type=Path, required=True, help="what lab.data.cover_features and lab.data.imagine wrote"
+        "--tonal", type=Path, required=True, help="output of lab.data.cover_features and lab.data.imagine"
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--most", type=int, help="only so many questions")
-    parser.add_argument("--seed", type=int, default=0, help="other excerpts, beside those that are there")
+    parser.add_argument("--most", type=int, help="maximum number of queries")
+    parser.add_argument("--seed", type=int, default=0, help="another seed adds other excerpts")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
@@ -194,7 +203,7 @@ def main() -> None:
     for kind, most in (("recomposed", RECOMPOSED), ("tune", TUNES)):
         takes[kind] = dict(list(takes[kind].items())[:most])
     real = [those[0] for those in takes["real"].values()]
-    encoder = load_encoder("cover", threads=os.cpu_count() or 1)
+    encoder = _cover_encoder(threads=os.cpu_count() or 1)
     Asked.libraries = {
         "whole": Library(one_each(takes["imagined"], rng) + real, encoder),
         "passages": Library(one_each(takes["rendered"], rng) + real, encoder),
@@ -206,8 +215,8 @@ def main() -> None:
     with ProcessPoolExecutor(initializer=Asked.hold) as pool:
         for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
             found += [answer] if answer else []
-            if number % A_FILE == 0 or number == len(jobs):
-                print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
+            if number % PER_FILE == 0 or number == len(jobs):
+                print(f"{number}/{len(jobs)} queries", file=sys.stderr, flush=True)
                 (options.out / f"pairs-{options.seed:02d}-{number:06d}.pkl").write_bytes(
                     pickle.dumps([vars(answer) for answer in found])
                 )

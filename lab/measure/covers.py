@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from songprint.covers.tempo_search import ScoredCandidate
 from songprint.errors import SongprintError
 from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
+from songprint.store.index import Index
 from songprint.store.index.exact import ExactIndex
 from songprint.store.level import segments_to_index
 from songprint.types import Embeddings
@@ -230,7 +231,7 @@ def _find(leave_out: Collection[int]) -> Callable[..., Iterator[CoverCandidate]]
     """Return `search.find` over all renditions except some."""
     return partial(
         search.find,
-        index=_Library.index,
+        index=cast(Index, _Library.index),  # an index in memory lacks what only shared ones need
         cohort=_Library.cohort,
         networks=_networks(),
         leave_out=leave_out,

@@ -30,11 +30,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 from songprint.accounts.vault import Vault
 from songprint.config import ServerSettings, Settings
 from songprint.errors import DuplicateSession
 from songprint.jobs import deliveries, jobs, usage, worker
+from songprint.jobs.job import RUNNING
+from songprint.library import Library
 from songprint.outside import fetch
 from songprint.outside.places import Outside
 from songprint.store.catalog import Catalog
@@ -149,7 +152,7 @@ class LightScan:
 
 def work(folder: Path, database: str) -> None:
     """Main function of a worker process."""
-    deliveries.WAITS = WAITS
+    deliveries.WAITS = WAITS  # type: ignore[assignment]
     settings = Settings(server=ServerSettings(allow_private=True, callback_timeout=LEASE / 2))
     inputs = fetch.Rules.of_inputs(settings.server)
     outside = Outside(
@@ -158,7 +161,11 @@ def work(folder: Path, database: str) -> None:
         partial(fetch.post, rules=fetch.Rules.of_callbacks(settings.server)),
     )
     worker.run(
-        LightScan(Catalog(folder, database=database)), settings, stop=threading.Event(), outside=outside, lease=LEASE
+        cast(Library, LightScan(Catalog(folder, database=database))),
+        settings,
+        stop=threading.Event(),
+        outside=outside,
+        lease=LEASE,
     )
 
 
@@ -228,7 +235,7 @@ def torture(
                 time.sleep(0.02)
             time.sleep(dice.uniform(0, 0.2))
             name = dice.choice(list(tasks))
-            busy = {job.worker.split("-")[-2] for job in queue.find(state=jobs.RUNNING)}
+            busy = {job.worker.split("-")[-2] for job in queue.find(state=RUNNING)}
             if name != "submitter" and dice.random() < FROZEN and not (name in frozen and frozen[name].is_alive()):
                 frozen[name] = _freeze(running[name])
                 freezes += 1

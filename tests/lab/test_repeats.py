@@ -1,4 +1,4 @@
-"""Works that are in the training twice are found, others are not called so."""
+"""Repeated works of the training set are found, and different works are not reported."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ def works() -> list[scores.Score]:
     return [scores.from_tune(tunes.invent(seed)) for seed in range(12)]
 
 
-def test_a_tune_in_another_key_with_a_few_other_notes_is_the_same(works, random):
+def test_a_melody_in_another_key_with_some_other_notes_is_the_same(works, random):
     melody = works[3].melody.copy()
     melody["pitch"] += 5
     melody["pitch"][random.integers(0, len(melody), 3)] += 2
@@ -25,14 +25,14 @@ def test_a_tune_in_another_key_with_a_few_other_notes_is_the_same(works, random)
     assert share > 0.3
 
 
-def test_different_tunes_are_different(works):
+def test_different_melodies_are_not_reported(works):
     assert repeats.same_tunes(works) == []
 
 
-def test_scales_say_nothing(works):
+def test_scales_are_ignored(works):
     rows = [(beat, beat + 1, 48 + beat % 40, 90) for beat in range(80)]
     scale = replace(works[0], melody=np.array(rows, scores.NOTE))
-    assert repeats.turns(scale) == set()
+    assert repeats.phrases(scale) == set()
     assert repeats.same_tunes([scale, replace(scale, tempo=80.0)]) == []
 
 
@@ -49,13 +49,13 @@ def test_a_track_in_another_key_is_the_same_piece(random):
     assert score > 8
 
 
-def test_songs_that_are_there_twice_are_of_no_split():
+def test_repeated_songs_belong_to_no_split():
     splits = [render_covers.split_of(work) for work in range(908)]
     assert {work for work, split in enumerate(splits) if split == "repeated"} == render_covers.REPEATED
     assert {"train", "calibration", "test", "repeated"} == set(splits)
 
 
-def test_it_says_what_it_wants(monkeypatch, capsys):
+def test_missing_options_are_an_error(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["repeats"])
     with pytest.raises(SystemExit):
         repeats.main()

@@ -1,4 +1,4 @@
-"""The tunes and the synthesizer: what the demo and the tests are made of."""
+"""The tunes and the synthesizer, from which the demo and the tests get their music."""
 
 import itertools
 
@@ -18,18 +18,18 @@ def test_melody_and_chords_take_the_same_time_in_whole_bars(tune):
     assert all(48 <= note.pitch <= 96 for note in tune.notes())
 
 
-def test_the_notation_keeps_the_octave_and_counts_rests():
+def test_the_octave_stays_valid_and_rests_count():
     notes, beats = read_notes("B3 C4:.5 | R:1.5 G#")
     assert [(note.start, note.pitch) for note in notes] == [(0, 59), (1, 60), (3, 68)]
     assert beats == 4
 
 
-def test_a_slip_in_the_notation_is_named():
+def test_invalid_notation_is_an_error():
     with pytest.raises(ValueError, match="cannot read 'H4' as a note"):
         read_notes("C4 H4")
 
 
-def test_the_seed_decides_every_sample():
+def test_the_seed_determines_every_sample():
     tune = TUNES[1]
     first = synth.render(tune, seed=3)
     assert np.array_equal(first, synth.render(tune, seed=3))
@@ -38,7 +38,7 @@ def test_the_seed_decides_every_sample():
 
 
 @pytest.mark.parametrize("tune", TUNES[::3], ids=lambda tune: tune.title)
-def test_a_piece_is_music_of_a_minute_or_so(tune):
+def test_a_piece_lasts_about_a_minute(tune):
     samples = synth.render(tune)
     assert samples.dtype == np.float32
     assert 40 <= len(samples) / synth.SAMPLE_RATE <= 90
@@ -48,8 +48,8 @@ def test_a_piece_is_music_of_a_minute_or_so(tune):
     assert np.median(loudness) > 0.05
 
 
-def test_verses_are_played_by_people():
-    """No stretch of two seconds comes back sample by sample."""
+def test_no_two_verses_are_identical():
+    """No excerpt of two seconds occurs again sample by sample."""
     samples = synth.render(TUNES[0])
     length = 2 * synth.SAMPLE_RATE
     spectra = [
@@ -62,7 +62,7 @@ def test_verses_are_played_by_people():
         assert alike.max() / energy < 0.95
 
 
-def test_there_is_no_end_of_pieces():
+def test_pieces_are_unlimited_and_different():
     titles = [tune.title for tune in synth.pieces(60)]
     assert len(set(titles)) == 60
     assert titles[: len(TUNES)] == [tune.title for tune in TUNES]
@@ -72,7 +72,7 @@ def test_there_is_no_end_of_pieces():
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
-def test_what_is_written_is_read_again(tmp_path, suffix):
+def test_written_files_can_be_read(tmp_path, suffix):
     samples = synth.render(TUNES[3])[: synth.SAMPLE_RATE]
     path = tmp_path / f"tune{suffix}"
     synth.write(path, samples, title="Für Elise", artist="Ludwig van Beethoven")
@@ -81,7 +81,7 @@ def test_what_is_written_is_read_again(tmp_path, suffix):
     assert files.metadata(path)["title"] == "Für Elise"
 
 
-def test_files_that_are_there_are_kept(tmp_path):
+def test_existing_files_are_kept(tmp_path):
     [path] = synth.write_pieces(tmp_path, count=1)
     assert path.name == "Ludwig van Beethoven - Ode to Joy.flac"
     written = path.stat().st_mtime_ns

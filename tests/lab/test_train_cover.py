@@ -190,13 +190,13 @@ def test_the_running_mean_converges_and_the_learning_rate_rises_and_falls():
     assert rates[-1] < 0.02
 
 
-def imaginary(random, count: int) -> list[imagine.Heard]:
+def imaginary(random, count: int) -> list[imagine.Example]:
     """Takes in which a network detects what is played, fainter, and the fifth above it."""
     heard = []
     for _ in range(count):
         played = (random.random((300, 4, 12)) < 0.2).astype(np.float32)
         found = np.maximum(0.8 * played, 0.4 * np.roll(played, 7, axis=2)) * random.uniform(0.9, 1, played.shape)
-        heard.append(imagine.Heard(played.reshape(300, 48), found.reshape(300, 48).astype(np.float32)))
+        heard.append(imagine.Example(played.reshape(300, 48), found.reshape(300, 48).astype(np.float32)))
     return heard
 
 

@@ -70,7 +70,7 @@ def test_queries_without_a_counterpart_in_another_take_are_left_out():
 def test_a_take_reports_the_beats_of_an_excerpt():
     one = Take(np.zeros((100, 48), np.uint8), np.array([0, 10, 10, 20.0]), np.array([0, 20, 0, 20.0]))
     assert one.between(0, 26) == set(range(11)) and one.between(60, 71) == set(range(4, 9))
-    assert one.heard == set(range(20))
+    assert one.all_beats == set(range(20))
 
 
 def bands(count: int, rows: int, random: np.random.Generator) -> list[np.ndarray]:
