@@ -71,6 +71,8 @@ def problem(answer, status: int, code: str) -> str:
     body = answer.json()
     assert (answer.status_code, body["status"], body["code"]) == (status, status, code), answer.text
     assert body["request_id"] == answer.headers["x-request-id"]
+    first_word = body["detail"].partition(" ")[0]  # names of fields, such as "year:", stay in lower case
+    assert not (first_word.isalpha() and first_word[0].islower()), body["detail"]
     return body["detail"]
 
 

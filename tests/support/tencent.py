@@ -116,7 +116,8 @@ class Client:
         """The error code with which a request is refused."""
         answer = self.call(action, parameters, **more)
         assert answer.keys() == {"Error"}, answer
-        assert answer["Error"]["Message"]
+        message = answer["Error"]["Message"]
+        assert message and not message[0].islower() and message.endswith((".", "?")), message
         return answer["Error"]["Code"]
 
 

@@ -14,6 +14,7 @@ from songprint.errors import DuplicateSession, FetchError, QueueFull
 from songprint.outside import fetch
 from songprint.outside.fetch import Rules
 from songprint.outside.storage import Storage, is_bucket, object_name
+from songprint.server.rest.problems import sentence
 from songprint.server.tencent import results
 from songprint.server.tencent.parameters import Parameters
 from songprint.server.tencent.signatures import Refused
@@ -158,7 +159,7 @@ def _check_url(url: str, rules: Rules) -> None:
     try:
         fetch.check(url, rules)
     except FetchError as error:
-        raise Refused("InvalidParameter.InvalidUrl", f"{error}.") from error
+        raise Refused("InvalidParameter.InvalidUrl", f"{sentence(error)}.") from error
 
 
 def _check_location(location: dict[str, Any], storage: Storage) -> None:
@@ -169,7 +170,7 @@ def _check_location(location: dict[str, Any], storage: Storage) -> None:
     try:
         object_name(location["object"])
     except FetchError as error:
-        raise Refused("InvalidParameterValue.InputInfo", f"{error}.") from error
+        raise Refused("InvalidParameterValue.InputInfo", f"{sentence(error)}.") from error
 
 
 def _own_key(found: Parameters) -> dict[str, str]:
