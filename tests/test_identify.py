@@ -1,5 +1,7 @@
 """From a clip to a report, with the toy encoder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import toy
@@ -67,8 +69,10 @@ def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
 
     def asked(samples, every):
         searched.clear()
-        monkeypatch.setattr(identify, "SURE", 2.0)  # of this encoder
-        monkeypatch.setattr(identify, "SEARCHED_EVERY", every)
+        parameters = replace(
+            identify.PARAMETERS, certain=2.0, max_unsearched=every
+        )  # the toy encoder's log-odds are low
+        monkeypatch.setattr(identify, "PARAMETERS", parameters)
         return [
             (match.recording.title, match.confidence, match.query.start, match.query.end, match.reference.start)
             for match in ask(band, samples).matches

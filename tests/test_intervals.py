@@ -1,4 +1,4 @@
-"""From evidence to intervals: the best sequence, exact ends, the grid and the gaps."""
+"""Sequence decoding, the grid, and gaps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def segment(start: float, end: float) -> Segment:
     return Segment(RECORDING, Kind.RECORDING, 99.0, Interval(start, end), Interval(0, end - start))
 
 
-def test_a_song_goes_on_through_a_weak_moment_and_ends_at_a_long_one():
+def test_a_song_continues_through_a_short_weak_passage_and_ends_at_a_long_one():
     evidence = np.concatenate([np.full(20, 1.0), np.full(2, -1.0), np.full(20, 1.0), np.full(30, -1.0)])[:, None]
     assert intervals.runs(intervals.most_likely_sequence(evidence) == 0) == [(0, 42)]
 
 
-def test_a_short_burst_is_not_worth_a_beginning():
+def test_short_evidence_does_not_start_a_song():
     evidence = np.full((40, 2), -1.0)
     evidence[10:13, 1] = 1.5
     assert (intervals.most_likely_sequence(evidence) == NO_SONG).all()
@@ -29,14 +29,14 @@ def test_a_short_burst_is_not_worth_a_beginning():
     assert intervals.runs(intervals.most_likely_sequence(evidence) == 1) == [(10, 20)]
 
 
-def test_one_song_follows_another_where_it_becomes_the_better_one():
+def test_a_song_follows_another_where_its_evidence_becomes_higher():
     evidence = np.full((60, 2), 0.1)
     evidence[:30, 0], evidence[30:, 1] = 2.0, 2.0
     assert intervals.most_likely_sequence(evidence).tolist() == [0] * 30 + [1] * 30
 
 
-def test_the_best_sequence_is_found(random):
-    """Against all sequences of a small case."""
+def test_the_sequence_has_the_highest_score(random):
+    """Compared with all sequences of a small case."""
     evidence = random.normal(0, 3, (5, 2))
 
     def total(path):
@@ -50,11 +50,11 @@ def test_the_best_sequence_is_found(random):
     assert total(intervals.most_likely_sequence(evidence, start_cost=4.0)) == pytest.approx(best)
 
 
-def test_no_songs_leave_nobody():
+def test_without_songs_the_sequence_is_no_song():
     assert intervals.most_likely_sequence(np.zeros((3, 0))).tolist() == [NO_SONG] * 3
 
 
-def test_the_grid_rounds_starts_down_and_ends_up_and_joins_what_touches():
+def test_the_grid_rounds_outwards_and_merges_touching_intervals():
     assert intervals.snap_to_grid([Interval(62, 70), Interval(16, 29), Interval(31, 44)]) == [
         Interval(15, 45),
         Interval(60, 75),
@@ -65,7 +65,7 @@ def test_the_grid_rounds_starts_down_and_ends_up_and_joins_what_touches():
     assert intervals.snap_to_grid([]) == []
 
 
-def test_gaps_are_what_no_song_covers_by_their_sound():
+def test_gaps_cover_the_rest_by_class_of_sound():
     sounds = [(Interval(0, 12), Sound.SPEECH), (Interval(12, 30), Sound.MUSIC), (Interval(30, 40), Sound.SILENCE)]
     found = intervals.gaps(40, [segment(4, 10), segment(8, 20)], sounds)
     assert [(gap.interval, gap.sound) for gap in found] == [
@@ -75,7 +75,7 @@ def test_gaps_are_what_no_song_covers_by_their_sound():
     ]
 
 
-def test_slivers_are_no_gaps():
+def test_short_pauses_are_not_gaps():
     sounds = [(Interval(0, 10.4), Sound.SPEECH), (Interval(10.4, 20), Sound.MUSIC)]
     assert intervals.gaps(20, [segment(0, 10), segment(10.5, 20)], sounds) == []
     [gap] = intervals.gaps(20, [segment(0, 10)], sounds)

@@ -22,7 +22,6 @@ Neighbours = tuple[np.ndarray, np.ndarray]  # ids and cosines (m, k), see `ident
 References = Callable[[Collection[int]], Mapping[int, Embeddings]]
 
 PARAMETERS = DEFAULT.search
-FEWEST_SEGMENTS = PARAMETERS.min_segments
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from songprint.encoders.contract import EncoderSpec
 from songprint.encoders.runtime import open_network
 from songprint.fingerprint import landmarks, logmel
 from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.store.level import Level
 
 BATCH = 32  # windows per run of the network; their activations fit the second-level cache
 MIN_SAMPLES = logmel.WINDOW_SAMPLES // 2  # queries shorter than half a window get no vector
@@ -134,3 +138,8 @@ class VectorStream:
 
     def _nothing(self) -> np.ndarray:
         return np.zeros((0, self._encoder.spec.dim), np.float32)
+
+
+def encoder_of(level: Level) -> Encoder:
+    """The encoder of a level of kind "recording"."""
+    return cast(Encoder, level.encoder)

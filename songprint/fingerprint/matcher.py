@@ -8,7 +8,7 @@ from pathlib import Path
 from songprint.audio.sound import Sound
 from songprint.encoders.contract import WEIGHTS, Answer, EncoderSpec, load_spec, read_weights
 from songprint.fingerprint import identify, speed_search
-from songprint.fingerprint.encoder import Encoder
+from songprint.fingerprint.encoder import Encoder, encoder_of
 from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracker import RecordingTracker
 from songprint.store.level import Level
@@ -33,12 +33,12 @@ class FingerprintMatcher:
 
     def query(self, sound: Sound, level: Level) -> Query:
         """Encode the query, with vectors at the hop of queries."""
-        return Query.from_sound(sound, level.encoder)
+        return Query.from_sound(sound, encoder_of(level))
 
     def identify(self, query: Query, level: Level, known: set[int]) -> Answer:
         """Find the recordings that are present in the query, at other speeds and keys too."""
         case = "peak_search" if identify.uses_peak_search(query, level) else ""
-        return Answer(speed_search.judge(query, level), case, identify.reason(query, level))
+        return Answer(speed_search.find_matches(query, level), case, identify.reason(query, level))
 
     def tracker(self, level: Level, accepts: Callable[[Segment], bool], *, remember: bool = False) -> RecordingTracker:
         """Make a tracker of recordings."""

@@ -186,6 +186,8 @@ class TrackerParameters:
     windows_per_hour: int = 720  # a wrong name can come up by chance in each of them
     certain: float = 4.0  # log-odds of a hit that may continue without a search
     max_unsearched: int = 3  # windows in a row without a search
+    settling: float = 30.0  # seconds after which more audio does not change a segment
+    start_margin: float = 2.0  # seconds before a recording that are needed to find its start
     snap: float = 1.5  # seconds around the ends of the audio in which a recording may begin or end
 
 

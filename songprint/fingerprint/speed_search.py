@@ -1,8 +1,8 @@
-"""A clip that nothing is found for is heard again, as it would be at another speed or pitch.
+"""Speed search: a query that is not identified is searched again at other speeds and pitches.
 
-The encoder knows music that is a tenth faster or slower, or two semitones higher or lower. What is changed by more
-comes within its reach when the change is undone roughly, and is told exactly when it is undone as it was told roughly.
-The library needs nothing for it: only the clip is changed.
+The encoder is robust to changes of speed by a tenth and of pitch by two semitones. Larger changes come within its
+reach when the query is changed back approximately. Speed and pitch are then measured, and measured again more
+precisely after the query is changed back by the first result. Only the query is changed, not the library.
 """
 
 from __future__ import annotations
@@ -14,92 +14,85 @@ import numpy as np
 from songprint.audio.samples import stretch
 from songprint.confidence import EVEN_ODDS
 from songprint.fingerprint import identify
+from songprint.fingerprint.encoder import encoder_of
+from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.query import Query
 from songprint.store.level import Level
 from songprint.types import Interval, Match
 
-CHANGE = 1.16  # 16 %, or 2.6 semitones
-CHANGES = ((1 / CHANGE, 1 / CHANGE), (CHANGE, CHANGE), (1.0, 1 / CHANGE), (1.0, CHANGE))
-#                                 tempo and pitch that the clip is given; a change of tempo alone may be 20 %
-SHORTEST, LONGEST = 3.0, 30.0  # seconds of a clip that is heard again
-COST = 4.0  # log-odds: music is seldom changed that much, and these are further looks
-CERTAIN = 98.0  # a confidence with which no other change need be tried
-FIRST_HOP = 0.5  # seconds between vectors in the first look at a change:
-ALIKE = 0.7  # mean cosine with which it is looked at closely; of what is really there 0.77 and more
-FAR_SPEED, FAR_KEY = 0.1, 2.2  # changes from which they are told roughly at first; semitones
+PARAMETERS = DEFAULT.speed_search
 
 
-def judge(query: Query, level: Level) -> list[Match]:
-    """As `recordings.judge`; and if that would name nothing, what comes up when the clip is changed."""
-    matches = identify.judge(query, level)
-    if not SHORTEST <= query.duration <= LONGEST:
+def find_matches(query: Query, level: Level) -> list[Match]:
+    """Like `identify.find_matches`, with the speed search for queries that are not identified."""
+    matches = identify.find_matches(query, level)
+    if not PARAMETERS.min_duration <= query.duration <= PARAMETERS.max_duration:
         return matches
-    if not _named(matches):
-        matches = _best_of_each([*matches, *_changed(query, level)])
-    return _told_exactly(matches, query, level) if _named(matches) else matches
+    if not _identified(matches):
+        matches = _best_of_each([*matches, *_at_other_speeds(query, level)])
+    return _with_precise_speed(matches, query, level) if _identified(matches) else matches
 
 
-def _named(matches: list[Match]) -> bool:
+def _identified(matches: list[Match]) -> bool:
     return bool(matches) and matches[0].confidence >= EVEN_ODDS
 
 
-def _changed(query: Query, level: Level) -> list[Match]:
-    """What is named when the clip is changed, each way by itself."""
+def _at_other_speeds(query: Query, level: Level) -> list[Match]:
+    """The probable matches of the query at each of the changes, until one is certain."""
     found: list[Match] = []
-    for tempo, pitch in CHANGES:
-        found += [
-            match
-            for match in _heard_at(tempo, pitch, query, level, alike=ALIKE, cost=COST)
-            if match.confidence >= EVEN_ODDS
-        ]
-        if any(match.confidence >= CERTAIN for match in found):
+    for tempo, pitch in PARAMETERS.changes:
+        matches = _at(tempo, pitch, query, level, min_likeness=PARAMETERS.min_likeness, penalty=PARAMETERS.penalty)
+        found += [match for match in matches if match.confidence >= EVEN_ODDS]
+        if any(match.confidence >= PARAMETERS.certain for match in found):
             break
     return found
 
 
-def _told_exactly(matches: list[Match], query: Query, level: Level) -> list[Match]:
-    """The same with place, speed and key of the best one as they are when its change is undone, if its peaks lie
-    better then.
+def _with_precise_speed(matches: list[Match], query: Query, level: Level) -> list[Match]:
+    """Measure position, speed and key of the best match again after a large change is undone.
 
-    Where the change is great nobody is sure of the key: it may as well be unchanged, or go with the speed.
+    The pitch of a large change is uncertain: it may also be unchanged, or change with the speed. All three are tried.
+    The result with the highest prominence of its landmarks is taken. A wrong pitch can have a slightly higher
+    prominence, but its embeddings do not agree: results that are more probably wrong than correct are ignored.
     """
     best = matches[0]
-    if abs(best.speed - 1) < FAR_SPEED and abs(best.alignment.key_shift) < FAR_KEY:
+    is_large = abs(best.speed - 1) >= PARAMETERS.large_speed or abs(best.alignment.key_shift) >= PARAMETERS.large_key
+    if not is_large:
         return matches
-    told = 2 ** (-best.alignment.key_shift / 12)
+    measured = 2 ** (-best.alignment.key_shift / 12)
     again = [
         match
-        for pitch in dict.fromkeys((told, 1.0, 1 / best.speed))
-        for match in _heard_at(1 / best.speed, pitch, query, level)
-        if match.recording.id == best.recording.id
+        for pitch in dict.fromkeys((measured, 1.0, 1 / best.speed))
+        for match in _at(1 / best.speed, pitch, query, level)
+        if match.recording.id == best.recording.id and match.confidence >= EVEN_ODDS
     ]
     closest = max([best, *again], key=lambda match: match.alignment.features["prominence"])
     return [replace(best, alignment=closest.alignment), *matches[1:]]
 
 
-def _heard_at(
-    tempo: float, pitch: float, query: Query, level: Level, *, alike: float = 0.0, cost: float = 0.0
+def _at(
+    tempo: float, pitch: float, query: Query, level: Level, *, min_likeness: float = 0.0, penalty: float = 0.0
 ) -> list[Match]:
-    """The matches of the clip that is given this tempo and pitch, as matches of the clip as it is.
+    """The matches of the query changed by these ratios, with times, speed and key of the query as it is.
 
-    None if a first look finds nothing that is so much `alike`. For `cost` see `recordings.judge`.
+    None if the likeness of a quick first pass is below `min_likeness`. For `penalty` see `identify.find_matches`.
     """
-    rate = level.spec.sample_rate
+    rate, encoder = level.spec.sample_rate, encoder_of(level)
     samples = stretch(query.between(0, query.duration, rate), rate, tempo, pitch)
-    if alike and identify.likeness(Query.from_blocks([samples], level.encoder, FIRST_HOP), level) < alike:
-        return []
+    if min_likeness:
+        quick = Query.from_blocks([samples], encoder, PARAMETERS.quick_hop)
+        if identify.likeness(quick, level) < min_likeness:
+            return []
     found = []
-    for match in identify.judge(Query.from_blocks([samples], level.encoder), level, quickly=True, cost=cost):
-        line = match.alignment
-        heard = Interval(line.query.start * tempo, min(line.query.end * tempo, query.duration))
-        found.append(
-            replace(
-                match,
-                alignment=replace(
-                    line, query=heard, speed=line.speed / tempo, key_shift=line.key_shift - 12 * float(np.log2(pitch))
-                ),
-            )
+    for match in identify.find_matches(Query.from_blocks([samples], encoder), level, use_peaks=False, penalty=penalty):
+        changed = match.alignment
+        alignment = replace(
+            changed,
+            query=Interval(changed.query.start * tempo, min(changed.query.end * tempo, query.duration)),
+            speed=changed.speed / tempo,
+            key_shift=changed.key_shift - 12 * float(np.log2(pitch)),
         )
+        found.append(replace(match, alignment=alignment))
     return found
 
 

@@ -1,4 +1,4 @@
-"""RecordingTracker: hears something long, block by block, and tells which recordings are heard when."""
+"""The tracker of recordings in something long: searches windows, links hits into tracks, reports presences."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from songprint import confidence
 from songprint.encoders.contract import Settled
 from songprint.fingerprint import presence, tracks
-from songprint.fingerprint.encoder import VectorStream
+from songprint.fingerprint.encoder import VectorStream, encoder_of
 from songprint.fingerprint.history import VectorHistory
+from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.presence import Presence
 from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Hit, Track
@@ -18,21 +19,14 @@ from songprint.store.level import Level
 from songprint.store.references import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
-REACH = 60.0  # seconds that a track is followed beyond its hits
-PLAUSIBLE = 0.0  # log-odds of the best hit of a track that is worth support
-LOOKS = 720  # windows, an hour, in which a wrong name may have come up by chance for one that is right
-SURE = 4.0  # log-odds of a hit that may simply go on,
-SEARCHED_EVERY = 3  # for so many windows at most without another search
-UNASKED = -2  # in the place of ids that were not searched for
-SETTLES = 30.0  # seconds after which more sound does not change a segment any more
-MARGIN = 2.0  # seconds before a song that are needed to find where it begins
-SNAP = 1.5  # seconds before the middle of the first vector in which a song may have begun
+PARAMETERS = DEFAULT.tracker
+UNSEARCHED = -2  # id of the neighbours of vectors that were not searched yet
 
 
 class RecordingTracker:
     """Tracks recordings; see `songprint.encoders.contract.Tracker`.
 
-    Keeps 16 kB of samples a second until their window is searched, then 0.5 kB of vectors.
+    Keeps 16 kB of samples per second until their window is searched, then 0.5 kB of vectors.
     """
 
     min_segment = 0.0
@@ -40,48 +34,49 @@ class RecordingTracker:
     def __init__(
         self, level: Level, accepts: Callable[[Segment], bool] = lambda segment: True, *, remember: bool = False
     ):
-        """With `remember` all vectors are kept in `history`."""
+        """With `remember`, all vectors are kept in `history`."""
         self.level, self.spec = level, level.spec
         self.history = VectorHistory(HOP, level.spec.window, level.spec.id) if remember else None
         self._accepts = accepts
         self._settled_until = 0.0
-        self._stream = VectorStream(level.encoder, HOP)
+        self._stream = VectorStream(encoder_of(level), HOP)
         self._references = References(level)
         self._samples = np.zeros(0, np.int16)
-        self._samples_from = 0  # number of the first of them
+        self._samples_from = 0  # number of the first sample that is kept
         self._vectors = np.zeros((0, self.spec.dim), np.float32)
-        self._base = 0  # number of the first of them
+        self._base = 0  # number of the first vector that is kept
         self._ids = np.zeros((0, NEIGHBOURS), np.int64)
         self._cosines = np.zeros((0, NEIGHBOURS), np.float32)
-        self._peeked: list[Hit] = []  # in seconds of which no window was searched yet
+        self._peeked: list[Hit] = []  # in the last seconds, before their window is complete
         self._peeked_until = 0
-        self._leading: Hit | None = None  # what was heard in the last window, beyond doubt,
-        self._unsearched = 0  # and windows since it was searched for
-        self._next = 0  # row with which the next window begins
-        self.heard = 0  # samples
+        self._leading: Hit | None = None  # the hit of the last window, if it is certain
+        self._unsearched = 0  # windows since it was searched
+        self._next = 0  # number of the vector with which the next window begins
+        self._fed = 0  # samples
         self.hits: list[Hit] = []
 
     @property
     def duration(self) -> float:
-        return self.heard / self.spec.sample_rate
+        """Seconds of audio that were fed."""
+        return self._fed / self.spec.sample_rate
 
     def feed(self, block: np.ndarray) -> None:
-        """(n,) float32 samples that come next."""
-        self.heard += len(block)
+        """Process the next (n,) float32 samples."""
+        self._fed += len(block)
         self._samples = np.concatenate([self._samples, (np.clip(block, -1, 1) * 32767).astype(np.int16)])
         self._take(self._stream.feed(block))
         while self._count >= self._next + round(WINDOW / HOP):
             self._search(self._next + round(WINDOW / HOP))
 
     def finish(self) -> None:
-        """Nothing comes any more."""
+        """Process the end of the audio."""
         self._take(self._stream.finish())
         if self._count > self._next:
             self._next = max(self._base, self._count - round(WINDOW / HOP))
             self._search(self._count)
 
     def peek(self) -> None:
-        """Search the last seconds at once, for those who wait for an answer."""
+        """Search the last seconds now, although their window is not complete."""
         first = max(self._base, self._count - round(WINDOW / HOP))
         if self._count > self._peeked_until and self._count > self._next:
             self._peeked = self._found_in(first, self._count)
@@ -93,8 +88,13 @@ class RecordingTracker:
         The kind comes first, so `known` and `until` do not matter.
         """
         present = [each for each in self.segments() if self._accepts(each)]
-        horizon = max(self._settled_until, self.duration - SETTLES)
-        edge = min([horizon, *(each.interval.start - MARGIN for each in present if each.interval.end > horizon)])
+        horizon = max(self._settled_until, self.duration - PARAMETERS.settling)
+        edge = min(
+            [
+                horizon,
+                *(each.interval.start - PARAMETERS.start_margin for each in present if each.interval.end > horizon),
+            ]
+        )
         if last:
             edge = self.duration
         elif edge <= self._settled_until:
@@ -113,7 +113,7 @@ class RecordingTracker:
         return [each for each in self.segments() if self._accepts(each)]
 
     def forget(self, until: float) -> None:
-        """What was heard before `until` seconds, to which nothing will be added."""
+        """Drop what was fed before `until` seconds."""
         gone = min(max(0, int(until / HOP) - self._base), self._next - self._base)
         self._vectors, self._ids, self._cosines = (each[gone:] for each in (self._vectors, self._ids, self._cosines))
         self._base += gone
@@ -121,21 +121,23 @@ class RecordingTracker:
 
     @property
     def _count(self) -> int:
-        """Of vectors, with those that are forgotten."""
+        """The number of vectors so far, dropped ones included."""
         return self._base + len(self._vectors)
 
     def segments(self) -> list[Segment]:
-        """What is heard in all that was heard and not forgotten."""
+        """The recordings in everything that was fed and not dropped."""
         found = [
             track
             for track in tracks.link_hits(self.hits + self._peeked)
-            if max(hit.logit for hit in track.hits) > PLAUSIBLE
+            if max(hit.logit for hit in track.hits) > PARAMETERS.min_logit
         ]
         supports = []
         for track in found:
             reference = self._references([track.recording_id]).get(track.recording_id)
             if reference is not None:
-                supports.append(tracks.measure_support(track, self._vectors, self._base, HOP, reference, REACH))
+                supports.append(
+                    tracks.measure_support(track, self._vectors, self._base, HOP, reference, PARAMETERS.reach)
+                )
         stretches = presence.find_presences(supports)
         recordings = self.level.catalog.recordings_with({each.support.track.recording_id for each in stretches})
         return [
@@ -149,25 +151,24 @@ class RecordingTracker:
             if self.history:
                 self.history.add(vectors)
             self._vectors = np.concatenate([self._vectors, vectors])
-            # not searched for yet
-            self._ids = np.concatenate([self._ids, np.full((len(vectors), NEIGHBOURS), UNASKED)])
+            self._ids = np.concatenate([self._ids, np.full((len(vectors), NEIGHBOURS), UNSEARCHED)])
             self._cosines = np.concatenate([self._cosines, np.zeros((len(vectors), NEIGHBOURS), np.float32)])
 
     def _neighbours(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """(m, k) ids and cosines of the segments nearest to these vectors; each is searched for once."""
+        """(m, k) ids and cosines of the segments nearest to these vectors; each is searched once."""
         ids, cosines = self._ids[rows], self._cosines[rows]  # views
-        lacking = np.flatnonzero(ids[:, 0] == UNASKED)
+        lacking = np.flatnonzero(ids[:, 0] == UNSEARCHED)
         if len(lacking):
             ids[lacking], cosines[lacking] = self.level.index.search(self._vectors[rows][lacking], NEIGHBOURS)
         return ids, cosines
 
     def _search(self, last: int) -> None:
-        """The window from the next row to `last`."""
+        """Search the window from the next vector to `last`."""
         first, self._peeked = self._next, []
-        heard = self._embeddings(first, last)
+        window = self._embeddings(first, last)
         known = None
-        if self._leading and self._unsearched < SEARCHED_EVERY:
-            known = tracks.continuation(self._leading, heard, first * HOP, self.level, self._references)
+        if self._leading and self._unsearched < PARAMETERS.max_unsearched:
+            known = tracks.continuation(self._leading, window, first * HOP, self.level, self._references)
         if known:
             self.hits.append(known)
             self._leading, self._unsearched = known, self._unsearched + 1
@@ -175,7 +176,7 @@ class RecordingTracker:
             found = self._found_in(first, last)
             self.hits += found
             best = max(found, key=lambda hit: hit.logit, default=None)
-            self._leading, self._unsearched = best if best and best.logit > SURE else None, 0
+            self._leading, self._unsearched = best if best and best.logit > PARAMETERS.certain else None, 0
         self._next = first + round(EVERY / HOP)
         kept = round(max(0, self._next * HOP - WINDOW) * self.spec.sample_rate)
         self._samples, self._samples_from = self._samples[kept - self._samples_from :], kept
@@ -184,7 +185,7 @@ class RecordingTracker:
         return Embeddings(self._vectors[first - self._base : last - self._base], HOP, self.spec.id)
 
     def _found_in(self, first: int, last: int) -> list[Hit]:
-        """What the vectors [first, last) hold."""
+        """The hits in the vectors [first, last)."""
         rate = self.spec.sample_rate
         begin, end = round(first * HOP * rate), round((last - 1) * HOP * rate + self.spec.window * rate)
         samples = self._samples[max(0, begin - self._samples_from) : end - self._samples_from]
@@ -200,7 +201,7 @@ class RecordingTracker:
     def _segment(self, found: Presence, recording: Recording) -> Segment:
         track, support = found.support.track, found.support
         start, end = presence.refined_ends(found, self.spec.window)
-        # what begins with the recording, or with what was heard, has nothing before it to tell where
+        # At the ends of the recording or of the audio, nothing outside shows where the presence begins or ends.
         if start < (support.first + 0.5) * HOP + self.spec.window / 2:
             start = min(start, max(0.0, self._when(track, 0.0, start)))
         if end > (support.last - 1.5) * HOP + self.spec.window / 2:
@@ -212,7 +213,7 @@ class RecordingTracker:
             for hit in self.hits + self._peeked
             if hit.recording_id == recording.id and start - 1 < hit.middle < end + 1
         ]
-        logit = confidence.combine(within, LOOKS) if within else -10.0
+        logit = confidence.combine(within, PARAMETERS.windows_per_hour) if within else -10.0
         return Segment(
             recording,
             Kind.RECORDING,
@@ -224,6 +225,6 @@ class RecordingTracker:
         )
 
     def _when(self, track: Track, place: float, near: float) -> float:
-        """When a place of the recording is heard: that which is reached at the ends of what can be read, or near it."""
+        """When a position of the recording is played, if that is close to `near` seconds; else `near`."""
         seconds = near + (place - float(track.places(np.array([near]))[0])) / track.speed
-        return seconds if abs(seconds - near) < SNAP else near
+        return seconds if abs(seconds - near) < PARAMETERS.snap else near

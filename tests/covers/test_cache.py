@@ -1,4 +1,4 @@
-"""What was made of an array is at hand for when it is asked for again."""
+"""The cache of functions of arrays."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,13 +9,13 @@ from songprint.covers.cache import ArrayCache
 
 
 class Doubled:
-    """Counts how often it is asked."""
+    """Counts its calls."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self, given: np.ndarray) -> np.ndarray:
-        self.asked += 1
+        self.calls += 1
         return 2 * given
 
 
@@ -23,50 +23,50 @@ def arrays(count: int, random: np.random.Generator) -> list[np.ndarray]:
     return list(random.standard_normal((count, 20, 5)))
 
 
-def test_what_is_asked_again_is_not_made_again(random):
+def test_equal_arrays_are_computed_once(random):
     function, given = Doubled(), arrays(1, random)[0]
-    remembered = ArrayCache(function, 10_000)
-    first, again = remembered(given), remembered(np.asfortranarray(given.copy()))
-    assert function.asked == 1
+    cached = ArrayCache(function, 10_000)
+    first, again = cached(given), cached(np.asfortranarray(given.copy()))
+    assert function.calls == 1
     np.testing.assert_array_equal(first, 2 * given)
     np.testing.assert_array_equal(first, again)
 
 
-def test_what_differs_in_one_number_is_another(random):
+def test_arrays_that_differ_are_computed_separately(random):
     function, given = Doubled(), arrays(1, random)[0]
-    remembered = ArrayCache(function, 10_000)
-    remembered(given)
+    cached = ArrayCache(function, 10_000)
+    cached(given)
     given[7, 3] += 1
-    np.testing.assert_array_equal(remembered(given), 2 * given)
+    np.testing.assert_array_equal(cached(given), 2 * given)
 
 
-def test_what_was_asked_for_longest_ago_makes_room(random):
+def test_the_least_recently_used_result_is_evicted(random):
     function, (a, b, c) = Doubled(), arrays(3, random)
-    remembered = ArrayCache(function, 2 * a.nbytes)
+    cached = ArrayCache(function, 2 * a.nbytes)
     for given in (a, b, a, c):
-        remembered(given)
-    assert function.asked == 3
-    remembered(a)
-    assert function.asked == 3
-    remembered(b)
-    assert function.asked == 4
+        cached(given)
+    assert function.calls == 3
+    cached(a)
+    assert function.calls == 3
+    cached(b)
+    assert function.calls == 4
 
 
-def test_without_room_nothing_is_kept_and_all_is_told(random):
+def test_results_larger_than_the_cache_are_not_kept(random):
     function, given = Doubled(), arrays(1, random)[0]
-    remembered = ArrayCache(function, 10)
-    np.testing.assert_array_equal(remembered(given), remembered(given))
-    assert function.asked == 2
+    cached = ArrayCache(function, 10)
+    np.testing.assert_array_equal(cached(given), cached(given))
+    assert function.calls == 2
 
 
-def test_nobody_can_spoil_what_is_shared(random):
+def test_results_are_read_only(random):
     with pytest.raises(ValueError, match="read-only"):
         ArrayCache(Doubled(), 10_000)(arrays(1, random)[0])[0] = 0
 
 
-def test_threads_that_ask_for_the_same_are_told_the_same(random):
+def test_threads_get_correct_results(random):
     given = arrays(6, random)
-    remembered = ArrayCache(Doubled(), 4 * given[0].nbytes)
+    cached = ArrayCache(Doubled(), 4 * given[0].nbytes)
     with ThreadPoolExecutor(8) as pool:
-        for number, found in enumerate(pool.map(remembered, given * 30)):
+        for number, found in enumerate(pool.map(cached, given * 30)):
             np.testing.assert_array_equal(found, 2 * given[number % len(given)])

@@ -1,4 +1,4 @@
-"""Covers in the product: added with the recordings, in one pass, as far as the library and the settings go."""
+"""Covers in a library: adding, settings and queries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOTH = (toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder())
 
 @pytest.fixture
 def tunes(tmp_path):
-    """Three songs, and another rendition of the first, a third higher and 10 % faster."""
+    """Three songs, and another rendition of the first, a third higher and 10% faster."""
     folder = tmp_path / "music"
     paths = [toy.write(folder / f"Band - Tune {seed}.wav", toy.tune(seed)) for seed in range(3)]
     return [*paths, toy.write(folder / "Other Band - Tune 0 again.wav", toy.tune(0, key=4, tempo=1.1, sound=2))]
@@ -32,7 +32,7 @@ def both(tmp_path):
 
 
 @pytest.mark.parametrize("block", [4000, 100_000])
-def test_several_encoders_hear_the_same_blocks(block):
+def test_all_encoders_read_the_same_blocks(block):
     samples = toy.tune(1, 30)
     encoders = {encoder.spec.kind: encoder for encoder in BOTH}
     made, duration = read.encode(np.array_split(samples, len(samples) // block + 1), encoders)
@@ -49,7 +49,7 @@ class Failing(toy.ToyCoverEncoder):
         raise EncoderError("its weights are damaged")
 
 
-def test_an_encoder_that_fails_is_heard_of_and_nobody_waits_for_it():
+def test_the_error_of_an_encoder_is_raised_without_deadlock():
     blocks = [toy.song(1)] * 50
     with pytest.raises(EncoderError, match="its weights are damaged"):
         read.encode(blocks, {Kind.RECORDING: toy.ToyEncoder(), Kind.COVER: Failing()})
@@ -63,7 +63,7 @@ def test_an_encoder_that_fails_is_heard_of_and_nobody_waits_for_it():
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_adding_makes_both_kinds(both, tunes, processes):
+def test_adding_encodes_both_kinds(both, tunes, processes):
     report = add.add(both, tunes, workers=processes)
     assert len(report.added) == 4
     both.refresh()
@@ -75,7 +75,7 @@ def test_adding_makes_both_kinds(both, tunes, processes):
     assert both.lacking(Kind.COVER) == 0
 
 
-def test_without_covers_adding_makes_recordings_alone(tmp_path, tunes):
+def test_without_covers_adding_encodes_recordings_only(tmp_path, tunes):
     settings = Settings(kinds=("recording",))
     with open_store(tmp_path / "library", create=True, encoder=BOTH, settings=settings) as store:
         add.add(store, tunes, workers=1)
@@ -84,7 +84,7 @@ def test_without_covers_adding_makes_recordings_alone(tmp_path, tunes):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_library_made_before_covers_gets_them_by_reading_its_files_again(tmp_path, tunes, processes, monkeypatch):
+def test_reencoding_adds_covers_to_an_older_library(tmp_path, tunes, processes, monkeypatch):
     with open_store(tmp_path / "library", create=True, encoder=BOTH[0]) as older:
         before = add.add(older, tunes, workers=1).added
         kept = older.catalog.embeddings(Kind.RECORDING, before[0].id)
@@ -102,7 +102,7 @@ def test_a_library_made_before_covers_gets_them_by_reading_its_files_again(tmp_p
         assert add.reencode(store).reencoded == 0
 
 
-def test_a_file_is_read_once_for_all_kinds_that_it_lacks(both, tunes, monkeypatch):
+def test_a_file_is_read_once_for_all_missing_kinds(both, tunes, monkeypatch):
     add.add(both, tunes, workers=1)
     read = []
     original = add.reading.read
@@ -123,7 +123,7 @@ def test_a_file_is_read_once_for_all_kinds_that_it_lacks(both, tunes, monkeypatc
         }
 
 
-def test_encoders_have_to_suit_each_other():
+def test_encoders_must_have_the_same_sample_rate():
     class Other(toy.ToyCoverEncoder):
         @property
         def spec(self):
@@ -134,7 +134,7 @@ def test_encoders_have_to_suit_each_other():
             open_store("nowhere", create=True, encoder=encoder)
 
 
-# What a clip is
+# Queries
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def titles(matches):
     return [(match.recording.title, match.kind) for match in matches]
 
 
-def test_another_rendition_is_named_with_its_key_and_tempo(library):
+def test_another_rendition_is_identified_with_its_key_and_tempo(library):
     report = ask(library, toy.tune(1, 30, key=-3, tempo=0.9, sound=3))
     assert titles(report.matches) == [("Tune 1", "cover")]
     [match] = report.matches
@@ -164,7 +164,7 @@ def test_another_rendition_is_named_with_its_key_and_tempo(library):
     assert report.thresholds.keys() == set(Kind)
 
 
-def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
+def test_a_recording_precedes_its_covers_and_is_not_one_of_them(library):
     report = ask(library, toy.tune(0)[5 * toy.SAMPLE_RATE : 35 * toy.SAMPLE_RATE])
     assert titles(report.matches) == [("Tune 0", "recording"), ("Tune 0 again", "cover")]
     assert report.matches[1].key_shift == -4
@@ -175,12 +175,12 @@ def test_a_recording_comes_before_its_covers_and_is_not_one_of_them(library):
     [(0, 30, 77, 55), (0, 100, 77, 50), (5, 30, 0, 50)],
     ids=["unknown", "long", "a recording is known"],
 )
-def test_where_no_other_tempo_is_tried_the_threshold_is_another(library, start, seconds, tune, threshold):
+def test_queries_without_tempo_search_have_another_threshold(library, start, seconds, tune, threshold):
     samples = np.tile(toy.tune(tune), 3)[start * toy.SAMPLE_RATE : (start + seconds) * toy.SAMPLE_RATE]
     assert ask(library, samples).thresholds[Kind.COVER] == threshold
 
 
-def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
+def test_only_the_best_renditions_are_returned(library, tmp_path):
     for number in range(search.PARAMETERS.max_verified + 1):
         library.add(
             toy.write(
@@ -192,7 +192,7 @@ def test_the_best_few_of_many_renditions_are_named(library, tmp_path):
     assert titles(report.matches) == [("Tune 2", "cover")] * search.PARAMETERS.max_verified
 
 
-def test_the_same_sound_twice_is_no_cover_of_itself(library, tmp_path):
+def test_duplicates_are_no_covers(library, tmp_path):
     again = toy.write(tmp_path / "Band - Best of.wav", 0.7 * toy.tune(1)[4000:])
     library.add(again)
     report = ask(library, toy.tune(1, 30))
@@ -200,18 +200,18 @@ def test_the_same_sound_twice_is_no_cover_of_itself(library, tmp_path):
     assert all(kind == "recording" for _, kind in titles(report.matches))
 
 
-def test_less_than_eight_seconds_are_no_cover(library):
+def test_fewer_than_eight_seconds_are_no_cover(library):
     assert titles(ask(library, toy.tune(1, 7, key=2)).matches) == []
     assert titles(ask(library, toy.tune(1, 7)).matches) == [("Tune 1", "recording")]
 
 
-def test_unknown_songs_are_no_covers(library):
+def test_unknown_songs_have_no_covers(library):
     report = ask(library, toy.tune(77, 30), top=3)
     assert report.matches == [] and report.reason
     assert all(candidate.confidence < report.thresholds[candidate.kind] for candidate in report.candidates)
 
 
-def test_a_library_without_covers_says_so(tmp_path, tunes):
+def test_a_library_without_covers_reports_that(tmp_path, tunes):
     with songprint.open(tmp_path / "library", create=True, encoder=BOTH[0]) as older:
         older.add(tunes, workers=1)
     with songprint.open(tmp_path / "library", encoder=BOTH) as library:
@@ -221,7 +221,7 @@ def test_a_library_without_covers_says_so(tmp_path, tunes):
         assert "rebuild --reencode" in report.warnings[0]
 
 
-def test_a_film_is_searched_in_windows_and_a_song_as_a_whole(monkeypatch):
+def test_long_queries_are_searched_in_windows(monkeypatch):
     spec = toy.ToyCoverEncoder().spec
     song = toy.ToyCoverEncoder().encode_stream([toy.tune(1, 62)])[0]
     assert identify.windows_of(song, spec) == [(0.0, song)]
@@ -233,7 +233,7 @@ def test_a_film_is_searched_in_windows_and_a_song_as_a_whole(monkeypatch):
     np.testing.assert_array_equal(first.vectors, toy.ToyCoverEncoder().embed(first.evidence))
 
 
-def test_songs_of_a_film_are_told_one_by_one(library, monkeypatch):
+def test_songs_of_a_long_query_are_reported_separately(library, monkeypatch):
     monkeypatch.setattr(identify, "WHOLE", 60.0)
     monkeypatch.setattr(identify, "WINDOW", 30.0)
     film = np.concatenate([toy.tune(1, 40, key=2), toy.tune(50, 40), toy.tune(2, 40, key=-2)])
@@ -244,7 +244,7 @@ def test_songs_of_a_film_are_told_one_by_one(library, monkeypatch):
     assert found["Tune 2"].key_shift == -2
 
 
-def test_a_cover_at_more_than_twice_the_tempo_is_recognised(library, tmp_path):
+def test_a_cover_at_more_than_twice_the_tempo_is_identified(library, tmp_path):
     library.add(
         [toy.write(tmp_path / f"Band - Slow {seed}.wav", toy.tune(seed, 90, tempo=0.8)) for seed in (7, 8)], workers=1
     )

@@ -1,4 +1,4 @@
-"""How two renditions correspond is told at any tempo."""
+"""Explanations of covers."""
 
 import pytest
 from support import tonal
@@ -14,11 +14,11 @@ def explained(tempo):
 
 
 @pytest.mark.parametrize("tempo", [0.4, 1.0, 2.4])
-def test_renditions_correspond_at_less_than_half_and_more_than_twice_the_tempo(tempo):
-    told = explained(tempo)
-    assert told.alignment.key_shift == 3
-    assert told.alignment.tempo == pytest.approx(tempo, rel=0.05)
-    [path] = told.paths()
+def test_renditions_are_aligned_beyond_half_and_twice_the_tempo(tempo):
+    explanation = explained(tempo)
+    assert explanation.alignment.key_shift == 3
+    assert explanation.alignment.tempo == pytest.approx(tempo, rel=0.05)
+    [path] = explanation.paths()
     seconds, reference = path.T
     assert abs(reference - seconds * tempo).max() < 3
-    assert seconds[-1] <= len(told.query_rendition.rows) * 0.4
+    assert seconds[-1] <= len(explanation.query_rendition.rows) * 0.4

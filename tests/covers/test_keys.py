@@ -1,4 +1,4 @@
-"""In which key two renditions are alike, and how much so at first sight."""
+"""Ranking of keys, and coarse scores."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from songprint.covers.rows import Rendition
 
 
 def pair(seed, key, start=60, count=100):
-    """Twenty seconds of a song, played higher, and the whole of it."""
+    """Twenty seconds of a song in another key, and the whole song."""
     song = tonal.Song(seed)
     return (
         Rendition.of(song.frames(key=key, tempo=1.1, noise=0.3, seed=seed)[start : start + count]),
@@ -19,7 +19,7 @@ def pair(seed, key, start=60, count=100):
 
 
 @pytest.mark.parametrize("count", [50, 100, 200])
-def test_the_key_is_the_likeliest(count):
+def test_the_correct_key_ranks_first(count):
     right = [
         survey(query, [reference])[0][0, 0] == seed % 12
         for seed in range(24)
@@ -28,7 +28,7 @@ def test_the_key_is_the_likeliest(count):
     assert np.mean(right) > 0.9
 
 
-def test_all_keys_are_ranked_beside_others():
+def test_references_are_ranked_independently():
     query, reference = pair(3, 5)
     others = [pair(seed, 0)[1] for seed in range(40, 46)]
     ranked, promise = survey(query, [*others, reference])
@@ -40,7 +40,7 @@ def test_all_keys_are_ranked_beside_others():
 
 
 @pytest.mark.parametrize("count", [100, 200])
-def test_another_rendition_promises_most(count):
+def test_another_rendition_has_the_highest_coarse_score(count):
     others = [pair(seed, 0)[1] for seed in range(40, 60)]
     first = [
         survey(query, [*others, reference])[1].argmax() == len(others)
@@ -50,7 +50,7 @@ def test_another_rendition_promises_most(count):
     assert np.mean(first) > 0.9
 
 
-def test_portions_make_no_difference(monkeypatch):
+def test_portions_do_not_change_the_result(monkeypatch):
     query, reference = pair(3, 5)
     references = [reference, *(pair(seed, 0)[1] for seed in range(40, 46))]
     keys, promise = survey(query, references)
@@ -60,15 +60,15 @@ def test_portions_make_no_difference(monkeypatch):
     np.testing.assert_allclose(promise_apart, promise, rtol=1e-5)
 
 
-def test_what_is_the_same_in_every_key_is_no_trouble():
+def test_audio_that_is_equal_in_all_keys_is_accepted():
     query, reference = pair(3, 5)
     even = Rendition.of(np.full((300, 48), 255, np.uint8))
     assert (np.sort(survey(query, [even, reference])[0], axis=1) == np.arange(12)).all()
     assert (np.sort(survey(even, [reference])[0], axis=1) == np.arange(12)).all()
 
 
-def test_the_order_of_what_sounds_tells_the_key():
-    """Two chords that alternate in the query do so in the right key alone; in another both sound, but apart."""
+def test_the_order_of_chords_determines_the_key():
+    """Two chords alternate in the correct key only; in another key both occur, but apart."""
 
     def frames(*roots):
         made = np.zeros((len(roots) * 10, 48), np.uint8)
@@ -77,7 +77,7 @@ def test_the_order_of_what_sounds_tells_the_key():
         return made
 
     query = Rendition.of(frames(*[0, 5, 9, 2] * 4))
-    turned = frames(*[2, 9, 5, 0] * 4)  # the same chords, the other way round
+    turned = frames(*[2, 9, 5, 0] * 4)  # the same chords in reverse order
     higher = frames(*[3, 8, 0, 5] * 4)  # three semitones higher
     reference = Rendition.of(np.concatenate([turned, higher]))
     assert survey(query, [reference])[0][0, 0] == 9  # raising it by nine lowers it by three

@@ -1,4 +1,4 @@
-"""Tonal frames made ready: what sounds, and the motifs that a network finds in it."""
+"""Renditions: rows of pitch classes, and motifs."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ def codes(random: np.random.Generator, count: int) -> np.ndarray:
     return rows / np.linalg.norm(rows.reshape(count, -1), axis=1)[:, None, None]
 
 
-def test_motifs_lie_beside_what_sounds(random):
-    frames = tonal.Song(1).frames()[:101]  # of an odd one too many the network is not asked
+def test_motifs_are_further_planes_of_a_rendition(random):
+    frames = tonal.Song(1).frames()[:101]  # the network gets an even number of frames
     asked, found = [], codes(random, 50)
     rendition = Rendition.of(frames, lambda shown: asked.append(shown) or found)
     plain = Rendition.of(frames)
-    assert rendition.coarse_moments(2).shape[0] and not asked  # for a first look it is not
+    assert rendition.coarse_moments(2).shape[0] and not asked  # coarse pictures need no motifs
     assert rendition.planes.shape == (50, 4 + MOTIFS, 12)
     np.testing.assert_array_equal(asked, [frames[:100]])
     np.testing.assert_array_equal(rendition.rows, plain.rows)
@@ -35,7 +35,7 @@ def test_motifs_lie_beside_what_sounds(random):
     assert Rendition.of(np.zeros((100, 48), np.uint8), lambda shown: pytest.fail("nothing sounds")) is None
 
 
-def test_of_two_places_that_sound_alike_motifs_tell_which_it_is(random):
+def test_motifs_separate_positions_with_equal_chords(random):
     part = tonal.Song(2).frames(parts="A", noise=0)
     twice, count = np.concatenate([part, part]), len(part) // 2
     first, second = codes(random, count), codes(random, count)
@@ -47,9 +47,9 @@ def test_of_two_places_that_sound_alike_motifs_tell_which_it_is(random):
 
 
 @pytest.mark.parametrize("seconds", [10, 62])
-def test_motifs_are_rows_of_unit_length(random, seconds):
+def test_motifs_have_unit_length(random, seconds):
     motifs, frames = load_encoder("cover").networks.motifs, random.integers(0, 255, (5 * seconds, 48), dtype=np.uint8)
     found = motifs(frames)
     assert (found.shape, found.dtype) == ((5 * seconds // POOLED, MOTIFS, PITCH_CLASSES), np.float32)
     np.testing.assert_allclose(np.linalg.norm(found.reshape(len(found), -1), axis=1), 1, atol=0.05)
-    np.testing.assert_array_equal(found, motifs(frames))  # the second time they are at hand
+    np.testing.assert_array_equal(found, motifs(frames))  # the second call is cached

@@ -1,4 +1,4 @@
-"""Which recordings of a library are other renditions of a clip."""
+"""The search for covers in a library."""
 
 from itertools import pairwise
 
@@ -48,12 +48,12 @@ def cohort():
 
 
 @pytest.mark.parametrize("how", [{"key": 5}, {"tempo": 0.8}, {"tempo": 1.3, "key": -3}, {"parts": "CAB"}])
-def test_another_rendition_is_named_first(world, cohort, how):
+def test_another_rendition_ranks_first(world, cohort, how):
     best, second, *_ = world.find(world.songs[7].rendition(seed=1, **how), cohort)
     assert best.recording_id == 7
     assert best.score > second.score + 3
     assert best.alignment.key_shift == how.get("key", 0)
-    assert best.features["lead"] == pytest.approx(best.score - second.score, rel=0.05)  # or over the cohort's best
+    assert best.features["lead"] == pytest.approx(best.score - second.score, rel=0.05)  # or over the best of the cohort
 
 
 def test_half_a_minute_is_enough(world, cohort):
@@ -64,34 +64,36 @@ def test_half_a_minute_is_enough(world, cohort):
     assert best.features["consistent"] == 1
 
 
-def test_an_unknown_song_stands_out_from_nothing(world, cohort):
+def test_an_unknown_song_has_low_scores(world, cohort):
     found = world.find(tonal.Song(50).rendition(), cohort)
-    assert max((version.score for version in found), default=0) < 5
+    assert max((candidate.score for candidate in found), default=0) < 5
     assert world.find(world.songs[3].rendition(seed=9), cohort)[0].score > 8
 
 
-def test_forty_deviations_are_little_more_than_twenty(world, cohort):
+def test_features_contain_logarithms(world, cohort):
     best = world.find(world.songs[3].rendition(seed=9), cohort)[0]
     for name in search.UNBOUNDED:
         assert best.features[f"log_{name}"] == pytest.approx(np.log1p(best.features[name]))
     everything = list(search.compare(world.songs[3].rendition(seed=9), world.stored, cohort))
-    assert min(version.features["lead"] for version in everything) < 0
-    assert all(np.sign(version.features["log_lead"]) == np.sign(version.features["lead"]) for version in everything)
+    assert min(candidate.features["lead"] for candidate in everything) < 0
+    assert all(
+        np.sign(candidate.features["log_lead"]) == np.sign(candidate.features["lead"]) for candidate in everything
+    )
 
 
-def test_best_first_and_no_more_than_asked(world, cohort):
+def test_results_are_sorted_and_limited(world, cohort):
     found = world.find(world.songs[0].rendition(seed=3), cohort, most=5)
     assert len(found) <= 5
     assert all(one.score >= other.score for one, other in pairwise(found))
 
 
-def test_what_is_left_out_is_not_found(world, cohort):
+def test_excluded_recordings_are_not_found(world, cohort):
     query = world.songs[2].rendition(seed=4)
     assert world.find(query, cohort)[0].recording_id == 2
-    assert 2 not in [version.recording_id for version in world.find(query, cohort, leave_out={2})]
+    assert 2 not in [candidate.recording_id for candidate in world.find(query, cohort, leave_out={2})]
 
 
-def test_two_renditions_of_one_song_are_no_rivals(world, cohort):
+def test_renditions_of_one_song_are_no_rivals(world, cohort):
     world.add(99, world.songs[6].rendition(key=1, tempo=0.9, seed=99))
     first, second, third, *_ = world.find(world.songs[6].rendition(key=-2, tempo=1.1, noise=0.3, seed=5), cohort)
     assert {first.recording_id, second.recording_id} == {6, 99}
@@ -99,14 +101,14 @@ def test_two_renditions_of_one_song_are_no_rivals(world, cohort):
     assert second.features["lead"] == pytest.approx(second.score - third.score)
 
 
-def test_who_is_alone_in_a_library_has_rivals_in_the_cohort(world, cohort):
+def test_the_cohort_provides_rivals_in_a_small_library(world, cohort):
     (stranger,) = search.compare(tonal.Song(50).rendition(), {3: world.stored[3]}, cohort)
     (right,) = search.compare(world.songs[3].rendition(seed=9), {3: world.stored[3]}, cohort)
     assert stranger.features["lead"] < 1 and stranger.features["lead"] < stranger.score
     assert 4 < right.features["lead"] < right.score
 
 
-def test_a_song_that_the_cohort_has_too_is_no_rival_of_itself(world, cohort):
+def test_a_song_that_is_also_in_the_cohort_is_no_rival(world, cohort):
     also = Cohort.of(
         [*(tonal.Song(seed).rendition(seed=seed) for seed in range(200, 220)), world.songs[3].rendition(seed=77)],
         seconds=40,
@@ -115,8 +117,8 @@ def test_a_song_that_the_cohort_has_too_is_no_rival_of_itself(world, cohort):
     assert found.features["lead"] > 0.5 * found.score > 1
 
 
-def test_what_aligns_well_is_tried_in_more_keys_as_well(world, cohort, monkeypatch):
-    """Even if there are many whose windows are more similar."""
+def test_references_that_align_well_are_aligned_in_more_keys(world, cohort, monkeypatch):
+    """Even if the windows of many others are more similar."""
     tried = []
     lay = search.Comparison.align
     monkeypatch.setattr(
@@ -134,39 +136,41 @@ def test_what_aligns_well_is_tried_in_more_keys_as_well(world, cohort, monkeypat
     found = list(search.compare(mixed, world.stored, cohort))
     [references] = [references for references, keys in tried if keys == search.PARAMETERS.best_keys]
     assert search.PARAMETERS.best_by_each < len(references) <= 2 * search.PARAMETERS.best_by_each
-    assert {version.recording_id for version in found[:2]} == {3, 4}
+    assert {candidate.recording_id for candidate in found[:2]} == {3, 4}
 
 
-def test_of_many_those_are_compared_closely_that_promise_most(world, cohort, monkeypatch):
-    """By their windows, or by a coarse picture of them."""
-    laid = set()
-    take = search.Comparison._update
+def test_only_promising_references_are_aligned(world, cohort, monkeypatch):
+    """Promising by their windows or by their coarse pictures."""
+    aligned = set()
+    update = search.Comparison._update
     monkeypatch.setattr(
         search.Comparison,
         "_update",
-        lambda comparison, place, *rest: laid.add(place.number) or take(comparison, place, *rest),
+        lambda comparison, place, *rest: aligned.add(place.number) or update(comparison, place, *rest),
     )
     query = world.songs[3].rendition(seed=9, key=4, tempo=1.1)
     mixed = Embeddings(
         np.resize(world.songs[4].rendition(seed=9).vectors, query.vectors.shape), tonal.HOP, "toy-cover", query.evidence
     )
     found = list(search.compare(mixed, world.stored, cohort, most=3))
-    assert len(found) == 3 and len(laid - set(range(20, 40))) == 3  # from 20 on there are those of the cohort
-    assert {version.recording_id for version in found[:2]} == {3, 4}
+    assert len(found) == 3 and len(aligned - set(range(20, 40))) == 3  # numbers from 20 on belong to the cohort
+    assert {candidate.recording_id for candidate in found[:2]} == {3, 4}
     assert [one.recording_id for one in search.compare(mixed, world.stored, cohort, most=50)][:2] == [
         one.recording_id for one in search.compare(mixed, world.stored, cohort)
     ][:2]
 
 
-def test_less_than_eight_seconds_is_no_cover(world, cohort):
+def test_fewer_than_eight_aligned_seconds_are_no_cover(world, cohort):
     song = world.songs[5]
     other = tonal.Song(77)
     mixed = np.concatenate([song.frames()[:35], other.frames()[:100]])  # seven seconds of it
     query = Embeddings(song.rendition().vectors[:3], tonal.HOP, "toy-cover", mixed)
-    assert all(version.features["aligned"] >= search.PARAMETERS.min_duration for version in world.find(query, cohort))
+    assert all(
+        candidate.features["aligned"] >= search.PARAMETERS.min_duration for candidate in world.find(query, cohort)
+    )
 
 
-def test_nothing_is_asked_or_nothing_is_held(world, cohort):
+def test_empty_queries_and_libraries_give_no_results(world, cohort):
     silent = Embeddings(np.zeros((4, tonal.DIM), np.float32), tonal.HOP, "toy-cover", np.zeros((150, 48), np.uint8))
     assert world.find(silent, cohort) == []
     assert list(find(world.stored[1], ExactIndex(tonal.DIM), world.embeddings_of, cohort)) == []
@@ -175,7 +179,7 @@ def test_nothing_is_asked_or_nothing_is_held(world, cohort):
 def test_a_recording_removed_since_the_search_is_left_out(world, cohort):
     held = {number: one for number, one in world.stored.items() if number != 3}
     found = find(world.stored[3], world.index, lambda ids: {id: held[id] for id in ids if id in held}, cohort)
-    assert 3 not in [version.recording_id for version in found]
+    assert 3 not in [candidate.recording_id for candidate in found]
 
 
 def test_a_short_clip_has_one_window(world, cohort):
@@ -184,14 +188,14 @@ def test_a_short_clip_has_one_window(world, cohort):
     assert world.find(clip, cohort)[0].recording_id == 8
 
 
-def test_without_a_cohort_what_is_usual_is_guessed(world):
+def test_without_a_cohort_typical_values_are_used(world):
     best = world.find(world.songs[7].rendition(key=4, seed=1), Cohort.none())[0]
     assert best.recording_id == 7
     assert set(FEATURES) | set(search.UNBOUNDED) | {"changed"} == set(best.features)
 
 
-def test_a_recording_that_resembles_everything_is_lowered(world, cohort):
-    """A hub: the mean of the cohort's windows, near all music and like none."""
+def test_hubs_are_ranked_lower(world, cohort):
+    """A hub is similar to all music: here the mean of the cohort's windows."""
     middle = cohort.vectors.mean(axis=0)
     hub = Embeddings(np.tile(middle / np.linalg.norm(middle), (8, 1)), tonal.HOP, "toy-cover", tonal.Song(60).frames())
     query = tonal.Song(61).rendition()
@@ -206,7 +210,7 @@ def test_a_recording_that_resembles_everything_is_lowered(world, cohort):
     assert lead[1] < lead[0]
 
 
-def test_a_cohort_is_kept_in_a_small_file(tmp_path, cohort):
+def test_a_cohort_is_saved_in_a_small_file(tmp_path, cohort):
     cohort.save(tmp_path / "cohort.npz")
     again = Cohort.load(tmp_path / "cohort.npz")
     assert (again.vectors * cohort.vectors).sum(axis=1).min() > 0.999
@@ -215,9 +219,9 @@ def test_a_cohort_is_kept_in_a_small_file(tmp_path, cohort):
     assert (tmp_path / "cohort.npz").stat().st_size < 200_000
 
 
-def test_entropy_tells_a_tone_from_noise(random):
+def test_entropy_separates_a_tone_from_noise(random):
     tone = np.zeros((100, 48), np.uint8)
-    assert search.entropy(tone) == 1  # silence says nothing
+    assert search.entropy(tone) == 1  # silence has the highest entropy
     tone[:, 9] = 255
     assert search.entropy(tone) == 0
     assert search.entropy(random.integers(100, 200, (100, 48)).astype(np.uint8)) > 0.98

@@ -1,4 +1,4 @@
-"""Other renditions of tunes are named by the networks that ship."""
+"""Covers found by the shipped networks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def library(tmp_path_factory):
 
 
 def other_take(tune, key: int) -> np.ndarray:
-    """The tune by other players, at another pace, `key` semitones higher."""
+    """Another rendition, at another tempo, `key` semitones higher."""
     return degrade.stretch(synth.render(tune, seed=40), synth.SAMPLE_RATE, pitch=2 ** (key / 12))
 
 
 @pytest.mark.parametrize(("number", "key"), [(4, 0), (1, 3), (2, -4), (5, 5)])
-def test_another_rendition_is_named_as_a_cover_with_its_key(library, number, key):
+def test_another_rendition_is_identified_as_a_cover_with_its_key(library, number, key):
     report = library.identify(other_take(KNOWN[number], key), sample_rate=synth.SAMPLE_RATE)
     assert [match.recording.title for match in report.matches][:1] == [KNOWN[number].title]
     match = report.matches[0]
@@ -42,18 +42,18 @@ def test_another_rendition_is_named_as_a_cover_with_its_key(library, number, key
     assert sum(section.query.duration for section in match.sections) > 20
 
 
-def test_the_very_same_recording_is_not_its_own_cover(library):
+def test_a_recording_is_not_its_own_cover(library):
     report = library.identify(synth.render(KNOWN[3], seed=1), sample_rate=synth.SAMPLE_RATE)
     assert [(match.kind, match.recording.title) for match in report.matches] == [(Kind.RECORDING, KNOWN[3].title)]
 
 
 @pytest.mark.parametrize("number", [101, 102, 103])
-def test_an_unknown_tune_has_no_name(library, number):
+def test_an_unknown_tune_has_no_match(library, number):
     assert library.identify(synth.render(invent(number), seed=2), sample_rate=synth.SAMPLE_RATE).matches == []
 
 
-def test_short_clips_of_unknown_tunes_have_no_name(library):
-    """Ten seconds have few chords, and many songs have them. One in a hundred may be answered, not one in ten."""
+def test_short_queries_of_unknown_tunes_have_no_match(library):
+    """Ten seconds contain few chords, which many songs share. The false-accept rate is 1%, not 10%."""
     named = []
     for number in range(101, 109):
         whole = synth.render(invent(number), seed=2)

@@ -1,4 +1,4 @@
-"""A clip is looked for at other tempi as well."""
+"""The search at other tempos."""
 
 from itertools import chain
 
@@ -16,12 +16,12 @@ BY_ALIGNMENT = Calibration(("log_alignment", "changed"), (10.0, -0.5), -20.0, {}
 
 
 def embedded(song, tempo):
-    """As an encoder would embed a song that is played at a tempo and changed."""
+    """The vectors of a song at a tempo."""
     return lambda frames: song._vectors(frames, tempo, tonal.PARTS, 0.1, 0)
 
 
 class Asked:
-    """A library that remembers what it was asked."""
+    """A library that records its queries."""
 
     def __init__(self, *stored):
         self.stored = dict(enumerate(stored))
@@ -48,7 +48,7 @@ def clip(song, tempo, duration=30.0):
 
 
 @pytest.mark.parametrize("tempo", TEMPOS)
-def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
+def test_a_slower_query_is_longer_in_proportion(songs, tempo):
     query = clip(songs[0], 1.0)
     other = change_tempo(query.evidence, tempo)
     assert other.shape == (round(len(query.evidence) / tempo), query.evidence.shape[1]) and other.dtype == np.uint8
@@ -59,7 +59,7 @@ def test_a_changed_clip_is_as_much_longer_as_it_is_slower(songs, tempo):
 
 
 @pytest.mark.parametrize(("look", "tempo"), [(1, 1.9), (2, 0.5)])
-def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, library, look, tempo):
+def test_results_at_another_tempo_refer_to_the_original_query(songs, library, look, tempo):
     query = clip(songs[3], tempo)
     best, *_ = list(candidates_by_tempo(query, library.find, embedded(songs[3], tempo * TEMPOS[look - 1])))[look]
     assert best.recording_id == 3
@@ -71,21 +71,21 @@ def test_what_is_found_at_another_tempo_is_told_of_the_clip_as_it_is(songs, libr
     aligned = sum(section.query.duration for section in alignment.sections)
     assert best.features["aligned"] == alignment.features["aligned"] == pytest.approx(aligned, abs=1)
     seconds, reference = alignment.path.T
-    again = tonal.seconds(2)  # where the first part is played once more
+    again = tonal.seconds(2)  # the first part is repeated there
     assert np.abs((reference - seconds * tempo + again / 2) % again - again / 2).max() < 3
 
 
-def test_a_clip_that_is_not_recognised_is_looked_for_at_every_tempo(songs, library):
+def test_unidentified_queries_are_searched_at_every_tempo(songs, library):
     unsure = Calibration(("log_alignment",), (0.0,), tempo_search.PARAMETERS.certain - 1, {})
     query = clip(songs[3], 1.0)
     scored_candidates(query, library.find, unsure, None)
-    assert len(library.queries) == 1, "there is nothing to embed what it would be"
+    assert len(library.queries) == 1, "without `embed` no other tempo is tried"
     scored_candidates(query, library.find, unsure, embedded(songs[3], 1.0))
     assert [len(asked.evidence) for asked in library.queries[1:]] == [150, 240, 94]
     assert library.most[1:] == [50, tempo_search.PARAMETERS.max_compared, tempo_search.PARAMETERS.max_compared]
 
 
-def test_what_is_recognised_is_not_looked_for_again(songs, library):
+def test_identified_queries_are_searched_once(songs, library):
     assert (
         scored_candidates(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit
         > tempo_search.PARAMETERS.certain
@@ -93,14 +93,14 @@ def test_what_is_recognised_is_not_looked_for_again(songs, library):
     assert len(library.queries) == 1
 
 
-def test_a_long_clip_is_looked_for_as_it_is(songs, library):
+def test_long_queries_are_searched_at_their_own_tempo(songs, library):
     stranger = tonal.Song(50).rendition(parts="ABACABAC")
     assert len(stranger.evidence) / 5 > tempo_search.PARAMETERS.max_duration
     scored_candidates(stranger, library.find, BY_ALIGNMENT, embedded(songs[0], 1.0))
     assert len(library.queries) == 1
 
 
-def test_each_recording_is_answered_once_at_its_best(songs, library):
+def test_each_recording_is_returned_once_at_its_best_tempo(songs, library):
     query = clip(songs[1], 1.25)
     everything = list(chain.from_iterable(candidates_by_tempo(query, library.find, embedded(songs[1], 1.0))))
     never = Calibration(("log_alignment", "changed"), (1.0, -0.5), -20.0, {})
@@ -116,7 +116,7 @@ def test_each_recording_is_answered_once_at_its_best(songs, library):
         )
 
 
-def test_a_silent_clip_is_nothing_at_any_tempo():
+def test_a_silent_query_has_no_candidates():
     silence = Embeddings(np.zeros((2, tonal.DIM), np.float32), 5.0, "toy-cover", np.zeros((150, 48), np.uint8))
     assert not scored_candidates(
         silence,

@@ -1,4 +1,4 @@
-"""What is played, out of samples: the spectrogram, frames of a stream, windows."""
+"""Spectrogram, tonal frames of a stream, and windows."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def tone(midi: float, seconds: float = 2.0) -> np.ndarray:
 
 
 def chroma(planes: np.ndarray) -> np.ndarray:
-    """In the place of the network: what is loud against its surroundings, folded, the same in every channel."""
+    """Replaces the network: the second plane, folded to pitch classes, equal in all channels."""
     semitones = planes[:, 1].reshape(1, tonal.SEMITONES, tonal.BINS_A_SEMITONE, -1).max(axis=2)
     padded = np.pad(semitones, ((0, 0), (0, 84 - tonal.SEMITONES), (0, 0)), constant_values=-2)
     classes = padded.reshape(1, 7, 12, -1).max(axis=1).clip(0, 4) / 4  # (1, 12, spectra)
@@ -30,14 +30,14 @@ def test_a_tone_is_loudest_at_its_own_semitone(midi):
 
 
 @pytest.mark.parametrize("low", [52, 64, 76])
-def test_two_tones_a_semitone_apart_are_told_apart(low):
+def test_tones_a_semitone_apart_are_resolved(low):
     middle = tonal.spectrogram(tone(low) / 2 + tone(low + 1) / 2)[10]
     bins = (low - tonal.LOWEST) * tonal.BINS_A_SEMITONE + 1
     between = middle[bins + 1 : bins + tonal.BINS_A_SEMITONE].min()
     assert min(middle[bins], middle[bins + 3]) > between
 
 
-def test_a_key_higher_turns_the_frames_by_a_semitone():
+def test_raising_the_key_rotates_the_frames():
     one, other = (
         tonal.frames([tone(midi) + tone(midi + 7)], chroma)[0][3:-3].reshape(-1, tonal.CHANNELS, 12)
         for midi in (57, 58)
@@ -46,7 +46,7 @@ def test_a_key_higher_turns_the_frames_by_a_semitone():
     assert np.abs(one.astype(int) - other).mean() > 30
 
 
-def test_a_long_stream_gives_the_same_frames_in_blocks_of_any_size(random):
+def test_the_block_size_of_a_stream_does_not_change_frames(random):
     samples = np.concatenate([tone(random.integers(40, 80), 0.7) for _ in range(300)])  # 210 s
     whole, duration = tonal.frames([samples], chroma)
     blocks, _ = tonal.frames(np.array_split(samples, 97), chroma)
@@ -55,7 +55,7 @@ def test_a_long_stream_gives_the_same_frames_in_blocks_of_any_size(random):
     assert np.array_equal(whole, blocks)
 
 
-def test_stretches_are_the_same_as_computing_all_at_once(random, monkeypatch):
+def test_portions_give_the_same_frames_as_the_whole(random, monkeypatch):
     samples = np.concatenate([tone(random.integers(40, 80), 0.7) for _ in range(300)])
     parts, _ = tonal.frames([samples], chroma)
     monkeypatch.setattr(tonal, "PORTION", 10_000)
@@ -63,7 +63,7 @@ def test_stretches_are_the_same_as_computing_all_at_once(random, monkeypatch):
     assert np.array_equal(parts, whole)
 
 
-def test_frames_are_kept_in_sixteen_steps_and_silence_is_zero():
+def test_frames_have_sixteen_levels_and_silence_is_zero():
     frames, _ = tonal.frames([np.concatenate([tone(60), np.zeros(3 * tonal.SAMPLE_RATE, np.float32)])], chroma)
     assert not (frames % 17).any()
     assert frames[:8].any(axis=1).all()
@@ -71,20 +71,20 @@ def test_frames_are_kept_in_sixteen_steps_and_silence_is_zero():
 
 
 @pytest.mark.parametrize("seconds", [0, 0.1])
-def test_too_little_sound_gives_no_frames(seconds):
+def test_short_audio_gives_no_frames(seconds):
     frames, duration = tonal.frames([np.zeros(int(seconds * 8000), np.float32)], chroma)
     assert frames.shape == (0, tonal.COLUMNS)
     assert duration == pytest.approx(seconds)
 
 
-def test_plain_chroma_hears_the_pitch_class_of_a_tone():
+def test_chroma_detects_the_pitch_class_of_a_tone():
     planes = tonal.normalise(tonal.spectrogram(tone(69)))[None]
     frames = lab.models.chroma.activations(planes)
     assert frames.shape == (1, 10, tonal.COLUMNS)
     assert (frames[0, 2:-2].argmax(axis=1) == 9).all()  # A
 
 
-def test_windows_cover_the_end_and_a_short_clip_fills_one():
+def test_windows_cover_the_end_and_short_frames_fill_one():
     frames = np.arange(233, dtype=np.uint8)[:, None]  # 46.6 s
     windows = encoder.cut(frames, 20.0, 5.0)[:, :, 0]
     assert [window[0] for window in windows] == [0, 25, 50, 75, 100, 125, 133]

@@ -1,4 +1,4 @@
-"""What is cut out along the path of an alignment."""
+"""Bands along the path of an alignment."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_the_path_runs_down_the_middle_in_any_key_and_tempo(key, tempo):
     assert alike[REACH] > 0.8 and abs(np.delete(alike, slice(REACH - 2, REACH + 3)).mean()) < 0.3
 
 
-def test_another_tune_over_the_same_chords_does_not_follow_the_path():
+def test_another_melody_over_the_same_chords_does_not_follow_the_path():
     one, other = tonal.Song(1), tonal.Song(2)
     query, strange = one.frames(key=3, seed=1), one.frames(seed=2)
     strange[:, 24:36] = other.frames(seed=2)[: len(strange), 24:36]  # the melody
@@ -39,24 +39,24 @@ def test_another_tune_over_the_same_chords_does_not_follow_the_path():
     assert found[REACH, 0] > 0.8 and found[REACH, MELODY] < 0.4
 
 
-def test_beyond_the_ends_of_the_reference_there_is_nothing():
+def test_cells_beyond_the_reference_are_zero():
     song = tonal.Song(3)
     found = band_of(song.frames(seed=1)[:100], song.frames(seed=2)[:60])
     assert not found[-10:, REACH + 12 :].any()
 
 
-def test_the_middle_follows_a_path_as_a_whole_and_jumps_with_it():
+def test_the_middle_follows_the_smoothed_path_and_its_jumps():
     steps = np.arange(30)
-    crooked = np.stack([steps, steps + steps % 2], axis=1)  # to and fro around the diagonal
+    crooked = np.stack([steps, steps + steps % 2], axis=1)  # alternates around the diagonal
     assert np.abs(middle(crooked, 40) - np.arange(40) - 0.5).max() < 0.7
     again = np.concatenate([np.stack([steps, steps + 100], axis=1), np.stack([steps + 40, steps + 10], axis=1)])
     found = middle(again, 80)
-    assert found[[0, 29, 30, 34]] == pytest.approx([100, 129, 130, 134])  # it goes on until halfway
+    assert found[[0, 29, 30, 34]] == pytest.approx([100, 129, 130, 134])  # the first piece continues until halfway
     assert found[[36, 40, 69, 79]] == pytest.approx([6, 10, 39, 49])
     assert middle(np.array([[5, 50]]), 10) == pytest.approx(np.arange(10) + 45)
 
 
-def test_the_best_versions_are_shown_to_the_network_with_their_bands():
+def test_the_best_candidates_are_verified_by_the_network():
     songs = {seed: tonal.Song(seed) for seed in range(8)}
     references = {seed: song.rendition(seed=seed) for seed, song in songs.items()}
     shown = []
@@ -74,7 +74,7 @@ def test_the_best_versions_are_shown_to_the_network_with_their_bands():
         WIDTH,
         PLANES,
     )
-    assert found[0].features["verified"] == max(version.features["verified"] for version in found) > 0.5
-    assert {version.features["verified"] for version in found[search.PARAMETERS.max_verified :]} == {0.0}
+    assert found[0].features["verified"] == max(candidate.features["verified"] for candidate in found) > 0.5
+    assert {candidate.features["verified"] for candidate in found[search.PARAMETERS.max_verified :]} == {0.0}
     without = list(search.compare(query, references, Cohort.none()))
-    assert {version.features["verified"] for version in without} == {0.0}
+    assert {candidate.features["verified"] for candidate in without} == {0.0}

@@ -1,4 +1,4 @@
-"""The encoder that ships: its files, its vectors, and what it makes of music."""
+"""The shipped encoder: its files and its vectors."""
 
 import json
 
@@ -29,35 +29,35 @@ def music():
 
 
 def assert_same(found: np.ndarray, wanted: np.ndarray) -> None:
-    """But for what integers round: on some processors the sums before them depend on how many windows go together."""
+    """Equal except for integer rounding, which depends on the batch size on some processors."""
     assert found.shape == wanted.shape
-    heard = wanted.any(axis=1)
-    assert np.array_equal(found.any(axis=1), heard)
-    assert (found * wanted).sum(axis=1)[heard].min() > 0.999
+    audible = wanted.any(axis=1)
+    assert np.array_equal(found.any(axis=1), audible)
+    assert (found * wanted).sum(axis=1)[audible].min() > 0.999
 
 
-def test_one_line_turns_audio_into_embeddings(music):
+def test_one_call_encodes_audio(music):
     embeddings = songprint.encoder("fingerprint")(music)
     assert embeddings.vectors.shape == (len(embeddings), load_spec().dim)
     assert embeddings.hop == 0.5
-    assert embeddings.has_content.mean() > 0.9  # the last chord dies away
+    assert embeddings.has_content.mean() > 0.9  # the last chord fades out
     np.testing.assert_allclose(np.linalg.norm(embeddings.vectors[embeddings.has_content], axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1000, 12_345, 80_000])
-def test_a_stream_gives_the_embeddings_of_the_whole(encoder, music, size):
+def test_a_stream_gives_the_same_embeddings_as_the_whole(encoder, music, size):
     whole = encoder.encode(music)
     blocks = (music[start : start + size] for start in range(0, len(music), size))
     streamed, duration = encoder.encode_stream(blocks)
     assert duration == len(music) / RATE
     assert_same(streamed.vectors, whole.vectors)
-    common = min(len(streamed.evidence), len(whole.evidence))  # of the last half second some may be missing
+    common = min(len(streamed.evidence), len(whole.evidence))  # the last half second may lack some
     assert common >= len(music) / RATE * logmel.FRAMES_PER_SECOND - 20
     assert (streamed.evidence[: common - 20] == whole.evidence[: common - 20]).mean() > 0.999
 
 
 def test_a_recording_has_landmarks_throughout(encoder, music):
-    """However many stretches it is read in: a frame every 1/32 s, most of them with a peak."""
+    """A frame every 1/32 s, most of them with a peak, in however many chunks the audio is read."""
     long = np.tile(music, 4)[: 75 * RATE]
     found = encoder.encode(long).evidence
     assert 75 * logmel.FRAMES_PER_SECOND - 20 < len(found) <= 75 * logmel.FRAMES_PER_SECOND
@@ -75,7 +75,7 @@ def test_a_hop_off_the_grid_is_refused(encoder, music):
         encoder.encode(music, hop=0.3)
 
 
-def test_silence_and_tones_give_rows_of_zeros(encoder):
+def test_silence_and_tones_give_zero_vectors(encoder):
     times = np.arange(3 * RATE) / RATE
     for samples in (np.zeros(3 * RATE, np.float32), (0.5 * np.sin(2 * np.pi * 440 * times)).astype(np.float32)):
         assert not encoder.encode(samples).has_content.any()
@@ -86,7 +86,7 @@ def test_short_clips(encoder, music, seconds, rows):
     assert len(encoder.encode(music[RATE : RATE + int(seconds * RATE)])) == rows
 
 
-def test_noise_moves_a_vector_less_than_another_second_of_music(encoder, music, random):
+def test_noise_changes_a_vector_less_than_other_music_does(encoder, music, random):
     clean = encoder.encode(music).vectors
     noisy = encoder.encode(degrade.add_noise(music, 5, random)).vectors
     same = (clean * noisy).sum(axis=1).mean()
@@ -108,7 +108,7 @@ def test_damaged_weights_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "what"), [("verifier.onnx", "networks"), ("motifs.onnx", "networks"), ("cover_cohort.npz", "cohort")]
 )
-def test_what_a_search_for_covers_needs_is_asked_for_late_and_refused_if_damaged(tmp_path, name, what):
+def test_files_for_cover_search_are_read_late_and_checked(tmp_path, name, what):
     for file in WEIGHTS.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:-1] if file.name == name else file.read_bytes())
     encoder = load_encoder("cover", folder=tmp_path)
@@ -124,7 +124,7 @@ def test_an_unknown_encoder_is_refused():
         load_spec("whistle")
 
 
-def test_the_spec_tells_how_the_weights_were_made():
+def test_the_spec_describes_the_training():
     spec = json.loads((WEIGHTS / "fingerprint.json").read_text())
     assert spec["training"]["steps"] > 0
     assert spec["id"] in (WEIGHTS.parents[2] / "lab" / "MODELS.md").read_text()
@@ -139,7 +139,7 @@ def trained(tmp_path_factory):
     torch.manual_seed(3)
     network = FingerprintNetwork().eval()
     for norm in network.modules():
-        if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):  # as if it had been trained
+        if isinstance(norm, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):  # like those of a trained network
             norm.weight.data.uniform_(0.5, 2)
             for values in (norm.bias.data, norm.running_mean):
                 values.uniform_(-0.5, 0.5)
@@ -151,8 +151,8 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("int8", "least"), [(False, 0.98), (True, 0.96)])
-def test_the_network_in_training_gives_the_vectors_of_the_product(trained, music, tmp_path, int8, least):
-    """Front end and network are defined once and agree on both sides, folded and quantised as they are."""
+def test_training_and_product_compute_the_same_vectors(trained, music, tmp_path, int8, least):
+    """Front end and network agree after folding and quantisation."""
     import torch
 
     from lab.ship.export import export
@@ -168,5 +168,5 @@ def test_the_network_in_training_gives_the_vectors_of_the_product(trained, music
     assert product.has_content.mean() > 0.9
     got = product.vectors[product.has_content]
     assert got.shape[1] == spec.dim <= expected.shape[1]
-    # the axes are others, and few: what must agree is how like each other two seconds are
+    # the axes differ and are fewer: compare the cosines between seconds instead
     np.testing.assert_allclose(got @ got.T, expected @ expected.T, atol=1 - least)

@@ -1,4 +1,4 @@
-"""The second witness: peaks of a spectrum, and how they lie on a clip."""
+"""Landmarks: extraction from spectra, and verification of alignments."""
 
 import numpy as np
 import pytest
@@ -25,16 +25,16 @@ def peaks(samples):
     return landmarks.of_power(logmel.power(samples))
 
 
-def test_codes_are_frequencies_to_one_step():
+def test_codes_round_frequencies_to_one_step():
     hertz = np.geomspace(landmarks.LOWEST, landmarks.HIGHEST, 1000)
     back = landmarks.to_hertz(landmarks.from_hertz(hertz))
-    assert np.abs(back / hertz - 1).max() < 0.02  # coarsest at the lower end,
-    assert np.abs(back - hertz).max() < 15  # and at the upper one: half a step
+    assert np.abs(back / hertz - 1).max() < 0.02  # relative error, largest at the lower end
+    assert np.abs(back - hertz).max() < 15  # absolute error, largest at the upper end: half a step
     assert landmarks.from_hertz(np.array([1.0, 4000.0])).tolist() == [1, 255]
 
 
 def test_notes_are_peaks():
-    """Two notes, half a second each: nearly every peak is one of them or lies where they change."""
+    """Two notes of half a second: nearly all peaks are at their frequencies, or where they change."""
     times = np.arange(RATE) / RATE
     samples = np.where(times < 0.5, np.sin(2 * np.pi * 523 * times), np.sin(2 * np.pi * 1175 * times))
     found = peaks((0.3 * samples * np.hanning(RATE)).astype(np.float32))
@@ -43,22 +43,22 @@ def test_notes_are_peaks():
     assert np.mean((np.abs(hertz - 523) < 15) | (np.abs(hertz - 1175) < 25)) > 0.6
 
 
-def test_silence_and_nothing_have_no_peaks():
+def test_silence_and_empty_audio_have_no_peaks():
     assert not peaks(np.zeros(RATE, np.float32)).any()
     assert peaks(np.zeros(100, np.float32)).shape == (0, landmarks.SLOTS)
 
 
-def test_portions_give_the_landmarks_of_the_whole(music):
+def test_portions_give_the_same_landmarks_as_the_whole(music):
     power = logmel.power(music)
     collector = landmarks.Collector()
     for start in range(0, len(power), 37):
         collector.add(power[start : start + 37])
     found, whole = collector.landmarks(), peaks(music)
     assert found.shape == whole.shape
-    assert (found == whole).mean() > 0.999  # but for sums that were rounded otherwise
+    assert (found == whole).mean() > 0.999  # except for rounding of sums
 
 
-def test_no_half_second_has_more_peaks_than_are_kept(music):
+def test_each_half_second_keeps_a_limited_number_of_peaks(music):
     found = peaks(music)
     blocks = found[: len(found) // 16 * 16].reshape(-1, 16 * landmarks.SLOTS)
     assert (blocks > 0).sum(axis=1).max() <= landmarks.PER_BLOCK
@@ -68,13 +68,13 @@ CHANGES = [(1.0, 1.0), (1.04, 1.04), (0.92, 0.92), (1.06, 1.0), (1.0, 2 ** (1 / 
 
 
 @pytest.mark.parametrize(("tempo", "pitch"), CHANGES)
-def test_speed_pitch_and_place_are_found(music, random, tempo, pitch):
+def test_speed_pitch_and_position_are_found(music, random, tempo, pitch):
     start, before = 7.3, 1.0
     cut = music[int((start - before * tempo) * RATE) : int((start + 12 * tempo) * RATE)]
     clip = degrade.stretch(cut, RATE, tempo, pitch)[int(before * RATE) : int((before + 8) * RATE)]
-    scene = landmarks.LandmarkVerifier(degrade.add_noise(clip, 5, random))
-    # what the embeddings suggest is a little off
-    found = scene.verify(peaks(music), 1 + 0.9 * (tempo - 1), start + 0.1)
+    verifier = landmarks.LandmarkVerifier(degrade.add_noise(clip, 5, random))
+    # embeddings suggest a slightly different line
+    found = verifier.verify(peaks(music), 1 + 0.9 * (tempo - 1), start + 0.1)
     assert found.reliable
     assert found.is_simple
     assert found.speed == pytest.approx(tempo, abs=0.005)
@@ -86,8 +86,8 @@ def test_speed_pitch_and_place_are_found(music, random, tempo, pitch):
         assert found.unchanged < 0.7 * found.contrast
 
 
-def test_other_music_is_told_from_it(music, other, random):
-    """Both witnesses would have to be deceived: chance fits stay far below true ones."""
+def test_verification_separates_other_music(music, other, random):
+    """Chance fits stay far below true ones."""
     right = landmarks.LandmarkVerifier(degrade.add_noise(music[5 * RATE : 10 * RATE], 5, random)).verify(
         peaks(music), 1.0, 5.0
     )
@@ -99,15 +99,15 @@ def test_other_music_is_told_from_it(music, other, random):
     assert right.contrast > wrong.contrast
 
 
-def test_a_witness_of_nothing_says_nothing(music):
-    scene = landmarks.LandmarkVerifier(music[: 3 * RATE])
-    silent = scene.verify(landmarks.NONE, 1.02, 4.0)
-    assert (silent.prominence, silent.excess, silent.contrast, silent.unchanged) == (0, 0, 0, 0)
-    assert (silent.speed, silent.offset) == (1.02, 4.0)
-    assert not silent.reliable
-    assert scene.verify(peaks(music), 1.0, 1e4).prominence == 0  # beyond the end
+def test_too_few_peaks_give_no_evidence(music):
+    verifier = landmarks.LandmarkVerifier(music[: 3 * RATE])
+    empty = verifier.verify(landmarks.NONE, 1.02, 4.0)
+    assert (empty.prominence, empty.excess, empty.contrast, empty.unchanged) == (0, 0, 0, 0)
+    assert (empty.speed, empty.offset) == (1.02, 4.0)
+    assert not empty.reliable
+    assert verifier.verify(peaks(music), 1.0, 1e4).prominence == 0  # beyond the end
     assert landmarks.LandmarkVerifier(np.zeros(50, np.float32)).verify(peaks(music), 1.0, 0.0).prominence == 0
 
 
-def test_a_testimony_moves_with_the_beginning_of_the_clip():
+def test_a_verification_can_be_shifted():
     assert landmarks.Verification(speed=1.1, offset=20.0).shifted(10.0).offset == pytest.approx(9.0)

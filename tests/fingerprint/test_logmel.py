@@ -16,8 +16,8 @@ def whole_window(samples):
     return logmel.windows(logmel.spectrogram(samples), hop_frames=16)
 
 
-def test_a_full_scale_tone_is_at_0_decibels():
-    # 1,000 Hz lies on a bin; the mel filter beside it may take off a little
+def test_a_full_scale_tone_has_0_decibels():
+    # 1,000 Hz lies on a bin; its mel filter may attenuate it a little
     assert logmel.spectrogram(tone(1000, 1.2, level=1.0)).max() == pytest.approx(0, abs=1.5)
 
 
@@ -57,18 +57,18 @@ def test_the_level_does_not_matter(random):
     ],
     ids=["silence", "tone", "two tones", "fading tone", "almost silence"],
 )
-def test_silence_and_held_tones_are_nothing_to_recognise(samples):
+def test_silence_and_held_tones_have_no_content(samples):
     assert not logmel.has_content(whole_window(samples)).any()
 
 
-def test_notes_and_noise_are_something(random):
+def test_notes_and_noise_have_content(random):
     notes = np.concatenate([tone(frequency, 0.25) for frequency in (300, 400, 500, 600, 450, 350, 700, 800)])
     assert logmel.has_content(whole_window(notes)).all()
     assert logmel.has_content(whole_window(0.1 * random.standard_normal(2 * RATE).astype(np.float32))).all()
 
 
-def test_what_the_front_end_gives_is_frozen():
-    """A change here makes every library useless: train again and change the encoder's name, or undo it."""
+def test_the_output_of_the_front_end_is_frozen():
+    """A change here makes all libraries incompatible: revert it, or retrain and rename the encoder."""
     times = np.arange(int(1.2 * RATE)) / RATE
     sweep = sum(np.sin(2 * np.pi * (220 * n + 300 * times) * times) / n for n in range(1, 9))
     window = logmel.normalise(whole_window(sweep.astype(np.float32)))[0]
@@ -76,7 +76,7 @@ def test_what_the_front_end_gives_is_frozen():
     np.testing.assert_allclose(seen, [0.48687, -0.82293, 0.00175, -1.0, -0.42096], atol=1e-4)
 
 
-def test_decibels_are_those_of_the_plain_formula(random):
+def test_decibels_equal_those_of_the_direct_formula(random):
     samples = random.standard_normal((2, 3 * RATE)).astype(np.float32) * np.float32(0.1)
     frames = np.lib.stride_tricks.sliding_window_view(samples.astype(float), 1024, axis=-1)[:, ::250]
     window = np.hanning(1025)[:-1]

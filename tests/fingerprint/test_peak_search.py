@@ -1,4 +1,4 @@
-"""The third witness: clips in loud noise, laid everywhere in a library of music."""
+"""Peak search: queries in loud noise, compared with all landmarks of a library."""
 
 from dataclasses import replace
 
@@ -26,8 +26,8 @@ def noisy(samples, decibels, seed=3):
     return degrade.add_noise(samples, decibels, np.random.default_rng(seed)).astype(np.float32)
 
 
-def laid(store, samples, leave_out=()):
-    """By recording: what is said of it."""
+def searched(store, samples, leave_out=()):
+    """The verified alignments with the features of the peak search, by recording."""
     exact = store.levels[Kind.RECORDING]
     query = Query.from_blocks([samples], exact.encoder)
     (window,) = windows_of(query)
@@ -45,15 +45,15 @@ def cut(tune, start, seconds):
 
 
 def test_the_right_recording_has_more_peaks_than_any_other(band, tunes):
-    said = laid(band, noisy(cut(tunes[3], 12, 5), 0))
+    said = searched(band, noisy(cut(tunes[3], 12, 5), 0))
     best = next(iter(said.values()))
-    assert best.line.recording_id == 4, "the best comes first"
+    assert best.line.recording_id == 4, "best first"
     assert best.features["everywhere"] > 3
     assert all(other.features["everywhere"] < 1 for other in list(said.values())[1:])
 
 
-def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, encoder):
-    """Steady tones lie on the same tones anywhere."""
+def test_a_drone_leads_over_others_but_not_over_itself(band, tunes, encoder):
+    """Steady tones match at any position."""
     time = np.arange(40 * SAMPLE_RATE) / SAMPLE_RATE
     drone = sum(
         0.05 * np.sin(2 * np.pi * hertz * time * (1 + 1e-4 * number))
@@ -72,16 +72,16 @@ def test_a_recording_that_sounds_the_same_for_long_is_no_proof(band, tunes, enco
     view = PeakSearch(clip, 0.0, exact.companion(LibraryPeaks).index())
     stored = exact.embeddings_of([8, 4])
     plain = landmarks.Verification()
-    told = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())
-    assert told["everywhere"] > 3 > 2 > told["nearby"]
-    told = PeakSearch(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.companion(LibraryPeaks).index()).features(
+    features = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())
+    assert features["everywhere"] > 3 > 2 > features["nearby"]
+    features = PeakSearch(noisy(cut(tunes[3], 12, 5), 10), 0.0, exact.companion(LibraryPeaks).index()).features(
         line_at(4, 12.0), plain, stored[4].evidence, ()
     )
-    assert told["nearby"] > 3
+    assert features["nearby"] > 3
 
 
-def test_strangers_have_no_lead(band, tunes):
-    for verified in laid(band, noisy(cut(tunes[3], 12, 5), 0), leave_out={4}).values():
+def test_unrelated_recordings_have_no_lead(band, tunes):
+    for verified in searched(band, noisy(cut(tunes[3], 12, 5), 0), leave_out={4}).values():
         assert verified.line.recording_id != 4
         assert verified.features["everywhere"] < 2
         assert verified.features["clearly"] >= 0
@@ -90,17 +90,17 @@ def test_strangers_have_no_lead(band, tunes):
 @pytest.mark.parametrize(("tempo", "pitch"), [(1.04, 1.04), (1.0, 2 ** (1 / 12)), (1.06, 1.0)])
 def test_changes_of_speed_and_pitch_are_undone(band, tunes, tempo, pitch):
     changed = degrade.stretch(cut(tunes[2], 8, 8), SAMPLE_RATE, tempo, pitch)
-    assert laid(band, noisy(changed, 10))[3].features["everywhere"] > 3
+    assert searched(band, noisy(changed, 10))[3].features["everywhere"] > 3
 
 
-def test_the_same_sound_twice_in_the_library_is_no_rival_of_itself(band, tunes):
-    said = laid(band, noisy(cut(tunes[1], 10, 5), 5))
+def test_duplicates_are_no_rivals(band, tunes):
+    said = searched(band, noisy(cut(tunes[1], 10, 5), 5))
     assert said[2].features["everywhere"] > 3
     assert said[7].features["everywhere"] > 3
 
 
-def test_what_the_embeddings_miss_is_looked_at(band, tunes, monkeypatch):
-    """As if the search had come up with one other recording alone."""
+def test_recordings_that_the_index_misses_are_found(band, tunes, monkeypatch):
+    """Simulates an index search that misses the recording."""
     search = recordings.neighbours
 
     def missing(query, exact, window, leave_out):
@@ -108,15 +108,15 @@ def test_what_the_embeddings_miss_is_looked_at(band, tunes, monkeypatch):
 
     samples = noisy(cut(tunes[3], 12, 5), 5)
     monkeypatch.setattr(recordings, "neighbours", missing)
-    said = laid(band, samples)
+    said = searched(band, samples)
     assert said[4].features["everywhere"] > 3
     assert said[4].line.offset == pytest.approx(12, abs=0.2)
 
 
-def test_too_few_peaks_say_nothing(band, tunes):
+def test_too_few_peaks_give_no_evidence(band, tunes):
     exact = band.levels[Kind.RECORDING]
     silent = PeakSearch(np.zeros(5 * SAMPLE_RATE, np.float32), 0.0, exact.companion(LibraryPeaks).index())
-    found = next(iter(laid(band, cut(tunes[3], 12, 5)).values()))
+    found = next(iter(searched(band, cut(tunes[3], 12, 5)).values()))
     landmarks = exact.embeddings_of([4])[4].evidence
     assert silent.features(found.line, found.verification, landmarks, ()) == NO_EVIDENCE
     assert silent.candidates([]) == []
@@ -140,7 +140,7 @@ def test_the_peaks_follow_the_library(band, tunes, encoder):
     assert exact.companion(LibraryPeaks).index().recording_ids == {1, 2, 4, 5, 6, 7, 8}
 
 
-def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
+def test_large_libraries_use_no_peak_search(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     query = Query.from_blocks([cut(tunes[3], 12, 5)], exact.encoder)
     assert recordings.uses_peak_search(query, exact)
@@ -152,12 +152,12 @@ def test_a_library_that_is_too_large_is_asked_without(band, tunes, monkeypatch):
     assert report.thresholds[Kind.RECORDING] == threshold_of(exact, band.settings)
 
 
-def test_something_long_is_not_laid_everywhere(band, tunes):
+def test_long_queries_use_no_peak_search(band, tunes):
     exact = band.levels[Kind.RECORDING]
     assert not recordings.uses_peak_search(Query.from_blocks([cut(tunes[3], 0, 20)], exact.encoder), exact)
 
 
-def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
+def test_only_uncertain_queries_use_peak_search(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     asked = []
     whole = WindowAlignments.with_peak_search
@@ -171,7 +171,7 @@ def test_it_is_asked_where_the_others_are_not_sure(band, tunes, monkeypatch):
     assert identify([np.zeros(5 * SAMPLE_RATE, np.float32)], band).matches == []
 
 
-def test_a_calibration_holds_both_judges():
+def test_a_calibration_contains_the_case_of_peak_search():
     values = {"features": ["score"], "weights": [1.0], "bias": 0.0, "thresholds": {"0.01": 50.0}}
     assert Calibration.from_spec(values).peak_search is None
     both = Calibration.from_spec(values | {"everywhere": values | {"thresholds": {"0.01": 60.0}}})

@@ -1,4 +1,6 @@
-"""Clips that were changed by more than the encoder knows are heard again, the change roughly undone."""
+"""The search at other speeds and pitches, for changes beyond the robustness of the encoder."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ SEMITONE = 2 ** (1 / 12)
 
 
 def clip_of(tune, tempo=1.0, pitch=1.0, start=10, seconds=8):
-    """So many seconds of a tune that is played otherwise, from there on."""
+    """`seconds` of a tune from `start` on, at another tempo and pitch."""
     return degrade.stretch(
         tune[start * SAMPLE_RATE : round((start + seconds * tempo) * SAMPLE_RATE)], SAMPLE_RATE, tempo, pitch
     )
@@ -24,7 +26,7 @@ def clip_of(tune, tempo=1.0, pitch=1.0, start=10, seconds=8):
 @pytest.mark.parametrize(
     ("tempo", "pitch"), [(1.2, 1.2), (0.8, 0.8), (1.0, SEMITONE**4), (1.0, SEMITONE**-4), (1.2, 1.0), (0.8, 1.0)]
 )
-def test_what_is_changed_a_lot_is_named(band, tunes, tempo, pitch):
+def test_large_changes_are_identified(band, tunes, tempo, pitch):
     match = identify([clip_of(tunes[3], tempo, pitch)], band).matches[0]
     assert match.recording.id == 4
     assert match.speed == pytest.approx(tempo, rel=0.01)
@@ -34,48 +36,48 @@ def test_what_is_changed_a_lot_is_named(band, tunes, tempo, pitch):
 
 
 @pytest.fixture
-def heard(monkeypatch):
-    """With what options recordings were looked for closely."""
+def searches(monkeypatch):
+    """The options of all searches."""
     calls = []
-    judge = recordings.judge
+    find_matches = recordings.find_matches
 
     def counting(query, level, **options):
         calls.append(options)
-        return judge(query, level, **options)
+        return find_matches(query, level, **options)
 
-    monkeypatch.setattr(recordings, "judge", counting)
+    monkeypatch.setattr(recordings, "find_matches", counting)
     return calls
 
 
-def test_strangers_stay_unknown(band, heard):
-    """Steps up and down in any order: no tune of the library, however it is played."""
+def test_unknown_music_is_not_identified(band, searches):
+    """A random melody, which no change turns into a tune of the library."""
     rng = np.random.default_rng(5)
     times = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
     stranger = np.concatenate(
         [np.sin(2 * np.pi * hertz * times) * np.exp(-6 * times) for hertz in rng.uniform(200, 2000, 32)]
     ).astype(np.float32)
     assert identify([stranger], band).matches == []
-    assert heard == [{}], "a first look is enough"
+    assert searches == [{}], "the quick first pass rejects all changes"
 
 
-def test_only_what_is_not_known_otherwise_is_heard_again(band, tunes, heard, monkeypatch):
+def test_only_unidentified_queries_are_searched_again(band, tunes, searches, monkeypatch):
     assert identify([clip_of(tunes[3])], band).matches
-    assert heard == [{}]
-    heard.clear()
+    assert searches == [{}]
+    searches.clear()
     changed = clip_of(tunes[3], 1.2, 1.2)
     assert identify([changed], band).matches
-    once = {"quickly": True, "cost": speed_search.COST}
-    assert heard[:3] == [{}, once, once | {"cost": 0.0}], "the first change leaves no doubt; then as it was told"
-    heard.clear()
-    monkeypatch.setattr(speed_search, "LONGEST", 5.0)
+    once = {"use_peaks": False, "penalty": speed_search.PARAMETERS.penalty}
+    assert searches[:3] == [{}, once, once | {"penalty": 0.0}], "the first change is certain; then it is refined"
+    searches.clear()
+    monkeypatch.setattr(speed_search, "PARAMETERS", replace(speed_search.PARAMETERS, max_duration=5.0))
     assert identify([changed], band).matches == []
-    assert heard == [{}]
+    assert searches == [{}]
 
 
-def test_what_was_found_without_a_change_is_kept_beside(band, tunes):
+def test_matches_without_a_change_are_kept(band, tunes):
     level = band.levels[Kind.RECORDING]
     query = Query.from_blocks([clip_of(tunes[3], 1.2, 1.2)], level.encoder)
-    plain, found = recordings.judge(query, level), speed_search.judge(query, level)
+    plain, found = recordings.find_matches(query, level), speed_search.find_matches(query, level)
     assert [match.confidence for match in found] == sorted((match.confidence for match in found), reverse=True)
     assert {match.recording.id for match in found} == {4} | {match.recording.id for match in plain}
     assert len({match.recording.id for match in found}) == len(found)

@@ -1,4 +1,4 @@
-"""The laboratory's covers: what is the same in them, what differs, and what is said of them."""
+"""Synthesised covers: what renditions of one score share, and what differs."""
 
 import numpy as np
 import pytest
