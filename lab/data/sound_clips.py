@@ -154,7 +154,7 @@ def measure(network: sounds.Network, material: Material, count: int, seed: int) 
     smooth: dict[str, list[np.ndarray]] = {}
     for name, samples in clips(material, count, seed):
         context, audible = described(samples, rng)
-        likelihoods = network.judge(context)
+        likelihoods = network.log_probabilities(context)
         alone.setdefault(name, []).append(likelihoods.argmax(axis=1)[audible])
         bounded = sounds.with_silence(likelihoods, np.zeros(len(likelihoods), bool))
         smooth.setdefault(name, []).append(sounds.likeliest(bounded)[audible])

@@ -1,4 +1,4 @@
-"""What a scan that was stopped has settled: kept in a small file, so that the next one goes on there."""
+"""The state of an interrupted scan, stored in a small file so that the next scan continues from there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from songprint.formats import objects
 from songprint.store.store import Store
 from songprint.types import Interval, Segment, Sound
 
-FOLDER = "scans"  # in the library, or, where that is read-only, in the user's cache
-CACHE = Path("~/.cache/songprint/scans")
+FOLDER = "scans"  # in the library folder
+CACHE = Path("~/.cache/songprint/scans")  # used for read-only libraries
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ Sounds = Sequence[tuple[Interval, Sound]]
 
 
 def file_of(store: Store, source: str | Path) -> Path:
-    """Where the scan of a file is kept."""
+    """The path at which the state of the scan of a file is stored."""
     folder = CACHE.expanduser() if store.catalog.readonly else store.path / FOLDER
     name = f"{store.path.resolve()}\0{Path(source).absolute()}"
     return folder / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.json"
@@ -34,41 +34,41 @@ def file_of(store: Store, source: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Past:
-    """What is known of a recording up to `until` seconds."""
+    """The final results of a scan up to `until` seconds."""
 
     until: float = 0.0
     segments: tuple[Segment, ...] = ()
     sounds: tuple[tuple[Interval, Sound], ...] = ()
 
     def then(self, seconds: float, segments: Iterable[Segment], sounds: Sounds) -> Past:
-        """With what was found in so many seconds that came after it, told as from their own beginning."""
+        """Append the results of the next `seconds`, whose times are relative to their start."""
         return Past(
             self.until + seconds,
-            (*self.segments, *(replace(each, interval=self._later(each.interval)) for each in segments)),
+            (*self.segments, *(replace(each, interval=self._shifted(each.interval)) for each in segments)),
             (
                 *self.sounds,
                 *(
-                    (self._later(Interval(interval.start, min(interval.end, seconds))), sound)
+                    (self._shifted(Interval(interval.start, min(interval.end, seconds))), sound)
                     for interval, sound in sounds
                     if interval.start < seconds
                 ),
             ),
         )
 
-    def _later(self, interval: Interval) -> Interval:
+    def _shifted(self, interval: Interval) -> Interval:
         return Interval(interval.start + self.until, interval.end + self.until)
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The file of one scan. What another sound, library or settings left in it does not count."""
+    """The state file of one scan. It is valid for the same audio, library and settings only."""
 
     path: Path
-    mark: str  # of all that a timeline depends on
+    mark: str  # hash of everything on which the timeline depends
 
     @classmethod
     def of(cls, path: Path, source: files.Source, store: Store, settings: Settings) -> Saved | None:
-        """None for a source that cannot be read again."""
+        """The state file of a scan; None for a source that cannot be read again, such as a pipe."""
         if not isinstance(source, str | Path):
             return None
         state = store.catalog.state()
@@ -86,7 +86,7 @@ class Saved:
         return cls(path, hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest())
 
     def load(self) -> Past:
-        """What was kept; nothing if that is of another scan, or damaged."""
+        """Load the state; empty if it belongs to another scan or is damaged."""
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             if kept["mark"] != self.mark:
@@ -99,11 +99,11 @@ class Saved:
         except FileNotFoundError:
             return Past()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s cannot be used, so the scan begins anew: %s", self.path, error)
+            log.warning("cannot use the saved state %s, so the scan starts from the beginning: %s", self.path, error)
             return Past()
 
     def keep(self, past: Past) -> None:
-        """Write it, whole or not at all. Where that cannot be done, a scan is not stopped by it."""
+        """Write the state atomically. Errors are logged and do not stop the scan."""
         kept = {
             "mark": self.mark,
             "until": past.until,
@@ -116,7 +116,7 @@ class Saved:
             unfinished.write_text(objects.to_json(kept), encoding="utf-8")
             unfinished.replace(self.path)
         except OSError as error:
-            log.warning("cannot keep what was found so far: %s", error)
+            log.warning("cannot save the state of the scan: %s", error)
 
     def delete(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -1,9 +1,10 @@
-"""What is heard second by second where nothing is named: music, speech, silence or something else.
+"""Classify the sound of every second: music, speech, silence or other.
 
-Each second is described by how its bands change and how long its partials last: music holds its notes, speech glides
-and pauses, rain does neither. A small network, trained in `lab.train.sounds`, judges the second and those around it;
-then the likeliest sequence is taken in which changes are rare. Speech with music under it is music, down to about
-10 dB. The colour of the sound is not asked: it tells more of the rain that was learned from than of rain.
+The features of a second describe how its bands fluctuate and how long its partials last: music sustains notes, speech
+glides and pauses, and noise such as rain does neither. A small network (trained in `lab.train.sounds`) classifies
+each second in its context, and dynamic programming selects the most likely sequence with few changes. Speech over music
+counts as music down to about 10 dB. The features exclude the average spectrum, which would describe the noises of the
+training data rather than noise in general.
 """
 
 from __future__ import annotations
@@ -18,36 +19,38 @@ from songprint.fingerprint import logmel
 from songprint.types import Interval, Sound
 
 FILE = WEIGHTS / "sounds.npz"
-CLASSES = (Sound.MUSIC, Sound.SPEECH, Sound.OTHER)  # what the network tells apart
+CLASSES = (Sound.MUSIC, Sound.SPEECH, Sound.OTHER)  # outputs of the network
 STATES = (*CLASSES, Sound.SILENCE)
 SAMPLE_RATE = logmel.SAMPLE_RATE
 HOP_SAMPLES = 400  # between spectra
-SPECTRA = SAMPLE_RATE // HOP_SAMPLES  # 20 a second
-REACH = logmel.FRAME_SAMPLES - HOP_SAMPLES  # samples after a second that its last spectrum sees
+SPECTRA = SAMPLE_RATE // HOP_SAMPLES  # 20 per second
+REACH = logmel.FRAME_SAMPLES - HOP_SAMPLES  # samples after a second that its last spectrum needs
 BANDS = 32
-LAGS = (1, 3, 6, 12)  # spectra apart: how alike the partials still are
-RANGES = ((8, 100), (100, 500))  # bins of 7.8 Hz in which that is asked
-COLOUR = 15  # bins over which the colour of the sound is taken out
-FLOOR = -85.0  # dBFS of a band
-QUIET = -60.0  # dBFS of a second: below it is silence
-AROUND = 4  # seconds on either side that the network is told of
-CHANGE = 6.0  # what a change of sound costs, in natural logarithms
-SURE = 5.0  # what one second can say for a sound at most, likewise
+LAGS = (1, 3, 6, 12)  # spectra; distances at which the similarity of the partials is measured
+RANGES = ((8, 100), (100, 500))  # bins of 7.8 Hz; frequency ranges of the partials
+ENVELOPE_BINS = 15  # width of the moving average that is subtracted to isolate partials
+FLOOR = -85.0  # dBFS; lower band levels are clipped
+MAX_SILENCE = -60.0  # dBFS; seconds below this level are silent
+CONTEXT = 4  # seconds on either side that the network receives
+CHANGE_COST = 6.0  # natural log-odds; cost of a change between two states
+MAX_EVIDENCE = 5.0  # natural log-odds; limits the influence of a single second
 
 
 class SoundMeter:
-    """Listens to blocks of samples at 8 kHz; 16 bytes a second are kept."""
+    """Classifies blocks of samples at 8 kHz. Stores 16 bytes per second."""
 
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
-        self._count = 0  # samples heard
-        self._features = np.zeros((0, FEATURES), np.float32)  # of seconds that have not all their neighbours yet
-        self._before = 0  # of these, how many are judged already
-        self._levels: list[np.ndarray] = []  # dBFS of the seconds that wait
-        self._judged: list[np.ndarray] = []  # (seconds, states) log-likelihoods
+        self._count = 0  # samples fed
+        self._features = np.zeros(
+            (0, FEATURES), np.float32
+        )  # of seconds whose context is incomplete, and of their context
+        self._classified = 0  # number of rows of `_features` that are classified
+        self._levels: list[np.ndarray] = []  # dBFS of the seconds that are not classified
+        self._likelihoods: list[np.ndarray] = []  # (seconds, states) log-likelihoods
 
     def feed(self, block: np.ndarray) -> None:
-        """(n,) float32, of any length: what follows what was heard before."""
+        """Process the next samples, (n,) float32."""
         self._count += len(block)
         self._waiting = np.concatenate([self._waiting, block])
         seconds = (len(self._waiting) - REACH) // SAMPLE_RATE
@@ -55,17 +58,17 @@ class SoundMeter:
             self._take(seconds)
 
     def sounds(self) -> list[tuple[Interval, Sound]]:
-        """What was heard until now, in order and without holes."""
+        """Return the classes of the sound so far, as contiguous intervals."""
         rest = _copied(self)
         seconds, left_over = divmod(len(rest._waiting), SAMPLE_RATE)
-        if left_over >= SAMPLE_RATE // 2 or 0 < self._count < SAMPLE_RATE:  # less than half a second says nothing
+        if left_over >= SAMPLE_RATE // 2 or 0 < self._count < SAMPLE_RATE:  # a shorter rest cannot be classified
             seconds += 1
         rest._waiting = np.pad(rest._waiting, (0, max(0, seconds * SAMPLE_RATE + REACH - len(rest._waiting))))
         if seconds > 0:
             rest._take(seconds)
-        rest._judge(AROUND)
-        path = likeliest(np.concatenate(rest._judged)) if rest._judged else np.zeros(0, int)
-        return _stretches(path, self._count / SAMPLE_RATE)
+        rest._classify(CONTEXT)
+        path = likeliest(np.concatenate(rest._likelihoods)) if rest._likelihoods else np.zeros(0, int)
+        return _intervals(path, self._count / SAMPLE_RATE)
 
     def _take(self, seconds: int) -> None:
         samples = self._waiting[: seconds * SAMPLE_RATE + REACH]
@@ -73,31 +76,33 @@ class SoundMeter:
         power = np.square(samples[: seconds * SAMPLE_RATE].reshape(seconds, -1)).mean(axis=1)
         self._levels.append(10 * np.log10(power + 1e-12))
         self._waiting = self._waiting[seconds * SAMPLE_RATE :]
-        self._judge(0)
+        self._classify(0)
 
-    def _judge(self, padding: int) -> None:
-        """Judge the seconds that have their neighbours; at the end those that lack `padding` of them."""
-        ready = len(self._features) - self._before - AROUND + padding
+    def _classify(self, padding: int) -> None:
+        """Classify the seconds whose context is complete; at the end, those that lack up to `padding` seconds of it."""
+        ready = len(self._features) - self._classified - CONTEXT + padding
         if ready <= 0:
             return
         levels = np.concatenate(self._levels)
-        likelihoods = _network().judge(in_context(self._features))[self._before : self._before + ready]
-        silent = levels[:ready] < QUIET
-        self._judged.append(with_silence(likelihoods, silent))
+        likelihoods = _network().log_probabilities(in_context(self._features))[
+            self._classified : self._classified + ready
+        ]
+        silent = levels[:ready] < MAX_SILENCE
+        self._likelihoods.append(with_silence(likelihoods, silent))
         self._levels = [levels[ready:]]
-        gone = max(0, self._before + ready - AROUND)
-        self._features, self._before = self._features[gone:], self._before + ready - gone
+        gone = max(0, self._classified + ready - CONTEXT)
+        self._features, self._classified = self._features[gone:], self._classified + ready - gone
 
 
 def classify(samples: np.ndarray) -> list[tuple[Interval, Sound]]:
-    """(n,) float32 at 8 kHz -> what is heard when, in seconds from the first sample."""
+    """Classify samples, (n,) float32 at 8 kHz. Return contiguous intervals in seconds from the first sample."""
     meter = SoundMeter()
     meter.feed(np.asarray(samples, np.float32))
     return meter.sounds()
 
 
 def _copied(meter: SoundMeter) -> SoundMeter:
-    """To go on with, without disturbing one that still listens."""
+    """Return a copy that can be finished while the original continues."""
     other = SoundMeter()
     other.__dict__ |= {
         name: value.copy() if isinstance(value, list) else value for name, value in meter.__dict__.items()
@@ -105,19 +110,19 @@ def _copied(meter: SoundMeter) -> SoundMeter:
     return other
 
 
-# --- the second -------------------------------------------------------------------------------------------------------
+# --- features ---------------------------------------------------------------------------------------------------------
 
 FEATURES = 2 * BANDS + 3 + len(RANGES) * (len(LAGS) + 1)
 
 
 def features(samples: np.ndarray) -> np.ndarray:
-    """(seconds * 8000 + REACH,) samples -> (seconds, FEATURES) float32, which do not depend on the level."""
+    """(seconds * 8000 + REACH,) samples -> (seconds, FEATURES) float32, independent of the level."""
     power = logmel.power(samples, HOP_SAMPLES)  # (seconds * 20, 513)
     seconds = len(power) // SPECTRA
     power = power[: seconds * SPECTRA]
     bands = np.maximum(10 * np.log10(power @ _bands() + 1e-12), FLOOR).reshape(seconds, SPECTRA, BANDS)
     levels = 10 * np.log10(power.sum(axis=1) + 1e-12).reshape(seconds, SPECTRA)
-    described = [
+    columns = [
         bands.std(axis=1),
         np.abs(np.diff(bands, axis=1)).mean(axis=1),
         levels.std(axis=1, keepdims=True),
@@ -127,26 +132,27 @@ def features(samples: np.ndarray) -> np.ndarray:
     decibels = 10 * np.log10(power[:, : RANGES[-1][1]] + 1e-10)
     for first, last in RANGES:
         peaks = _partials(decibels[:, first:last]).reshape(seconds, SPECTRA, last - first)
-        described.append(20 * _lasting(peaks))
-        described.append(peaks.mean(axis=(1, 2))[:, None])
-    return (np.concatenate(described, axis=1) / 10).astype(np.float32)
+        columns.append(20 * _persistence(peaks))
+        columns.append(peaks.mean(axis=(1, 2))[:, None])
+    return (np.concatenate(columns, axis=1) / 10).astype(np.float32)
 
 
 @cache
 def _bands() -> np.ndarray:
-    """(513, 32): four mel bands of the fingerprint's front end as one."""
-    return np.ascontiguousarray(logmel.mel_matrix().reshape(-1, BANDS, logmel.BANDS // BANDS).sum(axis=2))
+    """(513, 32): each band combines four mel bands of the front end of the fingerprint."""
+    bands: np.ndarray = np.ascontiguousarray(logmel.mel_matrix().reshape(-1, BANDS, logmel.BANDS // BANDS).sum(axis=2))
+    return bands
 
 
 def _partials(decibels: np.ndarray) -> np.ndarray:
-    """(spectra, bins) dB -> how far each bin stands out of its neighbourhood, 0 where it does not."""
-    padded = np.pad(decibels, ((0, 0), (COLOUR // 2 + 1, COLOUR // 2)), mode="edge")
+    """(spectra, bins) dB -> level of each bin above the average of its neighbourhood, at least 0."""
+    padded = np.pad(decibels, ((0, 0), (ENVELOPE_BINS // 2 + 1, ENVELOPE_BINS // 2)), mode="edge")
     sums = np.cumsum(padded, axis=1, dtype=np.float32)
-    return np.maximum(decibels - (sums[:, COLOUR:] - sums[:, :-COLOUR]) / COLOUR, 0)
+    return np.maximum(decibels - (sums[:, ENVELOPE_BINS:] - sums[:, :-ENVELOPE_BINS]) / ENVELOPE_BINS, 0)
 
 
-def _lasting(peaks: np.ndarray) -> np.ndarray:
-    """(seconds, spectra, bins) -> (seconds, lags): cosine of the partials with those some spectra later."""
+def _persistence(peaks: np.ndarray) -> np.ndarray:
+    """(seconds, spectra, bins) -> (seconds, lags): mean cosine of the partials with those `lag` spectra later."""
     length = np.sqrt(np.einsum("stb,stb->st", peaks, peaks))
     found = []
     for lag in LAGS:
@@ -155,17 +161,18 @@ def _lasting(peaks: np.ndarray) -> np.ndarray:
     return np.stack(found, axis=1)
 
 
-# --- the judge --------------------------------------------------------------------------------------------------------
+# --- classifier -------------------------------------------------------------------------------------------------------
 
 
 def in_context(features: np.ndarray) -> np.ndarray:
-    """(seconds, n) -> (seconds, 3 n): each second, and the mean and deviation of it and its neighbours."""
-    first = np.maximum(np.arange(len(features)) - AROUND, 0)
-    last = np.minimum(np.arange(len(features)) + AROUND + 1, len(features))
+    """(seconds, n) -> (seconds, 3 n): each second, and the mean and standard deviation over its context."""
+    first = np.maximum(np.arange(len(features)) - CONTEXT, 0)
+    last = np.minimum(np.arange(len(features)) + CONTEXT + 1, len(features))
 
     def mean(values: np.ndarray) -> np.ndarray:
         sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
-        return (sums[last] - sums[first]) / (last - first)[:, None]
+        means: np.ndarray = (sums[last] - sums[first]) / (last - first)[:, None]
+        return means
 
     exact = features.astype(np.float64)
     around = mean(exact)
@@ -174,18 +181,19 @@ def in_context(features: np.ndarray) -> np.ndarray:
 
 
 class Network:
-    """Two layers: what is known of a second -> the logarithms of how probable each of CLASSES is."""
+    """A network of two layers: features of a second in context -> log-probabilities of CLASSES."""
 
     def __init__(self, weights: dict[str, np.ndarray]) -> None:
         self.weights = weights
 
-    def judge(self, context: np.ndarray) -> np.ndarray:
+    def log_probabilities(self, context: np.ndarray) -> np.ndarray:
         """(seconds, 3 FEATURES) -> (seconds, 3)."""
         w = self.weights
         hidden = np.maximum((context - w["mean"]) / w["scale"] @ w["first"] + w["first_bias"], 0)
         scores = hidden @ w["second"] + w["second_bias"]
         highest = scores.max(axis=1, keepdims=True)
-        return scores - highest - np.log(np.exp(scores - highest).sum(axis=1, keepdims=True))
+        normalised: np.ndarray = scores - highest - np.log(np.exp(scores - highest).sum(axis=1, keepdims=True))
+        return normalised
 
 
 @cache
@@ -200,34 +208,34 @@ def _network() -> Network:
 
 
 def with_silence(likelihoods: np.ndarray, silent: np.ndarray) -> np.ndarray:
-    """(n, 3) of the network and (n,) bool -> (n, 4) for STATES. Nothing but silence is heard in silence."""
-    bounded = np.maximum(likelihoods - likelihoods.max(axis=1, keepdims=True), -SURE)
-    told = np.full((len(bounded), len(STATES)), -10 * SURE, np.float32)
-    told[:, :-1] = np.where(silent[:, None], -10 * SURE, bounded)
-    told[:, -1] = np.where(silent, 0, -10 * SURE)
-    return told
+    """Add silence: (n, 3) log-probabilities of the network and (n,) bool -> (n, 4) log-likelihoods of STATES."""
+    bounded = np.maximum(likelihoods - likelihoods.max(axis=1, keepdims=True), -MAX_EVIDENCE)
+    extended = np.full((len(bounded), len(STATES)), -10 * MAX_EVIDENCE, np.float32)
+    extended[:, :-1] = np.where(silent[:, None], -10 * MAX_EVIDENCE, bounded)
+    extended[:, -1] = np.where(silent, 0, -10 * MAX_EVIDENCE)
+    return extended
 
 
 def likeliest(likelihoods: np.ndarray) -> np.ndarray:
-    """(seconds, states) -> (seconds,) the likeliest sequence of states, where every change costs CHANGE."""
+    """(seconds, states) -> (seconds,): the most likely sequence of states (Viterbi; each change costs CHANGE_COST)."""
     best = likelihoods[0].astype(np.float64)
-    came_from = np.empty(likelihoods.shape, np.int8)
+    previous = np.empty(likelihoods.shape, np.int8)
     stay = np.arange(likelihoods.shape[1])
-    for second, told in enumerate(likelihoods):
+    for second, likelihood in enumerate(likelihoods):
         if second:
             highest = int(best.argmax())
-            changed = best[highest] - CHANGE
-            came_from[second] = np.where(best >= changed, stay, highest)
-            best = np.maximum(best, changed) + told
+            changed = best[highest] - CHANGE_COST
+            previous[second] = np.where(best >= changed, stay, highest)
+            best = np.maximum(best, changed) + likelihood
     path = np.empty(len(likelihoods), np.int64)
     path[-1] = best.argmax()
     for second in range(len(path) - 1, 0, -1):
-        path[second - 1] = came_from[second, path[second]]
+        path[second - 1] = previous[second, path[second]]
     return path
 
 
-def _stretches(path: np.ndarray, duration: float) -> list[tuple[Interval, Sound]]:
-    """(seconds,) states -> intervals; the last ends where the sound does."""
+def _intervals(path: np.ndarray, duration: float) -> list[tuple[Interval, Sound]]:
+    """(seconds,) states -> intervals. The last one ends at `duration`."""
     if not len(path):
         return []
     starts = [0, *(np.flatnonzero(np.diff(path)) + 1)]

@@ -99,7 +99,7 @@ def test_attempts_to_connect_again_are_further_and_further_apart(station, tmp_pa
 
 def test_a_station_that_does_not_come_back_is_given_up_if_that_was_wanted(station, tmp_path):
     tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
-    with pytest.raises(StreamError, match=r"did not come back for 0.2 s: cannot open http.*answers 503 Later"):
+    with pytest.raises(StreamError, match=r"did not return within 0.2 s: cannot open http.*answers 503 Later"):
         tuned_in(tuned.url, until=99, give_up=0.2)
 
 

@@ -1,4 +1,4 @@
-"""Music, speech, silence and other sounds are told apart, second by second."""
+"""Classification of music, speech, silence and other sounds."""
 
 from itertools import pairwise
 
@@ -31,17 +31,17 @@ def silence(seconds):
     return np.zeros(seconds * SAMPLE_RATE, np.float32)
 
 
-def told(found):
+def rounded(found):
     return [(sound, round(interval.start), round(interval.end)) for interval, sound in found]
 
 
-def test_music_noise_and_silence_follow_each_other(music, random):
-    found = told(classify(np.concatenate([music, silence(6), noise(random, 15)])))
+def test_music_silence_and_noise_are_classified(music, random):
+    found = rounded(classify(np.concatenate([music, silence(6), noise(random, 15)])))
     assert [sound for sound, _, _ in found] == [MUSIC, SILENCE, OTHER]
     assert found[0][2] == pytest.approx(20, abs=1) and found[1][2] == pytest.approx(26, abs=1)
 
 
-def test_what_was_heard_is_covered_without_holes(music, random):
+def test_the_intervals_are_contiguous(music, random):
     samples = np.concatenate([music, noise(random, 10), silence(3), music])[:-3000]
     found = classify(samples)
     assert found[0][0].start == 0
@@ -51,7 +51,7 @@ def test_what_was_heard_is_covered_without_holes(music, random):
 
 
 @pytest.mark.parametrize("block", [700, SAMPLE_RATE, 10 * SAMPLE_RATE])
-def test_it_does_not_matter_in_which_blocks_it_is_heard_or_when_it_is_asked(block, music, random):
+def test_the_result_does_not_depend_on_the_blocks_or_on_earlier_queries(block, music, random):
     samples = np.concatenate([music, noise(random, 8), silence(4), 0.3 * music])
     meter = SoundMeter()
     for start in range(0, len(samples), block):
@@ -61,24 +61,24 @@ def test_it_does_not_matter_in_which_blocks_it_is_heard_or_when_it_is_asked(bloc
     assert meter.sounds() == classify(samples)
 
 
-def test_the_level_does_not_matter(music, random):
+def test_the_result_does_not_depend_on_the_level(music, random):
     samples = np.concatenate([music, noise(random, 10)])
-    assert told(classify(samples)) == told(classify(0.05 * samples))
+    assert rounded(classify(samples)) == rounded(classify(0.05 * samples))
 
 
-def test_what_is_very_faint_is_silence(music):
-    assert told(classify(0.001 * music)) == [(SILENCE, 0, 20)]
+def test_very_faint_sound_is_silence(music):
+    assert rounded(classify(0.001 * music)) == [(SILENCE, 0, 20)]
 
 
 @pytest.mark.parametrize("seconds", [0, 0.1, 0.6, 1.0, 2.7])
-def test_short_sounds_are_told_too(seconds):
+def test_short_inputs_are_classified(seconds):
     samples = toy.song(1, 5.0)[: int(seconds * SAMPLE_RATE)]
     found = classify(samples)
     assert sum(interval.duration for interval, _ in found) == pytest.approx(len(samples) / SAMPLE_RATE)
 
 
-def test_a_single_odd_second_changes_nothing():
-    """The likeliest sequence: a change has to last."""
+def test_a_single_deviating_second_does_not_change_the_state():
+    """A change must last to outweigh its cost."""
     odd = np.zeros((9, 4))
     odd[:, 0] = [3, 3, 3, 0, 3, 3, 0, 0, 0]
     odd[3, 1], odd[6:, 1] = 4, 4
@@ -86,7 +86,7 @@ def test_a_single_odd_second_changes_nothing():
     assert sounds.likeliest(odd[3:4]).tolist() == [1]
 
 
-def test_clips_to_learn_from_are_what_their_names_say(random):
+def test_training_clips_have_the_label_of_their_name(random):
     assert sound_clips.label("music, under speech 5 to 10 dB louder") is MUSIC
     assert sound_clips.label("speech, over faint music") is SPEECH
     material = sound_clips.Material(
@@ -101,8 +101,8 @@ def test_clips_to_learn_from_are_what_their_names_say(random):
     assert table.startswith("| what | seconds | called music | called speech | called other |")
 
 
-def test_training_learns_to_tell_them_apart(random, tmp_path):
-    """On a small scale: tones against noise."""
+def test_training_learns_to_separate_tones_from_noise(random, tmp_path):
+    """A short training run on synthetic sounds."""
     pytest.importorskip("torch", reason="training needs PyTorch: make lab")
     from lab.ship import export_sounds
     from lab.train import loop
@@ -120,5 +120,5 @@ def test_training_learns_to_tell_them_apart(random, tmp_path):
     with np.load(tmp_path / "sounds.npz") as file:
         network = sounds.Network({name: file[name] for name in file.files})
     samples = np.pad(toy.song(9, 12.0), (0, sounds.REACH))
-    called = network.judge(sounds.in_context(sounds.features(samples))).argmax(axis=1)
-    assert (called == sounds.CLASSES.index(MUSIC)).mean() > 0.8
+    predicted = network.log_probabilities(sounds.in_context(sounds.features(samples))).argmax(axis=1)
+    assert (predicted == sounds.CLASSES.index(MUSIC)).mean() > 0.8
