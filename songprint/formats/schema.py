@@ -1,4 +1,4 @@
-"""The JSON contract: the keys of every object that commands print, the REST API returns, and files and callbacks contain.
+"""The JSON contract: the keys of all objects that commands print, the REST API returns, and files and callbacks have.
 
 Each object is declared once, here. `songprint.formats.objects` and the modules of jobs and keys build them, mypy
 checks the builders, and the server derives the OpenAPI description from the same declarations. The text below a key is

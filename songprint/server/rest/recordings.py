@@ -166,8 +166,8 @@ async def recording_audio(
     start: ExcerptStart = None,
     duration: ExcerptDuration = 30.0,
 ) -> Response:
-    """The file that was added, if it still exists. Supports range requests. With `start`, an excerpt as WAV, which every
-    browser plays whatever the file's format."""
+    """The file that was added, if it still exists. Supports range requests. With `start`, an excerpt as WAV, which
+    every browser plays whatever the file's format."""
     server = server_of(request)
     recording = await run_in_threadpool(server.library.recording, recording_id)
     return await audio_of(server, Path(recording.source), start, duration)
