@@ -1,4 +1,4 @@
-"""Unknown music that somebody has named becomes a recording of the library."""
+"""Add unknown music to the library under a name given by the user."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from songprint.store.store import Store
 from songprint.types import Occurrence, Recording
 from songprint.unknown import memory
 
-FOLDER = "unknown"  # in the library: the sound of what was added
-MOST_HERTZ = 48_000
+FOLDER = "unknown"  # in the library folder: audio of the added recordings
+MAX_SAMPLE_RATE = 48_000  # Hz
 
 
 def add(store: Store, number: int, *, title: str, artists: tuple[str, ...] = ()) -> Recording:
-    """Cut unknown music out of the longest occurrence whose file is still there, and add it under its name.
+    """Cut unknown music out of its longest occurrence whose file still exists, and add it to the library.
 
-    What was cut is kept in the library's folder as a FLAC file, for it is the source of the recording from then on. The
-    music is not unknown any more: its occurrences are forgotten.
+    The audio is stored as a FLAC file in the library folder, which is the source of the new recording. The occurrences
+    are forgotten. Raises UnknownMusicNotFound, and LibraryError if the audio cannot be added.
     """
     occurrence = memory.source_of(memory.find(store, number))
     path = store.path / FOLDER / f"{number}.flac"
@@ -30,21 +30,20 @@ def add(store: Store, number: int, *, title: str, artists: tuple[str, ...] = ())
     if report.skipped:
         raise LibraryError(f"cannot add unknown music {number}: {report.skipped[0].reason}")
     memory.forget(store, [number])
-    found = report.added[0] if report.added else store.catalog.recording(report.known[0].recording_id)
-    return found
+    return report.added[0] if report.added else store.catalog.recording(report.known[0].recording_id)
 
 
 def _write(occurrence: Occurrence, path: Path, title: str, artists: tuple[str, ...]) -> None:
     import av
 
-    hertz = min(MOST_HERTZ, files.probe(occurrence.source).sample_rate)
-    samples = files.stretch(occurrence.source, hertz, occurrence.interval.start, occurrence.interval.duration)
+    sample_rate = min(MAX_SAMPLE_RATE, files.probe(occurrence.source).sample_rate)
+    samples = files.stretch(occurrence.source, sample_rate, occurrence.interval.start, occurrence.interval.duration)
     path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w", format="flac") as container:
         container.metadata.update({"title": title, "artist": "; ".join(artists)})
-        stream = container.add_stream("flac", rate=hertz, layout="mono")
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=hertz, frame_size=4096)
+        stream = container.add_stream("flac", rate=sample_rate, layout="mono")
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=sample_rate, frame_size=4096)
         frame = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1)[None], format="flt", layout="mono")
-        frame.sample_rate = hertz
+        frame.sample_rate = sample_rate
         for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
             container.mux(stream.encode(piece))

@@ -1,26 +1,27 @@
-"""Music that nobody knows, remembered: when the same recording is heard again, in this file or another, it is told.
+"""Remember music that is not in the library, and recognise it when the same recording occurs again.
 
-Each stretch of unknown music is an *occurrence* and has a number; the same music has the same number. Where only a
-part of what was heard before comes again, that was more than one piece of music: it is divided, and the part gets a
-number of its own. A scan of the same file replaces what an earlier one said of it.
+Each interval of unknown music in a scanned file is an *occurrence* with a number, and the same music has the same
+number. If only a part of an earlier occurrence occurs again, that occurrence was more than one piece of music: it is
+divided, and the part gets its own number. A new scan of a file replaces the results of earlier scans of it.
 
-Of an occurrence its vectors are kept, two a second at a byte a number (64 B a second); of music that is heard often
-those of a few occurrences, and of all together at most `MOST` seconds: then the oldest that came once is forgotten.
+The database stores vectors of an occurrence, two per second with one byte per dimension (64 bytes per second): for
+frequent music those of a few occurrences, and in total at most MAX_SECONDS. Beyond that, the oldest music that occurred
+only once is deleted.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from songprint.encoders.contract import History
 from songprint.errors import UnknownMusicNotFound
-from songprint.fingerprint.history import VectorHistory
 from songprint.store.database import storable
 from songprint.store.index import segment_ids
 from songprint.store.index.exact import ExactIndex
@@ -30,67 +31,65 @@ from songprint.store.tables import unknown_music
 from songprint.store.timestamps import clock, iso
 from songprint.types import Embeddings, Gap, Interval, Kind, Occurrence, Sound, UnknownMusic
 from songprint.unknown import recurrence
-from songprint.unknown.recurrence import Again
+from songprint.unknown.recurrence import Recurrence
 
-HOP = 0.5  # seconds between the vectors that are kept
-LEAST = 5.0  # seconds: shorter music is not remembered
-REST = 8.0  # seconds beside what is heard again that are still the same music: fades, talk, an edge
-KEPT = 3  # occurrences of the same music of which vectors are kept
-MOST = 50 * 3600.0  # seconds of vectors that are kept in all
-WAIT = 60.0  # seconds to wait while another scan remembers
+HOP = 0.5  # seconds between two stored vectors
+MIN_SECONDS = 5.0  # shorter music is not remembered
+# Seconds before and after a recurrence that still belong to the same music: fades, speech, inexact boundaries.
+MARGIN = 8.0
+MAX_STORED_OCCURRENCES = 3  # occurrences of the same music whose vectors are stored
+MAX_SECONDS = 50 * 3600.0  # total duration of the stored vectors
+LOCK_TIMEOUT = 60.0  # seconds to wait while another scan writes
+
+Pieces = list[tuple[Interval, int | None]]  # interval, number of the music in it
 
 
-def numbered(
-    store: Store, source: str, gaps: Iterable[Gap], history: VectorHistory, history_start: float = 0.0
-) -> list[Gap]:
-    """The gaps of a timeline, with the numbers of the unknown music in them; it is remembered.
+def numbered(store: Store, source: str, gaps: Iterable[Gap], history: History, history_start: float = 0.0) -> list[Gap]:
+    """Remember the unknown music in the gaps of a timeline, and return the gaps with its numbers.
 
-    A gap in which several pieces of music follow each other may become several. The history begins `history_start`
-    seconds after the source; of gaps before that it is told what was remembered of them.
+    A gap with several pieces of music becomes several gaps. The history starts `history_start` seconds into the source,
+    if a scan was resumed; earlier gaps get the numbers that are already in the database.
     """
     source = os.path.abspath(source) if os.path.isfile(source) else source
     music = [gap.interval for gap in gaps if gap.sound is Sound.MUSIC]
-    here = [interval for interval in music if interval.start >= history_start]
-    stretches = [
+    covered = [interval for interval in music if interval.start >= history_start]
+    sections = [
         (interval, history.between(Interval(interval.start - history_start, interval.end - history_start)))
-        for interval in here
+        for interval in covered
     ]
-    told = dict(zip(((each.start, each.end) for each in here), remember(store, source, stretches), strict=True))
-    if len(here) < len(music):
-        told |= {(each.start, each.end): _remembered(store, source, each) for each in music if each not in here}
+    pieces = dict(zip(((each.start, each.end) for each in covered), remember(store, source, sections), strict=True))
+    if len(covered) < len(music):
+        pieces |= {(each.start, each.end): _remembered(store, source, each) for each in music if each not in covered}
     return [
-        replace(gap, interval=heard, unknown=number)
+        replace(gap, interval=interval, unknown=number)
         for gap in gaps
-        for heard, number in told.get((gap.interval.start, gap.interval.end), [(gap.interval, None)])
+        for interval, number in pieces.get((gap.interval.start, gap.interval.end), [(gap.interval, None)])
     ]
 
 
-Pieces = list[tuple[Interval, int | None]]
+def remember(store: Store, source: str, sections: Sequence[tuple[Interval, Embeddings]]) -> list[Pieces]:
+    """Remember sections of unknown music in `source`. Return the pieces of each section with their numbers.
 
-
-def remember(store: Store, source: str, stretches: Sequence[tuple[Interval, Embeddings]]) -> list[Pieces]:
-    """Keep stretches of unknown music that were heard in `source`; the pieces of each, with their numbers.
-
-    The embeddings of a stretch begin where it does. A library that cannot be written recognises what it knows, and
-    gives nothing new a number; neither does a stretch get one that is too short.
+    The embeddings of a section start where it does. Sections that are too short get no number; in a read-only library,
+    neither does music that is new.
     """
-    if not any(interval.duration >= LEAST for interval, _ in stretches):
-        return [[(interval, None)] for interval, _ in stretches]
+    if not any(interval.duration >= MIN_SECONDS for interval, _ in sections):
+        return [[(interval, None)] for interval, _ in sections]
     database = store.catalog.database
     if database.readonly:
         return [
             [(each, number if number > 0 else None) for each, number in pieces]
-            for pieces in _Memory(store, source).settled(stretches)
+            for pieces in _Memory(store, source).place_all(sections)
         ]
-    with database.lock("unknown", WAIT):
+    with database.lock("unknown", LOCK_TIMEOUT):
         memory = _Memory(store, source)
-        placed = memory.settled(stretches)
+        placed = memory.place_all(sections)
         numbers = database.write(memory.write)
     return [[(interval, numbers.get(number, number) or None) for interval, number in pieces] for pieces in placed]
 
 
 def listing(store: Store) -> list[UnknownMusic]:
-    """All unknown music, that which occurs oftenest first."""
+    """Return all unknown music, the most frequent first."""
     columns = unknown_music.c
     with store.catalog.database.reading() as connection:
         rows = connection.execute(
@@ -104,28 +103,28 @@ def listing(store: Store) -> list[UnknownMusic]:
 
 
 def find(store: Store, number: int) -> UnknownMusic:
-    """The unknown music of this number; UnknownMusicNotFound when there is none."""
+    """Return the unknown music with this number. Raises UnknownMusicNotFound."""
     found = next((each for each in listing(store) if each.id == number), None)
     if found is None:
-        raise UnknownMusicNotFound(f"no unknown music {number}. `songprint unknown` shows what there is")
+        raise UnknownMusicNotFound(f"no unknown music {number}. `songprint unknown list --all` lists the numbers")
     return found
 
 
 def forget(store: Store, numbers: Iterable[int]) -> None:
-    """Forget unknown music: all of these, or none when a number is unknown."""
+    """Forget unknown music: all given numbers, or none if one does not exist. Raises UnknownMusicNotFound."""
     wanted = sorted(set(numbers))
 
     def work(connection: Connection) -> None:
         present = set(connection.scalars(select(unknown_music.c.number).where(unknown_music.c.number.in_(wanted))))
         for missing in sorted(set(wanted) - present):
-            raise UnknownMusicNotFound(f"no unknown music {missing}. `songprint unknown` shows what there is")
+            raise UnknownMusicNotFound(f"no unknown music {missing}. `songprint unknown list --all` lists the numbers")
         connection.execute(delete(unknown_music).where(unknown_music.c.number.in_(wanted)))
 
     store.catalog.database.write(work)
 
 
 def _remembered(store: Store, source: str, interval: Interval) -> Pieces:
-    """What is kept of an interval of a source: its pieces, or all of it without a number."""
+    """Return the pieces of an interval of a source that are in the database, or the interval without a number."""
     columns = unknown_music.c
     with store.catalog.database.reading() as connection:
         rows = connection.execute(
@@ -134,57 +133,57 @@ def _remembered(store: Store, source: str, interval: Interval) -> Pieces:
             .order_by(columns.start)
         ).all()
     edges = [interval.start, *(row.start for row in rows[1:]), interval.end]
-    numbers = [row.number for row in rows] or [None]
+    numbers: list[int | None] = [row.number for row in rows] or [None]
     return [(Interval(start, end), number) for start, end, number in zip(edges, edges[1:], numbers, strict=False)]
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """An occurrence as it is kept. A number below 0 stands for one that the database will give."""
+    """A remembered occurrence. A negative number is provisional: the database will assign the final one."""
 
     number: int
     source: str
     interval: Interval
-    vectors: np.ndarray  # (n, dim) int8, every HOP seconds; none where others of the same music have them
+    vectors: np.ndarray  # (n, dim) int8, every HOP seconds; (0, dim) if enough other occurrences store theirs
     heard_at: int  # milliseconds since 1970
-    row: int = 0  # of the table; 0: not in it yet
+    row: int = 0  # id in the table; 0 if not stored yet
 
-    def part(self, here: Interval, number: int) -> _Kept:
-        """A piece of it, in seconds from its beginning."""
-        first, last = (max(0, round(place / HOP)) for place in (here.start, here.end))
+    def part(self, part: Interval, number: int) -> _Kept:
+        """Return a part of the occurrence. `part` is in seconds from its start."""
+        first, last = (max(0, round(place / HOP)) for place in (part.start, part.end))
         return replace(
             self,
             number=number,
             row=0,
             vectors=self.vectors[first:last],
-            interval=Interval(self.interval.start + here.start, self.interval.start + here.end),
+            interval=Interval(self.interval.start + part.start, self.interval.start + part.end),
         )
 
 
 class _Memory:
-    """All that is remembered, in memory, while a source is told; `write` keeps what became of it."""
+    """A copy of the table in memory, in which the sections of a source are placed; `write` stores the changes."""
 
     def __init__(self, store: Store, source: str) -> None:
         spec = store.levels[Kind.RECORDING].spec
         self._window, self._encoder_id, self._source = spec.window, spec.id, storable(source)
         self._index = ExactIndex(spec.dim)
-        self._kept: dict[int, _Kept] = {}  # by a number of our own
-        self._known: dict[int, Embeddings] = {}  # the same, for those of which there are vectors
-        self._gone: list[int] = []  # rows of the table
-        self._counter, self._fresh = 0, 0
+        self._kept: dict[int, _Kept] = {}  # by key, a running number
+        self._known: dict[int, Embeddings] = {}  # vectors by the same key, if stored
+        self._deleted: list[int] = []  # rows of the table
+        self._last_key, self._last_provisional = 0, 0
         with store.catalog.database.reading() as connection:
             self._now = clock(connection)
             rows = connection.execute(
                 select(unknown_music).where(unknown_music.c.encoder_id == spec.id).order_by(unknown_music.c.id)
             ).all()
         for row in rows:
-            vectors = np.frombuffer(row.vectors, np.int8).reshape(row.count, row.dim)
+            vectors = np.frombuffer(row.vectors, np.int8).reshape(-1, row.dim)
             self._keep(_Kept(row.number, row.source, Interval(row.start, row.end), vectors, row.heard_at, row.id))
 
-    def settled(self, stretches: Sequence[tuple[Interval, Embeddings]]) -> list[Pieces]:
-        """The pieces of each stretch. What an earlier scan said of this source there is replaced.
+    def place_all(self, sections: Sequence[tuple[Interval, Embeddings]]) -> list[list[tuple[Interval, int]]]:
+        """Return the pieces of each section. They replace overlapping occurrences of earlier scans of the source.
 
-        Numbers below 0 are new; those of stretches that are too short are 0.
+        Numbers below 0 are provisional, and 0 stands for music that is too short.
         """
         former = [
             key
@@ -193,27 +192,27 @@ class _Memory:
             and kept.source == self._source
             and any(
                 min(kept.interval.end, interval.end) > max(kept.interval.start, interval.start)
-                for interval, _ in stretches
+                for interval, _ in sections
             )
         ]
-        placed = [self._place(interval, heard) for interval, heard in stretches]
+        placed = [self._place(interval, embeddings) for interval, embeddings in sections]
         for key in former:
             if key in self._kept:
                 self._drop(key)
         return placed
 
     def write(self, connection: Connection) -> dict[int, int]:
-        """Bring the table into step; the numbers that the database gave for those below 0."""
-        if self._gone:
-            connection.execute(delete(unknown_music).where(unknown_music.c.id.in_(self._gone)))
+        """Store the changes. Return the final number for each provisional one."""
+        if self._deleted:
+            connection.execute(delete(unknown_music).where(unknown_music.c.id.in_(self._deleted)))
         numbers: dict[int, int] = {}
         have_vectors = Counter(kept.number for kept in self._kept.values() if kept.row and len(kept.vectors))
         for kept in self._kept.values():
             if kept.row:
                 continue
             have_vectors[kept.number] += 1
-            vectors = kept.vectors if have_vectors[kept.number] <= KEPT else kept.vectors[:0]
-            row = connection.execute(
+            vectors = kept.vectors if have_vectors[kept.number] <= MAX_STORED_OCCURRENCES else kept.vectors[:0]
+            key = connection.execute(
                 insert(unknown_music).values(
                     number=numbers.get(kept.number, kept.number),
                     source=kept.source,
@@ -225,91 +224,96 @@ class _Memory:
                     dim=self._index.dim,
                     vectors=vectors.tobytes(),
                 )
-            ).inserted_primary_key[0]
+            ).inserted_primary_key
+            assert key is not None
             if kept.number < 0 and kept.number not in numbers:
-                numbers[kept.number] = row  # never given twice, whatever is forgotten
-                connection.execute(update(unknown_music).where(unknown_music.c.id == row).values(number=row))
+                numbers[kept.number] = key[0]  # ids are never reused, so neither are numbers
+                connection.execute(update(unknown_music).where(unknown_music.c.id == key[0]).values(number=key[0]))
         _make_room(connection)
         return numbers
 
-    def _place(self, interval: Interval, heard: Embeddings) -> Pieces:
-        """Divide a stretch into what was heard before and what was not, and keep each piece."""
-        if interval.duration < LEAST or not len(heard):
+    def _place(self, interval: Interval, embeddings: Embeddings) -> list[tuple[Interval, int]]:
+        """Divide a section into recurrences and new music, and remember each piece."""
+        if interval.duration < MIN_SECONDS or not len(embeddings):
             return [(interval, 0)]
         found = [
             each
-            for each in recurrence.find(heard, self._window, self._index, self._known)
-            if each.here.duration >= LEAST
+            for each in recurrence.find(embeddings, self._window, self._index, self._known)
+            if each.query.duration >= MIN_SECONDS
         ]
         cuts: list[tuple[Interval, int]] = []
         for match in found:
             free = _without(match, [cut for cut, _ in cuts])
             if free and match.occurrence in self._kept:
-                cuts.append((free.here, self._number(free, found)))
+                cuts.append((free.query, self._number(free, found)))
         pieces = _filled(sorted(cuts, key=lambda cut: cut[0].start), interval.duration, self._new_number)
-        every = max(1, round(HOP / heard.hop))
-        whole = _Kept(0, self._source, interval, quantise(heard.vectors[::every]), self._now)
-        for here, number in pieces:
-            self._keep(whole.part(here, number))
-        return [(Interval(interval.start + here.start, interval.start + here.end), number) for here, number in pieces]
+        every = max(1, round(HOP / embeddings.hop))
+        whole = _Kept(0, self._source, interval, quantise(embeddings.vectors[::every]), self._now)
+        for part, number in pieces:
+            self._keep(whole.part(part, number))
+        return [(Interval(interval.start + part.start, interval.start + part.end), number) for part, number in pieces]
 
-    def _number(self, match: Again, found: Sequence[Again]) -> int:
-        """The number of what is heard again. Is it a part of an occurrence, that is divided."""
+    def _number(self, match: Recurrence, found: Sequence[Recurrence]) -> int:
+        """Return the number of a recurrence. If it is only a part of an occurrence, that occurrence is divided."""
         other = self._kept[match.occurrence]
-        if match.there.start < REST and other.interval.duration - match.there.end < REST:
+        if match.reference.start < MARGIN and other.interval.duration - match.reference.end < MARGIN:
             return other.number
-        number, after = self._new_number(), None
+        number = self._new_number()
+        after: int | None = None  # number of the music after the part
         same = [
             each
             for each in found
             if each.occurrence in self._kept
-            and _alike(each.here, match.here)
+            and _alike(each.query, match.query)
             and self._kept[each.occurrence].number == other.number
         ]
         for each in {each.occurrence: each for each in (*same, match)}.values():
             kept = self._kept[each.occurrence]
-            start = each.there.start if each.there.start >= REST else 0.0
-            end = each.there.end if kept.interval.duration - each.there.end >= REST else kept.interval.duration
+            start = each.reference.start if each.reference.start >= MARGIN else 0.0
+            end = (
+                each.reference.end if kept.interval.duration - each.reference.end >= MARGIN else kept.interval.duration
+            )
             self._drop(each.occurrence)
             self._keep(kept.part(Interval(start, end), number))
             if start:
                 self._keep(kept.part(Interval(0.0, start), other.number))
             if end < kept.interval.duration:
-                if start and after is None:
-                    after = self._new_number()
-                self._keep(kept.part(Interval(end, kept.interval.duration), after if start else other.number))
+                rest = other.number
+                if start:
+                    after = rest = self._new_number() if after is None else after
+                self._keep(kept.part(Interval(end, kept.interval.duration), rest))
         return number
 
     def _new_number(self) -> int:
-        self._fresh -= 1
-        return self._fresh
+        self._last_provisional -= 1
+        return self._last_provisional
 
     def _keep(self, kept: _Kept) -> None:
-        self._counter += 1
-        self._kept[self._counter] = kept
+        self._last_key += 1
+        self._kept[self._last_key] = kept
         if len(kept.vectors):
             made = Embeddings(restore(kept.vectors), HOP, self._encoder_id)
-            self._known[self._counter] = made
+            self._known[self._last_key] = made
             rows = np.flatnonzero(made.has_content)
-            self._index.add(segment_ids(self._counter, rows), made.vectors[rows])
+            self._index.add(segment_ids(self._last_key, rows), made.vectors[rows])
 
     def _drop(self, key: int) -> None:
         kept = self._kept.pop(key)
         if kept.row:
-            self._gone.append(kept.row)
+            self._deleted.append(kept.row)
         if self._known.pop(key, None) is not None:
             self._index.remove([key])
 
 
 def _alike(one: Interval, other: Interval) -> bool:
-    """Whether two stretches are mostly the same."""
+    """Whether two intervals are mostly the same."""
     shared = min(one.end, other.end) - max(one.start, other.start)
     return shared > 0.8 * max(one.duration, other.duration)
 
 
-def _without(match: Again, taken: Sequence[Interval]) -> Again | None:
-    """The longest part of a match that is not taken yet; None if it is too short to say anything."""
-    free = [match.here]
+def _without(match: Recurrence, taken: Sequence[Interval]) -> Recurrence | None:
+    """Return the longest part of a recurrence outside the taken intervals, or None if it is too short."""
+    free = [match.query]
     for cut in taken:
         free = [
             piece
@@ -318,23 +322,29 @@ def _without(match: Again, taken: Sequence[Interval]) -> Again | None:
             if piece.duration > 0
         ]
     longest = max(free, key=lambda piece: piece.duration, default=None)
-    if longest is None or longest.duration < LEAST:
+    if longest is None or longest.duration < MIN_SECONDS:
         return None
-    pace = match.there.duration / match.here.duration
-    start, end = (match.there.start + pace * (place - match.here.start) for place in (longest.start, longest.end))
-    return replace(match, here=longest, there=Interval(start, end))
+    pace = match.reference.duration / match.query.duration
+    start, end = (match.reference.start + pace * (place - match.query.start) for place in (longest.start, longest.end))
+    return replace(match, query=longest, reference=Interval(start, end))
 
 
-def _filled(cuts: Sequence[tuple[Interval, int]], duration: float, new_number) -> list[tuple[Interval, int]]:
-    """Pieces that cover a stretch: the cuts, and between them what is new. Too little of that belongs to a cut."""
-    edges, numbers = [0.0], []
+def _filled(
+    cuts: Sequence[tuple[Interval, int]], duration: float, new_number: Callable[[], int]
+) -> list[tuple[Interval, int]]:
+    """Return pieces that cover a section: the cuts, and new music between them.
+
+    Parts shorter than MARGIN belong to the neighbouring cut.
+    """
+    edges = [0.0]
+    numbers: list[int] = []
     for cut, number in cuts:
-        if cut.start - edges[-1] >= REST:
+        if cut.start - edges[-1] >= MARGIN:
             numbers.append(new_number())
             edges.append(cut.start)
         numbers.append(number)
         edges.append(cut.end)
-    if not cuts or duration - edges[-1] >= REST:
+    if not cuts or duration - edges[-1] >= MARGIN:
         numbers.append(new_number())
         edges.append(duration)
     edges[-1] = duration
@@ -342,29 +352,29 @@ def _filled(cuts: Sequence[tuple[Interval, int]], duration: float, new_number) -
 
 
 def _make_room(connection: Connection) -> None:
-    """Forget the oldest music that came only once, then the oldest of all, where too much is kept."""
+    """If too much is stored, delete the oldest music that occurred only once, then the oldest of all."""
     columns = unknown_music.c
-    excess = int(connection.scalar(select(func.sum(columns.count))) or 0) * HOP - MOST
+    excess = int(connection.scalar(select(func.sum(columns.count))) or 0) * HOP - MAX_SECONDS
     if excess <= 0:
         return
     rows = connection.execute(select(columns.id, columns.number, columns.count).order_by(columns.id)).all()
-    often = Counter(row.number for row in rows)
-    gone = []
-    for row in sorted(rows, key=lambda row: often[row.number] > 1):
+    frequency = Counter(row.number for row in rows)
+    deleted = []
+    for row in sorted(rows, key=lambda row: frequency[row.number] > 1):
         if excess <= 0:
             break
-        gone.append(row.id)
-        excess -= row.count * HOP
-    connection.execute(delete(unknown_music).where(columns.id.in_(gone)))
+        deleted.append(row.id)
+        excess -= row._mapping[columns.count] * HOP
+    connection.execute(delete(unknown_music).where(columns.id.in_(deleted)))
 
 
 def source_of(music: UnknownMusic) -> Occurrence:
-    """The longest occurrence whose file is still there; UnknownMusicNotFound where there is none."""
-    there = [each for each in music.occurrences if Path(each.source).is_file()]
-    if not there:
+    """Return the longest occurrence whose file still exists. Raises UnknownMusicNotFound."""
+    existing = [each for each in music.occurrences if Path(each.source).is_file()]
+    if not existing:
         names = ", ".join(sorted({each.source or "a stream" for each in music.occurrences}))
         raise UnknownMusicNotFound(
-            f"none of the files in which unknown music {music.id} was heard is there any more"
-            f" ({names}). Put one back, or add the song from a file of its own"
+            f"none of the files with unknown music {music.id} exists any more ({names})."
+            " Restore one, or add the song from another file"
         )
-    return max(there, key=lambda each: each.interval.duration)
+    return max(existing, key=lambda each: each.interval.duration)

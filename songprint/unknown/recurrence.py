@@ -1,7 +1,7 @@
-"""Where a stretch of music is heard again: the very same recording, in something else that was heard.
+"""Find occurrences of the same recording in unknown music that was remembered.
 
-No samples are kept of music that nobody knows, so there is no second witness: the vectors alone must be sure, over
-seconds rather than moments.
+The audio of unknown music is not stored, so landmark verification is impossible. The vectors alone must agree, over
+several seconds and with a high cosine.
 """
 
 from __future__ import annotations
@@ -12,56 +12,59 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from songprint.fingerprint import align
-from songprint.store.index import Index
+from songprint.store.index.exact import ExactIndex
 from songprint.types import Embeddings, Interval
 
-WINDOW = 8.0  # seconds looked at together,
-EVERY = 4.0  # one beginning every so many
-NEIGHBOURS = 30
-CANDIDATES = 6  # lines that are fitted for a window
-LEAST = 5.0  # seconds of a window that must agree
-SAME = 0.8  # mean cosine of a window from which it is the same recording: others reach 0.78
-DRIFT = 1.0  # seconds by which lines of one airing may disagree
+WINDOW = 8.0  # seconds of the query that are compared at a time
+WINDOW_STEP = 4.0  # seconds between the starts of two windows
+NEIGHBOURS = 30  # per vector
+CANDIDATES = 6  # per window; occurrences with a consistent offset that are aligned
+MIN_AGREEMENT = 5.0  # seconds of a window that must agree
+# Mean cosine of a window from which it is the same recording. Windows of other recordings reach 0.78.
+MIN_COSINE = 0.8
+MAX_DRIFT = 1.0  # seconds by which the alignments of two windows of the same recurrence may differ
 
 
 @dataclass(frozen=True)
-class Again:
-    """One stretch, and where the same is heard in an occurrence that is known. Seconds from the beginning of each."""
+class Recurrence:
+    """A part of a query and the same recording in a remembered occurrence. Times are relative to the start of each."""
 
     occurrence: int
-    here: Interval
-    there: Interval
+    query: Interval
+    reference: Interval
     score: float  # mean cosine
 
 
-def find(heard: Embeddings, window: float, index: Index, known: Mapping[int, Embeddings]) -> list[Again]:
-    """Where the stretch is heard in `known`, whose heard rows are in `index`; the longest first.
+def find(query: Embeddings, window: float, index: ExactIndex, known: Mapping[int, Embeddings]) -> list[Recurrence]:
+    """Return where the query occurs in `known`, the longest first. One occurrence may be found several times.
 
-    `window` is what one vector describes, in seconds. One occurrence may be found at several places.
+    Args:
+        window: seconds of audio that one vector describes.
+        index: contains the vectors of `known` that have content.
     """
-    found: list[Again] = []
-    for rows in _windows(heard):
-        for line, times in _lines(heard, rows, window, index, known):
-            found = _joined(found, _again(line, times, window))
-    return sorted(found, key=lambda each: -each.here.duration)
+    found: list[Recurrence] = []
+    for rows in _windows(query):
+        times = rows * query.hop
+        for line in _alignments(query.vectors[rows], times, window, index, known):
+            found = _extend(found, line, times, window)
+    return sorted(found, key=lambda each: -each.query.duration)
 
 
-def _windows(heard: Embeddings) -> Iterator[np.ndarray]:
-    """Row numbers of the heard vectors, WINDOW seconds at a time; the last window ends with the stretch."""
-    count, length = len(heard), round(WINDOW / heard.hop)
-    starts = [*range(0, max(1, count - length), round(EVERY / heard.hop)), max(0, count - length)]
-    sounding = heard.has_content
+def _windows(query: Embeddings) -> Iterator[np.ndarray]:
+    """Yield the rows with content of each window. The last window ends with the query."""
+    count, length = len(query), round(WINDOW / query.hop)
+    starts = [*range(0, max(1, count - length), round(WINDOW_STEP / query.hop)), max(0, count - length)]
+    has_content = query.has_content
     for start in dict.fromkeys(starts):
-        rows = start + np.flatnonzero(sounding[start : start + length])
-        if len(rows) * heard.hop >= LEAST - 1:
+        rows = start + np.flatnonzero(has_content[start : start + length])
+        if len(rows) * query.hop >= MIN_AGREEMENT - 1:
             yield rows
 
 
-def _lines(
-    heard: Embeddings, rows: np.ndarray, window: float, index: Index, known: Mapping[int, Embeddings]
-) -> Iterator[tuple[align.LineAlignment, np.ndarray]]:
-    """The line of each occurrence that agrees with a window well enough, if one does."""
-    times, vectors = rows * heard.hop, heard.vectors[rows]
+def _alignments(
+    vectors: np.ndarray, times: np.ndarray, window: float, index: ExactIndex, known: Mapping[int, Embeddings]
+) -> list[align.LineAlignment]:
+    """Return the best alignment of a window with each occurrence, if it agrees well enough."""
     ids, cosines = index.search(vectors, NEIGHBOURS)
     best: dict[int, align.LineAlignment] = {}
     for candidate in align.vote(ids, cosines, times, _hop(known), most=CANDIDATES):
@@ -69,41 +72,39 @@ def _lines(
         line = align.verify(vectors, align.Layout(times, reference.hop, window), reference, candidate)
         if line is None or line.last - line.first < 2:
             continue
-        agreeing = times[line.last - 1] - times[line.first] + window
+        agreement = times[line.last - 1] - times[line.first] + window
         rival = best.get(line.recording_id)
-        if agreeing >= LEAST and line.score >= SAME and (rival is None or line.cosines.sum() > rival.cosines.sum()):
+        if (
+            agreement >= MIN_AGREEMENT
+            and line.score >= MIN_COSINE
+            and (rival is None or float(line.cosines.sum()) > float(rival.cosines.sum()))
+        ):
             best[line.recording_id] = line
-    for line in best.values():
-        yield line, times
+    return list(best.values())
 
 
 def _hop(known: Mapping[int, Embeddings]) -> float:
     return next(iter(known.values())).hop if known else 1.0
 
 
-def _again(line: align.LineAlignment, times: np.ndarray, window: float) -> tuple[Again, align.LineAlignment]:
+def _extend(found: list[Recurrence], line: align.LineAlignment, times: np.ndarray, window: float) -> list[Recurrence]:
+    """Add the alignment of a window: it extends a recurrence that it continues, or is a new one."""
     start, end = float(times[line.first]), float(times[line.last - 1]) + window
-    there = Interval(line.at(start), line.at(end))
-    return Again(line.recording_id, Interval(start, end), there, line.score), line
-
-
-def _joined(found: list[Again], added: tuple[Again, align.LineAlignment]) -> list[Again]:
-    """With one more: it goes on with what was found before, or stands alone."""
-    again, line = added
-    for place, other in enumerate(found):
-        if other.occurrence != again.occurrence or again.here.start > other.here.end + EVERY:
+    reference = Interval(float(line.at(start)), float(line.at(end)))
+    new = Recurrence(line.recording_id, Interval(start, end), reference, line.score)
+    for position, other in enumerate(found):
+        if other.occurrence != new.occurrence or new.query.start > other.query.end + WINDOW_STEP:
             continue
-        expected = line.at(other.here.end)
-        if abs(expected - other.there.end) < DRIFT:
-            share = other.here.duration / (other.here.duration + again.here.duration)
-            grown = replace(
+        if abs(line.at(other.query.end) - other.reference.end) < MAX_DRIFT:
+            share = other.query.duration / (other.query.duration + new.query.duration)
+            extended = replace(
                 other,
-                here=_hull(other.here, again.here),
-                there=_hull(other.there, again.there),
-                score=share * other.score + (1 - share) * again.score,
+                query=_hull(other.query, new.query),
+                reference=_hull(other.reference, new.reference),
+                score=share * other.score + (1 - share) * new.score,
             )
-            return [*found[:place], grown, *found[place + 1 :]]
-    return [*found, again]
+            return [*found[:position], extended, *found[position + 1 :]]
+    return [*found, new]
 
 
 def _hull(one: Interval, other: Interval) -> Interval:

@@ -75,5 +75,5 @@ def test_unknown_music_cannot_be_added_without_its_file(toy_command, tmp_path):
     number = json_lines(run("unknown", "--json"))[0]["id"]
     failed = run("unknown", "add", number, "--title", "Found")
     assert failed.exit_code == 2
-    assert "is there any more" in failed.stderr
+    assert "exists any more" in failed.stderr
     assert_one_line(failed.stderr)
