@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from songprint.covers.rows import FindMotifs
     from songprint.covers.search import Networks
     from songprint.encoders.contract import EncoderSpec
+    from songprint.store.level import Level
 
 SHORTEST = 5.0  # seconds; shorter audio gets no vector
 CONTEXT_FRAMES = tonal.CONTEXT
@@ -179,3 +180,8 @@ class FrameStream:
         if len(self._waiting) < (self._before + 1) * self._frame_samples:
             return np.zeros((0, COLUMNS), np.uint8)
         return self._encoder.frames([self._waiting])[self._before :]
+
+
+def encoder_of(level: Level) -> CoverEncoder:
+    """The encoder of a level of kind "cover"."""
+    return cast(CoverEncoder, level.encoder)

@@ -11,6 +11,7 @@ import numpy as np
 from songprint.audio import files
 from songprint.covers import align, tempo_search
 from songprint.covers.align import TonalAlignment
+from songprint.covers.encoder import encoder_of
 from songprint.covers.rows import SHORTEST, STEP, Rendition
 from songprint.covers.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.covers.within_library import cover_level, stored
@@ -106,7 +107,7 @@ def explain(store: Store, query: str | Path | int, recording_id: int) -> Explana
     else:
         name, frames = str(query), level.encoder.encode_stream(files.blocks(query, store.sample_rate))[0].evidence
     return Explanation.of(
-        name, frames, store.catalog.recording(recording_id).name, reference.evidence, level.encoder.networks.prepare
+        name, frames, store.catalog.recording(recording_id).name, reference.evidence, encoder_of(level).networks.prepare
     )
 
 

@@ -1,4 +1,4 @@
-"""Another rendition of the same song: embed, search, align in key and tempo, judge."""
+"""Identification of covers: search windows, align in key and tempo, classify, join windows of one song."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from songprint import confidence
 from songprint.covers import search, tempo_search
+from songprint.covers.encoder import encoder_of
+from songprint.covers.parameters import DEFAULT
 from songprint.covers.tempo_search import Embed, Find, duration_of
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.encoders.contract import EncoderSpec
@@ -18,19 +20,16 @@ from songprint.store.level import Level
 from songprint.store.references import References
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
-WHOLE = 600.0  # seconds: what is not longer is one song, or a few, and is asked for as one;
-WINDOW = 60.0  # a film or a concert in windows of at most so many
-SHORTEST = 8.0  # seconds of music that must correspond: less of a tune is in many songs
-KEPT = 500  # recordings at hand while a clip is judged: at another tempo many are looked over once more
-GAP = 30.0  # seconds that may lie between two stretches of one song
+PARAMETERS = DEFAULT.query
+SHORTEST = DEFAULT.search.min_duration
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A recording in one window of the query, and what speaks for it."""
+    """A recording found in one window of the query."""
 
     recording_id: int
-    sections: tuple[Section, ...]  # on the time line of the whole query
+    sections: tuple[Section, ...]  # in seconds of the whole query
     key_shift: int
     tempo: float
     score: float
@@ -42,63 +41,65 @@ class _Found:
         return Interval(self.sections[0].query.start, self.sections[-1].query.end)
 
 
-def judge(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> list[Match]:
-    """The recordings that are other renditions of what is heard, most probable first.
+def find_matches(query: Embeddings, level: Level, leave_out: Collection[int] = ()) -> list[Match]:
+    """The recordings that are other renditions of the query, most probable first.
 
-    `leave_out` are recordings that are known to be the very same, and therefore no covers.
+    Recordings in `leave_out` are known to be in the query themselves, and are no covers.
     """
     if not len(level.index) or duration_of(query) < SHORTEST:
         return []
     windows = list(windows_of(query, level.spec))
-    embed = level.encoder.embed if at_any_tempo(query, leave_out) else None
+    encoder = encoder_of(level)
+    embed = encoder.embed if at_any_tempo(query, leave_out) else None
     find = partial(
         search.find,
         index=level.index,
-        embeddings_of=References(level, KEPT),
-        cohort=level.encoder.cohort,
-        networks=level.encoder.networks,
+        embeddings_of=References(level, PARAMETERS.cached_references),
+        cohort=encoder.cohort,
+        networks=encoder.networks,
         leave_out=leave_out,
     )
     found = [each for start, window in windows for each in _found(window, start, level, find, embed)]
     found.sort(key=lambda each: -each.logit)
     groups: list[list[_Found]] = []
     for each in found:
-        home = next((group for group in groups if any(_continues(other, each) for other in group)), None)
-        if home is None:
+        own_group = next((group for group in groups if any(_continues(other, each) for other in group)), None)
+        if own_group is None:
             groups.append([each])
         else:
-            home.append(each)
+            own_group.append(each)
     recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
     matches = [
         _match(group, recordings[group[0].recording_id], len(windows), level.spec)
         for group in groups
         if group[0].recording_id in recordings
-    ]  # not removed since the search
+    ]  # it may have been removed since the search
     return sorted(
         (match for match in matches if _music(match.sections) >= SHORTEST), key=lambda match: -match.confidence
     )
 
 
 def at_any_tempo(query: Embeddings, leave_out: Collection[int]) -> bool:
-    """Whether it is looked for at other tempi too, where `leave_out` are known to be heard.
+    """Whether the query is searched at other tempos, given the recordings `leave_out` that were identified in it.
 
-    Who knows those knows what is heard. Of what is long enough is found as it is; of hundreds of windows most are
-    unknown, and to look at those thrice would take thrice as long.
+    Identified and long queries are not: long queries are found without, and three passes take three times as long.
     """
     return not leave_out and tempo_search.is_short_enough(query)
 
 
 def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embeddings]]:
-    """Where each window starts, and what is in it: the whole, or windows of about equal length."""
+    """The start of each window in seconds, and its embeddings: the whole query, or windows of about equal length."""
     duration = duration_of(query)
-    if duration <= WHOLE:
+    if duration <= PARAMETERS.max_whole:
         return [(0.0, query)]
-    edges = np.linspace(0, duration / query.hop, int(np.ceil(duration / WINDOW)) + 1).astype(int)
+    edges = np.linspace(0, duration / query.hop, int(np.ceil(duration / PARAMETERS.window)) + 1).astype(int)
     frames = round(query.hop * FRAMES_PER_SECOND)
     windows = []
     for first, last in pairwise(edges):
         final = last == edges[-1]
-        rows = slice(first, None if final else last - round(spec.window / spec.hop) + 1)  # that end in here
+        rows = slice(
+            first, None if final else last - round(spec.window / spec.hop) + 1
+        )  # vectors that end within the window
         part = slice(first * frames, None if final else last * frames)
         window = replace(query, vectors=query.vectors[rows], evidence=query.evidence[part])
         windows.append((float(first * query.hop), window))
@@ -108,8 +109,9 @@ def windows_of(query: Embeddings, spec: EncoderSpec) -> list[tuple[float, Embedd
 def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Embed | None) -> Iterator[_Found]:
     if not window.has_content.any():
         return
-    for answer in tempo_search.scored_candidates(window, find, level.calibration, embed):
-        candidate, alignment = answer.candidate, answer.candidate.alignment
+    for scored in tempo_search.scored_candidates(window, find, level.calibration, embed):
+        candidate, alignment = scored.candidate, scored.candidate.alignment
+        assert alignment is not None  # claimable candidates have one
         sections = tuple(
             Section(Interval(start + section.query.start, start + section.query.end), section.reference)
             for section in alignment.sections
@@ -121,20 +123,22 @@ def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Em
             alignment.tempo,
             candidate.score,
             candidate.features,
-            answer.logit,
+            scored.logit,
         )
 
 
 def _continues(one: _Found, other: _Found) -> bool:
-    """Whether two windows hear the same rendition of the same recording."""
+    """Whether two windows contain the same rendition of the same recording."""
     first, second = sorted((one.interval, other.interval), key=lambda interval: interval.start)
     return (
-        one.recording_id == other.recording_id and one.key_shift == other.key_shift and second.start - first.end < GAP
+        one.recording_id == other.recording_id
+        and one.key_shift == other.key_shift
+        and second.start - first.end < PARAMETERS.max_gap
     )
 
 
 def _match(group: list[_Found], recording: Recording, windows: int, spec: EncoderSpec) -> Match:
-    """One recording in neighbouring windows, the best first, as one match. What spoke against it does not widen it."""
+    """One recording in neighbouring windows, best first, as one match. Improbable windows do not extend it."""
     best = group[0]
     sections = tuple(
         sorted(
@@ -160,5 +164,5 @@ def _match(group: list[_Found], recording: Recording, windows: int, spec: Encode
 
 
 def _music(sections: Iterable[Section]) -> float:
-    """Seconds of the query that correspond to something."""
+    """Seconds of the query that are aligned."""
     return sum(section.query.duration for section in sections)

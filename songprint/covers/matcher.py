@@ -7,7 +7,7 @@ from pathlib import Path
 
 from songprint.audio.sound import Sound
 from songprint.covers import identify
-from songprint.covers.encoder import CoverEncoder
+from songprint.covers.encoder import CoverEncoder, encoder_of
 from songprint.covers.tracker import CoverTracker
 from songprint.encoders.contract import WEIGHTS, Answer, EncoderSpec, load_spec, read_weights
 from songprint.store.level import Level
@@ -36,12 +36,12 @@ class CoverMatcher:
         """Encode the query; None if it is too short for a tune."""
         if sound.duration < identify.SHORTEST:
             return None
-        return level.encoder.encode_stream(sound.blocks())[0]
+        return encoder_of(level).encode_stream(sound.blocks())[0]
 
     def identify(self, query: Embeddings, level: Level, known: set[int]) -> Answer:
         """Find the recordings of which the query is another rendition."""
         case = "" if identify.at_any_tempo(query, known) else OWN_TEMPO
-        return Answer(identify.judge(query, level, leave_out=known), case)
+        return Answer(identify.find_matches(query, level, leave_out=known), case)
 
     def tracker(self, level: Level, accepts: Callable[[Segment], bool], *, remember: bool = False) -> CoverTracker:
         """Make a tracker of covers."""

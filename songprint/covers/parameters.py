@@ -105,7 +105,7 @@ class TrackerParameters:
     step: float = 30.0  # seconds from one window to the next
     max_compared: int = 16  # recordings that a window is aligned with
     cached_references: int = 128  # recordings in memory
-    max_guesses: int = 4  # best candidates of a window that are followed
+    max_followed: int = 4  # best candidates of a window that are followed
     min_logit: float = -3.0  # log-odds of a candidate that is followed
     rivals: int = 6  # recordings that a passage is compared with: those found in it most often
     max_passage: float = 300.0  # seconds of a passage that is classified as one

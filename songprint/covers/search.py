@@ -27,7 +27,6 @@ from songprint.types import Embeddings
 
 PARAMETERS = DEFAULT.search
 COHORT = DEFAULT.cohort
-SHORTEST = PARAMETERS.min_duration
 
 VERIFIED = ("tune", "place_lead", "verified")  # features of the best candidates alone; 0 for the others
 LEADS = ("lead", "embedding_lead", "alignment_lead")  # leads over rivals, by both scores and by each

@@ -31,7 +31,7 @@ def renditions(store: Store, recording_id: int) -> list[Match]:
     store.refresh()
     level = cover_level(store)
     query = stored(level, recording_id)
-    found = identify.judge(query, level, leave_out={recording_id})
+    found = identify.find_matches(query, level, leave_out={recording_id})
     copies = store.copies([match.recording.id for match in found], of=[recording_id])
     threshold = threshold_of(level, store.settings, level.matcher.tracking_case)
     matches = []

@@ -115,7 +115,7 @@ class RecordingTracker:
     def forget(self, until: float) -> None:
         """Drop what was fed before `until` seconds."""
         gone = min(max(0, int(until / HOP) - self._base), self._next - self._base)
-        self._vectors, self._ids, self._cosines = (each[gone:] for each in (self._vectors, self._ids, self._cosines))
+        self._vectors, self._ids, self._cosines = self._vectors[gone:], self._ids[gone:], self._cosines[gone:]
         self._base += gone
         self.hits, self._peeked = ([hit for hit in hits if hit.middle > until] for hits in (self.hits, self._peeked))
 

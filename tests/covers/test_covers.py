@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import toy
@@ -225,7 +227,7 @@ def test_long_queries_are_searched_in_windows(monkeypatch):
     spec = toy.ToyCoverEncoder().spec
     song = toy.ToyCoverEncoder().encode_stream([toy.tune(1, 62)])[0]
     assert identify.windows_of(song, spec) == [(0.0, song)]
-    monkeypatch.setattr(identify, "WHOLE", 60.0)
+    monkeypatch.setattr(identify, "PARAMETERS", replace(identify.PARAMETERS, max_whole=60.0))
     (_, first), (start, second) = identify.windows_of(song, spec)
     assert (start, len(first.evidence), len(second.evidence)) == (30.0, 150, 160)
     assert (len(first), len(second)) == (3, 4)
@@ -234,8 +236,7 @@ def test_long_queries_are_searched_in_windows(monkeypatch):
 
 
 def test_songs_of_a_long_query_are_reported_separately(library, monkeypatch):
-    monkeypatch.setattr(identify, "WHOLE", 60.0)
-    monkeypatch.setattr(identify, "WINDOW", 30.0)
+    monkeypatch.setattr(identify, "PARAMETERS", replace(identify.PARAMETERS, max_whole=60.0, window=30.0))
     film = np.concatenate([toy.tune(1, 40, key=2), toy.tune(50, 40), toy.tune(2, 40, key=-2)])
     found = {match.recording.title: match for match in ask(library, film).matches}
     assert found.keys() == {"Tune 1", "Tune 2"}

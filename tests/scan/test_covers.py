@@ -10,7 +10,7 @@ from support import toy
 
 import songprint
 from songprint.covers import tracker
-from songprint.covers.tracker import CoverTracker, Guess, _Stretch
+from songprint.covers.tracker import CoverTracker, WindowMatch, _Passage
 from songprint.scan.scan import Scanner
 from songprint.types import Interval, Kind, Section
 
@@ -47,7 +47,7 @@ def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_p
 
 
 def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_path):
-    seconds = 1.4 * tracker.LONGEST
+    seconds = 1.4 * tracker.PARAMETERS.max_passage
     with songprint.open(
         tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.JudgingToyCoverEncoder()]
     ) as library:
@@ -73,11 +73,11 @@ def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
 
     def ask(start, end, recordings=()):
         section = Section(Interval(start + 20, end), Interval(0.0, end - start - 20))
-        return [Guess(1, Interval(start, end), (section,), 3, 1.0, said[start, end])]
+        return [WindowMatch(1, Interval(start, end), (section,), 3, 1.0, said[start, end])]
 
-    monkeypatch.setattr(ear, "_ask", ask)
-    monkeypatch.setattr(ear, "_stretches", lambda exact, until: [_Stretch(100, 160, Interval(0, 400), {1: 6.0})])
-    [guess] = ear._judged([], 400.0)
+    monkeypatch.setattr(ear, "_search", ask)
+    monkeypatch.setattr(ear, "_passages", lambda exact, until: [_Passage(100, 160, Interval(0, 400), {1: 6.0})])
+    [guess] = ear._classified([], 400.0)
     assert guess.interval == Interval(120, 190) and guess.logit == 6.0  # by the windows
 
 
