@@ -140,7 +140,7 @@ def _made_noise(rng: np.random.Generator) -> np.ndarray:
 
 
 def described(samples: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The network's input for each second of a clip at a random level, and which seconds are audible (seconds,) bool."""
+    """The input of the network for each second of a clip, at a random level, and which seconds are audible."""
     samples = (samples * 10 ** (rng.uniform(-45, -8) / 20)).clip(-1, 1)
     padded = np.pad(samples, (0, sounds.REACH))
     levels = 20 * np.log10(np.sqrt(np.square(samples.reshape(CLIP, -1)).mean(axis=1)) + 1e-9)
@@ -158,11 +158,11 @@ def measure(network: sounds.Network, material: Material, count: int, seed: int) 
         alone.setdefault(name, []).append(likelihoods.argmax(axis=1)[audible])
         bounded = sounds.with_silence(likelihoods, np.zeros(len(likelihoods), bool))
         smooth.setdefault(name, []).append(sounds.likeliest(bounded)[audible])
-    called = " | ".join(f"called {each}" for each in sounds.CLASSES)
-    lines = [f"| what | seconds | {called} | correct in ten seconds |", "|---" * 6 + "|"]
+    columns = " | ".join(f"called {each}" for each in sounds.CLASSES)
+    lines = [f"| what | seconds | {columns} | correct in ten seconds |", "|---" * 6 + "|"]
     for name in sorted(alone):
         called, in_clip = np.concatenate(alone[name]), np.concatenate(smooth[name])
-        shares = [f"{100 * (called == number).mean():.1f}%" for number in range(len(sounds.CLASSES))]
-        correct = (in_clip == sounds.CLASSES.index(label(name))).mean()
+        shares = [f"{100 * np.equal(called, number).mean():.1f}%" for number in range(len(sounds.CLASSES))]
+        correct = np.equal(in_clip, sounds.CLASSES.index(label(name))).mean()
         lines.append(f"| {name} | {len(called)} | {' | '.join(shares)} | {100 * correct:.1f}% |")
     return "\n".join(lines)

@@ -1,11 +1,11 @@
-"""Fit the judge of `songprint.confidence` on music that no weight was trained on, and choose thresholds.
+"""Fit the confidence of recordings on music that the encoder was not trained on, and compute thresholds.
 
     python -m lab.ship.calibrate --data data --noise NOISE_DIR
 
-Clips of the calibration music are asked against two libraries that hold it: a small one, and one with all the
-training music beside it. Each clip is also asked as if its own recording were not there, so that whatever
-is found is wrong: the hardest unknowns, by the same composers. Probabilities hold for one known clip in
-two. The result is written into the encoder's spec.
+Queries from the calibration music are searched in two libraries that contain it: a small one, and one that also
+contains the training music. Each query is searched again without its recording, so that every match is wrong: these
+are the hardest unknown queries, by the same composers. Probabilities hold when one query in two is known. The
+calibration is written into the encoder's spec.
 """
 
 from __future__ import annotations
@@ -31,33 +31,34 @@ from songprint.fingerprint.identify import neighbours, windows_of
 from songprint.fingerprint.query import Query
 from songprint.kinds import load_encoder, open_store
 from songprint.store.store import Store
-from songprint.types import Kind, Tags
+from songprint.types import Kind, KnownFile, Tags
 
-SHORTEST_FOR_THRESHOLD = 5.0  # seconds: shorter unknown clips do not raise the threshold
-WITNESSES = {  # what is left out to see what it is good for
-    "the second witness": ("prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged"),
+MIN_THRESHOLD_LENGTH = 5.0  # seconds; shorter unknown queries do not raise the thresholds
+ABLATIONS = {  # groups of features whose contribution is measured
+    "landmark verification": ("prominence", "excess", "excess_length", "contrast", "background", "plain", "unchanged"),
     "the lead over rivals": ("lead", "lead_length", "rivalled"),
     "hits, length, sameness, library": ("hits", "length", "sameness", "library"),
     "similarity": ("score", "score_length"),
 }
-THIRD = {"the rest of the library": ("everywhere", "clearly"), "the recording elsewhere": ("nearby",)}
-LINES = 3  # answers of each clip that are kept
+PEAK_SEARCH_ABLATIONS = {"the rest of the library": ("everywhere", "clearly"), "the recording elsewhere": ("nearby",)}
+MAX_CANDIDATES = 3  # of each query
 LENGTHS = (1.0, 2.0, *queries.LENGTHS)  # seconds
 
 
 def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder) -> tuple[Store, dict[str, int]]:
-    """A library of tracks decoded earlier -> the store, and the recording id of each path."""
+    """Create a library of decoded tracks; return its store and the recording id of each path."""
     store = open_store(folder, create=True, encoder=encoder)
-    ids = {}
+    ids: dict[str, int] = {}
     for number, track in enumerate(tracks, 1):
         samples = np.asarray(corpus.load_pcm(data, track)).astype(np.float32) / 32768
-        ids[track.path] = store.catalog.add(
+        added = store.catalog.add(
             tags=Tags(title=track.name),
             duration=track.duration,
             source=track.path,
             content_hash=f"{track.id:032x}",
             embeddings={Kind.RECORDING: encoder.encode(samples)},
-        ).id
+        )
+        ids[track.path] = added.recording_id if isinstance(added, KnownFile) else added.id
         if number % 50 == 0 or number == len(tracks):
             print(f"{number}/{len(tracks)} tracks", file=sys.stderr)
     store.refresh()
@@ -65,16 +66,18 @@ def fill(folder: Path, data: Path, tracks: list[corpus.Track], encoder: Encoder)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One clip, as it is judged without and with the peaks of the whole library, and what was found."""
+class Searched:
+    """One query: its results without and with the peak search, and the alignments of the latter."""
 
     plain: QueryResult
-    everywhere: QueryResult
-    found: list[VerifiedAlignment]
+    wide: QueryResult
+    alignments: list[VerifiedAlignment]
 
 
-def ask(query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()) -> Asked:
-    """The three most likely lines of a clip's only window."""
+def search(
+    query: Query, store: Store, length: float, truth: int | None = None, leave_out: Collection[int] = ()
+) -> Searched:
+    """Search a query whose recording is `truth`."""
     level = store.levels[Kind.RECORDING]
     plain: list[VerifiedAlignment] = []
     wide: list[VerifiedAlignment] = []
@@ -83,20 +86,22 @@ def ask(query: Query, store: Store, length: float, truth: int | None = None, lea
         found = lines.verified()
         plain += found
         wide += lines.with_peak_search(found, leave_out)
-    questions = [
-        QueryResult([h.features for h in found], [h.line.recording_id == truth for h in found], length)
-        for found in (plain[:LINES], wide[:LINES])
-    ]
-    return Asked(*questions, wide)
+
+    def result(found: list[VerifiedAlignment]) -> QueryResult:
+        best = found[:MAX_CANDIDATES]
+        return QueryResult([one.features for one in best], [one.line.recording_id == truth for one in best], length)
+
+    return Searched(result(plain), result(wide), wide)
 
 
-def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tuple[Asked, Asked | None]:
-    """The clip as it is, and as if its recording were not there.
+def search_both_ways(query: Query, store: Store, length: float, truth: int) -> tuple[Searched, Searched | None]:
+    """Search a query with its recording in the library, and without it.
 
-    Other files in which the very same sound occurs are left out with it: naming those would be no mistake.
+    Other recordings that contain the same sound are left out with it, because matching them is not an error. The
+    second result is None when the recording is not found at all.
     """
-    known = ask(query, store, length, truth)
-    found = known.found
+    known = search(query, store, length, truth)
+    found = known.alignments
     right = next((h.line for h in found if h.line.recording_id == truth), None)
     if right is None:
         return known, None
@@ -106,12 +111,13 @@ def ask_both_ways(query: Query, store: Store, length: float, truth: int) -> tupl
         for h in found
         if align.likeness(right, h.line, rows[truth], rows[h.line.recording_id]) > align.PARAMETERS.duplicate_cosine
     }
-    return known, ask(query, store, length, leave_out={truth} | same)
+    return known, search(query, store, length, leave_out={truth} | same)
 
 
 def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     encoder = load_encoder(threads=2)
-    twice = set(corpus.SAME_MUSIC.values())  # left out: to name those would be right, and be taught as wrong
+    assert isinstance(encoder, Encoder)
+    twice = set(corpus.SAME_MUSIC.values())  # left out: matching them is correct, but would count as an error
     tracks, others = (
         [track for track in corpus.load_tracks(data, split) if track.path and track.name not in twice]
         for split in ("calibration", "train")
@@ -123,38 +129,38 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
     around = queries.Disturbances.load(kinds, lines, room_seed=5000)
     rate = encoder.spec.sample_rate
 
-    def listen(samples: np.ndarray) -> Query:
+    def encoded(samples: np.ndarray) -> Query:
         return Query.from_blocks([samples], encoder)
 
-    known: list[Asked] = []
-    unknown: list[Asked] = []
+    known: list[Searched] = []
+    unknown: list[Searched] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, held in (("small", tracks), ("large", tracks + others)):
             store, ids = fill(Path(folder) / name, data, held, encoder)
             paths = [Path(track.path) for track in tracks]
-            for clip in queries.draw(paths, per_condition, around, rate, seed=11, lengths=LENGTHS):
-                if clip.start + clip.length > corpus.LONGEST - 5:  # of long tracks no more was kept
+            for query in queries.draw(paths, per_condition, around, rate, seed=11, lengths=LENGTHS):
+                if query.start + query.length > corpus.LONGEST - 5:  # longer tracks are cut
                     continue
-                both = ask_both_ways(listen(clip.samples), store, clip.length, ids[clip.track])
+                both = search_both_ways(encoded(query.samples), store, query.length, ids[query.track])
                 known.append(both[0])
                 unknown += [both[1]] if both[1] else []
             for _, samples in queries.without_music(rate, around, count=8, seed=12):
-                unknown.append(ask(listen(samples), store, 5.0))
+                unknown.append(search(encoded(samples), store, 5.0))
             store.close()
     fitted = classifier.calibrate(
         [one.plain for one in known],
         [one.plain for one in unknown],
         evidence.FEATURES,
-        WITNESSES,
-        min_length=SHORTEST_FOR_THRESHOLD,
+        ABLATIONS,
+        min_length=MIN_THRESHOLD_LENGTH,
     )
-    print("laid everywhere in the library:")
+    print("with peak search:")
     wide = classifier.calibrate(
-        [one.everywhere for one in known],
-        [one.everywhere for one in unknown],
+        [one.wide for one in known],
+        [one.wide for one in unknown],
         evidence.PEAK_SEARCH_FEATURES,
-        WITNESSES | THIRD,
-        min_length=SHORTEST_FOR_THRESHOLD,
+        ABLATIONS | PEAK_SEARCH_ABLATIONS,
+        min_length=MIN_THRESHOLD_LENGTH,
     )
     return fitted | {"everywhere": wide}
 
@@ -163,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--noise", type=Path, required=True)
-    parser.add_argument("--clips", type=int, default=20, help="per condition and length")
+    parser.add_argument("--clips", type=int, default=20, help="queries per condition and length")
     options = parser.parse_args()
     calibration = calibrate(options.data, options.noise, options.clips)
     file = WEIGHTS / "fingerprint.json"

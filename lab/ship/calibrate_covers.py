@@ -1,14 +1,13 @@
-"""Fit the judge of covers on works, soundfonts and real music that no weight was trained on.
+"""Fit the confidence of covers on works, soundfonts and real music that no network was trained on.
 
-    python -m lab.ship.calibrate_covers --data data --tonal data/tonal
+    python -m lab.ship.calibrate_covers --data data --tonal data/tonal --noise NOISE_DIR
 
-Renditions of the calibration works, whole, in excerpts and before or after another song, are asked against libraries of
-three sizes: one rendition of each work among the calibration music; the same with all real training music beside it,
-and a second rendition of every other work; and the first in portions of a few songs. Each is also asked as if its work
-were not there, and so are the real tracks, speech and noise: whatever is then found is wrong. So are simple tunes that
-are synthesised here, from which the judge does not learn: many share their chords bar by bar, and it is printed how
-many of those that are unknown would be answered. The cohort that ships is made here, too. The result is written into
-the encoder's spec.
+Renditions of the calibration works (whole, excerpts, and beside another song) are searched in libraries of three
+sizes: one rendition of each work with the calibration music; the same with all real training music, and a second
+rendition of every other work; and portions of a few songs. Each query is searched again without its work, so that
+every match is wrong; so are real tracks, speech and noise. Synthesised tunes, many of which share their chords, are
+searched as well but not used for training: the share of unknown ones that would be answered is printed. The cohort
+is made here too. The calibration is written into the encoder's spec.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, compress
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -42,26 +42,27 @@ from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.encoders.contract import WEIGHTS
 from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
+from songprint.store.index import Index
 from songprint.store.index.exact import ExactIndex
 from songprint.store.level import segments_to_index
 from songprint.types import Embeddings
 
-EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)  # seconds; each library is asked
-ASKED = 2  # of them for a rendition,
-WHOLES = 3  # and one of them whole for every so many renditions: they take long
-MEDLEY = 60.0  # seconds of two songs, of which the library has one,
-PART = (15.0, 45.0)  # so long
+EXCERPTS = (8.0, 10.0, 14.0, 20.0, 30.0, 60.0)  # seconds
+EXCERPTS_PER_RENDITION = 2  # in each library
+WHOLE_EVERY = 3  # renditions of which one is searched whole, which takes long
+MEDLEY = 60.0  # seconds of two songs, of which the library contains one
+PART = (15.0, 45.0)  # seconds of that one
 ANSWERS = search.PARAMETERS.max_verified  # that the judge learns from: those at the clip's own tempo
 GIVEN = {"changed": -1.0}  # log-odds that another tempo costs: these are further looks, and covers seldom
 #                                         differ that much
 FEW = 6  # songs of a small library
-SHORT = 15.0  # seconds: clips that are shorter are not answered more often by mistake
-COHORT = 300  # tracks,
-COHORT_PASSAGES = 120  # and renditions of scores,
-COHORT_EXCERPTS = 40  # of which tonal frames are kept,
-COHORT_SECONDS = 45.0  # so long
-COHORT_WINDOWS = 8  # vectors kept of each
-NOTHINGS = 40  # clips of speech and of noise
+SHORT = 15.0  # seconds; the false-accept rates also hold for shorter queries alone
+COHORT = 300  # real tracks
+COHORT_PASSAGES = 120  # renditions of scores
+COHORT_EXCERPTS = 40  # songs whose tonal frames are kept, for the alignment
+COHORT_SECONDS = 45.0  # of these
+COHORT_WINDOWS = 8  # vectors kept of each song
+NOTHINGS = 40  # queries of speech and of noise
 FIRST_TUNE, TUNES = 3000, 30  # seed of the first synthesised tune, and their number
 ABLATIONS = {
     "alignment": (
@@ -76,31 +77,33 @@ ABLATIONS = {
     ),
     "the embedding": ("log_embedding", "log_embedding_lead", "consistent"),
     "the lead over rivals": tuple(f"log_{name}" for name in search.LEADS),
-    "the lead of its key": ("key_lead",),
-    "the tune and the lead of its place": ("tune", "place_lead"),
-    "what the network sees along the path": ("verified",),
+    "the lead of the key": ("key_lead",),
+    "the melody and the lead of the place": ("tune", "place_lead"),
+    "the verifier": ("verified",),
     "length, share, entropy, library": ("length", "share", "entropy", "library"),
 }
 
-Works = dict[str, list[list[Embeddings]]]  # the renditions of each, each in one guise or two
+Works = dict[str, list[list[Embeddings]]]  # the renditions of each work, played or sung or both
 
 
 @dataclass(frozen=True)
 class Song:
-    """A rendition by its work; real tracks are works of their own."""
+    """A rendition and its work; every real track is a work."""
 
     work: str
     embeddings: Embeddings
 
 
 def embedded(found: np.ndarray, encoder: CoverEncoder) -> Embeddings:
-    """Tonal frames -> what a library or a query holds."""
+    """The embeddings of tonal frames."""
     return Embeddings(encoder.embed(found), encoder.spec.hop, encoder.spec.id, found)
 
 
 def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> Works:
-    """The renditions of each work of a split, each as it was played and as it was sung. The first, for the library, is
-    the one that keeps near to the score; of every other work it is sung first, as far as it was rendered so."""
+    """The renditions of each work of a split, played and sung.
+
+    The first one is the closest to the score. For every other work, sung takes come first.
+    """
     works: dict[str, dict[int, Embeddings]] = {}
     for path in sorted(folder.glob("rendered-?????-??.npz")):
         _, work, number = path.stem.split("-")
@@ -110,15 +113,15 @@ def load_rendered(folder: Path, split: str, encoder: CoverEncoder) -> Works:
     found = {}
     for place, (work, takes) in enumerate(works.items()):
         renditions: dict[int, list[Embeddings]] = {}
-        for number in sorted(takes, reverse=place % 2 == 1):
-            renditions.setdefault(number % SUNG, []).append(takes[number])
+        for take in sorted(takes, reverse=place % 2 == 1):
+            renditions.setdefault(take % SUNG, []).append(takes[take])
         if len(renditions) > 1:
-            found[work] = [renditions[number] for number in sorted(renditions)]
+            found[work] = [renditions[rendition] for rendition in sorted(renditions)]
     return found
 
 
 def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dict[str, Embeddings]:
-    """The real tracks of a split, by name. Their frames are kept in `cache`."""
+    """The real tracks of a split by name; their frames are cached in `cache`."""
     found = {}
     for track in corpus.load_tracks(data, split):
         if not track.path:
@@ -137,7 +140,7 @@ def load_real(data: Path, split: str, encoder: CoverEncoder, cache: Path) -> dic
 
 
 def load_tunes(encoder: CoverEncoder, count: int) -> Works:
-    """Tunes that nobody wrote, synthesised in three renditions each: simple ones, many of which share their chords."""
+    """`count` synthesised tunes in three renditions each; many share their chords."""
     found = {}
     for number in range(FIRST_TUNE, FIRST_TUNE + count):
         tune = invent(number)
@@ -150,7 +153,7 @@ def load_tunes(encoder: CoverEncoder, count: int) -> Works:
 
 
 def load_passages(folder: Path, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
-    """COHORT_PASSAGES works of the training as they were played, one rendition of each."""
+    """One played rendition of each of COHORT_PASSAGES training works."""
     takes = {}
     for path in sorted(folder.glob("rendered-?????-??.npz")):
         if split_of_take(path) == "train" and not is_sung(path):
@@ -163,9 +166,9 @@ def load_passages(folder: Path, encoder: CoverEncoder, rng: np.random.Generator)
 
 
 def make_cohort(tracks: dict[str, Embeddings], passages: list[Embeddings], rng: np.random.Generator) -> Cohort:
-    """Some windows of some hundred tracks and of the passages, and stretches of a few, half of them of either.
+    """The cohort of tracks and passages: windows of all, and longer excerpts of some, half of either kind.
 
-    Of the passages many have the few chords that many songs have: what is like those is like nothing in particular.
+    Many passages have common chords, so similarity to them is no evidence.
     """
     real = [list(tracks.values())[i] for i in rng.permutation(len(tracks))[:COHORT]]
     half = COHORT_EXCERPTS // 2
@@ -182,7 +185,7 @@ def make_cohort(tracks: dict[str, Embeddings], passages: list[Embeddings], rng: 
 
 
 class Songs:
-    """A library in memory: its index, and which recordings are of which work."""
+    """A library in memory: its index, and the work of each recording."""
 
     def __init__(self, songs: list[Song]) -> None:
         self.songs = songs
@@ -196,11 +199,11 @@ class Songs:
     def ask(
         self, query: Embeddings, work: str, encoder: CoverEncoder, cohort: Cohort, absent: Collection[str]
     ) -> QueryResult:
-        """What is found of a work if some works are not there, at every tempo at which it is looked for."""
+        """Search for a work at every tempo while some works are `absent`."""
         right = self.of(work)
         find = partial(
             search.find,
-            index=self.index,
+            index=cast(Index, self.index),  # it has what searches need
             cohort=cohort,
             networks=encoder.networks,
             embeddings_of=lambda ids: {each: self.songs[each].embeddings for each in ids},
@@ -216,12 +219,12 @@ class Songs:
 
 
 def excerpt(whole: Embeddings, seconds: float, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
-    """So many seconds from somewhere in the middle."""
+    """A random excerpt."""
     return embedded(_cut(whole, seconds, rng), encoder)
 
 
 def medley(whole: Embeddings, other: Embeddings, encoder: CoverEncoder, rng: np.random.Generator) -> Embeddings:
-    """A part of one song before or after one of another."""
+    """A part of one song before or after a part of another."""
     seconds = rng.uniform(*PART)
     parts = [_cut(whole, seconds, rng), _cut(other, MEDLEY - seconds, rng)]
     return embedded(np.concatenate(parts if rng.random() < 0.5 else parts[::-1]), encoder)
@@ -234,7 +237,7 @@ def _cut(whole: Embeddings, seconds: float, rng: np.random.Generator) -> np.ndar
 
 
 def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.random.Generator) -> list[Embeddings]:
-    """Half a minute each of speech and of noise."""
+    """Queries of half a minute of speech or noise."""
     from songprint.audio import files
 
     lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
@@ -257,12 +260,18 @@ def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.rand
 
 
 def work_of(name: str) -> str:
-    """Of a real track."""
+    """The work of a real track."""
     return corpus.SAME_MUSIC.get(name, name)
 
 
-class Asked:
-    """What each process holds while it asks."""
+def open_encoder(threads: int = 1) -> CoverEncoder:
+    encoder = load_encoder("cover", threads)
+    assert isinstance(encoder, CoverEncoder)
+    return encoder
+
+
+class Worker:
+    """The state of a search process."""
 
     libraries: tuple[Songs, ...]
     cohort: Cohort
@@ -270,18 +279,18 @@ class Asked:
 
     @classmethod
     def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
-        """Each has an encoder of its own."""
-        cls.libraries, cls.cohort, cls.encoder = libraries, cohort, load_encoder("cover")
+        """Initialise the process with an encoder of its own."""
+        cls.libraries, cls.cohort, cls.encoder = libraries, cohort, open_encoder()
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a library is asked."""
+    """A query and the library that it is searched in."""
 
     query: Embeddings
     work: str
     library: int
-    absent: tuple[str, ...]  # works that it lacks
+    absent: tuple[str, ...]  # works that are left out of the library
 
     @property
     def known(self) -> bool:
@@ -290,10 +299,10 @@ class Job:
 
 @one_thread()  # there are as many processes as cores
 def ask(job: Job) -> QueryResult:
-    return Asked.libraries[job.library].ask(job.query, job.work, Asked.encoder, Asked.cohort, job.absent)
+    return Worker.libraries[job.library].ask(job.query, job.work, Worker.encoder, Worker.cohort, job.absent)
 
 
-def questions(
+def results(
     works: Works,
     tunes: Works,
     real: dict[str, Embeddings],
@@ -303,8 +312,10 @@ def questions(
     cohort: Cohort,
     share: float = 1.0,
 ) -> tuple[list[QueryResult], list[QueryResult], list[QueryResult]]:
-    """Known and unknown ones, against libraries of some hundred, of many and of few songs; unknown tunes. A `share` of
-    them alone, drawn by lot, if it is to be done sooner."""
+    """Results of known queries, of unknown queries, and of unknown tunes, in libraries of three sizes.
+
+    A `share` below 1 draws some of the queries at random.
+    """
     works = works | tunes
     rng = np.random.default_rng(5)
     some = [Song(work, renditions[0][0]) for work, renditions in works.items()]
@@ -315,7 +326,7 @@ def questions(
         + [Song(work, take) for work, take in again.items()]
         + [Song(work_of(name), one) for name, one in others.items()]
     )
-    simple = [song.work in tunes for song in some]  # these together, or it would be too easy
+    simple = [song.work in tunes for song in some]  # in the same libraries: apart they would be too easy
     order = [*rng.permutation(np.flatnonzero(simple)), *rng.permutation(np.flatnonzero(np.invert(simple)))]
     portions = [[some[place] for place in places] for places in np.array_split(order, int(np.ceil(len(some) / FEW)))]
     libraries = tuple(map(Songs, (some, many, *portions)))
@@ -325,8 +336,11 @@ def questions(
         for number, take in enumerate(chain.from_iterable(renditions[2 if work in again else 1 :])):
             other = str(rng.choice([name for name in works if name != work]))
             for library in (0, 1, few[work]):
-                queries = [excerpt(take, seconds, encoder, rng) for seconds in rng.permutation(EXCERPTS)[:ASKED]]
-                queries += [take] if library == 1 and number % WHOLES == 0 else []
+                queries = [
+                    excerpt(take, seconds, encoder, rng)
+                    for seconds in rng.permutation(EXCERPTS)[:EXCERPTS_PER_RENDITION]
+                ]
+                queries += [take] if library == 1 and number % WHOLE_EVERY == 0 else []
                 jobs += [Job(query, work, library, absent) for query in queries for absent in ((), (work,))]
             mixed = medley(take, works[other][-1][-1], encoder, rng)
             jobs += [Job(mixed, work, number % 2, (other, *absent)) for absent in ((), (work,))]
@@ -337,11 +351,11 @@ def questions(
     jobs += [Job(query, "", library, ("",)) for query in empty for library in (0, 1, 2)]
     jobs = [job for job in jobs if rng.random() < share]
     answers = []
-    with ProcessPoolExecutor(initializer=Asked.hold, initargs=(libraries, cohort)) as pool:
+    with ProcessPoolExecutor(initializer=Worker.hold, initargs=(libraries, cohort)) as pool:
         for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
             answers.append(answer)
             if number % 100 == 0:
-                print(f"{number}/{len(jobs)} questions", file=sys.stderr, flush=True)
+                print(f"{number}/{len(jobs)} queries", file=sys.stderr, flush=True)
     said = list(zip(answers, jobs, strict=True))
     fitted = [(answer, job) for answer, job in said if job.work not in tunes]
     return (
@@ -352,7 +366,7 @@ def questions(
 
 
 def own_tempo_thresholds(known: list[QueryResult], unknown: list[QueryResult], fitted: Calibration) -> dict[str, float]:
-    """The thresholds if no other tempo is tried: whoever looks less often is mistaken less often."""
+    """The thresholds without a tempo search, which are lower: fewer searches make fewer errors."""
 
     def own(questions: list[QueryResult]) -> list[QueryResult]:
         kept = [[not values["changed"] for values in question.features] for question in questions]
@@ -368,33 +382,33 @@ def own_tempo_thresholds(known: list[QueryResult], unknown: list[QueryResult], f
     levels = classifier.threshold_logits(own(unknown), fitted, short=SHORT)
     for rate, level in levels.items():
         print(
-            f"at its own tempo alone, false accepts {100 * rate:g} %: confidence {to_confidence(level)}, known clips"
-            f" answered rightly {100 * classifier.recall(own(known), fitted, level):.1f} %"
+            f"without tempo search, false-accept rate {100 * rate:g}%: confidence {to_confidence(level)}, "
+            f"recall {100 * classifier.recall(own(known), fitted, level):.1f}%"
         )
     return {str(rate): to_confidence(level) for rate, level in levels.items()}
 
 
-def tell_by_length(known: list[QueryResult], unknown: list[QueryResult]) -> None:
-    """How many are answered at FAR 1 % by judges that did not learn from the work, by what is asked."""
+def print_by_length(known: list[QueryResult], unknown: list[QueryResult]) -> None:
+    """Print the cross-validated recall at a false-accept rate of 1% by length of the query."""
     answered = classifier.cross_validate(known, unknown, FEATURES, candidates=ANSWERS, given=GIVEN)
-    print(f"by judges that did not learn from the work: {100 * answered[0].mean():.1f} % of known clips rightly")
+    print(f"cross-validated recall: {100 * answered[0].mean():.1f}%")
     for seconds in EXCERPTS:
         of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
         print(
-            f"  {seconds:.0f} s, medleys too: {100 * answered[0][of[0]].mean():.1f} % of {of[0].sum()}; of unknown"
-            f" ones {100 * answered[1][of[1]].mean():.1f} % of {of[1].sum()}"
+            f"  {seconds:.0f} s, with medleys: {100 * answered[0][of[0]].mean():.1f}% of {of[0].sum()}; "
+            f"{100 * answered[1][of[1]].mean():.1f}% of {of[1].sum()} unknown queries are answered"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--tonal", type=Path, required=True, help="what lab.data.cover_features wrote")
+    parser.add_argument("--tonal", type=Path, required=True, help="folder of lab.data.cover_features")
     parser.add_argument("--noise", type=Path)
-    parser.add_argument("--share", type=float, default=1.0, help="ask only so many of the questions (default: 1, all)")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the queries (default: 1, all)")
     parser.add_argument("--tunes", type=int, default=TUNES, help="number of synthesised tunes")
     options = parser.parse_args()
-    encoder = load_encoder("cover", threads=2)
+    encoder = open_encoder(threads=2)
     rng = np.random.default_rng(3)
     works = load_rendered(options.tonal, "calibration", encoder)
     real, others = (load_real(options.data, split, encoder, options.tonal) for split in ("calibration", "train"))
@@ -407,17 +421,17 @@ def main() -> None:
         file=sys.stderr,
     )
     empty = nothings(options.data, options.noise, encoder, rng)
-    known, unknown, simple = questions(
+    known, unknown, simple = results(
         works, load_tunes(encoder, options.tunes), real, others, empty, encoder, cohort, options.share
     )
     calibration = classifier.calibrate(
         known, unknown, FEATURES, ABLATIONS, short=SHORT, candidates=ANSWERS, given=GIVEN
     )
     calibration["own_tempo"] = {"thresholds": own_tempo_thresholds(known, unknown, Calibration.from_spec(calibration))}
-    tell_by_length(known, unknown)
+    print_by_length(known, unknown)
     logits = classifier.best_logits(simple, Calibration.from_spec(calibration))
     answered = np.mean([to_confidence(logit) >= calibration["thresholds"]["0.01"] for logit in logits])
-    print(f"{len(simple)} questions of unknown tunes, many of the same chords: {100 * answered:.1f} % answered then")
+    print(f"{len(simple)} queries of unknown synthesised tunes: {100 * answered:.1f}% are answered at a rate of 1%")
     file = WEIGHTS / "cover.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "calibration": calibration}, indent=1) + "\n")
 

@@ -55,8 +55,6 @@ class Config(Mixture):
 class Trainer(loop.Trainer):
     """`tonal` is the folder that lab.data.cover_features and lab.data.imagine wrote."""
 
-    Config = Config
-
     def __init__(self, config: Config, tonal: Path) -> None:
         self.config = config
         self.works = load_works(tonal, "train")
@@ -165,7 +163,7 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     planes = windows.reshape(count, length, CHANNELS, 12)
 
     def some(share: float) -> np.ndarray:
-        return rng.random(count) < share
+        return np.less(rng.random(count), share)
 
     planes = planes ** np.where(some(0.6), rng.uniform(0.5, 1.6, count), 1)[:, None, None, None]
     gains = np.where(rng.random((count, CHANNELS)) < 0.5, rng.uniform(0.4, 1.3, (count, CHANNELS)), 1)

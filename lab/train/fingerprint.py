@@ -74,8 +74,6 @@ class Mixer:
 class Trainer(loop.Trainer):
     """`data` is the folder of lab.data.corpus and lab.data.copies, `noise` one of ambience recordings (.opus)."""
 
-    Config = Config
-
     def __init__(self, config: Config, data: Path, noise: Path) -> None:
         self.config = config
         self.material = batches.load_material(data, noise)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +48,7 @@ class Config:
 class Trainer:
     """What a training program contributes to the loop."""
 
-    Config: ClassVar[type[Config]]
-    config: Any  # an instance of Config
+    config: Any  # the Config of the program
 
     def network(self) -> nn.Module:
         """A new network."""

@@ -47,8 +47,6 @@ class Config(Mixture):
 class Trainer(loop.Trainer):
     """`tonal` is the folder that lab.data.cover_features and lab.data.imagine wrote."""
 
-    Config = Config
-
     def __init__(self, config: Config, tonal: Path) -> None:
         self.config = config
         self.works = load_works(tonal, "train")
@@ -180,7 +178,12 @@ def examine(network: nn.Module, works: list[list[Take]], config: Config) -> dict
     network.eval()
     with torch.no_grad():
         shares = [
-            contrast(network, *(Excerpts.of([pairs[i][side] for i in batch]) for side in (0, 1)), config.own)
+            contrast(
+                network,
+                Excerpts.of([pairs[i][0] for i in batch]),
+                Excerpts.of([pairs[i][1] for i in batch]),
+                config.own,
+            )
             for batch in np.array_split(np.arange(len(pairs)), -(-len(pairs) // config.works))
         ]
     network.train()

@@ -70,8 +70,8 @@ def speech(seconds: float, rng: np.random.Generator) -> np.ndarray:
     return 0.1 * voice * (rng.random(int(4 * seconds) + 1) > 0.3).repeat(4_000)[: len(times)]
 
 
-def tones(rendition: Rendition, _font: Path) -> np.ndarray:
-    """Play a rendition with decaying harmonics instead of a soundfont."""
+def tones(rendition: Rendition, font: Path) -> np.ndarray:
+    """Play a rendition with decaying harmonics; the soundfont is not used."""
     rate = perform.SAMPLE_RATE
     samples = np.zeros(int(rendition.duration * rate) + rate)
     for part in rendition.parts:

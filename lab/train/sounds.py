@@ -34,8 +34,6 @@ class Config(loop.Config):
 class Trainer(loop.Trainer):
     """`data` is the folder of lab.data.corpus and lab.data.copies, `noise` one of ambience recordings (.opus)."""
 
-    Config = Config
-
     def __init__(
         self, config: Config, data: Path | None = None, noise: Path | None = None, material: Material | None = None
     ) -> None:

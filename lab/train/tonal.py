@@ -61,8 +61,6 @@ class Trainer(loop.Trainer):
     """`data`: lab.data.corpus; `covers`: lab.data.render_covers; `crema`: lab.data.teacher; `along`:
     lab.data.sing_along."""
 
-    Config = Config
-
     def __init__(self, config: Config, data: Path, covers: Path, crema: Path, along: Path) -> None:
         self.config = config
         self.rendered, self.real, held_out = load_pieces(data, covers, crema, along, config.renditions)
@@ -126,9 +124,8 @@ def stored(samples: np.ndarray) -> np.ndarray:
 
 def rendered_piece(path: Path) -> Piece:
     with np.load(path) as file:
-        return Piece(
-            stored(file["samples"]), *(file[name][:, :LABELS] for name in ("notes", "bass", "melody")), file["harmony"]
-        )
+        notes, bass, melody = (file[name][:, :LABELS] for name in ("notes", "bass", "melody"))
+        return Piece(stored(file["samples"]), notes, bass, melody, file["harmony"])
 
 
 def harmony_from(taught: np.ndarray, start: float, frames: int) -> np.ndarray:

@@ -44,8 +44,6 @@ class Config(loop.Config):
 class Trainer(loop.Trainer):
     """`pairs` is the folder that lab.data.verifier_pairs wrote."""
 
-    Config = Config
-
     def __init__(self, config: Config, pairs: Path) -> None:
         self.config = config
         found = list(answers(pairs))
@@ -105,7 +103,7 @@ def varied(bands: np.ndarray, config: Config, rng: np.random.Generator) -> np.nd
         size = int(rng.choice(shorter))
         starts = rng.integers(rows - size + 1, size=count)
         bands = bands[np.arange(count)[:, None], starts[:, None] + np.arange(size)]
-    backwards = (rng.random(count) < config.backwards)[:, None, None, None]
+    backwards = np.less(rng.random((count, 1, 1, 1)), config.backwards)
     return np.where(backwards, bands[:, ::-1, ::-1], bands)
 
 
@@ -130,7 +128,7 @@ def examine(network: nn.Module, held_out: list[Answer]) -> dict[str, float]:
     network.train()
     correct = [np.array(answer.right) for answer in held_out]
     known = np.array([is_correct.any() for is_correct in correct])
-    found = {}
+    found: dict[str, float] = {}
     for name, scores in (("network", logits), ("alignment", [np.array(answer.scores) for answer in held_out])):
         best = np.array(
             [

@@ -1,4 +1,4 @@
-"""What the judge of covers is asked while it learns."""
+"""The queries with which the confidence of covers is calibrated."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
     assert shares[0] > 0.2 and sum(shares) >= 1
 
 
-def test_a_work_that_is_absent_is_not_found(works, encoder):
+def test_an_absent_work_is_not_found(works, encoder):
     songs = Songs([Song(work, takes[0]) for work, takes in works.items()])
     query = works["00003"][1]
     assert any(songs.ask(query, "00003", encoder, Cohort.none(), ()).correct)
@@ -51,14 +51,14 @@ def test_a_work_that_is_absent_is_not_found(works, encoder):
     assert not any(songs.ask(query, "00003", encoder, Cohort.none(), ("00003",)).correct)
 
 
-def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, encoder):
+def test_every_work_is_searched_as_known_and_unknown_at_several_lengths(works, encoder):
     cohort = Cohort.of(
         [calibrate_covers.embedded(tonal.Song(seed).frames(), encoder) for seed in range(50, 56)], seconds=30
     )
     real = {"game/tune.ogg": works["00005"][0]}
     held = {work: [[take] for take in works[work]] for work in ("00000", "00001")}
     tunes = {"a tune": [[take] for take in works["00002"]]}
-    known, unknown, simple = calibrate_covers.questions(held, tunes, real, {}, [], encoder, cohort)
+    known, unknown, simple = calibrate_covers.results(held, tunes, real, {}, [], encoder, cohort)
     assert simple and not any(any(question.correct) for question in simple)
     assert len(unknown) == len(known) + 9  # of the real one, which is never known
     lengths, whole = {round(question.length) for question in known}, 64
@@ -67,8 +67,8 @@ def test_every_work_is_asked_as_known_and_as_unknown_in_short_and_long(works, en
     assert any(any(question.correct) for question in known) and not any(any(question.correct) for question in unknown)
 
 
-def test_at_its_own_tempo_alone_less_is_enough(random):
-    """A third of the unknown clips resemble something at another tempo."""
+def test_thresholds_are_lower_without_a_tempo_search(random):
+    """A third of the unknown queries resemble something at another tempo."""
 
     def question(right, number):
         own = {"value": random.normal(4 if right else 0), "changed": 0.0}
@@ -85,7 +85,7 @@ def test_at_its_own_tempo_alone_less_is_enough(random):
     assert thresholds["0.01"] == to_confidence(classifier.threshold_logits(alone, fitted)[0.01])
 
 
-def test_half_of_the_cohort_are_scores_that_are_played(tmp_path, works, encoder, random, monkeypatch):
+def test_half_of_the_cohort_excerpts_are_played_scores(tmp_path, works, encoder, random, monkeypatch):
     monkeypatch.setattr(calibrate_covers, "COHORT_EXCERPTS", 4)
     for name in ("00001-00", "00001-02", "00001-52", "00002-01", "00009-00"):  # sung; of the calibration
         seed = int(name.replace("-", ""))

@@ -18,8 +18,6 @@ STEPS = 40
 class Line(loop.Trainer):
     """Fits a line to noisy points, with dropout, so that the state of PyTorch's generator matters."""
 
-    Config = loop.Config
-
     def __init__(self, steps: int = STEPS, seed: int = 0, pause: float = 0.0) -> None:
         self.config = loop.Config(steps, 0.1, warm_up=2, checkpoint_every=10, seed=seed)
         self.pause = pause
