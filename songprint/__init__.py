@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from songprint.config import Settings
+    from songprint.encoders.contract import Encoder
     from songprint.errors import AudioError, LibraryError, SongprintError
-    from songprint.fingerprint.encoder import Encoder
     from songprint.library import Library
     from songprint.types import Embeddings, Kind, Match, Recording, Report
 

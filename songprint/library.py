@@ -17,7 +17,7 @@ from songprint.audio.streams.live import Raw
 from songprint.config import Settings
 from songprint.covers import explain, within_library
 from songprint.covers.explain import Explanation
-from songprint.fingerprint.encoder import Encoder
+from songprint.encoders.contract import Encoder
 from songprint.ingest import add as ingest
 from songprint.ingest.add import OnProgress
 from songprint.kinds import open_store
