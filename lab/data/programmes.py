@@ -57,7 +57,7 @@ FADE = 2.0  # seconds
 TALKED_OVER = 0.3  # share of the music with speech over it
 TALK = (4.0, 15.0)  # seconds
 DUCKED = (4.0, 10.0)  # dB by which music is lowered under speech
-EDGE = 0.161  # share of a fade after which the music is within 12 dB of its level: the edge of `Part.heard`
+EDGE = 0.161  # share of a fade after which the music is within 12 dB of its level: the edge of `Part.interval`
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Item:
 class Part:
     """The ground truth of one piece of music, in seconds of the finished programme."""
 
-    heard: Interval  # where the music is at most 12 dB below its level
+    interval: Interval  # where the music is at most 12 dB below its level
     audible: Interval  # including the rest of the fades: reporting the song there is not an error
     path: str  # the file that is played
     song: str  # file of this song in the library; empty for unknown music
@@ -302,14 +302,14 @@ def cross_faded(items: Sequence[Item], item: Item, length: float) -> list[Item]:
 
 
 def _part(item: Item, piece: Piece, speed: float) -> Part:
-    heard = Interval(item.start + EDGE * item.fade_in, item.end - EDGE * item.fade_out)
+    interval = Interval(item.start + EDGE * item.fade_in, item.end - EDGE * item.fade_out)
     return Part(
-        scaled(heard.start, heard.end, speed),
+        scaled(interval.start, interval.end, speed),
         scaled(item.start, item.end, speed),
         item.path,
         piece.song,
         piece.kind,
-        Interval(item.begin + heard.start - item.start, item.begin + heard.end - item.start),
+        Interval(item.begin + interval.start - item.start, item.begin + interval.end - item.start),
         not item.fade_in,
         not item.fade_out,
     )

@@ -240,9 +240,9 @@ def from_tune(tune: Tune, times: int = 1) -> Score:
 
 def key_of(melody: np.ndarray) -> tuple[int, bool]:
     """Estimate the pitch class of the tonic, and whether the key is minor."""
-    heard = np.bincount(melody["pitch"] % 12, weights=melody["end"] - melody["start"], minlength=12)
+    held = np.bincount(melody["pitch"] % 12, weights=melody["end"] - melody["start"], minlength=12)
     fits = [
-        (np.corrcoef(heard, np.roll(profile, tonic))[0, 1], tonic, minor)
+        (np.corrcoef(held, np.roll(profile, tonic))[0, 1], tonic, minor)
         for minor, profile in ((False, MAJOR_PROFILE), (True, MINOR_PROFILE))
         for tonic in range(12)
     ]
@@ -257,11 +257,11 @@ def guess_chords(melody: np.ndarray, bar: float, tonic: int, minor: bool) -> tup
     chords = []
     for start in np.arange(0, melody["end"].max(), bar):
         length = (np.minimum(melody["end"], start + bar) - np.maximum(melody["start"], start)).clip(0)
-        heard = np.bincount((melody["pitch"] - tonic) % 12, weights=length, minlength=12)
+        held = np.bincount((melody["pitch"] - tonic) % 12, weights=length, minlength=12)
         fits = [
-            sum(heard[(root + interval) % 12] for interval in intervals)
-            + 0.3 * heard[root]
-            + likely.get(degree, 0) * (heard.sum() + 0.1)
+            sum(held[(root + interval) % 12] for interval in intervals)
+            + 0.3 * held[root]
+            + likely.get(degree, 0) * (held.sum() + 0.1)
             for degree, (root, intervals) in enumerate(triads)
         ]
         root, intervals = triads[int(np.argmax(fits))]

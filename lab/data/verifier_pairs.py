@@ -66,7 +66,7 @@ class Answer:
 
     work: str
     bands: list[np.ndarray]
-    right: list[bool]
+    correct: list[bool]
     scores: list[float]
 
     @property
@@ -83,14 +83,14 @@ class Library(Songs):
         self.ready = [encoder.networks.prepare(take.frames) for take in takes]
 
 
-class Asked:
+class Worker:
     """What each process needs to search."""
 
     libraries: dict[str, Library]
     networks: Networks
 
     @classmethod
-    def hold(cls) -> None:
+    def start(cls) -> None:
         """Load the networks of this process."""
         cls.networks = _cover_encoder().networks
 
@@ -126,7 +126,7 @@ def excerpt(take: Take, library: str, encoder: CoverEncoder, rng: np.random.Gene
     return Job(library, embedded(frames, encoder), take.work, take.arrangement, take.between(start, start + count))
 
 
-def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> list[tuple[Take, str]]:
+def searches(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> list[tuple[Take, str]]:
     """Return pairs of a take and the library in which it is searched, in random order."""
     pairs = []
     for kind, works in takes.items():
@@ -140,10 +140,10 @@ def asked(takes: dict[str, dict[str, list[Take]]], rng: np.random.Generator) -> 
 
 
 @one_thread()  # one process per core
-def ask(job: Job) -> Answer | None:
+def search_library(job: Job) -> Answer | None:
     """Search one query. None if the library contains only a part of the excerpt, or the same arrangement."""
-    library = Asked.libraries[job.library]
-    query = Asked.networks.prepare(job.query.evidence)
+    library = Worker.libraries[job.library]
+    query = Worker.networks.prepare(job.query.evidence)
     own = sorted(library.of(job.work))
     if (
         query is None
@@ -169,7 +169,7 @@ def ask(job: Job) -> Answer | None:
         alignment = comparison.alignment(place)
         if alignment and alignment.features["aligned"] >= search.PARAMETERS.min_duration:
             answer.bands.append(band(query, library.ready[candidates[place]], alignment))
-            answer.right.append(candidates[place] in own)
+            answer.correct.append(candidates[place] in own)
             answer.scores.append(alignment.score)
     return answer if answer.bands else None
 
@@ -204,16 +204,16 @@ def main() -> None:
         takes[kind] = dict(list(takes[kind].items())[:most])
     real = [those[0] for those in takes["real"].values()]
     encoder = _cover_encoder(threads=os.cpu_count() or 1)
-    Asked.libraries = {
+    Worker.libraries = {
         "whole": Library(one_each(takes["imagined"], rng) + real, encoder),
         "passages": Library(one_each(takes["rendered"], rng) + real, encoder),
         "alike": Library(one_each(takes["recomposed"], rng) + one_each(takes["tune"], rng), encoder),
     }
-    print({name: len(library.takes) for name, library in Asked.libraries.items()}, file=sys.stderr, flush=True)
-    jobs = [excerpt(take, library, encoder, rng) for take, library in asked(takes, rng)[: options.most]]
+    print({name: len(library.takes) for name, library in Worker.libraries.items()}, file=sys.stderr, flush=True)
+    jobs = [excerpt(take, library, encoder, rng) for take, library in searches(takes, rng)[: options.most]]
     found: list[Answer] = []
-    with ProcessPoolExecutor(initializer=Asked.hold) as pool:
-        for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
+    with ProcessPoolExecutor(initializer=Worker.start) as pool:
+        for number, answer in enumerate(pool.map(search_library, jobs, chunksize=4), 1):
             found += [answer] if answer else []
             if number % PER_FILE == 0 or number == len(jobs):
                 print(f"{number}/{len(jobs)} queries", file=sys.stderr, flush=True)

@@ -55,7 +55,7 @@ def agreement(parts: Sequence[Part], detections: Sequence[Detection], kind: Kind
     A song that is reported with the other kind is correct (see `wrong_kind`). A false song counts against the kind
     with which it is reported.
     """
-    played = by_song((part.song, part.heard) for part in parts if kind in (None, part.kind))
+    played = by_song((part.song, part.interval) for part in parts if kind in (None, part.kind))
     reported = by_song((each.song, each.interval) for each in detections)
     correct = sum(total(overlap(spans, reported.get(song, []))) for song, spans in played.items())
     wrong = sum(map(total, false_spans(parts, detections, kind).values()))
@@ -77,7 +77,7 @@ def wrong_kind(parts: Sequence[Part], detections: Sequence[Detection]) -> float:
         total(
             overlap(
                 [each.interval],
-                joined(part.heard for part in parts if part.song == each.song and part.kind != each.kind),
+                joined(part.interval for part in parts if part.song == each.song and part.kind != each.kind),
             )
         )
         for each in detections
@@ -95,7 +95,7 @@ class Edge:
     @property
     def time(self) -> float:
         """The true time in seconds: where the music is 12 dB below its level."""
-        return self.part.heard.end if self.at_end else self.part.heard.start
+        return self.part.interval.end if self.at_end else self.part.interval.start
 
     @property
     def error(self) -> float:
@@ -109,9 +109,9 @@ class Edge:
         Zero within the last 12 dB of a fade.
         """
         if self.at_end:
-            too_long, too_short = self.reported - self.part.audible.end, self.part.heard.end - self.reported
+            too_long, too_short = self.reported - self.part.audible.end, self.part.interval.end - self.reported
         else:
-            too_long, too_short = self.part.audible.start - self.reported, self.reported - self.part.heard.start
+            too_long, too_short = self.part.audible.start - self.reported, self.reported - self.part.interval.start
         return max(0.0, too_long) - max(0.0, too_short)
 
     @property
@@ -127,7 +127,7 @@ def edges(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Edge]:
     """
     found: dict[Part, list[Interval]] = defaultdict(list)
     for each in detections:
-        shared = {part: total(overlap([each.interval], [part.heard])) for part in parts if part.song == each.song}
+        shared = {part: total(overlap([each.interval], [part.interval])) for part in parts if part.song == each.song}
         best = max(shared, key=lambda part: shared[part], default=None)
         if best and shared[best]:
             found[best].append(each.interval)
@@ -145,7 +145,7 @@ def edges(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Edge]:
 def missed(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Part]:
     """Return the parts of which nothing is reported."""
     reported = by_song((each.song, each.interval) for each in detections)
-    return [part for part in parts if not total(overlap([part.heard], reported.get(part.song, [])))]
+    return [part for part in parts if not total(overlap([part.interval], reported.get(part.song, [])))]
 
 
 def false_songs(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Detection]:

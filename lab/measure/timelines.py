@@ -173,7 +173,7 @@ def text(command: str, recordings: int, outcomes: Sequence[Outcome], *, by_surro
     """Return the figures as Markdown."""
     seconds = sum(each.programme.duration for each in outcomes)
     songs = [part for each in outcomes for part in each.programme.songs]
-    unknown = sum(part.heard.duration for each in outcomes for part in each.programme.parts if not part.song)
+    unknown = sum(part.interval.duration for each in outcomes for part in each.programme.parts if not part.song)
     middle = ends.tables(outcomes) if by_surrounding else [edges(outcomes)]
     sections = [
         f"    {command}",
@@ -269,8 +269,8 @@ def sounds(outcomes: Sequence[Outcome]) -> str:
 
 def _actual(programme: Programme, sound: Sound) -> list[Interval]:
     if sound != Sound.MUSIC:
-        return [interval for interval, heard in programme.sounds if heard == sound]
-    unknown = spans.joined(part.heard for part in programme.parts if not part.song)
+        return [interval for interval, each in programme.sounds if each == sound]
+    unknown = spans.joined(part.interval for part in programme.parts if not part.song)
     return spans.without(unknown, [part.audible for part in programme.songs])
 
 
@@ -279,7 +279,7 @@ def unknown_again(outcomes: Sequence[Outcome]) -> str:
     again = recognised = pairs = confused = 0
     for each in outcomes:
         parts = [part for part in each.programme.parts if not part.song]
-        numbers = [_numbers(part.heard, each.scanned.timeline.gaps) for part in parts]
+        numbers = [_numbers(part.interval, each.scanned.timeline.gaps) for part in parts]
         for place, (part, mine) in enumerate(zip(parts, numbers, strict=True)):
             for other, theirs in zip(parts[:place], numbers[:place], strict=True):
                 if part.path == other.path and spans.total(spans.overlap([part.reference], [other.reference])) > 10:
@@ -294,12 +294,13 @@ def unknown_again(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def _numbers(heard: Interval, gaps: Sequence[Gap]) -> set[int]:
+def _numbers(interval: Interval, gaps: Sequence[Gap]) -> set[int]:
     """Return the numbers of the gaps of unknown music that lie mostly in this interval."""
     return {
         gap.unknown
         for gap in gaps
-        if gap.unknown is not None and spans.total(spans.overlap([gap.interval], [heard])) > 0.5 * gap.interval.duration
+        if gap.unknown is not None
+        and spans.total(spans.overlap([gap.interval], [interval])) > 0.5 * gap.interval.duration
     }
 
 

@@ -86,7 +86,7 @@ def by_size(found: list[Answer]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Bands (n, rows, WIDTH, PLANES) int8 and which of them are correct, by number of rows."""
     bands, right = defaultdict(list), defaultdict(list)
     for answer in found:
-        for one, is_right in zip(answer.bands, answer.right, strict=True):
+        for one, is_right in zip(answer.bands, answer.correct, strict=True):
             for size in SIZES:
                 if len(one) >= size:
                     bands[size].append(one[:size])
@@ -126,7 +126,7 @@ def examine(network: nn.Module, held_out: list[Answer]) -> dict[str, float]:
     with torch.no_grad():
         logits = [network(torch.from_numpy(np.stack(answer.bands)).float()).numpy() for answer in held_out]
     network.train()
-    correct = [np.array(answer.right) for answer in held_out]
+    correct = [np.array(answer.correct) for answer in held_out]
     known = np.array([is_correct.any() for is_correct in correct])
     found: dict[str, float] = {}
     for name, scores in (("network", logits), ("alignment", [np.array(answer.scores) for answer in held_out])):

@@ -39,11 +39,13 @@ def recording(path, number=1):
 
 def perfect(programme):
     """The timeline without any error."""
-    segments = [Segment(recording(part.song), part.kind, 99.0, part.heard, part.reference) for part in programme.songs]
+    segments = [
+        Segment(recording(part.song), part.kind, 99.0, part.interval, part.reference) for part in programme.songs
+    ]
     unknown = list(dict.fromkeys(part.path for part in programme.parts if not part.song))
     gaps = [
         *(Gap(interval, sound) for interval, sound in programme.sounds),
-        *(Gap(part.heard, Sound.MUSIC, unknown.index(part.path)) for part in programme.parts if not part.song),
+        *(Gap(part.interval, Sound.MUSIC, unknown.index(part.path)) for part in programme.parts if not part.song),
     ]
     return Timeline(segments, gaps, programme.duration, {Kind.RECORDING: 50.0}, 4, programme.duration / 100)
 
@@ -74,7 +76,7 @@ def test_mistakes_are_counted(programme):
     correct = perfect(programme)
     first, *others = [s for s in correct.segments if s.kind == Kind.RECORDING]
     late = replace(others[0], interval=Interval(others[0].interval.start + 3, others[0].interval.end))
-    wrong = replace(first, recording=recording("nobody"))
+    wrong = replace(first, recording=recording("another.wav"))
     gaps = [replace(gap, sound=Sound.MUSIC, unknown=None if gap.unknown is None else 7) for gap in correct.gaps]
     text = report_on(programme, replace(correct, segments=[wrong, late, *others[1:]], gaps=gaps))
     songs = sum(part.kind == Kind.RECORDING for part in programme.songs)
@@ -90,15 +92,15 @@ def test_mistakes_are_counted(programme):
 def test_programmes_are_made_scanned_and_kept_with_their_timelines(tmp_path, songs):
     pieces = [str(path) for path in toy.write_songs(tmp_path / "long", 4, duration=20.0)]
     collection = Collection([Piece(path, path) for path in pieces[:3]], [Piece(pieces[3])])
-    heard = []
+    scanned = []
 
     def scan(path):
-        heard.append(path)
+        scanned.append(path)
         return Scanned(Timeline([], [], 60.0, {}, 3, 1.0), 100.0, 2.0)
 
     outcomes = timelines.measure(collection, ["plain", "mp3 48k"], 60, 1, tmp_path / "made", scan)
-    assert [path.suffix for path in heard] == [".wav", ".mp3"]
-    assert all(path.with_suffix(".timeline.json").exists() for path in heard)
+    assert [path.suffix for path in scanned] == [".wav", ".mp3"]
+    assert all(path.with_suffix(".timeline.json").exists() for path in scanned)
     text = timelines.text("command", 3, outcomes)
     assert figures(text, "**all** | both")[2] == "0.000"
     assert "| mp3 48k | recordings |" in text

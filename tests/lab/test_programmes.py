@@ -51,7 +51,7 @@ def test_a_long_programme_contains_every_kind_of_item(collection):
         for pair in zip(programme.parts, programme.parts[1:], strict=False)
         if pair[0].audible.end > pair[1].audible.start
     )
-    assert second.audible.start < second.heard.start < first.heard.end < first.audible.end
+    assert second.audible.start < second.interval.start < first.interval.end < first.audible.end
 
 
 def test_without_speech_noise_and_covers_a_programme_contains_music_and_silence(collection):
@@ -74,28 +74,28 @@ def test_music_plays_at_its_true_times(collection, condition, tmp_path):
     path = mixing.write(programme, collection.speech, tmp_path / "made")
     assert path.suffix == (".mp3" if condition == "mp3 48k" else ".wav")
     rate = 8000
-    heard = files.load(path, rate)
-    assert len(heard) / rate == pytest.approx(programme.duration, abs=0.1)
+    samples = files.load(path, rate)
+    assert len(samples) / rate == pytest.approx(programme.duration, abs=0.1)
     for part in programme.parts:
-        middle, place = (part.heard.start + part.heard.end) / 2, (part.reference.start + part.reference.end) / 2
+        middle, place = (part.interval.start + part.interval.end) / 2, (part.reference.start + part.reference.end) / 2
         original = files.load(part.path, rate, start=place - 1, duration=2.0)
         if programme.speed != 1:
             original = degrade.speed(original, rate, programme.speed)
-        off = _offset(heard, original, round((middle - 1 / programme.speed) * rate)) / rate
+        off = _offset(samples, original, round((middle - 1 / programme.speed) * rate)) / rate
         assert off == pytest.approx(0, abs=0.02), part
 
 
-def _offset(heard: np.ndarray, original: np.ndarray, expected: int) -> int:
+def _offset(samples: np.ndarray, original: np.ndarray, expected: int) -> int:
     reach = 800
-    around = heard[expected - reach : expected + len(original) + reach]
+    around = samples[expected - reach : expected + len(original) + reach]
     return int(np.argmax(np.correlate(around, original, "valid"))) - reach
 
 
 def test_only_true_silence_is_silent(collection, tmp_path):
     programme = make(collection, seconds=10 * MINUTE)
-    heard = files.load(mixing.write(programme, collection.speech, tmp_path), 8000)
+    samples = files.load(mixing.write(programme, collection.speech, tmp_path), 8000)
     for interval, sound in programme.sounds:
-        inside = heard[round((interval.start + 0.2) * 8000) : round((interval.end - 0.2) * 8000)]
+        inside = samples[round((interval.start + 0.2) * 8000) : round((interval.end - 0.2) * 8000)]
         assert (degrade.rms(inside) < 1e-4) == (sound == Sound.SILENCE), sound
 
 

@@ -39,7 +39,7 @@ def test_half_of_the_seconds_reported_and_a_third_of_the_reports_false():
 
 
 def test_a_complete_timeline_is_perfect_and_an_empty_one_scores_zero():
-    complete = [detection(each.song, each.heard.start, each.heard.end, each.kind) for each in TRUTH]
+    complete = [detection(each.song, each.interval.start, each.interval.end, each.kind) for each in TRUTH]
     perfect = spans.agreement(TRUTH, complete)
     assert (perfect.precision, perfect.recall, perfect.f1) == (1, 1, 1)
     nothing = spans.agreement(TRUTH, [])
@@ -111,12 +111,12 @@ def test_a_detection_belongs_to_the_part_of_the_song_that_it_overlaps_most():
     found = spans.edges(neighbours, [detection("a", 0, 51), detection("a", 51, 100)])
     assert [edge.excess for edge in found] == [0, 1, -1, 0]
     both = spans.edges(neighbours, [detection("a", 0, 90)])
-    assert [(edge.part.heard.start, edge.excess) for edge in both] == [(0, 0), (0, 40)]
+    assert [(edge.part.interval.start, edge.excess) for edge in both] == [(0, 0), (0, 40)]
 
 
 def test_parts_of_which_nothing_is_reported_are_missed():
     found = spans.missed(TRUTH, [detection("a", 0, 50), detection("z", 300, 500)])
-    assert [each.heard.start for each in found] == [100, 300, 400]
+    assert [each.interval.start for each in found] == [100, 300, 400]
 
 
 def test_neighbouring_detections_of_a_false_song_count_once():

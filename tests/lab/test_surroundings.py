@@ -122,8 +122,8 @@ def test_mains_hum_is_narrow_and_tape_hiss_rises():
 
 def segment(part, *, longer=0.0, earlier=0.0):
     recording = Recording(1, Tags(title=part.song), 45.0, part.song, "")
-    heard = Interval(part.heard.start - earlier, part.heard.end + longer)
-    return Segment(recording, part.kind, 99.0, heard, part.reference)
+    interval = Interval(part.interval.start - earlier, part.interval.end + longer)
+    return Segment(recording, part.kind, 99.0, interval, part.reference)
 
 
 def outcome(programme, segments):
@@ -160,13 +160,13 @@ def test_an_end_that_runs_into_applause_is_counted_there_and_is_the_worst(progra
     )
     faulty = [segment(part, longer=4.25 * (part == join.part)) for part in programme.songs]
     report = text(programme, faulty)
-    excess = join.part.heard.end + 4.25 - join.part.audible.end
+    excess = join.part.interval.end + 4.25 - join.part.audible.end
     (applause,) = [row for row in rows(report, "applause | recordings")]
     assert applause[2:6] == ["1", *3 * [f"{excess:.2f}"]] and applause[6] == "0"
     assert rows(report, "recordings")[0][5] == "1"
     assert [row[2] for row in rows(report, "applause") if len(row) == 3] == [f"{excess:.1f}"]
     worst = rows(report, f"end {excess:.2f} s too long")[0]
-    assert worst[2] == ends.clock(join.part.heard.end) and "applause" in worst[5]
+    assert worst[2] == ends.clock(join.part.interval.end) and "applause" in worst[5]
 
 
 def test_a_late_start_is_too_short(programme):

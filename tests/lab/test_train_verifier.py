@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: make lab")
 
 from lab.data import verifier_pairs
 from lab.data.takes import Take
-from lab.data.verifier_pairs import Answer, Asked, Job, Library
+from lab.data.verifier_pairs import Answer, Job, Library, Worker
 from lab.models.motifs import MotifNetwork
 from lab.models.verifier import Verifier
 from lab.ship import export_cover
@@ -40,9 +40,9 @@ def take(seed: int, work: str, arrangement: str = "rendered 0", beats: tuple[flo
     return Take(frames, np.array([0, len(frames) / 5]), np.array(beats), arrangement, work)
 
 
-def asked(query: Take, library: list[Take]) -> Answer | None:
-    Asked.libraries, Asked.networks = {"all": Library(library, ConstantEncoder())}, NONE
-    return verifier_pairs.ask(
+def searched(query: Take, library: list[Take]) -> Answer | None:
+    Worker.libraries, Worker.networks = {"all": Library(library, ConstantEncoder())}, NONE
+    return verifier_pairs.search_library(
         Job(
             "all",
             verifier_pairs.embedded(query.frames[:150], ConstantEncoder()),
@@ -55,16 +55,16 @@ def asked(query: Take, library: list[Take]) -> Answer | None:
 
 def test_only_paths_through_the_same_song_are_correct():
     others = [take(seed, f"song {seed}") for seed in range(2, 9)]
-    answer = asked(take(1, "song 1", "rendered 1"), [*others, take(1, "song 1")])
-    assert sum(answer.right) == 1 and len(answer.right) > 2
-    assert answer.scores[answer.right.index(True)] == max(answer.scores)
+    answer = searched(take(1, "song 1", "rendered 1"), [*others, take(1, "song 1")])
+    assert sum(answer.correct) == 1 and len(answer.correct) > 2
+    assert answer.scores[answer.correct.index(True)] == max(answer.scores)
     assert {band.shape for band in answer.bands} == {(75, WIDTH, PLANES)}
 
 
 def test_queries_without_a_counterpart_in_another_take_are_left_out():
     others = [take(seed, f"song {seed}") for seed in range(2, 5)]
-    assert asked(take(1, "song 1", "rendered 1"), [*others, take(1, "song 1", beats=(200, 328))]) is None
-    assert asked(take(1, "song 1", "rendered 0"), [*others, take(1, "song 1")]) is None
+    assert searched(take(1, "song 1", "rendered 1"), [*others, take(1, "song 1", beats=(200, 328))]) is None
+    assert searched(take(1, "song 1", "rendered 0"), [*others, take(1, "song 1")]) is None
 
 
 def test_a_take_reports_the_beats_of_an_excerpt():
