@@ -115,8 +115,8 @@ def subtract(whole: Interval, intervals: Iterable[Interval]) -> list[Interval]:
 def share(interval: Interval, others: Iterable[Interval]) -> float:
     """Return the share of an interval that the others cover, 0 to 1.
 
-    >>> share(Interval(0, 10), [Interval(5, 7), Interval(6, 8)])
-    0.3
+    >>> share(Interval(0, 8), [Interval(4, 5), Interval(4, 6)])
+    0.25
     """
     rest = sum(part.duration for part in subtract(interval, others))
     return 1 - rest / max(interval.duration, 1e-9)
