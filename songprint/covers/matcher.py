@@ -13,7 +13,7 @@ from songprint.encoders.contract import WEIGHTS, Answer, EncoderSpec, load_spec,
 from songprint.store.level import Level
 from songprint.types import Embeddings, Kind, Segment
 
-OWN_TEMPO = "own_tempo"  # the case of the calibration for queries that are not compared at other tempi
+OWN_TEMPO = "own_tempo"  # the case of the calibration for queries without tempo search
 
 
 class CoverMatcher:

@@ -100,7 +100,7 @@ class CoverTracker:
         self._searched = {key: found for key, found in self._searched.items() if key[1] > self._base}
 
     def settle(self, known: Sequence[Segment], until: float, *, last: bool = False) -> Settled:
-        """Return the covers beside the known segments, final up to the start of whatever may still grow."""
+        """Return the covers outside the known segments. They are final up to the start of any that may still grow."""
         found = self.segments(known, until)
         edge = until if last else self.settled_until(known, until)
         for each in sorted(found, key=lambda each: -each.interval.end):

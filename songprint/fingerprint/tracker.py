@@ -138,11 +138,11 @@ class RecordingTracker:
                 supports.append(
                     tracks.measure_support(track, self._vectors, self._base, HOP, reference, PARAMETERS.reach)
                 )
-        stretches = presence.find_presences(supports)
-        recordings = self.level.catalog.recordings_with({each.support.track.recording_id for each in stretches})
+        presences = presence.find_presences(supports)
+        recordings = self.level.catalog.recordings_with({each.support.track.recording_id for each in presences})
         return [
             self._segment(each, recordings[each.support.track.recording_id])
-            for each in stretches
+            for each in presences
             if each.support.track.recording_id in recordings
         ]
 

@@ -182,7 +182,7 @@ def test_a_recording_removed_since_the_search_is_left_out(world, cohort):
     assert 3 not in [candidate.recording_id for candidate in found]
 
 
-def test_a_short_clip_has_one_window(world, cohort):
+def test_a_short_query_has_one_window(world, cohort):
     clip = tonal.excerpt(world.songs[8].rendition(seed=2), start=20, duration=15)
     assert len(clip) == 1
     assert world.find(clip, cohort)[0].recording_id == 8

@@ -82,7 +82,7 @@ def test_silence_and_tones_give_zero_vectors(encoder):
 
 
 @pytest.mark.parametrize(("seconds", "rows"), [(0.0, 0), (0.3, 0), (0.8, 1), (1.1, 1), (2.2, 3)])
-def test_short_clips(encoder, music, seconds, rows):
+def test_short_audio(encoder, music, seconds, rows):
     assert len(encoder.encode(music[RATE : RATE + int(seconds * RATE)])) == rows
 
 
