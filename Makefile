@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(shell command -v npm)
 
-.PHONY: help demo test check-page test-databases test-heavy docs lab models models-smoke clean
+.PHONY: help demo test check-page test-databases test-heavy docs lab models models-smoke types clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -20,6 +20,10 @@ test: $(VENV)/ready-to-test check-page  ## run the checks and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -m "not heavy" -n auto --dist loadfile --no-loadscope-reorder
+
+types: $(VENV)/ready-to-test  ## check the types of songprint (strict) and lab
+	$(BIN)/mypy
+	$(BIN)/mypy -p lab
 
 ifdef NPM
 check-page: node_modules/.package-lock.json  ## check types, style and format of the web page (needs Node.js)

@@ -1,8 +1,9 @@
-"""The cover encoder: twenty seconds of tonal frames -> a unit vector that other renditions of the passage share.
+"""The cover encoder: 20 s of tonal frames -> a unit vector that renditions of a passage have in common.
 
-Convolutions over the circle of twelve pitch classes give the same planes, turned, for every key; the strongest of
-the twelve is kept, so the vector does not depend on the key at all (as in MOVE: Yesiler et al., ICASSP 2020). A
-transformer reads the sequence, attention pools it.
+Circular convolutions over the twelve pitch classes are equivariant to transposition. The maximum over the twelve is
+kept, so the vector does not depend on the key (as in MOVE: Yesiler et al., "Accurate and scalable version
+identification using musically-motivated embeddings", ICASSP 2020). A transformer processes the sequence, and
+attention pools it. Exported graphs contain the names of the modules: renaming one breaks `lab.train.restore`.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class CoverShape:
 
 
 class Turning(nn.Module):
-    """Circular convolution over pitch classes, plain over time: turning the input turns the output.
+    """Convolution that is circular over pitch classes and plain over time: transposing the input rotates the output.
 
-    While it learns in single precision it multiplies spectra instead (the convolution theorem, over the circle
-    alone): a fifth of the products for the same result. What is exported is the plain convolution.
+    Training in single precision multiplies spectra over pitch classes instead (convolution theorem), which takes a
+    fifth of the products. The exported graph contains the plain convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, frames: int, stride: int) -> None:
@@ -49,12 +50,12 @@ class Turning(nn.Module):
         return self.layer(torch.cat([planes, planes[:, :, :11]], 2))
 
     def _by_spectra(self, planes: Tensor) -> Tensor:
-        """What the first of the layers gives for (n, inputs, 12, frames)."""
+        """The output of the first layer for (n, inputs, 12, frames)."""
         convolution = self.layer[0]
         outputs, inputs, _, width = convolution.weight.shape
         there, back = _fourier()
         kernel = torch.einsum("kp,oipf->koif", there, convolution.weight).unflatten(0, (-1, 2))
-        real, imaginary = kernel[:, 0], -kernel[:, 1]  # of the conjugate: nothing is turned around
+        real, imaginary = kernel[:, 0], -kernel[:, 1]  # conjugate: correlation, not convolution
         products = torch.cat([torch.cat([real, -imaginary], 2), torch.cat([imaginary, real], 2)], 1)
         spectra = torch.einsum("kp,nipt->nkit", there, planes).flatten(1, 2)
         turned = F.conv1d(
@@ -70,7 +71,7 @@ class Turning(nn.Module):
 
 @cache
 def _fourier() -> tuple[Tensor, Tensor]:
-    """(14, 12): real and imaginary part of each of the 7 frequencies of the circle, and the way back."""
+    """(14, 12) each: the real Fourier transform over 12 pitch classes (7 frequencies), and its inverse."""
     angles = 2 * math.pi / 12 * torch.arange(7.0)[:, None] * torch.arange(12.0)
     waves = torch.stack([angles.cos(), -angles.sin()], 1)
     counted = torch.tensor([1.0, 2, 2, 2, 2, 2, 1])[:, None, None] / 12
@@ -78,7 +79,7 @@ def _fourier() -> tuple[Tensor, Tensor]:
 
 
 class Dropout(nn.Module):
-    """As `nn.Dropout`, of 256ths. A sixth of a step went into its random numbers: these are drawn eight at a time."""
+    """`nn.Dropout` with shares of 1/256. It draws eight random bytes at a time; `nn.Dropout` takes a sixth of a step."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class Dropout(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer, each after a norm (pre-norm transformer)."""
+    """Attention and a feed-forward layer (pre-norm transformer)."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The fingerprint network: a short 2-D stem, then a 1-D residual trunk over time.
 
-Of three networks tried at equal time (2-D stem + 1-D trunk, 1-D only, narrow 2-D to the end) this one
-learned several times faster a step. 5.5 M parameters, 56 M multiply-adds a window.
+Of three networks with equal run time (2-D stem and 1-D trunk, 1-D only, narrow 2-D to the end), this one learned
+several times faster per step. 5.4 M parameters, 56 M multiply-adds per window.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def convolve_2d(inputs: int, outputs: int, kernel: tuple[int, int], stride: tupl
 class TimeConvolution(nn.Module):
     """A convolution over time of (n, time, channels), with batch normalisation.
 
-    Written as one matrix product: on sequences this short it is several times faster than Conv1d.
+    One matrix product: on sequences this short it is several times as fast as Conv1d.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int):
@@ -52,7 +52,7 @@ class TimeConvolution(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions over time that halve it, beside a shortcut."""
+    """Two convolutions over time with stride 2, and a shortcut."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The motif network: tonal frames -> rows of what a moment has in common with the same moment of other renditions."""
+"""The motif network: tonal frames -> rows that corresponding moments of renditions have in common."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from songprint.covers.rows import MOTIFS, POOLED
 from songprint.covers.tonal import CHANNELS, PITCH_CLASSES
 
 WIDTHS = (24, 48)  # planes of the convolutions
-FRAMES = 5  # that each of them sees: 1 s, then 2 s twice; 4.6 s in all
-SILENT = 1e-3  # length of a row below which it is not made longer
+FRAMES = 5  # kernel of each convolution over time: 1 s, then 2 s twice; 4.6 s in all
+SILENT = 1e-3  # added to the length of a row before normalisation, so that silence stays short
 
 
 class Round(nn.Module):
-    """A convolution over the circle of pitch classes and time for each plane alone, and one over the planes.
+    """Separable convolution, circular over pitch classes: one per plane over pitch classes and time, one over planes.
 
-    While it learns in single precision the first of them is a product of matrices, one for each plane: twice as fast
-    here. What is exported is the plain convolution.
+    Training in single precision computes the first as one matrix product per plane, which is twice as fast. The
+    exported graph contains the plain convolution.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -37,7 +37,7 @@ class Round(nn.Module):
         return planes + found if found.shape == planes.shape else found
 
     def _by_products(self, planes: Tensor) -> Tensor:
-        """What the first of the convolutions gives for (n, inputs, 12, rows)."""
+        """The output of the first convolution for (n, inputs, 12, rows)."""
         count, inputs, _, rows = planes.shape
         classes = torch.arange(PITCH_CLASSES)
         turned = self.deep.weight[:, 0, (classes[:, None] - classes) % PITCH_CLASSES]  # (inputs, from, to, frames)
@@ -50,8 +50,8 @@ class Round(nn.Module):
 class MotifNetwork(nn.Module):
     """(n, frames, 48) activations 0..1 -> (n, frames / POOLED, MOTIFS, 12), each row of unit length.
 
-    Turning the input turns the output: rows of two renditions are compared in a key. `sharp` is the logarithm of what
-    cosines are multiplied by in the loss.
+    Transposing the input rotates the output, so the rows of two renditions are compared in a common key. `sharp` is
+    the logarithm of the factor of cosines in the loss.
     """
 
     def __init__(self) -> None:
@@ -65,6 +65,6 @@ class MotifNetwork(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         planes = torch.sqrt(frames).unflatten(2, (CHANNELS, PITCH_CLASSES)).permute(0, 2, 3, 1)
         planes = self.out(self.blocks(self.enter(planes)))
-        planes = planes - planes.mean(2, keepdim=True)  # what sounds in all keys tells nothing
+        planes = planes - planes.mean(2, keepdim=True)  # equal values in all keys carry no information
         rows = planes.permute(0, 3, 1, 2)
         return rows / (rows.flatten(2).norm(dim=2)[:, :, None, None] + SILENT)

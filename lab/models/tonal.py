@@ -1,8 +1,8 @@
-"""The tonal network: a log-frequency spectrogram -> what is played, by pitch class.
+"""The tonal network: log-frequency spectrogram -> notes, bass, melody and harmony by pitch class.
 
-Convolutions over frequency see the same pattern wherever it is transposed to; harmonics are brought together by
-shifting the plane (as in basic-pitch: Bittner et al., ICASSP 2022), and octaves are folded at the end, so the whole
-is equivariant to transposition.
+Convolutions over log-frequency detect a pattern in every transposition, shifted copies of the planes align harmonics
+(as in basic-pitch: Bittner et al., "A lightweight instrument-agnostic model for polyphonic note transcription",
+ICASSP 2022), and octaves are folded at the end: the network is equivariant to transposition.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from songprint.covers import tonal
 
-HARMONICS = (-24, -19, -12, 0, 12, 19, 24, 28, 31)  # semitones to the partials of a tone, and back
+HARMONICS = (-24, -19, -12, 0, 12, 19, 24, 28, 31)  # semitones from a tone to its partials, and back
 OCTAVES = 7
 PADDED = 12 * OCTAVES  # semitones after padding to whole octaves
-AROUND = ((1, 13), (25, 1), (1, 13)) * 2  # semitones and frames that the last layers see
+AROUND = ((1, 13), (25, 1), (1, 13)) * 2  # kernels of the last layers: semitones, frames
 
 
 def convolution(
@@ -32,7 +32,7 @@ def convolution(
 
 
 class Harmonics(nn.Module):
-    """Each semitone sees its partials, and the tones whose partial it may be."""
+    """Combine each semitone with its partials, and with the tones whose partial it may be."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Harmonics(nn.Module):
 
 
 class Separable(nn.Module):
-    """A wide view along one axis, cheaply; added to what was there. One that is `silent` adds nothing at first."""
+    """Separable residual layer with a long kernel along one axis. A `silent` one adds nothing until it is trained."""
 
     def __init__(self, width: int, kernel: tuple[int, int], silent: bool = False) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class TonalNetwork(nn.Module):
             convolution(width, width, (3, 5)),
             Separable(width, (25, 1)),
         )
-        # the tune is told by what goes on before and after; the networks before had learned without, or with half of it
+        # context for the melody; earlier networks had none of these layers, or half of them
         self.around = nn.Sequential(*(Separable(width, kernel, silent=True) for kernel in AROUND))
         self.everywhere = nn.Linear(width, width)
         self.pitches = nn.Conv2d(width, 3, 1)
@@ -115,7 +115,7 @@ class TonalNetwork(nn.Module):
 
 
 class Exported(nn.Module):
-    """What the product runs: (n, 2, 246, spectra) -> (n, frames, 48) activations."""
+    """The exported function: (n, 2, 246, spectra) -> (n, frames, 48) activations."""
 
     def __init__(self, network: TonalNetwork) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ import json
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,7 +162,7 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
         "vectors",
         {"frames": {0: "windows"}, "vectors": {0: "windows"}},
     )
-    networks = {
+    networks: dict[str, Any] = {
         name: weights_hash(file.read_bytes()) for name in SEARCH_NETWORKS if (file := folder / f"{name}.onnx").exists()
     }
     spec = EncoderSpec(
