@@ -141,7 +141,7 @@ class LightScan:
     def __init__(self, catalog: Catalog) -> None:
         self.store = SimpleNamespace(catalog=catalog, path=catalog.folder, settings=Settings())
 
-    def scan(self, source: Path, *, on_progress: Callable[..., None]) -> Timeline:
+    def scan(self, source: Path, *, on_progress: Callable[..., None], find_unknown: bool) -> Timeline:
         assert Path(source).stat().st_size > 0
         for step in range(STEPS):
             time.sleep(STEP)

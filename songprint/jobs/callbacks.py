@@ -1,8 +1,8 @@
-"""Callbacks: what is sent when a job has ended, how it is signed, and the threads that send it.
+"""Callbacks: the body and the signature of what is sent when a job ends, and the threads that send it.
 
-Two styles of body: "standard" is the job as JSON; others, such as Tencent's, are functions that are given (`Builder`).
-Every call has the headers of Standard Webhooks (https://www.standardwebhooks.com), signed if there is a secret, so
-that a receiver can tell who sent what, and that it has seen it before.
+The body of style "standard" is the job as JSON; for other styles, such as Tencent's, a `Builder` is passed. Every
+callback has the headers of Standard Webhooks (https://www.standardwebhooks.com), signed if there is a secret, so that
+receivers can verify the sender and detect repetitions.
 """
 
 from __future__ import annotations
@@ -23,28 +23,29 @@ from dataclasses import replace
 from songprint.errors import FetchError, JobNotFound, SongprintError
 from songprint.formats.objects import without_places
 from songprint.jobs.deliveries import LEASE, Deliveries, Delivery
-from songprint.jobs.jobs import RUNNING, Job, Jobs, job_object
+from songprint.jobs.job import RUNNING, Job, job_object
+from songprint.jobs.jobs import Jobs
 from songprint.outside.places import Post
 
 log = logging.getLogger(__name__)
 
 Builder = Callable[[Job], bytes]  # a job -> the body of its callback
 
-AT_ONCE = 8  # callbacks that one process sends at the same time
-TO_A_HOST = 2  # of them to the same host: one that is slow must not hold up the others
-IDLE = 0.5  # seconds between two looks at what is due
-_AGAIN = (408, 425, 429)
-_CUT = 300  # letters of what went wrong that are logged
-_PREFIX = "whsec_"  # of secrets in the form of Standard Webhooks: the rest is base64
+MAX_SIMULTANEOUS = 8  # callbacks that one process sends at the same time
+MAX_PER_HOST = 2  # of these to one host, so that a slow receiver does not delay the others
+POLL_SECONDS = 0.5  # between two polls for due callbacks
+_RETRIED = (408, 425, 429)  # besides all 5xx
+_MAX_ERROR_LENGTH = 300  # characters of a stored error
+_PREFIX = "whsec_"  # of secrets in the form of Standard Webhooks; the rest is base64
 
 
 def standard_body(job: Job) -> bytes:
-    """The job as the REST API tells it to strangers."""
+    """The job as JSON, without paths."""
     return json.dumps(without_places(job_object(job))).encode()
 
 
 def headers(delivery_id: str, moment: int, body: bytes, secret: str) -> dict[str, str]:
-    """The headers of Standard Webhooks; `moment` is seconds since 1970, of this attempt.
+    """The headers of Standard Webhooks; `moment` is the time of this attempt in seconds since 1970.
 
     >>> headers("msg_1", 1700000600, b"{}", "k3y")["webhook-signature"]
     'v1,5M1HB9TbSUQs7qr0RIvPketg+D9rxq/4XiL6cW/y5oc='
@@ -57,7 +58,7 @@ def headers(delivery_id: str, moment: int, body: bytes, secret: str) -> dict[str
 
 
 class Sender:
-    """Sends what is owed, until it is told to stop."""
+    """Sends due callbacks."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Sender:
         secret: str = "",
         lease: float = LEASE,
     ) -> None:
-        """`secret` signs the callbacks for which the client named none; a call takes less than `lease` seconds."""
+        """`secret` signs callbacks for which the client gave no secret; an attempt takes less than `lease` seconds."""
         self._jobs, self._deliveries, self._post = jobs, deliveries, post
         self._builders = {"standard": standard_body, **builders}
         self._secret, self._lease = secret, lease
@@ -77,27 +78,27 @@ class Sender:
         self._sending: Counter[str] = Counter()  # hosts
 
     def run(self, stop: threading.Event) -> None:
-        """Send until `stop`; calls that were begun are brought to their end."""
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="songprint-callback") as pool:
+        """Send until `stop` is set, then wait for the callbacks that are being sent."""
+        with ThreadPoolExecutor(MAX_SIMULTANEOUS, thread_name_prefix="songprint-callback") as pool:
             while not stop.is_set():
                 try:
                     delivery = self._next()
-                except SongprintError as error:  # the database: it may come back
-                    log.error("cannot look for callbacks: %s", error)
+                except SongprintError as error:  # the database may recover
+                    log.error("cannot read the queue of callbacks: %s", error)
                     delivery = None
                 except Exception:
-                    log.exception("looking for callbacks")
+                    log.exception("reading the queue of callbacks")
                     delivery = None
                 if delivery is None:
-                    stop.wait(IDLE)
+                    stop.wait(POLL_SECONDS)
                 else:
                     pool.submit(self._send, delivery)
 
     def _next(self) -> Delivery | None:
         with self._lock:
-            if self._sending.total() >= AT_ONCE:
+            if self._sending.total() >= MAX_SIMULTANEOUS:
                 return None
-            busy = [host for host, number in self._sending.items() if number >= TO_A_HOST]
+            busy = [host for host, number in self._sending.items() if number >= MAX_PER_HOST]
         delivery = self._deliveries.claim(self._lease, not_to=busy)
         if delivery is not None:
             with self._lock:
@@ -107,42 +108,42 @@ class Sender:
     def _send(self, delivery: Delivery) -> None:
         try:
             self.send(delivery)
-        except Exception:  # its lease ends, and it is tried again
+        except Exception:  # after its lease it is sent again
             log.exception("sending callback %s of job %s", delivery.id, delivery.job_id)
         finally:
             with self._lock:
                 self._sending[delivery.host] -= 1
 
     def send(self, delivery: Delivery) -> str:
-        """Send one claimed delivery and log what became of it; returns its state."""
-        began, status, error, again = time.monotonic(), None, "", True
+        """Send one claimed delivery, store the result and return its new state."""
+        began, status, error, retry = time.monotonic(), None, "", True
         try:
-            job = self._jobs.opened(self._told(delivery))
+            job = self._jobs.opened(self._reported(delivery))
             if delivery.style not in self._builders:
                 raise SongprintError(f"there are no callbacks of style {delivery.style!r}")
             body = self._builders[delivery.style](job)
             secret = job.options["callback"].get("secret") or self._secret
             status = self._post(delivery.url, body, headers(delivery.id, int(time.time()), body, secret)).status
             if not 200 <= status < 300:
-                error, again = f"the receiver answers with status {status}", status in _AGAIN or status >= 500
+                error, retry = f"the receiver answers with status {status}", status in _RETRIED or status >= 500
         except SongprintError as failure:
-            error, again = str(failure), isinstance(failure, FetchError) and failure.retry
-        except Exception as failure:  # a bug must not be tried every minute for ever
+            error, retry = str(failure), isinstance(failure, FetchError) and failure.retry
+        except Exception as failure:  # the queue must not repeat a bug without end
             log.exception("callback %s of job %s", delivery.id, delivery.job_id)
             error = f"internal error ({type(failure).__name__})"
         state = self._deliveries.attempted(
-            delivery, status=status, error=error[:_CUT], again=again, elapsed=time.monotonic() - began
+            delivery, status=status, error=error[:_MAX_ERROR_LENGTH], retry=retry, elapsed=time.monotonic() - began
         )
-        log.info("callback %s of job %s to %s: %s", delivery.id, delivery.job_id, delivery.host, error or "arrived")
+        log.info("callback %s of job %s to %s: %s", delivery.id, delivery.job_id, delivery.host, error or "delivered")
         return state
 
-    def _told(self, delivery: Delivery) -> Job:
-        """The job as it was at the event; JobNotFound when that is of no interest any more."""
+    def _reported(self, delivery: Delivery) -> Job:
+        """The job as it was at the event; JobNotFound if the event is obsolete."""
         job = self._jobs.get(delivery.job_id)
         if delivery.event == RUNNING:
             return replace(job, state=RUNNING, result=None, error_code="", error="", finished_at="")
         if job.state != delivery.event:
-            raise JobNotFound(f"job {job.id} is tried again: its next end will be told")
+            raise JobNotFound(f"job {job.id} was retried; its next end will be reported")
         return job
 
 

@@ -1,8 +1,8 @@
-"""Deliveries: callbacks that are owed, written together with the end of their job, and what became of each.
+"""Deliveries: the queue of callbacks, each written in the transaction that ends its job, and their attempts.
 
-A delivery is attempted until the receiver answers with 2xx, at waits of 5 s to 6 h; then it is given up, and can be
-sent again by hand. It is claimed with a lease as a job is: when the sender dies, another sends it. So it arrives at
-least once; the receiver knows a repetition by its id, or by that of the job. Sending itself is in `callbacks.py`.
+A delivery is attempted until the receiver answers with 2xx, after delays of 5 s to 6 h; then it is given up, and can be
+sent again by hand. It is claimed with a lease like a job, so another sender takes over when one dies. A callback
+arrives at least once; the receiver detects repetitions by the id. `callbacks.py` sends them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import random
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from songprint.errors import JobNotFound
 from songprint.formats import schema
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
     from songprint.store.database import Database
 
 WAITING, SENDING, DELIVERED, GIVEN_UP = STATES = ("waiting", "sending", "delivered", "given up")
-WAITS = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds before each further attempt, and a little more or less
-JITTER = 0.1  # of a wait, so that a receiver that was away is not run over
-LEASE = 30.0  # seconds after which a silent sender is taken for dead
-_LOOKED_AT = 16
+WAITS = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds before each further attempt, plus or minus JITTER
+JITTER = 0.1  # fraction of a delay, to spread the load on a receiver that was down
+LEASE = 30.0  # seconds without an answer after which a sender is considered dead
+_CANDIDATES = 16  # due deliveries to try to claim at a time
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One time that a callback was sent."""
+    """One attempt to send a callback."""
 
     at: str
     elapsed: float  # seconds
-    status: int | None  # of the answer; None: there was none
-    error: str  # empty: it arrived
+    status: int | None  # of the answer; None without an answer
+    error: str  # empty if it arrived
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One callback that is owed. Moments are UTC in ISO 8601, and empty for what has not happened."""
+    """One callback. Times are UTC in ISO 8601, and empty for events that have not happened."""
 
-    id: str  # the same at every attempt
+    id: str  # the same for every attempt
     job_id: str
-    event: str  # the state of the job that is told: running, finished, failed, cancelled
+    event: str  # the reported state of the job: running, finished, failed, cancelled
     url: str
-    style: str  # who makes the body: "tencent" or "standard"
+    style: str  # format of the body: "tencent" or "standard"
     state: str
     created_at: str
     due_at: str  # of the next attempt
     delivered_at: str
     attempts: tuple[Attempt, ...] = ()
     host: str = ""
-    lease: str = field(default="", repr=False, compare=False)  # of a delivery that was just claimed
+    lease: str = field(default="", repr=False, compare=False)  # of a delivery that has just been claimed
 
 
 def delivery_object(delivery: Delivery) -> schema.Delivery:
@@ -79,10 +79,10 @@ def delivery_object(delivery: Delivery) -> schema.Delivery:
     }
 
 
-def queue(connection: Connection, now: int, job_id: str, options: Mapping, event: str) -> None:
-    """Owe the callback that a job's options ask for, inside the caller's transaction.
+def queue(connection: Connection, now: int, job_id: str, options: Mapping[str, Any], event: str) -> None:
+    """Queue the callback that the options of a job request, inside the transaction of the caller.
 
-    Told is the end of a job; its beginning too if the callback's "mode" is "change".
+    The end of a job is reported; its start too if the "mode" of the callback is "change".
     """
     callback = options.get("callback")
     if not callback or (event == "running" and callback.get("mode") != "change"):
@@ -112,12 +112,12 @@ class Deliveries:
         self._database = database
 
     def due(self) -> int:
-        """How many wait for being sent now."""
+        """Number of deliveries that are due now."""
         with self._database.reading() as connection:
-            return connection.scalar(select(func.count()).where(_due(clock(connection))))
+            return connection.scalar(select(func.count()).where(_due(clock(connection)))) or 0
 
     def counts(self) -> dict[str, int]:
-        """How many deliveries are in each state."""
+        """Number of deliveries in each state."""
         with self._database.reading() as connection:
             found = {
                 state: number
@@ -128,7 +128,7 @@ class Deliveries:
         return {state: found.get(state, 0) for state in STATES}
 
     def of_job(self, job_id: str) -> list[Delivery]:
-        """The callbacks of one job with all their attempts, the oldest first."""
+        """The callbacks of one job with all their attempts, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(deliveries)
@@ -148,7 +148,7 @@ class Deliveries:
         limit: int = 100,
         before: str = "",
     ) -> list[Delivery]:
-        """The callbacks in this state, of jobs of these keys, the latest first; `before` is the id of the last seen."""
+        """The callbacks in a state, of jobs of these keys, latest first; only those older than the id `before`."""
         wanted = select(deliveries).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
         if state is not None:
             wanted = wanted.where(deliveries.c.state == state)
@@ -174,24 +174,24 @@ class Deliveries:
         return [_to_delivery(row, [each for each in log if each.delivery_id == row.id]) for row in rows]
 
     def claim(self, lease: float = LEASE, *, not_to: Collection[str] = ()) -> Delivery | None:
-        """The delivery that is due longest, now being sent; None when none is due. Hosts in `not_to` are left out."""
+        """Claim the delivery that has been due longest, except to hosts in `not_to`; None if none is due."""
         with self._database.reading() as connection:
             due = connection.scalars(
                 select(deliveries.c.id)
                 .where(_due(clock(connection)), deliveries.c.host.not_in(list(not_to)))
                 .order_by(deliveries.c.due_at, deliveries.c.id)
-                .limit(_LOOKED_AT)
+                .limit(_CANDIDATES)
             ).all()
         claimed = (self._claimed(delivery_id, lease) for delivery_id in due)
         return next(filter(None, claimed), None)
 
     def attempted(
-        self, delivery: Delivery, *, status: int | None, error: str = "", elapsed: float = 0.0, again: bool = True
+        self, delivery: Delivery, *, status: int | None, error: str = "", elapsed: float = 0.0, retry: bool = True
     ) -> str:
-        """Log what became of a claimed delivery; without an `error` it has arrived. Returns its state now.
+        """Store the result of an attempt; without an `error` the callback has arrived. Return the new state.
 
-        With `again` it is tried once more after the next wait, if there is any left. A sender that lost its lease
-        logs its attempt all the same; only an arrival changes the state then.
+        With `retry` there is another attempt after the next delay in WAITS, if any is left. The attempt of a sender
+        that lost its lease is stored too, but changes the state only if the callback arrived.
         """
 
         def log(connection: Connection) -> str:
@@ -207,23 +207,23 @@ class Deliveries:
                 )
             )
             if not error:
-                values = {"state": DELIVERED, "delivered_at": now}
+                state, values = DELIVERED, {"delivered_at": now}
             elif row.lease != delivery.lease:
-                return row.state
-            elif again and row.waits < len(WAITS):
+                return str(row.state)
+            elif retry and row.waits < len(WAITS):
                 wait = WAITS[row.waits] * (1 + JITTER * random.uniform(-1, 1))
-                values = {"state": WAITING, "waits": row.waits + 1, "due_at": now + round(1000 * wait)}
+                state, values = WAITING, {"waits": row.waits + 1, "due_at": now + round(1000 * wait)}
             else:
-                values = {"state": GIVEN_UP}
-            connection.execute(update(deliveries).where(this).values(lease="", lease_until=None, **values))
-            return values["state"]
+                state, values = GIVEN_UP, {}
+            connection.execute(update(deliveries).where(this).values(state=state, lease="", lease_until=None, **values))
+            return state
 
         return self._database.write(log)
 
     def resend(self, job_id: str) -> list[Delivery]:
-        """Send the latest callback of a job again, whether it arrived or not, with all attempts before it."""
+        """Queue the latest callback of a job again, whether it arrived or not; return its callbacks."""
 
-        def owe(connection: Connection) -> int:
+        def requeue(connection: Connection) -> int:
             latest = connection.scalar(
                 select(deliveries.c.id)
                 .where(deliveries.c.job_id == job_id)
@@ -236,8 +236,8 @@ class Deliveries:
                 .values(state=WAITING, due_at=clock(connection), waits=0, lease="", lease_until=None, delivered_at=None)
             ).rowcount
 
-        if not self._database.write(owe):
-            raise JobNotFound(f"no callback of job {job_id}: it has not ended, or none was asked for")
+        if not self._database.write(requeue):
+            raise JobNotFound(f"no callback of job {job_id}: it has not ended, or it requests none")
         return self.of_job(job_id)
 
     def _claimed(self, delivery_id: str, seconds: float) -> Delivery | None:
@@ -260,7 +260,7 @@ class Deliveries:
         return self._database.write(claim)
 
 
-def _due(now: int):
+def _due(now: int) -> ColumnElement[bool]:
     return or_(
         and_(deliveries.c.state == WAITING, deliveries.c.due_at <= now),
         and_(deliveries.c.state == SENDING, deliveries.c.lease_until < now),
@@ -270,11 +270,11 @@ def _due(now: int):
 def _host(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "")[:255]
-    except ValueError:  # whoever sends it will say what is wrong with it
+    except ValueError:  # sending it reports the error
         return ""
 
 
-def _to_delivery(row: Row, log: Collection[Row], lease: str = "") -> Delivery:
+def _to_delivery(row: Row[Any], log: Collection[Row[Any]], lease: str = "") -> Delivery:
     return Delivery(
         id=row.id,
         job_id=row.job_id,

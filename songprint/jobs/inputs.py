@@ -1,6 +1,7 @@
-"""The inputs of jobs on this machine: uploads until they are scanned, and all for a while after, for listening.
+"""The inputs of jobs that are stored on this machine: uploads, and scanned inputs for a while, for listening.
 
-Each file has a folder of its own in the library's, so it keeps its name. The table of jobs knows which file is whose.
+Each file has its own folder within the folder of the library, so it keeps its name. The table of jobs contains the
+path of each.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import re
 import secrets
 import shutil
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import Connection, Update, and_, or_, select, update
 
 from songprint.store.tables import jobs
 from songprint.store.timestamps import clock
@@ -25,25 +27,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER = "inputs"
-FAILED_KEPT = 86400  # seconds that the input of a job that failed is kept at least: it may be tried again
-LOOKED_FOR = 7 * 86400  # seconds after that until it is given up: the machine that held it is gone
+FAILED_KEPT = 86400  # seconds; minimum for inputs of failed jobs, which may be retried
+LOOKED_FOR = 7 * 86400  # seconds after that until the machine that stored it is considered gone
 
 
 class Inputs:
-    """The folder of a library's inputs, and what the table of jobs says of them."""
+    """The folder with the inputs of a library, and their paths in the table of jobs."""
 
     def __init__(self, library: Path, database: Database) -> None:
         self.folder = Path(library) / FOLDER
         self._database = database
 
     def of_job(self, job_id: str) -> Path | None:
-        """Where the input of a job is, on the machine that took or scanned it; None: nowhere (any more)."""
+        """The path of the input of a job, on the machine that stored it; None if it is not stored."""
         with self._database.reading() as connection:
             path = connection.scalar(select(jobs.c.upload).where(jobs.c.id == job_id))
         return Path(path) if path else None
 
     def remove_old(self, kept: float) -> None:
-        """Delete the inputs of jobs that ended so many seconds ago; those on other machines are left to these."""
+        """Delete the inputs on this machine of jobs that ended more than `kept` seconds ago."""
         with self._database.reading() as connection:
             now, longest = clock(connection), max(kept, FAILED_KEPT)
             found = connection.execute(
@@ -66,14 +68,11 @@ class Inputs:
             except OSError as error:
                 log.warning("cannot remove the input %s: %s", path, error)
                 continue
-            self._database.write(
-                lambda connection, job_id=job_id: connection.execute(
-                    update(jobs).where(jobs.c.id == job_id).values(upload=None)
-                )
-            )
+            forgotten = update(jobs).where(jobs.c.id == job_id).values(upload=None)
+            self._database.write(partial(_execute, forgotten))
 
     def take(self, path: Path, *, name: str = "", within: str = "") -> Path:
-        """Move a file here, under its own `name` and into its own folder `within` this; returns where it is now."""
+        """Move a file into its own folder, called `within` if given, under its `name`; return the new path."""
         kept = self.folder / (within or secrets.token_hex(12)) / safe_name(name or path.name)
         kept.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -84,15 +83,19 @@ class Inputs:
         return kept
 
     def remove(self, path: Path) -> None:
-        """Delete a file that was taken, and what is kept beside it. OSError where that cannot be done."""
+        """Delete a stored file and its folder. Raises OSError if that fails."""
         if path.parent.parent == self.folder and path.parent.exists():
             shutil.rmtree(path.parent)
         else:
             path.unlink(missing_ok=True)
 
 
+def _execute(statement: Update, connection: Connection) -> None:
+    connection.execute(statement)
+
+
 def safe_name(name: str) -> str:
-    """The last part of what somebody calls a file, as a name that every file system takes.
+    """The last part of a path as a file name that is valid on every file system.
 
     >>> safe_name("C:\\\\Music\\\\..\\\\a\\x00b.mp3")
     'a b.mp3'

@@ -1,4 +1,4 @@
-"""One job: a value, a row of the database, an object of JSON."""
+"""One job, as a value, as a row of the database and as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ERROR_CODES = (
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to change a job, for as long as heartbeats prolong it."""
+    """The right to change a job, until it expires. Heartbeats extend it."""
 
     token: str
     seconds: float
@@ -35,28 +35,28 @@ class Lease:
 
 @dataclass(frozen=True)
 class Job:
-    """One queued piece of work. Moments are UTC in ISO 8601, and empty for what has not happened."""
+    """A job of the queue. Times are UTC in ISO 8601, and empty for events that have not happened."""
 
     id: str
     state: str
-    priority: int  # -10 to 10; higher goes first
+    priority: int  # -10 to 10; higher runs first
     input: dict[str, Any]
     options: dict[str, Any]
     progress: float  # 0 to 1
     result: dict[str, Any] | None  # a timeline as `export.timeline_object` makes it
-    error_code: str  # one of ERROR_CODES; of a waiting job: why the last attempt failed
+    error_code: str  # one of ERROR_CODES; for a waiting job, of the last attempt
     error: str
-    key_id: str  # whose job it is; empty: nobody's
+    key_id: str  # of the key that submitted it; empty without a key
     session_id: str
     session_context: str
     created_at: str
     started_at: str  # of the latest attempt
     finished_at: str
     changed_at: str
-    attempts: int  # that were begun
-    seconds: float  # of the input, for usage
-    worker: str  # who runs it, or ran it last
-    lease: Lease | None = field(default=None, repr=False, compare=False)  # of a job that was just claimed
+    attempts: int  # started so far
+    seconds: float  # duration of the input, for usage
+    worker: str  # name of the last worker
+    lease: Lease | None = field(default=None, repr=False, compare=False)  # of a job that has just been claimed
 
     @property
     def ended(self) -> bool:
@@ -87,14 +87,14 @@ def job_object(job: Job) -> schema.Job:
 
 
 def to_job(row: Row[Any], lease: Lease | None = None) -> Job:
-    """A row of the table, or of a list that leaves the results out."""
+    """A job from a row of the table; the row may lack the result."""
     named = {each.name for each in fields(Job)} - {"lease", "result"}
     values = {name: getattr(row, name) for name in named}
     result = getattr(row, "result", None)
-    moments = {name: iso(values[name]) for name in named if name.endswith("_at")}
+    times = {name: iso(values[name]) for name in named if name.endswith("_at")}
     return Job(
         **values
-        | moments
+        | times
         | {
             "input": json.loads(row.input),
             "options": json.loads(row.options),
@@ -104,8 +104,8 @@ def to_job(row: Row[Any], lease: Lease | None = None) -> Job:
     )
 
 
-def with_secrets(value: object, change: Callable[[str], str]) -> object:
-    """The input or the options of a job with its secrets, at any depth, changed; empty ones stay as they are.
+def with_secrets(value: Any, change: Callable[[str], str]) -> Any:
+    """The input or options of a job with `change` applied to its secrets, at any depth. Empty ones stay empty.
 
     >>> with_secrets({"type": "s3", "secret_key": "k3y", "secret_id": ""}, str.upper)
     {'type': 's3', 'secret_key': 'K3Y', 'secret_id': ''}

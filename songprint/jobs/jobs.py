@@ -1,14 +1,14 @@
-"""Jobs: rows of the catalogue's database, worked off by any number of processes on any number of machines.
+"""Jobs: a queue in the database of the catalogue, processed by any number of workers on any number of machines.
 
     waiting ─claim─> running ─finish─> finished
        ^               │ ├────fail───> failed ──────┐
        └──fail, release┘ └───cancel──> cancelled ───┤
        └───────────────────retry───────────────────┘
 
-A claim is a lease that ends by itself: heartbeats prolong it, and the job of a worker that died goes to another. Every
-change by a worker names the lease it holds, so one that has lost it (it slept, it was cut off, it was cancelled) can
-change nothing any more. What the end of a job brings about, its usage and its callback, is written in the same
-transaction: it happens once, or the job has not ended.
+A claim is a lease that expires: heartbeats extend it, and the job of a dead worker goes to another. Every change by a
+worker checks its lease, so a worker that has lost its lease (it was suspended or cut off, or the job was cancelled)
+cannot change the job. The usage and the callback of a job are written in the transaction that ends it: both happen
+exactly once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
@@ -53,22 +53,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDED", "ERROR_CODES", "STATES", "Job", "Jobs", "Lease", "job_object"]
 
-LEASE = 30.0  # seconds after which a silent worker is taken for dead
-SESSION_WINDOW = 3 * 86400  # seconds in which a session id may not come twice
+LEASE = 30.0  # seconds without a heartbeat after which a worker is considered dead
+SESSION_WINDOW = 3 * 86400  # seconds in which a session id cannot be used again
 PRIORITIES = range(-10, 11)
-MOST_ATTEMPTS = 5  # at a job that fails in a way that may pass
-MOST_LOST = 20  # attempts, of workers that died: the job itself may be what kills them
-FIRST_WAIT, LONGEST_WAIT = 5.0, 900.0  # seconds before the second attempt, doubled for each further one
-_LOOKED_AT = 16  # jobs that a worker tries to claim before it says that there is none
-_FORGOTTEN_AT_ONCE = 200
-_POLLS = (0.1, 1.0)  # seconds between two looks at a job that is waited for: first, at most
+MAX_ATTEMPTS = 5  # at a job that fails for a temporary reason
+MAX_LOST = 20  # attempts whose workers died; the job itself may be the reason
+FIRST_WAIT, MAX_WAIT = 5.0, 900.0  # seconds before the second attempt, doubled for each further one; maximum
+_CANDIDATES = 16  # due jobs that `claim` tries before it returns None
+_DELETED_AT_ONCE = 200  # jobs per transaction
+_POLL_SECONDS = (0.1, 1.0)  # between two polls of `wait`, at first and at most
 
 
 class Jobs:
-    """The queue of a database. All methods may be called by any process, thread and machine.
+    """The queue of a database. All methods may be called from any process, thread and machine.
 
-    The secrets that come with a job, of a callback or of an object store, lie sealed in its row. `vault` seals them;
-    who never sees such a job needs none.
+    The secrets of a job, for its callback or an object store, are stored encrypted. `vault` encrypts and decrypts them;
+    callers that meet no secrets need none.
     """
 
     def __init__(self, database: Database, vault: Vault | None = None) -> None:
@@ -77,19 +77,19 @@ class Jobs:
 
     def submit(
         self,
-        input: Mapping,
-        options: Mapping | None = None,
+        input: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
         *,
         priority: int = 0,
         key_id: str = "",
         session_id: str = "",
         session_context: str = "",
-        most_waiting: int | None = None,
+        max_waiting: int | None = None,
     ) -> Job:
-        """Queue a job; when this returns it survives everything.
+        """Queue a job. After this returns, the job survives any crash.
 
-        A `session_id` that the same key used within three days is DuplicateSession. With `most_waiting`, QueueFull if
-        so many jobs of this key wait already.
+        Raises DuplicateSession for a `session_id` that the same key used within three days, and QueueFull if
+        `max_waiting` jobs of this key are waiting.
         """
         if priority not in PRIORITIES:
             raise ValueError(f"priority={priority} must lie between -10 and 10")
@@ -113,26 +113,31 @@ class Jobs:
             "upload": input["path"] if input["type"] == "file" else None,
         }
         try:
-            return self._submitted(row, most_waiting)
-        except IntegrityError:  # another process used the session id at this very moment
-            return self._submitted(row, most_waiting)
+            return self._submitted(row, max_waiting)
+        except IntegrityError:  # another process used the session id at the same moment
+            return self._submitted(row, max_waiting)
 
     def opened(self, job: Job) -> Job:
-        """The job with its secrets readable, for whoever sends or fetches; KeyRefused without the right master key."""
+        """The job with its secrets decrypted. KeyRefused without the right master key."""
 
-        def opened(sealed: str) -> str:
-            return self._vault.open(base64.b64decode(sealed), job.id)
+        def decrypted(sealed: str) -> str:
+            return self._required_vault().open(base64.b64decode(sealed), job.id)
 
-        return replace(job, input=with_secrets(job.input, opened), options=with_secrets(job.options, opened))
+        return replace(job, input=with_secrets(job.input, decrypted), options=with_secrets(job.options, decrypted))
 
-    def _sealed(self, value: Mapping, job_id: str) -> str:
-        def sealed(secret: str) -> str:
-            return base64.b64encode(self._vault.seal(secret, job_id)).decode()
+    def _sealed(self, value: Mapping[str, Any], job_id: str) -> str:
+        def encrypted(secret: str) -> str:
+            return base64.b64encode(self._required_vault().seal(secret, job_id)).decode()
 
-        return to_text(with_secrets(value, sealed))
+        return to_text(with_secrets(value, encrypted))
+
+    def _required_vault(self) -> Vault:
+        if self._vault is None:
+            raise ValueError("a job with secrets needs a vault: Jobs(database, vault)")
+        return self._vault
 
     def get(self, job_id: str) -> Job:
-        """The job with this id; JobNotFound when there is none."""
+        """The job with this id. Raises JobNotFound."""
         with self._database.reading() as connection:
             return to_job(_row(connection, job_id))
 
@@ -146,10 +151,11 @@ class Jobs:
         since: str = "",
         until: str = "",
     ) -> list[Job]:
-        """The jobs in these states and of these keys, the latest first, without their results.
+        """The jobs in these states and of these keys, latest first, without their results.
 
-        `before` is the id of the last one seen: those that were submitted earlier follow. `since` and `until` bound
-        the moment of submission.
+        Args:
+            before: id of a job; only jobs submitted before it are returned.
+            since, until: limits of the time of submission.
         """
         wanted = _chosen(select(*_LISTED), state, key_id, since, until).order_by(jobs.c.number.desc()).limit(limit)
         with self._database.reading() as connection:
@@ -165,12 +171,12 @@ class Jobs:
         since: str = "",
         until: str = "",
     ) -> int:
-        """How many jobs `find` would give without a limit."""
+        """Number of jobs that `find` returns without a limit."""
         with self._database.reading() as connection:
-            return connection.scalar(_chosen(select(func.count()), state, key_id, since, until))
+            return int(connection.scalar(_chosen(select(func.count()), state, key_id, since, until)) or 0)
 
     def counts(self) -> dict[str, int]:
-        """How many jobs are in each state."""
+        """Number of jobs in each state."""
         with self._database.reading() as connection:
             found = {
                 state: number
@@ -179,7 +185,7 @@ class Jobs:
         return {state: found.get(state, 0) for state in STATES}
 
     def changed_since(self, moment: str, *, limit: int = 1000) -> list[Job]:
-        """The jobs that changed at this moment or later, in that order, without their results."""
+        """The jobs that changed at this time or later, in order of their change, without their results."""
         wanted = (
             select(*_LISTED)
             .where(jobs.c.changed_at >= milliseconds(moment))
@@ -190,27 +196,27 @@ class Jobs:
             return [to_job(row) for row in connection.execute(wanted)]
 
     def wait(self, job_id: str, timeout: float, *, seen: Job | None = None) -> Job:
-        """The job as soon as it has ended or, with `seen`, is no more as it was; as it is after `timeout` seconds."""
-        give_up, pause = time.monotonic() + timeout, _POLLS[0]
+        """The job as soon as it ends or, with `seen`, differs from that; at the latest after `timeout` seconds."""
+        give_up, pause = time.monotonic() + timeout, _POLL_SECONDS[0]
         while True:
             job = self.get(job_id)
             left = give_up - time.monotonic()
             if job.ended or left <= 0 or (seen is not None and job.changed_at != seen.changed_at):
                 return job
             time.sleep(min(pause, left))
-            pause = min(pause * 1.5, _POLLS[1])
+            pause = min(pause * 1.5, _POLL_SECONDS[1])
 
     def claim(self, worker: str, lease: float = LEASE) -> Job | None:
-        """The job whose turn it is, now run by `worker` for `lease` seconds; None when none is due.
+        """Claim the next job for `worker` and `lease` seconds; None if none is due.
 
-        The highest priority goes first, then the oldest. One whose lease ran out is due again.
+        Order: priority, then age. A job whose lease expired is due again.
         """
         with self._database.reading() as connection:
             due = connection.scalars(
                 select(jobs.c.number)
                 .where(_due(clock(connection)))
                 .order_by(jobs.c.priority.desc(), jobs.c.number)
-                .limit(_LOOKED_AT)
+                .limit(_CANDIDATES)
             ).all()
         for number in due:
             job = self._claimed(number, worker, lease)
@@ -219,7 +225,7 @@ class Jobs:
         return None
 
     def heartbeat(self, job: Job, progress: float) -> bool:
-        """Say that a claimed job is still worked on. False: it was cancelled or went to another; stop."""
+        """Extend the lease of a claimed job. False if it was cancelled or went to another worker."""
 
         def prolong(connection: Connection) -> bool:
             now = clock(connection)
@@ -228,13 +234,13 @@ class Jobs:
                 _held(job),
                 now,
                 progress=min(1.0, max(0.0, progress)),
-                lease_until=now + round(1000 * job.lease.seconds),
+                lease_until=now + round(1000 * _lease(job).seconds),
             )
 
         return self._database.write(prolong)
 
-    def finish(self, job: Job, result: Mapping, seconds: float) -> bool:
-        """The end of a claimed job, with its usage and its callback. False: it was no longer this worker's."""
+    def finish(self, job: Job, result: Mapping[str, Any], seconds: float) -> bool:
+        """Store the result of a claimed job, its usage and its callback. False if the lease was lost."""
 
         def end(connection: Connection) -> bool:
             now = clock(connection)
@@ -257,16 +263,16 @@ class Jobs:
         return self._database.write(end)
 
     def fail(self, job: Job, code: str, message: str, retry: bool) -> Job:
-        """A claimed job could not be done. With `retry` it waits for another attempt, if it has any left.
+        """End an attempt at a claimed job. With `retry` the job waits for another attempt, if any is left.
 
-        Returns the job as it is now; one that was no longer this worker's is left alone.
+        Returns the job as it is now. Nothing changes if the lease was lost.
         """
-        told = {"error_code": code, "error": storable(message)}
+        failure = {"error_code": code, "error": storable(message)}
 
         def end(connection: Connection) -> Job:
             now = clock(connection)
-            if retry and job.attempts < MOST_ATTEMPTS:
-                pause = min(FIRST_WAIT * 2 ** (job.attempts - 1), LONGEST_WAIT)
+            if retry and job.attempts < MAX_ATTEMPTS:
+                pause = min(FIRST_WAIT * 2 ** (job.attempts - 1), MAX_WAIT)
                 _changed(
                     connection,
                     _held(job),
@@ -275,16 +281,16 @@ class Jobs:
                     lease="",
                     lease_until=None,
                     due_at=now + round(1000 * pause),
-                    **told,
+                    **failure,
                 )
-            elif _changed(connection, _held(job), now, **told, **_end(FAILED, now)):
+            elif _changed(connection, _held(job), now, **failure, **_end(FAILED, now)):
                 _failed(connection, now, job)
             return to_job(_row(connection, job.id))
 
         return self._database.write(end)
 
     def release(self, job: Job) -> bool:
-        """Give a claimed job back undone: another worker may take it at once, and no attempt was made."""
+        """Return a claimed job to the queue. The attempt does not count. False if the lease was lost."""
 
         def give_back(connection: Connection) -> bool:
             now = clock(connection)
@@ -302,7 +308,7 @@ class Jobs:
         return self._database.write(give_back)
 
     def cancel(self, job_id: str, *, running: bool = True) -> Job:
-        """End a job that waits or (with `running`) runs; its worker notices at its next heartbeat."""
+        """Cancel a waiting or (with `running`) running job. A worker stops at its next heartbeat."""
         wanted = (WAITING, RUNNING) if running else (WAITING,)
 
         def end(connection: Connection) -> Job:
@@ -317,16 +323,14 @@ class Jobs:
             )
             job = to_job(_row(connection, job_id))
             if not changed:
-                raise JobStateError(
-                    f"job {job_id} is {job.state}: only a job that is {' or '.join(wanted)} can be cancelled"
-                )
+                raise JobStateError(f"job {job_id} is {job.state}: only {' and '.join(wanted)} jobs can be cancelled")
             deliveries.queue(connection, now, job.id, job.options, CANCELLED)
             return job
 
         return self._database.write(end)
 
     def retry(self, job_id: str) -> Job:
-        """Queue a job again that failed or was cancelled."""
+        """Queue a failed or cancelled job again."""
 
         def begin(connection: Connection) -> Job:
             now = clock(connection)
@@ -345,38 +349,36 @@ class Jobs:
             )
             job = to_job(_row(connection, job_id))
             if not changed:
-                raise JobStateError(
-                    f"job {job_id} is {job.state}: only one that failed or was cancelled can be tried again"
-                )
+                raise JobStateError(f"job {job_id} is {job.state}: only failed and cancelled jobs can be retried")
             return job
 
         return self._database.write(begin)
 
     def keep(self, job: Job, path: str) -> bool:
-        """Remember where the input of a claimed job is kept for listening. False: it is no longer this worker's."""
+        """Store the path where the input of a claimed job is kept. False if the lease was lost."""
         return self._database.write(lambda connection: _changed(connection, _held(job), clock(connection), upload=path))
 
     def forget(self, days: float) -> int:
-        """Delete what is known of jobs that ended so many days ago, but for their usage; how many they were.
+        """Delete jobs that ended more than `days` ago, but not their usage; return their number.
 
-        One whose input is still kept somewhere (see `inputs`) is left until that is removed, for a week at most.
+        A job whose input is still stored (see `inputs`) stays until that is deleted, for a week at most.
         """
         forgotten = 0
         while number := self._database.write(lambda connection: _forget(connection, 86_400_000 * days)):
             forgotten += number
         return forgotten
 
-    def _submitted(self, row: dict[str, object], most_waiting: int | None) -> Job:
+    def _submitted(self, row: dict[str, Any], max_waiting: int | None) -> Job:
         def submit(connection: Connection) -> Job:
             now = clock(connection)
             if row["session_id"]:
                 _register_session(connection, now, row)
-            if most_waiting is not None:
-                waiting = connection.scalar(_chosen(select(func.count()), WAITING, row["key_id"]))
-                if waiting >= most_waiting:
+            if max_waiting is not None:
+                waiting = connection.scalar(_chosen(select(func.count()), WAITING, row["key_id"])) or 0
+                if waiting >= max_waiting:
                     raise QueueFull(
-                        f"{waiting:,} jobs wait already, and {most_waiting:,} may."
-                        " Submit this one again when some have finished"
+                        f"{waiting:,} jobs are waiting, and the limit is {max_waiting:,}."
+                        " Submit this job again when some have finished"
                     )
             connection.execute(insert(jobs).values(row | {"created_at": now, "changed_at": now, "due_at": now}))
             return to_job(_row(connection, row["id"]))
@@ -388,20 +390,18 @@ class Jobs:
 
         def claim(connection: Connection) -> Job | None:
             now = clock(connection)
-            # By its number, so that a server locks this row alone; SQLite has one writer anyway.
+            # By its number, so that a database server locks only this row. SQLite has one writer anyway.
             row = connection.execute(select(jobs).where(this, _due(now)).with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
-            if row.state == RUNNING and row.attempts >= MOST_LOST:
+            if row.state == RUNNING and row.attempts >= MAX_LOST:
                 _changed(
                     connection,
                     this,
                     now,
                     error_code="internal",
                     **_end(FAILED, now),
-                    error=(
-                        f"{row.attempts} workers ended while they ran it. Is their memory too small for this input?"
-                    ),
+                    error=(f"{row.attempts} workers died while running it. Do they have enough memory for this input?"),
                 )
                 _failed(connection, now, to_job(row))
                 return None
@@ -428,18 +428,24 @@ class Jobs:
 _LISTED = [column for column in jobs.c if column.name != "result"]
 
 
-def _due(now: int):
+def _due(now: int) -> ColumnElement[bool]:
     return or_(
         and_(jobs.c.state == WAITING, jobs.c.due_at <= now), and_(jobs.c.state == RUNNING, jobs.c.lease_until < now)
     )
 
 
-def _held(job: Job):
-    return and_(jobs.c.id == job.id, jobs.c.state == RUNNING, jobs.c.lease == job.lease.token)
+def _lease(job: Job) -> Lease:
+    if job.lease is None:
+        raise ValueError(f"job {job.id} was not claimed")
+    return job.lease
 
 
-def _changed(connection: Connection, where, now: int, **values: object) -> bool:
-    """Whether there was such a job; it has these values now."""
+def _held(job: Job) -> ColumnElement[bool]:
+    return and_(jobs.c.id == job.id, jobs.c.state == RUNNING, jobs.c.lease == _lease(job).token)
+
+
+def _changed(connection: Connection, where: ColumnElement[bool], now: int, **values: object) -> bool:
+    """Set values of the job that fits; False if there is none."""
     return connection.execute(update(jobs).where(where).values(changed_at=now, **values)).rowcount == 1
 
 
@@ -448,30 +454,30 @@ def _end(state: str, now: int) -> dict[str, object]:
 
 
 def _failed(connection: Connection, now: int, job: Job) -> None:
-    usage.count(connection, now, job.key_id, job.id, 0.0)  # listed, not charged
+    usage.count(connection, now, job.key_id, job.id, 0.0)  # listed at no cost
     deliveries.queue(connection, now, job.id, job.options, FAILED)
 
 
 def _forget(connection: Connection, age: float) -> int:
-    """Delete some of the jobs that ended so many milliseconds ago."""
+    """Delete some of the jobs that ended more than `age` milliseconds ago; return their number."""
     now = clock(connection)
     kept = and_(jobs.c.upload.is_not(None), jobs.c.finished_at > now - age - 1000 * LOOKED_FOR)
     old = list(
         connection.scalars(
             select(jobs.c.id)
             .where(jobs.c.state.in_(ENDED), jobs.c.finished_at < now - age, not_(kept))
-            .limit(_FORGOTTEN_AT_ONCE)
+            .limit(_DELETED_AT_ONCE)
         )
     )
-    told = list(connection.scalars(select(owed.c.id).where(owed.c.job_id.in_(old))))
-    connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(told)))
+    callbacks = list(connection.scalars(select(owed.c.id).where(owed.c.job_id.in_(old))))
+    connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(callbacks)))
     for table in (owed, verdicts):
         connection.execute(delete(table).where(table.c.job_id.in_(old)))
     connection.execute(delete(sessions).where(sessions.c.created_at < now - 1000 * SESSION_WINDOW))
     return connection.execute(delete(jobs).where(jobs.c.id.in_(old))).rowcount
 
 
-def _register_session(connection: Connection, now: int, row: Mapping) -> None:
+def _register_session(connection: Connection, now: int, row: Mapping[str, Any]) -> None:
     this = and_(sessions.c.key_id == row["key_id"], sessions.c.session_id == row["session_id"])
     found = connection.execute(select(sessions).where(this).with_for_update()).first()
     values = {"job_id": row["id"], "created_at": now}
@@ -480,7 +486,7 @@ def _register_session(connection: Connection, now: int, row: Mapping) -> None:
     elif found.created_at > now - 1000 * SESSION_WINDOW:
         raise DuplicateSession(
             f"session id {row['session_id']!r} was used less than three days ago, by job"
-            f" {found.job_id}. Ask for that job, or choose another id",
+            f" {found.job_id}. Query that job, or choose another id",
             found.job_id,
         )
     else:
@@ -488,8 +494,12 @@ def _register_session(connection: Connection, now: int, row: Mapping) -> None:
 
 
 def _chosen(
-    query: Select, state: str | Collection[str], key_id: str | Collection[str] | None, since: str = "", until: str = ""
-) -> Select:
+    query: Select[Any],
+    state: str | Collection[str],
+    key_id: str | Collection[str] | None,
+    since: str = "",
+    until: str = "",
+) -> Select[Any]:
     query = query.where(jobs.c.state.in_([state] if isinstance(state, str) else list(state)))
     if key_id is not None:
         query = query.where(jobs.c.key_id.in_([key_id] if isinstance(key_id, str) else list(key_id)))
@@ -498,8 +508,8 @@ def _chosen(
     return query.where(jobs.c.created_at < milliseconds(until)) if until else query
 
 
-def _row(connection: Connection, job_id: str) -> Row:
+def _row(connection: Connection, job_id: str) -> Row[Any]:
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
     if row is None:
-        raise JobNotFound(f"no job {job_id}. `songprint jobs list` shows what there is")
+        raise JobNotFound(f"no job {job_id}. `songprint jobs list` lists all jobs")
     return row

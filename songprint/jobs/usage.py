@@ -1,7 +1,7 @@
-"""Usage: the seconds of input of every job, by key and day, as a bill or a chart needs them.
+"""Usage: the duration of the inputs of jobs, by key and day, for bills and charts.
 
-Fees are for the duration of the input, whether songs were found in it or not; a job that failed is listed with
-nothing. The seconds of a day are summed and then rounded up to minutes.
+The duration of an input counts whether songs were found in it or not; a failed job counts as 0 seconds. The seconds of
+a day are summed and then rounded up to minutes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Used:
-    """What one key used on one day."""
+    """The usage of one key on one day."""
 
-    day: str  # UTC, as 2025-06-13
-    key: str  # empty: jobs of nobody in particular
+    day: str  # UTC, such as 2025-06-13
+    key: str  # empty for jobs without a key
     jobs: int
     seconds: float  # of input
 
     @property
     def minutes(self) -> int:
-        """What is billed: rounded up, so less than a minute is one.
+        """The billed minutes, rounded up.
 
         >>> Used("2025-06-13", "", 2, 61.0).minutes
         2
@@ -43,37 +43,37 @@ class Used:
         return math.ceil(round(self.seconds, 3) / 60)
 
     def cost(self, price: float) -> float:
-        """At a price per minute."""
+        """The cost at a price per minute."""
         return round(self.minutes * price, 2)
 
 
 def used_object(used: Used, price: float | None = None) -> dict[str, object]:
-    """Usage as JSON; with a price per minute also what it costs."""
-    told = {
+    """Usage as JSON, with the cost if a price per minute is given."""
+    listed: dict[str, object] = {
         "day": used.day,
         "key": used.key or None,
         "jobs": used.jobs,
         "seconds": round(used.seconds, 3),
         "minutes": used.minutes,
     }
-    return told if price is None else told | {"cost": used.cost(price)}
+    return listed if price is None else listed | {"cost": used.cost(price)}
 
 
 class Usage:
-    """What was used of a service."""
+    """The usage table of a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def note(self, key_id: str, job_id: str, seconds: float) -> None:
-        """Count a piece of work that is no job, such as an answer at once; the same id again is counted once.
+        """Count work that is not a job, such as identified queries. A `job_id` that exists is replaced.
 
-        Jobs are counted when they end, by `Jobs` itself.
+        `Jobs` counts jobs itself when they end.
         """
         self._database.write(lambda connection: count(connection, clock(connection), key_id, job_id, seconds))
 
     def by_day(self, key_id: str | Collection[str] | None = None, since: str = "", until: str = "") -> list[Used]:
-        """What was used from the day `since` to the day `until`, both included: one value for each day and key."""
+        """Usage from the day `since` to the day `until`, inclusive: one value per day and key."""
         wanted = select(usage.c.day, usage.c.key_id, func.count(), func.sum(usage.c.seconds))
         if key_id is not None:
             wanted = wanted.where(usage.c.key_id.in_([key_id] if isinstance(key_id, str) else list(key_id)))
@@ -89,14 +89,14 @@ class Usage:
 
 
 def count(connection: Connection, now: int, key_id: str, job_id: str, seconds: float) -> None:
-    """Count a job inside the caller's transaction; one that was counted before is counted anew."""
+    """Count a job inside the transaction of the caller. An earlier count of the job is replaced."""
     values = {"key_id": key_id, "day": iso(now)[:10], "seconds": seconds}
     if not connection.execute(update(usage).where(usage.c.job_id == job_id).values(values)).rowcount:
         connection.execute(insert(usage).values(job_id=job_id, **values))
 
 
 def to_csv(rows: Iterable[Used], price: float | None = None) -> str:
-    """A table with a line of names; with a `price` per minute also what each line costs.
+    """A table with a header line, and with costs if a `price` per minute is given.
 
     >>> print(to_csv([Used("2025-06-13", "SPabc", 2, 61.0)], price=0.44), end="")
     day,key,jobs,seconds,minutes,cost
@@ -117,4 +117,4 @@ def _day(text: str) -> str:
     try:
         return date.fromisoformat(text[:10]).isoformat()
     except ValueError as error:
-        raise SongprintError(f"{text!r} is no day: write it as 2025-06-13") from error
+        raise SongprintError(f"{text!r} is not a date. Write it as 2025-06-13") from error

@@ -1,16 +1,16 @@
-"""Verdicts: what people say of what was recognised, kept beside the jobs.
+"""Verdicts: corrections of results by people, stored beside the jobs.
 
-A segment of a job's result may be accepted, rejected, or corrected to another recording; a gap may be named. The
-result itself stays as it was found: `corrected` makes of it what people say it is.
+A segment of a result can be accepted, rejected or corrected to another recording, and a gap can be named. The stored
+result does not change; `corrected` applies the verdicts to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Connection, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
 
 from songprint.formats import schema
 from songprint.store.database import storable
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 ACCEPT, REJECT, CORRECT = VERDICTS = ("accept", "reject", "correct")
 SEGMENT, GAP = PARTS = ("segment", "gap")
-CERTAIN = 100.0  # the confidence of what a person has said
+CERTAIN = 100.0  # confidence after a verdict
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What somebody said of one segment or gap of a job's result."""
+    """A verdict about one segment or gap of the result of a job."""
 
     job_id: str
     part: str  # "segment" or "gap"
-    position: int  # in the list of these
-    verdict: str  # one of VERDICTS; a gap is "correct" with the recording that it is
+    position: int  # index in the list of segments or gaps
+    verdict: str  # one of VERDICTS; for a gap "correct", with its recording
     recording_id: int | None  # of a correction
     note: str
-    key_id: str  # who said so; empty: somebody at the machine itself
+    key_id: str  # of the caller; empty for a caller on this machine
     at: str  # UTC, ISO 8601
 
 
@@ -51,7 +51,7 @@ class Verdicts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def say(
+    def record(
         self,
         job_id: str,
         part: str,
@@ -62,7 +62,7 @@ class Verdicts:
         note: str = "",
         key_id: str = "",
     ) -> Verdict:
-        """Keep a verdict, in the place of an earlier one."""
+        """Store a verdict. It replaces an earlier one."""
         this = _this(job_id, part, position)
 
         def write(connection: Connection) -> Verdict:
@@ -83,13 +83,13 @@ class Verdicts:
 
         return self._database.write(write)
 
-    def take_back(self, job_id: str, part: str, position: int) -> bool:
-        """Forget a verdict; False if there was none."""
+    def withdraw(self, job_id: str, part: str, position: int) -> bool:
+        """Delete a verdict. Return False if there was none."""
         this = _this(job_id, part, position)
         return self._database.write(lambda connection: connection.execute(delete(verdicts).where(this)).rowcount > 0)
 
     def of_job(self, job_id: str) -> list[Verdict]:
-        """All verdicts on a job's result, segments first."""
+        """All verdicts about the result of a job, segments first."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(verdicts)
@@ -99,12 +99,12 @@ class Verdicts:
             return [_to_verdict(row) for row in rows]
 
 
-def corrected(timeline: Timeline, said: Iterable[Verdict], recordings: Mapping[int, Recording]) -> Timeline:
-    """The timeline as people say it is: without what was rejected, with what was corrected or named.
+def corrected(timeline: Timeline, given: Collection[Verdict], recordings: Mapping[int, Recording]) -> Timeline:
+    """Apply verdicts to a timeline: drop rejected segments, replace corrected ones, and turn named gaps into segments.
 
-    `recordings` are those that corrections name; of one that is not there any more the segment is left out.
+    `recordings` contains the recordings that corrections name. A segment corrected to a deleted recording is dropped.
     """
-    of_segment = {each.position: each for each in said if each.part == SEGMENT}
+    of_segment = {each.position: each for each in given if each.part == SEGMENT}
     segments = []
     for position, segment in enumerate(timeline.segments):
         verdict = of_segment.get(position)
@@ -112,24 +112,27 @@ def corrected(timeline: Timeline, said: Iterable[Verdict], recordings: Mapping[i
             segments.append(segment)
         elif verdict.verdict == ACCEPT:
             segments.append(replace(segment, confidence=CERTAIN))
-        elif verdict.verdict == CORRECT and verdict.recording_id in recordings:
-            recording = recordings[verdict.recording_id]
+        elif verdict.verdict == CORRECT and (recording := _named_by(verdict, recordings)):
             segments.append(replace(segment, recording=recording, original=None, confidence=CERTAIN))
     named = {
-        each.position: recordings[each.recording_id]
-        for each in said
-        if each.part == GAP and each.recording_id in recordings and each.position < len(timeline.gaps)
+        each.position: recording
+        for each in given
+        if each.part == GAP and each.position < len(timeline.gaps) and (recording := _named_by(each, recordings))
     }
     for position, recording in named.items():
-        heard = timeline.gaps[position].interval
-        segments.append(Segment(recording, Kind.RECORDING, CERTAIN, heard, Interval(0.0, heard.duration)))
+        interval = timeline.gaps[position].interval
+        segments.append(Segment(recording, Kind.RECORDING, CERTAIN, interval, Interval(0.0, interval.duration)))
     gaps = [gap for position, gap in enumerate(timeline.gaps) if position not in named]
     return replace(timeline, segments=sorted(segments, key=lambda each: each.interval.start), gaps=gaps)
 
 
-def _this(job_id: str, part: str, position: int):
+def _named_by(verdict: Verdict, recordings: Mapping[int, Recording]) -> Recording | None:
+    return None if verdict.recording_id is None else recordings.get(verdict.recording_id)
+
+
+def _this(job_id: str, part: str, position: int) -> ColumnElement[bool]:
     return and_(verdicts.c.job_id == job_id, verdicts.c.part == part, verdicts.c.position == position)
 
 
-def _to_verdict(row) -> Verdict:
+def _to_verdict(row: Row[Any]) -> Verdict:
     return Verdict(row.job_id, row.part, row.position, row.verdict, row.recording_id, row.note, row.key_id, iso(row.at))

@@ -1,8 +1,7 @@
-"""A worker: claims jobs one after the other, fetches their inputs, scans them and stores what was found.
+"""A worker: claims one job after the other, fetches its input, scans it and stores the result.
 
-While a job runs, a thread says so to the database every two seconds and learns from it that the job was cancelled or
-lost; then the scan is broken off at its next step. What a worker was doing when it was killed is done again by
-another. Callbacks are sent beside it by threads of their own.
+While a job runs, a thread sends heartbeats to the database, and aborts the scan when the job was cancelled or its lease
+was lost. If a worker is killed, another worker runs its job again. Callbacks are sent by threads beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import socket
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,16 +20,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from songprint.accounts.vault import Vault
 from songprint.audio import media
 from songprint.errors import AudioError, FetchError, SongprintError
-from songprint.jobs import scratch
 from songprint.jobs.callbacks import Builder, Sender, standard_body
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
-from songprint.jobs.jobs import FINISHED, LEASE, Job, Jobs
+from songprint.jobs.job import FINISHED, Job
+from songprint.jobs.jobs import LEASE, Jobs
 from songprint.outside import places as world
 from songprint.outside.places import Outside
 
@@ -38,17 +40,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 2.0  # seconds; the longest until a cancelled scan is broken off, and a few of a lease
-IDLE = 0.5  # seconds between two looks at whether there is a job
-_NOTICED = 0.1  # seconds until a worker that is told to stop tells its job
-_AFTER_TROUBLE = 2.0  # seconds of rest when the database does not answer
-_FETCHING = 0.1  # of the progress is the input on its way
-_CLEANING = 60.0  # seconds between two looks for uploads that nobody needs
-_WRITE_WAITS = (1.0, 3.0)  # seconds between attempts at writing a result to an object store
+HEARTBEAT = 2.0  # seconds between two heartbeats; also the delay until a cancelled scan is aborted
+POLL_SECONDS = 0.5  # between two polls for a job
+_STOP_SECONDS = 0.1  # until a worker that is to stop aborts its job
+_ERROR_PAUSE = 2.0  # seconds after an error of the database
+_FETCH_SHARE = 0.1  # fraction of the progress that fetching the input takes
+_CLEANING_INTERVAL = 60.0  # seconds between two searches for inputs to delete
+_WRITE_WAITS = (1.0, 3.0)  # seconds between attempts to write a result to an object store
+_SCRATCH_PREFIX = "songprint-work-"
+_SCRATCH_LOCK = ".lock"  # locked by the process that uses the folder
 
 
-class BrokenOff(Exception):
-    """Raised inside a scan to end it: the job was cancelled or lost, or this worker is to stop."""
+class Aborted(Exception):
+    """Raised in a scan to end it: the job was cancelled, its lease was lost, or the worker stops."""
 
 
 def run(
@@ -61,15 +65,15 @@ def run(
     lease: float = LEASE,
     name: str = "",
 ) -> None:
-    """Work until `stop` is set: then the job at hand is given back at once, and callbacks under way are finished.
+    """Run jobs until `stop` is set. Then the current job is released, and callbacks that are being sent are finished.
 
-    `builders` make the bodies of callbacks by style; "standard" is there already.
+    `builders` make the bodies of callbacks, by style, in addition to "standard".
     """
     Worker(library, settings, builders=builders, outside=outside, lease=lease, name=name).run(stop)
 
 
 class Worker:
-    """One worker, with what it holds open."""
+    """One worker, with the libraries and queues that it uses."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Worker:
         self.jobs = Jobs(database, Vault(database, library.store.path))
         self.deliveries = Deliveries(database)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        self._libraries = {library.store.settings.kinds: library}  # by the kinds of match they look for
+        self._libraries = {library.store.settings.kinds: library}  # by the kinds of match that they search
         self._own = library
         self._settings, self._lease = settings, lease
         self._outside = outside or world.real(settings)
@@ -94,7 +98,7 @@ class Worker:
         self._cleaned = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop`."""
+        """Run jobs and send callbacks until `stop` is set."""
         server = self._settings.server
         sender = Sender(
             self.jobs,
@@ -109,7 +113,7 @@ class Worker:
         sending.start()
         log.info("worker %s is ready", self.name)
         try:
-            with scratch.folder() as folder:
+            with scratch_folder() as folder:
                 while not stop.is_set():
                     self._turn(folder, stop)
         finally:
@@ -120,34 +124,34 @@ class Worker:
                     each.close()
 
     def _turn(self, folder: Path, stop: threading.Event) -> None:
-        """One job, or a little rest. No trouble ends a worker: a job it had claimed goes to another later."""
+        """Run one job, or pause. Errors do not end a worker; a job that it had claimed goes to another one later."""
         try:
-            rest = 0.0 if self.work(folder, stop) else IDLE
+            pause = 0.0 if self.work(folder, stop) else POLL_SECONDS
         except SongprintError as error:
             log.error("worker %s: %s", self.name, error)
-            rest = _AFTER_TROUBLE
+            pause = _ERROR_PAUSE
         except Exception:
             log.exception("worker %s", self.name)
-            rest = _AFTER_TROUBLE
-        stop.wait(rest)
+            pause = _ERROR_PAUSE
+        stop.wait(pause)
 
     def work(self, folder: Path, stop: threading.Event) -> bool:
-        """Do the job whose turn it is; False if there is none."""
-        if time.monotonic() - self._cleaned > _CLEANING:
+        """Run the next job. Return False if none is due."""
+        if time.monotonic() - self._cleaned > _CLEANING_INTERVAL:
             self._cleaned = time.monotonic()
             self._inputs.remove_old(self._settings.server.keep_inputs)
         job = self.jobs.claim(self.name, self._lease)
         if job is None:
             return False
-        log.info("job %s begins (attempt %d)", job.id, job.attempts)
+        log.info("job %s starts (attempt %d)", job.id, job.attempts)
         try:
             with self._heart(job, stop) as heart:
                 self._do(job, folder, heart)
-        except BrokenOff:
+        except Aborted:
             released = stop.is_set() and self.jobs.release(job)
-            log.info("job %s %s", job.id, "is given back" if released else "was cancelled or went to another worker")
+            log.info("job %s %s", job.id, "was released" if released else "was cancelled or went to another worker")
         finally:
-            scratch.clear(folder)
+            _clear(folder)
         if job.input["type"] == "file":
             self._inputs.remove_old(self._settings.server.keep_inputs)
         return True
@@ -156,54 +160,55 @@ class Worker:
         path, name = folder / "input", world.name_of(job.input)
         try:
             job = self.jobs.opened(job)
-            path = self._outside.read(job.input, path, heart.fetched, heart.broken_off)
-            wishes = {} if job.options.get("find_unknown", True) else {"find_unknown": False}
-            timeline = self._library(job).scan(path, on_progress=heart.scanned, **wishes)
-            result = self._told(job, replace(timeline, source=name), _described(path), heart)
+            path = self._outside.read(job.input, path, heart.fetched, heart.aborted)
+            timeline = self._library(job).scan(
+                path, on_progress=heart.scanned, find_unknown=job.options.get("find_unknown", True)
+            )
+            result = self._result(job, replace(timeline, source=name), _describe(path), heart)
             self._keep(job, path, name)
             ended = self.jobs.finish(job, result, timeline.duration)
-        except BrokenOff:
+        except Aborted:
             raise
         except Exception as error:
-            heart.check()  # a download that was stopped says so in its own way
-            code, message, retry = _judged(error, str(path), name)
+            heart.check()  # an aborted download raises an error of its own
+            code, message, retry = _explain(error, str(path), name)
             if code == "internal":
                 log.exception("job %s", job.id)
             state = self.jobs.fail(job, code, message, retry).state
-            log.info("job %s: %s, now it is %s", job.id, message, state)
+            log.info("job %s: %s; it is %s now", job.id, message, state)
         else:
-            log.info("job %s %s", job.id, "is finished" if ended else "was cancelled or went to another worker")
+            log.info("job %s %s", job.id, "finished" if ended else "was cancelled or went to another worker")
 
     def _keep(self, job: Job, path: Path, name: str) -> None:
-        """Keep a fetched input for a while: people want to hear what was found in it."""
+        """Keep a fetched input for a while, so that users can listen to the segments."""
         if job.input["type"] == "file" or not self._settings.server.keep_inputs:
             return
         try:
             kept = self._inputs.take(path, name=name, within=job.id)
-        except OSError as error:  # as when the disk is full: the result is what counts
+        except OSError as error:  # such as a full disk; the result is more important
             log.warning("the input of job %s is not kept: %s", job.id, error)
             return
         if not self.jobs.keep(job, str(kept)):
             self._inputs.remove(kept)
 
     def _library(self, job: Job) -> Library:
-        """The library, opened so that it looks only for the kinds of match that the job asks for."""
-        mine = self._own.store.settings.kinds
-        asked = job.options.get("kinds") or mine
-        kinds = tuple(kind for kind in mine if kind in asked or kind == "recording")
+        """The library, opened with only the kinds of match that the job requests."""
+        own = self._own.store.settings.kinds
+        requested = job.options.get("kinds") or own
+        kinds = tuple(kind for kind in own if kind in requested or kind == "recording")
         if kinds not in self._libraries:
             import songprint
 
             self._libraries[kinds] = songprint.open(self._own.path, settings=replace(self._settings, kinds=kinds))
         return self._libraries[kinds]
 
-    def _told(self, job: Job, timeline: Timeline, described: dict | None, heart: Heart) -> dict:
-        """The result, with what the file is made of; written to where the job wants it as well."""
+    def _result(self, job: Job, timeline: Timeline, description: dict[str, Any] | None, heart: Heart) -> dict[str, Any]:
+        """The result as JSON with the description of the file, also written to the output that the job names."""
         from songprint.formats.objects import timeline_object
 
-        result = timeline_object(timeline)
-        if described:
-            result["media"] = described
+        result: dict[str, Any] = dict(timeline_object(timeline))
+        if description:
+            result["media"] = description
         place = job.options.get("output")
         if place:
             done = replace(
@@ -221,24 +226,24 @@ class Worker:
                 result["warnings"] = [*result.get("warnings", ()), failure]
         return result
 
-    def _written(self, place: Mapping, name: str, body: bytes, heart: Heart) -> str:
-        """Why the result could not be written; empty if it was."""
+    def _written(self, place: Mapping[str, Any], name: str, body: bytes, heart: Heart) -> str:
+        """Write the result to an object store. Return a warning if that failed, else an empty text."""
         key = f"{place.get('dir', '').lstrip('/')}{name}"
-        for wait in (*_WRITE_WAITS, None):
+        for number in range(len(_WRITE_WAITS) + 1):
+            if number:
+                heart.aborted.wait(_WRITE_WAITS[number - 1])
+                heart.check()
             try:
                 self._outside.write(place, key, body)
                 return ""
             except Exception as error:
                 log.warning("writing %s: %s", key, error)
-                told = str(error) if isinstance(error, SongprintError) else type(error).__name__
-            if wait is None:
-                return f"the result could not be written to {key}: {told}"
-            heart.broken_off.wait(wait)
-            heart.check()
+                reason = str(error) if isinstance(error, SongprintError) else type(error).__name__
+        return f"the result could not be written to {key}: {reason}"
 
     @contextmanager
     def _heart(self, job: Job, stop: threading.Event) -> Iterator[Heart]:
-        heart = Heart(self.jobs, job, stop, self._settings.server.max_duration)
+        heart = Heart(self.jobs, job, self._lease, stop, self._settings.server.max_duration)
         heart.thread.start()
         try:
             yield heart
@@ -248,41 +253,43 @@ class Worker:
 
 
 class Heart:
-    """Keeps the lease of a running job, and carries what happens to it into the scan."""
+    """Extends the lease of a running job, and aborts the scan when the job was cancelled or lost."""
 
-    def __init__(self, jobs: Jobs, job: Job, stop: threading.Event, max_duration: float) -> None:
-        self._jobs, self._job, self._stop, self._max_duration = jobs, job, stop, max_duration
+    def __init__(self, jobs: Jobs, job: Job, lease: float, stop: threading.Event, max_duration: float) -> None:
+        """`lease` in seconds, `max_duration` of the input in seconds."""
+        self._jobs, self._job, self._lease = jobs, job, lease
+        self._stop, self._max_duration = stop, max_duration
         self._progress = 0.0
-        self.broken_off = threading.Event()
+        self.aborted = threading.Event()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="songprint-heartbeat", daemon=True)
 
     def fetched(self, count: int, total: int | None) -> None:
-        """The input is on its way: bytes so far, and in all if that is known."""
+        """Progress of the download: bytes so far, and total bytes if known."""
         self.check()
         if total:
-            self._progress = _FETCHING * min(1.0, count / total)
+            self._progress = _FETCH_SHARE * min(1.0, count / total)
 
     def scanned(self, step: ScanProgress) -> None:
-        """The scan has come so far."""
+        """Progress of the scan."""
         self.check()
         if step.seconds_done > self._max_duration:
             raise FetchError(
-                f"the input is longer than the {self._max_duration / 3600:g} hours that this server takes",
+                f"the input is longer than the {self._max_duration / 3600:g} hours that this server accepts",
                 "input_too_large",
             )
         if step.seconds_total:
-            self._progress = _FETCHING + (1 - _FETCHING) * min(1.0, step.seconds_done / step.seconds_total)
+            self._progress = _FETCH_SHARE + (1 - _FETCH_SHARE) * min(1.0, step.seconds_done / step.seconds_total)
 
     def check(self) -> None:
-        """Raise BrokenOff if the job is to be left."""
-        if self.broken_off.is_set():
-            raise BrokenOff
+        """Raise Aborted if the job was aborted."""
+        if self.aborted.is_set():
+            raise Aborted
 
     def _beat(self) -> None:
-        every = min(HEARTBEAT, self._job.lease.seconds / 4)
-        kept = due = time.monotonic()
-        while not self.done.wait(_NOTICED):
+        every = min(HEARTBEAT, self._lease / 4)
+        extended = due = time.monotonic()
+        while not self.done.wait(_STOP_SECONDS):
             now = time.monotonic()
             if self._stop.is_set():
                 break
@@ -292,24 +299,24 @@ class Heart:
             try:
                 if not self._jobs.heartbeat(self._job, self._progress):
                     break
-                kept = now
-            except SongprintError as error:  # it may come back before the lease ends
+                extended = now
+            except SongprintError as error:  # the database may recover before the lease expires
                 log.warning("heartbeat of job %s: %s", self._job.id, error)
-                if time.monotonic() - kept > self._job.lease.seconds:
+                if time.monotonic() - extended > self._lease:
                     break
-        self.broken_off.set()
+        self.aborted.set()
 
 
-def _described(path: Path) -> dict | None:
-    """What a file is made of; None if its header cannot be read, though its sound could."""
+def _describe(path: Path) -> dict[str, Any] | None:
+    """The description of a file; None if its header cannot be read, although its audio could."""
     try:
         return media.describe(path)
     except AudioError:
         return None
 
 
-def _judged(error: Exception, path: str, name: str) -> tuple[str, str, bool]:
-    """Code, message and whether to try again; no message tells a place on this machine."""
+def _explain(error: Exception, path: str, name: str) -> tuple[str, str, bool]:
+    """Error code, message without paths of this machine, and whether to retry."""
     message = str(error).replace(path, name)
     if isinstance(error, FetchError):
         return error.code, message, error.retry
@@ -317,4 +324,62 @@ def _judged(error: Exception, path: str, name: str) -> tuple[str, str, bool]:
         return "input_unreadable", message, False
     if isinstance(error, SongprintError):
         return "internal", message, True
-    return "internal", f"an error inside Songprint ({type(error).__name__}); the log of the worker tells more", True
+    return "internal", f"an error inside Songprint ({type(error).__name__}); see the log of the worker", True
+
+
+@contextmanager
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder in `parent`, by default in $TMPDIR, which is deleted at the end.
+
+    Also deletes the folders of processes that were killed, detected by a lock that each process holds on its folder.
+    """
+    parent = Path(parent or tempfile.gettempdir())
+    _remove_orphans(parent)
+    made = Path(tempfile.mkdtemp(prefix=f".{_SCRATCH_PREFIX}", dir=parent))
+    path = made.with_name(made.name.removeprefix("."))
+    lock = _locked(made / _SCRATCH_LOCK, "w")
+    made.rename(path)  # visible to other processes only with its lock
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        if lock is not None:
+            lock.close()
+
+
+def _remove_orphans(parent: Path) -> None:
+    for path in parent.glob(f"{_SCRATCH_PREFIX}*"):
+        try:
+            lock = _locked(path / _SCRATCH_LOCK, "r+")
+        except OSError:  # in use, or of another user
+            continue
+        if lock is not None:
+            with lock:
+                shutil.rmtree(path, ignore_errors=True)
+            log.info("removed %s of a process that was killed", path)
+
+
+def _locked(file: Path, mode: str) -> IO[str] | None:
+    """The file, opened and locked; OSError if it is locked already. None on Windows, where orphans stay."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    lock = file.open(mode)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise
+    return lock
+
+
+def _clear(folder: Path) -> None:
+    """Empty a scratch folder after a job."""
+    for entry in os.scandir(folder):
+        if entry.name == _SCRATCH_LOCK:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            Path(entry.path).unlink(missing_ok=True)

@@ -88,7 +88,7 @@ def test_jobs_are_cancelled_retried_and_their_callbacks_sent_again(catalog, jobs
     assert run("jobs", "retry", one.id).stdout == f"{one.id}  waiting\n"
     again = run("jobs", "retry", one.id)
     assert (again.exit_code, again.stdout) == (2, "")
-    assert "is waiting: only one that failed or was cancelled can be tried again" in again.stderr
+    assert "is waiting: only failed and cancelled jobs can be retried" in again.stderr
 
 
 def test_old_jobs_are_deleted(jobs):

@@ -1,4 +1,4 @@
-"""Callbacks: owed with the end of a job, sent until they arrive, signed, logged."""
+"""Callbacks: queued at the end of a job, signed, and sent until they arrive."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def deliveries(database) -> Deliveries:
 
 
 def ended(jobs: Jobs, **callback: object) -> str:
-    """The id of a job that has just finished, and owes a callback."""
+    """The id of a job that has just finished, with a callback in the queue."""
     job_id = jobs.submit(URL, {"callback": CALLBACK | callback}, session_context="mine").id
     assert jobs.finish(jobs.claim("worker"), RESULT, 90.5)
     return job_id
 
 
 def refusing(url: str, body: bytes, headers: object):
-    raise FetchError("the URL is refused: 10.0.0.1 is no public host", "input_refused")
+    raise FetchError("the URL is refused: 10.0.0.1 is not a public host", "input_refused")
 
 
-def test_a_callback_arrives_signed_and_with_the_job_in_it(jobs, deliveries):
+def test_a_callback_is_signed_and_contains_the_job(jobs, deliveries):
     with Receiver() as receiver:
         job_id = ended(jobs, url=receiver.url)
         assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "delivered"
     [callback] = receiver.received
     assert callback.path == "//callback"
-    told = json.loads(callback.body)
-    assert (told["id"], told["state"], told["result"], told["session_context"]) == (job_id, "finished", RESULT, "mine")
+    body = json.loads(callback.body)
+    assert (body["id"], body["state"], body["result"], body["session_context"]) == (job_id, "finished", RESULT, "mine")
     assert "k3y" not in callback.body.decode()
     [delivery] = deliveries.of_job(job_id)
     assert callback.headers["webhook-id"] == delivery.id
@@ -61,7 +61,7 @@ def test_a_callback_arrives_signed_and_with_the_job_in_it(jobs, deliveries):
     assert deliveries.claim() is None
 
 
-def test_a_callback_is_verified_as_the_manual_says(jobs, deliveries):
+def test_the_verification_in_the_manual_accepts_a_callback(jobs, deliveries):
     manual = (Path(__file__).parents[2] / "docs/jobs.md").read_text(encoding="utf-8")
     found: dict = {}
     exec(re.search(r"^```python\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)[1], found)
@@ -77,7 +77,7 @@ def test_a_callback_is_verified_as_the_manual_says(jobs, deliveries):
 
 
 def test_a_secret_in_the_form_of_standard_webhooks_is_decoded():
-    """The vector of the specification's own libraries."""
+    """The test vector of the reference libraries."""
     signed = headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     )
@@ -85,7 +85,7 @@ def test_a_secret_in_the_form_of_standard_webhooks_is_decoded():
     assert "webhook-signature" not in headers("msg_1", 1614265330, b"", "")
 
 
-def test_who_does_not_take_a_callback_is_called_again_on_the_schedule(database, jobs, deliveries):
+def test_a_failed_callback_is_repeated_on_schedule_and_then_given_up(database, jobs, deliveries):
     with Receiver() as receiver:
         receiver.answers = [500, 429, 408, 503, 502, 500, 500, 500]
         job_id = ended(jobs, url=receiver.url)
@@ -103,7 +103,7 @@ def test_who_does_not_take_a_callback_is_called_again_on_the_schedule(database, 
     assert deliveries.counts() == {"waiting": 0, "sending": 0, "delivered": 0, "given up": 1}
 
 
-def test_who_says_that_he_will_never_take_it_is_not_called_again(jobs, deliveries):
+def test_a_permanently_refused_callback_is_not_repeated(jobs, deliveries):
     with Receiver() as receiver:
         for status in (301, 400, 403, 404, 410):
             receiver.answers = [status]
@@ -111,7 +111,7 @@ def test_who_says_that_he_will_never_take_it_is_not_called_again(jobs, deliverie
             assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "given up"
 
 
-def test_who_cannot_be_reached_is_called_again_and_who_must_not_be_is_not(database, jobs, deliveries):
+def test_unreachable_receivers_are_retried_and_refused_urls_are_not(database, jobs, deliveries):
     unreachable = ended(jobs, url="http://127.0.0.1:9/")
     assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "waiting"
     [attempt] = deliveries.of_job(unreachable)[0].attempts
@@ -130,13 +130,13 @@ def test_a_callback_can_be_sent_again(jobs, deliveries):
         assert sender.send(deliveries.claim()) == "delivered"
     [delivery] = deliveries.of_job(job_id)
     assert [each.status for each in delivery.attempts] == [410, 200]
-    told = delivery_object(delivery)
-    assert (told["state"], told["attempts"][0]["status"], told["due_at"]) == ("delivered", 410, None)
+    body = delivery_object(delivery)
+    assert (body["state"], body["attempts"][0]["status"], body["due_at"]) == ("delivered", 410, None)
     with pytest.raises(JobNotFound, match="no callback of job abc"):
         deliveries.resend("abc")
 
 
-def test_the_callback_of_a_sender_that_died_is_sent_by_another(database, jobs, deliveries):
+def test_another_sender_takes_over_after_one_died(database, jobs, deliveries):
     job_id = ended(jobs)
     dead = deliveries.claim()
     assert deliveries.claim() is None and deliveries.due() == 0
@@ -144,12 +144,12 @@ def test_the_callback_of_a_sender_that_died_is_sent_by_another(database, jobs, d
     assert deliveries.due() == 1
     other = deliveries.claim()
     assert other.id == dead.id
-    assert deliveries.attempted(dead, status=None, error="late", again=False) == "sending"  # it has no say any more
+    assert deliveries.attempted(dead, status=None, error="late", retry=False) == "sending"  # its lease was lost
     assert deliveries.attempted(other, status=200) == "delivered"
     assert [each.error for each in deliveries.of_job(job_id)[0].attempts] == ["late", ""]
 
 
-def test_a_body_can_be_made_in_another_style_and_the_beginning_told_too(jobs, deliveries):
+def test_a_callback_can_have_another_style_and_report_the_start(jobs, deliveries):
     builders = {"tencent": lambda job: f"{job.id} is {job.state}, {job.result}".encode()}
     with Receiver() as receiver:
         callback = CALLBACK | {"url": receiver.url, "style": "tencent", "mode": "change"}
@@ -164,7 +164,7 @@ def test_a_body_can_be_made_in_another_style_and_the_beginning_told_too(jobs, de
     assert all("webhook-signature" in callback.headers for callback in receiver.received)
 
 
-def test_what_a_bug_makes_of_a_callback_is_logged_and_not_tried_for_ever(database, jobs, deliveries, caplog):
+def test_a_bug_in_a_callback_is_logged_and_not_repeated(database, jobs, deliveries, caplog):
     def broken(job):
         raise TypeError("a bug")
 
@@ -177,15 +177,15 @@ def test_what_a_bug_makes_of_a_callback_is_logged_and_not_tried_for_ever(databas
     assert deliveries.of_job(other)[0].attempts[0].error == "there are no callbacks of style 'unknown'"
 
 
-def test_the_failure_of_a_job_that_is_tried_again_is_not_told_late(database, jobs, deliveries):
+def test_the_failure_of_a_retried_job_is_not_reported_late(database, jobs, deliveries):
     job_id = jobs.submit(URL, {"callback": CALLBACK}).id
     jobs.fail(jobs.claim("worker"), "input_not_found", "404", retry=False)
     jobs.retry(job_id)
     assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "given up"
-    assert "is tried again" in deliveries.of_job(job_id)[0].attempts[0].error
+    assert "was retried" in deliveries.of_job(job_id)[0].attempts[0].error
 
 
-def test_a_slow_receiver_does_not_hold_up_the_others(jobs, deliveries):
+def test_a_slow_receiver_does_not_delay_others(jobs, deliveries):
     with Receiver(delay=1.0) as slow, Receiver() as quick:
         for _ in range(12):
             ended(jobs, url=slow.url)

@@ -1,4 +1,4 @@
-"""The queue: whose turn it is, leases that end, and ends that happen once."""
+"""The queue of jobs: order, leases that expire, and ends that happen exactly once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.jobs import CALLBACK, RESULT, URL, let_time_pass
 from songprint.accounts.vault import MASTER_KEY_FILE, Vault
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, KeyRefused, QueueFull
 from songprint.jobs.deliveries import Deliveries
-from songprint.jobs.jobs import FIRST_WAIT, MOST_ATTEMPTS, MOST_LOST, SESSION_WINDOW, Jobs, job_object
+from songprint.jobs.jobs import FIRST_WAIT, MAX_ATTEMPTS, MAX_LOST, SESSION_WINDOW, Jobs, job_object
 from songprint.jobs.usage import Usage
 from songprint.store.timestamps import milliseconds
 
@@ -38,7 +38,7 @@ def test_a_job_is_submitted_claimed_and_finished(jobs):
     assert finished.created_at <= finished.started_at <= finished.finished_at
 
 
-def test_the_highest_priority_goes_first_then_the_oldest(jobs):
+def test_jobs_are_claimed_by_priority_then_age(jobs):
     low, first, second, high = (jobs.submit(URL, priority=priority).id for priority in (-10, 0, 0, 10))
     assert [jobs.claim("worker").id for _ in range(4)] == [high, first, second, low]
     assert jobs.claim("worker") is None
@@ -46,7 +46,7 @@ def test_the_highest_priority_goes_first_then_the_oldest(jobs):
         jobs.submit(URL, priority=11)
 
 
-def test_a_job_goes_to_one_worker_however_many_ask(jobs):
+def test_concurrent_workers_never_claim_the_same_job(jobs):
     submitted = {jobs.submit(URL).id for _ in range(30)}
     together = threading.Barrier(6)
 
@@ -62,7 +62,7 @@ def test_a_job_goes_to_one_worker_however_many_ask(jobs):
     assert sorted(claimed) == sorted(submitted)
 
 
-def test_the_job_of_a_worker_that_died_goes_to_another_and_ends_once(database, jobs):
+def test_the_job_of_a_dead_worker_goes_to_another_and_ends_once(database, jobs):
     job_id = jobs.submit(URL, {"callback": CALLBACK}, key_id="SPme").id
     slow = jobs.claim("slow", lease=30)
     let_time_pass(database, 29)
@@ -83,7 +83,7 @@ def test_the_job_of_a_worker_that_died_goes_to_another_and_ends_once(database, j
     assert [(used.jobs, used.seconds) for used in Usage(database).by_day()] == [(1, 90.5)]
 
 
-def test_a_heartbeat_keeps_the_lease(database, jobs):
+def test_a_heartbeat_extends_the_lease(database, jobs):
     jobs.submit(URL)
     job = jobs.claim("worker", lease=30)
     for step in range(5):
@@ -92,9 +92,9 @@ def test_a_heartbeat_keeps_the_lease(database, jobs):
         assert jobs.heartbeat(job, step / 5)
 
 
-def test_what_may_pass_is_tried_again_after_longer_and_longer_waits(database, jobs):
+def test_temporary_failures_are_retried_after_doubling_delays(database, jobs):
     job_id = jobs.submit(URL, {"callback": CALLBACK}).id
-    for attempt in range(1, MOST_ATTEMPTS):
+    for attempt in range(1, MAX_ATTEMPTS):
         failed = jobs.fail(jobs.claim("worker"), "input_timeout", "no answer", retry=True)
         assert (failed.state, failed.error_code, failed.attempts) == ("waiting", "input_timeout", attempt)
         wait = FIRST_WAIT * 2 ** (attempt - 1)
@@ -107,30 +107,30 @@ def test_what_may_pass_is_tried_again_after_longer_and_longer_waits(database, jo
     assert [(used.jobs, used.minutes) for used in Usage(database).by_day()] == [(1, 0)]
 
 
-def test_what_cannot_pass_fails_at_once_and_can_be_tried_again_by_hand(database, jobs):
+def test_permanent_failures_end_a_job_which_can_be_retried_by_hand(database, jobs):
     job_id = jobs.submit(URL, key_id="SPme").id
     assert jobs.fail(jobs.claim("worker"), "input_not_found", "404", retry=False).state == "failed"
     again = jobs.retry(job_id)
     assert (again.state, again.error_code, again.attempts, again.finished_at) == ("waiting", "", 0, "")
     assert jobs.finish(jobs.claim("worker"), RESULT, 61)
     assert [(used.jobs, used.minutes) for used in Usage(database).by_day()] == [(1, 2)]
-    with pytest.raises(JobStateError, match="is finished: only one that failed or was cancelled"):
+    with pytest.raises(JobStateError, match="is finished: only failed and cancelled jobs"):
         jobs.retry(job_id)
 
 
-def test_an_input_that_kills_every_worker_ends_as_failed(database, jobs):
+def test_a_job_whose_workers_all_die_fails_in_the_end(database, jobs):
     job_id = jobs.submit(URL, {"callback": CALLBACK}).id
-    for attempt in range(1, MOST_LOST + 1):
+    for attempt in range(1, MAX_LOST + 1):
         assert jobs.claim("worker", lease=30).attempts == attempt
         let_time_pass(database, 31)
     assert jobs.claim("worker") is None
     job = jobs.get(job_id)
     assert (job.state, job.error_code) == ("failed", "internal")
-    assert "20 workers ended while they ran it" in job.error
+    assert "20 workers died while running it" in job.error
     assert len(Deliveries(database).of_job(job_id)) == 1
 
 
-def test_a_released_job_is_due_at_once_and_has_lost_no_attempt(jobs):
+def test_a_released_job_is_due_at_once_without_counting_an_attempt(jobs):
     jobs.submit(URL)
     assert jobs.release(jobs.claim("leaving"))
     assert jobs.claim("other").attempts == 1
@@ -140,19 +140,19 @@ def test_waiting_and_running_jobs_can_be_cancelled(database, jobs):
     waiting, running = jobs.submit(URL, {"callback": CALLBACK}, priority=-1), jobs.submit(URL)
     claimed = jobs.claim("worker")
     assert claimed.id == running.id
-    with pytest.raises(JobStateError, match="is running: only a job that is waiting can be cancelled"):
+    with pytest.raises(JobStateError, match="is running: only waiting jobs can be cancelled"):
         jobs.cancel(running.id, running=False)
     assert jobs.cancel(running.id).state == "cancelled"
     assert not jobs.heartbeat(claimed, 0.5)
     assert not jobs.finish(claimed, RESULT, 1.0)
     assert jobs.cancel(waiting.id).error_code == "cancelled"
     assert [each.event for each in Deliveries(database).of_job(waiting.id)] == ["cancelled"]
-    with pytest.raises(JobStateError, match="is cancelled: only a job that is waiting or running"):
+    with pytest.raises(JobStateError, match="is cancelled: only waiting and running jobs"):
         jobs.cancel(waiting.id)
     assert jobs.claim("worker") is None
 
 
-def test_a_session_id_makes_one_job_within_three_days(database, jobs):
+def test_a_session_id_is_accepted_once_within_three_days(database, jobs):
     first = jobs.submit(URL, key_id="SPme", session_id="s-1")
     with pytest.raises(DuplicateSession, match="'s-1' was used less than three days ago") as refused:
         jobs.submit(URL, key_id="SPme", session_id="s-1")
@@ -164,7 +164,7 @@ def test_a_session_id_makes_one_job_within_three_days(database, jobs):
     assert jobs.submit(URL, key_id="SPme", session_id="s-1").id != first.id
 
 
-def test_a_session_id_sent_twice_at_once_makes_one_job(jobs):
+def test_concurrent_submissions_with_one_session_id_create_one_job(jobs):
     together = threading.Barrier(5)
 
     def submit(number: int) -> str:
@@ -179,14 +179,14 @@ def test_a_session_id_sent_twice_at_once_makes_one_job(jobs):
     assert jobs.count() == 1
 
 
-def test_a_full_queue_refuses_more_and_remembers_no_session(jobs):
+def test_a_full_queue_refuses_jobs_and_stores_no_session(jobs):
     jobs.submit(URL, key_id="SPme"), jobs.submit(URL, key_id="SPother")
-    with pytest.raises(QueueFull, match="1 jobs wait already, and 1 may"):
-        jobs.submit(URL, key_id="SPme", session_id="s", most_waiting=1)
-    assert jobs.submit(URL, key_id="SPme", session_id="s", most_waiting=2)
+    with pytest.raises(QueueFull, match="1 jobs are waiting, and the limit is 1"):
+        jobs.submit(URL, key_id="SPme", session_id="s", max_waiting=1)
+    assert jobs.submit(URL, key_id="SPme", session_id="s", max_waiting=2)
 
 
-def test_jobs_are_listed_page_by_page_the_latest_first(jobs):
+def test_jobs_are_listed_in_pages_latest_first(jobs):
     ids = [jobs.submit(URL, key_id=f"SP{number % 2}").id for number in range(6)]
     jobs.finish(jobs.claim("worker"), RESULT, 1.0)
     page = jobs.find(limit=4)
@@ -198,7 +198,7 @@ def test_jobs_are_listed_page_by_page_the_latest_first(jobs):
     assert jobs.counts() == {"waiting": 5, "running": 0, "finished": 1, "failed": 0, "cancelled": 0}
 
 
-def test_jobs_are_listed_by_when_they_were_submitted(database, jobs):
+def test_jobs_are_filtered_by_their_time_of_submission(database, jobs):
     jobs.submit(URL)
     let_time_pass(database, 3600)
     late = jobs.submit(URL)
@@ -206,7 +206,7 @@ def test_jobs_are_listed_by_when_they_were_submitted(database, jobs):
     assert jobs.count(until=late.created_at) == 1
 
 
-def test_what_changed_is_told(database, jobs):
+def test_changed_jobs_are_listed(database, jobs):
     first, second = jobs.submit(URL), jobs.submit(URL)
     let_time_pass(database, 10)
     jobs.cancel(first.id)
@@ -215,7 +215,7 @@ def test_what_changed_is_told(database, jobs):
     assert [job.id for job in jobs.changed_since(moment)] == [first.id]
 
 
-def test_waiting_for_a_job_ends_with_it_or_with_the_time(jobs):
+def test_wait_returns_at_the_end_of_the_job_or_after_the_timeout(jobs):
     job = jobs.submit(URL)
     assert jobs.wait(job.id, timeout=0.05).state == "waiting"
     claimed = jobs.claim("worker")
@@ -224,7 +224,7 @@ def test_waiting_for_a_job_ends_with_it_or_with_the_time(jobs):
     assert jobs.wait(job.id, timeout=30).state == "finished"
 
 
-def test_old_jobs_are_forgotten_and_what_was_used_is_not(database, jobs):
+def test_old_jobs_are_deleted_and_their_usage_is_kept(database, jobs):
     waiting = jobs.submit(URL, priority=-1)
     for _ in range(3):
         jobs.submit(URL, {"callback": CALLBACK}, session_id="")
@@ -246,13 +246,13 @@ def test_old_jobs_are_forgotten_and_what_was_used_is_not(database, jobs):
     assert jobs.forget(days=4) == 0
 
 
-def test_a_job_that_is_not_there_is_said_to_be(jobs):
+def test_an_unknown_job_raises_job_not_found(jobs):
     for ask in (jobs.get, jobs.cancel, jobs.retry):
         with pytest.raises(JobNotFound, match="no job abc"):
             ask("abc")
 
 
-def test_the_secrets_of_a_job_lie_sealed_in_its_row(jobs, database, tmp_path):
+def test_the_secrets_of_a_job_are_stored_encrypted(jobs, database, tmp_path):
     place = {"type": "s3", "bucket": "b", "object": "x.mp3", "secret_id": "AKID", "secret_key": "hidden \ud800"}
     given = {"callback": CALLBACK, "output": place}
     job = jobs.get(jobs.submit(place, given).id)
@@ -268,10 +268,10 @@ def test_the_secrets_of_a_job_lie_sealed_in_its_row(jobs, database, tmp_path):
     assert elsewhere.opened(elsewhere.submit(URL)).input == URL  # has none: no key is missed
 
 
-def test_what_is_shown_of_a_job_holds_no_secret_and_no_place(jobs):
+def test_a_job_as_json_contains_no_secrets_and_no_paths(jobs):
     input = {"type": "s3", "bucket": "b", "region": "", "object": "x.mp3", "secret_key": "hidden"}
-    told = job_object(jobs.submit(input, {"callback": CALLBACK}))
-    assert told["input"] == {"type": "s3", "bucket": "b", "region": "", "object": "x.mp3"}
-    assert told["options"]["callback"] == {"url": CALLBACK["url"], "style": "standard"}
-    assert (told["error"], told["started_at"], told["result"]) == (None, None, None)
+    shown = job_object(jobs.submit(input, {"callback": CALLBACK}))
+    assert shown["input"] == {"type": "s3", "bucket": "b", "region": "", "object": "x.mp3"}
+    assert shown["options"]["callback"] == {"url": CALLBACK["url"], "style": "standard"}
+    assert (shown["error"], shown["started_at"], shown["result"]) == (None, None, None)
     assert "path" not in job_object(jobs.submit({"type": "file", "path": "/tmp/upload", "name": "a.mp3"}))["input"]

@@ -1,4 +1,4 @@
-"""Usage: what is billed."""
+"""Usage: sums, rounding and costs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_the_seconds_of_a_day_are_summed_and_rounded_up_to_minutes(database):
     assert usage.by_day("SPme") == [mine] == usage.by_day(["SPme", "SPnobody"])
     assert usage.by_day(since=mine.day, until=mine.day) == [mine, others]
     assert usage.by_day(until="2020-01-01") == []
-    with pytest.raises(SongprintError, match="'last week' is no day: write it as 2025-06-13"):
+    with pytest.raises(SongprintError, match=r"'last week' is not a date\. Write it as 2025-06-13"):
         usage.by_day(since="last week")
 
 
-def test_the_table_tells_what_it_costs(database):
+def test_the_csv_table_contains_costs(database):
     finish(Jobs(database), "SPme", 3600.0)
     [used] = Usage(database).by_day()
     assert to_csv([used], price=0.44).splitlines() == [

@@ -1,4 +1,4 @@
-"""A worker: what becomes of a job from its claim to its callback, and what happens when things go wrong."""
+"""A worker: jobs from their claim to their callback, and errors on the way."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from songprint.accounts.vault import Vault
 from songprint.config import ServerSettings, Settings
 from songprint.errors import AudioError, FetchError
 from songprint.formats import objects
-from songprint.jobs import scratch, worker
+from songprint.jobs import worker
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
-from songprint.jobs.jobs import MOST_ATTEMPTS, Job, Jobs
+from songprint.jobs.jobs import MAX_ATTEMPTS, Job, Jobs
 from songprint.jobs.usage import Usage
 from songprint.outside.places import Outside
 
@@ -32,7 +32,7 @@ PLACE = {"type": "cos", "bucket": "results-125", "region": "ap-nanjing", "dir": 
 
 
 class World:
-    """Inputs that are there at once, and a shelf for results."""
+    """Inputs that are available at once, and stored results."""
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []  # to raise instead of giving an input, one after the other
@@ -75,7 +75,7 @@ def world(monkeypatch) -> World:
         raising=False,
     )
     monkeypatch.setattr(worker, "HEARTBEAT", 0.2)
-    monkeypatch.setattr(worker, "IDLE", 0.05)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(worker, "_WRITE_WAITS", (0.01, 0.01))
     return World()
 
@@ -94,7 +94,7 @@ def jobs(database, store) -> Jobs:
 def working(
     library: FakeScan, world: World, settings: Settings | None = None, **more: object
 ) -> Iterator[threading.Event]:
-    """A worker in a thread of its own; setting the event ends it."""
+    """A worker in a thread; setting the event ends it."""
     stop = threading.Event()
     thread = threading.Thread(
         target=worker.run,
@@ -117,7 +117,7 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def test_a_job_is_fetched_scanned_and_told(store, database, jobs, world):
+def test_a_job_is_fetched_scanned_and_reported(store, database, jobs, world):
     library = FakeScan(store)
     with Receiver() as receiver, working(library, world):
         job_id = jobs.submit(URL, {"callback": {"url": receiver.url, "style": "standard"}}, key_id="SPme").id
@@ -131,7 +131,7 @@ def test_a_job_is_fetched_scanned_and_told(store, database, jobs, world):
     assert not any(folder.exists() for folder in world.folders)
 
 
-def test_progress_is_told_while_a_job_runs(store, jobs, world):
+def test_progress_is_stored_while_a_job_runs(store, jobs, world):
     with working(FakeScan(store, steps=range(20), pace=0.1), world):
         job = jobs.submit(URL)
         seen = set()
@@ -140,7 +140,7 @@ def test_progress_is_told_while_a_job_runs(store, jobs, world):
     assert len(seen) > 3 and all(0 <= progress <= 1 for progress in seen)
 
 
-def test_a_cancelled_scan_is_broken_off_within_a_heartbeat(store, jobs, world):
+def test_a_cancelled_scan_is_aborted_within_a_heartbeat(store, jobs, world):
     library = FakeScan(store, steps=range(1000), pace=0.05)
     with working(library, world):
         long, next_one = jobs.submit(URL, priority=1), jobs.submit(URL)
@@ -166,7 +166,7 @@ def test_a_cancelled_download_is_stopped(store, jobs, world):
         assert jobs.get(job.id).state == "cancelled"
 
 
-def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(store, jobs, world):
+def test_a_stopped_worker_releases_its_job_at_once(store, jobs, world):
     with working(FakeScan(store, steps=range(1000), pace=0.05), world) as stop:
         job = jobs.submit(URL)
         until(lambda: jobs.get(job.id).progress > 0.1)
@@ -177,7 +177,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(store, jobs, w
     assert jobs.claim("another").attempts == 1
 
 
-def test_a_worker_that_lost_its_job_leaves_it_alone(store, database, jobs, world):
+def test_a_worker_that_lost_its_lease_changes_nothing(store, database, jobs, world):
     with working(FakeScan(store, steps=range(1000), pace=0.05), world):
         job = jobs.submit(URL)
         until(lambda: jobs.get(job.id).progress > 0.1)
@@ -199,7 +199,7 @@ def test_a_worker_that_lost_its_job_leaves_it_alone(store, database, jobs, world
         (RuntimeError("a bug"), "internal", "waiting"),
     ],
 )
-def test_what_cannot_be_fetched_is_said(store, jobs, world, caplog, failure, code, state):
+def test_errors_of_fetching_are_reported(store, jobs, world, caplog, failure, code, state):
     world.failures = [failure]
     with working(FakeScan(store), world):
         job_id = jobs.submit(URL).id
@@ -209,7 +209,7 @@ def test_what_cannot_be_fetched_is_said(store, jobs, world, caplog, failure, cod
     assert job.error == str(failure) if code != "internal" else "a bug" not in job.error and "RuntimeError" in job.error
 
 
-def test_what_is_no_audio_is_said_without_telling_places_on_the_machine(store, jobs, world):
+def test_unreadable_audio_is_reported_without_paths_of_the_machine(store, jobs, world):
     library = FakeScan(store)
 
     def scan(path, **more):
@@ -221,7 +221,7 @@ def test_what_is_no_audio_is_said_without_telling_places_on_the_machine(store, j
     assert (job.error_code, job.error) == ("input_unreadable", "cannot read mix.mp3: it is text, not audio")
 
 
-def test_an_input_that_is_too_long_is_refused_when_that_is_seen(store, jobs, world):
+def test_an_input_that_is_too_long_is_refused_during_the_scan(store, jobs, world):
     settings = Settings(server=ServerSettings(max_duration=36.0))
     with working(FakeScan(store, steps=range(1000)), world, settings):
         job = jobs.wait(jobs.submit(URL).id, 10)
@@ -229,7 +229,7 @@ def test_an_input_that_is_too_long_is_refused_when_that_is_seen(store, jobs, wor
     assert "longer than the 0.01 hours" in job.error
 
 
-def test_the_result_is_written_where_the_job_wants_it(store, jobs, world):
+def test_the_result_is_written_to_the_output_of_the_job(store, jobs, world):
     world.write_failures = [OSError("away"), OSError("away")]
     builders = {"tencent": lambda job: f"{job.state} {job.finished_at[:2]}".encode()}
     with working(FakeScan(store), world, builders=builders):
@@ -241,7 +241,7 @@ def test_the_result_is_written_where_the_job_wants_it(store, jobs, world):
     assert world.shelf["common/test/task.json"] == b"finished 20"
 
 
-def test_a_store_that_cannot_be_written_to_loses_no_result(store, jobs, world):
+def test_a_failed_write_to_the_output_becomes_a_warning(store, jobs, world):
     world.write_failures = [FetchError("results-125 is not known here", "input_not_found")] * 3
     with working(FakeScan(store), world):
         job = jobs.wait(jobs.submit(URL, {"output": PLACE}).id, 10)
@@ -251,7 +251,7 @@ def test_a_store_that_cannot_be_written_to_loses_no_result(store, jobs, world):
     ]
 
 
-def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, jobs, world, tmp_path):
+def test_an_upload_is_deleted_after_its_job(store, database, jobs, world, tmp_path):
     def upload(name: str) -> tuple[Path, str]:
         path = tmp_path / name
         path.write_text("music")
@@ -266,7 +266,7 @@ def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, job
 
     path, failed = upload("failed")
     with working(FakeScan(store, steps=[RuntimeError("broken")]), world):
-        for attempt in range(1, MOST_ATTEMPTS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             until(lambda attempt=attempt: (job := jobs.get(failed)).attempts == attempt and job.state != "running")
             let_time_pass(database, 3600)
         assert jobs.get(failed).ended and path.exists()  # it may be tried again
@@ -276,7 +276,7 @@ def test_an_upload_is_removed_when_nobody_needs_it_any_more(store, database, job
     assert Inputs(store.path, database).of_job(failed) is None
 
 
-def test_an_input_is_kept_for_listening_for_a_while_after_its_job(store, database, jobs, world):
+def test_a_fetched_input_is_kept_for_a_while_after_its_job(store, database, jobs, world):
     job_id = jobs.submit({"type": "url", "url": "https://example.org/../Night%20mix.mp3"}).id
     inputs = Inputs(store.path, database)
     with working(FakeScan(store), world):
@@ -290,8 +290,8 @@ def test_an_input_is_kept_for_listening_for_a_while_after_its_job(store, databas
     assert inputs.of_job(job_id) is None and not kept.parent.exists()
 
 
-def test_trouble_with_the_database_does_not_end_a_worker(store, database, jobs, world, monkeypatch, caplog):
-    monkeypatch.setattr(worker, "_AFTER_TROUBLE", 0.05)
+def test_database_errors_do_not_end_a_worker(store, database, jobs, world, monkeypatch, caplog):
+    monkeypatch.setattr(worker, "_ERROR_PAUSE", 0.05)
     troubles = [songprint.LibraryError("the database is away"), ZeroDivisionError("a bug")]
     claim = Jobs.claim
 
@@ -306,7 +306,9 @@ def test_trouble_with_the_database_does_not_end_a_worker(store, database, jobs, 
     assert "the database is away" in caplog.text and "a bug" in caplog.text
 
 
-def test_a_result_that_cannot_be_stored_is_said_and_does_not_keep_the_worker(store, database, jobs, world, monkeypatch):
+def test_a_result_that_cannot_be_stored_fails_the_job_and_the_worker_continues(
+    store, database, jobs, world, monkeypatch
+):
     def full(self, *arguments):
         raise songprint.LibraryError("the database takes no more than 16 MB at once")
 
@@ -322,7 +324,7 @@ def test_a_result_that_cannot_be_stored_is_said_and_does_not_keep_the_worker(sto
     )
 
 
-def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
+def test_a_job_can_request_recordings_only(store, jobs, world, monkeypatch):
     opened = []
 
     def open(path, *, settings):
@@ -339,26 +341,26 @@ def test_a_job_may_ask_for_recordings_alone(store, jobs, world, monkeypatch):
     assert len(library.scanned) == 2
 
 
-def test_scratch_folders_of_processes_that_were_killed_are_removed(tmp_path):
+def test_scratch_folders_of_killed_processes_are_removed(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from songprint.jobs import scratch\n"
-        "with scratch.folder(Path(sys.argv[1])) as path:\n"
+        "import sys, time; from pathlib import Path; from songprint.jobs import worker\n"
+        "with worker.scratch_folder(Path(sys.argv[1])) as path:\n"
         "    (path / 'input').write_text('music'); print(path, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, tmp_path], env=environment(), text=True, stdout=subprocess.PIPE
     ) as child:
         left = Path(child.stdout.readline().strip())
-        with scratch.folder(tmp_path) as mine:
+        with worker.scratch_folder(tmp_path) as mine:
             assert (left / "input").exists()  # it lives
             child.kill()
             child.wait()
-            with scratch.folder(tmp_path):
+            with worker.scratch_folder(tmp_path):
                 assert not left.exists() and mine.exists()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_workers_share_the_work(store, database, jobs, world):
+def test_several_workers_share_the_queue(store, database, jobs, world):
     ids = [jobs.submit(URL, {"callback": None}).id for _ in range(30)]
     library = FakeScan(store, steps=range(3))
     with working(library, world, name="a"), working(library, world, name="b"), working(library, world, name="c"):

@@ -235,7 +235,7 @@ def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wi
             key_id=caller.id,
             session_id=wish.session_id,
             session_context=wish.session_context,
-            most_waiting=server.settings.server.max_waiting,
+            max_waiting=server.settings.server.max_waiting,
         )
     except DuplicateSession as error:
         raise Problem(409, "duplicate_session", problems.sentence(error), job_id=error.job_id) from error

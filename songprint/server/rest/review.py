@@ -102,7 +102,7 @@ async def judge(
     if opinion.recording is not None:
         await run_in_threadpool(server.library.recording, opinion.recording)
     verdict = await run_in_threadpool(
-        server.verdicts.say,
+        server.verdicts.record,
         job_id,
         _PARTS[part],
         position,
@@ -120,7 +120,7 @@ async def take_back(request: Request, caller: WriteCaller, job_id: JobId, part: 
     """Withdraw a verdict."""
     server = server_of(request)
     await job_of(server, caller, job_id)
-    if not await run_in_threadpool(server.verdicts.take_back, job_id, _PARTS[part], position):
+    if not await run_in_threadpool(server.verdicts.withdraw, job_id, _PARTS[part], position):
         raise Problem(404, "no_verdict", "There is no verdict to withdraw")
     await _note(server, caller, "verdicts.take_back", job_id, part, position)
     return Response(status_code=204)
@@ -168,7 +168,7 @@ async def name_gap(
     recording = added["recording"]
     recording_id = recording["id"]
     await run_in_threadpool(
-        server.verdicts.say,
+        server.verdicts.record,
         job_id,
         verdicts.GAP,
         position,

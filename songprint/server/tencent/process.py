@@ -80,7 +80,7 @@ def submit(jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSett
             key_id=key_id,
             session_id=request.session_id,
             session_context=request.session_context,
-            most_waiting=settings.max_waiting,
+            max_waiting=settings.max_waiting,
         )
     except DuplicateSession as error:
         raise Refused(
