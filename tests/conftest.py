@@ -1,4 +1,4 @@
-"""Small worlds that many tests start from. No test needs the network, and most need no neural model."""
+"""Fixtures that many tests share. No test needs the network, and most need no neural model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FOR_TESTS = (
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the settings nor the library of whoever runs the tests."""
+    """Isolate the tests from the settings and the library of the user who runs them."""
     for name in [name for name in os.environ if name.startswith("SONGPRINT_") and name not in FOR_TESTS]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))
@@ -97,7 +97,7 @@ def library(tmp_path: Path, songs: list[Path]) -> Iterator[Library]:
 
 @pytest.fixture
 def toy_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The command line makes its libraries with the toy encoder, in a folder of its own."""
+    """Make the command line use the toy encoder and a temporary library."""
     use_toy_encoder(monkeypatch)
     monkeypatch.setenv("SONGPRINT_LIBRARY", str(tmp_path / "library"))
 
@@ -117,12 +117,12 @@ def noise(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(catalog: Catalog) -> Database:
-    """That of an empty catalogue, of each kind, with the tables of the service in it."""
+    """The database of an empty catalogue, of each kind."""
     return catalog.database
 
 
 class Disk:
-    """A small disk of its own."""
+    """A small file system that can be filled, made read-only and enlarged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -136,7 +136,7 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A disk of 2 MB in memory; needs Linux and root."""
+    """A file system of 2 MB in memory; needs Linux and root."""
     path = tmp_path / "disk"
     path.mkdir()
     try:
@@ -151,7 +151,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def run_python() -> Callable[..., str]:
-    """Run Python in a process of its own, with the package and the toys at hand; gives its output."""
+    """Run Python in its own process, with the package and the test helpers importable; returns its output."""
 
     def run(*arguments: str) -> str:
         return subprocess.run(
@@ -163,7 +163,7 @@ def run_python() -> Callable[..., str]:
 
 @pytest.fixture
 def song(tmp_path):
-    """Three seconds of noise, so that every moment is unlike the others."""
+    """A file with three seconds of noise, in which no two moments are alike."""
     noise = np.random.default_rng(7).normal(0, 0.1, 3 * 44100)
     return soundfiles.write(tmp_path / "song.flac", noise)
 
@@ -188,13 +188,13 @@ def tunes() -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
-    """The one of recordings that ships."""
+    """The shipped encoder of recordings."""
     return load_encoder()
 
 
 @pytest.fixture
 def band(tmp_path: Path, tunes: list[np.ndarray], encoder: Encoder) -> Iterator[Store]:
-    """A store that holds the tunes as recordings 1 to 6; 7 is 2, softer."""
+    """A store with the tunes as recordings 1 to 6; recording 7 is a softer copy of 2."""
     with open_store(tmp_path / "library", create=True, encoder=encoder) as store:
         for number, samples in enumerate([*tunes, 0.5 * tunes[1]]):
             store.catalog.add(

@@ -1,4 +1,4 @@
-"""From a clip to a report, with the toy encoder."""
+"""Identification of queries with the toy encoder."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def piece(seed, start, seconds):
     return toy.song(seed, 40)[int(start * toy.SAMPLE_RATE) : int((start + seconds) * toy.SAMPLE_RATE)]
 
 
-def test_a_clip_is_named_and_placed(band):
+def test_a_query_is_identified_with_its_position(band):
     report = ask(band, piece(3, 12, 8))
     assert [match.recording.title for match in report.matches] == ["Song 03"]
     assert report.matches[0].reference.start == pytest.approx(12, abs=0.1)
@@ -39,7 +39,7 @@ def test_a_clip_is_named_and_placed(band):
     assert report.searched == 8
 
 
-def test_unknown_music_is_not_named_but_may_be_listed(band):
+def test_unknown_music_has_no_match_but_candidates_below_the_threshold(band):
     report = ask(band, toy.song(77, 8), top=2)
     assert report.matches == []
     assert report.reason
@@ -47,7 +47,7 @@ def test_unknown_music_is_not_named_but_may_be_listed(band):
     assert all(candidate.confidence < report.thresholds[candidate.kind] for candidate in report.candidates)
 
 
-def test_two_songs_in_one_clip_are_both_named(band):
+def test_two_songs_in_one_query_are_both_identified(band):
     report = ask(band, np.concatenate([piece(1, 5, 10), piece(6, 20, 10)]))
     found = {match.recording.title: match for match in report.matches}
     assert set(found) == {"Song 01", "Song 06"}
@@ -62,7 +62,7 @@ def test_a_whole_song_is_one_match(band):
     assert report.matches[0].reference.duration > 38
 
 
-def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
+def test_windows_that_continue_a_match_are_not_searched(band, monkeypatch):
     searched, index = [], type(band.store.levels[Kind.RECORDING].index)
     search = index.search
     monkeypatch.setattr(index, "search", lambda *asked: searched.append(asked) or search(*asked))
@@ -83,18 +83,18 @@ def test_what_simply_goes_on_is_not_searched_for_again(band, monkeypatch):
     assert seldom[0][0] == often[0][0] and seldom[0][1:] == pytest.approx(often[0][1:], abs=0.2)
     two = np.concatenate([piece(1, 5, 20), piece(6, 10, 20)])
     (often, searches), (seldom, fewer) = (asked(two, every) for every in (0, 3))
-    assert (searches, fewer) == (4, 2), "where the second song begins it is looked for"
+    assert (searches, fewer) == (4, 2), "the start of the second song is searched"
     assert {match[0] for match in seldom} == {match[0] for match in often} == {"Song 01", "Song 06"}
 
 
-def test_the_same_sound_twice_is_named_twice(band, tmp_path):
+def test_two_copies_of_a_recording_are_both_identified(band, tmp_path):
     copy = toy.write(tmp_path / "Copy Band - Copy.wav", 0.5 * toy.song(2, 40))
     band.add(copy)
     report = ask(band, piece(2, 10, 8))
     assert {match.recording.title for match in report.matches} == {"Song 02", "Copy"}
 
 
-def test_what_is_removed_is_no_longer_named(band):
+def test_removed_recordings_are_not_identified(band):
     band.remove(next(recording.id for recording in band.recordings() if recording.title == "Song 03"))
     assert not ask(band, piece(3, 12, 8))
 
@@ -107,18 +107,18 @@ def test_what_is_removed_is_no_longer_named(band):
         (toy.song(3, 40)[: int(0.4 * toy.SAMPLE_RATE)], "too short"),
     ],
 )
-def test_no_match_says_why(band, samples, reason):
+def test_a_report_without_a_match_contains_the_reason(band, samples, reason):
     report = ask(band, samples)
     assert not report
     assert reason in report.reason
 
 
-def test_an_empty_library_says_so(tmp_path):
+def test_the_reason_mentions_an_empty_library(tmp_path):
     with songprint.open(tmp_path / "empty", create=True, encoder=toy.JudgingToyEncoder()) as library:
         assert "empty" in ask(library, toy.song(1, 8)).reason
 
 
-def test_long_clips_are_searched_in_windows():
+def test_long_queries_are_searched_in_windows():
     def query(seconds):
         return Query(
             Embeddings(np.ones((4 * seconds, 4), np.float32), 0.25, "test"), np.zeros(0, np.int16), 0.0, seconds
@@ -131,18 +131,18 @@ def test_long_clips_are_searched_in_windows():
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 20])
-def test_a_short_clip_is_looked_at_closely(blocks):
-    """A clip of a second is hardly longer than a window: it is laid in silence and read at a small hop."""
+def test_a_short_query_is_encoded_with_a_small_hop(blocks):
+    """A query of a second is hardly longer than a window, so it is padded with silence and encoded densely."""
     samples = piece(3, 12, 1).astype(np.float32)
     query = Query.from_blocks(np.array_split(samples, blocks), toy.JudgingToyEncoder())
     assert len(query.embeddings) == 5
     assert query.duration == 1.0
-    assert query.times(np.arange(5)).mean() == pytest.approx(0, abs=0.01)  # the middle one is the clip itself
+    assert query.times(np.arange(5)).mean() == pytest.approx(0, abs=0.01)  # the middle window is the query itself
     assert len(query.samples) == len(samples)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 1.5])
-def test_a_second_is_enough_for_a_name(band, seconds):
+def test_a_query_of_one_second_is_identified(band, seconds):
     report = ask(band, piece(3, 12, seconds))
     assert [match.recording.title for match in report.matches] == ["Song 03"]
     assert report.matches[0].query.start >= 0

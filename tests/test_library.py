@@ -1,4 +1,4 @@
-"""The library as a user holds it, and the public names."""
+"""The class Library, its inputs, and the public names of the package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def library(tmp_path, songs, database_url):
         yield library
 
 
-def test_what_was_added_is_listed_shown_and_removed(library):
+def test_recordings_are_listed_found_and_removed(library):
     assert len(library) == 5
     [found] = library.recordings("song 03")
     assert found == library.recording(found.id) and found.name == "Band 03 - Song 03"
@@ -37,12 +37,12 @@ def test_what_was_added_is_listed_shown_and_removed(library):
     assert len(library) == 0 and library
 
 
-def test_one_path_may_be_given_as_it_is(library, songs, tmp_path):
+def test_a_single_path_can_be_added(library, songs, tmp_path):
     assert len(library.add(songs[0].parent).known) == 5
     assert len(library.add(str(songs[0])).known) == 1
 
 
-def test_stats_say_what_the_library_holds_and_takes(library):
+def test_stats_contain_the_contents_and_sizes(library):
     stats = library.stats()
     assert (stats.recordings, stats.duration) == (5, 25.0)
     assert stats.path == str(library.path)
@@ -62,7 +62,7 @@ def test_rebuild_keeps_the_recordings(library):
     assert library.recordings() == before
 
 
-def test_a_changed_encoder_is_taken_up_by_rebuild(library):
+def test_rebuild_encodes_recordings_with_a_changed_encoder(library):
     settings = library.store.settings
     with songprint.open(library.path, encoder=toy.ToyEncoder("toy-2"), settings=settings) as newer:
         with pytest.raises(songprint.LibraryError, match="rebuild --reencode"):
@@ -72,7 +72,7 @@ def test_a_changed_encoder_is_taken_up_by_rebuild(library):
         assert not list((newer.path / "index").rglob("toy-1"))
 
 
-def test_open_makes_a_library_only_when_it_is_told_to(tmp_path, monkeypatch):
+def test_open_creates_a_library_only_with_create(tmp_path, monkeypatch):
     with pytest.raises(LibraryNotFound):
         songprint.open(tmp_path / "new")
     with songprint.open(tmp_path / "new", create=True) as made:
@@ -86,7 +86,7 @@ def test_open_makes_a_library_only_when_it_is_told_to(tmp_path, monkeypatch):
 
 @pytest.fixture
 def heard(monkeypatch):
-    """What of a clip reaches the search."""
+    """Record the samples and names that reach the search."""
     clips = []
 
     def listen(blocks, store, *, top, source, settings):
@@ -98,7 +98,7 @@ def heard(monkeypatch):
     return clips
 
 
-def test_a_clip_may_be_a_file_an_open_file_or_samples(library, songs, heard):
+def test_a_query_can_be_a_path_an_open_file_or_samples(library, songs, heard):
     library.identify(songs[0])
     library.identify(str(songs[0]))
     library.identify(io.BytesIO(songs[0].read_bytes()))
@@ -109,7 +109,7 @@ def test_a_clip_may_be_a_file_an_open_file_or_samples(library, songs, heard):
     assert [source for _, source in heard] == [str(songs[0]), str(songs[0]), "", "", ""]
 
 
-def test_a_damaged_clip_is_identified_with_a_warning(library, songs, heard):
+def test_a_truncated_file_is_identified_with_a_warning(library, songs, heard):
     clip = songs[0].with_name("cut.wav")
     clip.write_bytes(songs[0].read_bytes()[:50_000])
     report = library.identify(clip)
@@ -117,7 +117,7 @@ def test_a_damaged_clip_is_identified_with_a_warning(library, songs, heard):
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
-def test_samples_are_brought_to_the_rate_that_is_wanted(rate):
+def test_samples_are_resampled(rate):
     seconds = np.arange(2 * rate) / rate
     resampled = samples.at_rate(0.5 * np.sin(2 * np.pi * 440 * seconds), rate, 8000)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 8000)
@@ -125,7 +125,7 @@ def test_samples_are_brought_to_the_rate_that_is_wanted(rate):
     assert np.corrcoef(resampled[100:15900], expected[100:15900])[0, 1] > 0.999
 
 
-def test_integers_and_channels_become_mono_floats():
+def test_integers_and_channels_are_converted_to_mono_floats():
     integers = (toy.song(1) * 32767).astype(np.int16)
     assert samples.at_rate(integers, 8000, 8000) == pytest.approx(toy.song(1), abs=1e-3)
     stereo = np.stack([toy.song(1), -toy.song(1)], axis=1)
@@ -142,12 +142,12 @@ def test_integers_and_channels_become_mono_floats():
         (np.array([0.0, np.nan]), 8000, "NaN or infinity"),
     ],
 )
-def test_samples_that_are_no_audio_are_refused(array, rate, message):
+def test_invalid_samples_are_refused(array, rate, message):
     with pytest.raises(AudioError, match=message):
         samples.at_rate(array, rate, 8000)
 
 
-def test_the_public_names_are_there():
+def test_the_package_exports_its_public_names_only():
     assert {name for name in dir(songprint) if getattr(songprint, name) is not None} == set(songprint.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'opne'"):
         songprint.opne  # noqa: B018

@@ -1,4 +1,4 @@
-"""The command line, run in this process or in one of its own, and what it prints."""
+"""Run the command line in this process or in its own, and check its output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(*arguments: object, input: bytes | None = None) -> Result:
 
 
 def really_run(*arguments: object, **more: object) -> subprocess.CompletedProcess:
-    """In a process of its own, through the same door as a user."""
+    """Run the command line in its own process."""
     return subprocess.run(
         [sys.executable, "-m", "songprint", *map(str, arguments)], capture_output=True, timeout=120, **more
     )

@@ -1,10 +1,10 @@
-"""Timelines made by hand, for the tests of what is made of a timeline."""
+"""Hand-made timelines for tests of export formats and pictures."""
 
 from __future__ import annotations
 
 from songprint.types import Gap, Interval, Kind, Recording, Segment, Sound, Tags, Timeline
 
-NASTY = (  # every one of them means something in one of the formats
+NASTY = (  # each has a special meaning in one of the formats
     'He said "No"',
     '=HYPERLINK("http://example.org";"win")',
     "+49 30",
@@ -83,7 +83,7 @@ def timeline(
 
 
 def programme() -> Timeline:
-    """Ten minutes with all that occurs: a cross-fade, a cover, unknown music twice, speech, silence."""
+    """Ten minutes with a cross-fade, a cover, unknown music twice, speech and silence."""
     original = recording(3, "The Ash Grove", ("Trad.",), work="ash grove")
     played_anew = recording(4, "The Ash Grove (live)", ("Band",), work="ash grove")
     return timeline(
@@ -103,7 +103,7 @@ def programme() -> Timeline:
 
 
 def nasty() -> Timeline:
-    """A song of each title that could break a format, and as many artists of these names."""
+    """One song per title in NASTY, with artists of the same names."""
     return timeline(
         *(
             segment(20.0 * number, 20.0 * number + 15, recording(number + 1, title, (NASTY[-number],)))

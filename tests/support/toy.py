@@ -1,4 +1,4 @@
-"""Toy encoders and toy songs: real enough that a clip finds its song, with no neural network involved."""
+"""Toy encoders and toy songs: excerpts are identified without any neural network."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from songprint.types import Embeddings, Kind
 SAMPLE_RATE = 8000
 HOP = 0.5
 DIM = 128
-POISON = 0.625  # an amplitude at which the toy encoder crashes if it is told to
+POISON = 0.625  # amplitude at which the toy encoder crashes with `crashes`
 
 
 @dataclass(frozen=True)
 class ToyEncoder:
     """A fixed projection of each second's spectrum to unit vectors; digital silence gives zeros.
 
-    Picklable, so workers can have it. `seconds` is how long it takes for each file; with `crashes` it kills
-    its process when it hears a file made by `write_poison`.
+    Workers can unpickle it. Encoding a file takes `seconds`; with `crashes`, a file made by `write_poison` kills
+    the process.
     """
 
     id: str = "toy-1"
@@ -69,7 +69,7 @@ class ToyEncoder:
 
 
 class JudgingToyEncoder(ToyEncoder):
-    """The toy encoder with a calibration: a line is right if its mean cosine is above 0.87."""
+    """The toy encoder with a calibration: alignments with a mean cosine above 0.87 are matches."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -97,9 +97,9 @@ class DecisiveToyEncoder(JudgingToyEncoder):
 
 @dataclass(frozen=True)
 class ToyCoverEncoder:
-    """Pitch classes, and of each 20 s what of them does not change with the key.
+    """Pitch classes, and vectors of 20 s that are invariant to the key.
 
-    `tune` makes songs for it, and other renditions of them.
+    `tune` synthesises songs for it, and covers of them.
     """
 
     id: str = "toy-cover-1"
@@ -142,7 +142,7 @@ class ToyCoverEncoder:
         for row, start in enumerate(starts):
             window = np.zeros((100, 12))
             window[: len(frames[start : start + 100])] = frames[start : start + 100, :12] / 255
-            # how often two notes are so many semitones apart, so many frames after each other: alike in every key
+            # counts of note pairs by interval and distance in time, which do not depend on the key
             pairs = np.stack([window[: 100 - lag].T @ window[lag:] for lag in range(24)])  # (24, 12, 12)
             apart = np.arange(12)[:, None] + np.arange(12)
             pattern = pairs[:, np.arange(12)[:, None], apart % 12].sum(axis=1)
@@ -152,7 +152,7 @@ class ToyCoverEncoder:
 
 
 class JudgingToyCoverEncoder(ToyCoverEncoder):
-    """With a calibration: only the alignment of the tonal frames counts."""
+    """The toy cover encoder with a calibration: only the alignment of the tonal frames counts."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -189,7 +189,7 @@ def _project(windows: np.ndarray) -> np.ndarray:
 
 
 def song(seed: int, duration: float = 5.0) -> np.ndarray:
-    """(n,) float32: a melody of short notes that no other seed has."""
+    """(n,) float32: a melody of short notes, different for every seed."""
     random = np.random.default_rng(seed)
     seconds = np.arange(round(duration * SAMPLE_RATE)) / SAMPLE_RATE
     notes = random.uniform(100, 3500, size=int(duration / 0.25) + 1)
@@ -198,9 +198,9 @@ def song(seed: int, duration: float = 5.0) -> np.ndarray:
 
 
 def tune(seed: int, duration: float = 40.0, *, key: int = 0, tempo: float = 1.0, sound: int = 1) -> np.ndarray:
-    """(n,) float32: a melody in half seconds that no other seed has, `key` semitones higher, so many times as fast.
+    """(n,) float32: a melody of half-second notes, different for every seed, transposed and at another tempo.
 
-    Of another `sound` it is another recording of the same song.
+    Another `sound` is another rendition of the same song.
     """
     notes = 48 + np.random.default_rng(seed).integers(0, 24, size=int(4 * duration) + 1) + key
     seconds = np.arange(round(duration * SAMPLE_RATE)) / SAMPLE_RATE
@@ -235,12 +235,12 @@ def write_song(path: Path, seed: int, duration: float = 5.0) -> Path:
 
 
 def write_poison(path: Path) -> Path:
-    """A file at which a `ToyEncoder(crashes=True)` dies."""
+    """Write a file that kills a `ToyEncoder(crashes=True)`."""
     samples = song(999)
     samples[100] = POISON
     return write(path, samples)
 
 
 def write_songs(folder: Path, count: int, duration: float = 5.0) -> list[Path]:
-    """`Band 00 - Song 00.wav` and so on; with the same count always the same."""
+    """Write `Band 00 - Song 00.wav` and so on."""
     return [write_song(folder / f"Band {seed:02} - Song {seed:02}.wav", seed, duration) for seed in range(count)]
