@@ -79,7 +79,7 @@ def _fourier() -> tuple[Tensor, Tensor]:
 
 
 class Dropout(nn.Module):
-    """`nn.Dropout` with shares of 1/256. It draws eight random bytes at a time; `nn.Dropout` takes a sixth of a step."""
+    """`nn.Dropout` with shares of 1/256. Draws eight random bytes at once: `nn.Dropout` takes a sixth of a step."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
