@@ -1,8 +1,8 @@
-"""Which hosts a stranger's URL may reach: how a URL is read, which addresses are public, lists of hosts.
+"""Which hosts the URL of a stranger may reach: parsing of URLs, public addresses, lists of hosts.
 
-A server that fetches what it is told to can be told to ask machines that only it can reach (server-side request
-forgery). So a URL is read strictly, in one spelling, and every address behind its name must be public or on the
-operator's list. The networks are those of IANA's registries of special-purpose addresses.
+A server that fetches URLs could be made to connect to machines that only it can reach (server-side request forgery).
+So URLs are parsed strictly, and every address of a host must be public or on the list of the operator. The networks
+are those of the IANA registries of special-purpose addresses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LONGEST_URL = 8192  # characters; a signed URL of an object store has up to 2,00
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
-_NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")  # a last label that some resolvers read as a number
+_NUMERIC = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")  # a last label that some resolvers parse as a number
 
 _SPECIAL = tuple(
     ipaddress.ip_network(network)
@@ -48,11 +48,11 @@ _SPECIAL = tuple(
         "3fff::/20",  # Teredo and others, examples, 6to4, examples
     )
 )
-_GLOBAL = ipaddress.ip_network("2000::/3")  # all that is given out of IPv6
+_GLOBAL = ipaddress.ip_network("2000::/3")  # all allocated IPv6 addresses
 _HOLDS_IPV4 = tuple(ipaddress.ip_network(network) for network in ("::ffff:0:0/96", "64:ff9b::/96"))  # mapped, NAT64
 _ISATAP = (0x00005EFE, 0x02005EFE)  # before an IPv4 address in the last 64 bits
 
-# Where the clouds tell a machine its secrets. A list of hosts must name one of these itself to let it through.
+# Metadata services of clouds, which return secrets. A list of hosts must name such an address itself to allow it.
 _METADATA = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -68,17 +68,17 @@ _METADATA = tuple(
 
 
 class RefusedURL(ValueError):
-    """The URL is not one that may be asked; the text says why, for whoever gave it."""
+    """The URL is not allowed; the text is the reason, for its author."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a URL says: whom to ask, and for what."""
+    """A parsed URL."""
 
     scheme: str  # "http" or "https"
     host: str  # a name in lower case, or an address without brackets
     port: int
-    path: str  # with the query, as it is sent; "//callback" stays as it is
+    path: str  # with the query, as it is sent; "//callback" is not changed
     address: Address | None  # if the host is one
 
     @property
@@ -92,7 +92,7 @@ class Place:
 
 
 def read(url: str) -> Place:
-    """Read a URL; RefusedURL for all but plain http and https to one well-spelt host.
+    """Parse a URL. RefusedURL for all but plain http and https URLs with one well-formed host.
 
     >>> read("https://example.org:8443/a b?c").path
     '/a%20b?c'
@@ -123,7 +123,7 @@ def read(url: str) -> Place:
 
 
 def is_public(address: Address) -> bool:
-    """Whether everybody reaches the same machine there, and not one beside ours.
+    """Whether an address is the same machine for everyone, and not one in a local network.
 
     >>> is_public(ipaddress.ip_address("::ffff:10.0.0.1"))
     False
@@ -143,7 +143,7 @@ def is_metadata(address: Address) -> bool:
 
 
 def unwrapped(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, if it does."""
+    """The IPv4 address that an IPv6 address contains, else the address itself."""
     if any(address in network for network in _HOLDS_IPV4):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address
@@ -151,7 +151,7 @@ def unwrapped(address: Address) -> Address:
 
 @dataclass(frozen=True)
 class HostList:
-    """Hosts that the operator trusts: names with *, addresses, networks, each with a port if only that is meant.
+    """Hosts that the operator allows: names with *, addresses, networks, each with an optional port.
 
     >>> HostList(("*.lan", "10.0.0.0/8:8000")).names("nas.lan", 80, None)
     True
@@ -160,15 +160,15 @@ class HostList:
     entries: tuple[str, ...]
 
     def names(self, host: str, port: int, address: Address | None) -> bool:
-        """Whether an entry names the host, or the address that it has."""
+        """Whether an entry contains the host or its address."""
         return any(self._fits(entry, host, address) for entry in self._at(port))
 
     def may_name(self, host: str, port: int) -> bool:
-        """Whether `names` may be true of a host whose address is not known yet."""
+        """Whether `names` may be true for a host whose address is not known yet."""
         return any(_network(entry) is not None or fnmatchcase(host, entry) for entry in self._at(port))
 
     def names_exactly(self, port: int, address: Address) -> bool:
-        """Whether an entry is this address itself, no network around it."""
+        """Whether an entry is exactly this address, not a network that contains it."""
         return any(
             network is not None and network.num_addresses == 1 and unwrapped(address) in network
             for network in map(_network, self._at(port))
@@ -198,12 +198,13 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
 
 
 def _host(host: str, *, bracketed: bool) -> tuple[str, Address | None]:
+    address: Address
     if bracketed:
         try:
-            address = ipaddress.IPv6Address(host)
+            address = six = ipaddress.IPv6Address(host)
         except ValueError as error:
             raise RefusedURL("its IPv6 address cannot be read") from error
-        if address.scope_id:
+        if six.scope_id:
             raise RefusedURL("an IPv6 address must not name a network card")
         return str(address), address
     if not host.isascii():

@@ -1,4 +1,4 @@
-"""What a worker asks of the world outside: inputs, places for results, receivers of callbacks."""
+"""The connections of a worker: fetching inputs, writing results, sending callbacks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from songprint.errors import FetchError
 from songprint.outside.fetch import Answer
@@ -22,22 +22,24 @@ OnBytes = Callable[[int, int | None], None]  # bytes so far, bytes in all if the
 
 @dataclass(frozen=True)
 class Outside:
-    """Three functions, so that tests can be a world of their own."""
+    """Three functions, which tests replace."""
 
-    read: Callable[[Mapping, Path, OnBytes, threading.Event], Path]  # location, a file to write, progress, stop
-    write: Callable[[Mapping, str, bytes], None]  # location, name, content
+    read: Callable[
+        [Mapping[str, Any], Path, OnBytes, threading.Event], Path
+    ]  # location, a file to write, progress, stop
+    write: Callable[[Mapping[str, Any], str, bytes], None]  # location, name, content
     post: Post
 
 
 def real(settings: Settings) -> Outside:
-    """The network and the object stores, within the rules of the settings."""
+    """The real network and object stores, within the rules of the settings."""
     from songprint.outside import fetch
     from songprint.outside.storage import Storage
 
     storage = Storage(settings.server)
     rules = fetch.Rules.of_inputs(settings.server)
 
-    def read(location: Mapping, target: Path, on_bytes: OnBytes, stop: threading.Event) -> Path:
+    def read(location: Mapping[str, Any], target: Path, on_bytes: OnBytes, stop: threading.Event) -> Path:
         if location["type"] == "file":
             return _uploaded(Path(location["path"]))
         if location["type"] == "url":
@@ -48,8 +50,8 @@ def real(settings: Settings) -> Outside:
     return Outside(read, storage.write, partial(fetch.post, rules=fetch.Rules.of_callbacks(settings.server)))
 
 
-def name_of(location: Mapping) -> str:
-    """What people call an input.
+def name_of(location: Mapping[str, Any]) -> str:
+    """The file name of an input, for people.
 
     >>> name_of({"type": "url", "url": "https://me:secret@example.org/a/Night%20mix.mp3?token=secret"})
     'Night mix.mp3'
@@ -61,10 +63,10 @@ def name_of(location: Mapping) -> str:
         return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.hostname or "input"
     if location["type"] == "file":
         return location.get("name") or "upload"
-    return location["object"].lstrip("/")
+    return str(location["object"]).lstrip("/")
 
 
 def _uploaded(path: Path) -> Path:
     if not path.is_file():
-        raise FetchError("the upload is not on this machine, or not any more: send it again", "input_not_found")
+        raise FetchError("the upload is not on this machine, or was deleted. Send it again", "input_not_found")
     return path

@@ -1,7 +1,7 @@
 """Requests to object stores with an S3 interface, signed with AWS's Signature version 4, which COS takes too.
 
-Getting one object and putting one is all that is needed; a client library for the rest would bring a transport of its
-own, and the rules of `fetch` are to hold here as well.
+Songprint only gets and puts single objects. A client library would bring its own transport, without the rules of
+`fetch`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True)
 class Credentials:
-    """The key of a store."""
+    """The key of an object store."""
 
     access_key: str
     secret_key: str = field(repr=False)
 
 
 def object_url(endpoint: str, bucket: str, name: str, *, in_path: bool) -> str:
-    """Where an object is; the bucket stands before the host name, or first in the path.
+    """The URL of an object. The bucket is a part of the host name or the first part of the path.
 
     >>> object_url("https://cos.ap-guangzhou.myqcloud.com", "music-125", "a b/ü.mp3", in_path=False)
     'https://music-125.cos.ap-guangzhou.myqcloud.com/a%20b/%C3%BC.mp3'
@@ -44,7 +44,7 @@ def signed(
     now: datetime,
     headers: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The headers of a request, `Authorization` among them. `now` is in UTC; the URL has no query."""
+    """The headers of a request, including `Authorization`. `now` is in UTC; the URL has no query."""
     parts = urlsplit(url)
     moment, hashed = f"{now:%Y%m%dT%H%M%SZ}", hashlib.sha256(body).hexdigest()
     sent = {**(headers or {}), "x-amz-content-sha256": hashed, "x-amz-date": moment}

@@ -1,7 +1,7 @@
-"""Object storage: buckets that are folders of this machine, or stand behind an S3 interface.
+"""Object storage: buckets that are folders of this machine, or have an S3 interface.
 
-A location is `{"type": "cos" or "s3", "bucket", "region", "object"}`, as it comes with a request; `secret_id` and
-`secret_key` may come along, and go before those of the settings. The settings say where a bucket is.
+A location is `{"type": "cos" or "s3", "bucket", "region", "object"}`, from a request. An optional `secret_id` and
+`secret_key` take precedence over those of the settings. The settings map buckets to stores.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from songprint.outside.s3 import Credentials
 
 Location = Mapping[str, object]
 
-AWS = StorageSettings(endpoint="https://s3.{region}.amazonaws.com")  # for requests that bring a key of their own
+AWS = StorageSettings(endpoint="https://s3.{region}.amazonaws.com")  # for requests with their own key
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
-_REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # it becomes a part of a host name
-_LONGEST_NAME = 1024  # bytes, as S3 has it
+_REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # becomes a part of a host name
+_LONGEST_NAME = 1024  # bytes, the limit of S3
 _COPIED_BYTES = 1 << 20
 _ANY_PORT = (range(1, 65536),)
 
 
 class Storage:
-    """The stores of the settings. `rules` are those of inputs, for tests."""
+    """The object stores of the settings. `rules` replace those of inputs, in tests."""
 
     def __init__(self, settings: ServerSettings, rules: Rules | None = None) -> None:
         self._stores = settings.storages
         self._rules = rules or Rules.of_inputs(settings)
 
     def knows(self, location: Location) -> bool:
-        """Whether there is such a bucket, as far as can be told without asking a server."""
+        """Whether a bucket may exist, without a request to a server."""
         store = self._store(location)
         if store is None or not is_bucket(str(location["bucket"])):
             return False
@@ -57,7 +57,7 @@ class Storage:
         on_progress: OnProgress | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        """Bring an object into the file `target`; FetchError says why that cannot be, and leaves no file behind."""
+        """Copy an object into the file `target`. On FetchError, which gives the reason, no file is left."""
         store, name = self._found(location), object_name(str(location["object"]))
         if store.folder is not None:
             path = _inside(store.folder, str(location["bucket"]), name)
@@ -68,7 +68,7 @@ class Storage:
         fetch.download(url, target, self._rules_of(store, url), headers=headers, on_progress=on_progress, stop=stop)
 
     def write(self, location: Location, key: str, content: bytes) -> None:
-        """Put an object of this name into the bucket of a location, over one that is there."""
+        """Write an object into the bucket of a location. It replaces an existing one."""
         store, name = self._found(location), object_name(key)
         if store.folder is not None:
             _put(_inside(store.folder, str(location["bucket"]), name), content)
@@ -114,14 +114,14 @@ class Storage:
         return s3.signed(method, url, body, region, Credentials(access, secret), datetime.now(UTC))
 
     def _rules_of(self, store: StorageSettings, url: str) -> Rules:
-        """The operator named this host; only AWS's own is a host like any other. A signature holds for one host."""
+        """Allow the host of a store in the settings, not that of AWS. A signature is valid for one host only."""
         host = urlsplit(url).hostname or ""
         allowed = self._rules.allow_hosts if store is AWS else (*self._rules.allow_hosts, host)
         return replace(self._rules, allow_hosts=allowed, ports=_ANY_PORT, max_redirects=0)
 
 
 def is_bucket(name: str) -> bool:
-    """Whether a bucket can have this name: it is a folder's name too, and a part of a host name.
+    """Whether a bucket can have this name, which is also a folder name and a part of a host name.
 
     >>> is_bucket("music-1250000000"), is_bucket("../etc")
     (True, False)
@@ -130,7 +130,7 @@ def is_bucket(name: str) -> bool:
 
 
 def object_name(text: str) -> str:
-    """The name of an object, without a slash before it; FetchError for one that leads elsewhere.
+    """The name of an object without leading slashes. FetchError for a name that leads out of the bucket.
 
     >>> object_name("/a/song.mp3")
     'a/song.mp3'
@@ -149,7 +149,7 @@ def object_name(text: str) -> str:
 
 
 def _inside(folder: Path, bucket: str, name: str) -> Path:
-    """The file of an object, whatever links there are on the way to it: it lies in its bucket."""
+    """The file of an object. Links are resolved, and it must lie in its bucket."""
     root = (folder / bucket).resolve()
     path = (root / name).resolve()
     if not root.is_dir():
@@ -166,7 +166,7 @@ def _copy(path: Path, target: Path, most: int, on_progress: OnProgress | None, s
             raise FetchError("there is no such object in the bucket", "input_not_found")
         size = path.stat().st_size
         if size > most:
-            raise FetchError(f"the input is larger than the {most} bytes that this server takes", "input_too_large")
+            raise FetchError(f"the input is larger than the {most} bytes that this server accepts", "input_too_large")
         with path.open("rb") as source, target.open("wb") as copy:
             while piece := source.read(_COPIED_BYTES):
                 copy.write(piece)
@@ -187,7 +187,7 @@ def _copy(path: Path, target: Path, most: int, on_progress: OnProgress | None, s
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Write a file atomically."""
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

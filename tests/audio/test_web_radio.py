@@ -53,7 +53,7 @@ def _impatient(monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus", ".aac", ".flac", ".ts"])
-def test_every_usual_format_is_listened_to(station, tmp_path, suffix):
+def test_all_common_formats_are_decoded(station, tmp_path, suffix):
     tuned = station(Answer(radio.encoded(tmp_path, suffix, (None, 2), (1, 8), (None, 6)), stalls=True))
     events = tuned_in(tuned.url, until=3)
     assert outline(events) == ["connected", "started 1", "ended 1"]
@@ -61,7 +61,7 @@ def test_every_usual_format_is_listened_to(station, tmp_path, suffix):
     assert events[-1].seconds == pytest.approx(8, abs=1)
 
 
-def test_a_stream_that_breaks_off_is_connected_again_and_the_gap_is_told(station, tmp_path):
+def test_a_broken_stream_is_reconnected_and_the_gap_is_reported(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (None, 2), (1, 8))
     events = tuned_in(station(Answer(sound)).url, until=7)
     assert outline(events) == ["connected", "started 1", "ended 1", "gap", "reconnected", "started 1", "ended 1"]
@@ -69,14 +69,14 @@ def test_a_stream_that_breaks_off_is_connected_again_and_the_gap_is_told(station
     assert 0.03 < events[4].seconds < 30
 
 
-def test_a_stream_that_stalls_is_connected_again(station, tmp_path):
+def test_a_stalled_stream_is_reconnected(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (2, 8))
     events = tuned_in(station(Answer(sound, stalls=True), Answer(sound)).url, until=5, stall=0.6)
     assert outline(events)[:5] == ["connected", "started 2", "ended 2", "gap", "reconnected"]
     assert "nothing came for 0.6 s" in events[3].text
 
 
-def test_attempts_to_connect_again_are_further_and_further_apart(station, tmp_path, monkeypatch):
+def test_delays_between_attempts_to_reconnect_double(station, tmp_path, monkeypatch):
     waits = []
     stop = threading.Event()
     monkeypatch.setattr("songprint.scan.listen.MAX_DELAY", 0.3)
@@ -97,26 +97,26 @@ def test_attempts_to_connect_again_are_further_and_further_apart(station, tmp_pa
     ]
 
 
-def test_a_station_that_does_not_come_back_is_given_up_if_that_was_wanted(station, tmp_path):
+def test_a_station_is_given_up_after_the_requested_time(station, tmp_path):
     tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
     with pytest.raises(StreamError, match=r"did not return within 0.2 s: cannot open http.*answers 503 Later"):
         tuned_in(tuned.url, until=99, give_up=0.2)
 
 
-def test_a_file_that_was_heard_to_its_end_is_finished(station, tmp_path):
+def test_a_file_ends_at_its_length(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6))
     events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound)}")).url, until=99)
     assert outline(events) == ["connected", "started 1", "ended 1", "finished"]
 
 
-def test_a_file_that_breaks_off_before_its_length_is_connected_again(station, tmp_path):
+def test_a_file_that_ends_before_its_length_is_reconnected(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6))
     events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound) + 9}")).url, until=5)
     assert outline(events)[3:] == ["gap", "reconnected"]
     assert "closed the connection with 9 bytes to go" in events[3].text
 
 
-def test_what_the_station_announces_is_told_and_the_sound_stays_whole(station, tmp_path):
+def test_titles_are_reported_and_removed_from_the_audio(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 8), (None, 4))
     tuned = station(Answer(sound, titles=("Band - It's so", "", "Für Elise"), stalls=True))
     events = tuned_in(tuned.url, until=3)
@@ -125,7 +125,7 @@ def test_what_the_station_announces_is_told_and_the_sound_stays_whole(station, t
     assert "Icy-Metadata: 1" in tuned.requests[0].title()
 
 
-def test_an_old_shoutcast_answer_is_understood(station, tmp_path):
+def test_an_old_shoutcast_status_line_is_accepted(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6), (None, 4))
     tuned = station(Answer(sound, "ICY 200 OK\r\nicy-name:Old FM\r\ncontent-type:audio/mpeg", stalls=True))
     events = tuned_in(tuned.url, until=2)
@@ -146,7 +146,7 @@ def test_a_chain_of_ogg_streams_is_one_stream(station, tmp_path):
 # Where the sound is
 
 
-def test_redirections_and_playlists_lead_to_the_stream(station, tmp_path):
+def test_redirects_and_playlists_lead_to_the_stream(station, tmp_path):
     sound = Answer(radio.encoded(tmp_path, ".mp3", (1, 6)), stalls=True)
     moved = Answer(head="HTTP/1.1 302 Found\r\nLocation: /list.pls\r\nContent-Length: 0")
     pls = Answer(b"[playlist]\nNumberOfEntries=1\nFile1=/radio.m3u\n", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-scpls")
@@ -164,14 +164,14 @@ def test_redirections_and_playlists_lead_to_the_stream(station, tmp_path):
         ("{url}/again", "more than 5 redirects"),
     ],
 )
-def test_a_redirection_leads_only_to_another_web_radio_and_not_in_circles(station, location, said):
+def test_redirects_to_other_schemes_and_endless_redirects_are_refused(station, location, said):
     tuned = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0"))
     with pytest.raises(StreamError, match=f"(?s){said}"):
         connect.connect(tuned.url, timeout=5)
 
 
 @pytest.mark.parametrize("named", ["file:///etc/passwd", "/etc/passwd", "concat:/etc/passwd", "ftp://h/x"])
-def test_a_playlist_names_only_web_radios(station, named):
+def test_only_web_radios_in_playlists_are_opened(station, named):
     tuned = station(
         list__m3u=(Answer(named.encode(), "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),), etc=(Answer(b"x"),)
     )
@@ -180,7 +180,7 @@ def test_a_playlist_names_only_web_radios(station, named):
         connect.connect(f"{tuned.url}/list.m3u", timeout=5)
 
 
-def test_playlists_that_name_each_other_come_to_an_end(station):
+def test_endless_playlists_are_refused(station):
     tuned = station(a__m3u=(Answer(b"/a.m3u", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),))
     with pytest.raises(StreamError, match="its playlists name only further playlists"):
         connect.connect(f"{tuned.url}/a.m3u", timeout=5)
@@ -206,7 +206,7 @@ def test_a_password_is_sent_to_the_station_alone_and_never_shown(station, tmp_pa
         ("http://", "it is not a URL"),
     ],
 )
-def test_what_cannot_be_opened_is_said_in_words(url, said):
+def test_errors_of_connecting_are_reported_in_words(url, said):
     with pytest.raises(StreamError, match=said):
         connect.connect(url, timeout=2)
 
@@ -221,12 +221,12 @@ def test_what_cannot_be_opened_is_said_in_words(url, said):
         (b"", "nothing came|ended the stream"),
     ],
 )
-def test_what_is_no_sound_is_an_error_at_the_first_time(station, body, said):
+def test_content_without_audio_is_an_error(station, body, said):
     with pytest.raises(StreamError, match=said):
         tuned_in(station(Answer(body)).url, until=99)
 
 
-def test_a_server_that_never_answers_is_an_error_after_a_while(station):
+def test_a_silent_server_is_an_error(station):
     with pytest.raises(StreamError, match=r"nothing came for 0.5 s"):
         tuned_in(station(Answer(head="HTTP/1.0 200 OK", stalls=True)).url, until=99, stall=0.5)
 
@@ -238,7 +238,7 @@ def hls(*lines: str) -> Answer:
     return Answer("\n".join(["#EXTM3U", *lines]).encode(), "HTTP/1.0 200 OK\r\nContent-Type: application/x-mpegURL")
 
 
-def test_hls_is_listened_to_piece_by_piece(station, tmp_path):
+def test_hls_pieces_are_joined(station, tmp_path):
     pieces = [Answer(radio.encoded(tmp_path, ".ts", plan), "HTTP/1.0 200 OK") for plan in ((1, 5), (2, 5), (None, 5))]
     begin = ("#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:7", "#EXTINF:5,", "/a.ts", "#EXTINF:5,", "/b.ts")
     tuned = station(
@@ -259,7 +259,7 @@ def test_hls_is_listened_to_piece_by_piece(station, tmp_path):
     assert outline(events) == ["connected", "started 1", "started 2", "ended 1", "ended 2", "finished"]
 
 
-def test_hls_in_mp4_has_its_header_first(station, tmp_path):
+def test_hls_in_mp4_starts_with_its_header(station, tmp_path):
     import av
 
     with av.open(
@@ -286,19 +286,19 @@ def test_hls_in_mp4_has_its_header_first(station, tmp_path):
         ("#EXT-X-BYTERANGE:100@0", "parts of files"),
     ],
 )
-def test_hls_that_cannot_be_read_safely_is_refused(station, line, said):
+def test_encrypted_and_byte_range_hls_is_refused(station, line, said):
     tuned = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", line, "/a.ts"),))
     with pytest.raises(StreamError, match=said):
         tuned_in(f"{tuned.url}/live.m3u8", until=99)
 
 
-def test_hls_pieces_come_over_http_alone(station):
+def test_hls_pieces_are_fetched_over_http_only(station):
     tuned = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", "file:///etc/passwd"),))
     with pytest.raises(StreamError, match="it is not a URL of a web radio"):
         tuned_in(f"{tuned.url}/live.m3u8", until=99)
 
 
-def test_listening_stops_at_once_when_it_is_told_to_also_while_nothing_comes(station, tmp_path):
+def test_listening_stops_at_once_even_without_data(station, tmp_path):
     stop = threading.Event()
     tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 5)), stalls=True))
     events = []

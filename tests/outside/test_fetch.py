@@ -53,7 +53,7 @@ def refused(call: Callable[[], object], target: Path | None = None) -> FetchErro
     return caught.value
 
 
-def test_a_song_arrives_as_it_is(fetched, net):
+def test_a_file_is_downloaded_unchanged(fetched, net):
     got = fetched("http://files.example/song.mp3#part")
     assert (got.path.read_bytes(), got.bytes, got.content_type) == (SONG, len(SONG), "audio/mpeg")
     ((_, _, headers, _),) = net.asked
@@ -61,7 +61,7 @@ def test_a_song_arrives_as_it_is(fetched, net):
     assert net.connected == [PUBLIC]
 
 
-def test_the_path_is_sent_as_it_was_written(net):
+def test_the_path_is_sent_unchanged(net):
     net.serve("//callback?a=%2F&b=%C3%BC&c=%20d", b"fine", 202)
     rules = Rules.of_callbacks(ServerSettings(allow_callbacks=("127.0.0.1",)))
     answer = fetch.post(f"http://127.0.0.1:{net.port}//callback?a=%2F&b=ü&c= d", b"{}", {"X-Test": "1"}, rules)
@@ -71,7 +71,7 @@ def test_the_path_is_sent_as_it_was_written(net):
     assert headers["Host"] == f"127.0.0.1:{net.port}"
 
 
-def test_progress_is_told(net, tmp_path):
+def test_progress_is_reported(net, tmp_path):
     told = []
     fetch.download(
         "http://files.example/song.mp3",
@@ -104,7 +104,7 @@ def test_the_server_may_leave_the_connection_open(fetched, net):
     assert time.monotonic() - started < 2
 
 
-def test_a_body_without_length_may_come_in_pieces(fetched, net):
+def test_a_chunked_body_is_downloaded(fetched, net):
     def chunked(handler):
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
@@ -118,7 +118,7 @@ def test_a_body_without_length_may_come_in_pieces(fetched, net):
     assert fetched("http://files.example/chunked").path.read_bytes() == SONG
 
 
-def test_an_address_that_does_not_answer_is_followed_by_the_next(fetched, net, monkeypatch):
+def test_the_next_address_is_tried_after_one_that_does_not_answer(fetched, net, monkeypatch):
     net.name("two.example", [PUBLIC6, PUBLIC])
     connect = socket.create_connection
 
@@ -132,7 +132,7 @@ def test_an_address_that_does_not_answer_is_followed_by_the_next(fetched, net, m
 
 
 @pytest.mark.parametrize("entry", ["nas.lan", "*.lan", "10.1.2.3", "10.0.0.0/8", "nas.lan:8000", "10.0.0.0/8:8000"])
-def test_a_private_host_on_the_list_is_asked_at_any_port_or_the_one_named(fetched, net, entry, monkeypatch):
+def test_a_listed_private_host_is_allowed_at_every_port_or_the_given_one(fetched, net, entry, monkeypatch):
     net.name("nas.lan", ["10.1.2.3"])
     asked = []
     monkeypatch.setattr(socket, "create_connection", lambda address, *more: asked.append(address) or 1 / 0)
@@ -143,14 +143,14 @@ def test_a_private_host_on_the_list_is_asked_at_any_port_or_the_one_named(fetche
         assert refused(lambda: fetched("http://nas.lan:8001/a", allow_hosts=(entry,))).code == "input_refused"
 
 
-def test_metadata_needs_an_entry_of_its_own(net):
+def test_a_metadata_address_needs_its_own_entry(net):
     place = "http://169.254.169.254/latest/meta-data"
     for rules in (Rules(allow_private=True), Rules(allow_hosts=("0.0.0.0/0", "*", "::/0", "169.254.0.0/16"))):
         assert refused(lambda rules=rules: fetch.check(place, rules)).code == "input_refused"
     assert fetch.check(place, Rules(allow_hosts=("169.254.169.254",))).port == 80
 
 
-def test_inputs_and_callbacks_have_lists_of_their_own():
+def test_inputs_and_callbacks_have_separate_lists():
     settings = ServerSettings(allow_hosts=("10.0.0.1",), allow_callbacks=("10.0.0.2",))
     inputs, callbacks = Rules.of_inputs(settings), Rules.of_callbacks(settings)
     assert fetch.check("http://10.0.0.1/", inputs)
@@ -188,7 +188,7 @@ NAMES = {  # what the name server says
 
 
 @pytest.mark.parametrize("url", LOOPBACK + PRIVATE + METADATA + MALFORMED)
-def test_a_hostile_url_is_refused_before_anybody_is_asked(fetched, net, tmp_path, url):
+def test_a_hostile_url_is_refused_without_a_connection(fetched, net, tmp_path, url):
     error = refused(lambda: fetched(url), tmp_path / "fetched")
     assert error.code == "input_refused" and not error.retry
     assert not net.connected and not net.resolved
@@ -196,7 +196,7 @@ def test_a_hostile_url_is_refused_before_anybody_is_asked(fetched, net, tmp_path
 
 
 @pytest.mark.parametrize("url", NAMES)
-def test_a_name_that_leads_inside_is_refused_before_anybody_is_asked(fetched, net, tmp_path, url):
+def test_a_name_with_a_private_address_is_refused_without_a_connection(fetched, net, tmp_path, url):
     host = url.split("/")[2]
     net.name(host, *NAMES[url])
     error = refused(lambda: fetched(url), tmp_path / "fetched")
@@ -230,7 +230,7 @@ def test_a_name_that_changes_is_resolved_once(fetched, net):
         "http://files.example:25/",
     ],
 )
-def test_a_redirect_is_looked_at_like_the_url_itself(fetched, net, tmp_path, location):
+def test_a_redirect_is_checked_like_the_url_itself(fetched, net, tmp_path, location):
     net.name("inside.evil.example", ["127.0.0.1"])
     net.serve("/redirect", b"", 302, Location=location)
     net.serve("/detour", b"", 301, Location="/redirect")
@@ -239,7 +239,7 @@ def test_a_redirect_is_looked_at_like_the_url_itself(fetched, net, tmp_path, loc
     assert net.connected == [PUBLIC, PUBLIC]
 
 
-def test_redirects_end(fetched, net):
+def test_the_number_of_redirects_is_limited(fetched, net):
     net.serve("/round", b"", 302, Location="/round")
     assert "more than 3 redirects" in str(refused(lambda: fetched("http://evil.example/round")))
     assert len(net.asked) == 4
@@ -280,7 +280,7 @@ def test_a_playlist_may_name_itself_in_the_header_only(fetched, net):
     assert "playlist" in str(refused(lambda: fetched("http://evil.example/list")))
 
 
-def test_what_is_too_large_is_not_kept(fetched, net, tmp_path):
+def test_a_file_that_is_too_large_is_not_kept(fetched, net, tmp_path):
     net.pages["/endless"] = web.endless
     net.serve("/long", SONG, Content_Length="99999999999")
     for path in ("endless", "long"):
@@ -288,7 +288,7 @@ def test_what_is_too_large_is_not_kept(fetched, net, tmp_path):
         assert error.code == "input_too_large" and "100000 bytes" in str(error)
 
 
-def test_what_is_compressed_is_not_unpacked(fetched, net, tmp_path):
+def test_a_compressed_answer_is_refused(fetched, net, tmp_path):
     net.serve("/bomb", gzip.compress(bytes(10_000_000)), Content_Encoding="gzip")
     assert refused(lambda: fetched("http://evil.example/bomb"), tmp_path / "fetched").code == "input_refused"
     net.serve("/coded", SONG, Transfer_Encoding="gzip")
@@ -296,7 +296,7 @@ def test_what_is_compressed_is_not_unpacked(fetched, net, tmp_path):
 
 
 @pytest.mark.parametrize("page", [web.dripping, web.dripping_headers])
-def test_what_drips_is_cut_off_in_time(fetched, net, tmp_path, page):
+def test_a_slow_drip_ends_at_the_deadline(fetched, net, tmp_path, page):
     net.pages["/drip"] = page
     started = time.monotonic()
     error = refused(lambda: fetched("http://evil.example/drip", timeout=0.5), tmp_path / "fetched")
@@ -304,7 +304,7 @@ def test_what_drips_is_cut_off_in_time(fetched, net, tmp_path, page):
     assert time.monotonic() - started < 2
 
 
-def test_a_server_that_says_nothing_is_left(fetched, net):
+def test_a_silent_server_times_out(fetched, net):
     net.pages["/mute"] = lambda handler: time.sleep(2)
     error = refused(lambda: fetched("http://evil.example/mute", read_timeout=0.3))
     assert (error.code, error.retry) == ("input_timeout", True)
@@ -328,7 +328,7 @@ def test_a_download_can_be_stopped(fetched, net, tmp_path):
         (206, "input_not_found", False),
     ],
 )
-def test_an_answer_without_a_file_is_told_with_its_status_alone(fetched, net, status, code, retry):
+def test_an_error_of_the_server_is_reported_by_its_status_only(fetched, net, status, code, retry):
     net.serve("/a", b"secret of the inside", status)
     error = refused(lambda: fetched("http://files.example/a"))
     assert (error.code, error.retry) == (code, retry)
@@ -356,12 +356,12 @@ def test_an_answer_without_a_file_is_told_with_its_status_alone(fetched, net, st
         ),
     ],
 )
-def test_a_server_that_speaks_nonsense_is_named(fetched, net, tmp_path, page, code):
+def test_an_invalid_answer_is_reported(fetched, net, tmp_path, page, code):
     net.pages["/a"] = page
     assert refused(lambda: fetched("http://files.example/a"), tmp_path / "fetched").code == code
 
 
-def test_unknown_names_and_closed_ports_are_told(fetched):
+def test_unknown_names_and_closed_ports_are_reported(fetched):
     assert "no such host name" in str(refused(lambda: fetched("http://gone.example/")))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -370,20 +370,20 @@ def test_unknown_names_and_closed_ports_are_told(fetched):
     assert (error.code, error.retry, "cannot be reached" in str(error)) == ("input_not_found", True, True)
 
 
-def test_a_full_disk_is_no_fault_of_the_network(net, disk):
+def test_a_full_disk_is_an_internal_error(net, disk):
     net.serve("/big", bytes(4 << 20))
     target = disk.path / "fetched"
     error = refused(lambda: fetch.download("http://files.example/big", target, Rules(resolve=net.resolve)), target)
     assert (error.code, error.retry) == ("internal", True)
 
 
-def test_a_folder_that_is_gone_is_told(net, tmp_path):
+def test_a_missing_folder_is_an_internal_error(net, tmp_path):
     rules = Rules(resolve=net.resolve)
     error = refused(lambda: fetch.download("http://files.example/song.mp3", tmp_path / "no" / "a", rules))
     assert error.code == "internal"
 
 
-def test_tls_is_spoken_with_the_name_and_checked(monkeypatch, tmp_path):
+def test_tls_certificates_are_verified_against_the_host_name(monkeypatch, tmp_path):
     certificate, key = web.certificate("files.example", tmp_path)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate, key)
@@ -424,12 +424,12 @@ def test_the_deadline_holds_during_the_tls_handshake(tmp_path):
         server.join()
 
 
-def test_a_server_that_speaks_no_tls_is_named(fetched):
+def test_a_server_without_tls_is_reported(fetched):
     assert refused(lambda: fetched("https://files.example/song.mp3")).code == "input_not_found"
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_every_ipv4_address_is_judged_alike_in_all_its_spellings(number):
+def test_an_ipv4_address_is_public_or_not_in_all_its_ipv6_forms(number):
     plain = ipaddress.IPv4Address(number)
     mapped = ipaddress.IPv6Address(0xFFFF << 32 | number)
     through_nat64 = ipaddress.IPv6Address(0x0064FF9B << 96 | number)
@@ -439,7 +439,7 @@ def test_every_ipv4_address_is_judged_alike_in_all_its_spellings(number):
 
 
 @given(st.integers(0, 2**128 - 1))
-def test_a_public_ipv6_address_is_one_that_was_given_out(number):
+def test_a_public_ipv6_address_is_allocated(number):
     address = ipaddress.IPv6Address(number)
     if hosts.is_public(address) and address.ipv4_mapped is None:
         assert address.is_global or address in ipaddress.ip_network("64:ff9b::/96")
@@ -447,7 +447,7 @@ def test_a_public_ipv6_address_is_one_that_was_given_out(number):
 
 
 @given(st.text(max_size=60) | st.from_regex(r"https?://[\w.:@\[\]%/\\#?-]{0,40}", fullmatch=True))
-def test_any_text_is_read_or_refused(url):
+def test_any_text_is_parsed_or_refused(url):
     try:
         place = hosts.read(url)
     except hosts.RefusedURL:

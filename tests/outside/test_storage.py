@@ -64,7 +64,7 @@ def test_an_object_in_a_folder_is_copied(folders, tmp_path, name):
     assert told[-1] == (len(SONG), len(SONG))
 
 
-def test_what_is_written_is_there_whole(folders, folder):
+def test_objects_are_written_atomically(folders, folder):
     folders.write(at(""), "/common/test/task.json", b"{}")
     folders.write(at(""), "common/test/task.json", b"[1]")
     assert (folder / "music-1" / "common" / "test" / "task.json").read_bytes() == b"[1]"
@@ -92,7 +92,7 @@ def test_what_is_written_is_there_whole(folders, folder):
         "a/..",
     ],
 )
-def test_no_name_leads_out_of_its_bucket(folders, tmp_path, name):
+def test_no_object_name_leads_out_of_its_bucket(folders, tmp_path, name):
     assert refused(lambda: folders.read(at(name), tmp_path / "input")).code == "input_refused"
     assert refused(lambda: folders.write(at(""), name, b"")).code == "input_refused"
     assert not (tmp_path / "input").exists()
@@ -101,7 +101,7 @@ def test_no_name_leads_out_of_its_bucket(folders, tmp_path, name):
 @pytest.mark.parametrize(
     "bucket", ["..", ".", "", "../objects", "music-1/a", "/etc", "a..b", "A", "a_b", "-a", "a" * 64]
 )
-def test_no_bucket_has_such_a_name(folders, tmp_path, bucket):
+def test_invalid_bucket_names_are_refused(folders, tmp_path, bucket):
     assert not is_bucket(bucket)
     assert not folders.knows(at("song.mp3", bucket))
     assert refused(lambda: folders.read(at("song.mp3", bucket), tmp_path / "input")).code == "input_refused"
@@ -116,7 +116,7 @@ def test_a_link_out_of_the_bucket_is_not_followed(folders, folder, tmp_path):
     assert refused(lambda: folders.write(at(""), "up/new", b"")).code == "input_refused"
 
 
-def test_what_is_not_there_or_too_large_is_told(folders, folder, tmp_path):
+def test_missing_and_too_large_objects_are_reported(folders, folder, tmp_path):
     for location in (at("a/other.mp3"), at("a"), at("song.mp3", "other-1")):
         assert refused(lambda location=location: folders.read(location, tmp_path / "input")).code == "input_not_found"
     (folder / "music-1" / "long").write_bytes(bytes(10_001))
@@ -127,7 +127,7 @@ def test_what_is_not_there_or_too_large_is_told(folders, folder, tmp_path):
     assert not (tmp_path / "input").exists()
 
 
-def test_the_first_store_that_fits_is_taken(folder, tmp_path):
+def test_the_first_matching_store_is_used(folder, tmp_path):
     other = tmp_path / "other"
     (other / "talk-1").mkdir(parents=True)
     storage = Storage(
@@ -195,7 +195,7 @@ def test_an_object_behind_an_s3_interface_is_fetched_with_a_signature(net, tmp_p
     assert refused(lambda: storage.write(at(""), "gone.json", b"")).code == "input_not_found"
 
 
-def test_the_bucket_may_stand_before_the_host_and_the_region_in_it(net, tmp_path):
+def test_the_bucket_and_the_region_can_be_parts_of_the_host_name(net, tmp_path):
     store = StorageSettings(endpoint="http://cos.{region}.myqcloud.com", access_key="AKID", secret_key="secret")
     storage = Storage(ServerSettings(storages=(store,)), Rules(resolve=net.resolve))
     net.name("music-1.cos.ap-guangzhou.myqcloud.com", [PUBLIC])
@@ -208,7 +208,7 @@ def test_the_bucket_may_stand_before_the_host_and_the_region_in_it(net, tmp_path
     assert len(net.resolved) == 1
 
 
-def test_the_key_of_a_request_goes_before_that_of_the_store(net, tmp_path):
+def test_the_key_of_a_request_takes_precedence(net, tmp_path):
     store = StorageSettings(
         endpoint=f"http://127.0.0.1:{net.port}", access_key="AKID", secret_key="secret", addressing="path"
     )
@@ -231,7 +231,7 @@ def test_a_bucket_at_aws_needs_only_a_key(net, tmp_path):
     assert net.resolved == ["music.s3.eu-west-1.amazonaws.com"] * 2
 
 
-def test_a_store_that_redirects_is_not_followed(net, tmp_path):
+def test_redirects_of_a_store_are_not_followed(net, tmp_path):
     store = replace(StorageSettings(endpoint=f"http://127.0.0.1:{net.port}", addressing="path"))
     storage = Storage(ServerSettings(storages=(store,)))
     net.serve("/music-1/song.mp3", b"", 301, Location="http://evil.example/")

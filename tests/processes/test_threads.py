@@ -23,7 +23,7 @@ def two():
         yield
 
 
-def test_the_last_one_to_leave_gives_the_threads_back():
+def test_the_last_user_restores_the_number_of_threads():
     first, second = one_thread(), one_thread()
     with first:
         second.__enter__()
@@ -33,7 +33,7 @@ def test_the_last_one_to_leave_gives_the_threads_back():
     assert blas() == {2}
 
 
-def test_whoever_scans_or_identifies_computes_in_one_thread(tmp_path, songs, clip, monkeypatch):
+def test_scanning_and_identifying_use_one_thread(tmp_path, songs, clip, monkeypatch):
     seen = []
     encode = toy.ToyEncoder.encode_stream
 

@@ -1,4 +1,4 @@
-"""A thread that reads ahead, so that neither a slow station nor a slow listener holds up the other."""
+"""A thread that reads ahead, so that a slow station and a slow consumer do not block each other."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Protocol
 from songprint.errors import StreamError
 
 PIECE_BYTES = 1 << 14
-PIECES = 256  # read ahead at most, 4 MB: a station waits then, as it does for any listener
-LOOK_SECONDS = 0.1  # between two looks at whether to stop
+PIECES = 256  # read ahead at most (4 MB); then the station has to wait
+LOOK_SECONDS = 0.1  # between two checks whether to stop
 
 
 class Source(Protocol):
-    """What can be read without an end."""
+    """A stream that can be read."""
 
-    name: str  # of the station, as it says
-    title: str  # of what it plays, as it says
+    name: str  # that the station announces
+    title: str  # of the current song, as the station announces it
 
     def read(self, size: int) -> bytes: ...
 
@@ -33,10 +33,10 @@ class _Title:
 
 
 class ReadAhead:
-    """A source, opened and read by a thread of its own; for FFmpeg a file that cannot seek.
+    """A source that a thread opens and reads; for FFmpeg it is a file that cannot seek.
 
-    An exception in `read` would be lost inside FFmpeg. So it never raises: after b"" the reason is in `failure`,
-    which is None if the source came to its end or listening was stopped.
+    FFmpeg would swallow an exception of `read`, so it raises none: after b"", `failure` is the reason, or None if the
+    source ended or was stopped.
     """
 
     def __init__(self, open_source: Callable[[], Source], *, stop: threading.Event, patience: float | None) -> None:

@@ -137,7 +137,7 @@ def parse(playlist: Playlist) -> Pieces:
 def _choose_quality(playlist: Playlist) -> str:
     """The URL of an audio-only rendition if there is one, else of the lowest sufficient quality."""
     renditions = [
-        (line, uri[1])
+        (line, str(uri[1]))
         for line in playlist.text.splitlines()
         if line.startswith("#EXT-X-MEDIA:") and "TYPE=AUDIO" in line and (uri := re.search(r'URI="([^"]+)"', line))
     ]
