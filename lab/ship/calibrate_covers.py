@@ -52,9 +52,9 @@ EXCERPTS_PER_RENDITION = 2  # in each library
 WHOLE_EVERY = 3  # renditions of which one is searched whole, which takes long
 MEDLEY = 60.0  # seconds of two songs, of which the library contains one
 PART = (15.0, 45.0)  # seconds of that one
-ANSWERS = search.PARAMETERS.max_verified  # that the judge learns from: those at the clip's own tempo
-GIVEN = {"changed": -1.0}  # log-odds that another tempo costs: these are further looks, and covers seldom
-#                                         differ that much
+CANDIDATES = search.PARAMETERS.max_verified  # used for training: those at the query's own tempo
+# log-odds that another tempo costs: further searches find more by chance, and covers seldom differ that much
+GIVEN = {"changed": -1.0}
 FEW = 6  # songs of a small library
 SHORT = 15.0  # seconds; the false-accept rates also hold for shorter queries alone
 COHORT = 300  # real tracks
@@ -390,7 +390,7 @@ def own_tempo_thresholds(known: list[QueryResult], unknown: list[QueryResult], f
 
 def print_by_length(known: list[QueryResult], unknown: list[QueryResult]) -> None:
     """Print the cross-validated recall at a false-accept rate of 1% by length of the query."""
-    answered = classifier.cross_validate(known, unknown, FEATURES, candidates=ANSWERS, given=GIVEN)
+    answered = classifier.cross_validate(known, unknown, FEATURES, candidates=CANDIDATES, given=GIVEN)
     print(f"cross-validated recall: {100 * answered[0].mean():.1f}%")
     for seconds in EXCERPTS:
         of = [np.array([abs(question.length - seconds) < 0.5 for question in those]) for those in (known, unknown)]
@@ -425,7 +425,7 @@ def main() -> None:
         works, load_tunes(encoder, options.tunes), real, others, empty, encoder, cohort, options.share
     )
     calibration = classifier.calibrate(
-        known, unknown, FEATURES, ABLATIONS, short=SHORT, candidates=ANSWERS, given=GIVEN
+        known, unknown, FEATURES, ABLATIONS, short=SHORT, candidates=CANDIDATES, given=GIVEN
     )
     calibration["own_tempo"] = {"thresholds": own_tempo_thresholds(known, unknown, Calibration.from_spec(calibration))}
     print_by_length(known, unknown)
