@@ -235,7 +235,7 @@ class _Draw:
 
     def _excerpt(self, what: str, path: str) -> Item | None:
         found = excerpt(self.rng, self.sounding(path), LENGTHS[what], self.longest)
-        return self._played(what, path, found.start, found.duration) if found else None
+        return self._played(what, path, *found) if found else None
 
     def _again(self, what: str, items: Sequence[Item]) -> Item | None:
         """Play a song again: the same excerpt or another one. Unknown music always repeats the same excerpt."""
@@ -264,15 +264,15 @@ def excerpt(
     lengths: Sequence[tuple[tuple[float, float] | str, float]],
     longest: float,
     shortest: float = 5.0,
-) -> Interval | None:
-    """Choose an excerpt of a file that sounds in `sounding`; None if less than `shortest` seconds sound."""
+) -> tuple[float, float] | None:
+    """Choose begin and length of an excerpt within `sounding`; None if less than `shortest` seconds sound."""
     chosen = lengths[int(rng.choice(len(lengths), p=[share for _, share in lengths]))][0]
     length = sounding.duration if isinstance(chosen, str) else float(rng.uniform(*chosen))
     length = min(length, sounding.duration, longest)
     if length < shortest:
         return None
     begin = sounding.start + float(rng.uniform(0, sounding.duration - length))
-    return Interval(begin, begin + length)
+    return begin, length
 
 
 def _first_of(what: str) -> str:

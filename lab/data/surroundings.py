@@ -167,10 +167,11 @@ class _Draw:
         found = programmes.excerpt(self.rng, self.sounding(song.path), LENGTHS["other part"], np.inf)
         if found is None:
             return None
-        ends = abs(found.start - song.begin - song.duration), abs(found.end - song.begin), abs(found.start - song.begin)
+        begin, length = found
+        ends = abs(begin - song.begin - song.duration), abs(begin + length - song.begin), abs(begin - song.begin)
         if min(ends) < APART:
             return None
-        return Item("other part", 0.0, found.duration, song.path, found.start, level=self._level(), seed=self._seed())
+        return Item("other part", 0.0, length, song.path, begin, level=self._level(), seed=self._seed())
 
     def _music(self, what: str, level: float, neighbour: Item | None) -> Item | None:
         """Return the next piece, unless it is too short or the song of the neighbour in any rendition."""
@@ -181,7 +182,7 @@ class _Draw:
         found = programmes.excerpt(self.rng, self.sounding(piece.path), LENGTHS[what], np.inf)
         if found is None or (other and (piece.path == other.path or (piece.song and piece.song == other.song))):
             return None
-        return Item(what, 0.0, found.duration, piece.path, found.start, level=level, seed=self._seed())
+        return Item(what, 0.0, found[1], piece.path, found[0], level=level, seed=self._seed())
 
     def join(self, items: list[Item], item: Item) -> list[Item]:
         """Append the item. Only `other song` is cross-faded; everything else meets without an overlap."""
