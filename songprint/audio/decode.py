@@ -1,6 +1,6 @@
-"""An opened container -> frames -> blocks of mono float32 samples, through FFmpeg's decoders (PyAV).
+"""Decode an open container into frames and blocks of mono float32 samples, with FFmpeg (PyAV).
 
-Who opens the container says what FFmpeg may read; here nothing is opened.
+Nothing is opened here: the caller opens the container and limits what FFmpeg may read.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from songprint.errors import AudioError
 if TYPE_CHECKING:
     import av
 
-_MOST_CHANNELS = 24  # that FFmpeg mixes down to one
-_GATHERED_SAMPLES = 1 << 14  # resampled together: 20 % faster than frame by frame
+_MOST_CHANNELS = 24  # the maximum that FFmpeg mixes to mono
+_GATHERED_SAMPLES = 1 << 14  # resampled together, 20% faster than frame by frame
 
 logger = logging.getLogger(__name__)
 
 
 def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioStream:
-    """The stream to listen to; AudioError, with the `name` of the source, if there is none that can be decoded."""
+    """The audio stream to decode. AudioError, with the `name` of the source, if there is none."""
     import av
 
     stream = container.streams.best("audio")
@@ -36,21 +36,21 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
     channels = stream.codec_context.channels
     if channels > _MOST_CHANNELS:
         raise AudioError(f"cannot read {name}: {channels} channels cannot be mixed. Convert it to stereo")
-    stream.codec_context.thread_count = 1  # we run one process per core
+    stream.codec_context.thread_count = 1  # there is one process per core
     for other in container.streams:
         if other is not stream:
-            other.discard = av.stream.Discard.all  # a film's pictures need not even be read
+            other.discard = av.stream.Discard.all  # skips the video of a film
     return stream
 
 
 def frames(
     container: av.container.InputContainer, stream: av.AudioStream, failed: Callable[[Exception], None]
 ) -> Iterator[av.AudioFrame]:
-    """All frames that can be decoded; `failed` hears of each error."""
+    """All frames that can be decoded; `failed` is called with each error."""
     import av
 
     went_on = True
-    while went_on:  # ogg goes on after a damaged page; most formats are at their end then
+    while went_on:  # Ogg continues after a damaged page; most formats end there
         went_on = False
         try:
             for packet in container.demux(stream):
@@ -67,7 +67,7 @@ def frames(
 
 
 def blocks(frames: Iterable[av.AudioFrame], sample_rate: int, block_samples: int) -> Iterator[np.ndarray]:
-    """Frames of any form as mono float32 blocks of `block_samples`; the last one is shorter."""
+    """Frames of any format as mono float32 blocks, (block_samples,); the last one is shorter."""
     held, held_samples, heard = [], 0, False
     for samples in _resampled(frames, sample_rate):
         held.append(samples)
@@ -85,7 +85,7 @@ def blocks(frames: Iterable[av.AudioFrame], sample_rate: int, block_samples: int
 
 
 def _resampled(frames: Iterable[av.AudioFrame], sample_rate: int) -> Iterator[np.ndarray]:
-    """Frames of any form as pieces of mono float32 samples. Their time stamps are not looked at."""
+    """Frames of any format as pieces of mono float32 samples. Time stamps are ignored."""
     import av
 
     gathered, resampler, form = av.AudioFifo(), _resampler(sample_rate), None
@@ -120,23 +120,23 @@ def _resampler(sample_rate: int) -> av.AudioResampler:
 
 
 def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None, *, last: bool = False) -> list[np.ndarray]:
-    """What the resampler gives for a frame; the `last` one brings out what it holds back."""
+    """The resampled samples of a frame; after the `last` one, also those that the resampler buffers."""
     import av
 
     try:
         resampled = resampler.resample(frame) if frame is not None else []
         resampled += resampler.resample(None) if last else []
-    except av.FFmpegError as error:  # a damaged frame may claim 55 channels; nothing mixes those
+    except av.FFmpegError as error:  # a damaged frame may have 55 channels, which cannot be mixed
         logger.debug("a piece of %s left out: %s", frame, error)
         return []
     return [frame.to_ndarray()[0] for frame in resampled]  # (1, n) each
 
 
 def _finite(samples: np.ndarray) -> np.ndarray:
-    """NaN and infinity, which a float file may hold, become 0. Samples beyond +-1 stay."""
+    """Replace NaN and infinity, which float files may contain, by 0. Samples beyond +-1 stay."""
     return np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def said(error: Exception) -> str:
-    """FFmpeg's own words, or the operating system's, without the path."""
+    """The message of FFmpeg or the operating system, without the path."""
     return f'ffmpeg: "{getattr(error, "strerror", None) or error}"'

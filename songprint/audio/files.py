@@ -349,7 +349,8 @@ def _looked_at(file: BinaryIO, name: str) -> bool:
 
 def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
     """All frames that can be decoded. What cannot is left out, with one warning for the file."""
-    seconds, failures, name = 0.0, [], opened.name
+    seconds, name = 0.0, opened.name
+    failures: list[tuple[float, str]] = []
 
     def failed(error: Exception) -> None:
         if not failures:

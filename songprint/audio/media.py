@@ -1,4 +1,4 @@
-"""What a media file is made of: its container and its streams, as their headers say. Nothing is decoded."""
+"""Describe a media file by the headers of its container and its streams. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MICROSECONDS = 1e6  # FFmpeg's unit of a container's times
 def describe(path: str | Path) -> dict[str, object]:
     """A file as values for JSON: `bytes`, `format`, `bit_rate`, `duration`, and lists of `video` and `audio` streams.
 
-    Bit rates are bits a second, times seconds; what a file does not say is 0. AudioError if it is no media file.
+    Bit rates are in bits per second and times in seconds; missing values are 0. AudioError if it is not a media file.
     """
     from av.stream import Disposition
 
     with files.container(path) as (opened, _):
-        # A picture on the cover is none of a film.
+        # Cover pictures are not video.
         streams = [stream for stream in opened.streams if not stream.disposition & Disposition.attached_pic]
         pictures = [_video(stream) for stream in streams if stream.type == "video" and stream.codec_context is not None]
         sounds = [_audio(stream) for stream in streams if stream.type == "audio" and stream.codec_context is not None]

@@ -1,7 +1,7 @@
-"""What a file says about itself: title, artists, ISRC, MusicBrainz ids.
+"""Tags of audio files: title, artists, ISRC, MusicBrainz ids.
 
-tinytag reads the tags of the usual formats and FFmpeg those of the others. Tags are a help, never a
-duty: one that is broken is left out, and a file without a title is named by its file name.
+tinytag reads the tags of the common formats and FFmpeg those of the others. Damaged tags are ignored, and a file
+without a title gets its file name as title.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_tags(path: str | Path) -> Tags:
-    """Read the tags of an audio file. Never fails: without tags, the file name says what it can.
+    """Read the tags of an audio file. Never fails; without tags, they come from the file name.
 
     >>> read_tags("Nina Simone - Sinnerman.mp3").artists
     ('Nina Simone',)
@@ -56,22 +56,22 @@ def tags_from_name(path: str | Path) -> Tags:
 
 
 def _tinytag_values(path: Path) -> dict[str, list[str]]:
-    """All values of every field, under tinytag's names without punctuation; none if it cannot read them."""
+    """All values of every field, by the names of tinytag without punctuation; empty if it cannot read the file."""
     from tinytag import TinyTag
 
     try:
         fields = TinyTag.get(path, duration=False).as_dict()
-    except Exception as error:  # a parser of strangers' bytes raises whatever it likes; tags are a help
+    except Exception as error:  # a damaged file may raise anything
         logger.debug("%s: tags not read: %s", path, error)
         return {}
     return {_plain(name): values for name, values in fields.items() if isinstance(values, list)}
 
 
 def _ffmpeg_values(path: Path) -> dict[str, list[str]]:
-    """The same from FFmpeg, which knows more formats (Matroska, APE, WavPack) but fewer fields."""
+    """The same from FFmpeg, which supports more formats (Matroska, APE, WavPack) but fewer fields."""
     try:
         fields = files.metadata(path)
-    except AudioError as error:  # who wants the sound too is told there
+    except AudioError as error:  # decoding reports the error
         logger.debug("%s: tags not read: %s", path, error)
         return {}
     return {_plain(name): [value] for name, value in fields.items()}
@@ -103,7 +103,7 @@ def _tags(values: dict[str, list[str]]) -> Tags:
 
 
 def _first(texts: list[str]) -> str:
-    """The first that is not empty; several values in one text are parted by NUL (ID3v2.4)."""
+    """The first that is not empty; NUL separates several values in one text (ID3v2.4)."""
     cleaned = (_clean(part) for text in texts for part in text.split("\0"))
     return next(filter(None, cleaned), "")
 

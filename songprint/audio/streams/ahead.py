@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from songprint.errors import StreamError
 
@@ -46,7 +46,7 @@ class ReadAhead:
         self.arrived = time.monotonic()  # when what was read last came
         self.received = False  # whether any byte came
         self._open_source, self._stop, self._patience = open_source, stop, patience
-        self._pieces: queue.Queue = queue.Queue(PIECES)
+        self._pieces: queue.Queue[tuple[float, Any]] = queue.Queue(PIECES)
         self._rest = b""
         self._ended = False
         self._abandoned = threading.Event()
@@ -65,7 +65,8 @@ class ReadAhead:
             raise self.failure
         if self._ended:
             raise StreamError("stopped before the stream was open")
-        return item
+        opened: Source = item
+        return opened
 
     def read(self, size: int) -> bytes:
         while not self._rest and not self._ended:
@@ -94,7 +95,7 @@ class ReadAhead:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _next(self) -> object:
+    def _next(self) -> Any:
         """What the thread read next; None, and `_ended`, when nothing more is to come."""
         waited_since = time.monotonic()
         while not self._stop.is_set():

@@ -145,7 +145,7 @@ def _choose_quality(playlist: Playlist) -> str:
         default = next((uri for line, uri in renditions if "DEFAULT=YES" in line), renditions[0][1])
         return urljoin(playlist.url, default)
     qualities = [
-        (int(rate), url.strip())
+        (int(rate), str(url).strip())
         for rate, url in re.findall(r"#EXT-X-STREAM-INF:.*?\bBANDWIDTH=(\d{1,12}).*\s+([^#\s]\S*)", playlist.text)
     ]
     if not qualities:
