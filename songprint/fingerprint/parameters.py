@@ -156,6 +156,9 @@ class TrackParameters:
     max_drift: float = 0.02  # plus this for each second between them
     max_gap: float = 60.0  # seconds without a hit that a track may bridge
     straight: float = 0.15  # seconds off a straight line that are measurement error
+    chance_rows: int = 400  # rows of the reference, evenly spread, that measure the chance level of a vector
+    chance_deviations: float = 2.0  # standard deviations above the mean; 1.0 leaves twice as many wrong seconds
+    chance_smoothing: float = 2.0  # seconds over which the chance level is averaged
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ class PresenceParameters:
 
     min_cosine: float = 0.3  # a vector supports a track above this
     support_per_second: float = 10.0  # log-odds per second and unit of cosine above `min_cosine`
+    no_content_margin: float = 0.1  # a vector without content counts as this much below `min_cosine`
     max_penalty: float = -1.0  # log-odds; limits the effect of one masked vector (speech, a click)
     max_simultaneous: int = 2  # references audible at the same time
     chunk: float = 600.0  # seconds decoded at once

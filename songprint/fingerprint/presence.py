@@ -76,8 +76,13 @@ def _side_by_side(supports: Sequence[TrackSupport], start: int, end: int) -> tup
     for number, each in enumerate(supports):
         low, high = max(start, each.first), min(end, each.last)
         part = each.within(low, high)
-        # Vectors without content neither support nor contradict a track.
-        cosines[low - start : high - start, number] = np.where(part.has_content, part.cosines, PARAMETERS.min_cosine)
+        # Vectors without content (silence, a steady hum) contradict a track a little, or it would bridge them to
+        # whatever follows.
+        cosines[low - start : high - start, number] = np.where(
+            part.has_content,
+            (part.cosines - part.excess).clip(0),
+            PARAMETERS.min_cosine - PARAMETERS.no_content_margin,
+        )
         rows.append((low - start, part.rows))
     return cosines, rows
 
@@ -110,18 +115,22 @@ def refined_ends(found: Presence, window: float) -> tuple[float, float]:
     audible = found.cosines[support.has_content[found.first - support.first : found.last - support.first]]
     level = float(np.median(audible)) if len(audible) else PARAMETERS.min_cosine
     middle = (found.first + found.last) // 2 - support.first
-    first = _end(support.cosines[: middle + 1][::-1], middle - (found.first - support.first), level)
-    last = _end(support.cosines[middle:], found.last - 1 - support.first - middle, level)
+    before, after = slice(middle, None, -1), slice(middle, None)
+    first = _end(support.cosines[before], support.excess[before], middle - (found.first - support.first), level)
+    last = _end(support.cosines[after], support.excess[after], found.last - 1 - support.first - middle, level)
     return (support.first + middle - first) * HOP + window / 2, (support.first + middle + last) * HOP + window / 2
 
 
-def _end(cosines: np.ndarray, about: int, level: float) -> float:
+def _end(cosines: np.ndarray, excess: np.ndarray, about: int, level: float) -> float:
     """The position of an end near `about`, in cosines (n,) that start in the middle of a presence.
 
     At a cut, the cosine falls within the length of a vector and is halfway down at the end. In a fade it falls slowly
     and the recording stays audible longer; its end is then where the cosine reaches that of what follows.
     """
+    lifted = float(np.median(excess[about + 1 : about + 1 + END_SEARCH])) if about + 1 < len(excess) else 0.0
     half = max(PARAMETERS.min_end_cosine, (level + PARAMETERS.unrelated_cosine) / 2)
+    if lifted > 0:  # by chance alone, the cosines of what follows reach this
+        half = max(half, min(PARAMETERS.min_cosine + lifted, (half + level) / 2))
     end = _falls_below(cosines[: about + 1 + END_SEARCH], half)
     beyond = round(end) + 1
     outside = cosines[beyond + END_SEARCH : beyond + 2 * END_SEARCH]

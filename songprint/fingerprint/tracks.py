@@ -211,6 +211,7 @@ class TrackSupport:
     track: Track
     first: int  # number of the first vector, counted from the start of the long recording
     cosines: np.ndarray  # (n,) at least 0
+    excess: np.ndarray  # (n,) how far chance alone lifts the cosines above the one that supports a track
     rows: np.ndarray  # (n, dim) the rows of the recording with the highest cosine
     has_content: np.ndarray  # (n,) bool: whether both the vector and the row have content
 
@@ -222,7 +223,12 @@ class TrackSupport:
         """The part from vector `first` to `last`."""
         part = slice(first - self.first, last - self.first)
         return replace(
-            self, first=first, cosines=self.cosines[part], rows=self.rows[part], has_content=self.has_content[part]
+            self,
+            first=first,
+            cosines=self.cosines[part],
+            excess=self.excess[part],
+            rows=self.rows[part],
+            has_content=self.has_content[part],
         )
 
 
@@ -240,7 +246,12 @@ def measure_support(
     inside = np.flatnonzero((places > -1) & (places < len(reference)))
     if not len(inside):
         return TrackSupport(
-            track, first, np.zeros(0, np.float32), np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, bool)
+            track,
+            first,
+            np.zeros(0, np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((0, vectors.shape[1]), np.float32),
+            np.zeros(0, bool),
         )
     numbers, places = numbers[inside[0] : inside[-1] + 1], places[inside[0] : inside[-1] + 1]
     lower = np.floor(places + 1e-6).astype(int)
@@ -253,4 +264,25 @@ def measure_support(
     each = np.arange(len(numbers))
     chosen = rows[better, each]
     has_content = own.any(axis=1) & chosen.any(axis=1)
-    return TrackSupport(track, int(numbers[0]), cosines[better, each].clip(0), chosen, has_content)
+    excess = excess_chance(own, reference)
+    return TrackSupport(track, int(numbers[0]), cosines[better, each].clip(0), excess, chosen, has_content)
+
+
+def excess_chance(vectors: np.ndarray, reference: Embeddings) -> np.ndarray:
+    """How far chance alone lifts the cosine of each vector with a reference above the cosine that supports a track.
+
+    Broadband noise resembles many rows of many recordings, wherever they are compared: its cosines are 0.35 to 0.49.
+    The level that a vector reaches by chance is the mean of its cosines with rows from all over the reference, plus
+    some standard deviations, smoothed over time. Returns (n,) values of at least 0 for vectors (n, dim).
+    """
+    rows = np.flatnonzero(reference.has_content)
+    if not len(rows) or not len(vectors):
+        return np.zeros(len(vectors), np.float32)
+    spread = np.linspace(0, len(rows) - 1, min(len(rows), PARAMETERS.chance_rows)).astype(int)
+    cosines = vectors @ np.asarray(reference.vectors[rows[spread]]).T  # (n, rows)
+    level = cosines.mean(axis=1) + PARAMETERS.chance_deviations * cosines.std(axis=1)
+    width = max(1, round(PARAMETERS.chance_smoothing / HOP))
+    padded = np.pad(level, (width // 2, width - 1 - width // 2), mode="edge")
+    smooth = np.convolve(padded, np.ones(width) / width, mode="valid")
+    excess: np.ndarray = np.maximum(0.0, smooth - DEFAULT.presence.min_cosine)
+    return excess
