@@ -284,5 +284,5 @@ def excess_chance(vectors: np.ndarray, reference: Embeddings) -> np.ndarray:
     width = max(1, round(PARAMETERS.chance_smoothing / HOP))
     padded = np.pad(level, (width // 2, width - 1 - width // 2), mode="edge")
     smooth = np.convolve(padded, np.ones(width) / width, mode="valid")
-    excess: np.ndarray = np.maximum(0.0, smooth - DEFAULT.presence.min_cosine)
-    return excess
+    excess: np.ndarray = np.clip(smooth, None, PARAMETERS.max_chance) - DEFAULT.presence.min_cosine
+    return excess.clip(0)
