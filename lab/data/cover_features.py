@@ -2,10 +2,10 @@
 
     python -m lab.data.cover_features --data data --covers data/covers --out data/tonal
 
-writes `rendered-WWWWW-KK.npz` for every rendition of `lab.data.render_covers`, with `frames`, `seconds` and `beats` (beat
-`beats[i]` of the score is played at `seconds[i]`). For every real training track it writes `real-NNNNN-KK.npz` in the same
-form, with seconds of the track as beats: unchanged, stretched (`lab.data.copies`), and disguised (another key and tone
-colour, over the rhythm of another track).
+writes `rendered-WWWWW-KK.npz` for every rendition of `lab.data.render_covers`, with `frames`, `seconds` and `beats`
+(beat `beats[i]` of the score is played at `seconds[i]`). For every real training track it writes `real-NNNNN-KK.npz`
+in the same form, with seconds of the track as beats: unchanged, stretched (`lab.data.copies`), and disguised (another
+key and tone colour, over the rhythm of another track).
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@
 
 writes `WWWWW-KK.npz` for work W and rendition K: `samples` (int16, 8 kHz), the labels `notes`, `bass` and `melody`
 ((frames, 84) uint8 at 5 frames per second), `seconds` and `beats` (beat `beats[i]` of the score is played at
-`seconds[i]`). A rendition depends only on the score, the seed and K. With `--voices data/voices`, the melodies of the same
-renditions are sung (`lab.data.sing`), and K is larger by 50. Every ninth work is held out, alternately for calibration and
-for evaluation. Those works are rendered whole, with soundfonts and voices (of another language) that are not used in
-training.
+`seconds[i]`). A rendition depends only on the score, the seed and K. With `--voices data/voices`, the melodies of the
+same renditions are sung (`lab.data.sing`), and K is larger by 50. Every ninth work is held out, alternately for
+calibration and for evaluation. Those works are rendered whole, with soundfonts and voices (of another language) that
+are not used in training.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def same_tunes(works: Sequence[Score]) -> list[tuple[float, int, int]]:
 
 
 def same_pieces(tracks: Sequence[Embeddings]) -> list[tuple[float, int, int]]:
-    """Return (score of the alignment, number of one track, number of the other), sorted. Tracks are cover embeddings."""
+    """Return (score of the alignment, number of one track, number of the other), sorted. Tracks are cover
+    embeddings."""
     middle = np.concatenate([track.vectors for track in tracks]).mean(axis=0, dtype=np.float32)
     vectors = [track.vectors.astype(np.float32) - middle for track in tracks]
     for each in vectors:

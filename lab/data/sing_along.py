@@ -4,8 +4,8 @@
     python -m lab.data.sing --data data --out data/voices
     python -m lab.data.sing_along --data data --crema data/crema --voices data/voices --out data/along
 
-writes `NNNNN.npz` for every real track of training and calibration: an excerpt over which a voice (`lab.data.sing`) sings
-a random melody that fits the chords detected by the teacher. It contains `samples` (int16, 8 kHz), `melody`
+writes `NNNNN.npz` for every real track of training and calibration: an excerpt over which a voice (`lab.data.sing`)
+sings a random melody that fits the chords detected by the teacher. It contains `samples` (int16, 8 kHz), `melody`
 ((frames, 84) uint8, 5 per second) and `start`, the position of the excerpt in the track in seconds.
 """
 
@@ -32,7 +32,8 @@ BELONGS = 128  # of 255; above this output of the teacher, a pitch class belongs
 
 
 def tune(taught: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Invent a melody (of NOTE, in seconds) that fits chords (frames, 12) uint8: small steps, chord tones on long notes."""
+    """Invent a melody (of NOTE, in seconds) that fits chords (frames, 12) uint8: small steps, chord tones on long
+    notes."""
     pace = SAMPLE_RATE / HOP_SAMPLES
     seconds, now = len(taught) / pace, 0.0
     pitch, speed = int(rng.integers(55, 68)), rng.uniform(0.6, 1.5)

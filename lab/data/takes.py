@@ -48,7 +48,8 @@ class Take:
         return set(np.floor(np.interp(at, self.seconds, self.beats)).astype(int).tolist())
 
     def when(self, beat: float, rng: np.random.Generator) -> float | None:
-        """Return a time in seconds at which this beat is played, at random if there are several; None if there is none."""
+        """Return a time in seconds at which this beat is played, at random if there are several; None if there is
+        none."""
         before, after = self.beats[:-1], self.beats[1:]
         spans = np.flatnonzero((before <= beat) & (beat < after) & (self.seconds[1:] > self.seconds[:-1]))
         if not len(spans):
@@ -64,7 +65,8 @@ class Take:
         return float(self.beats[i] + share * (self.beats[i + 1] - self.beats[i]))
 
     def frames_at(self, at: np.ndarray) -> np.ndarray:
-        """Interpolate frames at fractional places (n,) -> (n, 48) float32 in 0..1. Places beyond the end give the last."""
+        """Interpolate frames at fractional places (n,) -> (n, 48) float32 in 0..1. Places beyond the end give the
+        last."""
         at = at.clip(0, len(self.frames) - 1.001)
         low = at.astype(int)
         share = (at - low)[:, None].astype(np.float32)

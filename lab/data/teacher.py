@@ -4,8 +4,8 @@
     python -m lab.data.teacher --data data --out data/crema
 
 writes `NNNNN.npy` for each real track of training and calibration: (frames, 12) uint8, 255 times the probability that a
-pitch class belongs to the chord, at 44100 / 4096 frames per second. The network (McFee & Bello, "Structured training for
-large-vocabulary chord recognition", ISMIR 2017; ISC licence) runs in PyTorch with the weights of its wheel, without
+pitch class belongs to the chord, at 44100 / 4096 frames per second. The network (McFee & Bello, "Structured training
+for large-vocabulary chord recognition", ISMIR 2017; ISC licence) runs in PyTorch with the weights of its wheel, without
 TensorFlow and without unpickling.
 """
 

@@ -1,7 +1,8 @@
 """Twenty tunes in the public domain as note lists, and tunes invented from a seed.
 
-Notation: `C#5:1.5` is a note of one and a half beats. The octave stays valid until another one is given, and the default
-length is one beat. `R` is a rest; bar lines are ignored. Chords have the same form (`F#m:2`), with `N` for no chord.
+Notation: `C#5:1.5` is a note of one and a half beats. The octave stays valid until another one is given, and the
+default length is one beat. `R` is a rest; bar lines are ignored. Chords have the same form (`F#m:2`), with `N` for no
+chord.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python -m lab.data.verifier_pairs --data data --tonal data/tonal --out data/pairs
 
 Excerpts of 10 to 60 s of all training takes are searched in three libraries: whole songs and real tracks; rendered
-passages and real tracks; recomposed songs (in pairs with the same chords) and tune books. For each query, the best paths
-by alignment and by embedding are kept, and those of the correct song, each as a band (`songprint.covers.verifier`). The
-beats of the score determine whether the other take contains the excerpt. Some excerpts have another tempo, as queries of
-the tempo search do.
+passages and real tracks; recomposed songs (in pairs with the same chords) and tune books. For each query, the best
+paths by alignment and by embedding are kept, and those of the correct song, each as a band
+(`songprint.covers.verifier`). The beats of the score determine whether the other take contains the excerpt. Some
+excerpts have another tempo, as queries of the tempo search do.
 """
 
 from __future__ import annotations

@@ -120,8 +120,8 @@ def origin(run: Run, ours: Sequence[Answer]) -> str:
         [
             f"    {run.command}",
             "",
-            f"{run.recordings} recordings, {run.hours:.1f} h; {known} known clips, {len(main) - known} of unknown music, "
-            f"{len(nothing)} of silence, tones, noise and speech"
+            f"{run.recordings} recordings, {run.hours:.1f} h; {known} known clips, "
+            f"{len(main) - known} of unknown music, {len(nothing)} of silence, tones, noise and speech"
             + (f"; {wide} clips of the extended grid" if wide else "")
             + f". {run.machine}.",
             "",
@@ -317,7 +317,8 @@ def as_shipped(run: Run, ours: Sequence[Answer]) -> str:
             f"- recall {kept.recall(known, run.threshold):.1f}%; wrong names for known clips: "
             f"{len(accepted) - len(correct)} of {len(known)}",
             f"- false accepts: {len(false)} of {len(unknown)} unknown clips ({at_length}){_as_whom(false)}",
-            f"- silence, tones, noise, speech: {'false accepts in ' + ', '.join(nothing) if nothing else 'no false accepts'}",
+            "- silence, tones, noise, speech: "
+            + (f"false accepts in {', '.join(nothing)}" if nothing else "no false accepts"),
             f"- position within {CLOSE:g} s {_shown(kept.share(a.within(CLOSE) for a in correct))}%, "
             f"within {VERY_CLOSE:g} s {_shown(kept.share(a.within(VERY_CLOSE) for a in correct))}%",
         ]

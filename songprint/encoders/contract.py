@@ -1,8 +1,8 @@
 """The contract between the program and a kind of match, and the specification of an encoder.
 
 A kind of match ("recording", "cover") is a `Matcher`: it opens the encoder that turns sound into embeddings, finds
-the references that a query matches, and makes the `Tracker` that follows a long recording or a stream. `songprint.kinds`
-lists the matchers; `songprint.identify` and `songprint.scan` loop over them and name none.
+the references that a query matches, and makes the `Tracker` that follows a long recording or a stream.
+`songprint.kinds` lists the matchers; `songprint.identify` and `songprint.scan` loop over them and name none.
 
 An encoder is two or more files in `weights/`: its networks (`NAME.onnx`) and its specification (`NAME.json`), which
 holds everything that would invalidate stored vectors or thresholds if it changed. Training code is in `lab/`; nothing

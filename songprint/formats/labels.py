@@ -12,7 +12,8 @@ SUBRIP_REPLACEMENTS = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"}
 
 
 def audacity(timeline: Timeline) -> str:
-    """Write an Audacity label track: start, end and label, separated by tabs. Labels of songs contain the confidence."""
+    """Write an Audacity label track: start, end and label, separated by tabs. Labels of songs contain the
+    confidence."""
     return "".join(
         f"{entry.interval.start:.6f}\t{entry.interval.end:.6f}\t{label(entry)}{_confidence(entry)}\n"
         for entry in entries(timeline, EVERY_SOUND)

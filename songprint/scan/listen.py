@@ -334,7 +334,8 @@ class DailyLog:
             raise SongprintError(f"cannot write a log in {folder}: {error.strerror}") from error
 
     def write(self, event: Event) -> None:
-        """Append an event to the file of its day. Errors, such as a full disk, are logged once and otherwise ignored."""
+        """Append an event to the file of its day. Errors, such as a full disk, are logged once and otherwise
+        ignored."""
         line = objects.to_json(objects.event_object(event)) + "\n"
         try:
             with open(self.folder / f"{event.at.astimezone(UTC):%Y-%m-%d}.jsonl", "a", encoding="utf-8") as file:

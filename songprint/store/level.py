@@ -247,7 +247,8 @@ class Level:
 
 
 def segments_to_index(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the segments of a recording that the index contains: ids (n,) and vectors (n, dim) of rows with content."""
+    """Return the segments of a recording that the index contains: ids (n,) and vectors (n, dim) of rows with
+    content."""
     positions = np.flatnonzero(made.has_content)
     return segment_ids(recording_id, positions), made.vectors[positions]
 

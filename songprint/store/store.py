@@ -121,7 +121,7 @@ class Store:
 
     @contextmanager
     def exclusive(self) -> Iterator[bool]:
-        """True inside for one process at a time, on all machines, which may rewrite what is derived from the catalogue."""
+        """True inside for one process at a time, on all machines. It may rewrite what is derived from the catalogue."""
         with self.catalog.database.lock("rebuild") as of_all, level.exclusive_here(self.catalog) as of_this_machine:
             yield of_all and of_this_machine
 
@@ -172,6 +172,6 @@ def incomplete(store: Store) -> Iterable[str]:
     for kind in store.levels:
         if lacking := store.lacking(kind):
             yield (
-                f"{lacking:,} recordings of the library cannot be found as {kind}s: they have no embeddings of this kind."
-                " `songprint rebuild --reencode` reads their files again"
+                f"{lacking:,} recordings of the library cannot be found as {kind}s: they have no embeddings"
+                " of this kind. `songprint rebuild --reencode` reads their files again"
             )
