@@ -203,9 +203,9 @@ def _match(
 def reason(query: Query, level: Level) -> str:
     """Why there is no match, for a person."""
     if len(query.embeddings) < PARAMETERS.min_segments:
-        return f"the clip is too short: {query.duration:.1f} s, and at least {level.spec.window / 2:.1f} s are needed"
+        return f"The query is too short: {query.duration:.1f} s, and at least {level.spec.window / 2:.1f} s are needed"
     if query.embeddings.has_content.sum() < PARAMETERS.min_segments:
-        return "there is nothing to recognise in the clip: it is silent, or one steady sound"
+        return "The query contains nothing to identify: it is silent or a steady sound"
     if not len(level.index):
-        return "the library is empty"
-    return "nothing in the library is like it with enough certainty"
+        return "The library is empty"
+    return "No recording in the library is similar enough"
