@@ -16,7 +16,7 @@ help:  ## list the commands
 demo: $(VENV)/installed  ## identify a damaged clip (with your own music: MUSIC=folder CLIP=file)
 	@$(BIN)/python -m lab.demo $(if $(MUSIC),--music "$(MUSIC)") $(if $(CLIP),--clip "$(CLIP)")
 
-test: $(VENV)/ready-to-test check-page  ## run the checks and the tests
+test: $(VENV)/ready-to-test types check-page  ## run the checks and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -m "not heavy" -n auto --dist loadfile --no-loadscope-reorder

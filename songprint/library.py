@@ -73,11 +73,12 @@ class Library:
         """
         warnings: list[str] = []
         rate = self.store.sample_rate
+        query: Iterable[np.ndarray]
         if isinstance(source, np.ndarray):
-            clip, name = [samples.at_rate(source, sample_rate, rate)], ""
+            query, name = [samples.at_rate(source, sample_rate, rate)], ""
         else:
-            clip, name = files.blocks(source, rate, on_warning=warnings.append), _name(source)
-        report = identify.identify(clip, self.store, top=top, source=name, settings=self.store.settings)
+            query, name = files.blocks(source, rate, on_warning=warnings.append), _name(source)
+        report = identify.identify(query, self.store, top=top, source=name, settings=self.store.settings)
         return replace(report, warnings=(*warnings, *report.warnings))
 
     def scan(

@@ -27,7 +27,7 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
     import av
 
     stream = container.streams.best("audio")
-    if stream is None:
+    if not isinstance(stream, av.AudioStream):
         kinds = " and ".join(sorted({other.type for other in container.streams} - {"audio"}))
         only = f" (only {kinds})" if kinds else ""
         raise AudioError(f"cannot read {name}: no audio stream{only}. Is the file complete?")
@@ -88,7 +88,8 @@ def _resampled(frames: Iterable[av.AudioFrame], sample_rate: int) -> Iterator[np
     """Frames of any format as pieces of mono float32 samples. Time stamps are ignored."""
     import av
 
-    gathered, resampler, form = av.AudioFifo(), _resampler(sample_rate), None
+    gathered, resampler = av.AudioFifo(), _resampler(sample_rate)
+    form: tuple[str, str, int] | None = None
     for frame in frames:
         # A stream may change in the middle. The fifo must not see it: it checks the sample rate,
         # but would read a stereo frame's missing second plane.
@@ -134,7 +135,8 @@ def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None, *, last: bo
 
 def _finite(samples: np.ndarray) -> np.ndarray:
     """Replace NaN and infinity, which float files may contain, by 0. Samples beyond +-1 stay."""
-    return np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    finite: np.ndarray = np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return finite
 
 
 def said(error: Exception) -> str:

@@ -13,11 +13,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -166,15 +166,16 @@ def stretch(source: Source, sample_rate: int, start: float, duration: float) -> 
 
 def _from(start: float, opened: _Opened) -> Iterator[av.AudioFrame]:
     """The frames of a file from `start` seconds on; the first one is cut."""
-    stream, failures = opened.stream, []
-    begins = float((stream.start_time or 0) * stream.time_base)
+    stream, time_base = opened.stream, opened.stream.time_base
+    assert time_base is not None  # FFmpeg sets it for every stream of a container
+    begins = float((stream.start_time or 0) * time_base)
     exact = not set(opened.container.format.name.split(",")).isdisjoint(_SEEKS_EXACTLY)
     if exact and start > _WORTH_SEEKING:
-        opened.container.seek(round((start + begins - _BEFORE) / stream.time_base), stream=stream)
+        opened.container.seek(round((start + begins - _BEFORE) / time_base), stream=stream)
     position = None if exact else 0.0
-    for frame in decode.frames(opened.container, stream, failures.append):
+    for frame in decode.frames(opened.container, stream, failed=lambda error: None):
         if position is None:  # behind a seek: the frame says where it is
-            position = float((frame.pts or 0) * stream.time_base) - begins
+            position = float((frame.pts or 0) * time_base) - begins
         ends = position + frame.samples / frame.sample_rate
         if ends > start:
             yield frame if position >= start else _without(frame, round((start - position) * frame.sample_rate))
@@ -189,12 +190,14 @@ def _without(frame: av.AudioFrame, count: int) -> av.AudioFrame:
     frame.pts = None
     fifo.write(frame)
     fifo.read(min(count, frame.samples - 1))
-    return fifo.read()
+    rest = fifo.read()
+    assert rest is not None  # at least one sample is left
+    return rest
 
 
 def blocks(
     source: Source, sample_rate: int, *, block_seconds: float = 10.0, on_warning: Warn | None = None
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Read any audio as `load` does, in blocks of `block_seconds`; the last one is shorter.
 
     Ten hours take no more memory than ten minutes. `on_warning` gets one line about a file that is
@@ -248,7 +251,7 @@ class _Opened:
     @property
     def duration(self) -> float | None:
         """Seconds of the stream, as the file says; of the whole file where nothing is said of the stream."""
-        if self.stream.duration is not None:
+        if self.stream.duration is not None and self.stream.time_base is not None:
             return float(self.stream.duration * self.stream.time_base)
         whole = self.container.duration
         return whole / 1e6 if whole is not None else None  # microseconds
@@ -296,7 +299,7 @@ def container(source: Source) -> Iterator[tuple[av.container.InputContainer, boo
 
 
 @contextmanager
-def _binary(source: Source, name: str) -> Iterator[BinaryIO]:
+def _binary(source: Source, name: str) -> Iterator[IO[bytes]]:
     """The source as a binary file that can seek. A file object of the caller's stays open."""
     if not isinstance(source, str | Path):
         with _seekable(source, name) as file:
@@ -313,7 +316,7 @@ def _binary(source: Source, name: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _seekable(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
+def _seekable(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     """The file itself from its beginning, or, for a pipe, a temporary copy: mp4 cannot be read otherwise."""
     if file.seekable():
         file.seek(0)
@@ -328,7 +331,7 @@ def _seekable(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
         yield copy
 
 
-def _looked_at(file: BinaryIO, name: str) -> bool:
+def _looked_at(file: IO[bytes], name: str) -> bool:
     """Refuse what is certainly no audio. Returns whether the last bytes tell that the end is missing."""
     head = file.read(_SNIFFED_BYTES)
     if not head:
@@ -391,7 +394,7 @@ def _reason(error: OSError | ValueError) -> str:
     return f"{getattr(error, 'strerror', None) or error}"
 
 
-def _unknown(file: BinaryIO, error: Exception) -> str:
+def _unknown(file: IO[bytes], error: Exception) -> str:
     """Why FFmpeg could not make anything of a file that is not empty."""
     file.seek(4)
     if file.read(4) == b"ftyp":  # mp4, whose index is often at the very end

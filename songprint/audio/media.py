@@ -18,28 +18,31 @@ def describe(path: str | Path) -> dict[str, object]:
 
     Bit rates are in bits per second and times in seconds; missing values are 0. AudioError if it is not a media file.
     """
+    import av
     from av.stream import Disposition
 
     with files.container(path) as (opened, _):
         # Cover pictures are not video.
         streams = [stream for stream in opened.streams if not stream.disposition & Disposition.attached_pic]
-        pictures = [_video(stream) for stream in streams if stream.type == "video" and stream.codec_context is not None]
-        sounds = [_audio(stream) for stream in streams if stream.type == "audio" and stream.codec_context is not None]
-        longest = max((stream["duration"] for stream in pictures + sounds), default=0.0)
+        # Streams without a decoder have no codec context.
+        decodable = [stream for stream in streams if stream.codec_context is not None]
+        video = [_video(stream) for stream in decodable if isinstance(stream, av.VideoStream)]
+        audio = [_audio(stream) for stream in decodable if isinstance(stream, av.AudioStream)]
+        longest = max((_seconds(stream) for stream in decodable if stream.type in ("video", "audio")), default=0.0)
         return {
             "bytes": Path(path).stat().st_size,
             "format": opened.format.name,
             "bit_rate": int(opened.bit_rate or 0),
             "duration": round(opened.duration / _MICROSECONDS, 3) if opened.duration else longest,
-            "video": pictures,
-            "audio": sounds,
+            "video": video,
+            "audio": audio,
         }
 
 
 def _video(stream: av.VideoStream) -> dict[str, object]:
     codec = stream.codec_context
     return {
-        **_either(stream),
+        **_common(stream),
         "width": codec.width,
         "height": codec.height,
         "frames_per_second": round(float(stream.average_rate or 0), 3),
@@ -48,13 +51,17 @@ def _video(stream: av.VideoStream) -> dict[str, object]:
 
 def _audio(stream: av.AudioStream) -> dict[str, object]:
     codec = stream.codec_context
-    return {**_either(stream), "sample_rate": codec.sample_rate, "channels": codec.channels}
+    return {**_common(stream), "sample_rate": codec.sample_rate, "channels": codec.channels}
 
 
-def _either(stream: av.VideoStream | av.AudioStream) -> dict[str, object]:
-    lasts = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+def _common(stream: av.VideoStream | av.AudioStream) -> dict[str, object]:
     return {
         "codec": stream.codec_context.codec.canonical_name,
         "bit_rate": int(stream.codec_context.bit_rate or 0),
-        "duration": round(lasts, 3),
+        "duration": _seconds(stream),
     }
+
+
+def _seconds(stream: av.stream.Stream) -> float:
+    """The duration of a stream, rounded to milliseconds; 0 if the file does not contain it."""
+    return round(float(stream.duration * stream.time_base), 3) if stream.duration and stream.time_base else 0.0

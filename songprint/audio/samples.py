@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -48,7 +49,7 @@ def stretch(samples: np.ndarray, sample_rate: int, tempo: float = 1.0, pitch: fl
     graph = av.filter.Graph()
     nodes = [
         graph.add_abuffer(
-            format="fltp", sample_rate=sample_rate, layout="mono", time_base=frame.time_base or f"1/{sample_rate}"
+            format="fltp", sample_rate=sample_rate, layout="mono", time_base=frame.time_base or Fraction(1, sample_rate)
         )
     ]
     if pitch != 1:

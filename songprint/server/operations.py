@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 import wave
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -73,8 +73,7 @@ def identify_query(library: Library, path: str, name: str, top: int, longest: fl
     warnings: list[str] = []
     rate = library.store.sample_rate
     try:
-        opened = cast("Generator[np.ndarray, None, None]", files.blocks(path, rate, on_warning=warnings.append))
-        with closing(opened) as blocks:
+        with closing(files.blocks(path, rate, on_warning=warnings.append)) as blocks:
             report = identify.identify(_at_most(blocks, rate, longest), library.store, top=top, source=name)
     except AudioError as error:
         raise type(error)(str(error).replace(path, name)) from error

@@ -72,7 +72,8 @@ def blocks(
             buffer_size=READ_BYTES,
             metadata_errors="replace",
             container_options=OPTIONS,
-            **_raw_options(raw),
+            format=raw.form if raw else None,
+            options=_raw_options(raw),
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise StreamError(
@@ -108,7 +109,5 @@ class _LookedAt:
         return piece or self._file.read(size)
 
 
-def _raw_options(raw: Raw | None) -> dict[str, object]:
-    if raw is None:
-        return {}
-    return {"format": raw.form, "options": {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}c"}}
+def _raw_options(raw: Raw | None) -> dict[str, str]:
+    return {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.channels}c"} if raw else {}
