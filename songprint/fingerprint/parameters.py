@@ -158,7 +158,7 @@ class TrackParameters:
     straight: float = 0.15  # seconds off a straight line that are measurement error
     chance_rows: int = 400  # rows of the reference, evenly spread, that measure the chance level of a vector
     chance_deviations: float = 2.0  # standard deviations above the mean; 1.0 leaves twice as many wrong seconds
-    max_chance: float = 0.55  # cosine; noise stays below, and music that resembles itself throughout reaches more
+    max_chance: float = 0.65  # cosine; noise stays below, and music that resembles itself throughout reaches more
     chance_smoothing: float = 2.0  # seconds over which the chance level is averaged
 
 
