@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.audio.sound import Sound
-from songprint.config import Settings
 from songprint.processes.threads import one_thread
 from songprint.store.level import threshold_of
 from songprint.store.store import Store, incomplete
 from songprint.store.works import in_order
 from songprint.types import Match, Report
+
+if TYPE_CHECKING:
+    from songprint.config import Settings
 
 
 @one_thread()

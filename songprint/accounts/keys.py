@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from songprint.errors import KeyRefused
-from songprint.formats import schema
 from songprint.store.database import storable
 from songprint.store.tables import keys
 from songprint.store.timestamps import clock, iso
 
 if TYPE_CHECKING:
     from songprint.accounts.vault import Vault
+    from songprint.formats import schema
     from songprint.store.database import Database
 
 SCOPES = ("identify", "write", "admin")  # each includes those before it

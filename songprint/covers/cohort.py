@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.covers.parameters import DEFAULT
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
-from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.types import Embeddings
 
 PARAMETERS = DEFAULT.cohort
 

@@ -19,8 +19,8 @@ from songprint.covers.cache import ArrayCache
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.encoders.contract import weights_hash
 from songprint.encoders.runtime import open_network
-from songprint.errors import EncoderError
-from songprint.types import Embeddings
+from songprint.errors import EncoderError, LibraryError
+from songprint.types import Embeddings, Kind
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from songprint.covers.search import Networks
     from songprint.encoders.contract import EncoderSpec
     from songprint.store.level import Level
+    from songprint.store.store import Store
 
 SHORTEST = 5.0  # seconds; shorter audio gets no vector
 CONTEXT_FRAMES = tonal.CONTEXT
@@ -185,3 +186,25 @@ class FrameStream:
 def encoder_of(level: Level) -> CoverEncoder:
     """The encoder of a level of kind "cover"."""
     return cast(CoverEncoder, level.encoder)
+
+
+def cover_level(store: Store) -> Level:
+    """The level of covers. Raises LibraryError if the settings or the installation exclude covers."""
+    if Kind.COVER not in store.levels:
+        raise LibraryError(
+            "this needs the kind 'cover': it is left out of the setting `kinds`, or its encoder is not"
+            " part of this installation (see `songprint doctor`)"
+        )
+    return store.levels[Kind.COVER]
+
+
+def stored(level: Level, recording_id: int) -> Embeddings:
+    """The stored embeddings of a recording. Raises LibraryError if it has none of this kind."""
+    recording = level.catalog.recording(recording_id)
+    found = level.embeddings_of([recording_id])
+    if recording_id not in found:
+        raise LibraryError(
+            f"{recording.name!r} ({recording_id}) was added without embeddings for covers."
+            " `songprint rebuild --reencode` reads its file again"
+        )
+    return found[recording_id]

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.audio import files
 from songprint.covers import align, tempo_search
-from songprint.covers.align import TonalAlignment
-from songprint.covers.encoder import encoder_of
+from songprint.covers.encoder import cover_level, encoder_of, stored
 from songprint.covers.rows import SHORTEST, STEP, Rendition
 from songprint.covers.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
-from songprint.covers.within_library import cover_level, stored
 from songprint.errors import AudioError, MissingExtra, SongprintError
-from songprint.store.store import Store
+
+if TYPE_CHECKING:
+    from songprint.covers.align import TonalAlignment
+    from songprint.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from songprint.covers.encoder import encoder_of
 from songprint.covers.parameters import DEFAULT
 from songprint.covers.tempo_search import Embed, Find, duration_of
 from songprint.covers.tonal import FRAMES_PER_SECOND
-from songprint.encoders.contract import EncoderSpec
-from songprint.store.level import Level
 from songprint.store.references import References
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
+
+if TYPE_CHECKING:
+    from songprint.encoders.contract import EncoderSpec
+    from songprint.store.level import Level
 
 PARAMETERS = DEFAULT.query
 SHORTEST = DEFAULT.search.min_duration

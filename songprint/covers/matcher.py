@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from songprint.audio.sound import Sound
 from songprint.covers import identify
 from songprint.covers.encoder import CoverEncoder, encoder_of
 from songprint.covers.tracker import CoverTracker
 from songprint.encoders.contract import WEIGHTS, Answer, EncoderSpec, load_spec, read_weights
-from songprint.store.level import Level
 from songprint.types import Embeddings, Kind, Segment
+
+if TYPE_CHECKING:
+    from songprint.audio.sound import Sound
+    from songprint.store.level import Level
 
 OWN_TEMPO = "own_tempo"  # the case of the calibration for queries without tempo search
 

@@ -12,18 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.covers import align, verifier
 from songprint.covers.align import Comparison, TonalAlignment
-from songprint.covers.cohort import Cohort
 from songprint.covers.parameters import DEFAULT
 from songprint.covers.rows import FindMotifs, Rendition
 from songprint.covers.tonal import FRAMES_PER_SECOND, PITCH_CLASSES
 from songprint.covers.windows import WindowComparison, better_half, normalised
 from songprint.store.index import NOTHING, Index, split_ids
-from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.covers.cohort import Cohort
+    from songprint.types import Embeddings
 
 PARAMETERS = DEFAULT.search
 COHORT = DEFAULT.cohort

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from songprint.confidence import Calibration
 from songprint.covers.align import TonalAlignment
 from songprint.covers.parameters import DEFAULT
 from songprint.covers.search import CoverCandidate
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.types import Embeddings, Interval, Section
+
+if TYPE_CHECKING:
+    from songprint.confidence import Calibration
 
 PARAMETERS = DEFAULT.tempo_search
 TEMPOS = PARAMETERS.tempos

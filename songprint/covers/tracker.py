@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,13 +20,15 @@ from songprint import confidence, intervals
 from songprint.covers import search
 from songprint.covers.encoder import FrameStream, encoder_of
 from songprint.covers.parameters import DEFAULT
-from songprint.covers.search import CoverCandidate
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.encoders.contract import Settled
 from songprint.intervals import share
-from songprint.store.level import Level
 from songprint.store.references import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Section, Segment
+
+if TYPE_CHECKING:
+    from songprint.covers.search import CoverCandidate
+    from songprint.store.level import Level
 
 PARAMETERS = DEFAULT.tracker
 MIN_DURATION = DEFAULT.search.min_duration

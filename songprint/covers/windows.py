@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from songprint.covers.align import TonalAlignment
 from songprint.covers.cache import ArrayCache
-from songprint.covers.cohort import Cohort
 from songprint.covers.parameters import DEFAULT
-from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.covers.align import TonalAlignment
+    from songprint.covers.cohort import Cohort
+    from songprint.types import Embeddings
 
 PARAMETERS = DEFAULT.cohort
 WINDOW = 20.0  # seconds that a vector describes

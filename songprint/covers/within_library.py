@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.confidence import MAX_PROBABILITY
 from songprint.covers import identify
+from songprint.covers.encoder import cover_level, stored
 from songprint.covers.parameters import DEFAULT
-from songprint.errors import LibraryError
 from songprint.store.duplicates import SAME, same_recording
 from songprint.store.index import NOTHING, split_ids
-from songprint.store.level import Level, threshold_of
-from songprint.store.store import Store
+from songprint.store.level import threshold_of
 from songprint.store.works import in_order
-from songprint.types import Embeddings, Kind, Match
+from songprint.types import Kind, Match
+
+if TYPE_CHECKING:
+    from songprint.store.store import Store
 
 PARAMETERS = DEFAULT.duplicates
 # Confidence of a duplicate: several passages of it agree, second by second, at the expected positions.
@@ -58,25 +61,3 @@ def duplicates(store: Store, recording_id: int) -> list[int]:
     ids, scores = level.index.search(query.vectors[rows], PARAMETERS.neighbours)
     found = {int(each) for each in split_ids(ids[(scores >= SAME) & (ids != NOTHING)])[0]} - {recording_id}
     return sorted(other for other, made in level.embeddings_of(found).items() if same_recording(query, made))
-
-
-def cover_level(store: Store) -> Level:
-    """The level of covers. Raises LibraryError if the settings or the installation exclude covers."""
-    if Kind.COVER not in store.levels:
-        raise LibraryError(
-            "this needs the kind 'cover': it is left out of the setting `kinds`, or its encoder is not"
-            " part of this installation (see `songprint doctor`)"
-        )
-    return store.levels[Kind.COVER]
-
-
-def stored(level: Level, recording_id: int) -> Embeddings:
-    """The stored embeddings of a recording. Raises LibraryError if it has none of this kind."""
-    recording = level.catalog.recording(recording_id)
-    found = level.embeddings_of([recording_id])
-    if recording_id not in found:
-        raise LibraryError(
-            f"{recording.name!r} ({recording_id}) was added without embeddings for covers."
-            " `songprint rebuild --reencode` reads its file again"
-        )
-    return found[recording_id]

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -122,6 +122,7 @@ class Tracker(Protocol):
         """Process what is buffered: no more sound follows."""
 
 
+@runtime_checkable
 class Matcher(Protocol):
     """One kind of match: how references are encoded, identified in a query, and tracked in a long recording."""
 

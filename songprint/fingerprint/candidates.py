@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from songprint.fingerprint.align import Candidate, LineAlignment, ReferenceExcer
 from songprint.fingerprint.landmarks import LandmarkVerifier, Verification
 from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.peak_search import LibraryPeaks, PeakSearch
-from songprint.fingerprint.query import Query
 from songprint.store.index import NOTHING
-from songprint.store.level import Level
 from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.fingerprint.query import Query
+    from songprint.store.level import Level
 
 Features = dict[str, float]
 Neighbours = tuple[np.ndarray, np.ndarray]  # ids and cosines (m, k), see `identify.neighbours`

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from songprint.encoders.contract import EncoderSpec
 from songprint.encoders.runtime import open_network
 from songprint.fingerprint import landmarks, logmel
 from songprint.types import Embeddings
 
 if TYPE_CHECKING:
+    from songprint.encoders.contract import EncoderSpec
     from songprint.store.level import Level
 
 BATCH = 32  # windows per run of the network; their activations fit the second-level cache

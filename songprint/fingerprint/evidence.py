@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from songprint.fingerprint.align import LineAlignment
-from songprint.fingerprint.landmarks import Verification
 from songprint.fingerprint.parameters import DEFAULT
+
+if TYPE_CHECKING:
+    from songprint.fingerprint.align import LineAlignment
+    from songprint.fingerprint.landmarks import Verification
 
 PARAMETERS = DEFAULT.features
 

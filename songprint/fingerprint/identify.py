@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from songprint.fingerprint import align
 from songprint.fingerprint.candidates import Neighbours, VerifiedAlignment, WindowAlignments, continuation
 from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.peak_search import LibraryPeaks
-from songprint.fingerprint.query import Query
 from songprint.store.index import NOTHING, split_ids
-from songprint.store.level import Level
 from songprint.types import Alignment, Interval, Kind, Match, Recording
+
+if TYPE_CHECKING:
+    from songprint.fingerprint.query import Query
+    from songprint.store.level import Level
 
 PARAMETERS = DEFAULT.search
 

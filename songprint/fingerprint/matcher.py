@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from songprint.audio.sound import Sound
 from songprint.encoders.contract import WEIGHTS, Answer, EncoderSpec, load_spec, read_weights
 from songprint.fingerprint import identify, speed_search
 from songprint.fingerprint.encoder import Encoder, encoder_of
 from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracker import RecordingTracker
-from songprint.store.level import Level
 from songprint.types import Kind, Segment
+
+if TYPE_CHECKING:
+    from songprint.audio.sound import Sound
+    from songprint.store.level import Level
 
 
 class FingerprintMatcher:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.fingerprint import landmarks, logmel
 from songprint.fingerprint.align import Candidate, LineAlignment
-from songprint.fingerprint.landmarks import Verification
 from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.peak_index import RATE, PeakIndex, Peaks
-from songprint.store.catalog import State
-from songprint.store.level import Level
+
+if TYPE_CHECKING:
+    from songprint.fingerprint.landmarks import Verification
+    from songprint.store.catalog import State
+    from songprint.store.level import Level
 
 PARAMETERS = DEFAULT.peak_search
 NO_EVIDENCE = {"everywhere": 0.0, "clearly": 0.0, "nearby": 0.0}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.audio.sound import Sound
-from songprint.fingerprint.encoder import Encoder
 from songprint.fingerprint.parameters import DEFAULT
-from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.fingerprint.encoder import Encoder
+    from songprint.types import Embeddings
 
 PARAMETERS = DEFAULT.query
 

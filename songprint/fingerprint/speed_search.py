@@ -8,6 +8,7 @@ precisely after the query is changed back by the first result. Only the query is
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from songprint.fingerprint import identify
 from songprint.fingerprint.encoder import encoder_of
 from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.query import Query
-from songprint.store.level import Level
 from songprint.types import Interval, Match
+
+if TYPE_CHECKING:
+    from songprint.store.level import Level
 
 PARAMETERS = DEFAULT.speed_search
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from songprint.fingerprint import presence, tracks
 from songprint.fingerprint.encoder import VectorStream, encoder_of
 from songprint.fingerprint.history import VectorHistory
 from songprint.fingerprint.parameters import DEFAULT
-from songprint.fingerprint.presence import Presence
 from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Hit, Track
-from songprint.store.level import Level
 from songprint.store.references import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
+
+if TYPE_CHECKING:
+    from songprint.fingerprint.presence import Presence
+    from songprint.store.level import Level
 
 PARAMETERS = DEFAULT.tracker
 UNSEARCHED = -2  # id of the neighbours of vectors that were not searched yet

@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.fingerprint import align, candidates
 from songprint.fingerprint.candidates import References, WindowAlignments
 from songprint.fingerprint.parameters import DEFAULT
-from songprint.fingerprint.query import Query
-from songprint.store.level import Level
-from songprint.types import Embeddings
+
+if TYPE_CHECKING:
+    from songprint.fingerprint.query import Query
+    from songprint.store.level import Level
+    from songprint.types import Embeddings
 
 PARAMETERS = DEFAULT.tracks
 HOP, WINDOW, EVERY = PARAMETERS.hop, PARAMETERS.window, PARAMETERS.step

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from songprint.audio import files as audio
 from songprint.config import usable_cores
@@ -16,8 +16,10 @@ from songprint.errors import AudioError, LibraryError
 from songprint.ingest import read as reading
 from songprint.ingest.read import Read, Task
 from songprint.processes.pool import can_pickle
-from songprint.store.store import Store
 from songprint.types import AddReport, KnownFile, Progress, RebuildReport, Recording, SkippedFile
+
+if TYPE_CHECKING:
+    from songprint.store.store import Store
 
 TIDY_INTERVAL = 250  # recordings added between two checks whether vectors should move from memory to disk
 MIN_FILES_FOR_POOL = 3  # starting child processes takes half a second, too long for fewer files
@@ -203,7 +205,7 @@ def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: 
 def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -> Iterator[Read | SkippedFile]:
     """Read files in child processes if that was requested or is faster, else in this process."""
     size = min(count, wanted or store.settings.workers or (usable_cores() if count >= MIN_FILES_FOR_POOL else 1))
-    given = {kind: level.given for kind, level in store.levels.items()}
+    given = {kind: level.given or level.matcher for kind, level in store.levels.items()}
     if size > 1 and can_pickle(given):
         return reading.read_all(tasks, size, given)
     return (reading.read(task, store.encoders) for task in tasks)

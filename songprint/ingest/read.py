@@ -15,9 +15,8 @@ from queue import Queue
 
 import numpy as np
 
-from songprint import kinds
 from songprint.audio import files, tags
-from songprint.encoders.contract import Encoder
+from songprint.encoders.contract import Encoder, Matcher
 from songprint.errors import AudioError, SongprintError
 from songprint.processes import child
 from songprint.processes.pool import Crashed, Pool
@@ -26,7 +25,7 @@ from songprint.types import Embeddings, Kind, SkippedFile, Tags
 
 log = logging.getLogger(__name__)
 
-Given = Mapping[Kind, Encoder | None]  # the encoders to use; None for the shipped one
+Given = Mapping[Kind, Encoder | Matcher]  # the encoders to use; a matcher opens the one that ships
 
 MIN_DURATION = 1.0  # seconds; shorter recordings cannot be identified
 ATTEMPTS = 2  # per file, because a child may also die for another reason, such as a lack of memory
@@ -172,9 +171,9 @@ class _Encoders:
         self._loaded: dict[Kind, Encoder] = {}
 
     def load(self, wanted: frozenset[Kind]) -> dict[Kind, Encoder]:
-        for kind, encoder in self._given.items():
+        for kind, source in self._given.items():
             if kind in wanted and kind not in self._loaded:
-                self._loaded[kind] = encoder or kinds.MATCHERS[kind].open_encoder()
+                self._loaded[kind] = source.open_encoder() if isinstance(source, Matcher) else source
         return self._loaded
 
 

@@ -19,13 +19,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from songprint.errors import FetchError, JobNotFound, SongprintError
 from songprint.formats.objects import without_places
 from songprint.jobs.deliveries import LEASE, Deliveries, Delivery
 from songprint.jobs.job import RUNNING, Job, job_object
-from songprint.jobs.jobs import Jobs
-from songprint.outside.places import Post
+
+if TYPE_CHECKING:
+    from songprint.jobs.jobs import Jobs
+    from songprint.outside.places import Post
 
 log = logging.getLogger(__name__)
 

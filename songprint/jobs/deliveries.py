@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from songprint.errors import JobNotFound
-from songprint.formats import schema
 from songprint.store.database import storable
 from songprint.store.tables import attempts, deliveries, jobs
 from songprint.store.timestamps import clock, iso
 
 if TYPE_CHECKING:
+    from songprint.formats import schema
     from songprint.store.database import Database
 
 WAITING, SENDING, DELIVERED, GIVEN_UP = STATES = ("waiting", "sending", "delivered", "given up")

@@ -31,11 +31,11 @@ from songprint.jobs.inputs import Inputs
 from songprint.jobs.job import FINISHED, Job
 from songprint.jobs.jobs import LEASE, Jobs
 from songprint.outside import places as world
-from songprint.outside.places import Outside
 
 if TYPE_CHECKING:
     from songprint.config import Settings
     from songprint.library import Library
+    from songprint.outside.places import Outside
     from songprint.types import ScanProgress, Timeline
 
 log = logging.getLogger(__name__)

@@ -18,15 +18,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from urllib3 import Timeout
 
-from songprint.config import ServerSettings
 from songprint.errors import FetchError
 from songprint.outside import hosts
 from songprint.outside import http as client
 from songprint.outside.hosts import HostList, Place, RefusedURL
+
+if TYPE_CHECKING:
+    from songprint.config import ServerSettings
 
 OnProgress = Callable[[int, int | None], None]  # bytes so far, total bytes or None if unknown
 

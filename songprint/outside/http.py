@@ -14,7 +14,7 @@ import ssl
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
@@ -22,7 +22,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-from songprint.outside.hosts import Place
+if TYPE_CHECKING:
+    from songprint.outside.hosts import Place
 
 Response = urllib3.BaseHTTPResponse
 OnConnect = Callable[[socket.socket], None]

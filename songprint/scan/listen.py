@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 
@@ -27,8 +27,10 @@ from songprint.audio.streams.station import shown
 from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects
 from songprint.scan.scan import Scanner
-from songprint.store.store import Store
 from songprint.types import Event, EventType, Interval, Segment, Timeline
+
+if TYPE_CHECKING:
+    from songprint.store.store import Store
 
 BLOCK_SECONDS = 1.0  # seconds of audio that are processed at a time
 # Seconds between two queries of the scanner. Each query searches the most recent seconds again.

@@ -9,13 +9,16 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from songprint import __version__
 from songprint.audio import files
-from songprint.config import Settings
 from songprint.formats import objects
-from songprint.store.store import Store
 from songprint.types import Interval, Segment, Sound
+
+if TYPE_CHECKING:
+    from songprint.config import Settings
+    from songprint.store.store import Store
 
 FOLDER = "scans"  # in the library folder
 CACHE = Path("~/.cache/songprint/scans")  # used for read-only libraries

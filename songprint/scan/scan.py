@@ -16,13 +16,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event, current_thread, main_thread
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from songprint.audio import files
-from songprint.config import Settings
-from songprint.encoders.contract import History, Settled, Tracker
 from songprint.intervals import gaps, share, subtract
 from songprint.processes.threads import one_thread
 from songprint.scan.resuming import Past, Saved
@@ -32,6 +30,10 @@ from songprint.store.store import Store, incomplete
 from songprint.store.works import originals
 from songprint.types import Interval, Kind, ScanProgress, Segment, Sound, Timeline
 from songprint.unknown import memory
+
+if TYPE_CHECKING:
+    from songprint.config import Settings
+    from songprint.encoders.contract import History, Settled, Tracker
 
 BLOCK = 10.0  # seconds of a file that are decoded at a time
 SAVED_EVERY = 10.0  # seconds of work that an interruption may lose

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from songprint import __version__
-from songprint.config import Settings
-from songprint.library import Library
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
 from songprint.server.rest import admin, identify, jobs, models, page, problems, recordings, review, session
 from songprint.server.state import ServerState
 from songprint.server.tencent.endpoint import TencentRoute
 from songprint.server.web import assets, inbox
+
+if TYPE_CHECKING:
+    from songprint.config import Settings
+    from songprint.library import Library
 
 DESCRIPTION = """Identifies the recordings and covers in audio, with your own library.
 

@@ -8,13 +8,16 @@ import re
 import secrets
 import time
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from songprint.server.metrics import Metrics
 from songprint.server.rest import problems
 from songprint.server.rest.problems import Problem
+
+if TYPE_CHECKING:
+    from songprint.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,12 @@ import secrets
 import threading
 from collections import defaultdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from songprint.errors import SongprintError
-from songprint.jobs.usage import Usage
+
+if TYPE_CHECKING:
+    from songprint.jobs.usage import Usage
 
 log = logging.getLogger(__name__)
 

@@ -25,16 +25,17 @@ from typing_extensions import TypedDict
 from songprint import identify
 from songprint.audio import files, media
 from songprint.covers import within_library
+from songprint.covers.encoder import cover_level, stored
 from songprint.covers.explain import Explanation
 from songprint.covers.rows import STEP
 from songprint.errors import AudioError
-from songprint.formats import schema
 from songprint.formats.objects import interval_object, match_object, recording_object, report_object
-from songprint.library import Library
 from songprint.types import Interval, Kind
 
 if TYPE_CHECKING:
     from songprint.covers.encoder import CoverEncoder
+    from songprint.formats import schema
+    from songprint.library import Library
     from songprint.server.rest import models
 
 PEAKS_RATE = 8000  # Hz; enough to show loudness
@@ -229,10 +230,10 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
     similarity. `query` and `reference` are the intervals that the picture covers. `path` lists points [seconds in the
     file, seconds in the recording] for each section; it is empty if nothing corresponds.
     """
-    level = within_library.cover_level(library.store)
+    level = cover_level(library.store)
     library.store.check_encoders()
     encoder = cast("CoverEncoder", level.encoder)
-    reference = within_library.stored(level, recording_id).evidence
+    reference = stored(level, recording_id).evidence
     length = min(end - start, LONGEST_PICTURE)
     samples = files.stretch(path, library.store.sample_rate, start, length)
     query = encoder.encode_stream([samples])[0].evidence

@@ -11,14 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from songprint.config import Settings
-from songprint.encoders.contract import Encoder
 from songprint.jobs import worker
-from songprint.library import Library
 from songprint.processes import child, pool
 from songprint.processes.pool import Pool
 from songprint.server.tencent import results
+
+if TYPE_CHECKING:
+    from songprint.config import Settings
+    from songprint.encoders.contract import Encoder
+    from songprint.library import Library
 
 GRACE = 20.0  # seconds that job workers get to release their jobs when the server stops
 
@@ -59,6 +62,8 @@ class Opening:
 
 
 def _open_library(opening: Opening) -> Library:
+    from songprint.library import Library  # loads the model runtime, which only the children need
+
     return Library(opening.path, encoder=opening.encoders or None, settings=opening.settings)
 
 

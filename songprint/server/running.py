@@ -6,14 +6,17 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from songprint.accounts.keys import Keys
 from songprint.accounts.vault import Vault
-from songprint.config import Settings
 from songprint.errors import LibraryError, SettingsError
-from songprint.library import Library
 from songprint.server import create_app
 from songprint.server.guard import is_loopback
+
+if TYPE_CHECKING:
+    from songprint.config import Settings
+    from songprint.library import Library
 
 BACKLOG = 2048  # connections that the operating system queues
 SHUTDOWN_SECONDS = 5  # that requests have to finish when the server stops

@@ -6,27 +6,29 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from songprint.accounts.audit import Audit
 from songprint.accounts.keys import Keys
 from songprint.accounts.limiter import Limiter
 from songprint.accounts.vault import Vault
 from songprint.config import Settings, usable_cores
-from songprint.formats import schema
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
 from songprint.jobs.jobs import Jobs
 from songprint.jobs.usage import Usage
 from songprint.jobs.verdicts import Verdicts
-from songprint.library import Library
-from songprint.processes.pool import Pool
 from songprint.server import operations
 from songprint.server.meter import Meter
-from songprint.server.metrics import Metrics
 from songprint.server.pool import Opening
 from songprint.server.rest.uploads import Uploads
 from songprint.server.web.sessions import Sessions
+
+if TYPE_CHECKING:
+    from songprint.formats import schema
+    from songprint.library import Library
+    from songprint.processes.pool import Pool
+    from songprint.server.metrics import Metrics
 
 Result = TypeVar("Result")
 

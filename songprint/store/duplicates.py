@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from songprint.types import Embeddings
+if TYPE_CHECKING:
+    from songprint.types import Embeddings
 
 PROBES = 5  # excerpts of the shorter recording that are searched in the longer one
 PROBE = 20  # length of an excerpt, in rows

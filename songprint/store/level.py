@@ -15,19 +15,21 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from songprint.address import MilvusAddress
 from songprint.confidence import Calibration
-from songprint.config import Settings
-from songprint.encoders.contract import Encoder, EncoderSpec, Matcher
 from songprint.errors import LibraryFull
 from songprint.store import disk
 from songprint.store.catalog import AT_ONCE, Catalog, State
 from songprint.store.index import Index, open_index, segment_ids
 from songprint.types import Embeddings, Kind, LevelStats
+
+if TYPE_CHECKING:
+    from songprint.config import Settings
+    from songprint.encoders.contract import Encoder, EncoderSpec, Matcher
 
 log = logging.getLogger(__name__)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from songprint.store.level import Level
-from songprint.types import Embeddings
+if TYPE_CHECKING:
+    from songprint.store.level import Level
+    from songprint.types import Embeddings
 
 MAX_KEPT = 64  # recordings; a song that is playing is needed for window after window
 

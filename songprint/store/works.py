@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from songprint.errors import LibraryError
-from songprint.store.catalog import Catalog
 from songprint.types import Kind, Match, Recording, songs_of
+
+if TYPE_CHECKING:
+    from songprint.store.catalog import Catalog
 
 
 def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None, original: int | None = None) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.audio import files
 from songprint.errors import LibraryError
 from songprint.ingest import add as ingest
-from songprint.store.store import Store
-from songprint.types import Occurrence, Recording
 from songprint.unknown import memory
+
+if TYPE_CHECKING:
+    from songprint.store.store import Store
+    from songprint.types import Occurrence, Recording
 
 FOLDER = "unknown"  # in the library folder: audio of the added recordings
 MAX_SAMPLE_RATE = 48_000  # Hz

@@ -16,22 +16,25 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from songprint.encoders.contract import History
 from songprint.errors import UnknownMusicNotFound
 from songprint.store.database import storable
 from songprint.store.index import segment_ids
 from songprint.store.index.exact import ExactIndex
 from songprint.store.packing import quantise, restore
-from songprint.store.store import Store
 from songprint.store.tables import unknown_music
 from songprint.store.timestamps import clock, iso
 from songprint.types import Embeddings, Gap, Interval, Kind, Occurrence, Sound, UnknownMusic
 from songprint.unknown import recurrence
-from songprint.unknown.recurrence import Recurrence
+
+if TYPE_CHECKING:
+    from songprint.encoders.contract import History
+    from songprint.store.store import Store
+    from songprint.unknown.recurrence import Recurrence
 
 HOP = 0.5  # seconds between two stored vectors
 MIN_SECONDS = 5.0  # shorter music is not remembered

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.fingerprint import align
-from songprint.store.index.exact import ExactIndex
 from songprint.types import Embeddings, Interval
+
+if TYPE_CHECKING:
+    from songprint.store.index.exact import ExactIndex
 
 WINDOW = 8.0  # seconds of the query that are compared at a time
 WINDOW_STEP = 4.0  # seconds between the starts of two windows

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Path, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from songprint.errors import JobNotFound
 from songprint.formats import objects
+from songprint.jobs.jobs import Job
 from songprint.server.rest import models
 from songprint.server.rest.access import Caller
 from songprint.server.rest.problems import Problem
@@ -18,6 +22,7 @@ from songprint.server.state import ServerState
 Value = TypeVar("Value")
 
 RecordingId = Annotated[int, Path(ge=1, le=models.MOST_ID, description="The recording's id.")]
+JobId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,100}$", description="The job's id.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items.")]
 
 _DESCRIPTIONS = {
@@ -83,3 +88,39 @@ def cached(request: Request, value: Mapping[str, object]) -> Response:
     if tag in (each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+async def job_of(server: ServerState, caller: Caller, job_id: str) -> Job:
+    """The job with this id; Problem 404 if there is none that the caller may see."""
+    try:
+        job = await run_in_threadpool(server.jobs.get, job_id)
+    except JobNotFound as error:
+        raise _not_found(job_id) from error
+    visible = await run_in_threadpool(server.keys.visible_to, caller.key)
+    if visible is not None and job.key_id not in visible:
+        raise _not_found(job_id)
+    return job
+
+
+def _not_found(job_id: str) -> Problem:
+    return Problem(404, "job_not_found", f"There is no job {job_id}. GET /v1/jobs lists the jobs of your key")
+
+
+def result_of(job: Job) -> dict[str, Any]:
+    """The timeline of a finished job as JSON; Problem 409 for any other job."""
+    if job.result is None:
+        raise Problem(409, "not_finished", f"The job is {job.state}. It has a timeline once it is finished")
+    return job.result
+
+
+async def input_of(server: ServerState, job: Job) -> FilePath:
+    """The file of a job's input; Problem 404 once it was deleted."""
+    kept = await run_in_threadpool(server.inputs.of_job, job.id)
+    if kept is None or not await run_in_threadpool(kept.is_file):
+        hours = server.settings.server.keep_inputs / 3600
+        raise Problem(
+            404,
+            "no_audio",
+            f"The input of this job is not on this server. Inputs are kept for {hours:g} hours after the job's end",
+        )
+    return kept

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
@@ -20,14 +20,13 @@ from songprint.jobs.deliveries import delivery_object
 from songprint.jobs.jobs import STATES, Job, job_object
 from songprint.server.rest import common, models, problems
 from songprint.server.rest.access import Caller, IdentifyCaller
-from songprint.server.rest.common import Limit, server_of
+from songprint.server.rest.common import JobId, Limit, job_of, result_of, server_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.rest.uploads import Upload
 from songprint.server.state import ServerState
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
-JobId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,100}$", description="The job's id.")]
 POLL_SECONDS = 0.3  # between two reads of a job that a client follows
 KEEP_ALIVE_SECONDS = 15.0  # after which a silent event stream sends a comment
 LONGEST_WAIT = 60.0  # seconds
@@ -195,29 +194,6 @@ async def resend(request: Request, caller: IdentifyCaller, job_id: JobId) -> Res
     except JobNotFound as error:
         raise Problem(404, "no_callback", problems.sentence(error)) from error
     return Json({"items": [delivery_object(each) for each in found]}, 202)
-
-
-async def job_of(server: ServerState, caller: Caller, job_id: str) -> Job:
-    """The job with this id; Problem 404 if there is none that the caller may see."""
-    try:
-        job = await run_in_threadpool(server.jobs.get, job_id)
-    except JobNotFound as error:
-        raise _not_found(job_id) from error
-    visible = await run_in_threadpool(server.keys.visible_to, caller.key)
-    if visible is not None and job.key_id not in visible:
-        raise _not_found(job_id)
-    return job
-
-
-def _not_found(job_id: str) -> Problem:
-    return Problem(404, "job_not_found", f"There is no job {job_id}. GET /v1/jobs lists the jobs of your key")
-
-
-def result_of(job: Job) -> dict[str, Any]:
-    """The timeline of a finished job as JSON; Problem 409 for any other job."""
-    if job.result is None:
-        raise Problem(409, "not_finished", f"The job is {job.state}. It has a timeline once it is finished")
-    return job.result
 
 
 def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wish: models.JobOptions) -> Job:

@@ -11,10 +11,8 @@ from starlette.responses import Response
 from songprint.server import operations
 from songprint.server.rest import common, models
 from songprint.server.rest.access import IdentifyCaller
-from songprint.server.rest.common import server_of
-from songprint.server.rest.jobs import JobId, job_of
+from songprint.server.rest.common import JobId, input_of, job_of, server_of
 from songprint.server.rest.problems import Json, Problem
-from songprint.server.rest.review import input_of
 from songprint.server.web import inbox
 from songprint.server.web.inbox import Inboxes
 

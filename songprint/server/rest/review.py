@@ -16,8 +16,7 @@ from songprint.jobs.jobs import Job
 from songprint.server import operations
 from songprint.server.rest import common, models
 from songprint.server.rest.access import Caller, IdentifyCaller, WriteCaller
-from songprint.server.rest.common import RecordingId, server_of
-from songprint.server.rest.jobs import JobId, job_of, result_of
+from songprint.server.rest.common import JobId, RecordingId, input_of, job_of, result_of, server_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.rest.recordings import AUDIO_RESPONSES, ExcerptDuration, ExcerptStart, audio_of, labelled
 from songprint.server.state import ServerState
@@ -183,19 +182,6 @@ async def name_gap(
         201 if added["outcome"] == "added" else 200,
         {"Location": f"/v1/recordings/{recording_id}"},
     )
-
-
-async def input_of(server: ServerState, job: Job) -> FilePath:
-    """The file of a job's input; Problem 404 once it was deleted."""
-    kept = await run_in_threadpool(server.inputs.of_job, job.id)
-    if kept is None or not await run_in_threadpool(kept.is_file):
-        hours = server.settings.server.keep_inputs / 3600
-        raise Problem(
-            404,
-            "no_audio",
-            f"The input of this job is not on this server. Inputs are kept for {hours:g} hours after the job's end",
-        )
-    return kept
 
 
 def _part(job: Job, part: str, position: int) -> dict[str, Any]:

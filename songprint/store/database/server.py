@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from songprint.address import DatabaseAddress
 from songprint.errors import LibraryError, LibraryFull, MissingExtra
-from songprint.store.database import Result
+
+if TYPE_CHECKING:
+    from songprint.address import DatabaseAddress
+    from songprint.store.database import Result
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, create_engine, event, func
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -17,7 +18,9 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from songprint.errors import LibraryError, LibraryNotFound
 from songprint.store import disk
-from songprint.store.database import Result
+
+if TYPE_CHECKING:
+    from songprint.store.database import Result
 
 log = logging.getLogger(__name__)
 

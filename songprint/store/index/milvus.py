@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from songprint.address import MilvusAddress
 from songprint.errors import LibraryError, MissingExtra
 from songprint.store.index import NOTHING, POSITION_BITS
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+
+    from songprint.address import MilvusAddress
 
 CELLS = 1024  # of the inverted file of each data segment on a server
 PROBES = 64  # cells searched per vector
