@@ -1,7 +1,7 @@
 """How Sphinx builds the documentation: `make docs` writes it to build/docs.
 
 Pages are Markdown (MyST). The Python reference is generated from docstrings, which are plain text with Google-style
-sections and Markdown code spans. `_restructured` converts them, so that no docstring has to know reStructuredText.
+sections and Markdown code spans. `_restructured` converts them, so that docstrings need no reStructuredText.
 """
 
 from __future__ import annotations

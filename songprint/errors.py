@@ -1,4 +1,4 @@
-"""The errors that Songprint raises on purpose. Each message says what happened, with the value, and what to do.
+"""The errors that Songprint raises on purpose. Each message states what happened, with the value, and what to do.
 
 SongprintError
 ├── AudioError              a file or stream cannot be read as audio

@@ -1,4 +1,4 @@
-"""The kinds of match. The only module that knows all of them.
+"""The kinds of match. The only module that refers to all of them.
 
 A new kind is a member of `songprint.types.Kind`, a folder with a `songprint.encoders.contract.Matcher`, and a line in
 `MATCHERS`.

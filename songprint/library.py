@@ -30,9 +30,9 @@ from songprint.unknown import memory as unknown
 
 
 class Library:
-    """A set of recordings that Songprint knows, in one folder. Open it with `songprint.open`.
+    """A library of recordings, in one folder. Open it with `songprint.open`.
 
-    Several processes may have the same library open, and change it, at the same time.
+    Several processes may open and change the same library at the same time.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Library:
         tags: Mapping[str, object] | None = None,
         on_progress: OnProgress | None = None,
     ) -> AddReport:
-        """Add audio files, and those in folders. What is known already is left alone; see `ingest.add`."""
+        """Add audio files, and those in folders. Files in the library are skipped; see `ingest.add`."""
         return ingest.add(
             self.store, _listed(paths), recursive=recursive, workers=workers, tags=tags, on_progress=on_progress
         )
@@ -66,10 +66,10 @@ class Library:
     def identify(
         self, source: str | Path | BinaryIO | np.ndarray, *, top: int = 0, sample_rate: int | None = None
     ) -> Report:
-        """Name what a clip is: a file, an open binary file, or samples with their `sample_rate`.
+        """Identify a query: a file, an open binary file, or samples with their `sample_rate`.
 
-        Samples are float, mono (n,) or with channels (n, channels). `top` asks for the most probable names
-        below the threshold as well.
+        Samples are float, mono (n,) or with channels (n, channels). `top` is the number of most probable matches that
+        the report lists even if they are below the threshold.
         """
         warnings: list[str] = []
         rate = self.store.sample_rate
@@ -89,10 +89,10 @@ class Library:
         resume: Path | None = None,
         find_unknown: bool = True,
     ) -> Timeline:
-        """The songs in a recording of any length, when they are heard and which part of them; see `scan.scan`.
+        """Return the songs in a recording of any length, with their times and the part that is played; see `scan.scan`.
 
-        `resume` is a file in which is kept what was found so far: a scan that was stopped goes on there. With
-        `find_unknown` music that nobody knows is remembered: it has the same number where it comes again.
+        `resume` is a file that stores the results so far, so that an interrupted scan continues from there. With
+        `find_unknown`, music that is not in the library is remembered, and has the same number where it occurs again.
         """
         return scan.scan(
             self.store, source, name=_name(source), on_progress=on_progress, resume=resume, find_unknown=find_unknown
@@ -107,62 +107,63 @@ class Library:
         stall: float = listen.STALL,
         give_up: float | None = None,
     ) -> Iterator[Event]:
-        """What is heard at a URL, or in an open file that has no end, as it happens; see `listen.listen`."""
+        """Yield the events of a live stream: a URL, or an open file without an end; see `listen.listen`."""
         return listen.listen(self.store, source, stop=stop, raw=raw, stall=stall, give_up=give_up)
 
     def unknown(self) -> list[UnknownMusic]:
-        """The music that scans have heard and that nobody knows, that which occurs oftenest first."""
+        """Return the music that scans found and that is not in the library, the most frequent first."""
         return unknown.listing(self.store)
 
     def forget_unknown(self, ids: int | Iterable[int]) -> None:
-        """Forget unknown music: all of it, or none when an id is unknown. When it comes again, it is new."""
+        """Forget unknown music: all of these, or none if one of the ids does not exist."""
         unknown.forget(self.store, [ids] if isinstance(ids, int) else ids)
 
     def add_unknown(self, id: int, *, title: str, artists: Iterable[str] = ()) -> Recording:
-        """Name unknown music: it is cut out of a file in which it was heard, and added; see `adoption.add`."""
+        """Add unknown music to the library, cut out of a file in which it occurs; see `adoption.add`."""
         return adoption.add(self.store, id, title=title, artists=tuple(artists))
 
     def recordings(self, query: str = "") -> list[Recording]:
-        """All recordings, or those with every word of `query` in title, artists or album."""
+        """Return all recordings, or those with every word of `query` in title, artists or album."""
         return self.store.catalog.recordings(query)
 
     def recording(self, recording_id: int) -> Recording:
-        """The recording with this id; RecordingNotFound when there is none."""
+        """Return the recording with this id. Raises RecordingNotFound."""
         return self.store.catalog.recording(recording_id)
 
     def edit(self, recording_id: int, **tags: object) -> Recording:
-        """Change what is known of a recording: `library.edit(3, title="Sinnerman", artists=("Nina Simone",))`."""
+        """Change the tags of a recording: `library.edit(3, title="Sinnerman", artists=("Nina Simone",))`."""
         return self.store.catalog.edit(recording_id, tags)
 
     def remove(self, recording_ids: int | Iterable[int]) -> None:
-        """Forget recordings: all of them, or none when an id is unknown. Their files are not touched."""
+        """Remove recordings: all of these, or none if one of the ids does not exist. Their files stay."""
         self.store.catalog.remove([recording_ids] if isinstance(recording_ids, int) else recording_ids)
 
     def link(self, recording_ids: Iterable[int], work: str | None = None, *, original: int | None = None) -> str:
-        """Say that recordings are of one song; returns the name of the work. See `works.link`."""
+        """Link recordings of one song to a work, and return its name; see `works.link`."""
         return works.link(self.store.catalog, recording_ids, work, original)
 
     def unlink(self, recording_id: int) -> None:
-        """Say that nobody knows of which song a recording is, whatever its tags said."""
+        """Remove a recording from its work, including a work that its tags named."""
         works.unlink(self.store.catalog, recording_id)
 
     def covers(self, recording_id: int) -> list[Match]:
-        """What in the library is another rendition of this recording, best first.
+        """Return the other renditions of this recording in the library, best first.
 
-        Those that are the very same recording come before, with kind "recording".
+        Duplicates of the recording come before them, with kind "recording".
         """
         return within_library.renditions(self.store, recording_id)
 
     def explain(self, query: str | Path | int, recording_id: int) -> Explanation:
-        """How a file, or a recording of the library, corresponds to another recording of it."""
+        """Explain how a file, or a recording of the library, corresponds to another recording of the library."""
         return explain.explain(self.store, query, recording_id)
 
     def rebuild(
         self, *, reencode: bool = False, workers: int | None = None, on_progress: OnProgress | None = None
     ) -> RebuildReport:
-        """Make the index again from the catalogue.
+        """Build the index again from the catalogue.
 
-        `reencode` first reads the files again that the present encoder has not read: needed after it changed.
+        `reencode` first encodes all files again that the current encoder has not encoded, which is necessary after
+        the encoder changed.
         """
         report = RebuildReport(0, [])
         if reencode:
@@ -171,7 +172,7 @@ class Library:
         return report
 
     def stats(self) -> Stats:
-        """What the library holds and what it takes."""
+        """Return what the library contains, and the disk space that it uses."""
         return self.store.stats()
 
     def __len__(self) -> int:

@@ -206,7 +206,7 @@ def songs_of(matches: Iterable[Match]) -> list[Song]:
 class Report:
     """The result of identifying one query: matching recordings, then covers, each best first.
 
-    If nothing was found, `matches` is empty and `reason` says why.
+    If nothing was found, `matches` is empty and `reason` states the cause.
     """
 
     matches: list[Match]

@@ -1,4 +1,4 @@
-"""A kind of match is a value of `Kind`, a matcher, and a line in `songprint.kinds.MATCHERS`; nothing else knows it."""
+"""A kind of match is a value of `Kind`, a matcher, and a line in `songprint.kinds.MATCHERS`; nothing else changes."""
 
 from __future__ import annotations
 

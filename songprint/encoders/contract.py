@@ -89,37 +89,37 @@ class History(Protocol):
 
 
 class Tracker(Protocol):
-    """Follows something long, block by block, and reports the segments in which references are present.
+    """Tracks references in a long recording, block by block, and reports the segments in which references are present.
 
     Times are seconds since the first sample.
     """
 
     @property
     def min_segment(self) -> float:
-        """Seconds. A segment of which less remains beside those of earlier kinds is dropped."""
+        """Seconds. A segment is dropped if less of it remains outside the segments of earlier kinds."""
 
     @property
     def history(self) -> History | None:
-        """The vectors of everything that was fed, if the tracker was made to remember them."""
+        """The vectors of all audio so far, if the tracker was created with `remember`."""
 
     @property
     def duration(self) -> float:
-        """Seconds of sound that have been processed."""
+        """Seconds of audio that have been processed."""
 
     def feed(self, block: np.ndarray) -> None:
         """Process the next (n,) float32 mono samples at the sample rate of the encoder."""
 
     def settle(self, known: Sequence[Segment], until: float, *, last: bool = False) -> Settled:
-        """Return what is final up to `until` seconds, and forget what only that needed.
+        """Return the results that are final up to `until` seconds, and drop the data that only they needed.
 
-        `known` are the segments of earlier kinds; with `last` no more sound follows.
+        `known` are the segments of earlier kinds; with `last`, no more audio follows.
         """
 
     def current(self, known: Sequence[Segment]) -> list[Segment]:
         """Return the segments that may still grow, including the very last seconds."""
 
     def finish(self) -> None:
-        """Process what is buffered: no more sound follows."""
+        """Process what is buffered: no more audio follows."""
 
 
 @runtime_checkable
@@ -145,7 +145,7 @@ class Matcher(Protocol):
         """Load the encoder that ships. Raises EncoderError if its files are missing or damaged."""
 
     def query(self, sound: Sound, level: Level) -> Any:
-        """Encode what is asked, or return None if it is too short for this kind. May run in a thread of its own."""
+        """Encode the query, or return None if it is too short for this kind. May run in its own thread."""
 
     def identify(self, query: Any, level: Level, known: set[int]) -> Answer:
         """Find the references that match. `known` are the ids that earlier kinds have already identified."""
@@ -153,8 +153,8 @@ class Matcher(Protocol):
     def tracker(self, level: Level, accepts: Callable[[Segment], bool], *, remember: bool = False) -> Tracker:
         """Make a tracker.
 
-        `accepts` tells whether a segment is confident and long enough to be reported. With `remember` the tracker keeps
-        a history, if it is of the first kind.
+        `accepts` returns whether a segment is confident and long enough to be reported. With `remember`, a tracker of
+        the first kind keeps a history.
         """
 
 

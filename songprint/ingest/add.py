@@ -44,7 +44,7 @@ def add(
     even `kill -9`, loses it, and adding again continues with the rest.
 
     Args:
-        workers: child processes to use; by default, as the settings say, or one per core.
+        workers: child processes to use; by default those of the settings, or one per core.
         tags: values for fields of `Tags` that replace those of the files.
     """
     store.check_encoders()

@@ -1,4 +1,4 @@
-"""Verdicts: corrections of results by people, stored beside the jobs.
+"""Verdicts: corrections of results by people, stored in addition to the results of jobs.
 
 A segment of a result can be accepted, rejected or corrected to another recording, and a gap can be named. The stored
 result does not change; `corrected` applies the verdicts to it.

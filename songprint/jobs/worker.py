@@ -1,7 +1,7 @@
 """A worker: claims one job after the other, fetches its input, scans it and stores the result.
 
 While a job runs, a thread sends heartbeats to the database, and aborts the scan when the job was cancelled or its lease
-was lost. If a worker is killed, another worker runs its job again. Callbacks are sent by threads beside it.
+was lost. If a worker is killed, another worker runs its job again. Other threads send the callbacks.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BLOCK = 10.0  # seconds of a file that are decoded at a time
 SAVED_EVERY = 10.0  # seconds of work that an interruption may lose
-EVERY = 180.0  # seconds of a file between two questions for final segments
+EVERY = 180.0  # seconds of a file between two requests for final segments
 # Blocks that may wait for a tracker in the background: music that it processes quickly makes up for other music.
 MAX_PENDING = 36
 
@@ -147,14 +147,14 @@ def _after(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
 
 
 class Scanner:
-    """Finds the songs in something long that is fed block by block. Times are seconds since the first sample.
+    """Finds the songs in a long recording that is fed block by block. Times are seconds since the first sample.
 
-    Every kind has a tracker. That of the first kind runs here; the others run in threads of their own, some blocks
-    behind, and are asked for segments beside those of the kinds before them.
+    Every kind has a tracker. That of the first kind runs in the thread of the caller. The others run in their own
+    threads, some blocks behind, and their segments are cut where those of earlier kinds explain the audio better.
     """
 
     def __init__(self, store: Store, settings: Settings | None = None, *, remember: bool = False) -> None:
-        """With `remember`, the vectors of everything that is fed are kept in `history`."""
+        """With `remember`, the vectors of all audio are kept in `history`."""
         self.settings = settings or store.settings
         self._store = store
         self._began = time.perf_counter()
@@ -184,7 +184,7 @@ class Scanner:
 
     @property
     def history(self) -> History | None:
-        """The vectors of everything that was fed, if they are remembered."""
+        """The vectors of all audio so far, if the scanner was created with `remember`."""
         return self._lanes[0].tracker.history
 
     @property
@@ -211,7 +211,7 @@ class Scanner:
     def settled(self) -> list[Segment]:
         """Return the segments that have become final since the last call.
 
-        Kinds in the background answer what the call before this one asked for.
+        Kinds in the background return the results that the previous call requested.
         """
         new = [segment for lane in self._lanes for segment in self._collect(lane)]
         until = np.inf
@@ -227,11 +227,11 @@ class Scanner:
         found: list[Segment] = []
         for lane in self._lanes:
             known = self._known(lane, found)
-            found += beside(lane.current(known), known, self._store, lane.tracker.min_segment)
+            found += unexplained(lane.current(known), known, self._store, lane.tracker.min_segment)
         return self._in_order(found)
 
     def finish(self) -> Timeline:
-        """Return everything that was found: no more sound follows."""
+        """Return the timeline of all audio: no more follows."""
         for lane in self._lanes:
             self._collect(lane)
             lane.finish()
@@ -256,9 +256,9 @@ class Scanner:
         self._held.close()
 
     def _collect(self, lane: _Lane) -> list[Segment]:
-        """The segments that the lane has settled since the last call, beside those of earlier kinds."""
+        """The segments that the lane has settled since the last call, cut where earlier kinds explain them."""
         settled, known = lane.collect()
-        new = self._in_order(beside(settled, known, self._store, lane.tracker.min_segment))
+        new = self._in_order(unexplained(settled, known, self._store, lane.tracker.min_segment))
         self.found += new
         return new
 
@@ -289,9 +289,9 @@ class Scanner:
 
 
 class _Lane:
-    """A tracker, in a thread of its own if it is in the background, and what it has settled.
+    """A tracker, in its own thread if it is in the background, and what it has settled.
 
-    A background tracker does everything in order. What it raises is raised by the next call.
+    A background tracker processes calls in order. An error that it raises is raised again by the next call.
     """
 
     def __init__(self, kind: Kind, tracker: Tracker, *, background: bool) -> None:
@@ -312,11 +312,11 @@ class _Lane:
         self._fed.append(self._thread.submit(self.tracker.feed, block))
 
     def settle(self, known: list[Segment], until: float, *, last: bool = False) -> None:
-        """Ask for what is final up to `until` seconds; `collect` returns the answer."""
+        """Request the results that are final up to `until` seconds; `collect` returns them."""
         self._pending = self._submit(partial(self.tracker.settle, known, until, last=last)), known
 
     def collect(self) -> tuple[list[Segment], list[Segment]]:
-        """Wait for the answer that is pending; return its final segments, and those that were known to it."""
+        """Wait for the pending result; return its final segments, and the known segments that it used."""
         if self._pending is None:
             return [], []
         (answer, known), self._pending = self._pending, None
@@ -329,7 +329,7 @@ class _Lane:
         return self.growing if self.background else self.tracker.current(known)
 
     def finish(self) -> None:
-        """Process everything that is pending: no more sound follows."""
+        """Process everything that is pending: no more audio follows."""
         while self._fed:
             self._fed.popleft().result()
         self._submit(self.tracker.finish).result()
@@ -347,7 +347,9 @@ class _Lane:
         return done
 
 
-def beside(segments: Iterable[Segment], known: Sequence[Segment], store: Store, min_segment: float) -> list[Segment]:
+def unexplained(
+    segments: Iterable[Segment], known: Sequence[Segment], store: Store, min_segment: float
+) -> list[Segment]:
     """Cut out of each segment what a known one explains better: the same recording, a copy of it, or the same work.
 
     The longest part that remains is kept if it lasts `min_segment` seconds and known segments cover less than half

@@ -98,7 +98,7 @@ class Level:
         return self._opened.state if self._opened else self.catalog.state()
 
     def companion(self, make: Callable[[Level], T]) -> T:
-        """Return `make(level)`, made once, when it is first needed: what a kind keeps beside its level."""
+        """Return `make(level)`, created once, when it is first needed: data that a kind keeps with its level."""
         with self._lock:
             if make not in self._companions:
                 self._companions[make] = make(self)

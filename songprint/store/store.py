@@ -24,8 +24,8 @@ from songprint.types import Kind, Stats
 class Store:
     """An open library from the inside: `catalog`, `settings`, and `levels`, one for each kind of match.
 
-    `matchers` are the kinds that the program knows, in the order in which they are searched (`songprint.kinds`). The
-    first identifies the very recording; its embeddings also tell copies of one recording from others.
+    `matchers` are all kinds of match, in the order in which they are searched (`songprint.kinds`). The
+    first identifies the very recording; its embeddings also detect copies of a recording.
 
     `encoder` replaces the encoders that ship: one, or one for each kind. They must be picklable if several processes
     are to add files.
@@ -160,7 +160,9 @@ def _by_kind(given: Encoder | Sequence[Encoder] | None) -> dict[Kind, Encoder]:
     several = given if isinstance(given, Sequence) else [] if given is None else [given]
     found = {encoder.spec.kind: encoder for encoder in several}
     if several and Kind.RECORDING not in found:
-        raise EncoderError("an encoder of kind 'recording' is needed; an encoder of covers is only used beside it")
+        raise EncoderError(
+            "an encoder of kind 'recording' is needed; an encoder of covers is only used in addition to it"
+        )
     rates = {encoder.spec.sample_rate for encoder in several}
     if len(rates) > 1:
         raise EncoderError(f"encoders of one library need the same sample rate; these have {sorted(rates)} Hz")

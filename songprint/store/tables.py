@@ -214,7 +214,7 @@ usage = Table(
 
 verdicts = Table(
     "verdicts",
-    metadata,  # what users say about the results
+    metadata,  # verdicts of users about results
     Column("job_id", String(64), primary_key=True),
     Column("part", String(10), primary_key=True),  # of the result: "segment" or "gap"
     Column("position", Integer, primary_key=True, autoincrement=False),

@@ -174,7 +174,7 @@ def test_an_unusual_port_is_refused_at_once_unless_the_address_may_be_on_the_lis
         assert "port 25" in str(refused(lambda: fetch.check("http://nas.lan:25/", rules)))
 
 
-NAMES = {  # what the name server says
+NAMES = {  # the answers of the name server
     "http://inside.evil.example/": [["127.0.0.1"]],
     "http://lan.evil.example/": [["192.168.0.10"]],
     "http://six.evil.example/": [["::1"]],

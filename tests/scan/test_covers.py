@@ -1,4 +1,4 @@
-"""Covers in long recordings, with toy encoders: when they are heard, and never beside the recording itself."""
+"""Covers in long recordings, with toy encoders: their intervals, and their precedence below recordings."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def cover(seed: int) -> np.ndarray:
     return toy.tune(seed, 90.0, key=3, sound=2)
 
 
-def told(timeline) -> list[tuple[str, str]]:
+def found(timeline) -> list[tuple[str, str]]:
     return [(each.recording.title, str(each.kind)) for each in timeline.segments]
 
 
-def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_path):
+def test_a_cover_is_reported_with_its_key_and_interval(library, tmp_path):
     file = toy.write(tmp_path / "programme.wav", np.concatenate([toy.silence(40), cover(1), toy.silence(40)]))
     [segment] = library.scan(file).segments
     assert (segment.recording.title, segment.kind, segment.key_shift) == ("Tune 1", Kind.COVER, 3)
@@ -46,7 +46,7 @@ def test_a_cover_is_told_as_one_with_its_key_and_when_it_is_heard(library, tmp_p
     assert segment.reference.start == pytest.approx(0, abs=5) and segment.reference.end == pytest.approx(90, abs=5)
 
 
-def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_path):
+def test_a_cover_longer_than_the_longest_passage_is_one_segment(tmp_path):
     seconds = 1.4 * tracker.PARAMETERS.max_passage
     with songprint.open(
         tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.JudgingToyCoverEncoder()]
@@ -66,34 +66,34 @@ def test_a_cover_that_is_longer_than_what_is_judged_at_once_is_told_as_one(tmp_p
     assert segment.reference.end == pytest.approx(seconds, abs=5)
 
 
-def test_what_follows_a_cover_takes_nothing_from_it(library, monkeypatch):
-    """A stretch is looked at further where the song may go on. Here it does once, and then another song begins."""
-    ear = CoverTracker(library.store.levels[Kind.COVER])
-    said = {(100, 160): 5.0, (100, 190): 7.0, (100, 220): -2.0}
+def test_a_passage_is_extended_only_while_its_log_odds_grow(library, monkeypatch):
+    """The first extension contains more of the song, the second one another song."""
+    covers = CoverTracker(library.store.levels[Kind.COVER])
+    logits = {(100, 160): 5.0, (100, 190): 7.0, (100, 220): -2.0}
 
-    def ask(start, end, recordings=()):
+    def search(start, end, recordings=()):
         section = Section(Interval(start + 20, end), Interval(0.0, end - start - 20))
-        return [WindowMatch(1, Interval(start, end), (section,), 3, 1.0, said[start, end])]
+        return [WindowMatch(1, Interval(start, end), (section,), 3, 1.0, logits[start, end])]
 
-    monkeypatch.setattr(ear, "_search", ask)
-    monkeypatch.setattr(ear, "_passages", lambda exact, until: [_Passage(100, 160, Interval(0, 400), {1: 6.0})])
-    [guess] = ear._classified([], 400.0)
-    assert guess.interval == Interval(120, 190) and guess.logit == 6.0  # by the windows
+    monkeypatch.setattr(covers, "_search", search)
+    monkeypatch.setattr(covers, "_passages", lambda exact, until: [_Passage(100, 160, Interval(0, 400), {1: 6.0})])
+    [match] = covers._classified([], 400.0)
+    assert match.interval == Interval(120, 190) and match.logit == 6.0  # limited to that of the windows
 
 
-def test_a_recording_is_not_told_as_its_own_cover(library, tmp_path):
+def test_a_recording_is_not_reported_as_its_own_cover(library, tmp_path):
     file = toy.write(tmp_path / "programme.wav", np.concatenate([toy.tune(2, 90.0), toy.silence(5), cover(3)]))
-    assert told(library.scan(file)) == [("Tune 2", "recording"), ("Tune 3", "cover")]
+    assert found(library.scan(file)) == [("Tune 2", "recording"), ("Tune 3", "cover")]
 
 
-def test_a_cover_of_the_same_work_as_a_recording_that_is_heard_is_not_told(library, tmp_path):
+def test_a_cover_is_not_reported_where_a_recording_of_its_work_is_present(library, tmp_path):
     library.link([library.recordings("Tune 1")[0].id, library.recordings("Tune 2")[0].id])
     both = 0.7 * toy.tune(1, 90.0) + 0.3 * cover(2)
     timeline = library.scan(toy.write(tmp_path / "programme.wav", both))
-    assert told(timeline) == [("Tune 1", "recording")]
+    assert found(timeline) == [("Tune 1", "recording")]
 
 
-def test_a_stream_settles_covers_too(library):
+def test_a_stream_settles_covers(library):
     scanner = Scanner(library.store)
     samples = np.concatenate([cover(1), toy.silence(200), cover(2), toy.silence(60)])
     settled = []
@@ -102,18 +102,18 @@ def test_a_stream_settles_covers_too(library):
         settled += scanner.settled()
     assert [each.recording.title for each in settled] == ["Tune 1"]
     assert 90 < scanner.settled_until < 300
-    assert told(scanner.finish()) == [("Tune 1", "cover"), ("Tune 2", "cover")]
+    assert found(scanner.finish()) == [("Tune 1", "cover"), ("Tune 2", "cover")]
 
 
-def test_without_covers_in_the_settings_none_are_looked_for(library, tmp_path):
+def test_covers_are_not_searched_if_the_settings_exclude_them(library, tmp_path):
     file = toy.write(tmp_path / "programme.wav", cover(1))
     with songprint.open(
         library.path, encoder=toy.DecisiveToyEncoder(), settings=songprint.config.Settings(kinds=("recording",))
     ) as other:
-        assert told(other.scan(file)) == []
+        assert found(other.scan(file)) == []
 
 
-def test_what_the_ear_of_covers_raises_ends_the_scan(library, tmp_path, monkeypatch):
+def test_an_error_of_the_cover_tracker_ends_the_scan(library, tmp_path, monkeypatch):
     def broken(self, blocks):
         raise RuntimeError("no memory")
 
@@ -122,7 +122,7 @@ def test_what_the_ear_of_covers_raises_ends_the_scan(library, tmp_path, monkeypa
         library.scan(toy.write(tmp_path / "programme.wav", np.concatenate([cover(1)] * 3)))
 
 
-def test_a_scan_that_fails_leaves_no_thread_behind(library, tmp_path):
+def test_a_failed_scan_ends_its_threads(library, tmp_path):
     def failing(step):
         raise RuntimeError("cancelled")
 

@@ -248,12 +248,12 @@ def test_unknown_music_that_was_added_is_identified(library, tmp_path):
     assert library.unknown() == []
 
 
-def test_hits_at_the_very_same_moment_make_a_course():
-    """As when the last seconds are looked at out of turn: no line goes through them, and the best one counts."""
-    sure, unsure = (
+def test_a_track_of_simultaneous_hits_follows_the_most_confident_one():
+    """Searching the last seconds early gives such hits, and no line fits them."""
+    confident, uncertain = (
         Hit(7, 10.0, 18.0, place, speed, 0.0, 0.9, logit)
         for place, speed, logit in ((30.0, 1.04, 5.0), (30.2, 1.0, 1.0))
     )
-    track = Track((unsure, sure, unsure, unsure))
+    track = Track((uncertain, confident, uncertain, uncertain))
     assert track.speed == 1.04
     assert track.places(np.array([14.0, 15.0])) == pytest.approx([30.0, 31.04], abs=0.3)

@@ -1,4 +1,4 @@
-"""What the page is tried on: a library of tunes, a broadcast made of some of them, and what a microphone hears."""
+"""Audio for the tests of the page: a library of tunes, a broadcast that contains some of them, and short excerpts."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from lab.data.tunes import TUNES, Tune, invent
 
 RATE = synth.SAMPLE_RATE
 KNOWN = TUNES[:4]
-COVERED, HIGHER = TUNES[1], 3  # a tune that other players play, so many semitones higher
+COVERED, HIGHER = TUNES[1], 3  # the tune of the cover, and its transposition in semitones
 LENGTH = 46.0  # seconds of a recording
 PART = 30.0  # seconds of each piece of the broadcast
 CUT = 8.0  # seconds into a recording at which its piece begins
-HEARD = 12.0  # seconds into a recording at which the microphone begins to hear it
+MICROPHONE_START = 12.0  # seconds into a recording at which the excerpt for the microphone begins
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files that people have."""
+    """The files of a user."""
 
-    music: list[Path]  # of the library
+    music: list[Path]  # the recordings of the library
     broadcast: Path  # mp4: a recording, unknown music, another recording, a cover
-    heard: Path  # WAV, noisy: a part of a recording
-    unheard: Path  # WAV: music that the library does not know
-    new: Path  # a recording that the library does not have yet
+    known_excerpt: Path  # WAV, noisy: a part of a recording
+    unknown_excerpt: Path  # WAV: music that is not in the library
+    new: Path  # a recording that is not in the library yet
     text: Path  # no audio
 
 
 def until(page, expression: str, patience: float = 120.0) -> None:
-    """Wait for an expression of JavaScript to be true. (Playwright's own way to wait needs what our policy forbids.)"""
+    """Wait until a JavaScript expression is true. Playwright's `wait_for_function` violates the page's policy."""
     end = time.monotonic() + patience
     while not page.evaluate(f"() => Boolean({expression})"):
         assert time.monotonic() < end, f"{expression} has not become true"
@@ -55,15 +55,15 @@ def make(folder: Path) -> Files:
         recordings[3][_at(CUT) : _at(CUT + PART)],
         other_take[: _at(40)],
     ]
-    heard = recordings[2][_at(HEARD) : _at(HEARD + 25)]
-    heard = degrade.add_noise(heard, 10.0, rng)  # dB above it
+    excerpt = recordings[2][_at(MICROPHONE_START) : _at(MICROPHONE_START + 25)]
+    excerpt = degrade.add_noise(excerpt, 10.0, rng)  # dB above it
     text = folder / "letter.txt"
     text.write_text("no music at all, but quite a few words " * 20)
     return Files(
         music=music,
         broadcast=soundfiles.write(folder / "Evening show.mp4", np.concatenate(pieces), RATE),
-        heard=_wav(folder / "heard.wav", heard),
-        unheard=_wav(folder / "unheard.wav", synth.render(invent(102), seed=2)[: _at(25)]),
+        known_excerpt=_wav(folder / "excerpt.wav", excerpt),
+        unknown_excerpt=_wav(folder / "unknown.wav", synth.render(invent(102), seed=2)[: _at(25)]),
         new=_written(folder / "new.flac", synth.render(TUNES[5], seed=1)[: _at(LENGTH)], TUNES[5]),
         text=text,
     )

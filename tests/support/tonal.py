@@ -22,7 +22,7 @@ class Song:
         random = np.random.default_rng([909, seed])
         self.home = int(random.integers(12))
         self.parts = {name: self._part(random) for name in sorted(set(PARTS))}
-        # what an encoder that knows nothing of keys and tempi would say of every beat
+        # the embedding of every beat, the same in all keys and tempi
         self.places = {name: random.standard_normal((BEATS // 4, DIM)).repeat(4, axis=0) for name in self.parts}
 
     def _part(self, random: np.random.Generator) -> np.ndarray:
@@ -65,7 +65,7 @@ class Song:
     def rendition(
         self, *, tempo: float = 1.0, parts: str = PARTS, noise: float = 0.1, seed: int = 0, **how
     ) -> Embeddings:
-        """The same as an encoder of covers gives it."""
+        """The embeddings of a cover encoder for these frames."""
         frames = self.frames(tempo=tempo, parts=parts, noise=noise, seed=seed, **how)
         return Embeddings(self._vectors(frames, tempo, parts, noise, seed), HOP, "toy-cover", frames)
 

@@ -1,4 +1,4 @@
-"""A small internet: a server of this machine that answers under public addresses, and a name server with surprises."""
+"""A simulated internet: a local server with public addresses, and a scripted name server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 @dataclass
 class Web:
-    """What is served, who asked, and which addresses were connected to."""
+    """Served pages, received requests, and the addresses of connections."""
 
     pages: dict[str, Answer] = field(default_factory=dict)
     names: dict[str, Iterator[list[str]]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Web:
     port: int = 0
 
     def name(self, host: str, *answers: list[str]) -> None:
-        """What the name server says, one answer after the other; the last one for ever."""
+        """Resolve a host to these addresses, one answer per request; the last answer is repeated."""
         self.names[host] = itertools.chain(answers, itertools.repeat(answers[-1]))
 
     def resolve(self, host: str, port: int) -> list[str]:
@@ -47,7 +47,7 @@ class Web:
         return next(self.names[host])
 
     def serve(self, path: str, body: bytes = b"", status: int = 200, **headers: str) -> None:
-        """Answer a path with this; header names with _ for -."""
+        """Respond to a path with this body; header names have _ in place of -."""
 
         def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
             handler.send_response(status)

@@ -28,9 +28,9 @@ from songprint.server.app import create_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 120_000  # milliseconds: machines of a continuous integration may be busy
-LATELY = 20.0  # seconds in which a server that is told to stop has stopped
+STOP_TIMEOUT = 20.0  # seconds within which the server stops
 
-# What a page that breaks the policy, or that does something else than it says, is caught at.
+# Records violations of the content security policy, and the audio that the page plays.
 WATCH = """
 window.violations = [];
 document.addEventListener('securitypolicyviolation', (event) => {
@@ -48,31 +48,31 @@ AudioBufferSourceNode.prototype.start = function (when, offset, ...more) {
 
 @dataclass
 class Site:
-    """The server, the browser and the files of whoever sits before it."""
+    """The server, its library, the browser, and the files of its user."""
 
     address: str
     files: world.Files
     library: songprint.Library
     browser: object
-    microphone: Path  # what this file holds is heard
+    microphone: Path  # the WAV file that the fake microphone plays
     keys: Keys
     jobs: Jobs
     usage: Usage
     audit: Audit
 
-    def asks(self, path: str) -> dict:
-        """What the server says, without the page."""
+    def get(self, path: str) -> dict:
+        """The JSON that the server returns for a path."""
         with urllib.request.urlopen(f"{self.address}{path}") as answer:
             return json.load(answer)
 
-    def hears(self, wav: Path) -> None:
-        """From now on the microphone hears this."""
+    def play_to_microphone(self, wav: Path) -> None:
+        """Play this file to the microphone from now on."""
         shutil.copy(wav, self.microphone)
 
 
 @dataclass
 class Seen:
-    """What a page did besides what it showed."""
+    """Requests to other hosts, and errors, of a page."""
 
     origin: str
     foreign: list[str] = field(default_factory=list)
@@ -87,7 +87,7 @@ def site(tmp_path_factory) -> Iterator[Site]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
     folder = tmp_path_factory.mktemp("page")
     files = world.make(folder)
-    microphone = shutil.copy(files.heard, folder / "microphone.wav")
+    microphone = shutil.copy(files.known_excerpt, folder / "microphone.wav")
     with _served(folder, files) as (address, library), sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -118,9 +118,9 @@ def job(site) -> str:
     with urllib.request.urlopen(sent) as answer:
         made = json.load(answer)["id"]
     for _ in range(10):
-        if site.asks(f"/v1/jobs/{made}?wait=30")["state"] == "finished":
+        if site.get(f"/v1/jobs/{made}?wait=30")["state"] == "finished":
             return made
-    raise AssertionError(site.asks(f"/v1/jobs/{made}"))
+    raise AssertionError(site.get(f"/v1/jobs/{made}"))
 
 
 @contextmanager
@@ -145,16 +145,16 @@ def _served(folder: Path, files: world.Files) -> Iterator[tuple[str, songprint.L
             yield f"http://localhost:{port}", library
         finally:
             server.should_exit = True
-            thread.join(LATELY)
+            thread.join(STOP_TIMEOUT)
             listener.close()
 
 
 @pytest.fixture
 def visit(site):
-    """Open the page at a view, in a window of some size; whatever was opened is checked at the end.
+    """A function that opens a view of the page in a window of the given size.
 
-    The page asks nobody but its server, keeps the policy that it was sent with, and has no errors but those that
-    a test names in `seen.errors`.
+    At the end, every opened page is checked: no requests to other hosts, no violations of the content security policy,
+    and no errors of scripts.
     """
     opened = []
 
@@ -169,7 +169,7 @@ def visit(site):
         context.set_default_timeout(PATIENCE)
         context.add_init_script(WATCH)
         page, seen = context.new_page(), Seen(urlsplit(site.address).netloc)
-        page.on("request", lambda request: _asked(seen, request.url))
+        page.on("request", lambda request: _record_request(seen, request.url))
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         opened.append((context, page, seen))
         page.goto(f"{site.address}/#/{view}")
@@ -184,7 +184,7 @@ def visit(site):
         assert (seen.foreign, violations, seen.errors) == ([], [], [])
 
 
-def _asked(seen: Seen, url: str) -> None:
+def _record_request(seen: Seen, url: str) -> None:
     parsed = urlsplit(url)
     if parsed.scheme in ("http", "https", "ws", "wss") and parsed.netloc != seen.origin:
         seen.foreign.append(url)

@@ -1,4 +1,4 @@
-"""Who looks after the library: adds, finds, edits, links, removes."""
+"""The library view: adding, finding, editing, linking and removing recordings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def row(page, title: str):
 
 @pytest.fixture
 def added(site):
-    """One more recording, for as long as a test lasts."""
+    """One more recording in the library, removed after the test."""
     before = {each.id for each in site.library.recordings()}
     site.library.add(site.files.new, workers=1)
     yield next(each for each in site.library.recordings() if each.id not in before)
@@ -23,26 +23,25 @@ def added(site):
             site.library.remove(each.id)
 
 
-def test_many_files_are_added_each_with_its_fate(site, visit):
+def test_uploads_show_the_outcome_of_each_file(site, visit):
     page = visit("library")
     page.locator("#add-music").set_input_files([site.files.new, site.files.music[0], site.files.text])
     page.locator(".upload-panel").get_by_role("button", name="Close").wait_for()
-    fates = {item.locator(".clip").inner_text(): item.inner_text() for item in page.locator(".uploads li").all()}
-    assert "Added" in fates["new.flac"]
-    assert "Already in the library" in fates["0.flac"]
-    assert "Not added" in fates["letter.txt"] and "text" in fates["letter.txt"]
+    outcomes = {item.locator(".clip").inner_text(): item.inner_text() for item in page.locator(".uploads li").all()}
+    assert "Added" in outcomes["new.flac"]
+    assert "Already in the library" in outcomes["0.flac"]
+    assert "Not added" in outcomes["letter.txt"] and "text" in outcomes["letter.txt"]
     assert "1 added, 1 already in the library, 1 failed" in page.locator(".upload-panel").inner_text()
     assert page.locator(".recordings tbody tr").count() == len(KNOWN) + 1
     assert f"{len(KNOWN) + 1} recordings" in page.locator(".head").inner_text()
     new = next(each for each in site.library.recordings() if each.title not in {tune.title for tune in KNOWN})
-    # And removed again.
     page.get_by_role("button", name=f"Remove {new.title}").click()
     page.get_by_role("button", name="Remove", exact=True).last.click()
     row(page, new.title).wait_for(state="detached")
     assert len(site.library) == len(KNOWN)
 
 
-def test_the_library_is_searched_and_sorted(visit):
+def test_the_library_can_be_searched_and_sorted(visit):
     page = visit("library")
     page.get_by_label("Sort by").select_option("title")
     page.wait_for_timeout(500)
@@ -55,7 +54,7 @@ def test_the_library_is_searched_and_sorted(visit):
     page.get_by_text("No recording contains all these words").wait_for()
 
 
-def test_what_is_edited_is_kept_and_shown_as_text(site, visit, added):
+def test_edited_tags_are_stored_and_shown_as_text(site, visit, added):
     page = visit("library")
     page.get_by_role("button", name=f"Edit {added.title}").click()
     page.get_by_label("Title").fill(HOSTILE)
@@ -70,7 +69,7 @@ def test_what_is_edited_is_kept_and_shown_as_text(site, visit, added):
     assert (tags.title, tags.artists, tags.year) == (HOSTILE, ("One", "Another"), 1999)
 
 
-def test_recordings_are_linked_to_one_work(site, visit, added):
+def test_selected_recordings_can_be_linked_to_one_work(site, visit, added):
     other = site.library.recordings(KNOWN[0].title)[0]
     page = visit("library")
     for title in (added.title, other.title):
@@ -83,7 +82,7 @@ def test_recordings_are_linked_to_one_work(site, visit, added):
     site.library.unlink(other.id)
 
 
-def test_versions_that_nobody_has_linked_are_listed_for_review(site, visit):
+def test_the_review_lists_duplicates_and_unlinked_versions(site, visit):
     page = visit("library/review")
     page.get_by_text("No duplicates").wait_for()
     page.get_by_role("button", name="Compare all recordings").click()
@@ -119,7 +118,7 @@ def test_going_back_closes_a_dialog(visit):
 def test_long_titles_do_not_widen_the_review(site, visit, added, width):
     other = site.library.recordings(KNOWN[0].title)[0]
     title = 60 * "Long title " + 200 * "x"
-    pair = [site.asks(f"/v1/recordings/{each.id}") | {"title": title} for each in (added, other)]
+    pair = [site.get(f"/v1/recordings/{each.id}") | {"title": title} for each in (added, other)]
     page = visit("library", width=width)
     page.route("**/v1/duplicates**", lambda route: route.fulfill(json={"items": [{"recordings": pair}], "next": None}))
     page.get_by_role("button", name="To review").click()

@@ -1,4 +1,4 @@
-"""Who hears music and wants its name: with the microphone, or from a file."""
+"""Identifying music with the microphone or from a file."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 import re
 import urllib.request
 
-from support.page_world import HEARD, KNOWN, until
+from support.page_world import KNOWN, MICROPHONE_START, until
 
 SHORT = KNOWN[2]
 
 
-def test_what_the_microphone_hears_is_named_and_unknown_music_is_clearly_no_match(site, visit):
-    """Two devices at once, because one of them listens for twelve seconds."""
-    site.hears(site.files.unheard)
+def test_music_at_the_microphone_is_identified_and_unknown_music_gives_no_match(site, visit):
+    """Two pages at the same time, because one of them records for twelve seconds."""
+    site.play_to_microphone(site.files.unknown_excerpt)
     other, answers = visit("listen"), []
     other.on("response", lambda answer: answers.append(answer) if "/v1/identify" in answer.url else None)
     other.get_by_role("button", name="Listen").click()
     until(other, "document.querySelector('.listen-state').textContent.match(/[1-9]/)")
-    site.hears(site.files.heard)
+    site.play_to_microphone(site.files.known_excerpt)
     page = visit("listen")
     page.get_by_role("button", name="Listen").click()
     match = page.locator("article.match")
@@ -26,20 +26,20 @@ def test_what_the_microphone_hears_is_named_and_unknown_music_is_clearly_no_matc
     assert match.get_by_role("heading").inner_text() == SHORT.title
     assert SHORT.artist in match.inner_text()
     assert "Same recording" in match.inner_text()
-    # The first try is after three seconds of sound, and the last one after twelve.
+    # The page sends its first query after three seconds of audio, and its last one after twelve.
     start, end = re.search(r"Matches 0:(\d\d) to 0:(\d\d)", match.inner_text()).groups()
-    assert int(start) >= HEARD - 1 and 2 <= int(end) - int(start) <= 13
-    # It is remembered in this browser.
+    assert int(start) >= MICROPHONE_START - 1 and 2 <= int(end) - int(start) <= 13
+    # The browser stores the history.
     page.reload()
     assert SHORT.title in page.locator(".history").inner_text()
-    # The other device knows no name.
+    # The other page finds no match.
     match = other.locator("article.match.none")
     match.wait_for()
     assert match.get_by_role("heading").inner_text() == "No match"
-    # Its first try was after three seconds of sound, the last after twelve, and each had heard more.
-    heard = [answer.json()["duration"] for answer in answers]
-    assert 3 <= heard[0] < 5 and 12 <= heard[-1] < 16 and len(heard) >= 3
-    assert heard == sorted(heard)
+    # Each of its queries is longer than the one before.
+    durations = [answer.json()["duration"] for answer in answers]
+    assert 3 <= durations[0] < 5 and 12 <= durations[-1] < 16 and len(durations) >= 3
+    assert durations == sorted(durations)
 
 
 def test_listening_can_be_stopped(site, visit):
@@ -50,7 +50,7 @@ def test_listening_can_be_stopped(site, visit):
     assert page.locator("article.match").count() == 0
 
 
-def test_where_a_browser_gives_no_microphone_the_page_says_why(site, visit):
+def test_the_page_explains_why_a_browser_has_no_microphone(site, visit):
     page = visit("listen")
     page.add_init_script(
         "Object.defineProperty(navigator, 'mediaDevices', {value: undefined});"
@@ -61,7 +61,7 @@ def test_where_a_browser_gives_no_microphone_the_page_says_why(site, visit):
     assert page.locator(".listen-button").is_disabled()
 
 
-def test_a_refused_microphone_is_explained(site, visit):
+def test_a_denied_microphone_permission_is_explained(site, visit):
     page = visit("listen")
     page.evaluate("""() => {
       navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'));
@@ -70,9 +70,9 @@ def test_a_refused_microphone_is_explained(site, visit):
     assert "Allow it in the browser" in page.get_by_role("alert").inner_text()
 
 
-def test_a_short_file_is_named_at_once(site, visit):
+def test_a_short_file_is_identified_at_once(site, visit):
     page = visit("identify")
-    page.locator("#choose").set_input_files(site.files.heard)
+    page.locator("#choose").set_input_files(site.files.known_excerpt)
     match = page.locator("article.match")
     match.wait_for()
     assert match.get_by_role("heading").inner_text() == SHORT.title
@@ -80,7 +80,7 @@ def test_a_short_file_is_named_at_once(site, visit):
 
 def test_copies_of_a_recording_share_a_card(site, visit):
     sent = urllib.request.Request(
-        f"{site.address}/v1/identify", site.files.heard.read_bytes(), {"content-type": "audio/wav"}
+        f"{site.address}/v1/identify", site.files.known_excerpt.read_bytes(), {"content-type": "audio/wav"}
     )
     with urllib.request.urlopen(sent) as answer:
         report = json.load(answer)
@@ -88,12 +88,12 @@ def test_copies_of_a_recording_share_a_card(site, visit):
     other = {**first, "recording": {**first["recording"], "id": 4711, "album": "Another album"}}
     page = visit("identify")
     page.route("**/v1/identify**", lambda route: route.fulfill(json={**report, "matches": [first, other]}))
-    page.locator("#choose").set_input_files(site.files.heard)
+    page.locator("#choose").set_input_files(site.files.known_excerpt)
     page.get_by_text("2 copies in the library").wait_for()
     assert page.locator("article.match").count() == 1
 
 
-def test_what_is_no_audio_is_refused_in_words(site, visit):
+def test_a_file_without_audio_shows_an_error_with_its_name(site, visit):
     page = visit("identify")
     page.locator("#choose").set_input_files(site.files.text)
     alert = page.get_by_role("alert")
@@ -106,7 +106,7 @@ def test_what_is_no_audio_is_refused_in_words(site, visit):
 def test_a_failed_upload_can_be_repeated(site, visit):
     page = visit("identify")
     page.route("**/v1/identify**", lambda route: route.abort())
-    page.locator("#choose").set_input_files(site.files.heard)
+    page.locator("#choose").set_input_files(site.files.known_excerpt)
     assert "does not respond" in page.get_by_role("alert").inner_text()
     page.unroute("**/v1/identify**")
     page.get_by_role("button", name="Try again").click()
@@ -117,13 +117,13 @@ def test_a_new_job_scans_short_files_too(site, visit):
     page = visit("jobs")
     page.get_by_role("link", name="New job").first.click()
     page.get_by_role("heading", name="New job").wait_for()
-    page.locator("#choose").set_input_files(site.files.heard)
+    page.locator("#choose").set_input_files(site.files.known_excerpt)
     page.locator(".timeline .segment").first.wait_for()
     assert page.locator(".segment").first.inner_text() == SHORT.title
 
 
-def test_what_is_sent_to_be_named_sounds_as_it_was_heard(visit):
-    """From 48 and 44.1 kHz to 16 kHz: tones stay what they are, and what would fold back is gone."""
+def test_the_resampler_keeps_low_tones_and_removes_high_ones(visit):
+    """From 48 and 44.1 kHz to 16 kHz: tones below 8 kHz keep their level, and others do not alias."""
     page = visit("listen")
     levels = page.evaluate("""async () => {
       const { Resampler } = await import('/page/audio/wav.js');

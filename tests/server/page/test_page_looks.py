@@ -1,4 +1,4 @@
-"""Everybody: on a phone, in the dark, with a keyboard or a screen reader, over a slow line."""
+"""Accessibility, themes, phones, the keyboard, and the size of the page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_BYTES = 150_000  # of the first view, compressed
 
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory) -> str:
-    """The script that looks for what keeps people out."""
+    """The script of axe-core, which finds violations of accessibility rules."""
     folder = tmp_path_factory.mktemp("axe")
     try:
         subprocess.run(["npm", "pack", AXE, "--silent"], cwd=folder, check=True, capture_output=True, timeout=60)
@@ -40,7 +40,7 @@ def axe(tmp_path_factory) -> str:
 
 
 def go(page, view: str) -> None:
-    """Show another view, and wait until it is all there."""
+    """Show another view, and wait until it is loaded."""
     page.evaluate(
         """(view) => {
       if (location.hash === `#/${view}`) return;
@@ -57,12 +57,12 @@ def go(page, view: str) -> None:
     )
 
 
-def test_nobody_is_kept_out(visit, job, axe):
+def test_no_view_violates_accessibility_rules(visit, job, axe):
     page = visit("listen")
     page.evaluate(f"() => {{ {axe} }}")
     found = []
 
-    def look(view: str, theme: str, **only: object) -> None:
+    def check(view: str, theme: str, **only: object) -> None:
         page.emulate_media(color_scheme=theme)
         result = page.evaluate("(only) => axe.run(document, {resultTypes: ['violations'], ...only})", only)
         found.extend(
@@ -75,8 +75,8 @@ def test_nobody_is_kept_out(visit, job, axe):
         go(page, view)
         if page.locator(".segment").count():
             page.locator(".segment.cover").first.click()
-        look(view, "light")
-        look(view, "dark", runOnly=["color-contrast", "link-in-text-block"])
+        check(view, "light")
+        check(view, "dark", runOnly=["color-contrast", "link-in-text-block"])
     assert found == []
 
 
@@ -86,13 +86,13 @@ def test_every_view_fits_a_phone(visit, job):
         go(page, view)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 320, f"{view} is {wide} pixels wide"
-    # All views can be reached with a thumb.
+    # The links of the navigation lie at the bottom and are large enough to tap.
     for link in page.locator("#nav a").all():
         box = link.bounding_box()
         assert box["y"] > 600 and box["height"] >= 44 and box["width"] >= 44
 
 
-def test_the_first_view_is_light(site):
+def test_the_first_view_is_small(site):
     sizes = []
     context = site.browser.new_context()
     page = context.new_page()
@@ -136,12 +136,12 @@ def test_the_keyboard_reaches_the_content(visit):
     assert page.evaluate("document.activeElement.id") == "main"
 
 
-def test_the_keyboard_keeps_its_place(visit, job):
+def test_the_keyboard_focus_is_restored(visit, job):
     def focused(page) -> str:
         return page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.innerText")
 
     page = visit(f"jobs/{job}")
-    # A menu, and a window over the page, give it back.
+    # Closing a menu or a dialog returns the focus.
     menu = page.locator("summary", has_text="Download")
     menu.press("Enter")
     page.keyboard.press("Tab")
@@ -153,13 +153,13 @@ def test_the_keyboard_keeps_its_place(visit, job):
     page.get_by_role("searchbox").press("Escape")
     page.locator("dialog").wait_for(state="detached")
     assert focused(page) == "Correct"
-    # Where something is drawn anew it stays near.
+    # When a button is replaced, the focus moves to its replacement.
     for name, after in (("Reject", "Undo"), ("Undo", "Accept")):
         page.get_by_role("button", name=name).press("Enter")
         until(page, f"document.activeElement.innerText === '{after}'")
 
 
-def test_the_page_is_fetched_once_and_asked_for_again_cheaply(site):
+def test_files_of_the_page_are_compressed_and_revalidated(site):
     def get(path: str, **headers: str):
         return urllib.request.urlopen(urllib.request.Request(f"{site.address}{path}", headers=headers))
 

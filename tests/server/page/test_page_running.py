@@ -1,4 +1,4 @@
-"""Who runs the server, or writes programs for it: keys and signing in, usage, jobs, the API explorer."""
+"""The views for operators and developers: keys and signing in, usage, jobs, the API explorer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.page_world import KNOWN, until
 
 @contextmanager
 def with_a_key(site, visit):
-    """A page that has made the first key and is signed in with it; (page, token). All keys end with it."""
+    """Create the first key on the page, which signs in with it; yields (page, token). Revokes all keys at the end."""
     page = visit("keys")
     page.get_by_role("button", name="New key").click()
     page.get_by_label("Name").fill("Head of music")
@@ -27,10 +27,10 @@ def with_a_key(site, visit):
             keys.revoke(key.id)
 
 
-def test_once_there_is_a_key_people_sign_in_with_it(site, visit):
+def test_users_sign_in_with_a_key_once_one_exists(site, visit):
     with with_a_key(site, visit) as (page, token):
         assert token.startswith("sp_") and page.locator(".who").inner_text() == "Head of music"
-        # The cookie is out of the reach of scripts, and alone it changes nothing.
+        # Scripts cannot read the cookie, and a request that changes something needs more than the cookie.
         assert page.evaluate("document.cookie") == "" and token not in page.evaluate("JSON.stringify(localStorage)")
         refused = page.evaluate(
             "fetch('v1/keys', {method: 'POST', headers: {'content-type': 'application/json'},"
@@ -46,7 +46,7 @@ def test_once_there_is_a_key_people_sign_in_with_it(site, visit):
         page.get_by_label("Token of your key").fill(token)
         page.get_by_role("button", name="Sign in").click()
         page.locator(".who").wait_for()
-        # Keys for others, and their end.
+        # Other keys can be created and revoked.
         page.get_by_role("link", name="Keys").click()
         page.get_by_role("button", name="New key").click()
         page.get_by_label("Name").fill("Player in the lobby")
@@ -57,9 +57,9 @@ def test_once_there_is_a_key_people_sign_in_with_it(site, visit):
         page.locator("tr.past", has_text="Player in the lobby").wait_for()
 
 
-def test_a_key_for_asking_alone_sees_no_buttons_that_change_something(site, visit):
+def test_a_key_with_the_scope_identify_gets_no_buttons_for_changes(site, visit):
     with with_a_key(site, visit) as (page, _):
-        token = site.keys.create("Asker", "identify").token
+        token = site.keys.create("Guest", "identify").token
         page.get_by_role("button", name="Sign out").click()
         page.get_by_label("Token of your key").fill(token)
         page.get_by_role("button", name="Sign in").click()
@@ -69,7 +69,7 @@ def test_a_key_for_asking_alone_sees_no_buttons_that_change_something(site, visi
         assert page.get_by_role("button", name="Edit").count() == 0 and page.locator("#add-music").count() == 0
 
 
-def test_the_audit_log_says_who_changed_what(site, visit):
+def test_the_audit_log_lists_changes_with_their_authors(site, visit):
     for number in range(60):
         site.audit.note("", "jobs.forget", f"{number} that ended 30 days ago")
     with with_a_key(site, visit) as (page, _):
@@ -92,10 +92,10 @@ def test_the_audit_log_says_who_changed_what(site, visit):
         page.get_by_role("link", name="Keys").click()
         page.get_by_role("link", name="Audit log").click()
         page.get_by_role("heading", name="Today").wait_for()
-        said = page.locator(".entry > span")
-        assert said.all_inner_texts()[:13] == [
-            f"Head of music {did}"
-            for did in (
+        entries = page.locator(".entry > span")
+        assert entries.all_inner_texts()[:13] == [
+            f"Head of music {change}"
+            for change in (
                 "a.new.one of tomorrow",
                 "corrected unknown music in a job: recording 5",
                 "rejected a match in a job",
@@ -111,7 +111,7 @@ def test_the_audit_log_says_who_changed_what(site, visit):
             )
         ] + ["A local user created the key Head of music with the scope admin"]
         assert page.get_by_role("link", name="a job").first.get_attribute("href") == f"#/jobs/{job}"
-        assert said.count() == 50
+        assert entries.count() == 50
         page.get_by_role("button", name="Show earlier changes").click()
         page.get_by_text("deleted 1 job that ended more than 30 days ago").wait_for()
 
@@ -128,7 +128,7 @@ def test_usage_is_shown_by_day_and_key(visit, site):
     assert download.value.path().read_text().startswith("day,key,jobs,seconds,minutes")
 
 
-def test_keys_beyond_the_shades_of_the_chart_share_one(visit, site):
+def test_the_chart_combines_all_keys_after_the_fifth(visit, site):
     for number in range(1, 9):
         site.usage.note(f"KEY-{number}-of-a-customer", f"its job {number}", 600_000.0 * number)
     page = visit("usage")
@@ -140,7 +140,7 @@ def test_keys_beyond_the_shades_of_the_chart_share_one(visit, site):
     assert int("".join(filter(str.isdigit, others.split("others: ")[1]))) >= 60_000  # 1, 2, 3 and others
 
 
-def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
+def test_jobs_are_listed_by_state(site, visit):
     job = site.jobs.submit({"type": "url", "url": "http://127.0.0.1:9/nothing-here.mp4"})
     page = visit(f"jobs/{job.id}")
     page.get_by_role("button", name="Cancel").or_(page.get_by_role("button", name="Run again")).wait_for()
@@ -154,9 +154,9 @@ def test_jobs_are_listed_by_state_and_a_failed_one_says_why(site, visit):
     page.get_by_role("link", name="nothing-here.mp4").first.wait_for()
 
 
-def test_a_job_that_is_left_while_it_is_being_read_is_no_error(site, visit, job):
+def test_leaving_a_job_while_it_loads_is_no_error(site, visit, job):
     def leave(page) -> None:
-        with page.expect_event("requestfailed"):  # the page gives up what it was reading
+        with page.expect_event("requestfailed"):  # the page aborts its request
             page.get_by_role("link", name="Jobs", exact=True).click()
         page.get_by_role("heading", name="Jobs").wait_for()
         page.wait_for_timeout(100)
@@ -164,7 +164,7 @@ def test_a_job_that_is_left_while_it_is_being_read_is_no_error(site, visit, job)
     waiting, held = site.jobs.submit({"type": "url", "url": "http://127.0.0.1:9/left.mp4"}), []
     page = visit(f"jobs/{waiting.id}")
     page.get_by_role("heading", name="left.mp4").wait_for()
-    with page.expect_request(f"**/v1/jobs/{waiting.id}"):  # it has ended, says the stream of events
+    with page.expect_request(f"**/v1/jobs/{waiting.id}"):  # the event stream reports the end of the job
         page.route(f"**/v1/jobs/{waiting.id}", lambda route: held.append(route))
         site.jobs.cancel(waiting.id)
     leave(page)
@@ -175,7 +175,7 @@ def test_a_job_that_is_left_while_it_is_being_read_is_no_error(site, visit, job)
     assert len(held) == 2
 
 
-def test_a_late_answer_does_not_take_the_place_of_a_later_one(site, visit, job):
+def test_a_late_response_does_not_replace_a_newer_one(site, visit, job):
     from playwright.sync_api import Error
 
     page, held = visit("jobs"), []
@@ -184,18 +184,18 @@ def test_a_late_answer_does_not_take_the_place_of_a_later_one(site, visit, job):
     page.get_by_role("button", name="Finished").click()
     page.get_by_role("button", name="Running").click()
     page.get_by_text("No running jobs").wait_for()
-    with suppress(Error):  # the page has given it up
+    with suppress(Error):  # the page has aborted it
         held[0].continue_()
     page.wait_for_timeout(300)
     assert page.get_by_text("No running jobs").is_visible()
 
 
-def test_a_request_like_tencents_is_signed_sent_and_called_back(site, visit, tmp_path):
+def test_the_explorer_signs_and_sends_a_tencent_request_and_shows_its_callback(site, visit, tmp_path):
     with serving(site.files.broadcast.parent) as address, with_a_key(site, visit) as (page, _):
         page.get_by_role("link", name="API", exact=True).click()
         page.get_by_role("button", name="Create a key for testing").click()
         until(page, "document.querySelector('input[name=secretKey]').value.length > 20")
-        page.get_by_label("URL of the audio or video").fill(f"{address}/heard.wav")
+        page.get_by_label("URL of the audio or video").fill(f"{address}/excerpt.wav")
         page.get_by_label("SessionContext").evaluate("(field) => { field.value = 'from the page'; }")
         assert "curl" in page.get_by_role("region", name="Code of the request").inner_text()
         page.get_by_role("button", name="Python SDK").click()
@@ -210,9 +210,9 @@ def test_a_request_like_tencents_is_signed_sent_and_called_back(site, visit, tmp
         assert "from the page" in callback.inner_text()
         page.get_by_role("button", name="Describe this task").click()
         page.get_by_text('"Status": "FINISH"').first.wait_for()
-        # The job's own page tells of the delivery, and sends it again.
+        # The page of the job lists the delivery, and can send it again.
         page.get_by_role("link", name="Jobs", exact=True).click()
-        page.get_by_role("link", name="heard.wav").first.click()
+        page.get_by_role("link", name="excerpt.wav").first.click()
         page.locator(".attempts li").first.wait_for()
         page.get_by_role("button", name="Send again").click()
         page.get_by_role("button", name="Send", exact=True).click()
@@ -220,7 +220,7 @@ def test_a_request_like_tencents_is_signed_sent_and_called_back(site, visit, tmp
         page.locator(".chip", has_text="Delivered").wait_for()
 
 
-def test_any_request_of_the_rest_api_can_be_tried(site, visit):
+def test_the_explorer_sends_requests_of_the_rest_api(site, visit):
     page = visit("explorer/rest")
     page.get_by_role("combobox", name="Request").select_option("GET /v1/recordings")
     page.get_by_label("q (optional)").fill(KNOWN[1].title)
@@ -232,7 +232,7 @@ def test_any_request_of_the_rest_api_can_be_tried(site, visit):
     assert KNOWN[1].artist in page.get_by_role("region", name="Body of the response").inner_text()
 
 
-def test_files_are_sent_with_their_fields_by_the_explorer(site, visit):
+def test_the_explorer_sends_files_with_form_fields(site, visit):
     page = visit("explorer/rest")
     page.get_by_role("combobox", name="Request").select_option("POST /v1/recordings")
     page.locator("input[name=file]").set_input_files(site.files.new)
@@ -248,7 +248,7 @@ def test_files_are_sent_with_their_fields_by_the_explorer(site, visit):
     site.library.remove(added.id)
 
 
-def test_docs_opens_the_reference_without_a_key(site, visit):
+def test_docs_opens_the_explorer_without_a_key(site, visit):
     site.keys.create("Somebody else", "admin")
     try:
         page = visit("listen")
@@ -268,7 +268,7 @@ def test_docs_opens_the_reference_without_a_key(site, visit):
             site.keys.revoke(key.id)
 
 
-def test_signatures_are_those_of_the_specification(visit):
+def test_signatures_equal_those_of_the_specification(visit):
     page = visit("explorer/tencent")
     signed = page.evaluate("""async () => {
       const { signedHeaders } = await import('/page/explorer/tc3.js');
@@ -282,7 +282,7 @@ def test_signatures_are_those_of_the_specification(visit):
 
 @contextmanager
 def serving(folder):
-    """A file server of somebody's."""
+    """A file server on this machine."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""Who has a long recording: drops it, sees its songs, hears both sides, and decides."""
+"""The timeline of a long recording: scanning, playback, verdicts and downloads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.page_world import COVERED, CUT, HIGHER, KNOWN, PART, until
 
 from songprint.audio import files
 
-FIRST, THIRD = KNOWN[0], KNOWN[3]  # the recordings in the broadcast; between them music that nobody knows
+FIRST, THIRD = KNOWN[0], KNOWN[3]  # the recordings in the broadcast; unknown music is between them
 FILE = "Evening show.mp4"
 
 DROP = """([name, type, bytes]) => {
@@ -26,7 +26,7 @@ DROP = """([name, type, bytes]) => {
 
 
 def drop(page, path) -> None:
-    """As the file manager drops a file on the page."""
+    """Drop a file on the page, like a file manager."""
     kind = mimetypes.guess_type(path.name)[0]
     page.evaluate(DROP, [path.name, kind, base64.b64encode(path.read_bytes()).decode()])
 
@@ -35,23 +35,23 @@ def group(page, name: str):
     return page.locator(".tl-group").filter(has=page.locator(f".tl-name:text-is('{name}')")).locator(".segment")
 
 
-def test_a_dropped_film_shows_its_songs_in_the_right_lanes_soon_after_it_was_scanned(site, visit):
+def test_the_timeline_of_a_dropped_film_appears_soon_after_the_scan(site, visit):
     page = visit("identify")
     drop(page, site.files.broadcast)
     page.get_by_role("link", name="Open the timeline").wait_for()
     page.wait_for_selector(".segment")
     seen = time.time()
-    job = site.asks(f"/v1/jobs/{page.url.rpartition('/')[2]}")
+    job = site.get(f"/v1/jobs/{page.url.rpartition('/')[2]}")
     ended = np.datetime64(job["finished_at"].removesuffix("+00:00"), "ms").astype(float) / 1000
     assert seen - ended < 2
     assert page.get_by_role("heading", level=1).inner_text() == FILE
     assert [segment.inner_text() for segment in group(page, "Recordings").all()] == [FIRST.title, THIRD.title]
     assert [segment.inner_text() for segment in group(page, "Covers").all()] == [COVERED.title]
-    # The list shows where each begins and ends.
+    # The list shows the start and end of each segment.
     times = page.locator(".list .when").all_inner_texts()
     assert len(times) == page.locator(".segment").count()
     assert all(re.fullmatch(r"\d:\d\d – \d:\d\d", each) for each in times)
-    # Each lies where it is heard.
+    # Positions and widths are proportional to the times.
     stage = page.locator(".tl-stage").bounding_box()
     box = group(page, "Recordings").nth(1).bounding_box()
     length = job["result"]["duration"]
@@ -59,7 +59,7 @@ def test_a_dropped_film_shows_its_songs_in_the_right_lanes_soon_after_it_was_sca
     assert box["width"] / stage["width"] * length == pytest.approx(PART, abs=1.5)
 
 
-def test_both_sides_are_played_from_the_place_that_corresponds(site, visit, job):
+def test_the_file_and_the_recording_are_played_at_corresponding_positions(site, visit, job):
     page = visit(f"jobs/{job}")
     group(page, "Recordings").first.click()
     page.get_by_role("button", name="Play this file").click()
@@ -70,28 +70,28 @@ def test_both_sides_are_played_from_the_place_that_corresponds(site, visit, job)
     one, other = page.evaluate("window.starts.slice(0, 2)")
     shown = page.locator(".player .number").inner_text()
     page.get_by_role("button", name="Pause").click()
-    # What is sent to the loudspeaker is, on each side, the song itself, at the place where the other is.
+    # Both sources play the song, and switching keeps the position.
     song = files.load(str(site.files.music[0]), 1000)
-    first, second = heard_at(one, song), heard_at(other, song)
+    first, second = position_in(one, song), position_in(other, song)
     gone = other["when"] - one["when"]
-    begins = site.asks(f"/v1/jobs/{job}")["result"]["segments"][0]["start"]
+    begins = site.get(f"/v1/jobs/{job}")["result"]["segments"][0]["start"]
     assert first - begins == pytest.approx(CUT, abs=0.1)
     assert second - begins == pytest.approx(CUT + gone, abs=0.15) and gone > 2
     a, b = (int(minutes) * 60 + float(seconds) for minutes, seconds in re.findall(r"(\d+):(\d+\.\d)", shown))
     assert b - a == pytest.approx(CUT, abs=0.2)
 
 
-def heard_at(start: dict, song: np.ndarray) -> float:
-    """Where in a song (at 1 kHz) the sound begins that a player was started with."""
+def position_in(start: dict, song: np.ndarray) -> float:
+    """The seconds of a song (sampled at 1 kHz) at which the audio of a started player begins."""
     rate = start["rate"]
     samples = np.array(start["samples"])[round(start["offset"] * rate) :][: round(3 * rate)]
-    stretched = np.interp(np.arange(0, len(samples) / rate, 1e-3), np.arange(len(samples)) / rate, samples)
-    windows = np.lib.stride_tricks.sliding_window_view(song, len(stretched))
-    likeness = windows @ stretched / (np.linalg.norm(windows, axis=1) + 1e-9)
-    return float(np.argmax(likeness)) / 1000
+    resampled = np.interp(np.arange(0, len(samples) / rate, 1e-3), np.arange(len(samples)) / rate, samples)
+    windows = np.lib.stride_tricks.sliding_window_view(song, len(resampled))
+    similarity = windows @ resampled / (np.linalg.norm(windows, axis=1) + 1e-9)
+    return float(np.argmax(similarity)) / 1000
 
 
-def test_a_cover_shows_how_it_corresponds(visit, job):
+def test_a_cover_shows_its_key_and_alignment(visit, job):
     page = visit(f"jobs/{job}")
     group(page, "Covers").first.click()
     detail = page.locator(".detail")
@@ -110,12 +110,12 @@ def test_a_cover_shows_how_it_corresponds(visit, job):
     assert drawn["reds"] > 40 and drawn["shades"] >= 6
 
 
-HELD = """() => {
+DELAY_JOB = """() => {
   const plain = window.fetch;
   let first = true;
   const held = new Promise((resolve) => { window.letGo = resolve; });
-  window.fetch = async (...asked) => {
-    const answer = await plain(...asked), path = new URL(answer.url).pathname;
+  window.fetch = async (...request) => {
+    const answer = await plain(...request), path = new URL(answer.url).pathname;
     if (/^.v1.jobs.[^/]+$/.test(path)) {
       if (!first) await held;
       first = false;
@@ -127,7 +127,7 @@ HELD = """() => {
 
 def test_the_focus_stays_when_verdicts_arrive(visit, job):
     page = visit("jobs")
-    page.evaluate(HELD)  # the job is asked for at once; what was said of its segments is late
+    page.evaluate(DELAY_JOB)  # delays the second response, which contains the verdicts
     page.evaluate(f"location.hash = '#/jobs/{job}'")
     page.wait_for_selector(".segment")
     page.locator(".segment[tabindex='0']").focus()
@@ -136,7 +136,7 @@ def test_the_focus_stays_when_verdicts_arrive(visit, job):
     assert page.evaluate("document.activeElement.dataset.number") == page.evaluate("window.focused.dataset.number")
 
 
-def test_the_player_is_in_sight_on_a_phone(visit, job):
+def test_the_player_is_visible_on_a_phone(visit, job):
     page = visit(f"jobs/{job}", width=390, height=844)
     bar, nav = page.locator("header.bar"), page.locator("#nav")
     rows = page.locator(".list .pick")
@@ -147,7 +147,7 @@ def test_the_player_is_in_sight_on_a_phone(visit, job):
         assert box["y"] + box["height"] <= nav.bounding_box()["y"]
 
 
-def test_zoom_and_keyboard(visit, job):
+def test_the_keyboard_selects_zooms_and_plays(visit, job):
     page = visit(f"jobs/{job}")
     page.wait_for_selector(".segment")
     page.locator(".segment[tabindex='0']").focus()
@@ -171,7 +171,7 @@ def test_zoom_and_keyboard(visit, job):
     page.keyboard.press("Space")
 
 
-def test_rejecting_and_correcting_survive_a_reload_and_reach_the_exports(site, visit, job):
+def test_verdicts_survive_a_reload_and_change_the_exports(site, visit, job):
     page = visit(f"jobs/{job}")
     group(page, "Recordings").first.click()
     page.get_by_role("button", name="Reject").click()
@@ -183,7 +183,7 @@ def test_rejecting_and_correcting_survive_a_reload_and_reach_the_exports(site, v
     page.locator(".picker input").check()
     page.get_by_role("button", name="Select").click()
     page.locator(".segment.corrected").wait_for()
-    # How sure the program was says nothing of what somebody else said.
+    # The confidence of the replaced match is not shown.
     page.locator(".detail .chip", has_text="Corrected").wait_for()
     assert "%" not in page.locator(".detail").inner_text()
     page.reload()
@@ -198,7 +198,7 @@ def test_rejecting_and_correcting_survive_a_reload_and_reach_the_exports(site, v
         page.locator(f".segment.{undone}").click()
         page.get_by_role("button", name="Undo").click()
         page.locator(f".segment.{undone}").wait_for(state="detached")
-    assert site.asks(f"/v1/jobs/{job}")["verdicts"] == []
+    assert site.get(f"/v1/jobs/{job}")["verdicts"] == []
 
 
 def test_every_format_can_be_downloaded(visit, job):
@@ -214,7 +214,7 @@ def test_every_format_can_be_downloaded(visit, job):
         links.nth(number).wait_for(state="hidden")
 
 
-def test_an_unknown_stretch_is_named_and_found_from_then_on(site, visit, job):
+def test_unknown_music_of_a_gap_can_be_added_and_is_identified_afterwards(site, visit, job):
     page = visit(f"jobs/{job}")
     group(page, "Not in the library").first.click()
     page.get_by_role("button", name="Add to the library").click()
@@ -222,10 +222,10 @@ def test_an_unknown_stretch_is_named_and_found_from_then_on(site, visit, job):
     page.get_by_label("Artists").fill("The Unknown; Others")
     page.get_by_role("button", name="Add recording").click()
     page.locator(".segment.named").wait_for()
-    assert page.locator(".segment.named").inner_text() == "A tune <b>of ours</b>"  # as text: nothing of it is HTML
+    assert page.locator(".segment.named").inner_text() == "A tune <b>of ours</b>"  # as text, not as HTML
     assert page.locator(".detail b:text-is('of ours')").count() == 0
     (added,) = site.library.recordings("tune ours")
     assert added.artists == ("The Unknown", "Others")
-    clip = files.load(str(site.files.broadcast), 22050, start=PART + 5, duration=12)
-    assert site.library.identify(clip, sample_rate=22050).matches[0].recording.id == added.id
+    query = files.load(str(site.files.broadcast), 22050, start=PART + 5, duration=12)
+    assert site.library.identify(query, sample_rate=22050).matches[0].recording.id == added.id
     site.library.remove(added.id)
