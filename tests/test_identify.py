@@ -17,7 +17,7 @@ from songprint.types import Embeddings, Kind
 def band(tmp_path):
     """A library of eight songs of 40 s."""
     paths = toy.write_songs(tmp_path / "music", 8, duration=40)
-    with songprint.open(tmp_path / "library", create=True, encoder=toy.JudgingToyEncoder()) as library:
+    with songprint.open(tmp_path / "library", create=True, encoder=toy.CalibratedToyEncoder()) as library:
         library.add(paths, workers=1)
         yield library
 
@@ -114,7 +114,7 @@ def test_a_report_without_a_match_contains_the_reason(band, samples, reason):
 
 
 def test_the_reason_mentions_an_empty_library(tmp_path):
-    with songprint.open(tmp_path / "empty", create=True, encoder=toy.JudgingToyEncoder()) as library:
+    with songprint.open(tmp_path / "empty", create=True, encoder=toy.CalibratedToyEncoder()) as library:
         assert "empty" in ask(library, toy.song(1, 8)).reason
 
 
@@ -134,7 +134,7 @@ def test_long_queries_are_searched_in_windows():
 def test_a_short_query_is_encoded_with_a_small_hop(blocks):
     """A query of a second is hardly longer than a window, so it is padded with silence and encoded densely."""
     samples = piece(3, 12, 1).astype(np.float32)
-    query = Query.from_blocks(np.array_split(samples, blocks), toy.JudgingToyEncoder())
+    query = Query.from_blocks(np.array_split(samples, blocks), toy.CalibratedToyEncoder())
     assert len(query.embeddings) == 5
     assert query.duration == 1.0
     assert query.times(np.arange(5)).mean() == pytest.approx(0, abs=0.01)  # the middle window is the query itself

@@ -42,7 +42,7 @@ def sounding(path: str) -> Interval:
 def write(programme: Programme, speech: Mapping[str, Sequence[str]], folder: Path) -> Path:
     """Render the programme as WAV, or as MP3 if its condition asks for it, and keep a file that exists already.
 
-    The ground truth is written beside it as JSON.
+    The ground truth is written to the same folder as JSON.
     """
     bit_rate = MP3_BIT_RATE.get(programme.condition)
     path = folder / f"{programme.name}{'.mp3' if bit_rate else '.wav'}"

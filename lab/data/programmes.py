@@ -219,7 +219,7 @@ class _Draw:
             level = 0.0 if what == "speech" else level
             return Item(what, 0.0, duration, path, level=level, seed=int(self.rng.integers(1 << 30)))
         if what in ("repeat", "unknown again"):
-            return self._again(what, items)
+            return self._repeat(what, items)
         pieces = self.rows[what]
         pieces.append(pieces.pop(0))  # every piece is played once before any is played twice
         return self._excerpt(what, pieces[-1].path)
@@ -237,7 +237,7 @@ class _Draw:
         found = excerpt(self.rng, self.sounding(path), LENGTHS[what], self.longest)
         return self._played(what, path, *found) if found else None
 
-    def _again(self, what: str, items: Sequence[Item]) -> Item | None:
+    def _repeat(self, what: str, items: Sequence[Item]) -> Item | None:
         """Play a song again: the same excerpt or another one. Unknown music always repeats the same excerpt."""
         earlier = [item for item in items if item.what == _first_of(what)]
         chosen = earlier[int(self.rng.integers(len(earlier)))]

@@ -276,7 +276,7 @@ def save(scores: list[Score], path: Path) -> None:
 
 
 def load(path: Path) -> list[Score]:
-    """Scores that `python -m lab.data.scores` saved: our own file, for unpickling runs what it says."""
+    """Load scores that `python -m lab.data.scores` saved. Only for trusted files: unpickling can run any code."""
     return [
         Score(**{**row, "chords": tuple(Chord(**chord) for chord in row["chords"])})
         for row in pickle.loads(path.read_bytes())

@@ -3,7 +3,7 @@
     audfprint       landmark hashes; pip install audfprint2
     chromaprint     the fingerprint of AcoustID; Debian and Ubuntu: apt install libchromaprint-tools
 
-All have the same methods: `add` files, then `ask`. This module contains none of their code.
+All have the same methods: `add` files, then `identify`. This module contains none of their code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PeerMissing(Exception):
 
 
 @dataclass(frozen=True)
-class Guess:
+class PeerMatch:
     """The best match of a system, however unlikely."""
 
     track: str  # path, as it was added
@@ -54,7 +54,7 @@ class Peer(Protocol):
 
     def add(self, files: Sequence[Path], workers: int) -> None: ...
 
-    def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None: ...
+    def identify(self, samples: np.ndarray, sample_rate: int) -> PeerMatch | None: ...
 
 
 def find(name: str) -> Peer:
@@ -103,7 +103,7 @@ class Audfprint:
             for path, hashes in zip(files, pool.map(_audfprint_hashes, files), strict=True):
                 self._table.store(str(path), hashes)
 
-    def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None:
+    def identify(self, samples: np.ndarray, sample_rate: int) -> PeerMatch | None:
         samples = at_rate(samples, sample_rate, self.sample_rate)
         shifts = [round(256 * shift / self.query_shifts) for shift in range(self.query_shifts)]
         hashes = np.unique(np.concatenate([_hashes(self._analyzer, samples[shift:]) for shift in shifts]), axis=0)
@@ -111,7 +111,7 @@ class Audfprint:
         if not len(found):
             return None
         track, agreeing, frames = found[0][:3]
-        return Guess(self._table.names[track], float(agreeing), float(frames) * self.hop)
+        return PeerMatch(self._table.names[track], float(agreeing), float(frames) * self.hop)
 
     @property
     def bytes(self) -> int:
@@ -162,7 +162,7 @@ class Chromaprint:
         with ThreadPoolExecutor(workers) as pool:
             self._prints |= zip(map(str, files), pool.map(fingerprint, files), strict=True)
 
-    def ask(self, samples: np.ndarray, sample_rate: int) -> Guess | None:
+    def identify(self, samples: np.ndarray, sample_rate: int) -> PeerMatch | None:
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
             _write_wave(file, samples, sample_rate)
             query = fingerprint(Path(file.name))
@@ -172,7 +172,7 @@ class Chromaprint:
         if not candidates:
             return None
         errors, place, path = min(candidates)
-        return Guess(path, 1 - 2 * errors, place * self.hop)
+        return PeerMatch(path, 1 - 2 * errors, place * self.hop)
 
     @property
     def bytes(self) -> int:

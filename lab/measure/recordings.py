@@ -33,7 +33,7 @@ from lab.data import queries
 from lab.measure import answers as kept
 from lab.measure import peers, report
 from lab.measure.answers import CLOSE, SONGPRINT, Answer, Run, System
-from lab.measure.peers import Guess
+from lab.measure.peers import PeerMatch
 from songprint.audio import files as audio
 from songprint.config import Settings
 from songprint.errors import AudioError, SongprintError
@@ -43,7 +43,7 @@ from songprint.types import Kind
 SAME = 0.85  # mean cosine above which two places of a recording count as the same loop
 WITHOUT_MUSIC = 5  # queries of each kind of silence, tones, noise and speech
 
-Ask = Callable[[np.ndarray, int], Guess | None]  # samples, sample rate -> best match
+Identify = Callable[[np.ndarray, int], PeerMatch | None]  # samples, sample rate -> best match
 
 
 def music_in(folders: Sequence[Path]) -> list[Path]:
@@ -80,13 +80,13 @@ def measure(
         systems = [ours, *(fill_peer(peer, known, seconds) for peer in against)]
         # threshold 0: the best match is always reported, and thresholds are applied afterwards
         with Library(Path(folder) / "library", settings=settings) as library:
-            asks: dict[str, Ask] = {SONGPRINT: partial(ask_library, library)} | {
-                peer.name: peer.ask for peer in against
+            systems: dict[str, Identify] = {SONGPRINT: partial(identify_in_library, library)} | {
+                peer.name: peer.identify for peer in against
             }
             answers = [
                 answer
                 for number, query in enumerate(_queries(known, unknown, using, per_condition, seed, wide))
-                for answer in ask_all(asks, number, query, ids, library)
+                for answer in query_all(systems, number, query, ids, library)
             ]
             calibration = library.store.levels[Kind.RECORDING].calibration
             run = Run(
@@ -136,30 +136,30 @@ def fill_peer(peer: peers.Peer, files: list[Path], seconds: float) -> System:
     return System(peer.name, peer.version, seconds / elapsed, peer.bytes / 1e6 / (seconds / 3600), peer.note)
 
 
-def ask_library(library: Library, samples: np.ndarray, sample_rate: int) -> Guess | None:
+def identify_in_library(library: Library, samples: np.ndarray, sample_rate: int) -> PeerMatch | None:
     matches = library.identify(samples, sample_rate=sample_rate).matches
     if not matches:
         return None
     best = matches[0]
-    return Guess(
+    return PeerMatch(
         best.recording.source, best.confidence, best.reference.start - best.speed * best.query.start, best.speed
     )
 
 
-def ask_all(
-    asks: dict[str, Ask], number: int, query: queries.Query, ids: dict[str, int], library: Library
+def query_all(
+    systems: dict[str, Identify], number: int, query: queries.Query, ids: dict[str, int], library: Library
 ) -> Iterator[Answer]:
     """Yield the answer of each system; `ids` maps the paths in the library to recordings."""
     truth = ids.get(query.track)
-    for system, ask in asks.items():
+    for system, identify in systems.items():
         began = time.perf_counter()
-        guess = ask(query.audio, queries.RATE)
+        match = identify(query.audio, queries.RATE)
         elapsed = time.perf_counter() - began
-        correct = guess is not None and truth is not None and ids[guess.track] == truth
+        correct = match is not None and truth is not None and ids[match.track] == truth
         error = None
-        if guess and truth is not None and correct:
-            error = abs(guess.start - query.start)
-            if error > CLOSE and repeats(library, truth, query.start, guess.start, query.length):
+        if match and truth is not None and correct:
+            error = abs(match.start - query.start)
+            if error > CLOSE and repeats(library, truth, query.start, match.start, query.length):
                 error = 0.0
         yield Answer(
             system,
@@ -168,13 +168,13 @@ def ask_all(
             query.length,
             truth is not None,
             correct,
-            guess.score if guess else 0.0,
+            match.score if match else 0.0,
             error,
             query.speed,
-            guess.speed if guess and correct else None,
+            match.speed if match and correct else None,
             elapsed,
             Path(query.track).name,
-            Path(guess.track).name if guess else "",
+            Path(match.track).name if match else "",
         )
 
 

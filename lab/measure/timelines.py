@@ -183,7 +183,7 @@ def text(command: str, recordings: int, outcomes: Sequence[Outcome], *, by_surro
         *middle,
         mistakes(outcomes, seconds / 3600),
         sounds(outcomes),
-        *([] if by_surrounding else [unknown_again(outcomes), effort(outcomes)]),
+        *([] if by_surrounding else [recurrence(outcomes), effort(outcomes)]),
     ]
     return "\n\n".join(sections)
 
@@ -274,7 +274,7 @@ def _actual(programme: Programme, sound: Sound) -> list[Interval]:
     return spans.without(unknown, [part.audible for part in programme.songs])
 
 
-def unknown_again(outcomes: Sequence[Outcome]) -> str:
+def recurrence(outcomes: Sequence[Outcome]) -> str:
     """Whether unknown music that is played again gets the same number, and other unknown music another one."""
     again = recognised = pairs = confused = 0
     for each in outcomes:

@@ -2,7 +2,7 @@
 
     python -m lab.ship.calibrate_covers --data data --tonal data/tonal --noise NOISE_DIR
 
-Renditions of the calibration works (whole, excerpts, and beside another song) are searched in libraries of three
+Renditions of the calibration works (whole, excerpts, and followed by another song) are searched in libraries of three
 sizes: one rendition of each work with the calibration music; the same with all real training music, and a second
 rendition of every other work; and portions of a few songs. Each query is searched again without its work, so that
 every match is wrong; so are real tracks, speech and noise. Synthesised tunes, many of which share their chords, are
@@ -196,7 +196,7 @@ class Songs:
     def of(self, work: str) -> set[int]:
         return {number for number, song in enumerate(self.songs) if song.work == work}
 
-    def ask(
+    def identify(
         self, query: Embeddings, work: str, encoder: CoverEncoder, cohort: Cohort, absent: Collection[str]
     ) -> QueryResult:
         """Search for a work at every tempo while some works are `absent`."""
@@ -298,8 +298,8 @@ class Job:
 
 
 @one_thread()  # there are as many processes as cores
-def ask(job: Job) -> QueryResult:
-    return Worker.libraries[job.library].ask(job.query, job.work, Worker.encoder, Worker.cohort, job.absent)
+def identify(job: Job) -> QueryResult:
+    return Worker.libraries[job.library].identify(job.query, job.work, Worker.encoder, Worker.cohort, job.absent)
 
 
 def results(
@@ -352,16 +352,16 @@ def results(
     jobs = [job for job in jobs if rng.random() < share]
     answers = []
     with ProcessPoolExecutor(initializer=Worker.hold, initargs=(libraries, cohort)) as pool:
-        for number, answer in enumerate(pool.map(ask, jobs, chunksize=4), 1):
+        for number, answer in enumerate(pool.map(identify, jobs, chunksize=4), 1):
             answers.append(answer)
             if number % 100 == 0:
                 print(f"{number}/{len(jobs)} queries", file=sys.stderr, flush=True)
-    said = list(zip(answers, jobs, strict=True))
-    fitted = [(answer, job) for answer, job in said if job.work not in tunes]
+    pairs = list(zip(answers, jobs, strict=True))
+    fitted = [(answer, job) for answer, job in pairs if job.work not in tunes]
     return (
         [answer for answer, job in fitted if job.known],
         [answer for answer, job in fitted if not job.known],
-        [answer for answer, job in said if job.work in tunes and not job.known],
+        [answer for answer, job in pairs if job.work in tunes and not job.known],
     )
 
 

@@ -76,7 +76,7 @@ class Trainer:
 
 
 def train(trainer: Trainer, out: Path, start: Path | None = None) -> dict[str, Any]:
-    """Run all steps, or the remaining ones when a checkpoint exists; write `out` and a log beside it.
+    """Run all steps, or the remaining ones when a checkpoint exists; write `out` and a log.
 
     `out` (.pt) contains `weights` (the running mean), `config` and `steps`; the log (.json) contains steps, loss,
     held-out figures and config. Returns the log. Raises ValueError when a checkpoint has another config.

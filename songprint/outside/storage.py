@@ -42,7 +42,7 @@ class Storage:
         self._stores = settings.storages
         self._rules = rules or Rules.of_inputs(settings)
 
-    def knows(self, location: Location) -> bool:
+    def has_bucket(self, location: Location) -> bool:
         """Whether a bucket may exist, without a request to a server."""
         store = self._store(location)
         if store is None or not is_bucket(str(location["bucket"])):

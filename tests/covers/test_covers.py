@@ -16,7 +16,7 @@ from songprint.ingest import add, read
 from songprint.kinds import open_store
 from songprint.types import Kind
 
-BOTH = (toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder())
+BOTH = (toy.CalibratedToyEncoder(), toy.CalibratedToyCoverEncoder())
 
 
 @pytest.fixture

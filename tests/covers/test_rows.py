@@ -18,12 +18,12 @@ def codes(random: np.random.Generator, count: int) -> np.ndarray:
 
 def test_motifs_are_further_planes_of_a_rendition(random):
     frames = tonal.Song(1).frames()[:101]  # the network gets an even number of frames
-    asked, found = [], codes(random, 50)
-    rendition = Rendition.of(frames, lambda shown: asked.append(shown) or found)
+    calls, found = [], codes(random, 50)
+    rendition = Rendition.of(frames, lambda shown: calls.append(shown) or found)
     plain = Rendition.of(frames)
-    assert rendition.coarse_moments(2).shape[0] and not asked  # coarse pictures need no motifs
+    assert rendition.coarse_moments(2).shape[0] and not calls  # coarse pictures need no motifs
     assert rendition.planes.shape == (50, 4 + MOTIFS, 12)
-    np.testing.assert_array_equal(asked, [frames[:100]])
+    np.testing.assert_array_equal(calls, [frames[:100]])
     np.testing.assert_array_equal(rendition.rows, plain.rows)
     alike = rendition.motifs(0) @ rendition.motifs(0).T
     np.testing.assert_allclose(np.diag(alike), MOTIFS_WEIGHT, rtol=1e-5)

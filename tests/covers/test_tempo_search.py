@@ -76,12 +76,12 @@ def test_results_at_another_tempo_refer_to_the_original_query(songs, library, lo
 
 
 def test_unidentified_queries_are_searched_at_every_tempo(songs, library):
-    unsure = Calibration(("log_alignment",), (0.0,), tempo_search.PARAMETERS.certain - 1, {})
+    uncertain = Calibration(("log_alignment",), (0.0,), tempo_search.PARAMETERS.certain - 1, {})
     query = clip(songs[3], 1.0)
-    scored_candidates(query, library.find, unsure, None)
+    scored_candidates(query, library.find, uncertain, None)
     assert len(library.queries) == 1, "without `embed` no other tempo is tried"
-    scored_candidates(query, library.find, unsure, embedded(songs[3], 1.0))
-    assert [len(asked.evidence) for asked in library.queries[1:]] == [150, 240, 94]
+    scored_candidates(query, library.find, uncertain, embedded(songs[3], 1.0))
+    assert [len(query.evidence) for query in library.queries[1:]] == [150, 240, 94]
     assert library.most[1:] == [50, tempo_search.PARAMETERS.max_compared, tempo_search.PARAMETERS.max_compared]
 
 

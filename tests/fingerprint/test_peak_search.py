@@ -44,12 +44,12 @@ def cut(tune, start, seconds):
     return tune[int(start * SAMPLE_RATE) : int((start + seconds) * SAMPLE_RATE)]
 
 
-def test_the_right_recording_has_more_peaks_than_any_other(band, tunes):
-    said = searched(band, noisy(cut(tunes[3], 12, 5), 0))
-    best = next(iter(said.values()))
+def test_the_correct_recording_has_more_peaks_than_any_other(band, tunes):
+    alignments = searched(band, noisy(cut(tunes[3], 12, 5), 0))
+    best = next(iter(alignments.values()))
     assert best.line.recording_id == 4, "best first"
     assert best.features["everywhere"] > 3
-    assert all(other.features["everywhere"] < 1 for other in list(said.values())[1:])
+    assert all(other.features["everywhere"] < 1 for other in list(alignments.values())[1:])
 
 
 def test_a_drone_leads_over_others_but_not_over_itself(band, tunes, encoder):
@@ -94,9 +94,9 @@ def test_changes_of_speed_and_pitch_are_undone(band, tunes, tempo, pitch):
 
 
 def test_duplicates_are_no_rivals(band, tunes):
-    said = searched(band, noisy(cut(tunes[1], 10, 5), 5))
-    assert said[2].features["everywhere"] > 3
-    assert said[7].features["everywhere"] > 3
+    alignments = searched(band, noisy(cut(tunes[1], 10, 5), 5))
+    assert alignments[2].features["everywhere"] > 3
+    assert alignments[7].features["everywhere"] > 3
 
 
 def test_recordings_that_the_index_misses_are_found(band, tunes, monkeypatch):
@@ -108,9 +108,9 @@ def test_recordings_that_the_index_misses_are_found(band, tunes, monkeypatch):
 
     samples = noisy(cut(tunes[3], 12, 5), 5)
     monkeypatch.setattr(recordings, "neighbours", missing)
-    said = searched(band, samples)
-    assert said[4].features["everywhere"] > 3
-    assert said[4].line.offset == pytest.approx(12, abs=0.2)
+    alignments = searched(band, samples)
+    assert alignments[4].features["everywhere"] > 3
+    assert alignments[4].line.offset == pytest.approx(12, abs=0.2)
 
 
 def test_too_few_peaks_give_no_evidence(band, tunes):
@@ -159,14 +159,14 @@ def test_long_queries_use_no_peak_search(band, tunes):
 
 def test_only_uncertain_queries_use_peak_search(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
-    asked = []
+    calls = []
     whole = WindowAlignments.with_peak_search
-    monkeypatch.setattr(WindowAlignments, "with_peak_search", lambda *arguments: asked.append(1) or whole(*arguments))
+    monkeypatch.setattr(WindowAlignments, "with_peak_search", lambda *arguments: calls.append(1) or whole(*arguments))
     report = identify([cut(tunes[3], 12, 5)], band)
     assert [match.recording.id for match in report.matches] == [4]
-    assert not asked
+    assert not calls
     report = identify([noisy(cut(tunes[3], 12, 5), -12)], band)
-    assert asked
+    assert calls
     assert report.thresholds[Kind.RECORDING] == threshold_of(exact, band.settings, "peak_search")
     assert identify([np.zeros(5 * SAMPLE_RATE, np.float32)], band).matches == []
 

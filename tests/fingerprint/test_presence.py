@@ -58,7 +58,7 @@ def test_silence_does_not_extend_a_recording(recording):
     assert end == pytest.approx(SECONDS + SONG, abs=1.0)
 
 
-def test_chance_takes_nothing_from_the_recording_itself(recording):
+def test_the_cosines_of_the_recording_itself_are_not_attributed_to_chance(recording):
     assert excess_chance(recording.vectors, recording).mean() < 0.3
     assert excess_chance(recording.vectors[:0], recording).shape == (0,)
     silent = Embeddings(np.zeros_like(recording.vectors), 0.25, "toy")

@@ -46,9 +46,9 @@ def test_a_medley_is_a_minute_of_two_songs(works, encoder, random):
 def test_an_absent_work_is_not_found(works, encoder):
     songs = Songs([Song(work, takes[0]) for work, takes in works.items()])
     query = works["00003"][1]
-    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ()).correct)
-    assert any(songs.ask(query, "00003", encoder, Cohort.none(), ("00004",)).correct)
-    assert not any(songs.ask(query, "00003", encoder, Cohort.none(), ("00003",)).correct)
+    assert any(songs.identify(query, "00003", encoder, Cohort.none(), ()).correct)
+    assert any(songs.identify(query, "00003", encoder, Cohort.none(), ("00004",)).correct)
+    assert not any(songs.identify(query, "00003", encoder, Cohort.none(), ("00003",)).correct)
 
 
 def test_every_work_is_searched_as_known_and_unknown_at_several_lengths(works, encoder):

@@ -278,5 +278,5 @@ class LoudestFirst:
     def add(self, files, workers):
         self.first = str(files[0])
 
-    def ask(self, samples, sample_rate):
-        return peers.Guess(self.first, float(np.abs(samples).max()), 0.0) if samples.any() else None
+    def identify(self, samples, sample_rate):
+        return peers.PeerMatch(self.first, float(np.abs(samples).max()), 0.0) if samples.any() else None

@@ -36,12 +36,12 @@ def test_chromaprint_reports_the_track_that_differs_least(random, monkeypatch, t
     monkeypatch.setattr(peers.Chromaprint, "__init__", lambda self: setattr(self, "_prints", dict(prints)))
     peer = peers.Chromaprint()
     monkeypatch.setattr(peers, "fingerprint", lambda path: prints["b"][100:150])
-    guess = peer.ask(np.zeros(RATE, np.float32), RATE)
-    assert guess == peers.Guess("b", 1.0, pytest.approx(100 * 1365 / 11025))
+    match = peer.identify(np.zeros(RATE, np.float32), RATE)
+    assert match == peers.PeerMatch("b", 1.0, pytest.approx(100 * 1365 / 11025))
     assert peer.bytes == 3 * 300 * 4
     for nothing in (np.zeros(0, np.uint32), np.zeros(400, np.uint32)):  # too short, longer than any track
         monkeypatch.setattr(peers, "fingerprint", lambda path, nothing=nothing: nothing)
-        assert peer.ask(np.zeros(RATE, np.float32), RATE) is None
+        assert peer.identify(np.zeros(RATE, np.float32), RATE) is None
 
 
 def test_a_missing_peer_is_an_error_with_the_command_that_installs_it(monkeypatch):
@@ -64,9 +64,9 @@ def test_a_peer_finds_the_position_of_a_noisy_query(name, tmp_path, random):
     peer.add(files, workers=1)
     music = audio.load(files[1], RATE)
     query = degrade.add_noise(music[8 * RATE : 16 * RATE], 20, random)
-    guess = peer.ask(query, RATE)
-    assert guess.track == str(files[1])
-    assert guess.start == pytest.approx(8, abs=0.3)
+    match = peer.identify(query, RATE)
+    assert match.track == str(files[1])
+    assert match.start == pytest.approx(8, abs=0.3)
     assert peer.bytes > 0
-    silent = peer.ask(np.zeros(5 * RATE, np.float32), RATE)
-    assert silent is None or silent.score < guess.score
+    silent = peer.identify(np.zeros(5 * RATE, np.float32), RATE)
+    assert silent is None or silent.score < match.score

@@ -18,7 +18,7 @@ def made(score, seed, **options):
     return renditions.make(score, np.random.default_rng(seed), **options)
 
 
-def test_the_same_seed_gives_the_same_rendition_and_another_another(score):
+def test_the_seed_determines_the_rendition(score):
     one, again, other = made(score, 1), made(score, 1), made(score, 2)
     assert np.array_equal(one.seconds, again.seconds)
     assert all(np.array_equal(part.notes, twin.notes) for part, twin in zip(one.parts, again.parts, strict=True))
@@ -26,7 +26,7 @@ def test_the_same_seed_gives_the_same_rendition_and_another_another(score):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_it_says_which_beat_is_played_when(score, seed):
+def test_a_rendition_contains_the_beat_of_every_time(score, seed):
     rendition = made(score, seed)
     assert len(rendition.seconds) == len(rendition.beats)
     assert (np.diff(rendition.seconds) >= 0).all()
@@ -36,7 +36,7 @@ def test_it_says_which_beat_is_played_when(score, seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_its_chords_are_those_of_the_score_in_another_key(score, seed):
+def test_chords_are_those_of_the_score_transposed(score, seed):
     rendition = made(score, seed, boldness=0.0)
     share = []
     for second, beat in zip(rendition.seconds, rendition.beats, strict=True):
@@ -50,21 +50,21 @@ def test_its_chords_are_those_of_the_score_in_another_key(score, seed):
         assert np.mean(share) > 0.9
 
 
-def test_some_are_slower_some_faster_and_in_many_keys(score):
+def test_renditions_have_many_keys_and_tempos(score):
     many = [made(score, seed) for seed in range(40)]
     pace = [np.median(np.diff(rendition.seconds)[np.diff(rendition.beats) > 0]) for rendition in many]
     assert max(pace) / min(pace) > 1.8
     assert len({rendition.shift for rendition in many}) > 8
 
 
-def test_some_have_drums_some_no_bass_and_some_are_a_tune_alone(score):
+def test_some_renditions_have_drums_some_no_bass_and_some_only_a_melody(score):
     roles = [tuple(sorted({part.role for part in made(score, seed).parts})) for seed in range(60)]
     assert ("melody",) in roles
     assert sum("drums" in role for role in roles) > 15
     assert sum("bass" not in role for role in roles) > 5
 
 
-def test_the_other_mode_is_the_same_tune_with_another_third(score):
+def test_the_parallel_mode_changes_the_third(score):
     moved = renditions._other_mode(score)
     assert moved.minor != score.minor
     steps = moved.melody["pitch"] - score.melody["pitch"]
@@ -73,24 +73,24 @@ def test_the_other_mode_is_the_same_tune_with_another_third(score):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_is_heard_are_the_notes_that_are_played(score, seed):
+def test_labels_contain_the_played_notes(score, seed):
     rendition = made(score, seed)
-    heard = perform.heard(rendition, 5)
+    labels = perform.labels(rendition, 5)
     frames = int(rendition.duration * 5)
-    assert {name: values.shape[0] for name, values in heard.items()} == dict.fromkeys(heard, frames)
-    assert (heard["melody"] <= heard["notes"] + 1e-6).all()
+    assert {name: values.shape[0] for name, values in labels.items()} == dict.fromkeys(labels, frames)
+    assert (labels["melody"] <= labels["notes"] + 1e-6).all()
     for part in rendition.parts:
         if part.role != "melody":
             continue
         for note in part.notes[::7]:
             if note["end"] - note["start"] > 0.5:
                 frame = int((note["start"] + 0.25) * 5)
-                assert heard["melody"][frame, note["pitch"] - perform.LOWEST] > 0.2
-    lowest = heard["bass"].argmax(axis=1)[heard["bass"].any(axis=1)]
+                assert labels["melody"][frame, note["pitch"] - perform.LOWEST] > 0.2
+    lowest = labels["bass"].argmax(axis=1)[labels["bass"].any(axis=1)]
     assert (lowest <= 60 - perform.LOWEST).all()
 
 
-def test_folding_keeps_the_loudest_of_each_pitch_class():
+def test_folding_takes_the_maximum_of_each_pitch_class():
     pitches = np.zeros((1, perform.SEMITONES), np.float32)
     pitches[0, [0, 12, 19]] = 0.2, 0.9, 0.5
     assert perform.folded(pitches)[0].tolist() == pytest.approx([0.9, 0, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0])
@@ -100,12 +100,12 @@ def test_folding_keeps_the_loudest_of_each_pitch_class():
     ("name", "root", "intervals", "bass"),
     [("C:maj", 0, (0, 4, 7), 0), ("Bb:min7/b3", 10, (0, 3, 7, 10), 1), ("F#:sus4(b7)", 6, (0, 5, 7, 10), 6)],
 )
-def test_chord_names_are_understood(name, root, intervals, bass):
+def test_chord_names_are_parsed(name, root, intervals, bass):
     chord = scores.parse_chord(name, 0, 4)
     assert (chord.root, chord.intervals, chord.bass) == (root, intervals, bass)
 
 
-def test_no_chord_is_no_chord():
+def test_the_symbol_for_no_chord_gives_none():
     assert scores.parse_chord("N", 0, 4) is None
 
 
@@ -118,7 +118,7 @@ def test_a_scale_is_in_its_key():
 
 
 @pytest.mark.parametrize(("bar", "taken"), [(4.0, 4), (3.0, 3), (1.5, 2), (6.0, 3), (0.25, 2), (116.0, 4), (5.0, 4)])
-def test_a_tune_alone_gets_a_chord_a_bar_and_lasts(bar, taken):
+def test_a_melody_without_chords_gets_one_per_bar_and_is_repeated(bar, taken):
     melody = np.array([(i, i + 1, 60 + i % 5, 90) for i in range(10)], scores.NOTE)
     work = scores.harmonised("x", melody, bar, tempo=60.0, shortest=50.0)
     assert work.bar == taken

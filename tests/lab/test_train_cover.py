@@ -192,21 +192,21 @@ def test_the_running_mean_converges_and_the_learning_rate_rises_and_falls():
 
 def imaginary(random, count: int) -> list[imagine.Example]:
     """Takes in which a network detects what is played, fainter, and the fifth above it."""
-    heard = []
+    takes = []
     for _ in range(count):
         played = (random.random((300, 4, 12)) < 0.2).astype(np.float32)
         found = np.maximum(0.8 * played, 0.4 * np.roll(played, 7, axis=2)) * random.uniform(0.9, 1, played.shape)
-        heard.append(imagine.Example(played.reshape(300, 48), found.reshape(300, 48).astype(np.float32)))
-    return heard
+        takes.append(imagine.Example(played.reshape(300, 48), found.reshape(300, 48).astype(np.float32)))
+    return takes
 
 
 def test_a_listener_learns_the_errors_of_the_tonal_network(random):
-    heard = imaginary(random, 20)
-    listener = imagine.teach(heard, passes=20)
+    takes = imaginary(random, 20)
+    listener = imagine.teach(takes, passes=20)
     fresh = imaginary(random, 1)[0]
-    said = 1 / (1 + np.exp(-imagine.expected(listener, fresh.played)))
-    assert np.abs(said - fresh.found).mean() < 0.5 * np.abs(fresh.played - fresh.found).mean()
-    off = imagine.errors(listener, heard)
+    predicted = 1 / (1 + np.exp(-imagine.expected(listener, fresh.played)))
+    assert np.abs(predicted - fresh.found).mean() < 0.5 * np.abs(fresh.played - fresh.found).mean()
+    off = imagine.errors(listener, takes)
     frames = imagine.imagined(listener, off, fresh.played, random)
     assert frames.shape == fresh.played.shape and frames.dtype == np.uint8
     near = np.corrcoef(frames.ravel(), fresh.found.ravel())[0, 1]
@@ -215,9 +215,9 @@ def test_a_listener_learns_the_errors_of_the_tonal_network(random):
 
 def test_imagined_takes_have_the_form_of_rendered_ones(tmp_path, random):
     score = scores.from_tune(tunes.TUNES[0], times=4)
-    heard = imaginary(random, 4)
-    listener = imagine.teach(heard, passes=1)
-    torch.save({"weights": listener.state_dict(), "errors": imagine.errors(listener, heard)}, tmp_path / "listener.pt")
+    takes = imaginary(random, 4)
+    listener = imagine.teach(takes, passes=1)
+    torch.save({"weights": listener.state_dict(), "errors": imagine.errors(listener, takes)}, tmp_path / "listener.pt")
 
     def take(number: int) -> float:
         return imagine.imagine((tmp_path, "imagined", score, 1, number, tmp_path / "listener.pt", 0))

@@ -56,7 +56,7 @@ def refused(call: Callable[[], object], target: Path | None = None) -> FetchErro
 def test_a_file_is_downloaded_unchanged(fetched, net):
     got = fetched("http://files.example/song.mp3#part")
     assert (got.path.read_bytes(), got.bytes, got.content_type) == (SONG, len(SONG), "audio/mpeg")
-    ((_, _, headers, _),) = net.asked
+    ((_, _, headers, _),) = net.requests
     assert (headers["Host"], headers["Accept-Encoding"]) == ("files.example", "identity")
     assert net.connected == [PUBLIC]
 
@@ -66,27 +66,27 @@ def test_the_path_is_sent_unchanged(net):
     rules = Rules.of_callbacks(ServerSettings(allow_callbacks=("127.0.0.1",)))
     answer = fetch.post(f"http://127.0.0.1:{net.port}//callback?a=%2F&b=ü&c= d", b"{}", {"X-Test": "1"}, rules)
     assert (answer.status, answer.body) == (202, b"fine")
-    ((method, _, headers, body),) = net.asked
+    ((method, _, headers, body),) = net.requests
     assert (method, headers["X-Test"], body) == ("POST", "1", b"{}")
     assert headers["Host"] == f"127.0.0.1:{net.port}"
 
 
 def test_progress_is_reported(net, tmp_path):
-    told = []
+    progress = []
     fetch.download(
         "http://files.example/song.mp3",
         tmp_path / "a",
         Rules(resolve=net.resolve),
-        on_progress=lambda done, total: told.append((done, total)),
+        on_progress=lambda done, total: progress.append((done, total)),
     )
-    assert told[-1] == (len(SONG), len(SONG))
+    assert progress[-1] == (len(SONG), len(SONG))
 
 
 def test_redirects_between_public_hosts_are_followed(fetched, net):
     net.serve("/a", b"", 302, Location="http://evil.example/b")
     net.serve("/b", b"", 307, Location="song.mp3")
     assert fetched("http://files.example/a").url == "http://evil.example/song.mp3"
-    assert [headers["Host"] for _, _, headers, _ in net.asked] == ["files.example", "evil.example", "evil.example"]
+    assert [headers["Host"] for _, _, headers, _ in net.requests] == ["files.example", "evil.example", "evil.example"]
 
 
 def test_the_server_may_leave_the_connection_open(fetched, net):
@@ -134,11 +134,11 @@ def test_the_next_address_is_tried_after_one_that_does_not_answer(fetched, net, 
 @pytest.mark.parametrize("entry", ["nas.lan", "*.lan", "10.1.2.3", "10.0.0.0/8", "nas.lan:8000", "10.0.0.0/8:8000"])
 def test_a_listed_private_host_is_allowed_at_every_port_or_the_given_one(fetched, net, entry, monkeypatch):
     net.name("nas.lan", ["10.1.2.3"])
-    asked = []
-    monkeypatch.setattr(socket, "create_connection", lambda address, *more: asked.append(address) or 1 / 0)
+    connections = []
+    monkeypatch.setattr(socket, "create_connection", lambda address, *more: connections.append(address) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         fetched("http://nas.lan:8000/a", allow_hosts=(entry,))
-    assert asked == [("10.1.2.3", 8000)]
+    assert connections == [("10.1.2.3", 8000)]
     if entry.endswith(":8000"):
         assert refused(lambda: fetched("http://nas.lan:8001/a", allow_hosts=(entry,))).code == "input_refused"
 
@@ -242,7 +242,7 @@ def test_a_redirect_is_checked_like_the_url_itself(fetched, net, tmp_path, locat
 def test_the_number_of_redirects_is_limited(fetched, net):
     net.serve("/round", b"", 302, Location="/round")
     assert "more than 3 redirects" in str(refused(lambda: fetched("http://evil.example/round")))
-    assert len(net.asked) == 4
+    assert len(net.requests) == 4
     net.serve("/nowhere", b"", 302)
     assert refused(lambda: fetched("http://evil.example/nowhere")).code == "input_not_found"
 
@@ -251,7 +251,7 @@ def test_a_callback_follows_no_redirect(net):
     net.serve("/hook", b"", 302, Location="http://127.0.0.1/")
     rules = Rules.of_callbacks(ServerSettings(allow_callbacks=("127.0.0.1",)))
     assert fetch.post(f"http://127.0.0.1:{net.port}/hook", b"", {}, rules).status == 302
-    assert len(net.asked) == 1
+    assert len(net.requests) == 1
 
 
 @pytest.mark.parametrize(

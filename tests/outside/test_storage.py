@@ -58,10 +58,10 @@ def refused(call) -> FetchError:
 
 @pytest.mark.parametrize("name", ["a/song.mp3", "/a/song.mp3"])
 def test_an_object_in_a_folder_is_copied(folders, tmp_path, name):
-    told = []
-    folders.read(at(name), tmp_path / "input", on_progress=lambda *bytes_: told.append(bytes_))
+    progress = []
+    folders.read(at(name), tmp_path / "input", on_progress=lambda *bytes_: progress.append(bytes_))
     assert (tmp_path / "input").read_bytes() == SONG
-    assert told[-1] == (len(SONG), len(SONG))
+    assert progress[-1] == (len(SONG), len(SONG))
 
 
 def test_objects_are_written_atomically(folders, folder):
@@ -103,7 +103,7 @@ def test_no_object_name_leads_out_of_its_bucket(folders, tmp_path, name):
 )
 def test_invalid_bucket_names_are_refused(folders, tmp_path, bucket):
     assert not is_bucket(bucket)
-    assert not folders.knows(at("song.mp3", bucket))
+    assert not folders.has_bucket(at("song.mp3", bucket))
     assert refused(lambda: folders.read(at("song.mp3", bucket), tmp_path / "input")).code == "input_refused"
 
 
@@ -139,7 +139,7 @@ def test_the_first_matching_store_is_used(folder, tmp_path):
         )
     )
     known = [
-        storage.knows(location)
+        storage.has_bucket(location)
         for location in (at("x"), at("x", "talk-1"), at("x", "music-2"), at("x", region="eu-1"), at("x", "none-1"))
     ]
     assert known == [True, True, False, False, False]
@@ -185,7 +185,7 @@ def test_an_object_behind_an_s3_interface_is_fetched_with_a_signature(net, tmp_p
     assert (tmp_path / "input").read_bytes() == SONG
     net.serve("/music-1/out/task.json", b"")
     storage.write(at(""), "out/task.json", b"{}")
-    (_, _, got, _), (method, _, put, body) = net.asked
+    (_, _, got, _), (method, _, put, body) = net.requests
     assert (method, body) == ("PUT", b"{}")
     for headers in (got, put):
         assert "Credential=AKID/" in headers["Authorization"]
@@ -201,7 +201,7 @@ def test_the_bucket_and_the_region_can_be_parts_of_the_host_name(net, tmp_path):
     net.name("music-1.cos.ap-guangzhou.myqcloud.com", [PUBLIC])
     net.serve("/song.mp3", SONG)
     storage.read(at("song.mp3"), tmp_path / "input")
-    assert net.asked[0][2]["Host"] == "music-1.cos.ap-guangzhou.myqcloud.com"
+    assert net.requests[0][2]["Host"] == "music-1.cos.ap-guangzhou.myqcloud.com"
     for region in ("x.evil.example/", "a b", "ap-guangzhou.evil.example#", "", "AP"):
         error = refused(lambda region=region: storage.read(at("song.mp3", region=region), tmp_path / "b"))
         assert error.code == "input_refused"
@@ -215,15 +215,15 @@ def test_the_key_of_a_request_takes_precedence(net, tmp_path):
     storage = Storage(ServerSettings(storages=(store,)))
     net.serve("/music-1/song.mp3", SONG)
     storage.read(at("song.mp3", type="s3", secret_id="THEIRS", secret_key="also"), tmp_path / "input")
-    assert "Credential=THEIRS/" in net.asked[0][2]["Authorization"]
+    assert "Credential=THEIRS/" in net.requests[0][2]["Authorization"]
 
 
 def test_a_bucket_at_aws_needs_only_a_key(net, tmp_path):
     storage = Storage(ServerSettings(), Rules(resolve=net.resolve))
     location = at("song.mp3", "music", "eu-west-1", type="s3", secret_id="THEIRS", secret_key="also")
-    assert storage.knows(location)
-    assert not storage.knows({**location, "secret_id": ""})
-    assert not storage.knows({**location, "type": "cos"})
+    assert storage.has_bucket(location)
+    assert not storage.has_bucket({**location, "secret_id": ""})
+    assert not storage.has_bucket({**location, "type": "cos"})
     net.name("music.s3.eu-west-1.amazonaws.com", ["10.0.0.1"])
     assert refused(lambda: storage.read(location, tmp_path / "input")).code == "input_refused"
     net.name("music.s3.eu-west-1.amazonaws.com", [PUBLIC])
@@ -236,5 +236,5 @@ def test_redirects_of_a_store_are_not_followed(net, tmp_path):
     storage = Storage(ServerSettings(storages=(store,)))
     net.serve("/music-1/song.mp3", b"", 301, Location="http://evil.example/")
     assert refused(lambda: storage.read(at("song.mp3"), tmp_path / "input")).code == "input_refused"
-    assert "Authorization" not in net.asked[0][2]  # without a key the bucket is public
-    assert len(net.asked) == 1
+    assert "Authorization" not in net.requests[0][2]  # without a key the bucket is public
+    assert len(net.requests) == 1

@@ -42,7 +42,7 @@ def test_scanning_and_identifying_use_one_thread(tmp_path, songs, clip, monkeypa
         return encode(self, *arguments, **more)
 
     monkeypatch.setattr(toy.ToyEncoder, "encode_stream", watched)
-    with songprint.open(tmp_path / "library", create=True, encoder=toy.JudgingToyEncoder()) as library:
+    with songprint.open(tmp_path / "library", create=True, encoder=toy.CalibratedToyEncoder()) as library:
         library.add(songs, workers=1)
         seen.clear()
         library.identify(clip)

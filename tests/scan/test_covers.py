@@ -21,7 +21,7 @@ RATE = toy.SAMPLE_RATE
 def library(tmp_path):
     """Three songs of a minute and a half."""
     with songprint.open(
-        tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.JudgingToyCoverEncoder()]
+        tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.CalibratedToyCoverEncoder()]
     ) as library:
         library.add(
             [toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, 90.0)) for seed in (1, 2, 3)], workers=1
@@ -49,7 +49,7 @@ def test_a_cover_is_reported_with_its_key_and_interval(library, tmp_path):
 def test_a_cover_longer_than_the_longest_passage_is_one_segment(tmp_path):
     seconds = 1.4 * tracker.PARAMETERS.max_passage
     with songprint.open(
-        tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.JudgingToyCoverEncoder()]
+        tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.CalibratedToyCoverEncoder()]
     ) as library:
         library.add(
             [toy.write(tmp_path / "songs" / f"Tune {seed}.wav", toy.tune(seed, seconds)) for seed in (1, 2)], workers=1

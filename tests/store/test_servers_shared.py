@@ -323,7 +323,7 @@ def test_only_one_machine_reencodes_at_a_time(tmp_path, database_url):
 @servers.ON_SERVERS
 def test_a_library_on_a_server_works_like_any_other(tmp_path, songs, clip, database_url):
     settings = Settings(library=tmp_path / "library", database=database_url)
-    encoder = toy.JudgingToyEncoder()
+    encoder = toy.CalibratedToyEncoder()
     with songprint.open(settings=settings, create=True, encoder=encoder) as library:
         assert len(library.add(songs, workers=1).added) == 5
         assert library.add(songs[0]).known

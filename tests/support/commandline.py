@@ -21,7 +21,7 @@ ESCAPE = "\x1b"
 
 def use_toy_encoder(monkeypatch: pytest.MonkeyPatch, *, covers: bool = False) -> None:
     """The toy encoder of recordings replaces the one that ships; that of covers too, or there are no covers."""
-    use_encoders(monkeypatch, toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder() if covers else None)
+    use_encoders(monkeypatch, toy.CalibratedToyEncoder(), toy.CalibratedToyCoverEncoder() if covers else None)
     monkeypatch.setenv("SONGPRINT_WORKERS", "1")
 
 

@@ -57,7 +57,7 @@ class World:
 def serving(folder: Path, songs: int = 5, **settings: object) -> Iterator[World]:
     """Serve a library with this number of songs; `settings` are those of the server."""
     settings = Settings(server=ServerSettings(**{"clip_processes": 1, "job_processes": 0} | settings))
-    encoders = [toy.JudgingToyEncoder(), toy.JudgingToyCoverEncoder()]
+    encoders = [toy.CalibratedToyEncoder(), toy.CalibratedToyCoverEncoder()]
     with songprint.open(folder / "library", create=True, encoder=encoders, settings=settings) as library:
         library.add(toy.write_songs(folder / "music", songs), workers=1)
         app = create_app(library)

@@ -68,7 +68,7 @@ class ToyEncoder:
         return Embeddings(_project(windows), hop, self.id), len(samples) / SAMPLE_RATE
 
 
-class JudgingToyEncoder(ToyEncoder):
+class CalibratedToyEncoder(ToyEncoder):
     """The toy encoder with a calibration: alignments with a mean cosine above 0.87 are matches."""
 
     @property
@@ -83,7 +83,7 @@ class JudgingToyEncoder(ToyEncoder):
         return replace(super().spec, calibration=calibration)
 
 
-class DecisiveToyEncoder(JudgingToyEncoder):
+class DecisiveToyEncoder(CalibratedToyEncoder):
     """With a calibration three times as steep: a single window is enough for a high confidence."""
 
     @property
@@ -151,7 +151,7 @@ class ToyCoverEncoder:
         return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0).astype(np.float32)
 
 
-class JudgingToyCoverEncoder(ToyCoverEncoder):
+class CalibratedToyCoverEncoder(ToyCoverEncoder):
     """The toy cover encoder with a calibration: only the alignment of the tonal frames counts."""
 
     @property

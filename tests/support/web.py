@@ -31,7 +31,7 @@ class Web:
 
     pages: dict[str, Answer] = field(default_factory=dict)
     names: dict[str, Iterator[list[str]]] = field(default_factory=dict)
-    asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)  # method, path, headers, body
+    requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)  # method, path, headers, body
     connected: list[str] = field(default_factory=list)
     resolved: list[str] = field(default_factory=list)
     port: int = 0
@@ -61,7 +61,7 @@ class Web:
 
 @contextlib.contextmanager
 def running(monkeypatch, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
-    """Connections to public addresses end at this machine's server; all others are what a fetch must not make."""
+    """Redirect connections to public addresses to a local server, and record all connections."""
     web = Web()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -76,14 +76,14 @@ def running(monkeypatch, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
 
         def setup(self) -> None:
             if tls is not None:
-                with contextlib.suppress(OSError):  # the client does not like the certificate
+                with contextlib.suppress(OSError):  # the client rejects the certificate
                     self.request.do_handshake()
             super().setup()
 
         def answer(self) -> None:
             path = self.requestline.split()[1]
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            web.asked.append((self.command, path, dict(self.headers), body))
+            web.requests.append((self.command, path, dict(self.headers), body))
             web.pages.get(path, lambda handler: handler.send_error(404))(self)
             self.close_connection = True
 
@@ -113,7 +113,7 @@ def running(monkeypatch, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
 
 
 def certificate(name: str, folder: Path) -> tuple[Path, Path]:
-    """A certificate for a host that vouches for itself, and its key."""
+    """Create a self-signed certificate for a host, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -138,7 +138,7 @@ def certificate(name: str, folder: Path) -> tuple[Path, Path]:
 
 
 def endless(handler: http.server.BaseHTTPRequestHandler) -> None:
-    """Noise without end, and without a length."""
+    """Send data without a length and without an end."""
     handler.send_response(200)
     handler.end_headers()
     with contextlib.suppress(OSError):
@@ -147,7 +147,7 @@ def endless(handler: http.server.BaseHTTPRequestHandler) -> None:
 
 
 def dripping(handler: http.server.BaseHTTPRequestHandler) -> None:
-    """A byte now and then: no single wait is long."""
+    """Send single bytes with short pauses, so that no read times out."""
     handler.send_response(200)
     handler.send_header("Content-Length", "90000")
     handler.end_headers()

@@ -59,7 +59,7 @@ def test_a_faster_copy_is_the_same_music(store):
     assert first == second
 
 
-def test_a_part_that_occurs_againgets_its_own_number(store):
+def test_a_part_that_occurs_again_gets_its_own_number(store):
     """Two songs without a pause appear to be one, until one of them occurs alone."""
     [[(_, both)]] = memory.remember(store, "monday.mp3", [section(music(1, 2), 50)])
     [[(_, second)]] = memory.remember(store, "tuesday.mp3", [section(music(2))])
@@ -99,7 +99,7 @@ def test_music_that_is_too_short_gets_no_number(store):
     assert len(memory.listing(store)) == 1
 
 
-def test_forgotten_music_is_new_when_it_occurs_againand_numbers_are_not_reused(store):
+def test_forgotten_music_is_new_when_it_occurs_again_and_numbers_are_not_reused(store):
     [[first], [second]] = numbers(memory.remember(store, "one.mp3", [section(music(1)), section(music(2), 60)]))
     with pytest.raises(UnknownMusicNotFound, match="no unknown music 999"):
         memory.forget(store, [second, 999])

@@ -165,7 +165,7 @@ def _check_url(url: str, rules: Rules) -> None:
 def _check_location(location: dict[str, Any], storage: Storage) -> None:
     if not is_bucket(location["bucket"]):
         raise Refused("ResourceNotFound.CosBucketNameInvalid", "The name of the bucket is malformed.")
-    if not storage.knows(location):
+    if not storage.has_bucket(location):
         raise Refused("ResourceNotFound.CosBucketNotExist", "None of this server's object stores has this bucket.")
     try:
         object_name(location["object"])
@@ -281,7 +281,7 @@ def _output(parameters: Parameters, storage: Storage, app_id: int) -> dict[str, 
         raise Refused("UnsupportedOperation", "VOD outputs are not supported: send COS or AWS-S3.")
     else:
         raise Refused("InvalidParameterValue", "`OutputStorage.Type` must be COS or AWS-S3.")
-    if not storage.knows(place):
+    if not storage.has_bucket(place):
         return None
     try:
         object_name(f"{folder}name")

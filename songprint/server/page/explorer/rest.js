@@ -21,7 +21,7 @@ const FIRST = "POST /v1/identify"; // the operation that is shown first
  * @property {OpenApiOperation} description
  * @property {Parameter[]} parameters In the path and in the query.
  * @property {boolean} acceptsFile
- * @property {Record<string, Schema>} formFields Sent beside the file.
+ * @property {Record<string, Schema>} formFields Sent with the file.
  * @property {Schema | undefined} json The schema of the JSON body.
  */
 

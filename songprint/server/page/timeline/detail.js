@@ -1,4 +1,4 @@
-// The selected segment or gap: play it beside its recording, see how they match, decide.
+// The selected segment or gap: playback of it and of its recording, details of the match, verdicts.
 
 /** @import { Source } from "../audio/player.js" */
 /** @import { Job, Recording } from "../types.js" */

@@ -1,4 +1,4 @@
-// The result of a query: a card for each match, or one that says that there is none.
+// The result of a query: a card for each match, or one that reports that there is none.
 
 /** @import { Match, Recording, Report } from "../types.js" */
 
