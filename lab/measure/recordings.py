@@ -80,13 +80,13 @@ def measure(
         systems = [ours, *(fill_peer(peer, known, seconds) for peer in against)]
         # threshold 0: the best match is always reported, and thresholds are applied afterwards
         with Library(Path(folder) / "library", settings=settings) as library:
-            systems: dict[str, Identify] = {SONGPRINT: partial(identify_in_library, library)} | {
+            identify_by_system: dict[str, Identify] = {SONGPRINT: partial(identify_in_library, library)} | {
                 peer.name: peer.identify for peer in against
             }
             answers = [
                 answer
                 for number, query in enumerate(_queries(known, unknown, using, per_condition, seed, wide))
-                for answer in query_all(systems, number, query, ids, library)
+                for answer in query_all(identify_by_system, number, query, ids, library)
             ]
             calibration = library.store.levels[Kind.RECORDING].calibration
             run = Run(
@@ -147,11 +147,11 @@ def identify_in_library(library: Library, samples: np.ndarray, sample_rate: int)
 
 
 def query_all(
-    systems: dict[str, Identify], number: int, query: queries.Query, ids: dict[str, int], library: Library
+    identify_by_system: dict[str, Identify], number: int, query: queries.Query, ids: dict[str, int], library: Library
 ) -> Iterator[Answer]:
     """Yield the answer of each system; `ids` maps the paths in the library to recordings."""
     truth = ids.get(query.track)
-    for system, identify in systems.items():
+    for system, identify in identify_by_system.items():
         began = time.perf_counter()
         match = identify(query.audio, queries.RATE)
         elapsed = time.perf_counter() - began

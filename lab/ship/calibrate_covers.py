@@ -2,7 +2,7 @@
 
     python -m lab.ship.calibrate_covers --data data --tonal data/tonal --noise NOISE_DIR
 
-Renditions of the calibration works (whole, excerpts, and followed by another song) are searched in libraries of three
+Renditions of the calibration works (whole, excerpts, and medleys with another song) are searched in libraries of three
 sizes: one rendition of each work with the calibration music; the same with all real training music, and a second
 rendition of every other work; and portions of a few songs. Each query is searched again without its work, so that
 every match is wrong; so are real tracks, speech and noise. Synthesised tunes, many of which share their chords, are
