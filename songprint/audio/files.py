@@ -1,7 +1,7 @@
-"""Any audio as mono float32 samples, whole or as a stream of blocks.
+"""Read audio files of any format as mono float32 samples, whole or in blocks.
 
-FFmpeg's decoders do the reading, through PyAV. FFmpeg gets an open file and may open nothing by
-itself, so a file from a stranger cannot make it read another file or call a server.
+FFmpeg decodes them, through PyAV. It gets an open file and may not open anything itself, so an untrusted file cannot
+make it read another file or connect to a server.
 """
 
 from __future__ import annotations
@@ -92,13 +92,16 @@ SUFFIXES = frozenset(
     }
 )
 
-_FILE_READ_BYTES = 1 << 17  # FFmpeg asks Python for this much at a time
-_SNIFFED_BYTES = 4096
-_OGG_PAGE_BYTES = 65_307  # the longest page that the format allows
-_SPOOLED_BYTES = 64 << 20  # a pipe is kept in memory up to here, then in a temporary file
-_LENGTH_IS_A_GUESS = ("mp3", "aac", "ac3", "eac3", "dts", "amr")  # FFmpeg's, from the first bit rate
-_SEEKS_EXACTLY = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})  # by time stamps of samples
-_WORTH_SEEKING, _BEFORE = 30.0, 0.5  # seconds: from which on, and how much earlier, for codecs that have to settle
+_FILE_READ_BYTES = 1 << 17  # per read of FFmpeg
+_SNIFFED_BYTES = 4096  # at the beginning, checked for text and playlists
+_OGG_PAGE_BYTES = 65_307  # maximum of the format
+_SPOOLED_BYTES = 64 << 20  # of a pipe, kept in memory; longer ones are kept in a temporary file
+# FFmpeg estimates the duration of these formats from the bit rate of the first frames.
+_ESTIMATED_DURATION = ("mp3", "aac", "ac3", "eac3", "dts", "amr")
+# FFmpeg seeks exactly in these formats, because their time stamps count samples.
+_EXACT_SEEKING = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})
+_MIN_SEEK = 30.0  # seconds; earlier positions are reached by decoding
+_PREROLL = 0.5  # seconds decoded before the position, because codecs need some frames to converge
 _TEXT_BYTES = frozenset(range(32, 256)) | frozenset(b"\t\n\v\f\r\x1b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -107,9 +110,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file says about its sound."""
+    """What the header of an audio file contains."""
 
-    duration: float | None  # seconds; an estimate in some formats, None where nothing is said
+    duration: float | None  # seconds; an estimate in some formats, None if unknown
     sample_rate: int
     channels: int
     codec: str
@@ -125,12 +128,14 @@ def load(
 ) -> np.ndarray:
     """Read any audio as mono float32 samples, (n,), at `sample_rate`.
 
-    `start` and `duration` are seconds of what is heard, counted in samples; time stamps do not matter.
-    The way to `start` is decoded too: seeking would be a little off in many formats.
-    A file that ends early gives what could be read and a warning; one without audio raises AudioError.
+    `start` and `duration` are in seconds and count decoded samples; time stamps are ignored. Everything before `start`
+    is decoded too, because seeking is inexact in many formats.
+
+    A truncated or damaged file returns what could be decoded, with a warning (see `blocks`). Raises AudioError if the
+    file cannot be read, contains no audio, or ends before `start`.
     """
     if start < 0 or (duration is not None and duration <= 0):
-        raise ValueError(f"start={start} must not be negative and duration={duration} be positive (seconds)")
+        raise ValueError(f"start={start} must not be negative, and duration={duration} must be positive (seconds)")
     first = round(start * sample_rate)
     end = None if duration is None else first + max(1, round(duration * sample_rate))
     kept, position = [], 0
@@ -146,11 +151,11 @@ def load(
     return np.concatenate(kept)
 
 
-def stretch(source: Source, sample_rate: int, start: float, duration: float) -> np.ndarray:
-    """A stretch of any file for people to hear, as mono float32 samples, (n,); none behind the end.
+def excerpt(source: Source, sample_rate: int, start: float, duration: float) -> np.ndarray:
+    """Read `duration` seconds from `start` as mono float32 samples, (n,). Fewer, or none, if the file ends before.
 
-    Where a format says exactly which sample lies where, it goes there at once; else all before it is decoded too. So
-    it may be off by some milliseconds, which nobody hears, but is there soon in a file of hours.
+    In formats that allow exact seeking, this seeks, so it is fast in files of hours; in others, it decodes everything
+    before `start`. The position may be off by some milliseconds: use `load` where it must be exact.
     """
     with _opened(source) as opened:
         frames = _from(start, opened)
@@ -165,16 +170,16 @@ def stretch(source: Source, sample_rate: int, start: float, duration: float) -> 
 
 
 def _from(start: float, opened: _Opened) -> Iterator[av.AudioFrame]:
-    """The frames of a file from `start` seconds on; the first one is cut."""
+    """Yield the frames from `start` seconds on; the first one is cut."""
     stream, time_base = opened.stream, opened.stream.time_base
     assert time_base is not None  # FFmpeg sets it for every stream of a container
     begins = float((stream.start_time or 0) * time_base)
-    exact = not set(opened.container.format.name.split(",")).isdisjoint(_SEEKS_EXACTLY)
-    if exact and start > _WORTH_SEEKING:
-        opened.container.seek(round((start + begins - _BEFORE) / time_base), stream=stream)
+    exact = not set(opened.container.format.name.split(",")).isdisjoint(_EXACT_SEEKING)
+    if exact and start > _MIN_SEEK:
+        opened.container.seek(round((start + begins - _PREROLL) / time_base), stream=stream)
     position = None if exact else 0.0
     for frame in decode.frames(opened.container, stream, failed=lambda error: None):
-        if position is None:  # behind a seek: the frame says where it is
+        if position is None:  # take the position from the time stamp of the first frame, which differs after a seek
             position = float((frame.pts or 0) * time_base) - begins
         ends = position + frame.samples / frame.sample_rate
         if ends > start:
@@ -183,7 +188,7 @@ def _from(start: float, opened: _Opened) -> Iterator[av.AudioFrame]:
 
 
 def _without(frame: av.AudioFrame, count: int) -> av.AudioFrame:
-    """A frame without its first samples."""
+    """Return a frame without its first `count` samples."""
     import av
 
     fifo = av.AudioFifo()
@@ -198,10 +203,10 @@ def _without(frame: av.AudioFrame, count: int) -> av.AudioFrame:
 def blocks(
     source: Source, sample_rate: int, *, block_seconds: float = 10.0, on_warning: Warn | None = None
 ) -> Generator[np.ndarray, None, None]:
-    """Read any audio as `load` does, in blocks of `block_seconds`; the last one is shorter.
+    """Read any audio as `load` does, in blocks of `block_seconds`; the last one may be shorter.
 
-    Ten hours take no more memory than ten minutes. `on_warning` gets one line about a file that is
-    damaged or breaks off; the default is to log it.
+    Memory use does not depend on the duration. `on_warning` is called with at most one line, at the end, if the file is
+    damaged or truncated; by default, the warning is logged.
     """
     block_samples = round(block_seconds * sample_rate)
     if block_samples < 1:
@@ -212,20 +217,20 @@ def blocks(
 
 
 def probe(source: Source) -> AudioInfo:
-    """Read the header: how long, how many channels. Nothing is decoded beyond it."""
+    """Read the header of an audio file, without decoding."""
     with _opened(source) as opened:
         codec = opened.stream.codec_context
         return AudioInfo(opened.duration, codec.sample_rate, codec.channels, codec.codec.canonical_name)
 
 
 def metadata(source: Source) -> dict[str, str]:
-    """What FFmpeg finds of tags, under the names that the format gives them."""
+    """Return the tags that FFmpeg reads, by the names that the format uses."""
     with _opened(source) as opened:
         return {**opened.stream.metadata, **opened.container.metadata}
 
 
 def content_hash(path: str | Path) -> str:
-    """BLAKE2b of the file's bytes, 32 hexadecimal digits."""
+    """Return the BLAKE2b hash of a file, as 32 hexadecimal digits. Raises AudioError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -234,34 +239,34 @@ def content_hash(path: str | Path) -> str:
 
 
 def is_probably_audio(path: str | Path) -> bool:
-    """Whether the file's name ends like that of audio or video. The file itself is not looked at."""
+    """Whether the suffix of the file name is one of audio or video. The file is not opened."""
     path = Path(path)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # "._": macOS's side files
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # "._" is for the metadata files of macOS
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """A source that FFmpeg has understood, and the stream in it to listen to."""
+    """An open source, and the audio stream in it to decode."""
 
     name: str  # for messages
     container: av.container.InputContainer
     stream: av.AudioStream
-    cut_off: bool  # as its last bytes tell
+    cut_off: bool  # according to its last bytes
 
     @property
     def duration(self) -> float | None:
-        """Seconds of the stream, as the file says; of the whole file where nothing is said of the stream."""
+        """Seconds of the audio stream according to the file, or of the whole file; None if it contains neither."""
         if self.stream.duration is not None and self.stream.time_base is not None:
             return float(self.stream.duration * self.stream.time_base)
         whole = self.container.duration
         return whole / 1e6 if whole is not None else None  # microseconds
 
     @property
-    def promised(self) -> float:
-        """The duration if the file itself says it, else 0."""
-        # An mp3 whose header says it starts later than 0, by the encoder's delay.
-        guessed = self.container.format.name in _LENGTH_IS_A_GUESS and not self.stream.start_time
-        return 0.0 if guessed else self.duration or 0.0
+    def declared_duration(self) -> float:
+        """The duration in seconds if the file contains it, 0 if FFmpeg estimates it."""
+        # MP3 files with a header that contains the duration start later than 0, by the delay of the encoder.
+        estimated = self.container.format.name in _ESTIMATED_DURATION and not self.stream.start_time
+        return 0.0 if estimated else self.duration or 0.0
 
 
 @contextmanager
@@ -273,19 +278,18 @@ def _opened(source: Source) -> Iterator[_Opened]:
 
 @contextmanager
 def container(source: Source) -> Iterator[tuple[av.container.InputContainer, bool]]:
-    """A file as FFmpeg understands it, sound or not, and whether its last bytes tell that the end is missing."""
+    """Open a media file, with or without audio. Also yields whether its last bytes show that it is truncated."""
     import av
 
     name = _name(source)
     with _binary(source, name) as file:
         try:
-            cut_off = _looked_at(file, name)
-            # FFmpeg reads through our file object, and still its demuxers of playlists would open by name
-            # what a line in the file asks for: hls and concat did so when tried. With no protocol
-            # allowed FFmpeg can open neither a path nor a URL.
+            cut_off = _check_content(file, name)
+            # FFmpeg reads from the file object, but its demuxers of playlists (hls, concat) also open the paths and
+            # URLs in a playlist. Without any allowed protocol, it can open neither.
             opened = av.open(
                 file,
-                "r",  # a temporary file could be written as well
+                "r",  # PyAV would open a writable temporary file for writing
                 container_options={"protocol_whitelist": "none"},
                 metadata_errors="replace",
                 buffer_size=_FILE_READ_BYTES,
@@ -300,15 +304,15 @@ def container(source: Source) -> Iterator[tuple[av.container.InputContainer, boo
 
 @contextmanager
 def _binary(source: Source, name: str) -> Iterator[IO[bytes]]:
-    """The source as a binary file that can seek. A file object of the caller's stays open."""
+    """Open the source as a seekable binary file. A file object of the caller stays open."""
     if not isinstance(source, str | Path):
         with _seekable(source, name) as file:
             yield file
         return
     if isinstance(source, str) and _URL.match(source):
-        raise AudioError(f"cannot read {source}: a URL is not opened here. Download it and give the file")
+        raise AudioError(f"cannot read {source}: URLs are not supported. Download the file first")
     try:
-        opened = open(source, "rb")  # noqa: SIM115 - closed by the `with` below; its errors are ours
+        opened = open(source, "rb")  # noqa: SIM115 - the `with` below closes it
     except (OSError, ValueError) as error:
         raise AudioError(f"cannot read {name}: {_reason(error)}") from error
     with opened, _seekable(opened, name) as file:
@@ -317,7 +321,7 @@ def _binary(source: Source, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _seekable(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
-    """The file itself from its beginning, or, for a pipe, a temporary copy: mp4 cannot be read otherwise."""
+    """Yield the file, rewound, or a temporary copy of a pipe: MP4 needs a seekable file."""
     if file.seekable():
         file.seek(0)
         yield file
@@ -331,52 +335,52 @@ def _seekable(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
         yield copy
 
 
-def _looked_at(file: IO[bytes], name: str) -> bool:
-    """Refuse what is certainly no audio. Returns whether the last bytes tell that the end is missing."""
+def _check_content(file: IO[bytes], name: str) -> bool:
+    """Raise AudioError if the file is certainly not audio. Return whether its last bytes show that it is truncated."""
     head = file.read(_SNIFFED_BYTES)
     if not head:
         raise AudioError(f"cannot read {name}: it is empty (0 bytes). Is the download complete?")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"#EXTM3U", b"ffconcat", b"[playlist]")):
-        raise AudioError(f"cannot read {name}: it is a playlist. Give the files that it names")
+        raise AudioError(f"cannot read {name}: it is a playlist. Pass the files that it names")
     if _TEXT_BYTES.issuperset(head):
-        raise AudioError(f"cannot read {name}: it is text, not audio. Is it the file that you meant?")
+        raise AudioError(f"cannot read {name}: it is text, not audio. Is it the right file?")
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _OGG_PAGE_BYTES))
     last_page = file.read().rpartition(b"OggS")[2]
     file.seek(0)
     if head.startswith(b"OggS"):
-        return not last_page[1:2] > b"\x03"  # flag 4: the last page of the stream
-    said_bytes = int.from_bytes(head[4:8], "little") + 8
-    return head.startswith(b"RIFF") and size < said_bytes < 0xFFFFFF00  # near 4 GiB: unknown when written
+        return not last_page[1:2] > b"\x03"  # flag 4 marks the last page of the stream
+    declared_bytes = int.from_bytes(head[4:8], "little") + 8
+    return head.startswith(b"RIFF") and size < declared_bytes < 0xFFFFFF00  # writers of streams declare about 4 GiB
 
 
 def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
-    """All frames that can be decoded. What cannot is left out, with one warning for the file."""
+    """Yield all frames that can be decoded. Other frames are skipped, with one warning per file."""
     seconds, name = 0.0, opened.name
     failures: list[tuple[float, str]] = []
 
     def failed(error: Exception) -> None:
         if not failures:
-            failures.append((seconds, decode.said(error)))
+            failures.append((seconds, decode.ffmpeg_message(error)))
 
     for frame in decode.frames(opened.container, opened.stream, failed):
         seconds += frame.samples / frame.sample_rate
         yield frame
     damaged_at, cause = failures[0] if failures else (math.inf, "")
     if not seconds:
-        why = f"nothing in it could be decoded ({cause})" if cause else "its audio stream has no samples"
+        why = f"none of its audio could be decoded ({cause})" if cause else "its audio stream has no samples"
         raise AudioError(f"cannot read {name}: {why}. Is the file complete?")
-    promised = opened.promised
-    if promised - seconds > max(1.0, 0.02 * promised):
-        warn(f"{name}: only {seconds:.1f} s of {promised:.1f} s could be read. Is the file complete?")
-    elif damaged_at < max(seconds, promised) - 0.1:  # junk behind the end harms nobody
-        warn(f"{name}: damaged at {damaged_at:.1f} s ({cause}): damaged parts are left out")
+    declared = opened.declared_duration
+    if declared - seconds > max(1.0, 0.02 * declared):
+        warn(f"{name}: only {seconds:.1f} s of {declared:.1f} s could be read. Is the file complete?")
+    elif damaged_at < max(seconds, declared) - 0.1:  # bytes after the end of the audio are not damage
+        warn(f"{name}: damaged at {damaged_at:.1f} s ({cause}): skipped the damaged parts")
     elif opened.cut_off:
-        warn(f"{name}: breaks off after {seconds:.1f} s. Is the file complete?")
+        warn(f"{name}: cut off after {seconds:.1f} s. Is the file complete?")
 
 
 def _name(source: Source) -> str:
-    """What to call the source in a message."""
+    """The name of the source in messages."""
     if isinstance(source, str | Path):
         return str(source)
     name = getattr(source, "name", None)
@@ -384,19 +388,19 @@ def _name(source: Source) -> str:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """Why a file cannot be opened, and what to do."""
+    """The reason why a file cannot be opened, and what to do."""
     if isinstance(error, FileNotFoundError):
-        return "there is no such file. Is the path right?"
+        return "there is no such file. Is the path correct?"
     if isinstance(error, IsADirectoryError):
-        return "it is a folder. Give the files in it"
+        return "it is a folder. Pass the files in it"
     if isinstance(error, PermissionError):
-        return "permission denied. May this user read it?"
+        return "permission denied. Check the permissions of the file"
     return f"{getattr(error, 'strerror', None) or error}"
 
 
 def _unknown(file: IO[bytes], error: Exception) -> str:
-    """Why FFmpeg could not make anything of a file that is not empty."""
+    """The reason why FFmpeg cannot open a file that is not empty."""
     file.seek(4)
-    if file.read(4) == b"ftyp":  # mp4, whose index is often at the very end
+    if file.read(4) == b"ftyp":  # MP4, whose index is often at the end of the file
         return 'no audio stream (ffmpeg: "moov atom not found"). Is the download complete?'
-    return f"FFmpeg does not know its format ({decode.said(error)}). Is it audio, and complete?"
+    return f"FFmpeg does not recognise its format ({decode.ffmpeg_message(error)}). Is it audio, and is it complete?"

@@ -1,4 +1,4 @@
-"""Describe a media file by the headers of its container and its streams. Nothing is decoded."""
+"""Describe a media file from the headers of its container and streams, without decoding."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _MICROSECONDS = 1e6  # FFmpeg's unit of a container's times
 
 
 def describe(path: str | Path) -> dict[str, object]:
-    """A file as values for JSON: `bytes`, `format`, `bit_rate`, `duration`, and lists of `video` and `audio` streams.
+    """Return `bytes`, `format`, `bit_rate`, `duration`, and lists of `video` and `audio` streams, for JSON.
 
-    Bit rates are in bits per second and times in seconds; missing values are 0. AudioError if it is not a media file.
+    Bit rates are in bits per second and times in seconds; missing values are 0. Raises AudioError if the file is not a
+    media file.
     """
     import av
     from av.stream import Disposition

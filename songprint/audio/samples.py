@@ -1,4 +1,4 @@
-"""Samples that are in memory already -> mono float32 at the sample rate, the tempo and the pitch that are wanted."""
+"""Convert samples in memory: to mono float32 at another sample rate, or to another tempo and pitch."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from songprint.errors import AudioError
 
 
 def at_rate(samples: np.ndarray, sample_rate: int | None, wanted: int) -> np.ndarray:
-    """(n,) or (n, channels) samples at `sample_rate` -> (n,) float32 at `wanted`.
+    """Convert samples, (n,) or (n, channels), at `sample_rate` to mono float32 samples, (n,), at the rate `wanted`.
 
-    Integers are scaled to -1 .. 1, channels averaged. The resampler is that of files, so a file and its
-    samples give the same.
+    Integers are scaled to -1 .. 1, and channels are averaged. The resampler is the one of `files.load`, so a file and
+    its samples give the same result. Raises AudioError for other shapes, NaN, infinity, or a missing sample rate.
     """
     samples = np.asarray(samples)
     if sample_rate is None or sample_rate < 1:
         raise AudioError(f"sample_rate={sample_rate} must be given with samples (Hz): sample_rate=44100")
     if samples.ndim not in (1, 2) or samples.size == 0:
-        raise AudioError(f"samples of shape {samples.shape} are no audio: (n,) or (n, channels) are expected")
+        raise AudioError(f"samples of shape {samples.shape} are not audio: expected (n,) or (n, channels)")
     if samples.ndim == 2 and samples.shape[1] > 32:
         raise AudioError(
             f"samples of shape {samples.shape} have {samples.shape[1]} channels."
-            " Are they the wrong way round? (n, channels) is expected: pass samples.T"
+            " Are the axes swapped? Expected (n, channels): pass samples.T"
         )
     if np.issubdtype(samples.dtype, np.integer):
         samples = samples / np.float32(np.iinfo(samples.dtype).max)
     mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype("<f4")
     if not np.isfinite(mono).all():
-        raise AudioError("samples hold NaN or infinity: they are no audio")
+        raise AudioError("samples contain NaN or infinity")
     return mono if sample_rate == wanted else files.load(_wave(mono, sample_rate), wanted)
 
 
 def stretch(samples: np.ndarray, sample_rate: int, tempo: float = 1.0, pitch: float = 1.0) -> np.ndarray:
-    """(n,) float32 -> about (n / tempo,): tempo and pitch changed independently (FFmpeg's atempo: WSOLA).
+    """Change tempo and pitch of float32 samples, (n,); returns about (n / tempo,) samples.
 
-    `pitch` is a frequency ratio. `tempo == pitch` is a plain change of speed, done by resampling alone.
+    Both are ratios; `pitch` is a ratio of frequencies. The method is WSOLA, as FFmpeg's `atempo` implements it. With
+    `tempo == pitch`, which is a change of speed, the samples are only resampled.
     """
     import av
 
@@ -72,7 +73,7 @@ def stretch(samples: np.ndarray, sample_rate: int, tempo: float = 1.0, pitch: fl
 
 
 def _wave(mono: np.ndarray, sample_rate: int) -> io.BytesIO:
-    """Samples (n,) float32 as a WAV file in memory."""
+    """Return float32 samples, (n,), as a WAV file in memory."""
     ieee_float, channels, width = 3, 1, 4
     form = struct.pack(
         "<4sIHHIIHH", b"fmt ", 16, ieee_float, channels, sample_rate, sample_rate * width, width, 8 * width

@@ -16,7 +16,7 @@ from songprint.audio import files
 from songprint.errors import AudioError
 from songprint.types import Tags
 
-_LONGEST = 500  # characters of one field: a whole book has been seen in a title
+_MAX_CHARACTERS = 500  # of one field; some files contain pages of text in their title
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 _ISWC = re.compile(r"T[0-9]{10}")
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_tags(path: str | Path) -> Tags:
-    """Read the tags of an audio file. Never fails; without tags, they come from the file name.
+    """Read the tags of an audio file. Never fails; without a title, artist and title come from the file name.
 
     >>> read_tags("Nina Simone - Sinnerman.mp3").artists
     ('Nina Simone',)
@@ -56,7 +56,7 @@ def tags_from_name(path: str | Path) -> Tags:
 
 
 def _tinytag_values(path: Path) -> dict[str, list[str]]:
-    """All values of every field, by the names of tinytag without punctuation; empty if it cannot read the file."""
+    """All values of every field, by the field names of tinytag, normalised; empty if it cannot read the file."""
     from tinytag import TinyTag
 
     try:
@@ -78,7 +78,7 @@ def _ffmpeg_values(path: Path) -> dict[str, list[str]]:
 
 
 def _plain(name: str) -> str:
-    """`MusicBrainz/Track Id`, `MUSICBRAINZ_TRACKID`: the formats agree on the letters only."""
+    """Normalise a field name: `MusicBrainz/Track Id` and `MUSICBRAINZ_TRACKID` both become `musicbrainztrackid`."""
     return re.sub(r"[^a-z]", "", name.lower())
 
 
@@ -103,15 +103,15 @@ def _tags(values: dict[str, list[str]]) -> Tags:
 
 
 def _first(texts: list[str]) -> str:
-    """The first that is not empty; NUL separates several values in one text (ID3v2.4)."""
+    """The first text that is not empty. NUL separates several values in one text (ID3v2.4)."""
     cleaned = (_clean(part) for text in texts for part in text.split("\0"))
     return next(filter(None, cleaned), "")
 
 
 def _artists(texts: list[str]) -> tuple[str, ...]:
-    """One name each, without repetition.
+    """Split texts into names, without duplicates.
 
-    `ARTIST=Queen & David Bowie` beside `ARTISTS=Queen; David Bowie` gives the two names.
+    If a file contains both `ARTIST=Queen & David Bowie` and `ARTISTS=Queen; David Bowie`, the result is the two names.
     """
     parts = [_clean(part) for text in texts for part in re.split("[;\0]", text)]
     names = list(dict.fromkeys(filter(None, parts)))
@@ -121,7 +121,7 @@ def _artists(texts: list[str]) -> tuple[str, ...]:
 
 
 def _identifier(texts: list[str], form: re.Pattern[str]) -> str:
-    """The first that has the form, in the case of the form and without the punctuation people add."""
+    """The first identifier that matches `form`, in the case of `form` and without added punctuation; else ""."""
     for text in texts:
         for part in re.split("[;\0]", text):
             candidate = _clean(part)
@@ -132,17 +132,17 @@ def _identifier(texts: list[str], form: re.Pattern[str]) -> str:
 
 
 def _unique_file_ids(texts: list[str]) -> list[str]:
-    """MusicBrainz's among ID3's unique file identifiers, `owner NUL id`."""
+    """The MusicBrainz ids among the unique file identifiers of ID3, which have the format `owner NUL id`."""
     return [text.rpartition("\0")[2] for text in texts if text.startswith("http://musicbrainz.org\0")]
 
 
 def _number(texts: list[str], form: re.Pattern[str]) -> int | None:
-    """The first whole number above 0 that the form finds: 3 in `3/12`, 1998 in `1998-05-04`."""
+    """The first positive integer that `form` matches: 3 in `3/12`, 1998 in `1998-05-04`."""
     found = (form.search(text) for text in texts)
     return next((int(match[1]) for match in found if match and int(match[1])), None)
 
 
 def _clean(text: str) -> str:
-    """Control characters and half characters become spaces, runs of spaces one."""
-    kept = (" " if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text[:_LONGEST])
+    """Replace control characters and surrogates by spaces, and collapse runs of spaces."""
+    kept = (" " if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text[:_MAX_CHARACTERS])
     return " ".join("".join(kept).split())

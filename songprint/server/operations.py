@@ -205,7 +205,7 @@ def _ignore(warning: str) -> None:
 
 def excerpt(library: Library, path: str, start: float, duration: float) -> bytes:
     """Part of any file as WAV, mono at 44.1 kHz, which every browser plays."""
-    return _wave(files.stretch(path, EXCERPT_RATE, start, duration))
+    return _wave(files.excerpt(path, EXCERPT_RATE, start, duration))
 
 
 def cut(library: Library, path: str, start: float, end: float, target: str) -> None:
@@ -235,7 +235,7 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
     encoder = cast("CoverEncoder", level.encoder)
     reference = stored(level, recording_id).evidence
     length = min(end - start, LONGEST_PICTURE)
-    samples = files.stretch(path, library.store.sample_rate, start, length)
+    samples = files.excerpt(path, library.store.sample_rate, start, length)
     query = encoder.encode_stream([samples])[0].evidence
     explanation = Explanation.of("this segment", query, "the recording", reference, encoder.networks.prepare)
     values, alignment = explanation.similarity(), explanation.alignment  # (n, m)

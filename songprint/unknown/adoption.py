@@ -40,7 +40,7 @@ def _write(occurrence: Occurrence, path: Path, title: str, artists: tuple[str, .
     import av
 
     sample_rate = min(MAX_SAMPLE_RATE, files.probe(occurrence.source).sample_rate)
-    samples = files.stretch(occurrence.source, sample_rate, occurrence.interval.start, occurrence.interval.duration)
+    samples = files.excerpt(occurrence.source, sample_rate, occurrence.interval.start, occurrence.interval.duration)
     path.parent.mkdir(exist_ok=True)
     with av.open(str(path), "w", format="flac") as container:
         container.metadata.update({"title": title, "artist": "; ".join(artists)})

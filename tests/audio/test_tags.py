@@ -1,4 +1,4 @@
-"""Tags are read from every format, and never make a file fail."""
+"""Reading tags from every format; damaged tags are ignored."""
 
 import os
 
@@ -37,7 +37,7 @@ READ = Tags(
 
 @pytest.fixture
 def tagged(tmp_path):
-    """Writes a short file with these tags and reads them back."""
+    """A function that writes a short file with the given tags and reads them."""
 
     def write_and_read(tags, suffix=".flac", name="song"):
         samples = soundfiles.tone(duration=0.1, sample_rate=48000, channels=2)
@@ -48,7 +48,7 @@ def tagged(tmp_path):
 
 @pytest.fixture
 def id3(tmp_path):
-    """Writes an mp3 of the given ID3v2.4 frames, as bytes by frame id, and reads the tags."""
+    """A function that writes an MP3 file with ID3v2.4 frames, given as (id, content), and reads its tags."""
 
     def write_and_read(*frames):
         body = b"".join(name + sizes(len(content)) + b"\0\0" + content for name, content in frames)
@@ -64,37 +64,37 @@ def id3(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".oga", ".opus", ".wv", ".mkv", ".webm"])
-def test_all_tags_come_back(tagged, suffix):
+def test_all_tags_are_read(tagged, suffix):
     assert tagged(WRITTEN, suffix) == READ
 
 
 @pytest.mark.parametrize("suffix", [".m4a", ".mp4", ".wma", ".wav"])
-def test_the_common_tags_come_back_where_the_format_has_no_others(tagged, suffix):
+def test_common_tags_are_read_from_formats_without_others(tagged, suffix):
     tags = tagged(WRITTEN, suffix)
     assert (tags.title, tags.artists, tags.album, tags.year) == (
         "Under Pressure", ("Queen", "David Bowie"), "Hot Space", 1982,
     )  # fmt: skip
 
 
-def test_the_recording_id_is_found_in_an_id3_unique_file_identifier(id3):
+def test_the_recording_id_is_read_from_an_id3_unique_file_identifier(id3):
     tags = id3((b"UFID", b"http://musicbrainz.org\0" + RECORDING_ID.encode()), (b"TIT2", b"\3Title"))
     assert (tags.musicbrainz_recording_id, tags.title) == (RECORDING_ID, "Title")
 
 
-def test_the_unique_file_identifier_of_others_is_no_recording_id(id3):
+def test_unique_file_identifiers_of_other_owners_are_ignored(id3):
     assert id3((b"UFID", b"http://example.com\0" + RECORDING_ID.encode())).musicbrainz_recording_id == ""
 
 
-def test_several_values_of_one_id3_frame_are_several_artists(id3):
+def test_an_id3_frame_may_contain_several_artists(id3):
     assert id3((b"TPE1", b"\3Queen\0David Bowie\0")).artists == ("Queen", "David Bowie")
 
 
-def test_the_separate_artists_are_preferred_to_the_joined_ones(id3):
+def test_separate_artists_are_preferred_to_joined_artists(id3):
     joined, separate = (b"TPE1", b"\3Queen & David Bowie"), (b"TXXX", b"\3ARTISTS\0Queen\0David Bowie")
     assert id3(joined, separate).artists == ("Queen", "David Bowie")
 
 
-def test_the_album_artist_stands_in_for_a_missing_artist(id3):
+def test_a_missing_artist_is_replaced_by_the_album_artist(id3):
     assert id3((b"TPE2", b"\3Queen")).artists == ("Queen",)
 
 
@@ -108,7 +108,7 @@ def test_the_album_artist_stands_in_for_a_missing_artist(id3):
         ("USRC1760783", ""),
     ],
 )
-def test_an_isrc_is_brought_into_form_or_left_out(tagged, written, isrc):
+def test_an_isrc_is_normalised_or_ignored(tagged, written, isrc):
     assert tagged({"ISRC": written}).isrc == isrc
 
 
@@ -116,12 +116,12 @@ def test_an_isrc_is_brought_into_form_or_left_out(tagged, written, isrc):
     ("written", "year"),
     [("1998", 1998), ("1998-05-04", 1998), ("04.05.1998", 1998), ("19980504", 1998), ("0000", None)],
 )
-def test_the_year_is_found_in_a_date(tagged, written, year):
+def test_the_year_is_read_from_a_date(tagged, written, year):
     assert tagged({"date": written}).year == year
 
 
 @pytest.mark.parametrize(("written", "track"), [("3", 3), ("03/12", 3), ("0", None), ("A1", None)])
-def test_the_track_is_a_number_above_zero(tagged, written, track):
+def test_the_track_is_a_positive_integer(tagged, written, track):
     assert tagged({"track": written}).track == track
 
 
@@ -129,13 +129,13 @@ def test_a_work_may_be_an_iswc(tagged):
     assert tagged({"ISWC": "T-034.524.680-1"}).work == "T0345246801"
 
 
-def test_control_characters_and_endless_texts_are_cut(tagged):
+def test_control_characters_are_replaced_and_long_texts_are_cut(tagged):
     tags = tagged({"title": "A\x07 little\r\n  song", "album": "x" * 100_000})
     assert tags.title == "A little song"
     assert len(tags.album) == 500
 
 
-def test_latin_tags_in_a_format_of_utf8_do_not_fail(tagged, tmp_path):
+def test_latin1_bytes_in_a_utf8_format_are_accepted(tagged, tmp_path):
     tagged({"title": "Cafe XYZ"}, ".mkv")
     path = tmp_path / "song.mkv"
     path.write_bytes(path.read_bytes().replace(b"Cafe XYZ", b"Caf\xe9 XYZ"))
@@ -143,7 +143,7 @@ def test_latin_tags_in_a_format_of_utf8_do_not_fail(tagged, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".m4a", ".wma", ".wav", ".mkv"])
-def test_a_broken_tag_is_ignored(tagged, tmp_path, suffix):
+def test_a_truncated_tag_is_ignored(tagged, tmp_path, suffix):
     tagged({"title": "Broken"}, suffix, name="Artist - Name")
     path = tmp_path / f"Artist - Name{suffix}"
     for size in (150, 100, 60, 30, 10):
@@ -152,17 +152,17 @@ def test_a_broken_tag_is_ignored(tagged, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("content", [b"", b"ID3\4\0\0\x7f\x7f\x7f\x7f", b"fLaC\x04\xff\xff\xff", b"text"])
-def test_without_tags_the_file_name_speaks(tmp_path, content):
+def test_without_tags_the_file_name_is_used(tmp_path, content):
     path = tmp_path / "03 - Nina Simone - Sinnerman.mp3"
     path.write_bytes(content)
     assert read_tags(path) == Tags(title="Sinnerman", artists=("Nina Simone",), track=3)
 
 
-def test_even_a_missing_file_has_a_name():
+def test_the_file_name_of_a_missing_file_is_used():
     assert read_tags("gone/Sinnerman.flac") == Tags(title="Sinnerman")
 
 
-def test_the_file_name_does_not_overrule_a_tag(tagged):
+def test_tags_take_precedence_over_the_file_name(tagged):
     assert tagged({"artist": "Tag"}, name="Name - Song") == Tags(title="Song", artists=("Tag",))
     assert tagged({"title": "Tag"}, name="Name - Song") == Tags(title="Tag")
 
@@ -184,5 +184,5 @@ def test_the_file_name_does_not_overrule_a_tag(tagged):
         ("七里香.mp3", None, (), "七里香"),
     ],
 )
-def test_a_file_name_is_read(name, track, artists, title):
+def test_artist_title_and_track_are_read_from_the_file_name(name, track, artists, title):
     assert tags_from_name(f"folder/{name}") == Tags(title=title, artists=artists, track=track)

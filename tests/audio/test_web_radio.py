@@ -73,7 +73,7 @@ def test_a_stalled_stream_is_reconnected(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (2, 8))
     events = tuned_in(station(Answer(sound, stalls=True), Answer(sound)).url, until=5, stall=0.6)
     assert outline(events)[:5] == ["connected", "started 2", "ended 2", "gap", "reconnected"]
-    assert "nothing came for 0.6 s" in events[3].text
+    assert "no data for 0.6 s" in events[3].text
 
 
 def test_delays_between_attempts_to_reconnect_double(station, tmp_path, monkeypatch):
@@ -214,11 +214,11 @@ def test_errors_of_connecting_are_reported_in_words(url, said):
 @pytest.mark.parametrize(
     "body, said",
     [
-        (b"<!doctype html><title>Radio</title>", "it is text, not sound"),
-        (b"just words", "it is text, not sound"),
+        (b"<!doctype html><title>Radio</title>", "it is text, not audio"),
+        (b"just words", "it is text, not audio"),
         (b"#EXTM3U\nfile:///etc/passwd", "it is a playlist"),
-        (bytes(range(256)) * 40, "FFmpeg does not know its format"),
-        (b"", "nothing came|ended the stream"),
+        (bytes(range(256)) * 40, "FFmpeg does not recognise its format"),
+        (b"", "no data arrived|ended the stream"),
     ],
 )
 def test_content_without_audio_is_an_error(station, body, said):
@@ -227,7 +227,7 @@ def test_content_without_audio_is_an_error(station, body, said):
 
 
 def test_a_silent_server_is_an_error(station):
-    with pytest.raises(StreamError, match=r"nothing came for 0.5 s"):
+    with pytest.raises(StreamError, match=r"no data for 0.5 s"):
         tuned_in(station(Answer(head="HTTP/1.0 200 OK", stalls=True)).url, until=99, stall=0.5)
 
 

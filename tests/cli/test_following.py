@@ -75,7 +75,7 @@ def test_listen_accepts_samples_without_a_header(songs_added, tone_scanner):
         (("http://127.0.0.1:1/radio",), "http://127.0.0.1:1/radio: Connection refused"),
         (("http://me:secret@127.0.0.1:1/radio?key=1",), "http://127.0.0.1:1/radio: Connection refused"),
         (("song.mp3",), "it is not a URL of a web radio"),
-        (("-", "--raw", "cd"), "is not RATE:CHANNELS:FORMAT, as 44100:2:s16le"),
+        (("-", "--raw", "cd"), "is not RATE:CHANNELS:FORMAT, such as 44100:2:s16le"),
     ],
 )
 def test_errors_of_listen_are_reported_in_one_line(songs_added, tone_scanner, arguments, message):

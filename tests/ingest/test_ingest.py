@@ -75,7 +75,7 @@ def test_a_truncated_file_is_added_with_a_warning(store, songs):
     songs[0].write_bytes(content[: len(content) * 2 // 3])
     report = add.add(store, songs[:1])
     assert report.added[0].duration == pytest.approx(5 * 2 / 3, abs=0.1)
-    assert len(report.warnings) == 1 and "breaks off" in report.warnings[0]
+    assert len(report.warnings) == 1 and "cut off after" in report.warnings[0]
 
 
 def test_folders_are_searched_in_order_without_hidden_and_other_files(tmp_path):

@@ -214,8 +214,8 @@ def test_samples_without_a_header_are_read_from_a_pipe(form, kind, scale):
         ("44100", "is not RATE:CHANNELS:FORMAT"),
         ("44100:0:s16le", "is not RATE"),
         ("1:2:s16le", "is not RATE"),
-        ("44100:2:mp3", "mp3 is no format of samples; known are u8"),
-        ("44100:2:concat", "is no format"),
+        ("44100:2:mp3", "mp3 is not a sample format. Use one of u8"),
+        ("44100:2:concat", "concat is not a sample format"),
     ],
 )
 def test_an_invalid_sample_format_is_an_error(raw, message):
@@ -225,7 +225,7 @@ def test_an_invalid_sample_format_is_an_error(raw, message):
 
 def test_an_mp4_with_its_index_at_the_end_cannot_be_read_from_a_pipe(tmp_path, random):
     noise = random.normal(0, 0.2, 30 * 44100)
-    with pytest.raises(StreamError, match="index is at its end"):
+    with pytest.raises(StreamError, match="with its index at the end"):
         piped(radio.soundfiles.write(tmp_path / "noise.m4a", noise).read_bytes())
 
 

@@ -1,7 +1,9 @@
-"""Sound that has no end: from a web radio or from a pipe, as blocks of samples.
+"""Audio without an end, from a web radio or a pipe, as blocks of samples.
 
-http.py     one connection to a station: redirects, old SHOUTcast answers, titles between the sound
-hls.py      the same where the sound comes in pieces that a playlist names
-ahead.py    a thread that reads ahead, so that neither a slow station nor a slow listener holds up the other
-live.py     bytes as they come -> blocks of samples
+station.py  one connection to a web radio: redirects, and titles between the audio
+hls.py      the same for HLS, where a playlist names pieces of audio
+connect.py  open a web radio: follow playlists until there is audio
+pipe.py     standard input, or another file that cannot seek
+ahead.py    a thread that reads ahead, so that a slow station and a slow consumer do not block each other
+live.py     decode bytes as they arrive to blocks of samples
 """

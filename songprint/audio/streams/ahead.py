@@ -11,15 +11,15 @@ from typing import Any, Protocol
 
 from songprint.errors import StreamError
 
-PIECE_BYTES = 1 << 14
-PIECES = 256  # read ahead at most (4 MB); then the station has to wait
-LOOK_SECONDS = 0.1  # between two checks whether to stop
+PIECE_BYTES = 1 << 14  # per read of the source
+MAX_PIECES = 256  # that are read ahead (4 MB); then reading pauses
+POLL_SECONDS = 0.1  # between two checks whether to stop
 
 
 class Source(Protocol):
     """A stream that can be read."""
 
-    name: str  # that the station announces
+    name: str  # of the station, as it announces it
     title: str  # of the current song, as the station announces it
 
     def read(self, size: int) -> bytes: ...
@@ -33,20 +33,20 @@ class _Title:
 
 
 class ReadAhead:
-    """A source that a thread opens and reads; for FFmpeg it is a file that cannot seek.
+    """A file-like object for FFmpeg, not seekable, whose source a thread opens and reads.
 
-    FFmpeg would swallow an exception of `read`, so it raises none: after b"", `failure` is the reason, or None if the
-    source ended or was stopped.
+    `read` raises no exceptions, because FFmpeg would discard them. After it returned b"", `failure` is the error, or
+    None if the source ended or was stopped.
     """
 
     def __init__(self, open_source: Callable[[], Source], *, stop: threading.Event, patience: float | None) -> None:
-        """`patience`: seconds without a byte after which it has failed; None to wait forever."""
+        """`patience`: seconds without data after which the source has failed; None to wait forever."""
         self.failure: Exception | None = None
-        self.titles: list[str] = []  # that came since they were last taken
-        self.arrived = time.monotonic()  # when what was read last came
-        self.received = False  # whether any byte came
+        self.titles: list[str] = []  # received since the last `take_titles`
+        self.arrived = time.monotonic()  # time at which the data of the last `read` arrived
+        self.received = False  # whether any data arrived
         self._open_source, self._stop, self._patience = open_source, stop, patience
-        self._pieces: queue.Queue[tuple[float, Any]] = queue.Queue(PIECES)
+        self._pieces: queue.Queue[tuple[float, Any]] = queue.Queue(MAX_PIECES)
         self._rest = b""
         self._ended = False
         self._abandoned = threading.Event()
@@ -55,20 +55,21 @@ class ReadAhead:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to read."""
+        """Whether everything was read."""
         return self._ended and not self._rest
 
     def opened(self) -> Source:
-        """Wait until the source is open; StreamError if that fails or takes too long."""
+        """Wait until the source is open. Raises its error, or StreamError if that takes longer than `patience`."""
         item = self._next()
         if self.failure:
             raise self.failure
         if self._ended:
-            raise StreamError("stopped before the stream was open")
+            raise StreamError("stopped before the stream was opened")
         opened: Source = item
         return opened
 
     def read(self, size: int) -> bytes:
+        """Return at most `size` bytes, as soon as there are any; b"" at the end."""
         while not self._rest and not self._ended:
             item = self._next()
             if isinstance(item, _Title):
@@ -81,11 +82,12 @@ class ReadAhead:
         return piece
 
     def take_titles(self) -> list[str]:
+        """Return the titles that arrived since the last call."""
         titles, self.titles = self.titles, []
         return titles
 
     def close(self) -> None:
-        """Does not wait: the thread closes the source as soon as its last read comes back."""
+        """Stop reading, without waiting: the thread closes the source when its current read returns."""
         self._ended = True
         self._abandoned.set()
 
@@ -96,20 +98,20 @@ class ReadAhead:
         self.close()
 
     def _next(self) -> Any:
-        """What the thread read next; None, and `_ended`, when nothing more is to come."""
+        """Wait for the next item of the thread; None, with `_ended` set, after an error or a stop."""
         waited_since = time.monotonic()
         while not self._stop.is_set():
             try:
-                came, item = self._pieces.get(timeout=LOOK_SECONDS)
+                arrived, item = self._pieces.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 if self._patience is not None and time.monotonic() - waited_since > self._patience:
-                    self._fail(StreamError(f"nothing came for {self._patience:g} s"))
+                    self._fail(StreamError(f"no data for {self._patience:g} s"))
                     return None
                 continue
             if isinstance(item, Exception):
                 self._fail(item)
                 return None
-            self.arrived = came
+            self.arrived = arrived
             return item
         self._ended = True
         return None
@@ -125,7 +127,7 @@ class ReadAhead:
                 self._read_all(source)
             finally:
                 source.close()
-        except Exception as error:  # told to whoever waits for bytes
+        except Exception as error:  # `_next` stores it in `failure`
             self._put(error)
 
     def _read_all(self, source: Source) -> None:
@@ -140,10 +142,10 @@ class ReadAhead:
                 return
 
     def _put(self, item: object) -> None:
-        came = time.monotonic()
+        arrived = time.monotonic()
         while not self._abandoned.is_set():
             try:
-                self._pieces.put((came, item), timeout=LOOK_SECONDS)
+                self._pieces.put((arrived, item), timeout=POLL_SECONDS)
                 return
             except queue.Full:
                 continue

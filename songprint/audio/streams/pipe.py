@@ -1,4 +1,4 @@
-"""Sound from standard input or any open file that cannot seek."""
+"""Audio from standard input, or from another open file that cannot seek."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import BinaryIO
 
 
 class Pipe:
-    """As it comes: `read` gives what is there, and waits only if that is nothing."""
+    """A stream of bytes from a file: `read` returns what is available, and waits only if there is nothing."""
 
     name = title = ""
 
     def __init__(self, file: BinaryIO) -> None:
-        # The file beneath the buffer: a read of the buffer waits until it is full, and holds a lock when Python ends.
+        # The unbuffered file, because the buffered one waits until its buffer is full, and holds a lock that blocks the
+        # exit of Python.
         self._file = getattr(file, "raw", file)
 
     def read(self, size: int) -> bytes:
         return self._file.read(size)
 
     def close(self) -> None:
-        """Whoever opened the file closes it."""
+        """Does nothing: the file belongs to the caller."""
