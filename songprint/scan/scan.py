@@ -163,8 +163,8 @@ class Scanner:
             kind: threshold_of(level, self.settings, level.matcher.tracking_case)
             for kind, level in store.levels.items()
         }
-        self._lanes = [
-            _Lane(level.kind, level.matcher.tracker(level, self._accepts, remember=remember), background=number > 0)
+        self._runners = [
+            _Runner(level.kind, level.matcher.tracker(level, self._accepts, remember=remember), background=number > 0)
             for number, level in enumerate(store.levels.values())
         ]
         self._meter = SoundMeter()
@@ -175,7 +175,7 @@ class Scanner:
     @property
     def duration(self) -> float:
         """Seconds that were fed."""
-        return self._lanes[0].tracker.duration
+        return self._runners[0].tracker.duration
 
     @property
     def sounds(self) -> list[tuple[Interval, Sound]]:
@@ -185,12 +185,12 @@ class Scanner:
     @property
     def history(self) -> History | None:
         """The vectors of all audio so far, if the scanner was created with `remember`."""
-        return self._lanes[0].tracker.history
+        return self._runners[0].tracker.history
 
     @property
     def settled_until(self) -> float:
         """Seconds up to which everything is final and no segment continues."""
-        until = self._lanes[-1].until
+        until = self._runners[-1].until
         for each in sorted(self.found, key=lambda each: -each.interval.end):
             if each.interval.start < until < each.interval.end:
                 until = each.interval.start
@@ -198,8 +198,8 @@ class Scanner:
 
     def feed(self, block: np.ndarray) -> None:
         """Process the next (n,) float32 mono samples at `store.sample_rate`."""
-        for lane in reversed(self._lanes):  # those in the background first: they work meanwhile
-            lane.feed(block)
+        for runner in reversed(self._runners):  # those in the background first: they work meanwhile
+            runner.feed(block)
         self._meter.feed(block)
 
     def __enter__(self) -> Scanner:
@@ -213,30 +213,30 @@ class Scanner:
 
         Kinds in the background return the results that the previous call requested.
         """
-        new = [segment for lane in self._lanes for segment in self._collect(lane)]
+        new = [segment for runner in self._runners for segment in self._collect(runner)]
         until = np.inf
-        for lane in self._lanes:
-            lane.settle(self._known(lane, self._growing(lane)), until)
-            if not lane.background:
-                new += self._collect(lane)
-            until = lane.until
+        for runner in self._runners:
+            runner.settle(self._known(runner, self._growing(runner)), until)
+            if not runner.background:
+                new += self._collect(runner)
+            until = runner.until
         return new
 
     def current(self) -> list[Segment]:
         """Return the segments that may still grow, as they are now."""
         found: list[Segment] = []
-        for lane in self._lanes:
-            known = self._known(lane, found)
-            found += unexplained(lane.current(known), known, self._store, lane.tracker.min_segment)
+        for runner in self._runners:
+            known = self._known(runner, found)
+            found += unexplained(runner.current(known), known, self._store, runner.tracker.min_segment)
         return self._in_order(found)
 
     def finish(self) -> Timeline:
         """Return the timeline of all audio: no more follows."""
-        for lane in self._lanes:
-            self._collect(lane)
-            lane.finish()
-            lane.settle(self._known(lane, ()), self.duration, last=True)
-            self._collect(lane)
+        for runner in self._runners:
+            self._collect(runner)
+            runner.finish()
+            runner.settle(self._known(runner, ()), self.duration, last=True)
+            self._collect(runner)
         self.close()
         self.found = self._in_order(self.found)
         return Timeline(
@@ -251,25 +251,25 @@ class Scanner:
 
     def close(self) -> None:
         """Stop; what was found remains available."""
-        for lane in self._lanes:
-            lane.close()
+        for runner in self._runners:
+            runner.close()
         self._held.close()
 
-    def _collect(self, lane: _Lane) -> list[Segment]:
-        """The segments that the lane has settled since the last call, cut where earlier kinds explain them."""
-        settled, known = lane.collect()
-        new = self._in_order(unexplained(settled, known, self._store, lane.tracker.min_segment))
+    def _collect(self, runner: _Runner) -> list[Segment]:
+        """The segments that the runner has settled since the last call, cut where earlier kinds explain them."""
+        settled, known = runner.collect()
+        new = self._in_order(unexplained(settled, known, self._store, runner.tracker.min_segment))
         self.found += new
         return new
 
-    def _growing(self, lane: _Lane) -> list[Segment]:
-        """Segments of the kinds before the lane's that may still grow."""
-        return [segment for other in self._lanes[: self._lanes.index(lane)] for segment in other.growing]
+    def _growing(self, runner: _Runner) -> list[Segment]:
+        """Segments of the kinds before the runner's that may still grow."""
+        return [segment for other in self._runners[: self._runners.index(runner)] for segment in other.growing]
 
-    def _known(self, lane: _Lane, growing: Iterable[Segment]) -> list[Segment]:
-        """The segments of the kinds before the lane's, where the lane is not settled."""
-        earlier = {other.kind for other in self._lanes[: self._lanes.index(lane)]}
-        return [each for each in (*self.found, *growing) if each.kind in earlier and each.interval.end > lane.until]
+    def _known(self, runner: _Runner, growing: Iterable[Segment]) -> list[Segment]:
+        """The segments of the kinds before the runner's, where the runner is not settled."""
+        earlier = {other.kind for other in self._runners[: self._runners.index(runner)]}
+        return [each for each in (*self.found, *growing) if each.kind in earlier and each.interval.end > runner.until]
 
     def _accepts(self, segment: Segment) -> bool:
         """Whether the segment is confident and long enough to be reported."""
@@ -288,7 +288,7 @@ class Scanner:
         )
 
 
-class _Lane:
+class _Runner:
     """A tracker, in its own thread if it is in the background, and what it has settled.
 
     A background tracker processes calls in order. An error that it raises is raised again by the next call.
