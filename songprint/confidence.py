@@ -10,13 +10,15 @@ The coefficients are part of the encoder's spec.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from songprint.errors import EncoderError, SettingsError
+
+T = TypeVar("T")
 
 EVEN_ODDS = 50.0  # confidence below which a name is more probably wrong than correct
 MAX_PROBABILITY = 0.999  # no test set is large enough to support a higher probability
@@ -78,6 +80,22 @@ class Calibration:
         return self.bias + sum(
             weight * features[name] for weight, name in zip(self.weights, self.features, strict=True)
         )
+
+
+def group_windows(found: Iterable[T], continues: Callable[[list[T], T], bool]) -> list[list[T]]:
+    """Group what was found in the windows of a query by recording and continuity.
+
+    Each result joins the first group that it `continues`, or starts a new one. Best first in, best first out: the first
+    of each group is its best.
+    """
+    groups: list[list[T]] = []
+    for each in found:
+        group = next((group for group in groups if continues(group, each)), None)
+        if group is None:
+            groups.append([each])
+        else:
+            group.append(each)
+    return groups
 
 
 def combine(logits: list[float], windows: int) -> float:

@@ -103,3 +103,9 @@ def test_an_encoder_without_calibration_is_refused():
         Calibration.from_spec({})
     with pytest.raises(EncoderError, match="another version"):
         Calibration.from_spec({"features": ["charm"], "weights": [1], "bias": 0, "thresholds": {}}).logit({"score": 1})
+
+
+def test_windows_are_grouped_by_what_they_continue_best_first():
+    found = [9, 5, 8, 4, 1]  # those that are next to each other belong together
+    groups = confidence.group_windows(found, lambda group, each: any(abs(each - other) == 1 for other in group))
+    assert groups == [[9, 8], [5, 4], [1]]

@@ -63,14 +63,10 @@ def find_matches(query: Embeddings, level: Level, leave_out: Collection[int] = (
         leave_out=leave_out,
     )
     found = [each for start, window in windows for each in _found(window, start, level, find, embed)]
-    found.sort(key=lambda each: -each.logit)
-    groups: list[list[_Found]] = []
-    for each in found:
-        own_group = next((group for group in groups if any(_continues(other, each) for other in group)), None)
-        if own_group is None:
-            groups.append([each])
-        else:
-            own_group.append(each)
+    groups = confidence.group_windows(
+        sorted(found, key=lambda each: -each.logit),
+        lambda group, each: any(_continues(other, each) for other in group),
+    )
     recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
     matches = [
         _match(group, recordings[group[0].recording_id], len(windows), level.spec)

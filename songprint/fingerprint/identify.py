@@ -66,14 +66,10 @@ def find_matches(query: Query, level: Level, *, use_peaks: bool = True, penalty:
             _Scored(each, with_peaks.logit(each.features))
             for each in alignments.with_peak_search([scored.alignment for scored in found])
         ]
-    found.sort(key=lambda scored: -scored.logit)
-    groups: list[list[_Scored]] = []
-    for scored in found:
-        group = next((group for group in groups if _continues(group[0].alignment, scored.alignment)), None)
-        if group is None:
-            groups.append([scored])
-        else:
-            group.append(scored)
+    groups = confidence.group_windows(
+        sorted(found, key=lambda scored: -scored.logit),
+        lambda group, scored: _continues(group[0].alignment, scored.alignment),
+    )
     recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
     matches = [
         _match(group, recordings[group[0].recording_id], query.duration, len(windows), level, penalty)
