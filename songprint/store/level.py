@@ -192,8 +192,8 @@ class Level:
             recordings=recordings,
             segments=segments,
             catalogue_bytes=catalogue_bytes,
-            index_bytes=index.bytes_on_disk if index else 0,
-            index=index.kind if index else "exact",
+            index_bytes=0 if index is None else index.bytes_on_disk,  # an index without segments is false
+            index="exact" if index is None else index.kind,
             encoder_id=state.encoder_id(self.kind),
         )
 
