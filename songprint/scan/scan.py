@@ -362,14 +362,11 @@ def unexplained(
             for each in known
             if each.interval.start < segment.interval.end and each.interval.end > segment.interval.start
         ]
-        copies = store.copies([each.recording.id for each in near], of=[segment.recording.id])
-        same = [
-            each.interval
-            for each in near
-            if each.recording.id == segment.recording.id
-            or (segment.work and each.work == segment.work)
-            or each.recording.id in copies
-        ]
+        ids = {segment.recording.id}
+        ids |= {each.recording.id for each in near if segment.work and each.work == segment.work}
+        # Copies are compared by their stored embeddings, so only where the catalogue does not decide.
+        ids |= store.copies({each.recording.id for each in near} - ids, of=[segment.recording.id])
+        same = [each.interval for each in near if each.recording.id in ids]
         rest = max(subtract(segment.interval, same), key=lambda part: part.duration, default=None)
         if rest and rest.duration >= min_segment and share(rest, [each.interval for each in near]) < 0.5:
             found.append(replace(segment, interval=rest))
