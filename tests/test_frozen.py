@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.tunes import write_tunes
 
 import songprint
 from lab.data import degrade, synth
@@ -37,11 +38,7 @@ OTHER_TOLERANCE = 0.3  # seconds; every other number is a time
 def library(tmp_path_factory):
     """A library of six tunes, encoded by the networks that ship."""
     folder = tmp_path_factory.mktemp("frozen")
-    (folder / "music").mkdir()
-    for number, tune in enumerate(KNOWN):
-        synth.write(
-            folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title, artist=tune.artist
-        )
+    write_tunes(folder / "music", KNOWN)
     with songprint.open(folder / "library", create=True) as library:
         library.add(folder / "music", workers=1)
         yield library

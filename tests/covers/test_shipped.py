@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.tunes import write_tunes
 
 import songprint
 from lab.data import degrade, synth
@@ -17,11 +18,7 @@ KNOWN = TUNES[:8]
 def library(tmp_path_factory):
     """A library of eight tunes."""
     folder = tmp_path_factory.mktemp("covers")
-    (folder / "music").mkdir()
-    for number, tune in enumerate(KNOWN):
-        synth.write(
-            folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title, artist=tune.artist
-        )
+    write_tunes(folder / "music", KNOWN)
     with songprint.open(folder / "library", create=True) as library:
         library.add(folder / "music", workers=1)
         yield library

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.tunes import write_tunes
 
 import songprint
 from lab.data import synth
@@ -17,9 +18,7 @@ RATE = synth.SAMPLE_RATE
 def library(tmp_path_factory):
     """A library of four tunes, encoded by the networks that ship."""
     folder = tmp_path_factory.mktemp("surroundings")
-    (folder / "music").mkdir()
-    for number, tune in enumerate(TUNES[:4]):
-        synth.write(folder / "music" / f"{number}.flac", synth.render(tune, seed=1), title=tune.title)
+    write_tunes(folder / "music", TUNES[:4])
     settings = config.Settings().with_(kinds=("recording",))
     with songprint.open(folder / "library", create=True, settings=settings) as library:
         library.add(folder / "music", workers=1)
