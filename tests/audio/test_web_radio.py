@@ -1,4 +1,4 @@
-"""Listening to a web radio: one that stalls, breaks off, moves, announces, or is none."""
+"""Web radio: streams that stall, end early, redirect or announce titles, and URLs that are not a stream."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from songprint.types import Event, EventType
 
 @pytest.fixture
 def station() -> Iterator[Callable[..., Radio]]:
-    """Makes radios."""
-    made = []
+    """A function that starts radios; they stop after the test."""
+    started = []
 
     def make(*answers: Answer, **paths: tuple[Answer, ...]) -> Radio:
-        made.append(Radio({f"/{path.replace('__', '.')}": each for path, each in paths.items()} if paths else answers))
-        return made[-1]
+        by_path = {f"/{path.replace('__', '.')}": each for path, each in paths.items()}
+        started.append(Radio(by_path or answers))
+        return started[-1]
 
     yield make
-    for each in made:
+    for each in started:
         each.close()
 
 
-def tuned_in(url: str, *, until: int, **more: object) -> list[Event]:
-    """The first `until` things that happen at a URL, apart from what is announced."""
+def events_of(url: str, *, count: int, **more: object) -> list[Event]:
+    """Follow a stream until `count` events other than announcements have occurred."""
     events, stop = [], threading.Event()
     listener = Listener(ToneScanner, SAMPLE_RATE)
     more = {"stall": 5.0, **more}
@@ -38,24 +39,24 @@ def tuned_in(url: str, *, until: int, **more: object) -> list[Event]:
         lambda: connect.connect(url, timeout=5), listener, SAMPLE_RATE, name="radio", stop=stop, **more
     ):
         events.append(event)
-        if len(outline(events)) >= until:
+        if len(outline(events)) >= count:
             break
     return events
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
+def _short_delays(monkeypatch):
     monkeypatch.setattr("songprint.scan.listen.FIRST_DELAY", 0.05)
     monkeypatch.setattr("songprint.scan.listen.UPDATE_SECONDS", 1.0)
 
 
-# Over the air
+# Streams
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus", ".aac", ".flac", ".ts"])
 def test_all_common_formats_are_decoded(station, tmp_path, suffix):
-    tuned = station(Answer(radio.encoded(tmp_path, suffix, (None, 2), (1, 8), (None, 6)), stalls=True))
-    events = tuned_in(tuned.url, until=3)
+    server = station(Answer(radio.encoded(tmp_path, suffix, (None, 2), (1, 8), (None, 6)), stalls=True))
+    events = events_of(server.url, count=3)
     assert outline(events) == ["connected", "started 1", "ended 1"]
     assert events[0].text == "Test FM"
     assert events[-1].seconds == pytest.approx(8, abs=1)
@@ -63,7 +64,7 @@ def test_all_common_formats_are_decoded(station, tmp_path, suffix):
 
 def test_a_broken_stream_is_reconnected_and_the_gap_is_reported(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (None, 2), (1, 8))
-    events = tuned_in(station(Answer(sound)).url, until=7)
+    events = events_of(station(Answer(sound)).url, count=7)
     assert outline(events) == ["connected", "started 1", "ended 1", "gap", "reconnected", "started 1", "ended 1"]
     assert "ended the stream" in events[3].text
     assert 0.03 < events[4].seconds < 30
@@ -71,7 +72,7 @@ def test_a_broken_stream_is_reconnected_and_the_gap_is_reported(station, tmp_pat
 
 def test_a_stalled_stream_is_reconnected(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (2, 8))
-    events = tuned_in(station(Answer(sound, stalls=True), Answer(sound)).url, until=5, stall=0.6)
+    events = events_of(station(Answer(sound, stalls=True), Answer(sound)).url, count=5, stall=0.6)
     assert outline(events)[:5] == ["connected", "started 2", "ended 2", "gap", "reconnected"]
     assert "no data for 0.6 s" in events[3].text
 
@@ -81,10 +82,10 @@ def test_delays_between_attempts_to_reconnect_double(station, tmp_path, monkeypa
     stop = threading.Event()
     monkeypatch.setattr("songprint.scan.listen.MAX_DELAY", 0.3)
     monkeypatch.setattr(stop, "wait", lambda seconds: waits.append(seconds) or (len(waits) >= 6 and stop.set()))
-    tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
+    server = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
     events = list(
         follow(
-            lambda: connect.connect(tuned.url, timeout=5),
+            lambda: connect.connect(server.url, timeout=5),
             Listener(ToneScanner, SAMPLE_RATE),
             SAMPLE_RATE,
             name="radio",
@@ -97,44 +98,44 @@ def test_delays_between_attempts_to_reconnect_double(station, tmp_path, monkeypa
     ]
 
 
-def test_a_station_is_given_up_after_the_requested_time(station, tmp_path):
-    tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
+def test_reconnecting_stops_after_the_requested_time(station, tmp_path):
+    server = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 3))), Answer(head="HTTP/1.0 503 Later"))
     with pytest.raises(StreamError, match=r"did not return within 0.2 s: cannot open http.*answers 503 Later"):
-        tuned_in(tuned.url, until=99, give_up=0.2)
+        events_of(server.url, count=99, give_up=0.2)
 
 
 def test_a_file_ends_at_its_length(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6))
-    events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound)}")).url, until=99)
+    events = events_of(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound)}")).url, count=99)
     assert outline(events) == ["connected", "started 1", "ended 1", "finished"]
 
 
 def test_a_file_that_ends_before_its_length_is_reconnected(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6))
-    events = tuned_in(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound) + 9}")).url, until=5)
+    events = events_of(station(Answer(sound, f"HTTP/1.1 200 OK\r\nContent-Length: {len(sound) + 9}")).url, count=5)
     assert outline(events)[3:] == ["gap", "reconnected"]
     assert "closed the connection with 9 bytes to go" in events[3].text
 
 
 def test_titles_are_reported_and_removed_from_the_audio(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 8), (None, 4))
-    tuned = station(Answer(sound, titles=("Band - It's so", "", "Für Elise"), stalls=True))
-    events = tuned_in(tuned.url, until=3)
+    server = station(Answer(sound, titles=("Band - It's so", "", "Für Elise"), stalls=True))
+    events = events_of(server.url, count=3)
     assert outline(events) == ["connected", "started 1", "ended 1"]
     assert [event.text for event in events if event.type == EventType.ANNOUNCED] == ["Band - It's so", "", "Für Elise"]
-    assert "Icy-Metadata: 1" in tuned.requests[0].title()
+    assert "Icy-Metadata: 1" in server.requests[0].title()
 
 
 def test_an_old_shoutcast_status_line_is_accepted(station, tmp_path):
     sound = radio.encoded(tmp_path, ".mp3", (1, 6), (None, 4))
-    tuned = station(Answer(sound, "ICY 200 OK\r\nicy-name:Old FM\r\ncontent-type:audio/mpeg", stalls=True))
-    events = tuned_in(tuned.url, until=2)
+    server = station(Answer(sound, "ICY 200 OK\r\nicy-name:Old FM\r\ncontent-type:audio/mpeg", stalls=True))
+    events = events_of(server.url, count=2)
     assert outline(events) == ["connected", "started 1"] and events[0].text == "Old FM"
 
 
 def test_a_chain_of_ogg_streams_is_one_stream(station, tmp_path):
     sound = radio.encoded(tmp_path, ".ogg", (1, 6)) + radio.encoded(tmp_path, ".ogg", (2, 6), (None, 4))
-    assert outline(tuned_in(station(Answer(sound, stalls=True)).url, until=5)) == [
+    assert outline(events_of(station(Answer(sound, stalls=True)).url, count=5)) == [
         "connected",
         "started 1",
         "started 2",
@@ -143,61 +144,61 @@ def test_a_chain_of_ogg_streams_is_one_stream(station, tmp_path):
     ]
 
 
-# Where the sound is
+# URLs, redirects and playlists
 
 
-def test_redirects_and_playlists_lead_to_the_stream(station, tmp_path):
+def test_redirects_and_playlists_are_followed_to_the_stream(station, tmp_path):
     sound = Answer(radio.encoded(tmp_path, ".mp3", (1, 6)), stalls=True)
     moved = Answer(head="HTTP/1.1 302 Found\r\nLocation: /list.pls\r\nContent-Length: 0")
     pls = Answer(b"[playlist]\nNumberOfEntries=1\nFile1=/radio.m3u\n", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-scpls")
     m3u = Answer(b"#EXTM3U\n#EXTINF:-1,Test\n/stream\n", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl")
-    tuned = station(old=(moved,), list__pls=(pls,), radio__m3u=(m3u,), stream=(sound,))
-    assert outline(tuned_in(f"{tuned.url}/old", until=2)) == ["connected", "started 1"]
-    assert [request.split()[1] for request in tuned.requests] == ["/old", "/list.pls", "/radio.m3u", "/stream"]
+    server = station(old=(moved,), list__pls=(pls,), radio__m3u=(m3u,), stream=(sound,))
+    assert outline(events_of(f"{server.url}/old", count=2)) == ["connected", "started 1"]
+    assert [request.split()[1] for request in server.requests] == ["/old", "/list.pls", "/radio.m3u", "/stream"]
 
 
 @pytest.mark.parametrize(
-    "location, said",
+    "location, message",
     [
         ("file:///etc/passwd", "redirects to file:///etc/passwd, which is not a web radio"),
         ("ftp://host/x", "redirects to ftp://host/x, which is not a web radio"),
         ("{url}/again", "more than 5 redirects"),
     ],
 )
-def test_redirects_to_other_schemes_and_endless_redirects_are_refused(station, location, said):
-    tuned = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0"))
-    with pytest.raises(StreamError, match=f"(?s){said}"):
-        connect.connect(tuned.url, timeout=5)
+def test_redirects_to_other_schemes_and_endless_redirects_are_refused(station, location, message):
+    server = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0"))
+    with pytest.raises(StreamError, match=f"(?s){message}"):
+        connect.connect(server.url, timeout=5)
 
 
-@pytest.mark.parametrize("named", ["file:///etc/passwd", "/etc/passwd", "concat:/etc/passwd", "ftp://h/x"])
-def test_only_web_radios_in_playlists_are_opened(station, named):
-    tuned = station(
-        list__m3u=(Answer(named.encode(), "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),), etc=(Answer(b"x"),)
+@pytest.mark.parametrize("entry", ["file:///etc/passwd", "/etc/passwd", "concat:/etc/passwd", "ftp://h/x"])
+def test_playlist_entries_that_are_not_http_urls_are_refused(station, entry):
+    server = station(
+        list__m3u=(Answer(entry.encode(), "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),), etc=(Answer(b"x"),)
     )
-    tuned.answers["/etc/passwd"] = (Answer(head="HTTP/1.0 404 Not Found"),)
+    server.answers["/etc/passwd"] = (Answer(head="HTTP/1.0 404 Not Found"),)
     with pytest.raises(StreamError, match=r"it is not a URL of a web radio|the server answers 404"):
-        connect.connect(f"{tuned.url}/list.m3u", timeout=5)
+        connect.connect(f"{server.url}/list.m3u", timeout=5)
 
 
 def test_endless_playlists_are_refused(station):
-    tuned = station(a__m3u=(Answer(b"/a.m3u", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),))
+    server = station(a__m3u=(Answer(b"/a.m3u", "HTTP/1.0 200 OK\r\nContent-Type: audio/x-mpegurl"),))
     with pytest.raises(StreamError, match="its playlists name only further playlists"):
-        connect.connect(f"{tuned.url}/a.m3u", timeout=5)
+        connect.connect(f"{server.url}/a.m3u", timeout=5)
 
 
-def test_a_password_is_sent_to_the_station_alone_and_never_shown(station, tmp_path):
-    there = station(Answer(head="HTTP/1.0 404 Not Found"))
-    tuned = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {there.url}/x?key=123\r\nContent-Length: 0"))
+def test_a_password_is_sent_only_to_its_host_and_never_shown(station, tmp_path):
+    other = station(Answer(head="HTTP/1.0 404 Not Found"))
+    server = station(Answer(head=f"HTTP/1.1 302 Found\r\nLocation: {other.url}/x?key=123\r\nContent-Length: 0"))
     with pytest.raises(StreamError) as caught:
-        connect.connect(tuned.url.replace("//", "//me:secret@"), timeout=5)
-    assert "Authorization: Basic bWU6c2VjcmV0" in tuned.requests[0]
-    assert "Authorization" not in there.requests[0]
+        connect.connect(server.url.replace("//", "//me:secret@"), timeout=5)
+    assert "Authorization: Basic bWU6c2VjcmV0" in server.requests[0]
+    assert "Authorization" not in other.requests[0]
     assert "secret" not in str(caught.value) and "123" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "url, said",
+    "url, message",
     [
         ("http://127.0.0.1:1/", "Connection refused"),
         ("http://no.such.host.invalid/", "there is no such host"),
@@ -206,13 +207,13 @@ def test_a_password_is_sent_to_the_station_alone_and_never_shown(station, tmp_pa
         ("http://", "it is not a URL"),
     ],
 )
-def test_errors_of_connecting_are_reported_in_words(url, said):
-    with pytest.raises(StreamError, match=said):
+def test_connection_errors_have_readable_messages(url, message):
+    with pytest.raises(StreamError, match=message):
         connect.connect(url, timeout=2)
 
 
 @pytest.mark.parametrize(
-    "body, said",
+    "body, message",
     [
         (b"<!doctype html><title>Radio</title>", "it is text, not audio"),
         (b"just words", "it is text, not audio"),
@@ -221,14 +222,14 @@ def test_errors_of_connecting_are_reported_in_words(url, said):
         (b"", "no data arrived|ended the stream"),
     ],
 )
-def test_content_without_audio_is_an_error(station, body, said):
-    with pytest.raises(StreamError, match=said):
-        tuned_in(station(Answer(body)).url, until=99)
+def test_content_without_audio_is_an_error(station, body, message):
+    with pytest.raises(StreamError, match=message):
+        events_of(station(Answer(body)).url, count=99)
 
 
 def test_a_silent_server_is_an_error(station):
     with pytest.raises(StreamError, match=r"no data for 0.5 s"):
-        tuned_in(station(Answer(head="HTTP/1.0 200 OK", stalls=True)).url, until=99, stall=0.5)
+        events_of(station(Answer(head="HTTP/1.0 200 OK", stalls=True)).url, count=99, stall=0.5)
 
 
 # HLS
@@ -241,7 +242,7 @@ def hls(*lines: str) -> Answer:
 def test_hls_pieces_are_joined(station, tmp_path):
     pieces = [Answer(radio.encoded(tmp_path, ".ts", plan), "HTTP/1.0 200 OK") for plan in ((1, 5), (2, 5), (None, 5))]
     begin = ("#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:7", "#EXTINF:5,", "/a.ts", "#EXTINF:5,", "/b.ts")
-    tuned = station(
+    server = station(
         live__m3u8=(
             hls(
                 '#EXT-X-STREAM-INF:BANDWIDTH=900000,CODECS="mp4a.40.2"',
@@ -255,7 +256,7 @@ def test_hls_pieces_are_joined(station, tmp_path):
         b__ts=(pieces[1],),
         c__ts=(pieces[2],),
     )
-    events = tuned_in(f"{tuned.url}/live.m3u8", until=99)
+    events = events_of(f"{server.url}/live.m3u8", count=99)
     assert outline(events) == ["connected", "started 1", "started 2", "ended 1", "ended 2", "finished"]
 
 
@@ -271,40 +272,40 @@ def test_hls_in_mp4_starts_with_its_header(station, tmp_path):
         radio.soundfiles._write_audio(container, stream, radio.samples((1, 6), (None, 4)), 44100, "stereo")
     whole = (tmp_path / "whole.mp4").read_bytes()
     cut = whole.index(b"moof") - 4
-    tuned = station(
+    server = station(
         live__m3u8=(hls("#EXT-X-TARGETDURATION:9", '#EXT-X-MAP:URI="/head.mp4"', "/rest.m4s", "#EXT-X-ENDLIST"),),
         head__mp4=(Answer(whole[:cut], "HTTP/1.0 200 OK"),),
         rest__m4s=(Answer(whole[cut:], "HTTP/1.0 200 OK"),),
     )
-    assert outline(tuned_in(f"{tuned.url}/live.m3u8", until=99)) == ["connected", "started 1", "ended 1", "finished"]
+    assert outline(events_of(f"{server.url}/live.m3u8", count=99)) == ["connected", "started 1", "ended 1", "finished"]
 
 
 @pytest.mark.parametrize(
-    "line, said",
+    "line, message",
     [
         ('#EXT-X-KEY:METHOD=AES-128,URI="/key"', "it is encrypted"),
         ("#EXT-X-BYTERANGE:100@0", "parts of files"),
     ],
 )
-def test_encrypted_and_byte_range_hls_is_refused(station, line, said):
-    tuned = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", line, "/a.ts"),))
-    with pytest.raises(StreamError, match=said):
-        tuned_in(f"{tuned.url}/live.m3u8", until=99)
+def test_encrypted_and_byte_range_hls_is_refused(station, line, message):
+    server = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", line, "/a.ts"),))
+    with pytest.raises(StreamError, match=message):
+        events_of(f"{server.url}/live.m3u8", count=99)
 
 
 def test_hls_pieces_are_fetched_over_http_only(station):
-    tuned = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", "file:///etc/passwd"),))
+    server = station(live__m3u8=(hls("#EXT-X-TARGETDURATION:5", "file:///etc/passwd"),))
     with pytest.raises(StreamError, match="it is not a URL of a web radio"):
-        tuned_in(f"{tuned.url}/live.m3u8", until=99)
+        events_of(f"{server.url}/live.m3u8", count=99)
 
 
 def test_listening_stops_at_once_even_without_data(station, tmp_path):
     stop = threading.Event()
-    tuned = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 5)), stalls=True))
+    server = station(Answer(radio.encoded(tmp_path, ".mp3", (1, 5)), stalls=True))
     events = []
     threading.Timer(0.7, stop.set).start()
     for event in follow(
-        lambda: connect.connect(tuned.url, timeout=20),
+        lambda: connect.connect(server.url, timeout=20),
         Listener(ToneScanner, SAMPLE_RATE),
         SAMPLE_RATE,
         name="radio",

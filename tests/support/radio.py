@@ -1,4 +1,4 @@
-"""A local web radio for tests: it sends titles, stalls, breaks off, redirects and returns."""
+"""A local web radio for tests: it can send titles, stall, close the connection early, redirect and recover."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from support import soundfiles
 from songprint.types import Event, EventType, Interval, Kind, Recording, Segment, Tags, Timeline
 
 SAMPLE_RATE = 8000
-TONES = (400.0, 700.0, 1000.0, 1300.0)  # Hz; the songs that `ToneScanner` recognises, as recordings 1 to 4
+TONES = (400.0, 700.0, 1000.0, 1300.0)  # Hz; `ToneScanner` identifies them as recordings 1 to 4
 TITLES_EVERY = 4096  # bytes of audio
 
 
 @dataclass
 class Answer:
-    """The response to one connection: a header and audio. Then the connection is closed or stalls."""
+    """The response to one connection: a header, audio, and then silence (`stalls`) or the end of the connection."""
 
     sound: bytes = b""
     head: str = "HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\nicy-name: Test FM"
     stalls: bool = False
-    titles: tuple[str, ...] = ()  # one after every TITLES_EVERY bytes
-    seconds: float = 0.0  # duration of sending
+    titles: tuple[str, ...] = ()  # one is sent after every TITLES_EVERY bytes of audio
+    seconds: float = 0.0  # time in which the audio is sent
 
 
 @dataclass
 class Radio:
-    """A server that sends the answers in order, one per connection, and then repeats the last one."""
+    """A server that sends the answers in order, one per connection, and then repeats the last one.
+
+    A dictionary contains the answers by path.
+    """
 
     answers: tuple[Answer, ...] | dict[str, tuple[Answer, ...]]
     requests: list[str] = field(default_factory=list)
@@ -92,7 +95,7 @@ def _with_titles(sound: bytes, titles: tuple[str, ...]) -> Iterator[bytes]:
 
 
 def samples(*plan: tuple[int | None, float], sample_rate: int = 44100) -> np.ndarray:
-    """Render a plan to (2, n) float32: `(2, 5.0)` is five seconds of song 2, `(None, 5.0)` of silence."""
+    """Render a plan to (2, n) float32: `(2, 5.0)` is five seconds of song 2, `(None, 5.0)` five seconds of silence."""
     parts = [
         np.zeros((2, round(seconds * sample_rate)), np.float32)
         if song is None
@@ -103,18 +106,18 @@ def samples(*plan: tuple[int | None, float], sample_rate: int = 44100) -> np.nda
 
 
 def encoded(folder: Path, suffix: str, *plan: tuple[int | None, float]) -> bytes:
-    """Render a plan and return the bytes of an encoded file."""
+    """Render a plan, encode it in the format of the suffix, and return the bytes of the file."""
     rate = 48000 if suffix == ".opus" else 44100
     return soundfiles.write(folder / f"sound{suffix}", samples(*plan, sample_rate=rate), rate).read_bytes()
 
 
 class ToneScanner:
-    """A scanner that recognises four songs, each a tone. Segments settle two seconds after their end."""
+    """A scanner that identifies four songs, each of one tone. Segments settle two seconds after their end."""
 
     def __init__(self) -> None:
         self._waiting = np.zeros(0, np.float32)
         self._seconds = 0
-        self._runs: list[list[int]] = []  # song, first and last second
+        self._runs: list[list[int]] = []  # song, start and end in seconds
         self._reported = 0
 
     def feed(self, block: np.ndarray) -> None:
@@ -155,7 +158,7 @@ def _segment(song: int, first: int, last: int) -> Segment:
 
 
 def outline(events: list[Event]) -> list[str]:
-    """The events as `started 1`, `gap` and so on, without announcements."""
+    """Summarise the events as `started 1`, `gap` and so on, without announcements."""
     return [
         f"{event.type} {event.segment.recording.id}" if event.segment else str(event.type)
         for event in events
