@@ -2,7 +2,8 @@
 
 A delivery is attempted until the receiver answers with 2xx, after delays of 5 s to 6 h; then it is given up, and can be
 sent again by hand. It is claimed with a lease like a job, so another sender takes over when one dies. A callback
-arrives at least once; the receiver detects repetitions by the id. `callbacks.py` sends them.
+arrives at least once; the receiver detects repetitions by the id. `callbacks.py` sends them. As for jobs, no change of
+the database's clock delays the first attempt, prolongs a delay or breaks a lease.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert, or_, select, update
 
 from songprint.errors import JobNotFound
+from songprint.jobs.clockwatch import TOLERANCE, ClockWatch
 from songprint.store.database import storable
 from songprint.store.tables import attempts, deliveries, jobs
 from songprint.store.timestamps import clock, iso
@@ -29,6 +31,7 @@ WAITING, SENDING, DELIVERED, GIVEN_UP = STATES = ("waiting", "sending", "deliver
 WAITS = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds before each further attempt, plus or minus JITTER
 JITTER = 0.1  # fraction of a delay, to spread the load on a receiver that was down
 LEASE = 30.0  # seconds without an answer after which a sender is considered dead
+LONGEST_LEASE = 600.0  # seconds; no lease lasts longer, whatever the time limit of callbacks on its machine
 _CANDIDATES = 16  # due deliveries to try to claim at a time
 
 
@@ -108,13 +111,15 @@ def queue(connection: Connection, now: int, job_id: str, options: Mapping[str, A
 class Deliveries:
     """The callbacks of a database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, watch: ClockWatch | None = None) -> None:
+        """`watch` detects changes of the database's clock."""
         self._database = database
+        self._watch = watch or ClockWatch()
 
     def due(self) -> int:
         """Number of deliveries that are due now."""
         with self._database.reading() as connection:
-            return connection.scalar(select(func.count()).where(_due(clock(connection)))) or 0
+            return connection.scalar(select(func.count()).where(self._due(clock(connection), LEASE))) or 0
 
     def counts(self) -> dict[str, int]:
         """Number of deliveries in each state."""
@@ -178,7 +183,7 @@ class Deliveries:
         with self._database.reading() as connection:
             due = connection.scalars(
                 select(deliveries.c.id)
-                .where(_due(clock(connection)), deliveries.c.host.not_in(list(not_to)))
+                .where(self._due(clock(connection), lease), deliveries.c.host.not_in(list(not_to)))
                 .order_by(deliveries.c.due_at, deliveries.c.id)
                 .limit(_CANDIDATES)
             ).all()
@@ -246,7 +251,7 @@ class Deliveries:
         def claim(connection: Connection) -> Delivery | None:
             now = clock(connection)
             row = connection.execute(
-                select(deliveries).where(this, _due(now)).with_for_update(skip_locked=True)
+                select(deliveries).where(this, self._due(now, seconds)).with_for_update(skip_locked=True)
             ).first()
             if row is None:
                 return None
@@ -259,12 +264,22 @@ class Deliveries:
 
         return self._database.write(claim)
 
+    def _due(self, now: int, lease: float) -> ColumnElement[bool]:
+        """The deliveries that `claim` may claim, for `lease` seconds."""
+        longest = round(1000 * max(lease, LONGEST_LEASE)) + TOLERANCE
+        waiting = or_(deliveries.c.waits == 0, deliveries.c.due_at <= now, deliveries.c.due_at > now + _LONGEST_WAIT)
+        expired = or_(deliveries.c.lease_until < now, deliveries.c.lease_until > now + longest)
+        due = and_(deliveries.c.state == WAITING, waiting)
+        return or_(due, and_(deliveries.c.state == SENDING, expired)) if self._watch.is_steady(now, lease) else due
 
-def _due(now: int) -> ColumnElement[bool]:
-    return or_(
-        and_(deliveries.c.state == WAITING, deliveries.c.due_at <= now),
-        and_(deliveries.c.state == SENDING, deliveries.c.lease_until < now),
-    )
+
+# The longest time in milliseconds that a delivery waits after its latest attempt. What is due later than that was
+# written by a clock that has been set back since.
+_LONGEST_WAIT = case(
+    {waits: round(1000 * wait * (1 + JITTER)) + TOLERANCE for waits, wait in enumerate(WAITS, 1)},
+    value=deliveries.c.waits,
+    else_=0,
+)
 
 
 def _host(url: str) -> str:

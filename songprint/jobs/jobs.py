@@ -9,6 +9,10 @@ A claim is a lease that expires: heartbeats extend it, and the job of a dead wor
 worker checks its lease, so a worker that has lost its lease (it was suspended or cut off, or the job was cancelled)
 cannot change the job. The usage and the callback of a job are written in the transaction that ends it: both happen
 exactly once.
+
+The clock of the database may be wrong, and may be corrected at any time. A job that waits for its first attempt
+therefore runs whatever its due time; a delay that was measured by a clock that has been set back since is over; and
+leases count only while the clock is steady (see `clockwatch`) and never last longer than a lease can.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from sqlalchemy.exc import IntegrityError
 
 from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
 from songprint.jobs import deliveries, usage
+from songprint.jobs.clockwatch import TOLERANCE, ClockWatch
 from songprint.jobs.inputs import LOOKED_FOR
 from songprint.jobs.job import (
     CANCELLED,
@@ -68,12 +73,13 @@ class Jobs:
     """The queue of a database. All methods may be called from any process, thread and machine.
 
     The secrets of a job, for its callback or an object store, are stored encrypted. `vault` encrypts and decrypts them;
-    callers that meet no secrets need none.
+    callers that meet no secrets need none. `watch` detects changes of the database's clock.
     """
 
-    def __init__(self, database: Database, vault: Vault | None = None) -> None:
+    def __init__(self, database: Database, vault: Vault | None = None, *, watch: ClockWatch | None = None) -> None:
         self._database = database
         self._vault = vault
+        self._watch = watch or ClockWatch()
 
     def submit(
         self,
@@ -214,7 +220,7 @@ class Jobs:
         with self._database.reading() as connection:
             due = connection.scalars(
                 select(jobs.c.number)
-                .where(_due(clock(connection)))
+                .where(self._due(clock(connection), lease))
                 .order_by(jobs.c.priority.desc(), jobs.c.number)
                 .limit(_CANDIDATES)
             ).all()
@@ -391,7 +397,8 @@ class Jobs:
         def claim(connection: Connection) -> Job | None:
             now = clock(connection)
             # By its number, so that a database server locks only this row. SQLite has one writer anyway.
-            row = connection.execute(select(jobs).where(this, _due(now)).with_for_update(skip_locked=True)).first()
+            due = self._due(now, seconds)
+            row = connection.execute(select(jobs).where(this, due).with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
             if row.state == RUNNING and row.attempts >= MAX_LOST:
@@ -424,14 +431,16 @@ class Jobs:
 
         return self._database.write(claim)
 
+    def _due(self, now: int, lease: float) -> ColumnElement[bool]:
+        """The jobs that `claim` may claim, for `lease` seconds."""
+        longest = max(lease, LEASE)
+        waiting = or_(jobs.c.attempts == 0, jobs.c.due_at <= now, jobs.c.changed_at > now + TOLERANCE)
+        expired = or_(jobs.c.lease_until < now, jobs.c.lease_until > now + round(1000 * longest) + TOLERANCE)
+        due = and_(jobs.c.state == WAITING, waiting)
+        return or_(due, and_(jobs.c.state == RUNNING, expired)) if self._watch.is_steady(now, longest) else due
+
 
 _LISTED = [column for column in jobs.c if column.name != "result"]
-
-
-def _due(now: int) -> ColumnElement[bool]:
-    return or_(
-        and_(jobs.c.state == WAITING, jobs.c.due_at <= now), and_(jobs.c.state == RUNNING, jobs.c.lease_until < now)
-    )
 
 
 def _lease(job: Job) -> Lease:
@@ -483,7 +492,7 @@ def _register_session(connection: Connection, now: int, row: Mapping[str, Any]) 
     values = {"job_id": row["id"], "created_at": now}
     if found is None:
         connection.execute(insert(sessions).values(key_id=row["key_id"], session_id=row["session_id"], **values))
-    elif found.created_at > now - 1000 * SESSION_WINDOW:
+    elif abs(now - found.created_at) < 1000 * SESSION_WINDOW:  # a clock that was years ahead blocks no session id
         raise DuplicateSession(
             f"session id {row['session_id']!r} was used less than three days ago, by job"
             f" {found.job_id}. Query that job, or choose another id",

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
 
-_CLOCKS = {
+CLOCKS = {
     "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
     "mariadb": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
@@ -20,7 +20,7 @@ _CLOCKS = {
 
 def clock(connection: Connection) -> int:
     """The current time in milliseconds since 1970, by the clock of the database."""
-    return int(connection.execute(text(_CLOCKS[connection.dialect.name])).scalar_one())
+    return int(connection.execute(text(CLOCKS[connection.dialect.name])).scalar_one())
 
 
 def iso(moment: int | None, timespec: str = "milliseconds") -> str:
