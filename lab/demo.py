@@ -47,12 +47,12 @@ def main() -> int:
         show("Your clip:")
         found = identify(library, arguments.clip.expanduser())
     else:
-        clip, song = damaged_clip(library, music, work)
+        query, song = damaged_query(library, music, work)
         show(f"{CLIP_SECONDS:.0f} seconds of {song.stem!r}, in a noisy room, through a telephone:")
-        found = identify(library, clip)
+        found = identify(library, query)
 
     show("A piece that is not in the library:")
-    unknown = identify(library, unknown_clip(work))
+    unknown = identify(library, unknown_query(work))
     as_expected = unknown == NO_MATCH and (found == 0 or arguments.clip is not None)
     if not as_expected:
         show("This is not the expected result.")
@@ -65,7 +65,7 @@ def synthesised_music(folder: Path) -> Path:
     return folder
 
 
-def damaged_clip(library: Path, music: Path, work: Path) -> tuple[Path, Path]:
+def damaged_query(library: Path, music: Path, work: Path) -> tuple[Path, Path]:
     """Write a damaged clip from the middle of a song; return the clip and the song."""
     import songprint
 
@@ -76,9 +76,9 @@ def damaged_clip(library: Path, music: Path, work: Path) -> tuple[Path, Path]:
     song = max(available, key=lambda recording: recording.name == "Traditional English - Greensleeves")
     samples = files.load(song.source, RATE)
     start = max(0, int((song.duration - CLIP_SECONDS) / 2 * RATE))
-    clip = damage(samples[start : start + int(CLIP_SECONDS * RATE)], np.random.default_rng(1))
+    query = damage(samples[start : start + int(CLIP_SECONDS * RATE)], np.random.default_rng(1))
     path = work / "damaged.wav"
-    synth.write(path, clip, RATE)
+    synth.write(path, query, RATE)
     return path, Path(song.source)
 
 
@@ -90,7 +90,7 @@ def damage(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(samples * np.float32(0.9 / np.abs(samples).max()))
 
 
-def unknown_clip(work: Path) -> Path:
+def unknown_query(work: Path) -> Path:
     """Write a clip of an invented tune that is not in the library."""
     path = work / "unknown.wav"
     samples = synth.render(invent(2024))
@@ -99,9 +99,9 @@ def unknown_clip(work: Path) -> Path:
     return path
 
 
-def identify(library: Path, clip: Path) -> int:
-    """Identify the clip and return the exit status; an error ends the demo."""
-    status = songprint("--library", library, "identify", clip)
+def identify(library: Path, query: Path) -> int:
+    """Identify the query and return the exit status; an error ends the demo."""
+    status = songprint("--library", library, "identify", query)
     if status > NO_MATCH:
         sys.exit(status)
     return status

@@ -103,7 +103,7 @@ def toy_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def clip(songs: list[Path], tmp_path: Path) -> Path:
+def query(songs: list[Path], tmp_path: Path) -> Path:
     """Seconds 1 to 4.5 of song 3, a little noisy."""
     noise = np.random.default_rng(1).normal(0, 0.02, 28000)
     return toy.write(tmp_path / "clip.wav", (toy.song(3)[8000:36000] + noise).astype(np.float32))

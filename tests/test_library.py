@@ -87,15 +87,15 @@ def test_open_creates_a_library_only_with_create(tmp_path, monkeypatch):
 @pytest.fixture
 def heard(monkeypatch):
     """Record the samples and names that reach the search."""
-    clips = []
+    queries = []
 
     def listen(blocks, store, *, top, source, settings):
-        clip = np.concatenate(list(blocks))
-        clips.append((clip, source))
-        return songprint.Report([], [], len(clip) / toy.SAMPLE_RATE, {}, 5, 0.0, source)
+        query = np.concatenate(list(blocks))
+        queries.append((query, source))
+        return songprint.Report([], [], len(query) / toy.SAMPLE_RATE, {}, 5, 0.0, source)
 
     monkeypatch.setattr("songprint.library.identify.identify", listen)
-    return clips
+    return queries
 
 
 def test_a_query_can_be_a_path_an_open_file_or_samples(library, songs, heard):
@@ -104,15 +104,15 @@ def test_a_query_can_be_a_path_an_open_file_or_samples(library, songs, heard):
     library.identify(io.BytesIO(songs[0].read_bytes()))
     library.identify(toy.song(0), sample_rate=toy.SAMPLE_RATE)
     library.identify(np.stack([toy.song(0), toy.song(0)], axis=1), sample_rate=toy.SAMPLE_RATE)
-    for clip, _ in heard:
-        assert clip.dtype == np.float32 and clip == pytest.approx(toy.song(0), abs=1e-3)
+    for query, _ in heard:
+        assert query.dtype == np.float32 and query == pytest.approx(toy.song(0), abs=1e-3)
     assert [source for _, source in heard] == [str(songs[0]), str(songs[0]), "", "", ""]
 
 
 def test_a_truncated_file_is_identified_with_a_warning(library, songs, heard):
-    clip = songs[0].with_name("cut.wav")
-    clip.write_bytes(songs[0].read_bytes()[:50_000])
-    report = library.identify(clip)
+    query = songs[0].with_name("cut.wav")
+    query.write_bytes(songs[0].read_bytes()[:50_000])
+    report = library.identify(query)
     assert len(report.warnings) == 1 and "cut off after" in report.warnings[0]
 
 

@@ -94,7 +94,7 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
 
 
 @command("identify")
-@click.argument("clips", nargs=-1, required=True, metavar="CLIP...", type=FILE)
+@click.argument("queries", nargs=-1, required=True, metavar="CLIP...", type=FILE)
 @click.option(
     "--top",
     type=click.IntRange(min=0),
@@ -102,7 +102,7 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
     metavar="N",
     help="Also list the N most probable recordings below the threshold.",
 )
-def identify(common: Common, clips: Sequence[str], top: int) -> int:
+def identify(common: Common, queries: Sequence[str], top: int) -> int:
     """Identify clips; `-` reads standard input.
 
     Prints the recordings and covers in each clip: the confidence, the part of the recording, and the difference in
@@ -112,33 +112,33 @@ def identify(common: Common, clips: Sequence[str], top: int) -> int:
     """
     statuses = []
     with open_library(common) as library:
-        for clip in clips:
+        for query in queries:
             try:
-                report = library.identify(sys.stdin.buffer if clip == "-" else clip, top=top)
+                report = library.identify(sys.stdin.buffer if query == "-" else query, top=top)
             except SongprintError as error:
-                show_failure(common, clip, error)
+                show_failure(common, query, error)
                 statuses.append(FAILED)
             else:
-                _show_report(common, clip, report)
+                _show_report(common, query, report)
                 statuses.append(DONE if report else NO_MATCH)
     return max(statuses)
 
 
-def _show_report(common: Common, clip: str, report: Report) -> None:
+def _show_report(common: Common, query: str, report: Report) -> None:
     if common.json:
         from songprint.formats.objects import report_object
 
         print_json([report_object(report)])
     else:
-        output.print_report(report, clip)
+        output.print_report(report, query)
     sys.stdout.flush()  # pipes are buffered; the reader gets each result immediately
 
 
-def show_failure(common: Common, clip: str, error: SongprintError) -> None:
-    """Print the error; with --json also as a result, so that there is exactly one line per clip."""
+def show_failure(common: Common, source: str, error: SongprintError) -> None:
+    """Print the error; with --json also as a result, so that there is exactly one line per file."""
     output.say(f"songprint: {error}")
     if common.json:
-        print_json([{"source": clip, "error": str(error)}])
+        print_json([{"source": source, "error": str(error)}])
 
 
 @command("list")

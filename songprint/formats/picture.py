@@ -32,7 +32,7 @@ LEVEL_RATE = 8000  # Hz; sample rate at which a file is read for its loudness
 # Layout of the sheet, in inches.
 WIDTH, LEFT, RIGHT = 14.0, 0.45, 0.45
 HEADER, FOOTER = 1.0, 0.25
-WAVE, LANE, TICKS, BETWEEN = 0.55, 0.34, 0.24, 0.2
+WAVE, STRIP, TICKS, BETWEEN = 0.55, 0.34, 0.24, 0.2
 MIN_WIDTH_FOR_CONFIDENCE = 1.6  # a narrower block omits the confidence if the title needs the space
 INDEX_LINE = 0.2
 DPI = 130
@@ -109,17 +109,17 @@ def levels_of(source: files.Source) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Row:
-    """A part of the recording that fills one row, with its entries in lanes."""
+    """A part of the recording that fills one row, with its entries in strips."""
 
     start: float  # seconds
     end: float
     scale: float  # seconds per full width of the sheet
-    lanes: list[list[Entry]]
+    strips: list[list[Entry]]
     levels: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def height(self) -> float:
-        return (WAVE if len(self.levels) else 0.0) + LANE * len(self.lanes) + TICKS + BETWEEN
+        return (WAVE if len(self.levels) else 0.0) + STRIP * len(self.strips) + TICKS + BETWEEN
 
     def x(self, seconds: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (seconds - self.start) / self.scale
@@ -136,7 +136,7 @@ def _rows(timeline: Timeline, levels: np.ndarray | None) -> Iterator[_Row]:
         part = np.zeros(0)
         if levels is not None and len(levels):
             part = levels[int(start / duration * len(levels)) : max(1, int(end / duration * len(levels)))] / loudest
-        yield _Row(float(start), float(end), min(seconds, duration), _lanes(within), part)
+        yield _Row(float(start), float(end), min(seconds, duration), _strips(within), part)
 
 
 def _row_seconds(duration: float) -> float:
@@ -146,15 +146,17 @@ def _row_seconds(duration: float) -> float:
     return 3600.0 * math.ceil(duration / 3600 / MAX_ROWS)
 
 
-def _lanes(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Distribute entries to lanes so that entries in a lane do not overlap. Each takes the first free lane."""
-    lanes: list[list[Entry]] = [[]]
+def _strips(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Distribute entries to strips so that entries in a strip do not overlap. Each takes the first free strip."""
+    strips: list[list[Entry]] = [[]]
     for entry in sorted(entries, key=lambda each: (each.interval.start, -each.interval.end)):
-        free = next((lane for lane in lanes if not lane or lane[-1].interval.end <= entry.interval.start + 0.05), None)
+        free = next(
+            (strip for strip in strips if not strip or strip[-1].interval.end <= entry.interval.start + 0.05), None
+        )
         if free is None:
-            lanes.append(free := [])
+            strips.append(free := [])
         free.append(entry)
-    return lanes
+    return strips
 
 
 def _numbers(timeline: Timeline) -> dict[str | int, int]:
@@ -197,14 +199,14 @@ class _Sheet:
         if len(row.levels):
             self._wave(row, top)
             top -= WAVE
-        for lane in row.lanes:
-            for entry in lane:
+        for strip in row.strips:
+            for entry in strip:
                 left, right = row.x(max(entry.interval.start, row.start)), row.x(min(entry.interval.end, row.end))
                 if isinstance(entry, Gap):
                     self._gap(entry, left, right, top)
                 else:
                     self._song(entry, _number(entry, numbers), left, right, top)
-            top -= LANE
+            top -= STRIP
         self._ticks(row, top)
 
     def index(self, timeline: Timeline, numbers: dict[str | int, int], top: float) -> None:
@@ -260,14 +262,14 @@ class _Sheet:
 
     def _song(self, segment: Segment, number: int, left: float, right: float, top: float) -> None:
         colour, cover = COLOURS[(number - 1) % len(COLOURS)], segment.kind == Kind.COVER
-        self._block(colour, left, right, top - LANE + 0.03, LANE - 0.06, share=segment.confidence / 100, cover=cover)
+        self._block(colour, left, right, top - STRIP + 0.03, STRIP - 0.06, share=segment.confidence / 100, cover=cover)
         room, confidence = right - left - 0.1, f"{int(segment.confidence)}%"
         title = f"{number}  {one_line(song(segment).title) or name(song(segment))}{mark(segment)}"
         title_room = room - self.width(confidence, 6.5) - 0.1
         if self.width(title, 7.5) > title_room and room < MIN_WIDTH_FOR_CONFIDENCE:
             title_room, confidence = room, ""  # the filled height of the block shows it as well
         shown = self.fitting(title, title_room, 7.5)
-        middle = top - LANE / 2
+        middle = top - STRIP / 2
         if len(shown) > len(str(number)) + 4:
             self.text(left + 0.06, middle, shown, size=7.5, on_pattern=cover)
             self.text(right - 0.05, middle, confidence, size=6.5, colour="#4a5560", align="right", on_pattern=cover)
@@ -275,14 +277,14 @@ class _Sheet:
             self.text((left + right) / 2, middle, str(number), size=6.5, align="center", on_pattern=cover)
 
     def _gap(self, gap: Gap, left: float, right: float, top: float) -> None:
-        self._pattern(gap.sound, left, right, top - LANE + 0.09, LANE - 0.18)
+        self._pattern(gap.sound, left, right, top - STRIP + 0.09, STRIP - 0.18)
         shown = label(gap).strip("[]")
         number = "" if gap.unknown is None else str(gap.unknown)
         for text in (shown, shown.replace("unknown music", "unknown"), number and f"? {number}"):
             if text and self.width(text, 7) < right - left - 0.12:
                 self.text(
                     (left + right) / 2,
-                    top - LANE / 2,
+                    top - STRIP / 2,
                     text,
                     size=7,
                     colour="#4a5560",

@@ -37,7 +37,7 @@ class _App(FastAPI):
                 title=self.title, version=self.version, description=self.description, routes=self.routes
             )
             _, bodies = models_json_schema(
-                [(models.JobWish, "validation")], ref_template="#/components/schemas/{model}"
+                [(models.JobRequest, "validation")], ref_template="#/components/schemas/{model}"
             )
             description["components"]["schemas"] |= bodies["$defs"]
             self.openapi_schema = description

@@ -119,12 +119,12 @@ def test_add_with_quiet_prints_nothing(songs):
 # Identifying
 
 
-def test_in_a_pipe_a_match_is_one_plain_line(songs, clip):
+def test_in_a_pipe_a_match_is_one_plain_line(songs, query):
     run("add", *songs)
-    result = run("identify", clip)
+    result = run("identify", query)
     assert result.exit_code == 0, result.output
     [line] = result.stdout.splitlines()
-    assert line.startswith(f"{clip}: Band 03 - Song 03, recording, ")
+    assert line.startswith(f"{query}: Band 03 - Song 03, recording, ")
     assert re.search(r", \d+% confident, at 0:0[01]\.\d of 0:05, (.*, )?from 0:0\d\.\d to 0:0\d\.\d of the clip$", line)
     assert ESCAPE not in line and "\t" not in line
     assert result.stderr == ""
@@ -137,19 +137,19 @@ def test_no_match_is_printed_with_the_reason(songs, noise):
     assert re.fullmatch(rf"{noise}: no match: \S[^\n]+\n", result.stdout)
 
 
-def test_the_exit_status_is_the_highest_of_all_clips(songs, clip, noise, tmp_path):
+def test_the_exit_status_is_the_highest_of_all_clips(songs, query, noise, tmp_path):
     run("add", *songs)
-    assert run("identify", clip, noise).exit_code == 1
-    result = run("identify", clip, tmp_path / "missing.wav", noise)
+    assert run("identify", query, noise).exit_code == 1
+    result = run("identify", query, tmp_path / "missing.wav", noise)
     assert result.exit_code == 2
     assert len(result.stdout.splitlines()) == 2
     assert_one_line(result.stderr)
     assert "missing.wav" in result.stderr
 
 
-def test_a_clip_can_be_read_from_standard_input(songs, clip):
+def test_a_clip_can_be_read_from_standard_input(songs, query):
     run("add", *songs)
-    result = run("identify", "-", input=clip.read_bytes())
+    result = run("identify", "-", input=query.read_bytes())
     assert result.exit_code == 0
     assert result.stdout.startswith("-: Band 03 - Song 03")
 
@@ -161,9 +161,9 @@ def test_empty_standard_input_is_reported_in_one_line(songs):
     assert_one_line(result.stderr)
 
 
-def test_identify_prints_one_json_object_per_clip(songs, clip, noise, tmp_path):
+def test_identify_prints_one_json_object_per_clip(songs, query, noise, tmp_path):
     run("add", *songs)
-    result = run("identify", "--json", clip, noise, tmp_path / "missing.wav")
+    result = run("identify", "--json", query, noise, tmp_path / "missing.wav")
     match, nothing, failed = json_lines(result)
     assert match["matches"][0]["recording"]["title"] == "Song 03"
     assert match["matches"][0]["reference"]["start"] == pytest.approx(1, abs=0.5)
@@ -224,12 +224,12 @@ def test_stats_print_the_contents_of_the_library(songs):
     assert stats["duration"] == pytest.approx(25, abs=0.1)
 
 
-def test_recordings_are_found_after_a_rebuild(songs, clip):
+def test_recordings_are_found_after_a_rebuild(songs, query):
     run("add", *songs)
     result = run("rebuild")
     assert result.exit_code == 0
     assert result.stdout.startswith("rebuilt: 5 recordings, ")
-    assert run("identify", clip).exit_code == 0
+    assert run("identify", query).exit_code == 0
     assert json_lines(run("rebuild", "--reencode", "--json"))[-1]["outcome"] == "finished"
 
 
@@ -260,10 +260,10 @@ def test_an_invalid_command_line_prints_the_usage(words):
     assert "Usage" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_bug_prints_a_traceback_and_exits_with_2(songs, clip, monkeypatch):
+def test_a_bug_prints_a_traceback_and_exits_with_2(songs, query, monkeypatch):
     run("add", *songs)
     monkeypatch.setattr(Library, "identify", lambda *args, **more: 1 / 0)
-    result = run("identify", clip)
+    result = run("identify", query)
     assert result.exit_code == 2
     assert "ZeroDivisionError" in result.stderr and "bug" in result.stderr
 
@@ -275,7 +275,7 @@ def test_an_invalid_setting_is_reported_in_one_line(monkeypatch):
     assert_one_line(result.stderr)
 
 
-def test_file_names_with_invalid_bytes_are_printed_escaped(songs, clip):
+def test_file_names_with_invalid_bytes_are_printed_escaped(songs, query):
     odd = songs[0].parent / os.fsdecode(b"Sigur R\xf3s - \xff\x1b[31mred.wav")
     try:
         songs[0].rename(odd)

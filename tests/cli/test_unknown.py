@@ -62,8 +62,8 @@ def test_unknown_music_that_was_added_is_identified(toy_command, tmp_path):
     assert added.exit_code == 0, added.stderr
     assert "Found" in added.stdout
     assert (library / "unknown" / f"{number}.flac").exists()
-    clip = toy.write(tmp_path / "clip.wav", toy.song(1, 30.0)[40_000:80_000])
-    named = json_lines(run("identify", clip, "--json"))[0]
+    query = toy.write(tmp_path / "clip.wav", toy.song(1, 30.0)[40_000:80_000])
+    named = json_lines(run("identify", query, "--json"))[0]
     assert named["matches"][0]["recording"]["title"] == "Found"
     assert [len(each["occurrences"]) for each in json_lines(run("unknown", "list", "--all", "--json"))] == [1]
 

@@ -89,8 +89,8 @@ def test_a_loop_of_chords_agrees_at_other_positions_too():
 
 def test_an_excerpt_is_aligned_at_its_position(unrelated):
     song = tonal.Song(3)
-    clip = song.frames(key=2, seed=5)[100:250]  # seconds 20 to 50
-    found = align(clip, [*unrelated, song.frames(seed=6)])
+    query = song.frames(key=2, seed=5)[100:250]  # seconds 20 to 50
+    found = align(query, [*unrelated, song.frames(seed=6)])
     (section,) = found[-1].sections
     assert section.reference.start == pytest.approx(20, abs=1.5)
     assert section.reference.end == pytest.approx(50, abs=1.5)

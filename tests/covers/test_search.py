@@ -57,8 +57,8 @@ def test_another_rendition_ranks_first(world, cohort, how):
 
 
 def test_half_a_minute_is_enough(world, cohort):
-    clip = tonal.excerpt(world.songs[4].rendition(key=2, noise=0.2), start=15, duration=30)
-    best = world.find(clip, cohort)[0]
+    query = tonal.excerpt(world.songs[4].rendition(key=2, noise=0.2), start=15, duration=30)
+    best = world.find(query, cohort)[0]
     assert best.recording_id == 4
     assert best.alignment.sections[0].reference.start == pytest.approx(15, abs=2)
     assert best.features["consistent"] == 1
@@ -183,9 +183,9 @@ def test_a_recording_removed_since_the_search_is_left_out(world, cohort):
 
 
 def test_a_short_query_has_one_window(world, cohort):
-    clip = tonal.excerpt(world.songs[8].rendition(seed=2), start=20, duration=15)
-    assert len(clip) == 1
-    assert world.find(clip, cohort)[0].recording_id == 8
+    query = tonal.excerpt(world.songs[8].rendition(seed=2), start=20, duration=15)
+    assert len(query) == 1
+    assert world.find(query, cohort)[0].recording_id == 8
 
 
 def test_without_a_cohort_typical_values_are_used(world):

@@ -55,6 +55,8 @@ def test_short_queries_of_unknown_tunes_have_no_match(library):
     for number in range(101, 109):
         whole = synth.render(invent(number), seed=2)
         for start, length in ((2, 8), (6, 10), (9, 12)):
-            clip = whole[start * synth.SAMPLE_RATE : (start + length) * synth.SAMPLE_RATE]
-            named += [(number, start, match) for match in library.identify(clip, sample_rate=synth.SAMPLE_RATE).matches]
+            query = whole[start * synth.SAMPLE_RATE : (start + length) * synth.SAMPLE_RATE]
+            named += [
+                (number, start, match) for match in library.identify(query, sample_rate=synth.SAMPLE_RATE).matches
+            ]
     assert len(named) <= 1, named

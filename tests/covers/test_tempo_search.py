@@ -43,13 +43,13 @@ def library(songs):
     return Asked(*(song.rendition(seed=seed) for seed, song in enumerate(songs)))
 
 
-def clip(song, tempo, duration=30.0):
+def excerpt(song, tempo, duration=30.0):
     return tonal.excerpt(song.rendition(tempo=tempo, key=2, seed=9), start=0, duration=duration)
 
 
 @pytest.mark.parametrize("tempo", TEMPOS)
 def test_a_slower_query_is_longer_in_proportion(songs, tempo):
-    query = clip(songs[0], 1.0)
+    query = excerpt(songs[0], 1.0)
     other = change_tempo(query.evidence, tempo)
     assert other.shape == (round(len(query.evidence) / tempo), query.evidence.shape[1]) and other.dtype == np.uint8
     assert (other[0] == query.evidence[0]).all()
@@ -60,7 +60,7 @@ def test_a_slower_query_is_longer_in_proportion(songs, tempo):
 
 @pytest.mark.parametrize(("look", "tempo"), [(1, 1.9), (2, 0.5)])
 def test_results_at_another_tempo_refer_to_the_original_query(songs, library, look, tempo):
-    query = clip(songs[3], tempo)
+    query = excerpt(songs[3], tempo)
     best, *_ = list(candidates_by_tempo(query, library.find, embedded(songs[3], tempo * TEMPOS[look - 1])))[look]
     assert best.recording_id == 3
     assert best.features["changed"] == 1 and best.features["length"] == pytest.approx(np.log(30))
@@ -77,7 +77,7 @@ def test_results_at_another_tempo_refer_to_the_original_query(songs, library, lo
 
 def test_unidentified_queries_are_searched_at_every_tempo(songs, library):
     uncertain = Calibration(("log_alignment",), (0.0,), tempo_search.PARAMETERS.certain - 1, {})
-    query = clip(songs[3], 1.0)
+    query = excerpt(songs[3], 1.0)
     scored_candidates(query, library.find, uncertain, None)
     assert len(library.queries) == 1, "without `embed` no other tempo is tried"
     scored_candidates(query, library.find, uncertain, embedded(songs[3], 1.0))
@@ -87,7 +87,7 @@ def test_unidentified_queries_are_searched_at_every_tempo(songs, library):
 
 def test_identified_queries_are_searched_once(songs, library):
     assert (
-        scored_candidates(clip(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit
+        scored_candidates(excerpt(songs[2], 1.0), library.find, BY_ALIGNMENT, embedded(songs[2], 1.0))[0].logit
         > tempo_search.PARAMETERS.certain
     )
     assert len(library.queries) == 1
@@ -101,7 +101,7 @@ def test_long_queries_are_searched_at_their_own_tempo(songs, library):
 
 
 def test_each_recording_is_returned_once_at_its_best_tempo(songs, library):
-    query = clip(songs[1], 1.25)
+    query = excerpt(songs[1], 1.25)
     everything = list(chain.from_iterable(candidates_by_tempo(query, library.find, embedded(songs[1], 1.0))))
     never = Calibration(("log_alignment", "changed"), (1.0, -0.5), -20.0, {})
     found = scored_candidates(query, library.find, never, embedded(songs[1], 1.0))

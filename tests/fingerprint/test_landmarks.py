@@ -71,8 +71,8 @@ CHANGES = [(1.0, 1.0), (1.04, 1.04), (0.92, 0.92), (1.06, 1.0), (1.0, 2 ** (1 / 
 def test_speed_pitch_and_position_are_found(music, random, tempo, pitch):
     start, before = 7.3, 1.0
     cut = music[int((start - before * tempo) * RATE) : int((start + 12 * tempo) * RATE)]
-    clip = degrade.stretch(cut, RATE, tempo, pitch)[int(before * RATE) : int((before + 8) * RATE)]
-    verifier = landmarks.LandmarkVerifier(degrade.add_noise(clip, 5, random))
+    query = degrade.stretch(cut, RATE, tempo, pitch)[int(before * RATE) : int((before + 8) * RATE)]
+    verifier = landmarks.LandmarkVerifier(degrade.add_noise(query, 5, random))
     # embeddings suggest a slightly different line
     found = verifier.verify(peaks(music), 1 + 0.9 * (tempo - 1), start + 0.1)
     assert found.reliable

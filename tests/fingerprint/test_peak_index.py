@@ -16,9 +16,9 @@ def landmarks(random, seconds):
     return found
 
 
-def count_at(clip, landmarks, speed=1.0, pitch=1.0, offset=0.0):
+def count_at(query, landmarks, speed=1.0, pitch=1.0, offset=0.0):
     """The count near a position of a recording."""
-    return clip.around(landmarks, speed, pitch, offset, DEFAULT.peak_search.slack_frames).max()
+    return query.around(landmarks, speed, pitch, offset, DEFAULT.peak_search.slack_frames).max()
 
 
 @pytest.fixture
@@ -41,20 +41,20 @@ def test_a_query_is_found_at_its_position(index, recordings):
 @pytest.mark.parametrize("start", [-3, 57])
 def test_counts_of_one_recording_equal_those_of_the_library(index, recordings, start):
     whole = np.pad(recordings[4], ((5 * RATE, 5 * RATE), (0, 0)))
-    clip = Peaks(whole[(5 + start) * RATE : (11 + start) * RATE])
-    best = index.count(clip).best(1)[0]
-    assert count_at(clip, recordings[4], offset=start + 0.1) == best.count
-    assert count_at(clip, recordings[4], offset=start + 2) < best.count / 3
-    assert count_at(clip, recordings[7], offset=start) < best.count / 3
-    assert count_at(clip, np.zeros((0, 0), np.uint8)) == 0
+    query = Peaks(whole[(5 + start) * RATE : (11 + start) * RATE])
+    best = index.count(query).best(1)[0]
+    assert count_at(query, recordings[4], offset=start + 0.1) == best.count
+    assert count_at(query, recordings[4], offset=start + 2) < best.count / 3
+    assert count_at(query, recordings[7], offset=start) < best.count / 3
+    assert count_at(query, np.zeros((0, 0), np.uint8)) == 0
 
 
 def test_counts_around_a_position_cover_each_frame(recordings):
-    clip = Peaks(recordings[4][20 * RATE : 25 * RATE])
-    around = clip.around(recordings[4], 1.0, 1.0, 21.0, 2 * RATE)
+    query = Peaks(recordings[4][20 * RATE : 25 * RATE])
+    around = query.around(recordings[4], 1.0, 1.0, 21.0, 2 * RATE)
     assert around.shape == (4 * RATE + 1,)
     assert around.argmax() == RATE, "one second before the position"
-    assert around[RATE] == count_at(clip, recordings[4], offset=20.0)
+    assert around[RATE] == count_at(query, recordings[4], offset=20.0)
     assert np.median(around) < around[RATE] / 10
     drone = np.zeros_like(recordings[4])
     drone[:, :2] = 70, 90
@@ -89,23 +89,23 @@ def test_a_faster_query_is_counted_at_its_speed(recordings, random):
         np.minimum(np.rint(np.arange(len(part)) / 1.25).astype(int), len(faster) - 1),
         random.integers(SLOTS, size=len(part)),
     ] = part[:, 0]
-    clip = Peaks(faster)
-    assert count_at(clip, recordings[9], speed=1.25, offset=10) > 3 * count_at(clip, recordings[9], offset=10)
-    assert count_at(clip, recordings[9], speed=1.25, offset=10) > 3 * count_at(
-        clip, recordings[4], speed=1.25, offset=10
+    query = Peaks(faster)
+    assert count_at(query, recordings[9], speed=1.25, offset=10) > 3 * count_at(query, recordings[9], offset=10)
+    assert count_at(query, recordings[9], speed=1.25, offset=10) > 3 * count_at(
+        query, recordings[4], speed=1.25, offset=10
     )
-    assert count_at(clip, recordings[9], speed=1.25, offset=10) > 3 * count_at(
-        clip, recordings[9], 1.25, pitch=1.2, offset=10
+    assert count_at(query, recordings[9], speed=1.25, offset=10) > 3 * count_at(
+        query, recordings[9], 1.25, pitch=1.2, offset=10
     )
 
 
 def test_excluded_and_removed_recordings_are_not_found(index, recordings):
-    clip = Peaks(recordings[7][20 * RATE : 25 * RATE])
-    assert 7 not in {place.recording_id for place in index.count(clip).best(3, leave_out={7})}
+    query = Peaks(recordings[7][20 * RATE : 25 * RATE])
+    assert 7 not in {place.recording_id for place in index.count(query).best(3, leave_out={7})}
     less = index.changed(removed={7, 99})
     assert less.recording_ids == {4, 9}
     assert index.recording_ids == {4, 7, 9}, "the original index is unchanged"
-    assert {place.recording_id for place in less.count(clip).best(3)} == {4, 9}
+    assert {place.recording_id for place in less.count(query).best(3)} == {4, 9}
 
 
 def test_recordings_can_be_added_later(index, recordings, random):
@@ -119,9 +119,9 @@ def test_recordings_can_be_added_later(index, recordings, random):
 def test_the_size_of_blocks_does_not_change_counts(recordings, index, monkeypatch):
     monkeypatch.setattr(peaks, "BLOCK", RATE)
     many = PeakIndex().changed(recordings.items())
-    clip = Peaks(recordings[9][40 * RATE : 44 * RATE])
-    assert many.count(clip).best(3) == index.count(clip).best(3)
-    assert many.changed(removed={4, 7}).count(clip).best(3) == index.count(clip).best(1)
+    query = Peaks(recordings[9][40 * RATE : 44 * RATE])
+    assert many.count(query).best(3) == index.count(query).best(3)
+    assert many.changed(removed={4, 7}).count(query).best(3) == index.count(query).best(1)
 
 
 def test_a_query_without_peaks_has_zero_counts(index):

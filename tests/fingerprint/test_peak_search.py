@@ -68,8 +68,8 @@ def test_a_drone_leads_over_others_but_not_over_itself(band, tunes, encoder):
     )
     band.refresh()
     exact = band.levels[Kind.RECORDING]
-    clip = noisy(cut(drone, 7, 5), 10)
-    view = PeakSearch(clip, 0.0, exact.companion(LibraryPeaks).index())
+    query = noisy(cut(drone, 7, 5), 10)
+    view = PeakSearch(query, 0.0, exact.companion(LibraryPeaks).index())
     stored = exact.embeddings_of([8, 4])
     plain = landmarks.Verification()
     features = view.features(line_at(8, 7.0), plain, stored[8].evidence, ())

@@ -105,14 +105,14 @@ def test_a_song_across_two_rows_is_labelled_in_both(shown):
     assert words.count("1  Greensleeves") == 2
 
 
-def test_overlapping_entries_are_in_different_lanes():
+def test_overlapping_entries_are_in_different_strips():
     entries = [
         timelines.segment(0, 100, timelines.recording(1)),
         timelines.segment(50, 150, timelines.recording(2)),
         timelines.segment(60, 70, timelines.recording(3)),
         timelines.segment(100, 200, timelines.recording(4)),
     ]
-    assert [[each.recording.id for each in lane] for lane in picture._lanes(entries)] == [[1, 4], [2], [3]]
+    assert [[each.recording.id for each in strip] for strip in picture._strips(entries)] == [[1, 4], [2], [3]]
 
 
 def test_titles_with_matplotlib_markup_are_shown_literally(shown):

@@ -33,7 +33,7 @@ def test_the_last_user_restores_the_number_of_threads():
     assert blas() == {2}
 
 
-def test_scanning_and_identifying_use_one_thread(tmp_path, songs, clip, monkeypatch):
+def test_scanning_and_identifying_use_one_thread(tmp_path, songs, query, monkeypatch):
     seen = []
     encode = toy.ToyEncoder.encode_stream
 
@@ -45,7 +45,7 @@ def test_scanning_and_identifying_use_one_thread(tmp_path, songs, clip, monkeypa
     with songprint.open(tmp_path / "library", create=True, encoder=toy.CalibratedToyEncoder()) as library:
         library.add(songs, workers=1)
         seen.clear()
-        library.identify(clip)
+        library.identify(query)
         assert seen and set().union(*seen) == {1} and blas() == {2}
         scanner = Scanner(library.store)
         scanner.feed(np.zeros(80000, np.float32))

@@ -41,10 +41,10 @@ def test_requests_without_a_valid_token_are_refused_once_a_key_exists(world, tok
 
 
 def test_each_scope_includes_the_scopes_before_it(world, tokens):
-    clip = world.clip(3)
+    query = world.clip(3)
     for scope, may in (("identify", (200, 403, 403)), ("write", (200, 422, 403)), ("admin", (200, 422, 200))):
         answers = (
-            world.client.post("/v1/identify", content=clip, headers=tokens[scope]),
+            world.client.post("/v1/identify", content=query, headers=tokens[scope]),
             world.client.post("/v1/recordings", content=b"no music", headers=tokens[scope]),
             world.client.get("/v1/keys", headers=tokens[scope]),
         )

@@ -100,8 +100,8 @@ def test_a_malformed_form_is_a_client_error(world, kind, body):
 
 
 def test_a_recording_is_found_until_it_is_removed(world):
-    clip = world.clip(50)
-    assert world.client.post("/v1/identify", content=clip).json()["matches"] == []
+    query = world.clip(50)
+    assert world.client.post("/v1/identify", content=query).json()["matches"] == []
     added = world.add(50, "Nina - Fifty.wav", album="Numbers", artists=["Nina", "Simone"], year="1965")
     assert (added["title"], added["artists"], added["album"], added["year"]) == (
         "Fifty",
@@ -109,12 +109,12 @@ def test_a_recording_is_found_until_it_is_removed(world):
         "Numbers",
         1965,
     )
-    named = world.client.post("/v1/identify", content=clip).json()["matches"][0]["recording"]
+    named = world.client.post("/v1/identify", content=query).json()["matches"][0]["recording"]
     assert named["id"] == added["id"]
     kept = list((world.library.path / RECORDINGS).rglob("Nina - Fifty.wav"))
     assert len(kept) == 1
     assert world.client.delete(f"/v1/recordings/{added['id']}").status_code == 204
-    assert world.client.post("/v1/identify", content=clip).json()["matches"] == []
+    assert world.client.post("/v1/identify", content=query).json()["matches"] == []
     assert not kept[0].exists()
     problem(world.client.delete(f"/v1/recordings/{added['id']}"), 404, "recording_not_found")
 

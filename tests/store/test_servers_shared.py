@@ -321,16 +321,16 @@ def test_only_one_machine_reencodes_at_a_time(tmp_path, database_url):
 
 
 @servers.ON_SERVERS
-def test_a_library_on_a_server_works_like_any_other(tmp_path, songs, clip, database_url):
+def test_a_library_on_a_server_works_like_any_other(tmp_path, songs, query, database_url):
     settings = Settings(library=tmp_path / "library", database=database_url)
     encoder = toy.CalibratedToyEncoder()
     with songprint.open(settings=settings, create=True, encoder=encoder) as library:
         assert len(library.add(songs, workers=1).added) == 5
         assert library.add(songs[0]).known
-        [match] = library.identify(clip).matches
+        [match] = library.identify(query).matches
         assert match.recording.title == "Song 03"
         library.remove(match.recording.id)
-        assert not library.identify(clip)
+        assert not library.identify(query)
         assert library.rebuild().reencoded == 0
         stats = library.stats()
         assert stats.recordings == 4 and stats.catalogue_bytes > 4096 and "for tests" not in str(stats)
@@ -340,7 +340,7 @@ def test_a_library_on_a_server_works_like_any_other(tmp_path, songs, clip, datab
 @servers.ON_SERVERS
 @pytest.mark.usefixtures("toy_command")
 def test_the_command_line_uses_a_server_and_never_shows_the_password(
-    songs, clip, database_url, monkeypatch, caplog, tmp_path
+    songs, query, database_url, monkeypatch, caplog, tmp_path
 ):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("SONGPRINT_DATABASE", database_url)
@@ -348,7 +348,7 @@ def test_the_command_line_uses_a_server_and_never_shows_the_password(
     results = [
         run("doctor"),
         run("add", *songs[:4]),
-        run("--verbose", "identify", clip),
+        run("--verbose", "identify", query),
         run("stats"),
         run("stats", "--json"),
         run("doctor", "--json"),

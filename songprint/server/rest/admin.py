@@ -36,7 +36,7 @@ def list_keys(request: Request, caller: AdminCaller) -> Response:
 
 
 @router.post("/keys", tags=["keys"], status_code=201, response_model=schema.NewKey, responses=common.problems(404))
-def create_key(request: Request, caller: AdminCaller, wanted: models.KeyWish) -> Response:
+def create_key(request: Request, caller: AdminCaller, wanted: models.KeyRequest) -> Response:
     """Create a key. Its secrets are shown only once: `token` for this API, `id` and `secret_key` for Tencent's."""
     server = server_of(request)
     parent = wanted.parent or caller.default_parent

@@ -34,7 +34,7 @@ MOST_JSON_BYTES = 1 << 16  # of a job sent as JSON
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_JSON = {"application/json": {"schema": {"$ref": "#/components/schemas/JobWish"}}}
+_JSON = {"application/json": {"schema": {"$ref": "#/components/schemas/JobRequest"}}}
 _BODY = common.file_body(
     {
         "options": {
@@ -62,8 +62,8 @@ async def submit(request: Request, caller: IdentifyCaller) -> Response:
     """
     server = server_of(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        wish = _parsed(models.JobWish, await _small_body(request))
-        job = await run_in_threadpool(_submit, server, caller, wish.input.model_dump(), wish)
+        wanted = _parsed(models.JobRequest, await _small_body(request))
+        job = await run_in_threadpool(_submit, server, caller, wanted.input.model_dump(), wanted)
     else:
         upload = await server.uploads.receive(request, server.settings.server.max_bytes)
         with server.uploads.discarding(upload):
@@ -196,21 +196,21 @@ async def resend(request: Request, caller: IdentifyCaller, job_id: JobId) -> Res
     return Json({"items": [delivery_object(each) for each in found]}, 202)
 
 
-def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wish: models.JobOptions) -> Job:
+def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wanted: models.JobOptions) -> Job:
     options = {
-        "kinds": wish.kinds,
-        "find_unknown": None if wish.find_unknown else False,
-        "callback": wish.callback and {**wish.callback.model_dump(exclude_none=True), "style": "standard"},
-        "output": wish.output and wish.output.model_dump(),
+        "kinds": wanted.kinds,
+        "find_unknown": None if wanted.find_unknown else False,
+        "callback": wanted.callback and {**wanted.callback.model_dump(exclude_none=True), "style": "standard"},
+        "output": wanted.output and wanted.output.model_dump(),
     }
     try:
         return server.jobs.submit(
             location,
             {name: value for name, value in options.items() if value is not None},
-            priority=wish.priority,
+            priority=wanted.priority,
             key_id=caller.id,
-            session_id=wish.session_id,
-            session_context=wish.session_context,
+            session_id=wanted.session_id,
+            session_context=wanted.session_context,
             max_waiting=server.settings.server.max_waiting,
         )
     except DuplicateSession as error:
@@ -219,7 +219,7 @@ def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wi
         raise Problem(429, "queue_full", problems.sentence(error), {"Retry-After": "60"}) from error
 
 
-def _submit_file(server: ServerState, caller: Caller, upload: Upload, wish: models.JobOptions) -> Job:
+def _submit_file(server: ServerState, caller: Caller, upload: Upload, wanted: models.JobOptions) -> Job:
     if upload.path is None or not upload.size:
         raise Problem(
             400,
@@ -228,7 +228,7 @@ def _submit_file(server: ServerState, caller: Caller, upload: Upload, wish: mode
         )
     path = server.inputs.take(upload.path)
     try:
-        return _submit(server, caller, {"type": "file", "path": str(path), "name": upload.name}, wish)
+        return _submit(server, caller, {"type": "file", "path": str(path), "name": upload.name}, wanted)
     except BaseException:
         server.inputs.remove(path)
         raise

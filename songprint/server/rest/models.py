@@ -114,13 +114,13 @@ class JobOptions(RequestBody):
     session_context: TextTo1000 = Field("", description="Returned with the job and its callback.")
 
 
-class JobWish(JobOptions):
+class JobRequest(JobOptions):
     """A job: what to scan, and how."""
 
     input: Annotated[UrlInput | ObjectInput, Field(discriminator="type")]
 
 
-class Opinion(RequestBody):
+class VerdictRequest(RequestBody):
     """A reviewer's verdict on a segment or gap."""
 
     verdict: Literal["accept", "reject", "correct"]
@@ -149,7 +149,7 @@ class SignIn(RequestBody):
     token: SomeTextTo500
 
 
-class KeyWish(RequestBody):
+class KeyRequest(RequestBody):
     """A key to create."""
 
     name: SomeTextTo200

@@ -87,30 +87,30 @@ async def recording_peaks(
 @router.post(
     "/jobs/{job_id}/{part}/{position}/verdict", response_model=schema.Verdict, responses=common.problems(404, 409)
 )
-async def judge(
-    request: Request, caller: WriteCaller, job_id: JobId, part: Part, position: Position, opinion: models.Opinion
+async def review(
+    request: Request, caller: WriteCaller, job_id: JobId, part: Part, position: Position, given: models.VerdictRequest
 ) -> Response:
     """Accept or reject a segment, or give the correct recording for a segment or gap. A later verdict replaces an
     earlier one."""
     server = server_of(request)
     _part(await job_of(server, caller, job_id), part, position)
-    if part == "gaps" and opinion.verdict != verdicts.CORRECT:
+    if part == "gaps" and given.verdict != verdicts.CORRECT:
         raise Problem(422, "invalid_request", "verdict: a gap can only have the verdict correct, with its recording")
-    if (opinion.verdict == verdicts.CORRECT) != (opinion.recording is not None):
+    if (given.verdict == verdicts.CORRECT) != (given.recording is not None):
         raise Problem(422, "invalid_request", "recording: required for the verdict correct, not allowed for others")
-    if opinion.recording is not None:
-        await run_in_threadpool(server.library.recording, opinion.recording)
+    if given.recording is not None:
+        await run_in_threadpool(server.library.recording, given.recording)
     verdict = await run_in_threadpool(
         server.verdicts.record,
         job_id,
         _PARTS[part],
         position,
-        opinion.verdict,
-        recording_id=opinion.recording,
-        note=opinion.note,
+        given.verdict,
+        recording_id=given.recording,
+        note=given.note,
         key_id=caller.id,
     )
-    await _note(server, caller, f"verdicts.{opinion.verdict}", job_id, part, position, opinion.recording)
+    await _note(server, caller, f"verdicts.{given.verdict}", job_id, part, position, given.recording)
     return Json(verdicts.verdict_object(verdict))
 
 
