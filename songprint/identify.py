@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.audio.sound import Sound
+from songprint.errors import AudioError
 from songprint.processes.threads import one_thread
 from songprint.store.level import threshold_of
 from songprint.store.store import Store, incomplete
@@ -19,6 +20,8 @@ from songprint.types import Match, Report
 if TYPE_CHECKING:
     from songprint.config import Settings
 
+LONGEST = 3600.0  # seconds of a query, which is kept in memory: 60 MB. A small file may contain silence for days
+
 
 @one_thread()
 def identify(
@@ -27,12 +30,12 @@ def identify(
     """Identify a query, given as blocks of (n,) float32 mono samples at the store's sample rate.
 
     Recordings come first, then covers. Matches below the threshold are left out; the best `top` of them are listed as
-    candidates. An hour of sound takes 60 MB.
+    candidates. Raises AudioError if the query is longer than LONGEST.
     """
     began = time.perf_counter()
     settings = settings or store.settings
     store.refresh()
-    sound = Sound(blocks, store.sample_rate)
+    sound = Sound(_at_most(LONGEST, blocks, store.sample_rate), store.sample_rate)
     thresholds = {kind: threshold_of(level, settings) for kind, level in store.levels.items()}
     matches: list[Match] = []
     below: list[Match] = []
@@ -68,6 +71,17 @@ def identify(
         reason="" if matches else reason,
         warnings=tuple(incomplete(store)),
     )
+
+
+def _at_most(seconds: float, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        if samples > seconds * rate:
+            raise AudioError(
+                f"the query is longer than {seconds / 60:.0f} minutes. `songprint scan` finds all songs in it"
+            )
+        yield block
 
 
 def _without_copies(matches: list[Match], known: set[int], store: Store) -> list[Match]:

@@ -5,8 +5,11 @@ The caller opens the container and restricts what FFmpeg may read.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +20,30 @@ if TYPE_CHECKING:
     import av
 
 _MAX_CHANNELS = 24  # FFmpeg mixes at most this many to mono
-_RESAMPLED_SAMPLES = 1 << 14  # resampled per call; 20% faster than one call per frame
+# Hz. Other rates occur in hostile and damaged files only; at 1 Hz, a file of 10 kB would become hours of samples.
+MIN_RATE, MAX_RATE = 4_000, 768_000
+# Samples resampled per call: 20% faster than one call per frame. Longer frames are cut, which limits memory.
+_RESAMPLED_SAMPLES = 1 << 14
 
 logger = logging.getLogger(__name__)
+
+
+@cache
+def probing_options() -> dict[str, str]:
+    """Options of a container that restrict FFmpeg to decoders of audio.
+
+    To find the format of a stream, FFmpeg decodes its first frame when it opens a file. Without this, a cover picture
+    of 1 MB could take gigabytes.
+    """
+    import av
+
+    names = set()
+    for name in av.codecs_available:
+        with suppress(av.codec.codec.UnknownCodecError):  # it only encodes
+            codec = av.Codec(name, "r")
+            if codec.type == "audio":
+                names.add(codec.name)
+    return {"codec_whitelist": ",".join(sorted(names))}
 
 
 def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioStream:
@@ -36,6 +60,9 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
     channels = stream.codec_context.channels
     if channels > _MAX_CHANNELS:
         raise AudioError(f"cannot read {name}: {channels} channels cannot be mixed. Convert it to stereo")
+    rate = stream.codec_context.sample_rate
+    if rate and not is_rate(rate):  # 0 is unknown until the first frame
+        raise AudioError(f"cannot read {name}: {_refusal(rate)}. Is the file damaged?")
     stream.codec_context.thread_count = 1  # songprint runs one process per core
     for other in container.streams:
         if other is not stream:
@@ -46,7 +73,10 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
 def frames(
     container: av.container.InputContainer, stream: av.AudioStream, failed: Callable[[Exception], None]
 ) -> Iterator[av.AudioFrame]:
-    """Yield all frames that can be decoded; `failed` is called with each error."""
+    """Yield all frames that can be decoded; `failed` is called with each error.
+
+    Raises MemoryError if FFmpeg runs out of memory.
+    """
     import av
 
     progressed = True
@@ -58,12 +88,33 @@ def frames(
                 try:
                     decoded = packet.decode()
                 except av.FFmpegError as error:
+                    _check_memory(error)
                     failed(error)
                     continue
-                yield from decoded
+                for frame in decoded:
+                    if is_rate(frame.sample_rate):
+                        yield frame
+                    else:
+                        failed(AudioError(_refusal(frame.sample_rate)))
             return
         except (av.FFmpegError, OSError) as error:
+            _check_memory(error)
             failed(error)
+
+
+def is_rate(sample_rate: int) -> bool:
+    """Whether audio of this sample rate is accepted (Hz)."""
+    return MIN_RATE <= sample_rate <= MAX_RATE
+
+
+def _refusal(sample_rate: int) -> str:
+    return f"its sample rate is {sample_rate} Hz, and {MIN_RATE} to {MAX_RATE} Hz are supported"
+
+
+def _check_memory(error: Exception) -> None:
+    """Raise MemoryError if FFmpeg reports that it could not allocate memory."""
+    if getattr(error, "errno", None) == errno.ENOMEM:
+        raise MemoryError from error
 
 
 def blocks(frames: Iterable[av.AudioFrame], sample_rate: int, block_samples: int) -> Iterator[np.ndarray]:
@@ -99,8 +150,8 @@ def _resampled(frames: Iterable[av.AudioFrame], sample_rate: int) -> Iterator[np
             gathered, resampler = av.AudioFifo(), _resampler(sample_rate)
         frame.pts = None
         gathered.write(frame)
-        if gathered.samples >= _RESAMPLED_SAMPLES:
-            yield from _mono(resampler, gathered.read())
+        while gathered.samples >= _RESAMPLED_SAMPLES:
+            yield from _mono(resampler, gathered.read(_RESAMPLED_SAMPLES))
     yield from _mono(resampler, gathered.read(), last=True)
 
 

@@ -102,6 +102,7 @@ _ESTIMATED_DURATION = ("mp3", "aac", "ac3", "eac3", "dts", "amr")
 _EXACT_SEEKING = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})
 _MIN_SEEK = 30.0  # seconds; earlier positions are reached by decoding
 _PREROLL = 0.5  # seconds decoded before the position, because codecs need some frames to converge
+_MAX_PIXELS = 1 << 26  # of a video: twice those of 8K
 _TEXT_BYTES = frozenset(range(32, 256)) | frozenset(b"\t\n\v\f\r\x1b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -277,8 +278,11 @@ def _opened(source: Source) -> Iterator[_Opened]:
 
 
 @contextmanager
-def container(source: Source) -> Iterator[tuple[av.container.InputContainer, bool]]:
-    """Open a media file, with or without audio. Also yields whether its last bytes show that it is truncated."""
+def container(source: Source, *, video: bool = False) -> Iterator[tuple[av.container.InputContainer, bool]]:
+    """Open a media file, with or without audio. Also yields whether its last bytes show that it is truncated.
+
+    With `video`, FFmpeg may decode pictures of up to _MAX_PIXELS to find the size of a video.
+    """
     import av
 
     name = _name(source)
@@ -290,7 +294,8 @@ def container(source: Source) -> Iterator[tuple[av.container.InputContainer, boo
             opened = av.open(
                 file,
                 "r",  # PyAV would open a writable temporary file for writing
-                container_options={"protocol_whitelist": "none"},
+                options={"max_pixels": str(_MAX_PIXELS)} if video else {},
+                container_options={"protocol_whitelist": "none"} | ({} if video else decode.probing_options()),
                 metadata_errors="replace",
                 buffer_size=_FILE_READ_BYTES,
             )

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from songprint.audio import files
+from songprint.audio import decode, files
 from songprint.errors import AudioError
 
 
@@ -20,8 +20,11 @@ def at_rate(samples: np.ndarray, sample_rate: int | None, wanted: int) -> np.nda
     its samples give the same result. Raises AudioError for other shapes, NaN, infinity, or a missing sample rate.
     """
     samples = np.asarray(samples)
-    if sample_rate is None or sample_rate < 1:
-        raise AudioError(f"sample_rate={sample_rate} must be given with samples (Hz): sample_rate=44100")
+    if sample_rate is None or not decode.is_rate(sample_rate):
+        raise AudioError(
+            f"sample_rate={sample_rate} must be given with samples, from {decode.MIN_RATE} to {decode.MAX_RATE} Hz:"
+            " sample_rate=44100"
+        )
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise AudioError(f"samples of shape {samples.shape} are not audio: expected (n,) or (n, channels)")
     if samples.ndim == 2 and samples.shape[1] > 32:

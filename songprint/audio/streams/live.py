@@ -49,7 +49,7 @@ class Raw:
         Raw(sample_rate=44100, channels=2, form='s16le')
         """
         found = re.fullmatch(r"(\d{1,7}):(\d{1,3}):(\w+)", text, re.ASCII)
-        if not found or not (1000 <= int(found[1]) <= 1_536_000 and 1 <= int(found[2]) <= MAX_CHANNELS):
+        if not found or not (decode.is_rate(int(found[1])) and 1 <= int(found[2]) <= MAX_CHANNELS):
             raise StreamError(f"--raw {text} is not RATE:CHANNELS:FORMAT, such as 44100:2:s16le")
         if found[3] not in RAW_FORMATS:
             raise StreamError(f"--raw {text}: {found[3]} is not a sample format. Use one of {', '.join(RAW_FORMATS)}")
@@ -72,7 +72,7 @@ def blocks(
             "r",
             buffer_size=READ_BYTES,
             metadata_errors="replace",
-            container_options=OPTIONS,
+            container_options=OPTIONS | decode.probing_options(),
             format=raw.form if raw else None,
             options=_raw_options(raw),
         )
