@@ -6,7 +6,6 @@ hangs on a hostile file only takes down its own process.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from songprint.jobs import worker
-from songprint.processes import child, pool
+from songprint.processes import child, logs, pool
 from songprint.processes.pool import Pool
 from songprint.server.tencent import results
 
@@ -68,8 +67,6 @@ def _open_library(opening: Opening) -> Library:
 
 
 def run_jobs(library: Library, settings: Settings) -> None:
-    logging.basicConfig(level="WARNING", format="songprint: %(message)s")
-    logging.getLogger("songprint").setLevel(settings.log_level.upper())
-    logging.getLogger("urllib3").setLevel("ERROR")  # its warnings contain whole URLs, with the keys in them
+    logs.set_up(settings.log_level)
     builders = results.builders(settings.server.app_id)
     worker.run(library, settings, stop=pool.stop_requested, builders=builders)

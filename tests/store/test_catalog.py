@@ -40,6 +40,16 @@ def test_a_stored_recording_is_returned_unchanged(catalog, random):
     np.testing.assert_array_equal(stored.evidence, peaks)
 
 
+def test_text_that_no_database_stores_is_cleaned_everywhere(catalog, random):
+    song = add(catalog, random, "So\0ng \ud800")
+    assert song.title == "Song ?"
+    assert catalog.recordings("so\0ng") == [song] and catalog.count("\0") == 1
+    assert catalog.recordings("\udcff song") == [song]  # both contain "?" instead
+    assert catalog.recordings_of(["\0 \ud800"]) == []
+    assert catalog.known("\0") is None
+    assert catalog.edit(song.id, {"work": "A\0B"}).tags.work == "AB"
+
+
 def test_the_same_content_is_added_once(catalog, random):
     first = add(catalog, random, "Song")
     revision = catalog.state().revision

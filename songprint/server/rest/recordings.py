@@ -73,13 +73,13 @@ def list_recordings(
 ) -> Response:
     """The recordings of the library; with `q`, those that contain every word."""
     catalog = server_of(request).library.store.catalog
-    words, offset = q.replace("\0", ""), common.offset_of(after)
-    found = catalog.recordings(words, order=sort, offset=offset, limit=limit + 1)
+    offset = common.offset_of(after)
+    found = catalog.recordings(q, order=sort, offset=offset, limit=limit + 1)
     return Json(
         models.Recordings(
             items=[_visible(each, caller) for each in found[:limit]],
             next=str(offset + limit) if len(found) > limit else None,
-            total=catalog.count(words),
+            total=catalog.count(q),
         )
     )
 

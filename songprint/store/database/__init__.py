@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Engine, event
 
 from songprint.address import DatabaseAddress
 
@@ -62,9 +62,31 @@ class Database(Protocol):
         """Close files and connections."""
 
 
+def make_storable(engine: Engine) -> None:
+    """Make all text that is sent over an engine storable, in whatever statement: values, searches, keys.
+
+    PostgreSQL refuses NUL and all drivers refuse lone surrogates, and file names and requests may contain both.
+    """
+    event.listen(engine, "before_cursor_execute", _storable_parameters, retval=True)
+
+
+def _storable_parameters(
+    connection: Connection, cursor: object, statement: str, parameters: Any, context: object, many: bool
+) -> tuple[str, Any]:
+    return statement, [_cleaned(row) for row in parameters] if many else _cleaned(parameters)
+
+
+def _cleaned(row: Any) -> Any:
+    if isinstance(row, dict):
+        return {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
+    return type(row)(storable(value) if isinstance(value, str) else value for value in row) if row else row
+
+
 def storable(value: str, length: int | None = None) -> str:
     """Make text that every database accepts: valid UTF-8 without NUL, at most `length` characters long."""
-    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:length]
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")
+    return value.replace("\0", "")[:length]
 
 
 def open_database(folder: Path, url: str = "", *, create: bool, busy_timeout: float) -> Database:

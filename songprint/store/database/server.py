@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from songprint.errors import LibraryError, LibraryFull, MissingExtra
+from songprint.store.database import make_storable
 
 if TYPE_CHECKING:
     from songprint.address import DatabaseAddress
@@ -84,6 +85,7 @@ class ServerDatabase(ABC):
         )
         event.listen(self._engine, "checkout", self._check_connection)
         event.listen(self._engine, "begin", self._begin)
+        make_storable(self._engine)
         # SQLAlchemy logs an error when it closes a broken connection, which is of no interest to users.
         logging.getLogger("sqlalchemy.pool.impl.QueuePool.songprint").setLevel(logging.CRITICAL)
         self._writer: Engine = self._engine.execution_options(writes=True)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from songprint.errors import LibraryError, LibraryNotFound
 from songprint.store import disk
+from songprint.store.database import make_storable
 
 if TYPE_CHECKING:
     from songprint.store.database import Result
@@ -39,6 +40,7 @@ class SqliteDatabase:
         self._busy_timeout = busy_timeout
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool)
         event.listen(self._engine, "begin", _begin)
+        make_storable(self._engine)
         self._writer: Engine = self._engine.execution_options(writes=True)
 
     @contextmanager
