@@ -2,7 +2,8 @@
 
 A key consists of a SecretId and SecretKey, for requests with Tencent's signature, and a bearer token for all others.
 Checking a signature needs the SecretKey itself, so it is stored encrypted (`songprint.accounts.vault`); a hash of the
-token is enough. A key may have sub-keys. They never have more rights than their parent, and are revoked with it.
+token is enough. A key may have sub-keys. They never have more rights than their parent, share its rate, and are revoked
+with it.
 """
 
 from __future__ import annotations
@@ -150,6 +151,16 @@ class Keys:
         if key is None or (key.may("admin") and not key.parent):
             return None
         return self.family(key.id)
+
+    def with_parents(self, key: Key) -> list[Key]:
+        """Return a key and all keys above it. They share the rates of those above."""
+        found = [key]
+        if key.parent:
+            with self._database.reading() as connection:
+                while found[-1].parent:
+                    row = connection.execute(select(keys).where(keys.c.id == found[-1].parent)).one()
+                    found.append(_to_key(row))
+        return found
 
     def family(self, key_id: str) -> list[str]:
         """Return the ids of a key and of its sub-keys at any depth."""

@@ -84,6 +84,22 @@ def test_concurrent_processes_create_one_master_key(database, folder):
         assert keys_of(database, folder, {}).by_secret_id(each.key.id)[1] == each.secret_key
 
 
+def test_a_key_is_followed_by_those_above_it(keys):
+    top = keys.create("label", "write").key
+    middle = keys.create("shop", "write", parent=top.id).key
+    player = keys.create("player", "identify", parent=middle.id, rate=2).key
+    assert keys.with_parents(player) == [player, middle, top] and keys.with_parents(top) == [top]
+
+
+def test_a_request_passes_all_limits_or_counts_in_none():
+    now = 0.0
+    limiter = Limiter(clock=lambda: now)
+    assert [limiter.wait_for_all([("child", 1), ("parent", 2)]) for _ in range(2)] == [0.0, 1.0]
+    assert [limiter.wait_for_all([("other child", 2), ("parent", 2)]) for _ in range(2)] == [0.0, 0.5]
+    now = 1.0
+    assert limiter.wait("parent", 2) == 0.0
+
+
 def test_a_sub_key_has_at_most_the_rights_of_its_parent(keys):
     parent = keys.create("label", "write", rate=10).key
     assert keys.create("player", "identify", parent=parent.id, rate=3).key.rate == 3

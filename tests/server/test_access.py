@@ -143,6 +143,16 @@ def test_too_many_requests_get_429_with_the_time_to_wait(world, tokens):
     assert world.client.get("/v1/recordings", headers=tokens["identify"]).status_code == 200
 
 
+def test_sub_keys_share_the_rate_of_their_parent(world):
+    parent = world.server.keys.create("label", "write", rate=2)
+    children = [world.server.keys.create(f"player {number}", "identify", parent=parent.key.id) for number in range(4)]
+    answers = [
+        world.client.get("/v1/recordings", headers={"authorization": f"Bearer {child.token}"}).status_code
+        for child in children
+    ]
+    assert answers == [200, 200, 429, 429]
+
+
 def test_the_page_signs_in_with_a_cookie_and_needs_a_csrf_token_for_changes(world, tokens):
     token = tokens["write"]["authorization"].removeprefix("Bearer ")
     page = {"origin": "http://localhost:8080", "sec-fetch-site": "same-origin"}

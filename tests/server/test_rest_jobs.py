@@ -9,6 +9,7 @@ import pytest
 from support import toy
 from support.serving import World, problem, serving, timeline_of
 
+from songprint.config import StorageSettings
 from songprint.formats import schema
 from songprint.server.rest import models
 
@@ -17,7 +18,9 @@ PLACE = {"input": {"type": "url", "url": "https://media.example.org/mix.mp4"}}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("world")) as world:
+    stores = tmp_path_factory.mktemp("stores")
+    (stores / "music").mkdir()
+    with serving(tmp_path_factory.mktemp("world"), storages=(StorageSettings(bucket="music", folder=stores),)) as world:
         yield world
 
 
@@ -46,6 +49,33 @@ def test_a_job_with_a_location_waits_for_a_worker(world):
     shown = world.client.get(f"/v1/jobs/{submitted_job['id']}").json()
     assert shown == submitted_job and shown.keys() == models.Job.__required_keys__
     world.server.jobs.cancel(job.id)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code", "reason"),
+    [
+        ({"input": {"type": "url", "url": "http://127.0.0.1/mix.mp3"}}, "input_refused", "input: "),
+        ({"input": {"type": "url", "url": "http://localhost:80/mix.mp3"}}, "input_refused", "input: "),
+        ({"input": {"type": "url", "url": "http://[::ffff:10.0.0.1]/mix.mp3"}}, "input_refused", "input: "),
+        ({"input": {"type": "url", "url": "http://example.org:22/mix.mp3"}}, "input_refused", "port"),
+        ({"input": {"type": "s3", "bucket": "no-such", "object": "a.mp3"}}, "input_refused", "no-such is in none"),
+        ({"input": {"type": "s3", "bucket": "music", "object": "a/../../b.mp3"}}, "input_refused", "'..'"),
+        ({"callback": {"url": "http://192.168.1.5:5000/"}}, "callback_refused", "callback: "),
+        ({"callback": {"url": "http://169.254.169.254/latest"}}, "callback_refused", "callback: "),
+        ({"output": {"type": "s3", "bucket": "music", "dir": "/../../etc/"}}, "output_refused", "'..'"),
+        ({"output": {"type": "cos", "bucket": "no-such"}}, "output_refused", "no-such is in none"),
+        ({"output": {"type": "cos", "bucket": "../etc"}}, "output_refused", "malformed"),
+    ],
+)
+def test_what_a_worker_would_refuse_is_refused_at_once(world, wanted, code, reason):
+    before = world.server.jobs.count()
+    assert reason in problem(world.client.post("/v1/jobs", json=PLACE | wanted), 422, code)
+    options = {name: value for name, value in wanted.items() if name != "input"}
+    if options:
+        files = {"file": ("mix.wav", world.wav(toy.song(3)))}
+        problem(world.client.post("/v1/jobs", files=files, data={"options": json.dumps(options)}), 422, code)
+        assert not any(world.server.inputs.folder.iterdir())
+    assert world.server.jobs.count() == before
 
 
 def test_a_job_can_contain_its_recording(world):
@@ -249,10 +279,13 @@ def test_callbacks_are_listed_and_resent(world):
 
 def test_usage_counts_jobs_and_queries(world):
     world.finished(timeline_of(world))
-    world.client.post("/v1/identify", content=world.clip(3))
+    (before,) = world.client.get("/v1/usage").json()["items"]
+    for _ in range(2):
+        world.client.post("/v1/identify", content=world.clip(4))  # the second one repeats the first
     (row,) = world.client.get("/v1/usage").json()["items"]
+    assert (row["jobs"], row["queries"]) == (before["jobs"], before["queries"] + 1)
     assert row["seconds"] >= 18.5 and row["minutes"] >= 1 and row.keys() == schema.Used.__required_keys__
     table = world.client.get("/v1/usage.csv?price=0.44").text.splitlines()
-    assert table[0] == "day,key,jobs,seconds,minutes,cost" and len(table) == 2
+    assert table[0] == "day,key,jobs,queries,seconds,minutes,cost" and len(table) == 2
     assert world.client.get("/v1/usage?until=2020-01-01").json()["items"] == []
     problem(world.client.get("/v1/usage?since=yesterday"), 422, "invalid_request")

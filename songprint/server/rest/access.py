@@ -80,7 +80,10 @@ class _Needs:
                 f"The key {caller.key.name!r} has the scope {caller.scope}, but this request needs {self.scope}."
                 " Ask an administrator for another key",
             )
-        wait = server.limiter.wait(caller.id, caller.key.rate or server.settings.server.rate)
+        default = server.settings.server.rate
+        wait = server.limiter.wait_for_all(
+            (key.id, key.rate or default) for key in server.keys.with_parents(caller.key)
+        )
         if wait:
             raise _too_many(wait, "requests")
         return caller

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import APIRouter, Query, Request
@@ -13,11 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from songprint import formats
-from songprint.errors import DuplicateSession, JobNotFound, JobStateError, QueueFull
+from songprint.config import ServerSettings
+from songprint.errors import DuplicateSession, FetchError, JobNotFound, JobStateError, QueueFull
 from songprint.formats import objects, schema
 from songprint.jobs import verdicts
 from songprint.jobs.deliveries import delivery_object
 from songprint.jobs.jobs import STATES, Job, job_object
+from songprint.outside import acceptance
 from songprint.server.rest import common, models, problems
 from songprint.server.rest.access import Caller, IdentifyCaller
 from songprint.server.rest.common import JobId, Limit, job_of, result_of, server_of
@@ -193,10 +195,12 @@ async def resend(request: Request, caller: IdentifyCaller, job_id: JobId) -> Res
         found = await run_in_threadpool(server.deliveries.resend, job_id)
     except JobNotFound as error:
         raise Problem(404, "no_callback", problems.sentence(error)) from error
+    await run_in_threadpool(server.audit.note, caller.id, "jobs.resend", job_id)
     return Json({"items": [delivery_object(each) for each in found]}, 202)
 
 
 def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wanted: models.JobOptions) -> Job:
+    _check_places(location, wanted, server.settings.server)
     options = {
         "kinds": wanted.kinds,
         "find_unknown": None if wanted.find_unknown else False,
@@ -217,6 +221,24 @@ def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wa
         raise Problem(409, "duplicate_session", problems.sentence(error), job_id=error.job_id) from error
     except QueueFull as error:
         raise Problem(429, "queue_full", problems.sentence(error), {"Retry-After": "60"}) from error
+
+
+def _check_places(location: Mapping[str, Any], wanted: models.JobOptions, settings: ServerSettings) -> None:
+    """Problem 422 for an input, output or callback that the worker would refuse anyway."""
+    checks: list[tuple[str, str, Callable[[], None]]] = [
+        ("input", "input_refused", lambda: acceptance.check_input(location, settings))
+    ]
+    if wanted.output is not None:
+        output = wanted.output.model_dump()
+        checks.append(("output", "output_refused", lambda: acceptance.check_output(output, settings)))
+    if wanted.callback is not None:
+        url = wanted.callback.url
+        checks.append(("callback", "callback_refused", lambda: acceptance.check_callback(url, settings)))
+    for name, code, check in checks:
+        try:
+            check()
+        except FetchError as error:
+            raise Problem(422, code, f"{name}: {error}") from error
 
 
 def _submit_file(server: ServerState, caller: Caller, upload: Upload, wanted: models.JobOptions) -> Job:

@@ -140,9 +140,10 @@ def _run(server: ServerState, received: signatures.Request, forwarded_host: str,
         if refused.code in _WRONG_KEY and server.limiter.wait(f"tencent {address}", MAX_WRONG_KEYS):
             raise Refused("RequestLimitExceeded.IPLimitExceeded", "Too many requests with a wrong key.") from refused
         raise
-    _check_rate(server, key)
+    keys = server.keys.with_parents(key)
+    _check_rate(server, keys)
     action = named(claim.action, claim.version)
-    _check_rate_of_action(server, key, claim.action, action.rate)
+    _check_rate_of_action(server, keys, claim.action, action.rate)
     given = parameters.of_json(received.body) if claim.parameters is None else parameters.of_flat(claim.parameters)
     return action.run(Call(server, key, given))
 
@@ -168,14 +169,18 @@ def _key(server: ServerState, claim: Claim, received: signatures.Request, forwar
     return key
 
 
-def _check_rate(server: ServerState, key: Key) -> None:
-    if key.rate is not None and server.limiter.wait(key.id, key.rate):
-        raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may send {key.rate:g} requests per second.")
+def _check_rate(server: ServerState, keys: list[Key]) -> None:
+    """Refuse a request beyond the rate of its key or of a key above; `keys` are these, in this order."""
+    limits = [(key.id, key.rate) for key in keys if key.rate is not None]
+    if limits and server.limiter.wait_for_all(limits):
+        rate = min(rate for _, rate in limits)
+        raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may send {rate:g} requests per second.")
 
 
-def _check_rate_of_action(server: ServerState, key: Key, action: str, default: float) -> None:
+def _check_rate_of_action(server: ServerState, keys: list[Key], action: str, default: float) -> None:
+    """All sub-keys of a key share its rate of an action."""
     rate = server.settings.server.rates.get(action, default)
-    if server.limiter.wait(f"tencent {key.id} {action}", rate):
+    if server.limiter.wait(f"tencent {keys[-1].id} {action}", rate):
         raise Refused("RequestLimitExceeded", f"`{action}` may be called {rate:g} times per second.")
 
 
