@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,9 +24,15 @@ class Entry:
 
     number: int
     at: str  # UTC, ISO 8601
-    key_id: str  # the actor; empty: a command on the machine itself
+    key_id: str  # the actor's key; empty without one
     action: str  # such as "keys.create"
     subject: str  # what was changed
+    actor: str = ""  # the actor without a key: "command line, user NAME"; empty for a local user of the server
+
+
+def command_line_user() -> str:
+    """The actor of changes by commands, as the operating system names it."""
+    return f"command line, user {_user_name()}"
 
 
 class Audit:
@@ -32,12 +41,16 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def note(self, key_id: str, action: str, subject: str = "") -> None:
-        """Record an action of this key."""
+    def note(self, key_id: str, action: str, subject: str = "", *, actor: str = "") -> None:
+        """Record an action of this key, or of an `actor` without a key."""
         with self._database.writing() as connection:
             connection.execute(
                 insert(audit).values(
-                    at=clock(connection), key_id=key_id, action=storable(action, 60), subject=storable(subject, 2000)
+                    at=clock(connection),
+                    key_id=key_id,
+                    action=storable(action, 60),
+                    subject=storable(subject, 2000),
+                    actor=storable(actor, 200),
                 )
             )
 
@@ -53,6 +66,17 @@ class Audit:
             wanted = wanted.where(audit.c.number < before)
         with self._database.reading() as connection:
             return [
-                Entry(row.number, iso(row.at), row.key_id, row.action, row.subject)
+                Entry(row.number, iso(row.at), row.key_id, row.action, row.subject, row.actor)
                 for row in connection.execute(wanted)
             ]
+
+
+def _user_name() -> str:
+    if sys.platform == "win32":
+        return getpass.getuser()
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a user that is not in its list of users
+        return f"number {os.getuid()}"

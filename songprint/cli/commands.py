@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,10 +12,12 @@ from songprint import __version__
 from songprint.cli import output, progress
 from songprint.cli.program import DONE, FAILED, INTERRUPTED, NO_MATCH, Common, Program, common_options
 from songprint.errors import SongprintError
+from songprint.processes import logs
 
 if TYPE_CHECKING:
     from songprint import Library
-    from songprint.types import Progress, Report
+    from songprint.store.catalog import Catalog
+    from songprint.types import Progress, Recording, Report
 
 # File names may contain arbitrary bytes. The library reports missing files, so click does not check them.
 FILE = click.Path(path_type=str, allow_dash=True)
@@ -76,11 +77,14 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
 
                 report = library.add(paths, recursive=not no_recursive, workers=workers, on_progress=show)
         except KeyboardInterrupt:
+            if kept:
+                note_change(library.store.catalog, "recordings.add_many", f"{kept} recordings: until an interruption")
             output.say(
                 f"songprint: interrupted: {output.counted(kept, 'recording')} added and kept;"
                 " run the same command again to add the rest"
             )
             return INTERRUPTED
+        note_added(library, report.added)
     for warning in report.warnings:
         output.say(f"songprint: {warning}")
     output.say_skipped(report.skipped)
@@ -182,6 +186,8 @@ def remove(common: Common, recording_ids: Sequence[int]) -> None:
     with open_library(common) as library:
         removed = [library.recording(recording_id) for recording_id in dict.fromkeys(recording_ids)]
         library.remove([recording.id for recording in removed])
+        for recording in removed:
+            note_change(library.store.catalog, "recordings.remove", labelled(recording))
     if common.json:
         from songprint.formats.objects import recording_object
 
@@ -208,6 +214,7 @@ def link(common: Common, recording_ids: Sequence[int], work: str | None, origina
     with open_library(common) as library:
         work = library.link(recording_ids, work, original=original)
         linked = library.store.catalog.recordings_of([work])
+        note_change(library.store.catalog, "works.link", f"{work}: {sorted(set(recording_ids))}")
     if common.json:
         print_json([{"work": work, "recordings": [recording.id for recording in linked]}])
     elif not common.quiet:
@@ -221,6 +228,7 @@ def unlink(common: Common, recording_ids: Sequence[int]) -> None:
     with open_library(common) as library:
         for recording_id in recording_ids:
             library.unlink(recording_id)
+            note_change(library.store.catalog, "works.unlink", labelled(library.recording(recording_id)))
 
 
 @command("covers")
@@ -294,6 +302,8 @@ def rebuild(common: Common, reencode: bool) -> int:
         with progress.shown("reading", quiet=common.quiet) as show_progress:
             report = library.rebuild(reencode=reencode, on_progress=show_progress)
         stats = library.stats()
+        encoded = f"{output.counted(report.reencoded, 'recording')} encoded again" if reencode else ""
+        note_change(library.store.catalog, "library.rebuild", encoded)
     output.say_skipped(report.skipped)
     if common.json:
         from songprint.formats.objects import rebuild_objects
@@ -349,11 +359,30 @@ def open_library(common: Common, *, create: bool = False) -> Library:
     return common.open(create=create)
 
 
+def note_change(catalog: Catalog, action: str, subject: str = "") -> None:
+    """Record in the audit log what a command of this user changed."""
+    from songprint.accounts.audit import Audit, command_line_user
+
+    Audit(catalog.database).note("", action, subject, actor=command_line_user())
+
+
+def note_added(library: Library, added: Sequence[Recording]) -> None:
+    """Record added recordings: one with its title, several as one entry."""
+    if len(added) == 1:
+        note_change(library.store.catalog, "recordings.add", labelled(added[0]))
+    elif added:
+        ids = sorted(recording.id for recording in added)
+        note_change(library.store.catalog, "recordings.add_many", f"{len(ids)} recordings: {ids[0]} to {ids[-1]}")
+
+
+def labelled(recording: Recording) -> str:
+    """A recording in the audit log: its id, and its title at the time."""
+    return f"{recording.id} {recording.title}".rstrip()
+
+
 def set_up_logging(common: Common) -> None:
-    level = "DEBUG" if common.verbose else common.settings().log_level.upper()
-    logging.basicConfig(level="WARNING", format="songprint: %(message)s")
-    logging.getLogger("songprint").setLevel(level)
-    logging.getLogger("urllib3").setLevel("ERROR")  # its warnings contain whole URLs, with the keys in them
+    level = "debug" if common.verbose else common.settings().log_level
+    logs.set_up(level)
 
 
 def print_json(objects: Iterable[Mapping[str, object]]) -> None:

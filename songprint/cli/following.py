@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from songprint.cli import output
-from songprint.cli.commands import FILE, command, open_library, print_json, show_failure
+from songprint.cli.commands import FILE, command, note_added, open_library, print_json, show_failure
 from songprint.cli.output import duration, printable, say, segment_details, text
 from songprint.cli.program import DONE, NO_MATCH, Common
 from songprint.cli.scanning import FORMATS, show
@@ -178,6 +178,7 @@ def _adding(common: Common, library: Library, stop: threading.Event) -> Callable
 
     def take(files: list[str]) -> None:
         report = library.add(files, on_progress=lambda progress: _check_stop(stop))
+        note_added(library, report.added)
         output.say_skipped(report.skipped)
         for warning in report.warnings:
             say(f"songprint: {warning}")

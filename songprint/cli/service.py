@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from songprint.cli import output
-from songprint.cli.commands import command, main, open_library, print_json, set_up_logging
+from songprint.cli.commands import command, main, note_change, open_library, print_json, set_up_logging
 from songprint.cli.following import stopped_by_signals
 from songprint.cli.output import printable
 from songprint.cli.program import DONE, FAILED, Common, Program, common_options
@@ -84,6 +84,7 @@ def serve(common: Common, host: str | None, port: int | None, job_processes: int
             print_json([{"url": started.url, "keys": not started.open_to_all}])
         elif not common.quiet:
             click.echo(f"Songprint listens on {started.url} (API: {started.url}/docs)")
+        note_change(library.store.catalog, "server.start", started.url)
         if started.open_to_all:
             output.say(
                 "songprint: there are no keys: every user of this machine has full access, and no other machine can"
@@ -209,7 +210,7 @@ def cancel_jobs(common: Common, job_ids: Sequence[str]) -> int:
 
     Exit status: 0 if all were cancelled, 2 if one could not be; the others are cancelled anyway.
     """
-    return _each(common, job_ids, lambda catalog, job_id: _jobs(catalog).cancel(job_id))
+    return _each(common, job_ids, "jobs.cancel", lambda catalog, job_id: _jobs(catalog).cancel(job_id))
 
 
 @jobs("retry")
@@ -219,7 +220,7 @@ def retry_jobs(common: Common, job_ids: Sequence[str]) -> int:
 
     Exit status: 0 if all were queued, 2 if one could not be; the others are queued anyway.
     """
-    return _each(common, job_ids, lambda catalog, job_id: _jobs(catalog).retry(job_id))
+    return _each(common, job_ids, "jobs.retry", lambda catalog, job_id: _jobs(catalog).retry(job_id))
 
 
 @jobs("resend")
@@ -235,7 +236,7 @@ def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
         Deliveries(catalog.database).resend(job_id)
         return _jobs(catalog).get(job_id)
 
-    return _each(common, job_ids, resend)
+    return _each(common, job_ids, "jobs.resend", resend)
 
 
 @jobs("forget")
@@ -256,7 +257,7 @@ def forget_jobs(common: Common, days: float) -> None:
     with _catalog(common) as catalog:
         Inputs(catalog.folder, catalog.database).remove_old(86_400 * days)
         number = _jobs(catalog).forget(days)
-        _note(catalog, "jobs.forget", f"{number} that ended {days:g} days ago")
+        note_change(catalog, "jobs.forget", f"{number} that ended {days:g} days ago")
     if common.json:
         print_json([{"forgotten": number}])
     elif not common.quiet:
@@ -291,7 +292,7 @@ def create_key(common: Common, name: str, scope: str, parent: str | None, rate: 
 
     with _catalog(common, create=True) as catalog:
         made = _keys(catalog).create(name, scope, parent, rate)
-        _note(catalog, "keys.create", f"{made.key.id} {name} ({scope})")
+        note_change(catalog, "keys.create", f"{made.key.id} {name} ({scope})")
     if common.json:
         print_json([key_object(made.key) | {"secret_key": made.secret_key, "token": made.token}])
         return
@@ -327,7 +328,7 @@ def revoke_keys(common: Common, key_ids: Sequence[str]) -> None:
     """
     with _catalog(common) as catalog:
         revoked = [key for key_id in dict.fromkeys(key_ids) for key in _keys(catalog).revoke(key_id)]
-        _note(catalog, "keys.revoke", " ".join(key.id for key in revoked))
+        note_change(catalog, "keys.revoke", " ".join(key.id for key in revoked))
     if common.json:
         from songprint.accounts.keys import key_object
 
@@ -346,8 +347,8 @@ def revoke_keys(common: Common, key_ids: Sequence[str]) -> None:
 def usage(common: Common, since: str, until: str, key_id: str | None, price: float | None, as_csv: bool) -> None:
     """Report usage by day and key.
 
-    Prints the number of jobs, the duration of their inputs and the billed minutes: the seconds of a day are summed and
-    rounded up to minutes. Failed jobs do not count.
+    Prints the number of jobs and of queries, the duration of their audio and the billed minutes: the seconds of a day
+    are summed and rounded up to minutes. Failed jobs count with 0 seconds.
     """
     from songprint.jobs.usage import Usage, to_csv, used_object
 
@@ -359,14 +360,16 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
         sys.stdout.write(to_csv(found, price))
     else:
         for used in found:
+            queries = f"{used.queries:,} {'query' if used.queries == 1 else 'queries'}"
             cost = f"{used.cost(price):>10.2f}" if price is not None else ""
             print(
-                f"{used.day}  {output.counted(used.jobs, 'job'):>9}  {output.duration(used.seconds):>9}"
+                f"{used.day}  {output.counted(used.jobs, 'job'):>9}  {queries:>11}"
+                f"  {output.duration(used.seconds):>9}"
                 f"{used.minutes:>7,} min{cost}  {used.key or 'without a key'}"
             )
 
 
-def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str], Job]) -> int:
+def _each(common: Common, job_ids: Sequence[str], action: str, change: Callable[[Catalog, str], Job]) -> int:
     """Change jobs one after the other and print their states. An error in one does not affect the others."""
     status = DONE
     with _catalog(common) as catalog:
@@ -377,6 +380,7 @@ def _each(common: Common, job_ids: Sequence[str], change: Callable[[Catalog, str
                 output.say(f"songprint: {error}")
                 status = FAILED
                 continue
+            note_change(catalog, action, job_id)
             if common.json:
                 from songprint.jobs.jobs import job_object
 
@@ -410,12 +414,6 @@ def _keys(catalog: Catalog) -> Keys:
     from songprint.accounts.vault import Vault
 
     return Keys(catalog.database, Vault(catalog.database, catalog.folder))
-
-
-def _note(catalog: Catalog, action: str, subject: str) -> None:
-    from songprint.accounts.audit import Audit
-
-    Audit(catalog.database).note("", action, subject)
 
 
 def _input_name(job: Job) -> str:

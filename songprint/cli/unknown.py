@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from songprint.cli.commands import main, open_library, print_json
+from songprint.cli.commands import main, note_added, note_change, open_library, print_json
 from songprint.cli.output import console, counted, duration, position, say, text
 from songprint.cli.program import DONE, NO_MATCH, Common, Program, common_options
 
@@ -71,6 +71,7 @@ def forget(common: Common, numbers: Sequence[int]) -> None:
     """
     with open_library(common) as library:
         library.forget_unknown(numbers)
+        note_change(library.store.catalog, "unknown.forget", ", ".join(map(str, dict.fromkeys(numbers))))
     if common.json:
         print_json({"forgotten": number} for number in dict.fromkeys(numbers))
     elif not common.quiet:
@@ -90,6 +91,7 @@ def add(common: Common, number: int, title: str, artists: Sequence[str]) -> int:
     """
     with open_library(common) as library:
         recording = library.add_unknown(number, title=title, artists=tuple(artists))
+        note_added(library, [recording])
     if common.json:
         from songprint.formats.objects import recording_object
 

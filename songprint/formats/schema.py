@@ -191,6 +191,7 @@ class Used(TypedDict):
     day: str
     key: str
     jobs: int
+    queries: int
     seconds: float
     minutes: int
 
@@ -201,6 +202,7 @@ class Entry(TypedDict):
     key_id: str
     action: str
     subject: str
+    actor: str
 
 
 class Attempt(TypedDict):

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import Connection, String, inspect, select, update
+from sqlalchemy import Column, Connection, String, inspect, select, update
+from sqlalchemy.schema import CreateColumn
 
 from songprint import __version__
 from songprint.errors import LibraryError, LibraryVersionError
-from songprint.store.tables import library, metadata
+from songprint.store.tables import audit, library, metadata, templates, usage
 from songprint.store.timestamps import clock
 
 
@@ -37,8 +39,27 @@ def _create_tables(connection: Connection) -> None:
     )
 
 
+def _add_templates_counts_and_actors(connection: Connection) -> None:
+    """Version 2: templates; how many queries a row of the usage counts; who changed something without a key."""
+    templates.create(connection, checkfirst=True)
+    for index in templates.indexes:
+        index.create(connection, checkfirst=True)
+    for column in (usage.c.kind, usage.c.count, audit.c.actor):
+        _add_column(connection, column)
+    # Version 1 has one row for all queries of a key on one day in one run of a server.
+    connection.execute(update(usage).where(usage.c.job_id.startswith("clips-")).values(kind="query"))
+
+
+def _add_column(connection: Connection, column: Column[Any]) -> None:
+    """Add a column, which needs a default for the present rows, unless the table has it."""
+    name = column.table.name
+    if column.name not in {present["name"] for present in inspect(connection).get_columns(name)}:
+        described = CreateColumn(column).compile(dialect=connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {described}")
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create_tables]
+MIGRATIONS: list[Callable[[Connection], None]] = [_create_tables, _add_templates_counts_and_actors]
 
 
 def version(connection: Connection) -> int:

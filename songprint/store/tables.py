@@ -205,10 +205,13 @@ attempts = Table(
 usage = Table(
     "job_usage",
     metadata,
-    Column("job_id", String(64), primary_key=True),  # counts each job once
+    # Counts each job once. The queries of one key and day have one row, see songprint.jobs.usage.
+    Column("job_id", String(64), primary_key=True),
     Column("key_id", String(64), nullable=False),
     Column("day", String(10), nullable=False, index=True),  # UTC
     Column("seconds", Float(53), nullable=False),  # of input
+    Column("kind", String(8), nullable=False, server_default="job"),  # "job" or "query"
+    Column("count", Integer, nullable=False, server_default="1"),  # of jobs or queries
     **EXACT,
 )
 
@@ -248,9 +251,24 @@ audit = Table(
     metadata,
     Column("number", Identifier, primary_key=True),
     Column("at", BigInteger, nullable=False),
-    Column("key_id", String(64), nullable=False, index=True),  # the actor; empty: a command on the machine itself
+    Column("key_id", String(64), nullable=False, index=True),  # the actor's key; empty: someone on the machine itself
     Column("action", String(60), nullable=False),
     Column("subject", Text, nullable=False),  # what was changed
+    Column("actor", String(200), nullable=False, server_default=""),  # the actor, if it has no key
+    sqlite_autoincrement=True,
+    **EXACT,
+)
+
+templates = Table(
+    "templates",
+    metadata,  # named options of jobs, see songprint.server.tencent.templates
+    Column("number", Identifier, primary_key=True),  # never reused
+    Column("key_id", String(64), nullable=False, index=True),  # the owner
+    Column("name", String(64), nullable=False),
+    Column("comment", String(256), nullable=False),
+    Column("options", Text, nullable=False),  # JSON
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
     **EXACT,
 )

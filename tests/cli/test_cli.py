@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import closing
 
 import pytest
 from support import soundfiles, toy
 from support.commandline import ESCAPE, assert_one_line, json_lines, really_run, run
 
+from songprint.accounts.audit import Audit
 from songprint.cli import main
 from songprint.library import Library
+from songprint.store.catalog import Catalog
 from songprint.types import Progress
 
 pytestmark = pytest.mark.usefixtures("toy_command")
@@ -214,6 +217,29 @@ def test_remove_removes_all_given_recordings_or_none(songs):
     assert result.stdout == f"removed {ids[0]}: Band 00 - Song 00\nremoved {ids[1]}: Band 01 - Song 01\n"
     assert len(run("list").stdout.splitlines()) == 3
     assert songs[0].exists()
+
+
+def test_the_audit_log_records_what_commands_change(songs, tmp_path):
+    run("add", *songs[1:])
+    run("add", songs[0])
+    run("add", songs[0])  # changes nothing
+    run("link", 1, 2, "--work", "The song")
+    run("unlink", 2)
+    run("remove", 3, 4)
+    run("remove", 99)
+    run("rebuild")
+    with closing(Catalog(tmp_path / "library")) as catalog:
+        entries = Audit(catalog.database).entries()
+    assert [(entry.action, entry.subject) for entry in reversed(entries)] == [
+        ("recordings.add_many", "4 recordings: 1 to 4"),
+        ("recordings.add", "5 Song 00"),
+        ("works.link", "The song: [1, 2]"),
+        ("works.unlink", "2 Song 02"),
+        ("recordings.remove", "3 Song 03"),
+        ("recordings.remove", "4 Song 04"),
+        ("library.rebuild", ""),
+    ]
+    assert all(entry.actor.startswith("command line, user ") and not entry.key_id for entry in entries)
 
 
 def test_stats_print_the_contents_of_the_library(songs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -115,11 +116,10 @@ def test_keys_are_created_listed_and_revoked(catalog):
     assert [key["id"] for key in json_lines(run("keys", "revoke", label["id"], "--json"))] == [label["id"], player.id]
     assert run("keys", "list").stdout == ""
     assert run("keys", "list", "--all").stdout.count("(revoked)") == 2
-    assert [entry.action for entry in Audit(catalog.database).entries()] == [
-        "keys.revoke",
-        "keys.create",
-        "keys.create",
-    ]
+    entries = Audit(catalog.database).entries()
+    assert [entry.action for entry in entries] == ["keys.revoke", "keys.create", "keys.create"]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert {(entry.key_id, entry.actor) for entry in entries} == {("", f"command line, user {user}")}
 
 
 def test_a_key_with_more_rights_than_its_parent_is_refused(catalog):
@@ -146,6 +146,8 @@ def test_usage_is_reported_by_day_and_key(catalog, jobs):
         used.day,
         "1",
         "job",
+        "0",
+        "queries",
         "0:30",
         "1",
         "min",
@@ -158,6 +160,7 @@ def test_usage_is_reported_by_day_and_key(catalog, jobs):
         "day": used.day,
         "key": player["id"],
         "jobs": "2",
+        "queries": "0",
         "seconds": "110.500",
         "minutes": "2",
         "cost": "0.88",

@@ -20,11 +20,12 @@ def test_the_seconds_of_a_day_are_summed_and_rounded_up_to_minutes(database):
     for seconds in (30.0, 20.0, 10.5):
         finish(jobs, "SPme", seconds)
     finish(jobs, "SPother", 0.2)
-    usage.note("SPother", "an answer at once", 10.0)
-    usage.note("SPother", "an answer at once", 10.0)
     mine, others = usage.by_day()
-    assert (mine.key, mine.jobs, mine.seconds, mine.minutes) == ("SPme", 3, 60.5, 2)
-    assert (others.key, others.jobs, others.seconds, others.minutes) == ("SPother", 2, 10.2, 1)
+    usage.add_queries("SPother", others.day, 2, 10.0)
+    usage.add_queries("SPother", others.day, 3, 10.0)  # by another process, or later
+    mine, others = usage.by_day()
+    assert (mine.key, mine.jobs, mine.queries, mine.seconds, mine.minutes) == ("SPme", 3, 0, 60.5, 2)
+    assert (others.key, others.jobs, others.queries, others.seconds, others.minutes) == ("SPother", 1, 5, 20.2, 1)
     assert usage.by_day("SPme") == [mine] == usage.by_day(["SPme", "SPnobody"])
     assert usage.by_day(since=mine.day, until=mine.day) == [mine, others]
     assert usage.by_day(until="2020-01-01") == []
@@ -36,7 +37,7 @@ def test_the_csv_table_contains_costs(database):
     finish(Jobs(database), "SPme", 3600.0)
     [used] = Usage(database).by_day()
     assert to_csv([used], price=0.44).splitlines() == [
-        "day,key,jobs,seconds,minutes,cost",
-        f"{used.day},SPme,1,3600.000,60,26.40",
+        "day,key,jobs,queries,seconds,minutes,cost",
+        f"{used.day},SPme,1,0,3600.000,60,26.40",
     ]
-    assert to_csv([used]).splitlines()[1] == f"{used.day},SPme,1,3600.000,60"
+    assert to_csv([used]).splitlines()[1] == f"{used.day},SPme,1,0,3600.000,60"

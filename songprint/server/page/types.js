@@ -128,8 +128,8 @@
  */
 
 /** @typedef {Key & { secret_key: string, token: string }} NewKey */
-/** @typedef {{ at: string, key_id: string, action: string, subject: string }} AuditEntry */
-/** @typedef {{ day: string, key: string, jobs: number, minutes: number }} UsageRow */
+/** @typedef {{ at: string, key_id: string, action: string, subject: string, actor: string }} AuditEntry */
+/** @typedef {{ day: string, key: string, jobs: number, queries: number, minutes: number }} UsageRow */
 
 /**
  * Loudness over time, from 0 to 1, in equal steps from `start` to `end`.

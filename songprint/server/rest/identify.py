@@ -53,7 +53,7 @@ async def identify(
             raise Problem(413, "too_long", str(error)) from error
         finally:
             server.metrics.queries.inc()
-    server.meter.note(caller.id, report["duration"])
+        await run_in_threadpool(server.meter.note, caller.id, report["duration"], upload.path)
     kinds = {match["kind"] for match in report["matches"]}
     kind = "recording" if "recording" in kinds else "cover" if kinds else "none"
     server.metrics.answers.labels(kind=kind).inc()

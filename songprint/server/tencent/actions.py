@@ -242,7 +242,7 @@ def describe_usage(call: Call) -> Object:
         rows.append(
             {
                 "Time": f"{day}T00:00:00Z",
-                "Count": sum(each.jobs for each in rows_of_day),
+                "Count": sum(each.jobs + each.queries for each in rows_of_day),
                 "Usage": round(sum(each.seconds for each in rows_of_day)),
             }
         )

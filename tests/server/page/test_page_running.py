@@ -5,8 +5,13 @@ from __future__ import annotations
 import http.server
 import threading
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 from support.page_world import KNOWN, until
+
+
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 @contextmanager
@@ -117,7 +122,7 @@ def test_the_audit_log_lists_changes_with_their_authors(site, visit):
 
 
 def test_usage_is_shown_by_day_and_key(visit, site):
-    site.usage.note("", "a job of an hour", 3599.0)
+    site.usage.add_queries("", today(), 1, 3599.0)
     page = visit("usage")
     page.locator(".usage-chart svg rect").first.wait_for()
     minutes = int(page.locator(".usage-chart .big").inner_text().replace(",", ""))
@@ -125,12 +130,12 @@ def test_usage_is_shown_by_day_and_key(visit, site):
     assert "Local, without a key" in page.locator("table").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Download CSV").click()
-    assert download.value.path().read_text().startswith("day,key,jobs,seconds,minutes")
+    assert download.value.path().read_text().startswith("day,key,jobs,queries,seconds,minutes")
 
 
 def test_the_chart_combines_all_keys_after_the_fifth(visit, site):
     for number in range(1, 9):
-        site.usage.note(f"KEY-{number}-of-a-customer", f"its job {number}", 600_000.0 * number)
+        site.usage.add_queries(f"KEY-{number}-of-a-customer", today(), 1, 600_000.0 * number)
     page = visit("usage")
     legend = page.locator(".legend-list li")
     legend.nth(5).wait_for()

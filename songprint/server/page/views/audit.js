@@ -59,7 +59,7 @@ export async function show(main, { signal }) {
  * @param {KeyNames} names
  */
 function entryLine(entry, names) {
-  const actor = entry.key_id ? keyName(entry.key_id, names) : "A local user";
+  const actor = entry.key_id ? keyName(entry.key_id, names) : entry.actor || "A local user";
   return h(
     "li",
     { class: "entry" },
@@ -87,6 +87,9 @@ function describe({ action, subject }, names) {
 /** @type {Record<string, (subject: string, names: KeyNames) => Child>} Action to its description. */
 const DESCRIPTIONS = {
   "session.begin": () => "signed in",
+  "server.start": (subject) => `started the server at ${subject}`,
+  "library.rebuild": (subject) => ["rebuilt the index", subject && `: ${subject}`],
+  "unknown.forget": (subject) => `forgot unknown music: ${subject}`,
   "keys.create": (subject, names) => {
     const [, id, rest] = parse(/^(\S+) ?(.*)$/s, subject);
     const [, name, scope] = rest.match(/^(.*) \((\w+)\)$/s) ?? ["", names.get(id) ?? id, ""];
@@ -99,6 +102,10 @@ const DESCRIPTIONS = {
   "recordings.add": (subject) => {
     const [, id, title, job] = parse(RECORDING, subject);
     return ["added ", recordingName(id, title), job && [" from ", jobLink(job)]];
+  },
+  "recordings.add_many": (subject) => {
+    const [, count, ids] = parse(/^(\d+) recordings: (.*)$/, subject);
+    return `added ${plural(Number(count), "recording")} (${ids})`;
   },
   "recordings.remove": (subject) => ["removed ", parseRecording(subject)],
   "recordings.edit": (subject) => {
@@ -116,6 +123,7 @@ const DESCRIPTIONS = {
   "verdicts.take_back": (subject) => ["deleted the verdict on ", parseVerdict(subject)],
   "jobs.cancel": (subject) => ["cancelled ", jobLink(subject)],
   "jobs.retry": (subject) => ["restarted ", jobLink(subject)],
+  "jobs.resend": (subject) => ["sent the callbacks of ", jobLink(subject), " again"],
   "jobs.forget": (subject) => {
     const [, count, age] = parse(/^(\d+) that ended (\S+) days ago$/, subject);
     return `deleted ${plural(Number(count), "job")} that ended more than ${plural(Number(age), "day")} ago`;

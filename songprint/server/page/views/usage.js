@@ -7,7 +7,7 @@ import { emptyState, toggleGroup, viewHeader } from "../components.js";
 import { fill, h, svg } from "../dom.js";
 import { plural } from "../format.js";
 
-/** @typedef {{ key: string, jobs: number, minutes: number, days: number }} KeyTotal */
+/** @typedef {{ key: string, jobs: number, queries: number, minutes: number, days: number }} KeyTotal */
 /** @typedef {(key: string) => string} KeyName */
 
 const PERIODS = { 7: "7 days", 30: "30 days", 90: "90 days" };
@@ -82,9 +82,15 @@ async function keyNames(signal) {
 function totalsByKey(rows) {
   /** @type {Map<string, KeyTotal>} */
   const totals = new Map();
-  for (const { key, jobs, minutes } of rows) {
-    const total = totals.get(key) ?? { key, jobs: 0, minutes: 0, days: 0 };
-    totals.set(key, { key, jobs: total.jobs + jobs, minutes: total.minutes + minutes, days: total.days + 1 });
+  for (const { key, jobs, queries, minutes } of rows) {
+    const total = totals.get(key) ?? { key, jobs: 0, queries: 0, minutes: 0, days: 0 };
+    totals.set(key, {
+      key,
+      jobs: total.jobs + jobs,
+      queries: total.queries + queries,
+      minutes: total.minutes + minutes,
+      days: total.days + 1,
+    });
   }
   return [...totals.values()].sort((one, other) => other.minutes - one.minutes);
 }
@@ -237,7 +243,7 @@ function totalsTable(totals, nameOf) {
         "tr",
         {},
         h("th", { scope: "col" }, "Key"),
-        ["Days", "Jobs and queries", "Minutes"].map((label) => h("th", { scope: "col", class: "right" }, label)),
+        ["Days", "Jobs", "Queries", "Minutes"].map((label) => h("th", { scope: "col", class: "right" }, label)),
       ),
     ),
     h(
@@ -248,7 +254,7 @@ function totalsTable(totals, nameOf) {
           "tr",
           {},
           h("td", { class: "wrap" }, nameOf(total.key)),
-          [total.days, total.jobs, total.minutes].map((value) =>
+          [total.days, total.jobs, total.queries, total.minutes].map((value) =>
             h("td", { class: "right number" }, value.toLocaleString("en")),
           ),
         ),
