@@ -3,7 +3,7 @@
 Results go to stdout, everything else to stderr. Exit status: 0 success, 1 no match, 2 error, 130 interrupted.
 """
 
-from songprint.cli import following, scanning, service, unknown  # noqa: F401 - these modules register their commands
+from songprint.cli import exporting, following, scanning, service, unknown  # noqa: F401 - these modules register their commands
 from songprint.cli.commands import main
 
 __all__ = ["main"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=str, allow_dash=True)
 
 SECTIONS = {
-    "Identify": ("identify", "scan", "listen", "covers", "explain"),
+    "Identify": ("identify", "scan", "export", "listen", "covers", "explain"),
     "Library": ("add", "watch", "list", "show", "remove", "link", "unlink", "unknown", "stats", "rebuild"),
     "Service": ("serve", "worker", "jobs", "keys", "usage"),
     "Installation": ("doctor",),

@@ -14,9 +14,9 @@ import click
 
 from songprint.cli import output
 from songprint.cli.commands import FILE, command, note_added, open_library, print_json, show_failure
+from songprint.cli.exporting import FORMATS, Outputs, show
 from songprint.cli.output import duration, printable, say, segment_details, text
 from songprint.cli.program import DONE, NO_MATCH, Common
-from songprint.cli.scanning import FORMATS, show
 from songprint.errors import AudioError, SongprintError
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _scanning(
                 if not common.quiet:
                     print(printable(f"{file}: {output.counted(len(timeline.songs), 'song')}: {result}"), flush=True)
             else:
-                show(common, file, timeline, format_name, None)
+                show(common, timeline, file, Outputs([format_name] if format_name else [], [], [file]))
 
     return take
 

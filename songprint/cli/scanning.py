@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from songprint.cli import progress
-from songprint.cli.commands import FILE, command, open_library, print_json, show_failure
-from songprint.cli.output import position, prepare, print_timeline, say
+from songprint.cli.commands import FILE, command, open_library, show_failure
+from songprint.cli.exporting import Outputs, format_options, show
+from songprint.cli.output import position, say
 from songprint.cli.program import DONE, FAILED, INTERRUPTED, NO_MATCH, Common
 from songprint.errors import SongprintError
 
@@ -22,16 +22,11 @@ if TYPE_CHECKING:
 
 # Environment variables that NumPy's linear algebra reads when it is imported.
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-# The names in `songprint.formats.FORMATS`, repeated here because importing that module would slow down `--help`.
-FORMATS = ("json", "jsonl", "csv", "audacity", "cue", "srt", "vtt", "tracklist")
 
 
 @command("scan")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FILE)
-@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Write the timelines in this format.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of standard output."
-)
+@format_options
 @click.option(
     "--plot",
     metavar="FILE",
@@ -44,8 +39,8 @@ FORMATS = ("json", "jsonl", "csv", "audacity", "cue", "srt", "vtt", "tracklist")
 def scan(
     common: Common,
     files: Sequence[str],
-    format_name: str | None,
-    output: Path | None,
+    formats: Sequence[str],
+    outputs: Sequence[str],
     plot: str | None,
     no_resume: bool,
 ) -> int:
@@ -56,10 +51,9 @@ def scan(
 
     Exit status: 0 if every file contains songs, 1 if a file contains none, 2 if a file could not be read.
     """
-    if output and not format_name:
-        raise click.UsageError("--output needs --format")
-    if (output or plot) and len(files) > 1:
-        raise click.UsageError("--output and --plot take the timeline of one FILE")
+    writing = Outputs(formats, outputs, files)
+    if plot and len(files) > 1:
+        raise click.UsageError("--plot takes the timeline of one FILE")
     for (
         variable
     ) in THREAD_VARIABLES:  # the trackers of recordings and covers run in parallel; more threads slow them down
@@ -73,7 +67,7 @@ def scan(
                 show_failure(common, file, error)
                 statuses.append(FAILED)
                 continue
-            show(common, file, timeline, format_name, output)
+            show(common, timeline, file, writing)
             if plot:
                 _draw(file, timeline, plot)
             if not timeline.complete:
@@ -103,25 +97,3 @@ def _draw(file: str, timeline: Timeline, path: str) -> None:
     if file != "-":  # a pipe cannot be read a second time
         levels = picture.levels_of(file)[: round(timeline.duration * picture.LEVELS_PER_SECOND)]
     picture.timeline(timeline, path, levels)
-
-
-def show(common: Common, file: str, timeline: Timeline, format_name: str | None, output: Path | None) -> None:
-    """Print the timeline, or write it in the given format to a file or standard output."""
-    for warning in timeline.warnings:
-        say(f"songprint: {file}: {warning}")
-    if format_name:
-        from songprint import formats
-
-        content = formats.write(timeline, format_name)
-        if output:
-            output.write_text(content, encoding="utf-8", newline="")
-        else:
-            prepare(sys.stdout, json=True)
-            sys.stdout.write(content)
-    elif common.json:
-        from songprint.formats.objects import timeline_object
-
-        print_json([timeline_object(timeline)])
-    else:
-        print_timeline(timeline, file)
-    sys.stdout.flush()

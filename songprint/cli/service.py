@@ -14,10 +14,11 @@ import click
 
 from songprint.cli import output
 from songprint.cli.commands import command, main, note_change, open_library, print_json, set_up_logging
+from songprint.cli.exporting import Outputs, format_options, show
 from songprint.cli.following import stopped_by_signals
 from songprint.cli.output import printable
 from songprint.cli.program import DONE, FAILED, Common, Program, common_options
-from songprint.errors import JobError
+from songprint.errors import JobError, JobStateError
 
 if TYPE_CHECKING:
     from songprint.accounts.keys import Key, Keys
@@ -201,6 +202,29 @@ def show_job(common: Common, job_id: str) -> None:
         output.print_timeline(timeline_from_object(cast("schema.Timeline", job.result)), _input_name(job))
     for delivery in deliveries:
         _print_delivery(delivery)
+
+
+@jobs("export")
+@click.argument("job_id", metavar="JOB")
+@format_options
+@click.option("--corrected", is_flag=True, help="Apply the reviewers' verdicts to the timeline.")
+def export_job(common: Common, job_id: str, formats: Sequence[str], outputs: Sequence[str], corrected: bool) -> None:
+    """Write the timeline of a finished job in any format.
+
+    Without --format, the timeline is printed.
+    """
+    from songprint.formats.objects import timeline_from_object
+    from songprint.jobs.verdicts import reviewed
+
+    writing = Outputs(formats, outputs, [job_id])
+    with _catalog(common) as catalog:
+        job = _jobs(catalog).get(job_id)
+        if job.result is None:
+            raise JobStateError(f"job {job_id} is {job.state}: it has a timeline once it is finished")
+        timeline = timeline_from_object(cast("schema.Timeline", job.result))
+        if corrected:
+            timeline = reviewed(timeline, job_id, catalog)
+    show(common, timeline, _input_name(job) or job.id, writing)
 
 
 @jobs("cancel")

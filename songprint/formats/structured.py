@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv as csv_module
 import io
 import json as json_module
+from typing import Any, cast
 
-from songprint.formats import objects
+from songprint.errors import SongprintError
+from songprint.formats import objects, schema
 from songprint.formats.entries import EVERY_SOUND, Entry, clock, entries, name, one_line, song
 from songprint.types import Gap, Segment, Timeline
 
@@ -58,6 +60,38 @@ def jsonl(timeline: Timeline) -> str:
             else {"type": "segment", **objects.segment_object(entry)}
         )
     return "".join(objects.to_json(line) + "\n" for line in lines)
+
+
+def read(text: str, name: str) -> list[Timeline]:
+    """Read timelines that were written as JSON or JSON lines, or that are the results of jobs.
+
+    The text may contain several, one per line. `name` is that of the file, for messages.
+    Raises SongprintError if the text contains no timeline, or a damaged one.
+    """
+    try:
+        values = [json_module.loads(text)]
+    except ValueError:
+        try:
+            values = [json_module.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError as error:
+            raise SongprintError(f"{name} is not JSON: {error}") from error
+    found: list[dict[str, Any]] = []
+    try:
+        for value in values:
+            if value.get("type") == "timeline":  # of `jsonl`; its segments and gaps follow
+                found.append({**value, "segments": [], "gaps": []})
+            elif value.get("type") in ("segment", "gap"):
+                found[-1][f"{value['type']}s"].append(value)
+            else:
+                found.append(value.get("result", value))
+        timelines = [objects.timeline_from_object(cast(schema.Timeline, value)) for value in found]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise SongprintError(
+            f"{name} contains no timeline: it takes the output of `songprint scan --json` or of a finished job"
+        ) from error
+    if not timelines:
+        raise SongprintError(f"{name} is empty")
+    return timelines
 
 
 def csv(timeline: Timeline) -> str:

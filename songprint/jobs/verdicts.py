@@ -19,6 +19,7 @@ from songprint.store.timestamps import clock, iso
 from songprint.types import Interval, Kind, Recording, Segment, Timeline
 
 if TYPE_CHECKING:
+    from songprint.store.catalog import Catalog
     from songprint.store.database import Database
 
 ACCEPT, REJECT, CORRECT = VERDICTS = ("accept", "reject", "correct")
@@ -124,6 +125,13 @@ def corrected(timeline: Timeline, given: Collection[Verdict], recordings: Mappin
         segments.append(Segment(recording, Kind.RECORDING, CERTAIN, interval, Interval(0.0, interval.duration)))
     gaps = [gap for position, gap in enumerate(timeline.gaps) if position not in named]
     return replace(timeline, segments=sorted(segments, key=lambda each: each.interval.start), gaps=gaps)
+
+
+def reviewed(timeline: Timeline, job_id: str, catalog: Catalog) -> Timeline:
+    """Apply the stored verdicts about a job to its timeline."""
+    given = Verdicts(catalog.database).of_job(job_id)
+    named = {each.recording_id for each in given if each.recording_id}
+    return corrected(timeline, given, catalog.recordings_with(named))
 
 
 def _named_by(verdict: Verdict, recordings: Mapping[int, Recording]) -> Recording | None:

@@ -11,7 +11,7 @@ from support import toy
 from support.commandline import assert_one_line, json_lines, run, use_encoders
 
 from songprint import formats, kinds
-from songprint.cli import scanning
+from songprint.cli import exporting
 from songprint.formats.objects import timeline_from_object, timeline_object, to_json
 from songprint.types import Kind
 
@@ -117,4 +117,63 @@ def test_output_accepts_only_one_file_and_needs_a_format(files, tmp_path):
 
 
 def test_the_option_format_offers_every_format():
-    assert tuple(formats.FORMATS) == scanning.FORMATS
+    assert tuple(formats.FORMATS) == exporting.FORMATS
+
+
+def test_one_scan_writes_several_formats_and_a_picture(files, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    result = run("scan", "--format", "srt", "--format", "csv", "--plot", tmp_path / "x.png", files)
+    assert result.exit_code == 0 and result.stdout == ""
+    assert "Song 03" in (tmp_path / "programme.wav.srt").read_text(encoding="utf-8")
+    assert "Song 03" in (tmp_path / "programme.wav.csv").read_text(encoding="utf-8")
+    assert (tmp_path / "x.png").stat().st_size > 1000
+    assert "wrote programme.wav.srt" in result.stderr
+
+
+def test_formats_go_to_one_file_each_or_to_a_folder(files, tmp_path):
+    one, other = tmp_path / "one.txt", tmp_path / "other.vtt"
+    pairs = ("--format", "tracklist", "--output", one, "--format", "vtt", "--output", other)
+    assert run("scan", *pairs, files).exit_code == 0
+    assert one.read_text(encoding="utf-8").startswith("00:00:00 Band 01") and other.read_text().startswith("WEBVTT")
+    folder = tmp_path / "results"
+    labels = ("--format", "tracklist", "--format", "audacity", "--format", "json")
+    second = files.rename(files.with_name("second.wav"))
+    assert run("scan", *labels, "--output", f"{folder}/", second).exit_code == 0
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "second.wav.audacity.txt",
+        "second.wav.json",
+        "second.wav.tracklist.txt",
+    ]
+
+
+def test_outputs_that_do_not_fit_are_refused_before_the_scan(files, tmp_path):
+    for options, reason in (
+        (("--format", "csv", "--format", "csv"), "once"),
+        (("--format", "csv", "--format", "srt", "--output", tmp_path / "a.csv"), "one file per --format"),
+        (("--format", "csv", "--output", f"{tmp_path}/", tmp_path / "other" / files.name), "same name"),
+    ):
+        result = run("scan", *options, files)
+        assert result.exit_code == 2 and reason in result.stderr, options
+
+
+def test_a_saved_result_is_exported_without_another_scan(files, tmp_path):
+    saved = tmp_path / "saved.json"
+    saved.write_text(run("scan", "--json", files).stdout, encoding="utf-8")
+    direct = run("scan", "--format", "cue", files).stdout
+    assert run("export", saved, "--format", "cue").stdout == direct
+    assert run("export", saved).stdout.splitlines()[0] == f"{files}: 1:00, 2 songs"
+    lines = run("export", saved, "--format", "jsonl").stdout
+    assert run("export", "-", "--format", "cue", input=lines.encode()).stdout == direct
+    job = json.dumps({"id": "1", "state": "finished", "result": json.loads(saved.read_text(encoding="utf-8"))})
+    assert run("export", "-", "--format", "cue", input=job.encode()).stdout == direct
+
+
+def test_export_refuses_what_is_no_timeline(toy_command, tmp_path):
+    for content in ("", "no JSON", "{}", "[1]", '{"result": null}', '{"type": "segment"}'):
+        path = tmp_path / "result.json"
+        path.write_text(content, encoding="utf-8")
+        result = run("export", path, "--format", "srt")
+        assert result.exit_code == 2 and result.stdout == "", content
+        assert_one_line(result.stderr)
+    assert run("export", tmp_path / "missing.json", "--format", "srt").exit_code == 2

@@ -213,3 +213,12 @@ def test_a_worker_needs_a_library(toy_command):
     refused = run("worker")
     assert refused.exit_code == 2
     assert_one_line(refused.stderr)
+
+
+def test_the_timeline_of_a_job_is_exported_in_any_format(jobs):
+    job = jobs.submit(URL)
+    result = run("jobs", "export", job.id, "--format", "vtt")
+    assert result.exit_code == 2 and "is waiting" in result.stderr
+    jobs.finish(jobs.claim("worker"), TIMELINE, 90.5)
+    assert run("jobs", "export", job.id, "--format", "vtt").stdout == "WEBVTT\n"
+    assert run("jobs", "export", job.id, "--corrected").stdout.splitlines()[0] == "mix.mp3: 1:30, 0 songs"

@@ -304,9 +304,7 @@ async def _events(server: ServerState, caller: Caller, job_id: str) -> AsyncIter
 def _export(server: ServerState, caller: Caller, job: Job, format: str, corrected: bool) -> str:
     timeline = objects.timeline_from_object(cast(schema.Timeline, common.visible_to(caller, job.result)))
     if corrected:
-        found = server.verdicts.of_job(job.id)
-        named = {each.recording_id for each in found if each.recording_id}
-        timeline = verdicts.corrected(timeline, found, server.library.store.catalog.recordings_with(named))
+        timeline = verdicts.reviewed(timeline, job.id, server.library.store.catalog)
     return formats.write(timeline, format)
 
 
