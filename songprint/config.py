@@ -109,6 +109,12 @@ class ServerSettings:
     max_waiting: int = 10_000  # waiting jobs; more are refused
     rates: Mapping[str, float] = field(default_factory=dict)  # requests per second and key, by Tencent action
 
+    header_timeout: float = 20.0  # for the headers of a request
+    body_timeout: float = 30.0  # for which the body of a request may pause
+    idle_timeout: float = 60.0  # for the next request on a connection
+    min_upload_rate: float = 1000.0  # bytes per second that a body must reach on average
+    max_connections: int = 1000  # open connections
+    max_connections_per_address: int = 128  # open connections of one client; trusted proxies have no such limit
     rate: float = 50.0  # requests per second to the REST API for keys without their own rate
     max_clip_bytes: int = 64 << 20  # of a clip for immediate identification
     max_clip_duration: float = 120.0  # of a clip for immediate identification
@@ -133,6 +139,8 @@ class ServerSettings:
             "app_id",
             "max_waiting",
             "max_clips_waiting",
+            "max_connections",
+            "max_connections_per_address",
         ):
             _check(self, getattr(self, name) > 0, name, "must be 1 or more")
         for name in ("clip_processes", "job_processes"):
@@ -145,9 +153,13 @@ class ServerSettings:
             "clock_skew",
             "max_clip_duration",
             "clip_timeout",
+            "header_timeout",
+            "body_timeout",
+            "idle_timeout",
         ):
             _check(self, getattr(self, name) > 0, name, "must be positive (seconds)")
         _check(self, self.keep_inputs >= 0, "keep_inputs", "must be 0 (delete immediately) or more (seconds)")
+        _check(self, self.min_upload_rate > 0, "min_upload_rate", "must be positive (bytes per second)")
         _check(self, self.rate > 0, "rate", "must be positive (requests per second)")
         _check(self, all(rate > 0 for rate in self.rates.values()), "rates", "must be positive (requests per second)")
         _read_secret(self, "callback_key")

@@ -11,6 +11,7 @@ SongprintError
 │   └── QueueFull               the queue has reached its limit
 ├── KeyRefused              an API key is unknown, revoked or may not be created
 ├── LibraryError            the library cannot be opened or written
+│   ├── LibraryConflict         the request conflicts with what the library contains
 │   ├── LibraryNotFound         there is no library at this path
 │   ├── LibraryVersionError     the library needs another version of Songprint or another encoder
 │   └── LibraryFull             the disk is full
@@ -79,6 +80,13 @@ class KeyRefused(SongprintError):
 
 class LibraryError(SongprintError):
     """The library cannot be opened or written."""
+
+
+class LibraryConflict(LibraryError):
+    """The request conflicts with what the library contains.
+
+    Clients of the service see this message, so it must not contain paths, addresses or messages of other software.
+    """
 
 
 class LibraryNotFound(LibraryError):

@@ -19,7 +19,7 @@ from songprint.covers.cache import ArrayCache
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.encoders.contract import weights_hash
 from songprint.encoders.runtime import open_network
-from songprint.errors import EncoderError, LibraryError
+from songprint.errors import EncoderError, LibraryConflict
 from songprint.types import Embeddings, Kind
 
 if TYPE_CHECKING:
@@ -189,9 +189,9 @@ def encoder_of(level: Level) -> CoverEncoder:
 
 
 def cover_level(store: Store) -> Level:
-    """The level of covers. Raises LibraryError if the settings or the installation exclude covers."""
+    """The level of covers. Raises LibraryConflict if the settings or the installation exclude covers."""
     if Kind.COVER not in store.levels:
-        raise LibraryError(
+        raise LibraryConflict(
             "this needs the kind 'cover': it is left out of the setting `kinds`, or its encoder is not"
             " part of this installation (see `songprint doctor`)"
         )
@@ -199,11 +199,11 @@ def cover_level(store: Store) -> Level:
 
 
 def stored(level: Level, recording_id: int) -> Embeddings:
-    """The stored embeddings of a recording. Raises LibraryError if it has none of this kind."""
+    """The stored embeddings of a recording. Raises LibraryConflict if it has none of this kind."""
     recording = level.catalog.recording(recording_id)
     found = level.embeddings_of([recording_id])
     if recording_id not in found:
-        raise LibraryError(
+        raise LibraryConflict(
             f"{recording.name!r} ({recording_id}) was added without embeddings for covers."
             " `songprint rebuild --reencode` reads its file again"
         )

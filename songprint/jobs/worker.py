@@ -164,7 +164,9 @@ class Worker:
             timeline = self._library(job).scan(
                 path, on_progress=heart.scanned, find_unknown=job.options.get("find_unknown", True)
             )
-            result = self._result(job, replace(timeline, source=name), _describe(path), heart)
+            warnings = tuple(warning.replace(str(path), name) for warning in timeline.warnings)
+            timeline = replace(timeline, source=name, warnings=warnings)
+            result = self._result(job, timeline, _describe(path), heart)
             self._keep(job, path, name)
             ended = self.jobs.finish(job, result, timeline.duration)
         except Aborted:
@@ -238,7 +240,7 @@ class Worker:
                 return ""
             except Exception as error:
                 log.warning("writing %s: %s", key, error)
-                reason = str(error) if isinstance(error, SongprintError) else type(error).__name__
+                reason = str(error) if isinstance(error, FetchError) else type(error).__name__
         return f"the result could not be written to {key}: {reason}"
 
     @contextmanager
@@ -316,14 +318,15 @@ def _describe(path: Path) -> dict[str, Any] | None:
 
 
 def _explain(error: Exception, path: str, name: str) -> tuple[str, str, bool]:
-    """Error code, message without paths of this machine, and whether to retry."""
+    """Error code, message for the owner of the job, and whether to retry.
+
+    Messages about the library are for operators and stay in the log: they contain paths and addresses.
+    """
     message = str(error).replace(path, name)
     if isinstance(error, FetchError):
         return error.code, message, error.retry
     if isinstance(error, AudioError):
         return "input_unreadable", message, False
-    if isinstance(error, SongprintError):
-        return "internal", message, True
     return "internal", f"an error inside Songprint ({type(error).__name__}); see the log of the worker", True
 
 

@@ -11,9 +11,21 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from songprint import __version__
+from songprint.server.edge import Edge
 from songprint.server.guard import Guard, is_loopback
 from songprint.server.metrics import Metrics
-from songprint.server.rest import admin, identify, jobs, models, page, problems, recordings, review, session
+from songprint.server.rest import (
+    access,
+    admin,
+    identify,
+    jobs,
+    models,
+    page,
+    problems,
+    recordings,
+    review,
+    session,
+)
 from songprint.server.state import ServerState
 from songprint.server.tencent.endpoint import TencentRoute
 from songprint.server.web import assets, inbox
@@ -22,6 +34,7 @@ if TYPE_CHECKING:
     from songprint.config import Settings
     from songprint.library import Library
 
+MODULES = (assets, identify, jobs, review, recordings, admin, session, page)
 DESCRIPTION = """Identifies the recordings and covers in audio, with your own library.
 
 Send a short query to `POST /v1/identify` and get the matches at once; send a long recording to `POST /v1/jobs` and get
@@ -71,11 +84,13 @@ def create_app(library: Library, settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    problems.install(app)
+    problems.install(app, access.is_administrator)
     names = settings.server.names if is_loopback(settings.server.host) else None
-    app.add_middleware(Guard, metrics=metrics, names=names)
     app.router.routes.append(TencentRoute())
-    for module in (assets, identify, jobs, review, recordings, admin, session, page):
+    for module in MODULES:
         app.include_router(module.router)
+    routes = [route for module in MODULES for route in module.router.routes]
+    app.add_middleware(Edge, routes=routes, settings=settings.server)
+    app.add_middleware(Guard, metrics=metrics, names=names)  # added last: it gets requests first
     app.state.inboxes = inbox.Inboxes()
     return app

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import math
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from songprint.accounts.keys import Keys
 from songprint.accounts.vault import Vault
@@ -38,6 +40,8 @@ def serve(library: Library, settings: Settings, *, on_start: Callable[[Started],
     """
     import uvicorn
 
+    from songprint.server import connections
+
     server = settings.server
     if library.store.catalog.readonly:
         raise LibraryError(f"the library at {library.path} is read-only, but a server keeps its jobs in it")
@@ -48,9 +52,14 @@ def serve(library: Library, settings: Settings, *, on_start: Callable[[Started],
             f"host={server.host} lets other machines connect, but there are no keys, so anyone could do"
             " everything. Make a key with `songprint keys create`, or listen on 127.0.0.1"
         )
+    connections.raise_file_limit(server.max_connections)
     with _listen(server.host, server.port) as listener:
         config = uvicorn.Config(
             create_app(library, settings=settings),
+            # h11 limits the size of headers, which the faster parser of uvicorn does not.
+            http=cast("type[asyncio.Protocol]", connections.Limits(server).protocol),
+            ws="none",
+            timeout_keep_alive=math.ceil(server.idle_timeout),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -13,6 +13,7 @@ from songprint.accounts.keys import Keys
 from songprint.accounts.limiter import Limiter
 from songprint.accounts.vault import Vault
 from songprint.config import Settings, usable_cores
+from songprint.errors import AudioError
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
 from songprint.jobs.jobs import Jobs
@@ -102,8 +103,13 @@ class ServerState:
         return await asyncio.wrap_future(future)
 
     async def run(self, operation: Callable[..., Result], **arguments: Any) -> Result:
-        """Run one of the slower operations in a process."""
-        return await asyncio.wrap_future(self.operations.submit(operation, time_limit=OPERATION_SECONDS, **arguments))
+        """Run one of the slower operations in a process. Errors name a file without its folder."""
+        future = self.operations.submit(operation, time_limit=OPERATION_SECONDS, **arguments)
+        try:
+            return await asyncio.wrap_future(future)
+        except AudioError as error:
+            path = str(arguments.get("path", ""))
+            raise type(error)(str(error).replace(path, Path(path).name) if path else str(error)) from error
 
     def close(self) -> None:
         self.meter.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from songprint.errors import LibraryError
+from songprint.errors import LibraryConflict
 from songprint.types import Kind, Match, Recording, songs_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None
     Without `work`, they join the work that some of them already belong to, or else a new work named after the
     original. `original` marks one of them as the original.
 
-    Raises LibraryError if they belong to different works, are too few, or do not include `original`.
+    Raises LibraryConflict if they belong to different works, are too few, or do not include `original`.
     """
     linked = [catalog.recording(recording_id) for recording_id in dict.fromkeys(recording_ids)]
     if work is None:
@@ -28,19 +28,19 @@ def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None
             of_each = "; ".join(
                 f"{recording.id} belongs to {recording.tags.work!r}" for recording in linked if recording.tags.work
             )
-            raise LibraryError(
+            raise LibraryConflict(
                 f"these recordings belong to different works: {of_each}."
                 f" Specify the work, for instance {present[0]!r} (--work on the command line)"
             )
         if len(linked) < 2 and not (present and original):
-            raise LibraryError(
+            raise LibraryConflict(
                 "linking needs at least two recordings, or the name of a work (--work on the command line)"
             )
         work = present[0] if present else _new_name(catalog, original_of(linked))
     if not work.strip():
-        raise LibraryError("the name of a work must not be empty")
+        raise LibraryConflict("the name of a work must not be empty")
     if original is not None and original not in {recording.id for recording in linked}:
-        raise LibraryError(f"the original, {original}, must be one of the linked recordings")
+        raise LibraryConflict(f"the original, {original}, must be one of the linked recordings")
     return catalog.assign([recording.id for recording in linked], work.strip(), original)
 
 

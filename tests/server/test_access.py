@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 from support import toy
+from support.asgi import Exchange
 from support.serving import problem, serving
 
 from songprint.server import create_app
@@ -211,6 +212,35 @@ def test_a_server_without_keys_allows_everything_on_its_own_machine(keyless):
 def test_a_server_without_keys_refuses_other_machines(keyless):
     stranger = TestClient(keyless.client.app, base_url="http://localhost:8080", client=("192.0.2.7", 5000))
     problem(stranger.get("/v1/recordings"), 403, "no_keys")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Anything",
+        "X-Real-IP",
+        "Via",
+        "CF-Connecting-IP",
+    ],
+)
+def test_a_server_without_keys_refuses_requests_that_a_proxy_forwarded(keyless, name):
+    refused = keyless.client.get("/v1/recordings", headers={name: "203.0.113.7"})
+    assert "songprint keys create" in problem(refused, 403, "no_keys")
+    assert keyless.client.get("/healthz", headers={name: "203.0.113.7"}).status_code == 200
+
+
+def test_a_server_without_keys_refuses_http_1_0_which_proxies_use_by_default(keyless):
+    exchange = Exchange("GET", "/v1/recordings", chunks=[], http_version="1.0")
+    keyless.client.portal.call(exchange.run, keyless.client.app)
+    assert (exchange.status, exchange.json["code"]) == (403, "no_keys")
+
+
+def test_a_server_with_keys_accepts_forwarded_requests(world, tokens):
+    headers = {**tokens["identify"], "X-Forwarded-For": "203.0.113.7", "Via": "1.1 proxy"}
+    assert world.client.get("/v1/recordings", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(

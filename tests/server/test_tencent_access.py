@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import threading
 
 import pytest
 from support.serving import serving
@@ -132,24 +130,6 @@ def test_a_too_large_body_without_content_length_is_refused(client):
 def test_a_too_large_content_length_is_refused_without_reading(client):
     headers = client.signed("DescribeTaskDetail", b"{}") | {"content-length": "999999999999"}
     assert refusal(client.opened("POST", "/", b"{}", headers)) == "RequestSizeLimitExceeded"
-
-
-def test_a_body_that_does_not_arrive_is_refused_after_a_timeout(monkeypatch):
-    monkeypatch.setattr(endpoint, "BODY_SECONDS", 0.05)
-    sent = []
-
-    async def nothing() -> None:
-        await asyncio.sleep(60)
-
-    async def keep(message: dict) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-    # In a thread, because the browser tests leave an event loop running in this one.
-    thread = threading.Thread(target=lambda: asyncio.run(endpoint.Endpoint()(scope, nothing, keep)))
-    thread.start()
-    thread.join()
-    assert refusal(json.loads(sent[1]["body"])["Response"]) == "FailedOperation.NetWorkError"
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])

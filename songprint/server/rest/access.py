@@ -1,7 +1,10 @@
 """Authentication and authorisation: bearer tokens, sessions of the page, and servers without keys.
 
+`songprint.server.edge` calls `admit` before the body of a request is read; endpoints get the result as a dependency.
+
 A server without keys listens on loopback only, and everyone who can connect may do everything. As soon as a key
-exists, every request needs one.
+exists, every request needs one. A proxy on the same machine makes every stranger look local, so a server without keys
+refuses requests that a proxy forwarded.
 
 Browsers send requests on behalf of any open page. A request that changes something and has no token must therefore
 come from a page of this server.
@@ -13,11 +16,12 @@ import hmac
 import ipaddress
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from songprint.accounts.keys import SCOPES, Key
 from songprint.errors import KeyRefused
@@ -28,6 +32,11 @@ from songprint.server.web.sessions import COOKIE, CSRF_HEADER
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 MAX_WRONG_TOKENS = 5.0  # per second and address
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="songprint"'}
+# Headers that proxies and content delivery networks add, besides those that start with X-Forwarded.
+FORWARDED = frozenset(
+    {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"}
+)
+_CALLER = "songprint.caller"  # key in the ASGI scope
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -60,38 +69,51 @@ class Caller:
         return self.key is None or self.key.may(scope)
 
 
-class _Needs:
-    """A dependency that returns the caller if it has a scope; Problem 401, 403 or 429 if not."""
+class Needs:
+    """A dependency that returns the caller of an endpoint, which needs this scope.
+
+    The caller was admitted before the application got the request. The token is a parameter for the description of
+    the API alone.
+    """
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
 
-    def __call__(
+    async def __call__(
         self, request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Caller:
-        server: ServerState = request.app.state.server
-        caller = authenticate(request, server, given.credentials if given else "")
-        if caller.key is None:
-            return caller
-        if not caller.may(self.scope):
-            raise Problem(
-                403,
-                "forbidden",
-                f"The key {caller.key.name!r} has the scope {caller.scope}, but this request needs {self.scope}."
-                " Ask an administrator for another key",
-            )
-        default = server.settings.server.rate
-        wait = server.limiter.wait_for_all(
-            (key.id, key.rate or default) for key in server.keys.with_parents(caller.key)
+        return cast(Caller, request.scope[_CALLER])
+
+
+IdentifyCaller = Annotated[Caller, Depends(Needs("identify"))]
+WriteCaller = Annotated[Caller, Depends(Needs("write"))]
+AdminCaller = Annotated[Caller, Depends(Needs("admin"))]
+
+
+def admit(request: Request, server: ServerState, scope: str) -> None:
+    """Identify the caller of a request from its headers alone; Problem 401, 403 or 429 if it lacks this scope."""
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    caller = authenticate(request, server, token if scheme.lower() == "bearer" else "")
+    request.scope[_CALLER] = caller
+    if caller.key is None:
+        return
+    if not caller.may(scope):
+        raise Problem(
+            403,
+            "forbidden",
+            f"The key {caller.key.name!r} has the scope {caller.scope}, but this request needs {scope}."
+            " Ask an administrator for another key",
         )
-        if wait:
-            raise _too_many(wait, "requests")
-        return caller
+    default = server.settings.server.rate
+    wait = server.limiter.wait_for_all((key.id, key.rate or default) for key in server.keys.with_parents(caller.key))
+    if wait:
+        raise _too_many(wait, "requests")
 
 
-IdentifyCaller = Annotated[Caller, Depends(_Needs("identify"))]
-WriteCaller = Annotated[Caller, Depends(_Needs("write"))]
-AdminCaller = Annotated[Caller, Depends(_Needs("admin"))]
+def is_administrator(request: Request) -> bool:
+    """Whether the request was admitted with the scope admin."""
+    caller = request.scope.get(_CALLER)
+    return isinstance(caller, Caller) and caller.may("admin")
 
 
 def authenticate(request: Request, server: ServerState, token: str) -> Caller:
@@ -126,6 +148,13 @@ def authenticate(request: Request, server: ServerState, token: str) -> Caller:
             "no_keys",
             "This server has no keys yet, so it only answers requests from its own machine."
             " Make a key with `songprint keys create`",
+        )
+    if _is_forwarded(request):
+        raise Problem(
+            403,
+            "no_keys",
+            "A proxy forwarded this request, so it may come from any machine, and this server has no keys yet."
+            " Make a key with `songprint keys create`, or connect without the proxy",
         )
     if request.method in UNSAFE and not from_own_page(request):
         raise Problem(403, "cross_site", "Pages of other sites may not change anything on this server")
@@ -169,6 +198,14 @@ def _too_many(wait: float, what: str) -> Problem:
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+def _is_forwarded(request: Request) -> bool:
+    """Whether a proxy sent the request: it says so, or uses HTTP/1.0, as nginx does unless configured otherwise."""
+    names = request.headers.keys()
+    return request.scope.get("http_version") == "1.0" or any(
+        name in FORWARDED or name.startswith("x-forwarded") for name in names
+    )
 
 
 def _is_local(request: Request) -> bool:

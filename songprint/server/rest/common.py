@@ -30,12 +30,13 @@ _DESCRIPTIONS = {
     401: "The key is missing or unknown.",
     403: "The key does not have the required scope.",
     404: "Not found.",
+    408: "The body did not arrive in time.",
     409: "The current state does not allow this.",
     413: "Too large, or too long.",
     415: "The body has an unsupported type.",
     422: "The request is not valid.",
     429: "Too many requests; `Retry-After` gives the seconds to wait.",
-    503: "Busy; `Retry-After` gives the seconds to wait.",
+    503: "Busy or unavailable; `Retry-After` gives the seconds to wait.",
     507: "The server's disk is full.",
 }
 
@@ -48,7 +49,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _DESCRIPTIONS[status],
             "content": {"application/problem+json": {}},
         }
-        for status in sorted({400, 401, 403, 421, 422, 429, *statuses} & _DESCRIPTIONS.keys())
+        for status in sorted({400, 401, 403, 408, 413, 421, 422, 429, 503, *statuses} & _DESCRIPTIONS.keys())
     }
 
 

@@ -257,12 +257,12 @@ def _submit_file(server: ServerState, caller: Caller, upload: Upload, wanted: mo
 
 
 async def _small_body(request: Request) -> bytes:
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MOST_JSON_BYTES:
             raise Problem(413, "too_large", f"A job in JSON may have at most {MOST_JSON_BYTES} bytes")
-    return body
+    return bytes(body)
 
 
 def _parsed(model: type[Model], body: bytes) -> Model:

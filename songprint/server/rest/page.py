@@ -52,11 +52,9 @@ def create_inbox(request: Request, caller: IdentifyCaller) -> Response:
 @router.post("/explorer/inbox/{name}", status_code=204)
 async def receive(request: Request, name: str) -> Response:
     """Receive a callback. Everyone who has the address may send one."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > inbox.MOST_BYTES:
-            raise Problem(413, "too_large", f"A callback may have at most {inbox.MOST_BYTES} bytes")
+    if not _inboxes(request).has(name):
+        raise _no_inbox()
+    body = await request.body()  # limited by `songprint.server.edge`
     headers = {
         key: value for key, value in request.headers.items() if key in _SHOWN_HEADERS or key.startswith("webhook-")
     }

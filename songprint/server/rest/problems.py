@@ -2,13 +2,18 @@
 
 Every error of the REST API is `application/problem+json` with `status`, `title`, `detail`, a `code` for programs and
 the `request_id` under which the log has the details.
+
+Clients see the messages of errors that they can correct. Errors that the operator must correct, such as an unreachable
+database, get a neutral text: their messages contain addresses, paths and the words of other software. The log has
+them, and administrators see them.
 """
 
 from __future__ import annotations
 
+import errno
 import http
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -23,6 +28,9 @@ from songprint.processes import pool
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2  # for Retry-After when the server is busy
+UNAVAILABLE_SECONDS = 30  # for Retry-After when an operator must act
+UNAVAILABLE = "The server cannot do this at the moment. Try again later; its operator finds the cause in the log"
+DISK_FULL = "The server's disk is full. Contact its operator"
 _MOST_ERRORS = 20  # of a body that is not valid
 
 
@@ -51,7 +59,7 @@ class Json(Response):
         super().__init__(to_json(content), status_code, headers, media_type)
 
 
-# The first entry that matches counts. A SongprintError that only the last one matches is a client's mistake.
+# The first entry that matches counts. All other errors are for operators.
 _PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (pool.Busy, 503, "busy"),
     (pool.LimitExceeded, 422, "took_too_long"),
@@ -60,9 +68,9 @@ _PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (errors.RecordingNotFound, 404, "recording_not_found"),
     (errors.JobNotFound, 404, "job_not_found"),
     (errors.JobStateError, 409, "wrong_state"),
-    (errors.LibraryFull, 507, "disk_full"),
-    (errors.LibraryError, 409, "library_refuses"),
-    (errors.SongprintError, 400, "refused"),
+    (errors.JobError, 400, "refused"),
+    (errors.LibraryConflict, 409, "library_refuses"),
+    (errors.FetchError, 400, "refused"),
 ]
 _HINTS = {
     404: "There is nothing at this address. /docs lists all addresses",
@@ -71,7 +79,7 @@ _HINTS = {
 
 
 def of(error: Exception) -> Problem:
-    """The problem that reports an expected error; raises any other error."""
+    """The problem that reports an expected error to any client; raises any other error."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, HTTPException):
@@ -84,7 +92,28 @@ def of(error: Exception) -> Problem:
         if isinstance(error, kind):
             headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
             return Problem(status, code, sentence(error), headers)
+    if isinstance(error, errors.LibraryFull) or is_disk_full(error):
+        return Problem(507, "disk_full", DISK_FULL, {"Retry-After": str(UNAVAILABLE_SECONDS)})
+    if isinstance(error, errors.SongprintError):
+        return Problem(503, "unavailable", UNAVAILABLE, {"Retry-After": str(UNAVAILABLE_SECONDS)})
     raise error
+
+
+def is_disk_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def answer(request: Request, error: Exception, *, to_administrator: bool = False) -> Response:
+    """The response to an expected error; raises any other error.
+
+    The log gets the message of an error that the response hides. The response to an administrator contains it.
+    """
+    problem = of(error)
+    if problem.code in ("unavailable", "disk_full") and not isinstance(error, Problem):
+        log.error("request %s: %s", request.scope.get("songprint.request_id", ""), error)
+        if to_administrator:
+            problem.detail = sentence(error)
+    return response(request, problem)
 
 
 def invalid(found: Sequence[Any]) -> Problem:
@@ -119,12 +148,16 @@ def response(request: Request, problem: Problem) -> Response:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """The response to a bug, without its message; the log has the traceback."""
+    if is_disk_full(error):
+        return answer(request, error)
     log.error("request %s failed", request.scope.get("songprint.request_id", ""), exc_info=error)
     detail = "This is a bug in Songprint. Its log has the details under the request_id; please report them"
     return response(request, Problem(500, "internal", detail))
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, is_administrator: Callable[[Request], bool]) -> None:
     """Have the application answer every expected error with its problem."""
     for kind in (Problem, errors.SongprintError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, lambda request, error: response(request, of(error)))
+        app.add_exception_handler(
+            kind, lambda request, error: answer(request, error, to_administrator=is_administrator(request))
+        )

@@ -24,11 +24,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from songprint.jobs.inputs import safe_name
-from songprint.server.rest.problems import Problem
+from songprint.server.rest.problems import DISK_FULL, Problem
 
 BUFFER_BYTES = 1 << 20  # gathered in memory before they are written
 MOST_FIELD_BYTES = 1 << 16  # of all text fields of a form together
 MOST_PARTS = 100  # of a form
+MOST_HEADER_BYTES = 1 << 13  # of the headers of one part
+MOST_EPILOGUE_BYTES = 1 << 10  # after the end of a form
 ABANDONED = 24 * 3600.0  # seconds after which an upload must be left over from a process that died
 
 
@@ -58,9 +60,6 @@ class Uploads:
 
         Raises Problem if the file has more than `most` bytes, the form is malformed or the disk is full.
         """
-        announced = request.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > most + MOST_FIELD_BYTES:
-            raise too_large(most)
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         upload = Upload()
         file = _File(self.folder, upload, most)
@@ -75,7 +74,7 @@ class Uploads:
         except BaseException as error:
             file.abandon()
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Problem(507, "disk_full", "The server's disk is full. Contact its operator") from error
+                raise Problem(507, "disk_full", DISK_FULL) from error
             if isinstance(error, ClientDisconnect):
                 raise Problem(400, "incomplete", "The upload was interrupted. Send it again") from error
             raise
@@ -169,6 +168,7 @@ class _Form:
         self.ended = False
         self._parts = self._field_bytes = 0
         self._header_name = self._header_value = b""
+        self._header_bytes = 0
         self._disposition = b""
         self._name = ""
         self._is_file = False
@@ -179,12 +179,20 @@ class _Form:
         if self._parts > MOST_PARTS:
             raise Problem(400, "bad_form", f"A form may have at most {MOST_PARTS} fields")
         self._disposition, self._text = b"", bytearray()
+        self._header_bytes = 0
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
         self._header_name += data[start:end]
 
     def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
         self._header_value += data[start:end]
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > MOST_HEADER_BYTES:
+            raise Problem(400, "bad_form", f"The headers of a part may have at most {MOST_HEADER_BYTES} bytes")
 
     def on_header_end(self) -> None:
         if self._header_name.lower() == b"content-disposition":
@@ -238,7 +246,13 @@ async def _read_form(request: Request, boundary: bytes, upload: Upload, file: _F
                 "on_end": form.on_end,
             },
         )
+        epilogue = 0
         async for chunk in request.stream():
+            if form.ended:
+                epilogue += len(chunk)
+                if epilogue > MOST_EPILOGUE_BYTES:
+                    raise Problem(400, "bad_form", "The body continues after the end of the form")
+                continue
             parser.write(chunk)
             await file.write(b"")
         parser.finalize()

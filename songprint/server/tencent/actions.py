@@ -11,10 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from songprint.errors import AudioError, FetchError, JobNotFound, JobStateError, SongprintError
+from songprint.errors import AudioError, FetchError, JobNotFound, JobStateError
 from songprint.outside import fetch
 from songprint.outside.fetch import Rules
 from songprint.outside.storage import Storage
+from songprint.processes.pool import Busy, Crashed, LimitExceeded
 from songprint.server import operations
 from songprint.server.tencent import known, process, results
 from songprint.server.tencent.parameters import Parameters
@@ -216,7 +217,7 @@ def describe_metadata(call: Call) -> Object:
         raise Refused(code, f"The input cannot be fetched: {error}.") from error
     except AudioError as error:
         raise Refused("InvalidParameterValue.SrcFile", "The input is not readable audio or video.") from error
-    except SongprintError as error:  # the pool is busy, or the file crashed its process
+    except (Busy, Crashed, LimitExceeded) as error:
         raise Refused("FailedOperation", f"The input cannot be probed now: {error}.") from error
     finally:
         _PROBES.release()

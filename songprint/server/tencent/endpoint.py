@@ -7,11 +7,13 @@ The Python SDK fails to parse errors with another status, with a charset in the 
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +22,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from songprint.errors import KeyRefused
+from songprint.errors import KeyRefused, SongprintError
+from songprint.server.rest.problems import UNAVAILABLE, Problem
 from songprint.server.tencent import parameters, signatures
 from songprint.server.tencent.actions import Call, named
 from songprint.server.tencent.signatures import FORM, Claim, Refused
@@ -34,8 +37,6 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 10 << 20  # of a body
 MOST_FORM_BYTES = 1 << 20  # of a body signed by v1
 MOST_QUERY_BYTES = 32 << 10
-BODY_SECONDS = 60.0  # in which a body must arrive
-_DRAINED_BYTES = 64 << 20  # of a too large body that are read, so that the client receives the error
 MAX_WRONG_KEYS = 20.0  # requests with a wrong key or signature, per second and address
 _WRONG_KEY = ("AuthFailure.SecretIdNotFound", "AuthFailure.SignatureFailure")
 _TENCENT_HEADERS = ("x-tc-action", "x-tc-version", "x-tc-timestamp")
@@ -55,28 +56,16 @@ class Endpoint:
     async def _response(self, request: Request) -> Response:
         request_id = str(uuid.uuid4())
         try:
-            received = await _received(request)
+            # `songprint.server.edge` limits the body.
+            received = replace(_without_body(request), body=await request.body())
             content = await run_in_threadpool(
-                _run,
-                request.app.state.server,
-                received,
-                _forwarded_host(request),
-                request.client.host if request.client else "",
+                _run, request.app.state.server, received, _forwarded_host(request), _address(request)
             )
-        except Refused as refused:
-            log.info("%s %s: %s (%s)", request_id, request.headers.get("x-tc-action", "-"), refused.code, refused)
-            content = {"Error": {"Code": refused.code, "Message": str(refused)}}
         except ClientDisconnect:
             raise
-        except Exception:  # a bug, or a database that is unreachable
-            log.exception("request %s", request_id)
-            content = {
-                "Error": {
-                    "Code": "InternalError",
-                    "Message": "An internal error occurred. The server's log has the details.",
-                }
-            }
-        return JSONResponse({"Response": {**content, "RequestId": request_id}})
+        except Exception as error:
+            return _in_envelope(request, error, request_id)
+        return _enveloped(content, request_id)
 
 
 class TencentRoute(Route):
@@ -88,10 +77,10 @@ class TencentRoute(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
-        return (match, child) if match is Match.NONE or _is_for_tencent(scope) else (Match.NONE, {})
+        return (match, child) if match is Match.NONE or is_for_tencent(scope) else (Match.NONE, {})
 
 
-def _is_for_tencent(scope: Scope) -> bool:
+def is_for_tencent(scope: Scope) -> bool:
     if scope["method"] not in ("GET", "HEAD"):
         return True
     names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
@@ -99,47 +88,77 @@ def _is_for_tencent(scope: Scope) -> bool:
     return any(name in names for name in _TENCENT_HEADERS) or (b"&Action=" in query and b"&Signature=" in query)
 
 
-async def _received(request: Request) -> signatures.Request:
-    """The request as received; raises Refused if it is too large."""
+def most_bytes(request: Request) -> int:
+    """The limit for the body of this request."""
+    return MOST_FORM_BYTES if _is_form(request) else MOST_BYTES
+
+
+def too_large(most: int) -> Refused:
+    return Refused("RequestSizeLimitExceeded", f"The request is larger than {most} bytes.")
+
+
+def too_slow() -> Refused:
+    return Refused("FailedOperation.NetWorkError", "The body of the request did not arrive in time.")
+
+
+def admit(request: Request) -> None:
+    """Check what the headers of a request contain; raises Refused before its body is read.
+
+    The signature covers the body and is checked with it. Forms carry their key in the body, so they have a lower limit.
+    """
+    received = _without_body(request)
+    if "authorization" not in received.headers and received.method == "POST" and _is_form(request):
+        return
+    server: ServerState = request.app.state.server
+    claim = signatures.read(received)
+    signatures.check_time(claim, time.time(), server.settings.server.clock_skew)
+    with _limited(server, _address(request)):
+        _key_and_secret(server, claim)
+
+
+def refuse(request: Request, error: Exception) -> Response:
+    """The response to an error that occurs before the endpoint gets the request."""
+    return _in_envelope(request, error, str(uuid.uuid4()))
+
+
+def _in_envelope(request: Request, error: Exception, request_id: str) -> Response:
+    """The response to any error; unexpected ones are logged and get a neutral text."""
+    if isinstance(error, Problem):
+        error = Refused("InvalidParameter", f"{error.detail}.")
+    if isinstance(error, Refused):
+        log.info("%s %s: %s (%s)", request_id, request.headers.get("x-tc-action", "-"), error.code, error)
+        code, message = error.code, str(error)
+    elif isinstance(error, SongprintError):  # for the operator: a database that is unreachable, a full disk
+        log.error("request %s: %s", request_id, error)
+        code, message = "InternalError", f"{UNAVAILABLE}."
+    else:
+        log.error("request %s", request_id, exc_info=error)
+        code, message = "InternalError", "An internal error occurred. The server's log has the details."
+    return _enveloped({"Error": {"Code": code, "Message": message}}, request_id)
+
+
+def _enveloped(content: dict[str, object], request_id: str) -> Response:
+    return JSONResponse({"Response": {**content, "RequestId": request_id}})
+
+
+def _without_body(request: Request) -> signatures.Request:
     if request.method not in ("GET", "POST"):
         raise Refused("UnsupportedProtocol", "The method must be GET or POST.")
     query = request.scope["query_string"]
     if len(query) > MOST_QUERY_BYTES:
-        raise _too_large(MOST_QUERY_BYTES)
-    is_form = request.headers.get("content-type", "").lower().startswith(FORM)
-    body = await _body(request, MOST_FORM_BYTES if is_form else MOST_BYTES)
-    return signatures.Request(request.method, query.decode("latin-1"), dict(request.headers), body)
+        raise too_large(MOST_QUERY_BYTES)
+    return signatures.Request(request.method, query.decode("latin-1"), dict(request.headers), b"")
 
 
-async def _body(request: Request, most: int) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > _DRAINED_BYTES:
-        raise _too_large(most)
-    pieces, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                size += len(piece)
-                if size <= most:
-                    pieces.append(piece)
-                elif size > _DRAINED_BYTES:
-                    break
-    except TimeoutError as error:
-        raise Refused("FailedOperation.NetWorkError", "The body of the request did not arrive in time.") from error
-    if size > most:
-        raise _too_large(most)
-    return b"".join(pieces)
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith(FORM)
 
 
 def _run(server: ServerState, received: signatures.Request, forwarded_host: str, address: str) -> dict[str, object]:
     claim = signatures.read(received)
     signatures.check_time(claim, time.time(), server.settings.server.clock_skew)
-    try:
+    with _limited(server, address):
         key = _key(server, claim, received, forwarded_host)
-    except Refused as refused:
-        if refused.code in _WRONG_KEY and server.limiter.wait(f"tencent {address}", MAX_WRONG_KEYS):
-            raise Refused("RequestLimitExceeded.IPLimitExceeded", "Too many requests with a wrong key.") from refused
-        raise
     keys = server.keys.with_parents(key)
     _check_rate(server, keys)
     action = named(claim.action, claim.version)
@@ -148,13 +167,20 @@ def _run(server: ServerState, received: signatures.Request, forwarded_host: str,
     return action.run(Call(server, key, given))
 
 
+@contextmanager
+def _limited(server: ServerState, address: str) -> Iterator[None]:
+    """Limit the rate of requests with a wrong key or signature."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.code in _WRONG_KEY and server.limiter.wait(f"tencent {address}", MAX_WRONG_KEYS):
+            raise Refused("RequestLimitExceeded.IPLimitExceeded", "Too many requests with a wrong key.") from refused
+        raise
+
+
 def _key(server: ServerState, claim: Claim, received: signatures.Request, forwarded_host: str) -> Key:
     """The key that signed the request; raises Refused for a wrong key or signature."""
-    try:
-        key, secret_key = server.keys.by_secret_id(claim.secret_id)
-    except KeyRefused as error:
-        log.info("%s", error)
-        raise Refused("AuthFailure.SecretIdNotFound", "The SecretId is unknown or was revoked.") from error
+    key, secret_key = _key_and_secret(server, claim)
     if claim.token:
         raise Refused("AuthFailure.TokenFailure", "Temporary credentials are not supported: send no token.")
     hosts = signatures.hosts_of(received.headers.get("host", ""), (forwarded_host, *server.settings.server.names))
@@ -177,6 +203,15 @@ def _check_rate(server: ServerState, keys: list[Key]) -> None:
         raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may send {rate:g} requests per second.")
 
 
+def _key_and_secret(server: ServerState, claim: Claim) -> tuple[Key, str]:
+    """The key with the SecretId of a request, and its SecretKey; raises Refused if there is none."""
+    try:
+        return server.keys.by_secret_id(claim.secret_id)
+    except KeyRefused as error:
+        log.info("%s", error)
+        raise Refused("AuthFailure.SecretIdNotFound", "The SecretId is unknown or was revoked.") from error
+
+
 def _check_rate_of_action(server: ServerState, keys: list[Key], action: str, default: float) -> None:
     """All sub-keys of a key share its rate of an action."""
     rate = server.settings.server.rates.get(action, default)
@@ -188,12 +223,12 @@ def _forwarded_host(request: Request) -> str:
     """The host name that the client used, as reported by a trusted proxy; "" for any other sender."""
     proxies = request.app.state.server.settings.server.trusted_proxies
     try:
-        address = ipaddress.ip_address(request.client.host if request.client else "")
+        address = ipaddress.ip_address(_address(request))
         is_trusted = any(address in ipaddress.ip_network(entry, strict=False) for entry in proxies)
     except ValueError:
         return ""
     return request.headers.get("x-forwarded-host", "").partition(",")[0].strip() if is_trusted else ""
 
 
-def _too_large(most: int) -> Refused:
-    return Refused("RequestSizeLimitExceeded", f"The request is larger than {most} bytes.")
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""

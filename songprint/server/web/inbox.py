@@ -61,6 +61,10 @@ class Inboxes:
             self._inboxes[name] = _Inbox(owner, time.monotonic())
         return name
 
+    def has(self, name: str) -> bool:
+        with self._lock:
+            return name in self._inboxes
+
     def put(self, name: str, headers: dict[str, str], body: bytes) -> bool:
         """Keep a callback; False if there is no such inbox."""
         with self._lock:
