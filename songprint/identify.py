@@ -12,6 +12,7 @@ import numpy as np
 from songprint.audio.sound import Sound
 from songprint.errors import AudioError
 from songprint.processes.threads import one_thread
+from songprint.store.duplicates import by_tags
 from songprint.store.level import threshold_of
 from songprint.store.store import Store, incomplete
 from songprint.store.works import in_order
@@ -29,8 +30,9 @@ def identify(
 ) -> Report:
     """Identify a query, given as blocks of (n,) float32 mono samples at the store's sample rate.
 
-    Recordings come first, then covers. Matches below the threshold are left out; the best `top` of them are listed as
-    candidates. Raises AudioError if the query is longer than LONGEST.
+    Recordings come first, then covers. Copies of one recording follow each other, the best tagged first. Matches below
+    the threshold are left out; the best `top` of them are listed as candidates. Raises AudioError if the query is
+    longer than LONGEST.
     """
     began = time.perf_counter()
     settings = settings or store.settings
@@ -53,7 +55,7 @@ def identify(
             answer = level.matcher.identify(query, level, known)
             threshold = thresholds[level.kind] = threshold_of(level, settings, answer.case)
             found = _without_copies(answer.matches, known, store)
-            matches += [match for match in found if match.confidence >= threshold]
+            matches += _best_tagged_first([match for match in found if match.confidence >= threshold], store)
             below += [match for match in found if match.confidence < threshold]
             reason = reason or answer.reason
     named = {match.recording.id for match in matches}
@@ -88,3 +90,18 @@ def _without_copies(matches: list[Match], known: set[int], store: Store) -> list
     """Leave out copies of recordings that an earlier kind has identified: the same sound is no cover of itself."""
     copies = store.copies([match.recording.id for match in matches], of=known)
     return [match for match in matches if match.recording.id not in copies]
+
+
+def _best_tagged_first(matches: list[Match], store: Store) -> list[Match]:
+    """Put copies of one recording next to each other, the one with most tags first; the others are alternatives."""
+    if len(matches) < 2:
+        return matches
+    groups: list[list[Match]] = []
+    for match in matches:
+        copies = store.copies({group[0].recording.id for group in groups}, of=[match.recording.id])
+        group = next((group for group in groups if group[0].recording.id in copies), None)
+        if group is None:
+            groups.append([match])
+        else:
+            group.append(match)
+    return [match for group in groups for match in sorted(group, key=lambda each: by_tags(each.recording))]

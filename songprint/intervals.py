@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,8 @@ START_COST = 6.0  # log-odds that a song has to collect before its start is acce
 NO_SONG = -1  # state of the moments in which no song is audible
 IMPOSSIBLE = -1e9  # log-odds of a song in moments that it cannot cover
 MIN_GAP = 1.0  # seconds; shorter pauses between two songs are not reported
+MAX_JOIN = 2.0  # seconds between two segments of one performance that are joined
+MAX_JUMP = 1.0  # seconds by which the position in the song may jump there
 
 
 def most_likely_sequence(evidence: np.ndarray, start_cost: float = START_COST) -> np.ndarray:
@@ -120,6 +123,67 @@ def share(interval: Interval, others: Iterable[Interval]) -> float:
     """
     rest = sum(part.duration for part in subtract(interval, others))
     return 1 - rest / max(interval.duration, 1e-9)
+
+
+def part_of(segment: Segment, interval: Interval) -> Segment:
+    """The part of a segment within `interval`, with the corresponding part of the song."""
+    rate = segment.reference.duration / max(segment.interval.duration, 1e-9)
+    start = max(segment.interval.start, interval.start)
+    end = min(segment.interval.end, interval.end)
+    first = segment.reference.start + rate * (start - segment.interval.start)
+    last = segment.reference.end - rate * (segment.interval.end - end)
+    return replace(segment, interval=Interval(start, end), reference=Interval(first, max(first, last)))
+
+
+def joined_performances(segments: Iterable[Segment]) -> list[Segment]:
+    """Join segments of one recording that continue each other after a short pause, or overlap at the same place."""
+    found: list[Segment] = []
+    for segment in sorted(segments, key=lambda each: each.interval.start):
+        before = next((place for place, each in enumerate(found) if _continues(each, segment)), None)
+        if before is None:
+            found.append(segment)
+        else:
+            found[before] = _joined(found[before], segment)
+    return found
+
+
+def one_at_a_time(segments: Iterable[Segment], min_duration: float) -> list[Segment]:
+    """Segments of which no two of one recording overlap, in the order of time.
+
+    Where two overlap, the one with the higher product of confidence and duration keeps the time. The other keeps its
+    longest remaining part, or is dropped if that is shorter than `min_duration` seconds.
+    """
+    found: list[Segment] = []
+    for segment in sorted(segments, key=lambda each: -each.confidence * each.interval.duration):
+        others = [each.interval for each in found if each.recording.id == segment.recording.id]
+        if share(segment.interval, others) > 0:
+            rest = max(subtract(segment.interval, others), key=lambda part: part.duration, default=None)
+            if rest is None or rest.duration < min_duration:
+                continue
+            segment = part_of(segment, rest)
+        found.append(segment)
+    return sorted(found, key=lambda each: (each.interval.start, each.interval.end))
+
+
+def _continues(one: Segment, other: Segment) -> bool:
+    """Whether a segment that starts later continues the same performance of the same recording."""
+    if (one.recording.id, one.kind) != (other.recording.id, other.kind):
+        return False
+    passed = other.interval.start - one.interval.end
+    rate = one.reference.duration / max(one.interval.duration, 1e-9)
+    jump = other.reference.start - one.reference.end - rate * passed
+    return passed < MAX_JOIN and abs(jump) < MAX_JUMP and round(one.key_shift - other.key_shift) == 0
+
+
+def _joined(one: Segment, other: Segment) -> Segment:
+    """Two segments of one performance as one, with the values of the longer."""
+    longer = max(one, other, key=lambda each: each.interval.duration)
+    return replace(
+        longer,
+        confidence=max(one.confidence, other.confidence),
+        interval=Interval(one.interval.start, max(one.interval.end, other.interval.end)),
+        reference=Interval(one.reference.start, max(one.reference.end, other.reference.end)),
+    )
 
 
 def gaps(duration: float, segments: Iterable[Segment], sounds: Sequence[tuple[Interval, Sound]]) -> list[Gap]:

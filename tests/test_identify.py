@@ -10,7 +10,7 @@ import songprint
 from songprint.fingerprint import identify
 from songprint.fingerprint.identify import windows_of
 from songprint.fingerprint.query import Query
-from songprint.types import Embeddings, Kind
+from songprint.types import Embeddings, Interval, Kind
 
 
 @pytest.fixture
@@ -55,6 +55,25 @@ def test_two_songs_in_one_query_are_both_identified(band):
     assert found["Song 06"].reference.start - found["Song 06"].query.start == pytest.approx(10, abs=0.2)
 
 
+def test_each_of_two_songs_in_a_query_has_its_own_interval(band):
+    """Unrelated music has a cosine above `AlignmentParameters.min_cosine` by chance, which extends no song."""
+    report = ask(band, np.concatenate([piece(1, 5, 15), piece(6, 20, 15)]))
+    found = {match.recording.title: match for match in report.matches}
+    assert set(found) == {"Song 01", "Song 06"}
+    for title, start, place in (("Song 01", 0, 5), ("Song 06", 15, 20)):
+        match = found[title]
+        assert (match.query.start, match.query.end) == pytest.approx((start, start + 15), abs=0.7)
+        assert (match.reference.start, match.reference.end) == pytest.approx((place, place + 15), abs=0.7)
+
+
+def test_a_second_place_of_a_recording_within_the_first_is_no_match(band):
+    [match] = ask(band, piece(3, 12, 8)).matches
+    elsewhere = replace(match.alignment, query=Interval(2.0, 7.0), reference=Interval(30.0, 35.0))
+    later = replace(match.alignment, query=Interval(9.0, 14.0), reference=Interval(30.0, 35.0))
+    found = [match, replace(match, alignment=elsewhere), replace(match, alignment=later)]
+    assert [each.query.start for each in identify._one_at_a_time(found)] == pytest.approx([0.0, 9.0], abs=0.3)
+
+
 def test_a_whole_song_is_one_match(band):
     report = ask(band, toy.song(5, 40))
     assert [match.recording.title for match in report.matches] == ["Song 05"]
@@ -87,11 +106,14 @@ def test_windows_that_continue_a_match_are_not_searched(band, monkeypatch):
     assert {match[0] for match in seldom} == {match[0] for match in often} == {"Song 01", "Song 06"}
 
 
-def test_two_copies_of_a_recording_are_both_identified(band, tmp_path):
-    copy = toy.write(tmp_path / "Copy Band - Copy.wav", 0.5 * toy.song(2, 40))
-    band.add(copy)
+def test_the_better_tagged_of_two_copies_is_named(band, tmp_path):
+    """An answer lists both. A segment of a scan names one."""
+    [copy] = band.add(toy.write(tmp_path / "Copy Band - Copy.wav", 0.5 * toy.song(2, 40))).added
+    band.edit(copy.id, album="All of Them")
     report = ask(band, piece(2, 10, 8))
-    assert {match.recording.title for match in report.matches} == {"Song 02", "Copy"}
+    assert [match.recording.title for match in report.matches] == ["Copy", "Song 02"]
+    programme = toy.write(tmp_path / "programme.wav", np.concatenate([toy.silence(5), piece(2, 5, 30)]))
+    assert [each.recording.title for each in band.scan(programme).segments] == ["Copy"]
 
 
 def test_removed_recordings_are_not_identified(band):

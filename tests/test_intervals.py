@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,33 @@ RECORDING = Recording(1, Tags(title="A"), 100.0, "a.wav", "hash")
 
 def segment(start: float, end: float) -> Segment:
     return Segment(RECORDING, Kind.RECORDING, 99.0, Interval(start, end), Interval(0, end - start))
+
+
+def placed(start: float, end: float, place: float, confidence: float = 99.0) -> Segment:
+    """A segment whose part of the song begins at `place` seconds."""
+    return replace(segment(start, end), confidence=confidence, reference=Interval(place, place + end - start))
+
+
+def test_segments_that_continue_one_performance_are_joined():
+    """The second begins before the first ends, or shortly after, at the place that the first has reached."""
+    whole, end = placed(147, 292, 10), placed(288, 293, 151)
+    assert intervals.joined_performances([end, whole]) == [placed(147, 293, 10)]
+    assert intervals.joined_performances([placed(0, 50, 0), placed(51, 90, 51)]) == [placed(0, 90, 0)]
+    apart = [placed(0, 50, 0), placed(55, 90, 55)]
+    assert intervals.joined_performances(apart) == apart, "something else may play in between"
+    elsewhere = [placed(0, 50, 0), placed(50, 90, 10)]
+    assert intervals.joined_performances(elsewhere) == elsewhere
+
+
+def test_segments_of_one_recording_never_overlap():
+    one, better = placed(437, 549, 0), placed(501, 702, 30)
+    assert intervals.one_at_a_time([one, better], min_duration=8.0) == [placed(437, 501, 0), better]
+    improbable = replace(better, confidence=40.0)
+    assert intervals.one_at_a_time([improbable, one], 8.0) == [one, replace(placed(549, 702, 78), confidence=40.0)]
+    assert intervals.one_at_a_time([placed(0, 100, 0), placed(20, 60, 5)], 8.0) == [placed(0, 100, 0)]
+    assert intervals.one_at_a_time([placed(0, 100, 0), placed(60, 105, 5)], 8.0) == [placed(0, 100, 0)]
+    other = replace(placed(50, 150, 0), recording=replace(RECORDING, id=2))
+    assert intervals.one_at_a_time([placed(0, 100, 0), other], 8.0) == [placed(0, 100, 0), other]
 
 
 def test_a_song_continues_through_a_short_weak_passage_and_ends_at_a_long_one():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from songprint import confidence
-from songprint.fingerprint import align
+from songprint.fingerprint import align, extents
 from songprint.fingerprint.candidates import Neighbours, VerifiedAlignment, WindowAlignments, continuation
 from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.peak_search import LibraryPeaks
+from songprint.fingerprint.tracks import Hit, Track
+from songprint.intervals import share
 from songprint.store.index import NOTHING, split_ids
-from songprint.types import Alignment, Interval, Kind, Match, Recording
+from songprint.types import Alignment, Interval, Kind, Match
 
 if TYPE_CHECKING:
     from songprint.fingerprint.query import Query
     from songprint.store.level import Level
+    from songprint.types import Embeddings, Recording
 
 PARAMETERS = DEFAULT.search
 
@@ -71,12 +74,13 @@ def find_matches(query: Query, level: Level, *, use_peaks: bool = True, penalty:
         lambda group, scored: _continues(group[0].alignment, scored.alignment),
     )
     recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
+    references = level.embeddings_of({group[0].recording_id for group in groups if group[0].logit > 0})
     matches = [
-        _match(group, recordings[group[0].recording_id], query.duration, len(windows), level, penalty)
+        _match(group, recordings[group[0].recording_id], query, len(windows), level, penalty, references)
         for group in groups
         if group[0].recording_id in recordings
     ]
-    return sorted(matches, key=lambda match: -match.confidence)
+    return _one_at_a_time(sorted(matches, key=lambda match: -match.confidence))
 
 
 def _highest(found: list[_Scored]) -> float:
@@ -172,23 +176,56 @@ def _continues(one: VerifiedAlignment, other: VerifiedAlignment) -> bool:
     return abs(one.line.at(middle) - other.line.at(middle)) < 1.0 + 0.02 * apart
 
 
+def _one_at_a_time(matches: list[Match]) -> list[Match]:
+    """Leave out matches, most confident first, that lie within a better one of the same recording.
+
+    A chorus that occurs twice in a recording matches at both places.
+    """
+    found: list[Match] = []
+    for match in matches:
+        better = [other.query for other in found if other.recording.id == match.recording.id]
+        if share(match.query, better) < PARAMETERS.max_overlap:
+            found.append(match)
+    return found
+
+
 def _match(
-    group: list[_Scored], recording: Recording, duration: float, windows: int, level: Level, penalty: float
+    group: list[_Scored],
+    recording: Recording,
+    query: Query,
+    windows: int,
+    level: Level,
+    penalty: float,
+    references: Mapping[int, Embeddings],
 ) -> Match:
-    """The alignments of one recording, best first, as one match. Improbable ones do not extend its interval."""
+    """The alignments of one recording, best first, as one match. Improbable ones do not extend its interval.
+
+    The interval is refined if the recording is among the `references`.
+    """
     best = group[0].alignment
+    probable = [scored for scored in group if scored.logit > 0 or scored is group[0]]
     spans = [
-        align.intervals(scored.alignment.line, scored.alignment.times, level.spec.window, duration, recording.duration)
-        for scored in group
-        if scored.logit > 0 or scored.alignment is best
+        align.intervals(
+            each.alignment.line, each.alignment.times, level.spec.window, query.duration, recording.duration
+        )
+        for each in probable
     ]
-    start, end = min(query.start for query, _ in spans), max(query.end for query, _ in spans)
+    heard = Interval(min(part.start for part, _ in spans), max(part.end for part, _ in spans))
+    played = Interval(min(part.start for _, part in spans), max(part.end for _, part in spans))
+    reference = references.get(recording.id)
+    if reference is not None and group[0].logit > 0:
+        hits = [_hit(each, part) for each, (part, _) in zip(probable, spans, strict=True)]
+        track = Track(tuple(sorted(hits, key=lambda hit: hit.middle)))
+        refined = extents.audible(track, query, reference, level.spec.window, recording.duration)
+        if refined != heard:
+            first, last = track.places(np.array([refined.start, refined.end])).clip(0, recording.duration)
+            heard, played = refined, Interval(float(first), float(last))
     logit = confidence.combine([scored.logit for scored in group], windows) - penalty
     verification = best.verification
     alignment = Alignment(
         recording_id=recording.id,
-        query=Interval(start, end),
-        reference=Interval(min(part.start for _, part in spans), max(part.end for _, part in spans)),
+        query=heard,
+        reference=played,
         speed=best.line.speed,
         score=best.line.score,
         # Without reliable landmarks, assume that the pitch changes with the speed, the most frequent case.
@@ -197,6 +234,13 @@ def _match(
         features=best.features,
     )
     return Match(recording, Kind.RECORDING, confidence.to_confidence(logit), alignment)
+
+
+def _hit(scored: _Scored, heard: Interval) -> Hit:
+    """An alignment as a point of a track; `heard` is the part of the query that agrees."""
+    line = scored.alignment.line
+    middle = (heard.start + heard.end) / 2
+    return Hit(line.recording_id, heard.start, heard.end, line.at(middle), line.speed, 0.0, line.score, scored.logit)
 
 
 def reason(query: Query, level: Level) -> str:

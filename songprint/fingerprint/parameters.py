@@ -45,6 +45,7 @@ class SearchParameters:
     continuation_max_unsupported: float = 0.05  # share of segments that may lack that support
     continuation_max_deviation: float = 0.6  # seconds off the expected position
 
+    max_overlap: float = 0.5  # share of a match that a better one of the same recording may cover
     quick_candidates: int = 10  # candidates that are aligned when only the likeness of a query is needed
 
 
@@ -183,6 +184,18 @@ class PresenceParameters:
 
 
 @dataclass(frozen=True)
+class ExtentParameters:
+    """The part of a query in which a recording is audible (`extents`)."""
+
+    min_query: float = 4.0  # seconds; the extent in a shorter query is not refined
+    min_vectors: int = 4  # vectors with content that the alignment must contain
+    min_margin: float = 0.05  # cosine; a smaller distance between a recording and chance is not resolved
+    without_content: float = -0.3  # support of a vector without content; -1 to 1
+    snap: float = 1.0  # seconds around the ends of the recording in which it may begin or end
+    tolerance: float = 0.5  # seconds by which an end has to move; the alignment itself is that exact
+
+
+@dataclass(frozen=True)
 class TrackerParameters:
     """The tracker of long recordings (`tracker`)."""
 
@@ -194,6 +207,7 @@ class TrackerParameters:
     settling: float = 30.0  # seconds after which more audio does not change a segment
     start_margin: float = 2.0  # seconds before a recording that are needed to find its start
     snap: float = 1.5  # seconds around the ends of the audio in which a recording may begin or end
+    min_segment: float = 2.0  # seconds; a shorter rest of a segment that overlaps another one is dropped
 
 
 @dataclass(frozen=True)
@@ -229,6 +243,7 @@ class FingerprintParameters:
     peak_search: PeakSearchParameters = field(default_factory=PeakSearchParameters)
     tracks: TrackParameters = field(default_factory=TrackParameters)
     presence: PresenceParameters = field(default_factory=PresenceParameters)
+    extents: ExtentParameters = field(default_factory=ExtentParameters)
     tracker: TrackerParameters = field(default_factory=TrackerParameters)
     speed_search: SpeedSearchParameters = field(default_factory=SpeedSearchParameters)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ from songprint.fingerprint.history import VectorHistory
 from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Hit, Track
+from songprint.intervals import joined_performances, one_at_a_time
+from songprint.store.duplicates import by_tags, same_recording
 from songprint.store.references import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
@@ -56,6 +59,7 @@ class RecordingTracker:
         self._unsearched = 0  # windows since it was searched
         self._next = 0  # number of the vector with which the next window begins
         self._fed = 0  # samples
+        self._copies: dict[tuple[int, int], bool] = {}  # pairs of recordings, whether they are copies
         self.hits: list[Hit] = []
 
     @property
@@ -90,7 +94,7 @@ class RecordingTracker:
 
         The kind comes first, so `known` and `until` do not matter.
         """
-        present = [each for each in self.segments() if self._accepts(each)]
+        present = self.segments()
         horizon = max(self._settled_until, self.duration - PARAMETERS.settling)
         edge = min(
             [
@@ -113,7 +117,7 @@ class RecordingTracker:
     def current(self, known: Sequence[Segment]) -> list[Segment]:
         """Return the recordings that may still grow, including the very last seconds."""
         self.peek()
-        return [each for each in self.segments() if self._accepts(each)]
+        return self.segments()
 
     def forget(self, until: float) -> None:
         """Drop what was fed before `until` seconds."""
@@ -128,7 +132,7 @@ class RecordingTracker:
         return self._base + len(self._vectors)
 
     def segments(self) -> list[Segment]:
-        """The recordings in everything that was fed and not dropped."""
+        """The accepted segments in everything that was fed and not dropped."""
         found = [
             track
             for track in tracks.link_hits(self.hits + self._peeked)
@@ -143,11 +147,47 @@ class RecordingTracker:
                 )
         presences = presence.find_presences(supports)
         recordings = self.level.catalog.recordings_with({each.support.track.recording_id for each in presences})
-        return [
+        segments = [
             self._segment(each, recordings[each.support.track.recording_id])
             for each in presences
             if each.support.track.recording_id in recordings
         ]
+        named = self._with_best_tags(segments, found)
+        accepted = [each for each in joined_performances(named) if self._accepts(each)]
+        return one_at_a_time(accepted, PARAMETERS.min_segment)
+
+    def _with_best_tags(self, segments: list[Segment], found: list[Track]) -> list[Segment]:
+        """The segments, each named after the copy with most tags of those that were tracked there."""
+        chosen = []
+        for segment in segments:
+            start, end = segment.interval.start, segment.interval.end
+            near = {
+                track.recording_id: track
+                for track in found
+                if track.start < end and track.end > start and track.recording_id != segment.recording.id
+            }
+            copies = [
+                recording
+                for recording in self.level.catalog.recordings_with(set(near)).values()
+                if by_tags(recording) < by_tags(segment.recording)
+                and self._are_copies(recording.id, segment.recording.id)
+            ]
+            for recording in sorted(copies, key=by_tags):
+                first, last = near[recording.id].places(np.array([start, end]))
+                if -PARAMETERS.snap <= first and last <= recording.duration + PARAMETERS.snap:
+                    played = Interval(max(0.0, float(first)), min(recording.duration, float(last)))
+                    segment = replace(segment, recording=recording, reference=played)
+                    break
+            chosen.append(segment)
+        return chosen
+
+    def _are_copies(self, one: int, other: int) -> bool:
+        """Whether two recordings are the same one in two files."""
+        pair = (min(one, other), max(one, other))
+        if pair not in self._copies:
+            stored = self._references(pair)
+            self._copies[pair] = len(stored) == 2 and same_recording(stored[one], stored[other])
+        return self._copies[pair]
 
     def _take(self, vectors: np.ndarray) -> None:
         if len(vectors):

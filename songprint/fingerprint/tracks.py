@@ -276,16 +276,29 @@ def excess_chance(vectors: np.ndarray, reference: Embeddings) -> np.ndarray:
 
     Broadband noise resembles many rows of many recordings, wherever they are compared: its cosines are 0.35 to 0.49.
     The level that a vector reaches by chance is the mean of its cosines with rows from all over the reference, plus
-    some standard deviations, smoothed over time. Returns (n,) values of at least 0 for vectors (n, dim).
+    some standard deviations. Returns (n,) values of at least 0 for vectors (n, dim).
+    """
+    mean, deviation = chance_level(vectors, reference, HOP)
+    level = mean + PARAMETERS.chance_deviations * deviation
+    excess: np.ndarray = np.clip(level, None, PARAMETERS.max_chance) - DEFAULT.presence.min_cosine
+    return excess.clip(0)
+
+
+def chance_level(vectors: np.ndarray, reference: Embeddings, hop: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the cosines of each vector with rows from all over a reference.
+
+    Both are averaged over some seconds; `hop` is the time between two of the vectors. Returns (n,) and (n,) for vectors
+    (n, dim).
     """
     rows = np.flatnonzero(reference.has_content)
     if not len(rows) or not len(vectors):
-        return np.zeros(len(vectors), np.float32)
+        return np.zeros(len(vectors), np.float32), np.zeros(len(vectors), np.float32)
     spread = np.linspace(0, len(rows) - 1, min(len(rows), PARAMETERS.chance_rows)).astype(int)
     cosines = vectors @ np.asarray(reference.vectors[rows[spread]]).T  # (n, rows)
-    level = cosines.mean(axis=1) + PARAMETERS.chance_deviations * cosines.std(axis=1)
-    width = max(1, round(PARAMETERS.chance_smoothing / HOP))
-    padded = np.pad(level, (width // 2, width - 1 - width // 2), mode="edge")
-    smooth = np.convolve(padded, np.ones(width) / width, mode="valid")
-    excess: np.ndarray = np.clip(smooth, None, PARAMETERS.max_chance) - DEFAULT.presence.min_cosine
-    return excess.clip(0)
+    width = max(1, round(PARAMETERS.chance_smoothing / hop))
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
+        return np.convolve(padded, np.ones(width) / width, mode="valid")
+
+    return smooth(cosines.mean(axis=1)), smooth(cosines.std(axis=1))

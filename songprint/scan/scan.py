@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from songprint.audio import files
-from songprint.intervals import gaps, share, subtract
+from songprint.intervals import gaps, part_of, share, subtract
 from songprint.processes.threads import one_thread
 from songprint.scan.resuming import Past, Saved
 from songprint.scan.sounds import SoundMeter
@@ -369,5 +369,5 @@ def unexplained(
         same = [each.interval for each in near if each.recording.id in ids]
         rest = max(subtract(segment.interval, same), key=lambda part: part.duration, default=None)
         if rest and rest.duration >= min_segment and share(rest, [each.interval for each in near]) < 0.5:
-            found.append(replace(segment, interval=rest))
+            found.append(part_of(segment, rest))
     return found

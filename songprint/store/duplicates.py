@@ -1,4 +1,7 @@
-"""Detects whether two recordings of the library are the same one, from their stored embeddings alone."""
+"""Copies: recordings of the library that are the same one in two files, and which of them is named.
+
+They are detected from their stored embeddings alone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from songprint.types import Embeddings
+    from songprint.types import Embeddings, Recording
 
 PROBES = 5  # excerpts of the shorter recording that are searched in the longer one
 PROBE = 20  # length of an excerpt, in rows
@@ -47,3 +50,26 @@ def same_recording(one: Embeddings, other: Embeddings) -> bool:
     distances = [[abs(start - other_start) for other_start, _ in found] for start, _ in found]
     consistent = (np.abs(offsets) <= SLACK + DRIFT * np.array(distances)).sum(axis=1).max()
     return bool(consistent >= ENOUGH * probed)
+
+
+def tagged_fields(recording: Recording) -> int:
+    """The number of tags that a file names besides its title, which may come from the name of the file."""
+    tags = recording.tags
+    return sum(
+        bool(each)
+        for each in (
+            tags.artists,
+            tags.album,
+            tags.isrc,
+            tags.track,
+            tags.year,
+            tags.musicbrainz_recording_id,
+            tags.musicbrainz_release_id,
+            tags.work,
+        )
+    )
+
+
+def by_tags(recording: Recording) -> tuple[int, int]:
+    """Sort key for copies: the one with most tags comes first, then the one that was added first."""
+    return -tagged_fields(recording), recording.id
