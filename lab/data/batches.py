@@ -43,10 +43,6 @@ def load_material(out: Path, noise: Path) -> Material:
     """Load what training may use, which excludes the noise of the acceptance set."""
     tracks = corpus.load_tracks(out, "train")
     tracks = [track for track in tracks if (out / "pcm" / f"{track.id:05d}.coded.npy").exists()]
-    kinds = [
-        path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
-    ]
-    lines = sorted((out / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
     responses = np.zeros((400, CONTEXT), np.float32)
     for row, response in zip(responses, degrade.simulate_rooms(len(responses), RATE, seed=1), strict=True):
         row[: len(response)] = response[:CONTEXT]
@@ -55,8 +51,8 @@ def load_material(out: Path, noise: Path) -> Material:
         stretched=[corpus.load_pcm(out, track, ".stretched") for track in tracks],
         coded=[corpus.load_pcm(out, track, ".coded") for track in tracks],
         track_ids=[track.id for track in tracks],
-        noise=np.concatenate([unit_level(files.load(path, RATE)) for path in kinds]),
-        speech=np.concatenate([unit_level(files.load(path, RATE)) for path in lines]),
+        noise=np.concatenate([unit_level(files.load(path, RATE)) for path in corpus.ambience(noise)]),
+        speech=np.concatenate([unit_level(files.load(path, RATE)) for path in corpus.spoken_lines(out)]),
         responses=rfft(responses, FFT_SIZE).astype(np.complex64),
     )
 

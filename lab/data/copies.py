@@ -10,13 +10,11 @@ removed.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import corpus, degrade
 
 BLOCK_SAMPLES = 30 * corpus.SAMPLE_RATE
@@ -91,14 +89,9 @@ def coded(samples: np.ndarray, track_id: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("data"))
-    options = parser.parse_args()
+    options = program.parser(__doc__, out=program.DATA).parse_args()
     jobs = [(options.out, track) for track in corpus.load_tracks(options.out, "train")]
-    with ProcessPoolExecutor() as pool:
-        for number, _ in enumerate(pool.map(make, jobs, chunksize=8), 1):
-            if number % 100 == 0 or number == len(jobs):
-                print(f"{number}/{len(jobs)} tracks", file=sys.stderr)
+    list(program.in_processes(make, jobs, "tracks"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ tuned or chosen on it.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from songprint.audio import files
 from songprint.errors import AudioError
 
@@ -155,6 +155,19 @@ def load_pcm(out: Path, track: Track, copy: str = "") -> np.ndarray:
     """Return (n,) int16 at 8 kHz, memory-mapped. `copy` is the suffix of a precomputed copy (`lab.data.copies`)."""
     samples: np.ndarray = np.load(out / "pcm" / f"{track.id:05d}{copy}.npy", mmap_mode="r")
     return samples
+
+
+def ambience(noise: Path | None, split: str = "train") -> list[Path]:
+    """Return the recordings of noise that a split may use, sorted; none without a folder."""
+    kinds = [] if noise is None else sorted(noise.glob("*.opus"))
+    if split == "acceptance":
+        return [path for path in kinds if path.stem in ACCEPTANCE_NOISE]
+    return [path for path in kinds if path.stem not in MUSICAL_NOISE | ACCEPTANCE_NOISE]
+
+
+def spoken_lines(data: Path, split: str = "train") -> list[Path]:
+    """Return the files of the acted dialogue of a split, sorted."""
+    return sorted((data / "packages" / SPEECH[split]).rglob("*.ogg"))
 
 
 def fetch(out: Path) -> None:
@@ -295,9 +308,8 @@ def _save_index(path: Path, tracks: list[Track]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__, out=program.DATA)
     parser.add_argument("step", choices=["fetch", "decode", "render"])
-    parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--scores", type=Path, help="folder of MIDI files (render)")
     parser.add_argument("--pattern", default="**/*.mid", help="glob pattern of the MIDI files (render)")
     parser.add_argument("--seconds", type=float, default=80, help="length of each rendition")

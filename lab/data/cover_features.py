@@ -10,20 +10,19 @@ key and tone colour, over the rhythm of another track).
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import copies
 from lab.data.corpus import SAMPLE_RATE, VERSIONS, Track, load_pcm, load_tracks
-from lab.data.processes import run_jobs
 from lab.data.render_covers import split_of
 from songprint.covers import tonal
 from songprint.encoders.contract import WEIGHTS
+from songprint.encoders.runtime import open_network
 
 LONGEST = 150.0  # seconds used of a real track
 DISGUISE = 7.0  # decibels; change of tone colour of a disguised track
@@ -32,13 +31,7 @@ DISGUISE = 7.0  # decibels; change of tone colour of a disguised track
 @cache
 def network() -> Callable[[np.ndarray], np.ndarray]:
     """Return the shipped tonal network in the form that `tonal.frames` expects."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        (WEIGHTS / "tonal.onnx").read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_network((WEIGHTS / "tonal.onnx").read_bytes())
     return lambda planes: session.run(None, {"planes": planes})[0]
 
 
@@ -91,11 +84,9 @@ def _real(job: tuple[Path, Track, int, Path]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--covers", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--splits", default="train,calibration", help="splits of the rendered works")
+    parser = program.parser(
+        __doc__, "covers", "out", data=program.DATA, splits="train,calibration", processes=program.CORES
+    )
     parser.add_argument(
         "--real-takes",
         type=int,
@@ -103,7 +94,6 @@ def main() -> None:
         choices=(0, 1, 2, 3),
         help="takes of each real track; lab.ship.calibrate_covers needs only one",
     )
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     versions = {name for pair in VERSIONS for name in pair}
@@ -119,7 +109,7 @@ def main() -> None:
         for number in range(options.real_takes)
     ]
     for function, jobs in ((_rendered, rendered), (_real, real)):
-        run_jobs(function, [job for job in jobs if not job[-1].exists()], options.processes)
+        program.run_jobs(function, [job for job in jobs if not job[-1].exists()], options.processes)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ rendered takes (`--kind`); delete it after a change of the tonal network.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -24,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lab import program
 from lab.data import perform, renditions, scores
-from lab.data.processes import run_jobs
 from lab.data.render_covers import LABELS_PER_SECOND, split_of
 from lab.data.scores import Score
 from lab.models.cover import Turning
@@ -163,12 +161,7 @@ def imagine(job: tuple[Path, str, Score, int, int, Path, int]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--covers", type=Path, required=True, help="output of lab.data.render_covers")
-    parser.add_argument(
-        "--tonal", type=Path, required=True, help="output of lab.data.cover_features; takes are added to it"
-    )
+    parser = program.parser(__doc__, "scores", "covers", "tonal", processes=program.CORES, seed=0)
     parser.add_argument(
         "--kind",
         choices=("imagined", *UNRENDERED),
@@ -177,8 +170,6 @@ def main() -> None:
         " books or recomposed works, which have no rendered takes",
     )
     parser.add_argument("--takes", type=int, default=8, help="takes of each work")
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model = options.tonal / "listener.pt"
     if not model.exists():
@@ -191,7 +182,7 @@ def main() -> None:
         for work, score in enumerate(scores.load(options.scores))
         if options.kind in UNRENDERED or split_of(work) == "train"
     ]
-    run_jobs(imagine, jobs, options.processes)
+    program.run_jobs(imagine, jobs, options.processes)
 
 
 if __name__ == "__main__":

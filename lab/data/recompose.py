@@ -8,14 +8,13 @@ pairs with the same chords and different melodies: songs with common chords are 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import scores
 from lab.data.render_covers import split_of
 from lab.data.scores import NOTE, Chord, Score
@@ -160,13 +159,8 @@ def _moved(melody: np.ndarray, start: float, tonic: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--scores", type=Path, required=True, help="output of lab.data.scores; held-out works are not used"
-    )
+    parser = program.parser(__doc__, "scores", "out", seed=0)
     parser.add_argument("--works", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     known = [score for work, score in enumerate(scores.load(options.scores)) if split_of(work) == "train"]
     kept = pools(known)

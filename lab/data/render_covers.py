@@ -13,18 +13,16 @@ are not used in training.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lab import program
 from lab.data import perform, renditions, scores, sing
 from lab.data.corpus import SOUNDFONTS, UNSEEN_FONTS
-from lab.data.processes import run_jobs
 from lab.data.scores import Score
 
 LABELS_PER_SECOND = 5
@@ -119,16 +117,18 @@ def write_files(covers: Path, split: str, folder: Path, *, sung: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = program.parser(
+        __doc__,
+        "scores",
+        "out",
+        data=program.DATA,
+        splits="train,calibration,test",
+        processes=program.CORES,
+        voices=None,
+        seed=0,
+    )
     parser.add_argument("--renditions", type=int, default=4)
     parser.add_argument("--works", type=int, help="use only the first works of each split")
-    parser.add_argument("--splits", default="train,calibration,test")
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--voices", type=Path, help="output of lab.data.sing: the melody is sung")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--files", type=Path, help="then write the renditions as FLAC files into this folder")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def main() -> None:
         for number in range(options.renditions)
         for work in chosen
     ]
-    run_jobs(render, jobs, options.processes)
+    program.run_jobs(render, jobs, options.processes)
     if options.files:
         for split in fonts:
             write_files(options.out, split, options.files, sung=bool(options.voices))

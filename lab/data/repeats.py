@@ -9,21 +9,19 @@ listening, they are excluded by hand (`lab.data.render_covers.REPEATED`, `lab.da
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import scores
 from lab.data.scores import Score
 from songprint.covers import align
-from songprint.covers.encoder import CoverEncoder
+from songprint.covers.matcher import CoverMatcher
 from songprint.covers.rows import Rendition
-from songprint.kinds import load_encoder
 from songprint.types import Embeddings
 
 PHRASE = 10  # successive intervals in a phrase by which melodies are compared
@@ -78,10 +76,7 @@ def same_pieces(tracks: Sequence[Embeddings]) -> list[tuple[float, int, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", type=Path, help="output of lab.data.scores")
-    parser.add_argument("--tonal", type=Path, help="output of lab.data.cover_features")
-    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser = program.parser(__doc__, scores=None, tonal=None, data=program.DATA)
     options = parser.parse_args()
     if not (options.scores or options.tonal):
         parser.error("give --scores FILE, or --tonal FOLDER for real tracks")
@@ -92,8 +87,7 @@ def main() -> None:
     if options.tonal:
         from lab.ship.calibrate_covers import load_real  # imports PyTorch, which only real tracks need
 
-        encoder = load_encoder("cover")
-        assert isinstance(encoder, CoverEncoder)
+        encoder = CoverMatcher().open_encoder()
         tracks = [
             track
             for split in ("train", "calibration")

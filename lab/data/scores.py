@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lab import program
 from lab.data.tunes import Tune
 
 # Chord quality in the annotations -> semitones above the root.
@@ -284,12 +285,9 @@ def load(path: Path) -> list[Score]:
 
 
 def main() -> None:
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Convert scores for `lab.data.render_covers`.")
+    parser = program.parser("Convert scores for `lab.data.render_covers`.", "out")
     parser.add_argument("--pop909", type=Path, help="folder POP909 of the data set")
     parser.add_argument("--tunes", action="store_true", help="add the tune books of music21")
-    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     scores = list(load_pop909(options.pop909)) if options.pop909 else []
     scores += list(load_tunes()) if options.tunes else []

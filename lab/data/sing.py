@@ -12,7 +12,6 @@ WASPAA 2007). Choirs of soundfonts sing a single vowel and lack consonants, chan
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import degrade
-from lab.data.corpus import SPEECH
+from lab.data.corpus import SPEECH, spoken_lines
 from lab.data.perform import levelled, play
 from lab.data.renditions import Part, Rendition, raised
 from songprint.audio import files
@@ -309,14 +309,12 @@ def save_lines(target: Path, lines: list[Line]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser = program.parser(__doc__, "out", data=program.DATA)
     parser.add_argument("--lines", type=int, default=LINES, help="lines of each package")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for package in SPEECH.values():
-        paths = sorted((options.data / "packages" / package).rglob("*.ogg"))
+    for split, package in SPEECH.items():
+        paths = spoken_lines(options.data, split)
         with ProcessPoolExecutor() as pool:
             lines = list(pool.map(analysed_file, paths[:: max(1, len(paths) // options.lines)], chunksize=8))
         save_lines(options.out / f"{package}.npz", [line for line in lines if line])

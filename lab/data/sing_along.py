@@ -11,16 +11,14 @@ sings a random melody that fits the chords detected by the teacher. It contains 
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import degrade, perform, sing
 from lab.data.corpus import Track, load_pcm, load_tracks
 from lab.data.perform import LOWEST, SEMITONES
-from lab.data.processes import run_jobs
 from lab.data.renditions import Part
 from lab.data.scores import NOTE
 from lab.data.teacher import HOP_SAMPLES, SAMPLE_RATE
@@ -89,14 +87,9 @@ def with_voice(job: tuple[Path, Path, Path, Path, Track]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--crema", type=Path, required=True, help="output of lab.data.teacher")
-    parser.add_argument("--voices", type=Path, required=True, help="output of lab.data.sing")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+    options = program.parser(__doc__, "crema", "voices", "out", data=program.DATA).parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    run_jobs(
+    program.run_jobs(
         with_voice,
         [
             (options.data, options.crema, options.voices, options.out, track)
@@ -104,7 +97,7 @@ def main() -> None:
             for track in load_tracks(options.data, split)
             if track.path
         ],
-        os.cpu_count(),
+        program.CORES,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import corpus, degrade
 from lab.measure.recordings import music_in
 from songprint.audio import files
@@ -43,20 +44,18 @@ def training(data: Path, noise: Path) -> Material:
         for copy in ("", ".coded")
         if (data / "pcm" / f"{track.id:05d}{copy}.npy").exists()
     ]
-    lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
-    kinds = [
-        path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
-    ]
-    return Material(music, [files.load(path, RATE) for path in lines], [files.load(path, RATE) for path in kinds])
+    return Material(
+        music,
+        [files.load(path, RATE) for path in corpus.spoken_lines(data)],
+        [files.load(path, RATE) for path in corpus.ambience(noise)],
+    )
 
 
 def held_out(data: Path, noise: Path, folders: list[Path]) -> Material:
-    lines = sorted((data / "packages" / corpus.SPEECH["acceptance"]).rglob("*.ogg"))[:400]
-    kinds = [path for path in sorted(noise.glob("*.opus")) if path.stem in corpus.ACCEPTANCE_NOISE]
     return Material(
         [files.load(path, RATE, duration=300) for path in music_in(folders) if path.stem not in WEATHER],
-        [files.load(path, RATE) for path in lines],
-        [files.load(path, RATE) for path in kinds],
+        [files.load(path, RATE) for path in corpus.spoken_lines(data, "acceptance")[:400]],
+        [files.load(path, RATE) for path in corpus.ambience(noise, "acceptance")],
     )
 
 
@@ -158,11 +157,12 @@ def measure(network: sounds.Network, material: Material, count: int, seed: int) 
         alone.setdefault(name, []).append(likelihoods.argmax(axis=1)[audible])
         bounded = sounds.with_silence(likelihoods, np.zeros(len(likelihoods), bool))
         smooth.setdefault(name, []).append(sounds.likeliest(bounded)[audible])
-    columns = " | ".join(f"called {each}" for each in sounds.CLASSES)
-    lines = [f"| what | seconds | {columns} | correct in ten seconds |", "|---" * 6 + "|"]
+    rows = []
     for name in sorted(alone):
         called, in_clip = np.concatenate(alone[name]), np.concatenate(smooth[name])
         shares = [f"{100 * np.equal(called, number).mean():.1f}%" for number in range(len(sounds.CLASSES))]
         correct = np.equal(in_clip, sounds.CLASSES.index(label(name))).mean()
-        lines.append(f"| {name} | {len(called)} | {' | '.join(shares)} | {100 * correct:.1f}% |")
-    return "\n".join(lines)
+        rows.append([name, len(called), *shares, f"{100 * correct:.1f}%"])
+    return program.table(
+        ["what", "seconds", *(f"called {each}" for each in sounds.CLASSES), "correct in ten seconds"], rows
+    )

@@ -9,7 +9,6 @@ recordings of the same tunes. Timing and loudness vary as with human players, so
 
 from __future__ import annotations
 
-import argparse
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lab import program
 from lab.data.tunes import TUNES, Tune, invent
 
 SAMPLE_RATE = 22050
@@ -257,10 +257,9 @@ def write_pieces(folder: Path, count: int = len(TUNES), seed: int = 0) -> list[P
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lab.data.synth", description="Write synthesised music.")
+    parser = program.parser(__doc__, seed=0)
     parser.add_argument("folder", type=Path, metavar="OUT_DIR")
     parser.add_argument("--count", type=int, default=len(TUNES), help="number of pieces (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="determines the recordings (default: 0)")
     arguments = parser.parse_args()
     paths = write_pieces(arguments.folder, arguments.count, arguments.seed)
     print(f"{len(paths)} pieces in {arguments.folder}")

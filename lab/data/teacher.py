@@ -11,7 +11,6 @@ TensorFlow and without unpickling.
 
 from __future__ import annotations
 
-import argparse
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lab import program
 from lab.data.corpus import Track, load_tracks
-from lab.data.processes import run_jobs
 from songprint.audio import files
 
 if TYPE_CHECKING:
@@ -132,16 +131,12 @@ def _detect(job: tuple[Path, Track, float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--splits", default="train,calibration")
+    parser = program.parser(__doc__, "out", data=program.DATA, splits="train,calibration", processes=2)
     parser.add_argument("--seconds", type=float, default=120, help="length used of each track")
-    parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tracks = [track for split in options.splits.split(",") for track in load_tracks(options.data, split) if track.path]
-    run_jobs(_detect, [(options.out, track, options.seconds) for track in tracks], options.processes)
+    program.run_jobs(_detect, [(options.out, track, options.seconds) for track in tracks], options.processes)
 
 
 if __name__ == "__main__":

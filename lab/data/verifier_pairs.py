@@ -11,30 +11,29 @@ excerpts have another tempo, as queries of the tempo search do.
 
 from __future__ import annotations
 
-import argparse
 import os
 import pickle
 import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from lab import program
 from lab.data import corpus
 from lab.data.takes import Take, split_of_take
 from lab.ship.calibrate_covers import Song, Songs, embedded, work_of
 from songprint.covers import search, tempo_search
 from songprint.covers.align import Comparison
 from songprint.covers.encoder import CoverEncoder
+from songprint.covers.matcher import CoverMatcher
 from songprint.covers.search import Networks
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.covers.verifier import band
-from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
 from songprint.store.index import Index
 from songprint.types import Embeddings
@@ -92,13 +91,7 @@ class Worker:
     @classmethod
     def start(cls) -> None:
         """Load the networks of this process."""
-        cls.networks = _cover_encoder().networks
-
-
-def _cover_encoder(threads: int = 1) -> CoverEncoder:
-    encoder = load_encoder("cover", threads)
-    assert isinstance(encoder, CoverEncoder)
-    return encoder
+        cls.networks = CoverMatcher().open_encoder().networks
 
 
 def load_takes(tonal: Path, kind: str) -> dict[str, list[Take]]:
@@ -182,14 +175,8 @@ def answers(folder: Path) -> Iterator[Answer]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument(
-        "--tonal", type=Path, required=True, help="output of lab.data.cover_features and lab.data.imagine"
-    )
-    parser.add_argument("--out", type=Path, required=True)
+    parser = program.parser(__doc__, "tonal", "out", data=program.DATA, seed=0)
     parser.add_argument("--most", type=int, help="maximum number of queries")
-    parser.add_argument("--seed", type=int, default=0, help="another seed adds other excerpts")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
@@ -203,7 +190,7 @@ def main() -> None:
     for kind, most in (("recomposed", RECOMPOSED), ("tune", TUNES)):
         takes[kind] = dict(list(takes[kind].items())[:most])
     real = [those[0] for those in takes["real"].values()]
-    encoder = _cover_encoder(threads=os.cpu_count() or 1)
+    encoder = CoverMatcher().open_encoder(os.cpu_count() or 1)
     Worker.libraries = {
         "whole": Library(one_each(takes["imagined"], rng) + real, encoder),
         "passages": Library(one_each(takes["rendered"], rng) + real, encoder),
@@ -212,15 +199,14 @@ def main() -> None:
     print({name: len(library.takes) for name, library in Worker.libraries.items()}, file=sys.stderr, flush=True)
     jobs = [excerpt(take, library, encoder, rng) for take, library in searches(takes, rng)[: options.most]]
     found: list[Answer] = []
-    with ProcessPoolExecutor(initializer=Worker.start) as pool:
-        for number, answer in enumerate(pool.map(search_library, jobs, chunksize=4), 1):
-            found += [answer] if answer else []
-            if number % PER_FILE == 0 or number == len(jobs):
-                print(f"{number}/{len(jobs)} queries", file=sys.stderr, flush=True)
-                (options.out / f"pairs-{options.seed:02d}-{number:06d}.pkl").write_bytes(
-                    pickle.dumps([vars(answer) for answer in found])
-                )
-                found = []
+    searched = program.in_processes(search_library, jobs, "queries", every=PER_FILE, initializer=Worker.start)
+    for number, answer in enumerate(searched, 1):
+        found += [answer] if answer else []
+        if number % PER_FILE == 0 or number == len(jobs):
+            (options.out / f"pairs-{options.seed:02d}-{number:06d}.pkl").write_bytes(
+                pickle.dumps([vars(answer) for answer in found])
+            )
+            found = []
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 
 from lab.data import queries
 
@@ -116,20 +116,16 @@ def share(flags: Iterable[bool]) -> float:
     return 100 * sum(flags) / len(flags) if flags else float("nan")
 
 
-def wilson(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson interval of a share in percent: 95% for the default `z`.
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """Return the 95% Wilson interval of a share in percent.
 
     >>> [round(end, 1) for end in wilson(0, 10)]
     [0.0, 27.8]
     """
     if not count:
         return 0.0, 100.0
-    p, spread = correct / count, z * z / count
-    middle, half = p + spread / 2, z * np.sqrt(p * (1 - p) / count + spread / (4 * count))
-    return (
-        max(0.0, float(100 * (middle - half) / (1 + spread))),
-        min(100.0, float(100 * (middle + half) / (1 + spread))),
-    )
+    interval = binomtest(correct, count).proportion_ci(0.95, "wilson")
+    return 100 * float(interval.low), 100 * float(interval.high)
 
 
 def chance(ours: Sequence[Answer], theirs: Sequence[Answer], our_level: float, their_level: float) -> float:
@@ -138,8 +134,7 @@ def chance(ours: Sequence[Answer], theirs: Sequence[Answer], our_level: float, t
     pairs = [(a.correct and a.score >= our_level, other[a.query]) for a in ours]
     only_ours = sum(us and not them for us, them in pairs)
     differing = only_ours + sum(them and not us for us, them in pairs)
-    fewer = min(only_ours, differing - only_ours)
-    return min(1.0, 2 * sum(math.comb(differing, count) for count in range(fewer + 1)) / 2**differing)
+    return float(binomtest(only_ours, differing).pvalue) if differing else 1.0
 
 
 def reliability(answers: Sequence[Answer], bins: int) -> list[tuple[float, float, list[Answer]]]:

@@ -14,7 +14,6 @@ decides that threshold: --draws takes several excerpts of each length.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -29,6 +28,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from lab import program
 from lab.measure import ranking, report
 from lab.measure.ranking import Figures
 from lab.measure.recordings import machine
@@ -38,10 +38,9 @@ from songprint.confidence import Calibration
 from songprint.covers import search, tempo_search
 from songprint.covers.cohort import Cohort
 from songprint.covers.encoder import CoverEncoder
+from songprint.covers.matcher import CoverMatcher
 from songprint.covers.search import CoverCandidate
 from songprint.covers.tempo_search import ScoredCandidate
-from songprint.errors import SongprintError
-from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
 from songprint.store.index import Index
 from songprint.store.index.exact import ExactIndex
@@ -136,9 +135,7 @@ def _encode_one(job: tuple[Path, str, Sequence[int], list[int], bool]) -> Rendit
 @cache
 def _encoder(chroma_only: bool) -> CoverEncoder:
     """Load the encoder once per process."""
-    encoder = chroma.load_chroma_encoder() if chroma_only else load_encoder("cover")
-    assert isinstance(encoder, CoverEncoder)
-    return encoder
+    return chroma.load_chroma_encoder() if chroma_only else CoverMatcher().open_encoder()
 
 
 def measure(
@@ -300,49 +297,47 @@ def text(command: str, renditions: Sequence[Rendition], measured: Sequence[Measu
         f"{len(renditions)} recordings of {len({rendition.work for rendition in renditions})} works,"
         f" {hours:.1f} h, {machine()}. Each recording, or excerpts of it, is compared with all others.",
         "",
-        "| query | queries | ranked by | MAP | P@1 | MR1 | recall at 1% false accepts |",
-        "|---|---|---|---|---|---|---|",
+        program.table(
+            ["query", "queries", "ranked by", "MAP", "P@1", "MR1", "recall at 1% false accepts"],
+            [
+                [
+                    name_of(one.length),
+                    one.queries,
+                    system,
+                    f"{figures.mean_average_precision:.3f}",
+                    f"{figures.precision_at_1:.3f}",
+                    f"{figures.mean_rank:.1f}",
+                    f"{figures.recall:.3f}",
+                ]
+                for one in measured
+                for system, figures in one.figures.items()
+            ],
+        ),
     ]
-    for one in measured:
-        lines += [
-            f"| {name_of(one.length)} | {one.queries} | {system} | {figures.mean_average_precision:.3f} |"
-            f" {figures.precision_at_1:.3f} | {figures.mean_rank:.1f} | {figures.recall:.3f} |"
-            for system, figures in one.figures.items()
-        ]
     encoding = sum(rendition.elapsed for rendition in renditions)
     if encoding:
         lines += ["", f"Decoding and encoding: {hours * 3600 / encoding:.0f} times real time on one core."]
-    lines += ["", "| query | search, median ms | 95th percentile |", "|---|---|---|"]
-    lines += [
-        f"| {name_of(one.length)} | {1000 * np.median(one.search_times):.0f} |"
-        f" {1000 * np.quantile(one.search_times, 0.95):.0f} |"
+    times = [
+        [name_of(one.length), *(f"{1000 * np.quantile(one.search_times, share):.0f}" for share in (0.5, 0.95))]
         for one in measured
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", program.table(["query", "search, median ms", "95th percentile"], times)])
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = program.parser(__doc__, seed=1, report=None)
     parser.add_argument("--music", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--works", type=Path, required=True, help="list of files and their works")
     parser.add_argument("--excerpts", default="20,30,60", help="seconds, separated by commas")
     parser.add_argument("--draws", type=int, default=1, help="excerpts of each length from each recording")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument(
         "--chroma",
         action="store_true",
         help="use plain chroma instead of the tonal network; only the alignment is meaningful then",
     )
-    parser.add_argument("--report", type=Path, metavar="PAGE", help="write the figures into this page")
-    return parser
-
-
-def main() -> None:
-    options = parser().parse_args()
-    try:
-        if options.report:
-            report.check_page(options.report)  # before minutes of measuring
+    options = parser.parse_args()
+    with report.written(options.report, "Accuracy of covers") as write:
         lengths = [int(length) for length in options.excerpts.split(",") if length]
         files = read_works(options.music, options.works)
         renditions = encode(files, lengths, options.seed, options.workers, options.chroma, options.draws)
@@ -355,12 +350,7 @@ def main() -> None:
             + (f" --draws {options.draws}" if options.draws > 1 else "")
             + (" --chroma" if options.chroma else "")
         )
-        figures = text(command, renditions, measured)
-        print(figures)
-        if options.report:
-            report.put(options.report, figures, title="Accuracy of covers")
-    except (report.PageError, SongprintError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        write(text(command, renditions, measured))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ from lab.data.programmes import Item, Programme
 from lab.data.surroundings import Join
 from lab.measure import spans
 from lab.measure.spans import Detection, Edge
-from songprint.types import Kind
+from lab.program import table
+from songprint.types import Kind, covered
 
 FAR = 3.0  # seconds; larger errors are counted separately
 WORST = 10  # listed with their positions
 NOUNS = {Kind.RECORDING: "recordings", Kind.COVER: "covers"}
-QUARTET = "count | median | p90 | worst"
+QUARTET = ("count", "median", "p90", "worst")  # of errors
+BOTH_WAYS = ("too long: count", *QUARTET[1:], "too short: count", *QUARTET[1:])
 
 
 class Outcome(Protocol):
@@ -60,42 +62,35 @@ def measured(outcome: Outcome) -> Iterator[End]:
 
 def overall(found: Sequence[End]) -> str:
     """Errors of starts and ends in seconds; 0 within the last 12 dB of a fade."""
-    lines = [
-        f"| starts and ends, s | {QUARTET} | over {FAR:g} s | too long: {QUARTET} | too short: {QUARTET} |",
-        "|---" * 14 + "|",
-    ]
+    rows = []
     for kind, noun in NOUNS.items():
         errors = [end.edge.excess for end in found if end.edge.part.kind == kind]
         if errors:
             far = sum(abs(error) > FAR for error in errors)
-            lines.append(f"| {noun} | {_quartet(map(abs, errors))} | {far} | {_both_ways(errors)} |")
-    return "\n".join(lines)
+            rows.append([noun, *_quartet(map(abs, errors)), far, *_both_ways(errors)])
+    return table(["starts and ends, s", *QUARTET, f"over {FAR:g} s", *BOTH_WAYS], rows)
 
 
 def by_surrounding(found: Sequence[End]) -> str:
-    lines = [f"| surrounding | songs | ends | too long: {QUARTET} | too short: {QUARTET} |", "|---" * 11 + "|"]
     groups: dict[tuple[str, Kind], list[float]] = defaultdict(list)
     for end in found:
         groups[end.join.surrounding, end.edge.part.kind].append(end.edge.excess)
     order = list(surroundings.SURROUNDINGS.values())
-    for (name, kind), errors in sorted(
-        groups.items(), key=lambda group: (order.index(group[0][0].partition(" (")[0]), group[0])
-    ):
-        lines.append(f"| {name} | {NOUNS[kind]} | {len(errors)} | {_both_ways(errors)} |")
-    return "\n".join(lines)
+    in_order = sorted(groups.items(), key=lambda group: (order.index(group[0][0].partition(" (")[0]), group[0]))
+    rows = [[name, NOUNS[kind], len(errors), *_both_ways(errors)] for (name, kind), errors in in_order]
+    return table(["surrounding", "songs", "ends", *BOTH_WAYS], rows)
 
 
-def _both_ways(errors: Sequence[float]) -> str:
-    too_long, too_short = [e for e in errors if e > 0], [-e for e in errors if e < 0]
-    return f"{_quartet(too_long)} | {_quartet(too_short)}"
+def _both_ways(errors: Sequence[float]) -> list[object]:
+    return [*_quartet(e for e in errors if e > 0), *_quartet(-e for e in errors if e < 0)]
 
 
-def _quartet(errors: Iterable[float]) -> str:
+def _quartet(errors: Iterable[float]) -> list[object]:
     """Count, median, 90th percentile and maximum."""
     values = list(errors)
     if not values:
-        return "0 | - | - | -"
-    return f"{len(values)} | {np.median(values):.2f} | {np.quantile(values, 0.9):.2f} | {max(values):.2f}"
+        return [0, "-", "-", "-"]
+    return [len(values), *(f"{np.quantile(values, share):.2f}" for share in (0.5, 0.9, 1.0))]
 
 
 def seconds(outcomes: Sequence[Outcome]) -> str:
@@ -106,29 +101,28 @@ def seconds(outcomes: Sequence[Outcome]) -> str:
         false = spans.false_spans(each.programme.songs, each.detections).values()
         for name, interval in surroundings.places(each.programme):
             played[name] += interval.duration
-            wrong[name] += sum(spans.total(spans.overlap(group, [interval])) for group in false)
-    lines = ["| surrounding | played, s | a false song reported, s |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {played[name]:.0f} | {wrong[name]:.1f} |" for name in sorted(played, key=lambda n: -wrong[n])
-    ]
-    return "\n".join(lines)
+            wrong[name] += sum(covered(spans.overlap(group, [interval])) for group in false)
+    rows = [[name, f"{played[name]:.0f}", f"{wrong[name]:.1f}"] for name in sorted(played, key=lambda n: -wrong[n])]
+    return table(["surrounding", "played, s", "a false song reported, s"], rows)
 
 
 def worst(found: Sequence[End]) -> str:
     """The largest errors, with positions in the programme: `--keep` keeps the files to listen to."""
-    lines = [
-        "| worst | programme | position | reported | song (level) | surrounding (level) |",
-        "|---" * 6 + "|",
-    ]
+    rows = []
     for end in sorted(found, key=lambda end: -abs(end.edge.excess))[:WORST]:
         edge, join = end.edge, end.join
         way = "too long" if edge.excess > 0 else "too short"
-        lines.append(
-            f"| {'end' if edge.at_end else 'start'} {abs(edge.excess):.2f} s {way} | {end.file} | {clock(edge.time)} |"
-            f" {clock(edge.reported)} | {Path(edge.part.path).name}{_level(join.item)} |"
-            f" {join.surrounding}{_level(join.neighbour)} |"
+        rows.append(
+            [
+                f"{'end' if edge.at_end else 'start'} {abs(edge.excess):.2f} s {way}",
+                end.file,
+                clock(edge.time),
+                clock(edge.reported),
+                f"{Path(edge.part.path).name}{_level(join.item)}",
+                f"{join.surrounding}{_level(join.neighbour)}",
+            ]
         )
-    return "\n".join(lines)
+    return table(["worst", "programme", "position", "reported", "song (level)", "surrounding (level)"], rows)
 
 
 def _level(item: Item) -> str:

@@ -13,17 +13,17 @@ import random
 import shutil
 import subprocess
 import tempfile
-import wave
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from lab.data import synth
 from songprint.audio import files as audio
 from songprint.audio.samples import at_rate
 from songprint.errors import AudioError
@@ -91,10 +91,8 @@ class Audfprint:
         random.seed(0)  # a full bucket drops random entries
         self._table = HashTable(maxtime=1 << 17)  # 50 minutes; later positions wrap around
         self._matcher = Matcher()
-        self._matcher.window, self._matcher.threshcount = (
-            2,
-            2,
-        )  # frames; a low count, because the evaluation applies its own threshold
+        self._matcher.window = 2  # frames
+        self._matcher.threshcount = 2  # low, because the evaluation applies its own threshold
         self._analyzer = _audfprint_analyzer()
 
     def add(self, files: Sequence[Path], workers: int) -> None:
@@ -164,7 +162,8 @@ class Chromaprint:
 
     def identify(self, samples: np.ndarray, sample_rate: int) -> PeerMatch | None:
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-            _write_wave(file, samples, sample_rate)
+            loudest = max(1.0, float(np.abs(samples).max(initial=0)))  # attenuates instead of clipping
+            synth.write(Path(file.name), samples / loudest, sample_rate)
             query = fingerprint(Path(file.name))
         candidates = [
             (*best_place(query, track), path) for path, track in self._prints.items() if 0 < len(query) <= len(track)
@@ -200,17 +199,6 @@ def best_place(query: np.ndarray, track: np.ndarray) -> tuple[float, int]:
     wrong = np.bitwise_count(places ^ query).sum(axis=1, dtype=np.int64)
     place = int(wrong.argmin())
     return float(wrong[place] / (32 * len(query))), place
-
-
-def _write_wave(file: IO[bytes], samples: np.ndarray, sample_rate: int) -> None:
-    """Write 16 bits. Audio beyond full scale is attenuated, not clipped."""
-    loudest = max(1.0, float(np.abs(samples).max(initial=0)))
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(sample_rate)
-        out.writeframes((samples / loudest * 32767).astype("<i2").tobytes())
-    file.flush()
 
 
 PEERS: dict[str, type[Audfprint] | type[Chromaprint]] = {peer.name: peer for peer in (Audfprint, Chromaprint)}

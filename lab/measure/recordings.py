@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 import songprint
+from lab import program
 from lab.data import queries
 from lab.measure import answers as kept
 from lab.measure import peers, report
@@ -38,7 +39,7 @@ from songprint.audio import files as audio
 from songprint.config import Settings
 from songprint.errors import AudioError, SongprintError
 from songprint.library import Library
-from songprint.types import Kind
+from songprint.types import AddReport, Kind
 
 SAME = 0.85  # mean cosine above which two places of a recording count as the same loop
 WITHOUT_MUSIC = 5  # queries of each kind of silence, tones, noise and speech
@@ -110,12 +111,18 @@ def _queries(
         yield queries.Query(samples, "", 0.0, name, 0.0, 1.0, samples)
 
 
-def fill(library: Library, files: list[Path]) -> tuple[dict[str, int], float, System]:
-    """Add the files; return the recording id of each path, the seconds of music, and the cost of adding."""
+def add(library: Library, files: list[Path]) -> AddReport:
+    """Add the files and print the progress."""
     added = library.add(
         files, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="", file=sys.stderr)
     )
     print(file=sys.stderr)
+    return added
+
+
+def fill(library: Library, files: list[Path]) -> tuple[dict[str, int], float, System]:
+    """Add the files; return the recording id of each path, the seconds of music, and the cost of adding."""
+    added = add(library, files)
     ids = {recording.source: recording.id for recording in added.added}
     ids |= {known.path: known.recording_id for known in added.known}  # files with the same content
     stats = library.stats()
@@ -213,7 +220,7 @@ def shown_command(options: argparse.Namespace) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__, seed=1, report=None)
     parser.add_argument("--music", type=Path, nargs="+", default=[], help="folders of music for the library")
     parser.add_argument("--unknown", type=Path, nargs="+", default=[], help="folders of unknown music")
     parser.add_argument(
@@ -225,12 +232,10 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--speech", type=Path, help="folder of speech; without it, its condition is left out")
     parser.add_argument("--clips", type=int, default=25, help="queries per condition and length (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--wide", action="store_true", help="add the extended grid")
     parser.add_argument("--peers", default="", help=f"comma-separated: {', '.join(peers.PEERS)}")
     parser.add_argument("--answers", type=Path, help="write every answer to this file, one JSON object per line")
     parser.add_argument("--from-answers", type=Path, metavar="FILE", help="report on stored answers without measuring")
-    parser.add_argument("--report", type=Path, metavar="PAGE", help="write figures and plots into this page")
     return parser
 
 

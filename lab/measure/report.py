@@ -7,8 +7,10 @@ written; the rest stays as it is.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +20,10 @@ import numpy as np
 from lab.data import queries
 from lab.measure import answers as kept
 from lab.measure.answers import CLOSE, SONGPRINT, VERY_CLOSE, Answer, Run
+from lab.program import table
+from songprint.errors import SongprintError
 
 MEASURED, TIMELINES, SURROUNDINGS = "measured", "timelines", "surroundings"  # marks in a page
-BEGIN, END = f"<!-- {MEASURED} -->", f"<!-- /{MEASURED} -->"
 SPEED_TOLERANCE = 0.005  # a reported speed is correct within this
 BY_CHANCE = 0.05  # a difference with a higher probability under equal systems may be chance
 
@@ -37,9 +40,8 @@ class Row:
     values: dict[str, float]  # by system
     shown: dict[str, str]
     more_is_better: bool = True
-    chance: dict[str, float] | None = (
-        None  # probability of a difference to each peer; None if the figure is not a share of queries
-    )
+    # Probability of a difference to each peer; None if the figure is not a share of queries.
+    chance: dict[str, float] | None = None
 
 
 def check(page: Path) -> None:
@@ -77,6 +79,26 @@ def put(page: Path, figures: str, *, title: str, mark: str = MEASURED) -> None:
     page.write_text(f"{before}{begin}\n\n{figures}\n\n{end}{after}", encoding="utf-8")
 
 
+@contextmanager
+def written(page: Path | None, title: str, mark: str = MEASURED) -> Iterator[Callable[[str], None]]:
+    """Check the page before hours of measuring, and give a function that prints figures and writes them into the page.
+
+    Errors of users exit the program with their message.
+    """
+    try:
+        if page:
+            check_page(page, mark)
+
+        def write(figures: str) -> None:
+            print(figures)
+            if page:
+                put(page, figures, title=title, mark=mark)
+
+        yield write
+    except (PageError, SongprintError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
 def _lines(mark: str) -> tuple[str, str]:
     return f"<!-- {mark} -->", f"<!-- /{mark} -->"
 
@@ -88,7 +110,7 @@ def text(run: Run, answers: Sequence[Answer]) -> str:
     parts = [
         origin(run, ours),
         f"## {headline(ours)}",
-        table("condition", rows, list(levels)),
+        compared_table(rows, list(levels)),
         worse_than_peers(rows),
         false_accepts(run, answers),
         as_shipped(run, ours),
@@ -100,7 +122,7 @@ def text(run: Run, answers: Sequence[Answer]) -> str:
         parts += [
             "## Extended grid",
             "At the thresholds of the first table.",
-            table("condition", wide, list(levels)),
+            compared_table(wide, list(levels)),
             worse_than_peers(wide),
         ]
     parts += [
@@ -157,34 +179,27 @@ def compared(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> l
     correct = {
         name: [a for a in kept.accepted(kept.of(known, name), level) if a.correct] for name, level in levels.items()
     }
-    for most in (CLOSE, VERY_CLOSE):
-        rows.append(
-            _row(
-                f"position within {most:g} s, of those",
-                {name: kept.share(a.within(most) for a in some) for name, some in correct.items()},
-            )
-        )
-    rows.append(
+    rows += [
         _row(
-            "wrong names for known clips",
-            {
-                name: kept.share(not a.correct and a.score >= level for a in kept.of(known, name))
-                for name, level in levels.items()
-            },
-            more_is_better=False,
+            f"position within {most:g} s, of those",
+            {name: kept.share(a.within(most) for a in some) for name, some in correct.items()},
         )
-    )
-    rows.append(
-        _row(
-            "silence, tones, noise, speech: false accepts",
-            {
-                name: kept.share(a.score >= level for a in kept.of(answers, name) if not a.length)
-                for name, level in levels.items()
-            },
-            more_is_better=False,
-        )
-    )
-    return rows + effort(run, answers)
+        for most in (CLOSE, VERY_CLOSE)
+    ]
+    wrong = {
+        name: kept.share(not a.correct and a.score >= level for a in kept.of(known, name))
+        for name, level in levels.items()
+    }
+    false = {
+        name: kept.share(a.score >= level for a in kept.of(answers, name) if not a.length)
+        for name, level in levels.items()
+    }
+    return [
+        *rows,
+        _row("wrong names for known clips", wrong, more_is_better=False),
+        _row("silence, tones, noise, speech: false accepts", false, more_is_better=False),
+        *effort(run, answers),
+    ]
 
 
 def _recall_by_own_length(answers: Sequence[Answer], systems: Sequence[str]) -> dict[str, float]:
@@ -246,9 +261,8 @@ def _recall_row(name: str, known: Sequence[Answer], levels: dict[str, float], *,
     return Row(name, values, shown, chance=chance)
 
 
-def table(first: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
-    lines = [f"| {first} | {' | '.join(systems)} |", "|---" * (len(systems) + 1) + "|"]
-    return "\n".join([*lines, *(f"| {row.name} | {' | '.join(row.shown[s] for s in systems)} |" for row in rows)])
+def compared_table(rows: Sequence[Row], systems: Sequence[str]) -> str:
+    return table(["condition", *systems], [[row.name, *(row.shown[system] for system in systems)] for row in rows])
 
 
 def worse_than_peers(rows: Sequence[Row]) -> str:
@@ -283,21 +297,16 @@ def false_accepts(run: Run, answers: Sequence[Answer]) -> str:
     missing = [
         f"FAR {100 * rate:g}% needs {kept.queries_needed(rate):,}" for rate in kept.RATES if rate not in possible
     ]
-    lines = [
-        "| recall (%), all lengths | "
-        + " | ".join(f"FAR {100 * rate:g}% (threshold)" for rate in possible)
-        + (" | " if possible else "")
-        + "correct name first, no threshold |",
-        "|---" * (len(possible) + 2) + "|",
-    ]
+    rows = []
     for system in run.systems:
         own = [a for a in kept.of(answers, system.name) if a.main]
         known, unknown = [a for a in own if a.known], kept.unknown(own)
         at = [kept.level(unknown, rate) for rate in possible]
         cells = [f"{kept.recall(known, level):.1f} ({level:.3g})" for level in at]
-        lines.append(f"| {system.name} | {' | '.join([*cells, f'{kept.share(a.correct for a in known):.1f}'])} |")
+        rows.append([system.name, *cells, f"{kept.share(a.correct for a in known):.1f}"])
+    rates = [f"FAR {100 * rate:g}% (threshold)" for rate in possible]
     note = f"\n\n{count} unknown clips were measured; {', '.join(missing)}." if missing else ""
-    return "\n".join(lines) + note
+    return table(["recall (%), all lengths", *rates, "correct name first, no threshold"], rows) + note
 
 
 def as_shipped(run: Run, ours: Sequence[Answer]) -> str:
@@ -335,12 +344,7 @@ def by_length(ours: Sequence[Answer], threshold: float) -> str:
     """Recall at a threshold in percent: one row per condition, one column per length."""
     known = [a for a in ours if a.main and a.known]
     lengths = sorted({a.length for a in known})
-    rows = [
-        "| condition | "
-        + " | ".join(f"{length:g} s" for length in lengths)
-        + " | all | position within 0.5 s | within 0.1 s | wrong names |",
-        "|---" * (len(lengths) + 5) + "|",
-    ]
+    rows = []
     for condition in [*(c for c in queries.CONDITIONS if any(a.condition == c for a in known)), "all"]:
         chosen = [a for a in known if condition in (a.condition, "all")]
         accepted = kept.accepted(chosen, threshold)
@@ -351,8 +355,9 @@ def by_length(ours: Sequence[Answer], threshold: float) -> str:
             kept.share(a.within(CLOSE) for a in correct),
             kept.share(a.within(VERY_CLOSE) for a in correct),
         ]
-        rows.append(f"| {condition} | {' | '.join(map(_shown, figures))} | {len(accepted) - len(correct)} |")
-    return "\n".join(rows)
+        rows.append([condition, *map(_shown, figures), len(accepted) - len(correct)])
+    columns = [*(f"{length:g} s" for length in lengths), "all", "position within 0.5 s", "within 0.1 s", "wrong names"]
+    return table(["condition", *columns], rows)
 
 
 def wide_rows(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> list[Row]:
@@ -380,19 +385,22 @@ def wide_rows(run: Run, answers: Sequence[Answer], levels: dict[str, float]) -> 
 def confidence(ours: Sequence[Answer]) -> str:
     """How often matches of each range of confidence are correct, over known and unknown music."""
     main = [a for a in ours if a.main]
-    lines = ["| confidence | matches | correct | mean confidence | correct (%) |", "|---|---|---|---|---|"]
-    for start, end, part in kept.reliability(main, 5):
-        correct = sum(a.correct for a in part)
-        mean = float(np.mean([a.score for a in part])) if part else math.nan
-        lines.append(
-            f"| {start:.0f} to {end:.0f} | {len(part)} | {correct} | {_shown(mean)} | "
-            f"{_shown(kept.share(a.correct for a in part))} |"
-        )
-    top = kept.reliability(main, 5)[-1][2]
+    bins = kept.reliability(main, 5)
+    rows = [
+        [
+            f"{start:.0f} to {end:.0f}",
+            len(part),
+            sum(a.correct for a in part),
+            _shown(float(np.mean([a.score for a in part])) if part else math.nan),
+            _shown(kept.share(a.correct for a in part)),
+        ]
+        for start, end, part in bins
+    ]
+    top = bins[-1][2]
     known = sum(a.known for a in main)
     return "\n".join(
         [
-            *lines,
+            table(["confidence", "matches", "correct", "mean confidence", "correct (%)"], rows),
             "",
             f"Of {len(top)} matches with confidence 80 to 100, {sum(a.correct for a in top)} are correct. Expected "
             f"calibration error {kept.calibration_error(main):.3f} (ten bins; {known} known and {len(main) - known} "
@@ -405,15 +413,13 @@ def speeds(ours: Sequence[Answer], threshold: float) -> str:
     """How often the speed of correctly identified queries is correct within 0.5%."""
     identified = [a for a in kept.accepted(ours, threshold) if a.correct and a.length]
     lengths = sorted({a.length for a in identified} & set(queries.LENGTHS))
-    lines = [
-        "| true speed | " + " | ".join(f"{length:g} s" for length in lengths) + " |",
-        "|---" * (len(lengths) + 1) + "|",
-    ]
+    rows = []
     for speed in sorted({a.speed for a in identified}):
         cells = []
         for length in lengths:
             some = [a.reported_speed for a in identified if (a.speed, a.length) == (speed, length)]
             correct = sum(each is not None and abs(each - speed) <= SPEED_TOLERANCE for each in some)
             cells.append(f"{correct} of {len(some)}" if some else "-")
-        lines.append(f"| {speed:.2f} | {' | '.join(cells)} |")
-    return "Speed correct within 0.5%, of the correctly identified clips:\n\n" + "\n".join(lines)
+        rows.append([f"{speed:.2f}", *cells])
+    shown = table(["true speed", *(f"{length:g} s" for length in lengths)], rows)
+    return f"Speed correct within 0.5%, of the correctly identified clips:\n\n{shown}"

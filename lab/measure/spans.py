@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lab.data.programmes import Part
+from songprint.intervals import subtract
 from songprint.types import Interval, Kind, covered
 
 JOINED = 10.0  # seconds; intervals of one false song that are nearer to each other count as one
@@ -57,9 +58,9 @@ def agreement(parts: Sequence[Part], detections: Sequence[Detection], kind: Kind
     """
     played = by_song((part.song, part.interval) for part in parts if kind in (None, part.kind))
     reported = by_song((each.song, each.interval) for each in detections)
-    correct = sum(total(overlap(spans, reported.get(song, []))) for song, spans in played.items())
-    wrong = sum(map(total, false_spans(parts, detections, kind).values()))
-    return Agreement(sum(map(total, played.values())), correct + wrong, correct)
+    correct = sum(covered(overlap(spans, reported.get(song, []))) for song, spans in played.items())
+    wrong = sum(map(covered, false_spans(parts, detections, kind).values()))
+    return Agreement(sum(map(covered, played.values())), correct + wrong, correct)
 
 
 def false_spans(
@@ -74,7 +75,7 @@ def false_spans(
 def wrong_kind(parts: Sequence[Part], detections: Sequence[Detection]) -> float:
     """Return the seconds in which the song is correct, but a cover is reported as a recording or vice versa."""
     return sum(
-        total(
+        covered(
             overlap(
                 [each.interval],
                 joined(part.interval for part in parts if part.song == each.song and part.kind != each.kind),
@@ -127,7 +128,7 @@ def edges(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Edge]:
     """
     found: dict[Part, list[Interval]] = defaultdict(list)
     for each in detections:
-        shared = {part: total(overlap([each.interval], [part.interval])) for part in parts if part.song == each.song}
+        shared = {part: covered(overlap([each.interval], [part.interval])) for part in parts if part.song == each.song}
         best = max(shared, key=lambda part: shared[part], default=None)
         if best and shared[best]:
             found[best].append(each.interval)
@@ -145,7 +146,7 @@ def edges(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Edge]:
 def missed(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Part]:
     """Return the parts of which nothing is reported."""
     reported = by_song((each.song, each.interval) for each in detections)
-    return [part for part in parts if not total(overlap([part.interval], reported.get(part.song, [])))]
+    return [part for part in parts if not covered(overlap([part.interval], reported.get(part.song, [])))]
 
 
 def false_songs(parts: Sequence[Part], detections: Sequence[Detection]) -> list[Detection]:
@@ -154,7 +155,7 @@ def false_songs(parts: Sequence[Part], detections: Sequence[Detection]) -> list[
     found = []
     for song, kind in dict.fromkeys((each.song, each.kind) for each in detections):
         spans = joined((each.interval for each in detections if (each.song, each.kind) == (song, kind)), JOINED)
-        found += [Detection(song, kind, span) for span in spans if not total(overlap([span], audible.get(song, [])))]
+        found += [Detection(song, kind, span) for span in spans if not covered(overlap([span], audible.get(song, [])))]
     return found
 
 
@@ -201,17 +202,4 @@ def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interv
     >>> without([Interval(0, 9)], [Interval(3, 4), Interval(8, 20)])
     [Interval(start=0, end=3), Interval(start=4, end=8)]
     """
-    left = list(ones)
-    for other in others:
-        left = [
-            piece
-            for one in left
-            for piece in (Interval(one.start, min(one.end, other.start)), Interval(max(one.start, other.end), one.end))
-            if piece.start < piece.end
-        ]
-    return left
-
-
-def total(spans: Iterable[Interval]) -> float:
-    """Return the seconds that the intervals cover, each counted once."""
-    return covered(spans)
+    return [piece for one in ones for piece in subtract(one, others)]

@@ -34,18 +34,19 @@ from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import mixing, programmes, surroundings
 from lab.data.programmes import Collection, Measure, Piece, Programme
 from lab.measure import ends, report, spans
 from lab.measure.covers import read_works
-from lab.measure.recordings import machine, music_in
+from lab.measure.recordings import add, machine, music_in
 from lab.measure.spans import Agreement, Detection
+from lab.program import table
 from songprint.audio import files as audio
 from songprint.config import Settings
-from songprint.errors import SongprintError
 from songprint.formats import objects
 from songprint.library import Library
-from songprint.types import Gap, Interval, Kind, Sound, Timeline
+from songprint.types import Gap, Interval, Kind, Sound, Timeline, covered
 
 CONDITIONS = tuple(programmes.SPEEDS)
 UNKNOWN_WORKS = 6  # of every so many works the library contains no rendition
@@ -190,7 +191,7 @@ def text(command: str, recordings: int, outcomes: Sequence[Outcome], *, by_surro
 
 def found(outcomes: Sequence[Outcome]) -> str:
     """Precision and recall of song seconds, by condition and kind."""
-    lines = ["| programmes | songs | played, s | precision | recall | F1 |", "|---" * 6 + "|"]
+    rows = []
     groups = {
         condition: [each for each in outcomes if each.programme.condition == condition]
         for condition in dict.fromkeys(each.programme.condition for each in outcomes)
@@ -200,25 +201,21 @@ def found(outcomes: Sequence[Outcome]) -> str:
             if kind and not any(part.kind == kind for each in group for part in each.programme.songs):
                 continue
             seconds = agreed(group, kind)
-            lines.append(
-                f"| {name} | {noun} | {seconds.played:.0f} |"
-                f" {seconds.precision:.3f} | {seconds.recall:.3f} | {seconds.f1:.3f} |"
-            )
-    return "\n".join(lines)
+            shares = (seconds.precision, seconds.recall, seconds.f1)
+            rows.append([name, noun, f"{seconds.played:.0f}", *(f"{share:.3f}" for share in shares)])
+    return table(["programmes", "songs", "played, s", "precision", "recall", "F1"], rows)
 
 
 def edges(outcomes: Sequence[Outcome]) -> str:
     """Errors of starts and ends, for cut and faded ones."""
-    lines = ["| starts and ends | count | median error, s | 90th percentile, s |", "|---" * 4 + "|"]
+    rows = []
     all_edges = [edge for each in outcomes for edge in spans.edges(each.programme.songs, each.detections)]
     for kind, noun in NOUNS.items():
         for hard, how in ((None, ""), (True, ", cut"), (False, ", faded")):
             errors = [edge.error for edge in all_edges if edge.part.kind == kind and hard in (None, edge.hard)]
             if errors:
-                lines.append(
-                    f"| {noun}{how} | {len(errors)} | {np.median(errors):.2f} | {np.quantile(errors, 0.9):.2f} |"
-                )
-    return "\n".join(lines)
+                rows.append([noun + how, len(errors), *(f"{np.quantile(errors, share):.2f}" for share in (0.5, 0.9))])
+    return table(["starts and ends", "count", "median error, s", "90th percentile, s"], rows)
 
 
 def mistakes(outcomes: Sequence[Outcome], hours: float) -> str:
@@ -227,44 +224,32 @@ def mistakes(outcomes: Sequence[Outcome], hours: float) -> str:
     missed = [part for each in outcomes for part in spans.missed(each.programme.songs, each.detections)]
     false = [song for each in outcomes for song in spans.false_songs(each.programme.songs, each.detections)]
 
-    def row(name: str, cell: Callable[[Kind], str]) -> str:
-        return f"| {name} | " + " | ".join(map(cell, Kind)) + " |"
-
-    lines = [
-        "| | recordings | covers |",
-        "|---|---|---|",
-        row(
-            "songs missed",
-            lambda kind: f"{sum(part.kind == kind for part in missed)} of {sum(part.kind == kind for part in songs)}",
-        ),
-        row("false songs per hour", lambda kind: f"{sum(song.kind == kind for song in false) / hours:.2f}"),
-        row(
-            "seconds of false songs",
-            lambda kind: f"{sum(song.interval.duration for song in false if song.kind == kind):.0f}",
-        ),
+    by_kind = [[song for song in false if song.kind == kind] for kind in Kind]
+    counts = [[sum(part.kind == kind for part in parts) for parts in (missed, songs)] for kind in Kind]
+    rows = [
+        ["songs missed", *(f"{count} of {played}" for count, played in counts)],
+        ["false songs per hour", *(f"{len(group) / hours:.2f}" for group in by_kind)],
+        ["seconds of false songs", *(f"{sum(song.interval.duration for song in group):.0f}" for group in by_kind)],
     ]
     other = sum(spans.wrong_kind(each.programme.songs, each.detections) for each in outcomes)
-    return "\n".join(lines) + f"\n\nCorrect song, but wrong kind: {other:.0f} s."
+    return table(["", "recordings", "covers"], rows) + f"\n\nCorrect song, but wrong kind: {other:.0f} s."
 
 
 def sounds(outcomes: Sequence[Outcome]) -> str:
     """Seconds without a song of the library: actual sound by reported sound."""
-    lines = ["| actual (s) \\ reported | " + " | ".join(Sound) + " | song |", "|---" * (len(Sound) + 2) + "|"]
+    rows = []
     for actual in Sound:
         cells: dict[Sound | None, float] = dict.fromkeys((*Sound, None), 0.0)
         for each in outcomes:
             truth = _actual(each.programme, actual)
             for reported in Sound:
                 gaps = spans.joined(gap.interval for gap in each.scanned.timeline.gaps if gap.sound == reported)
-                cells[reported] += spans.total(spans.overlap(truth, gaps))
-            cells[None] += spans.total(spans.overlap(truth, spans.joined(song.interval for song in each.detections)))
+                cells[reported] += covered(spans.overlap(truth, gaps))
+            cells[None] += covered(spans.overlap(truth, spans.joined(song.interval for song in each.detections)))
         if sum(cells.values()):
-            lines.append(
-                f"| {actual if actual != Sound.MUSIC else 'unknown music'} | "
-                + " | ".join(f"{value:.0f}" for value in cells.values())
-                + " |"
-            )
-    return "\n".join(lines)
+            name = actual if actual != Sound.MUSIC else "unknown music"
+            rows.append([name, *(f"{value:.0f}" for value in cells.values())])
+    return table(["actual (s) \\ reported", *Sound, "song"], rows)
 
 
 def _actual(programme: Programme, sound: Sound) -> list[Interval]:
@@ -282,7 +267,7 @@ def recurrence(outcomes: Sequence[Outcome]) -> str:
         numbers = [_numbers(part.interval, each.scanned.timeline.gaps) for part in parts]
         for place, (part, mine) in enumerate(zip(parts, numbers, strict=True)):
             for other, theirs in zip(parts[:place], numbers[:place], strict=True):
-                if part.path == other.path and spans.total(spans.overlap([part.reference], [other.reference])) > 10:
+                if part.path == other.path and covered(spans.overlap([part.reference], [other.reference])) > 10:
                     again += 1
                     recognised += bool(mine & theirs)
                 elif part.path != other.path:
@@ -299,25 +284,23 @@ def _numbers(interval: Interval, gaps: Sequence[Gap]) -> set[int]:
     return {
         gap.unknown
         for gap in gaps
-        if gap.unknown is not None
-        and spans.total(spans.overlap([gap.interval], [interval])) > 0.5 * gap.interval.duration
+        if gap.unknown is not None and covered(spans.overlap([gap.interval], [interval])) > 0.5 * gap.interval.duration
     }
 
 
 def effort(outcomes: Sequence[Outcome]) -> str:
     """Speed and memory of the scans."""
-    lines = [
-        "| programme | length, min | x real time | x real time, one core | peak memory, MB |",
-        "|---" * 5 + "|",
+    rows = [
+        [
+            each.programme.condition,
+            f"{each.programme.duration / 60:.0f}",
+            f"{each.scanned.timeline.duration / max(each.scanned.timeline.elapsed, 1e-9):.0f}",
+            f"{each.scanned.timeline.duration / max(each.scanned.computing, 1e-9):.0f}",
+            f"{each.scanned.memory:.0f}",
+        ]
+        for each in outcomes
     ]
-    for each in outcomes:
-        scanned = each.scanned
-        lines.append(
-            f"| {each.programme.condition} | {each.programme.duration / 60:.0f} |"
-            f" {scanned.timeline.duration / max(scanned.timeline.elapsed, 1e-9):.0f} |"
-            f" {scanned.timeline.duration / max(scanned.computing, 1e-9):.0f} | {scanned.memory:.0f} |"
-        )
-    return "\n".join(lines)
+    return table(["programme", "length, min", "x real time", "x real time, one core", "peak memory, MB"], rows)
 
 
 def shown_command(options: argparse.Namespace) -> str:
@@ -333,7 +316,7 @@ def shown_command(options: argparse.Namespace) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__, seed=1, report=None)
     for name, words in (
         ("music", "folders of music for the library"),
         ("unknown", "folders of music that is played but not in the library"),
@@ -349,9 +332,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--programmes", type=int, default=4, help="number of programmes (default: %(default)s)")
     parser.add_argument("--conditions", default=",".join(CONDITIONS), help="of the programmes, in turn: %(default)s")
     parser.add_argument("--kinds", default=",".join(Kind), help="kinds of match to search (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all files in this folder, and reuse them")
-    parser.add_argument("--report", type=Path, metavar="PAGE", help="write the figures into this page")
     return parser
 
 
@@ -360,10 +341,7 @@ def evaluate(options: argparse.Namespace, folder: Path) -> str:
     kinds = tuple(options.kinds.split(","))
     chosen = options.conditions.split(",")
     with Library(folder / "library", create=True, settings=Settings(kinds=kinds)) as library:
-        library.add(
-            known, on_progress=lambda p: print(f"\radded {p.files_done}/{p.files_total}", end="", file=sys.stderr)
-        )
-        print(file=sys.stderr)
+        add(library, known)
         recordings = len(library)
     outcomes = measure(
         collection,
@@ -380,16 +358,11 @@ def evaluate(options: argparse.Namespace, folder: Path) -> str:
 def main() -> None:
     options = parser().parse_args()
     mark = report.SURROUNDINGS if options.surroundings else report.TIMELINES
-    try:
-        if options.report:
-            report.check_page(options.report, mark)  # before hours of measuring
-        with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
-            figures = evaluate(options, Path(folder))
-        print(figures)
-        if options.report:
-            report.put(options.report, figures, title="Accuracy", mark=mark)
-    except (report.PageError, SongprintError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    with (
+        report.written(options.report, "Accuracy", mark) as write,
+        nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder,
+    ):
+        write(evaluate(options, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ minutes. `Outcome.problems` lists what must never happen.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -32,6 +31,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+from lab import program
 from songprint.accounts.vault import Vault
 from songprint.config import ServerSettings, Settings
 from songprint.errors import DuplicateSession
@@ -310,14 +310,13 @@ def _outcome(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = program.parser(__doc__, seed=1)
     parser.add_argument("--jobs", type=int, default=300, help="jobs to submit (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=200, help="processes to kill (default: %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=3, help="workers that run at the same time (default: %(default)s)"
     )
     parser.add_argument("--database", default="", help="URL of an empty database on a server. Default: SQLite.")
-    parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outcome = torture(

@@ -10,7 +10,6 @@ calibration is written into the encoder's spec.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import corpus, queries
 from lab.ship import classifier
 from lab.ship.classifier import QueryResult
@@ -28,8 +28,9 @@ from songprint.fingerprint import align, evidence
 from songprint.fingerprint.candidates import VerifiedAlignment, WindowAlignments
 from songprint.fingerprint.encoder import Encoder
 from songprint.fingerprint.identify import neighbours, windows_of
+from songprint.fingerprint.matcher import FingerprintMatcher
 from songprint.fingerprint.query import Query
-from songprint.kinds import load_encoder, open_store
+from songprint.kinds import open_store
 from songprint.store.store import Store
 from songprint.types import Kind, KnownFile, Tags
 
@@ -115,18 +116,13 @@ def search_both_ways(query: Query, store: Store, length: float, truth: int) -> t
 
 
 def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
-    encoder = load_encoder(threads=2)
-    assert isinstance(encoder, Encoder)
+    encoder = FingerprintMatcher().open_encoder(threads=2)
     twice = set(corpus.SAME_MUSIC.values())  # left out: matching them is correct, but would count as an error
     tracks, others = (
         [track for track in corpus.load_tracks(data, split) if track.path and track.name not in twice]
         for split in ("calibration", "train")
     )
-    kinds = [
-        path for path in sorted(noise.glob("*.opus")) if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
-    ]
-    lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))[:400]
-    around = queries.Disturbances.load(kinds, lines, room_seed=5000)
+    around = queries.Disturbances.load(corpus.ambience(noise), corpus.spoken_lines(data)[:400], room_seed=5000)
     rate = encoder.spec.sample_rate
 
     def encoded(samples: np.ndarray) -> Query:
@@ -166,9 +162,7 @@ def calibrate(data: Path, noise: Path, per_condition: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--noise", type=Path, required=True)
+    parser = program.parser(__doc__, "noise", data=program.DATA)
     parser.add_argument("--clips", type=int, default=20, help="queries per condition and length")
     options = parser.parse_args()
     calibration = calibrate(options.data, options.noise, options.clips)

@@ -12,11 +12,9 @@ is made here too. The calibration is written into the encoder's spec.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Collection
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, compress
@@ -25,6 +23,7 @@ from typing import cast
 
 import numpy as np
 
+from lab import program
 from lab.data import corpus, degrade, synth
 from lab.data.cover_features import frames
 from lab.data.render_covers import SUNG, is_sung, split_of
@@ -37,10 +36,10 @@ from songprint.confidence import Calibration, to_confidence
 from songprint.covers import search, tempo_search
 from songprint.covers.cohort import Cohort
 from songprint.covers.encoder import CoverEncoder
+from songprint.covers.matcher import CoverMatcher
 from songprint.covers.search import FEATURES
 from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.encoders.contract import WEIGHTS
-from songprint.kinds import load_encoder
 from songprint.processes.threads import one_thread
 from songprint.store.index import Index
 from songprint.store.index.exact import ExactIndex
@@ -240,16 +239,7 @@ def nothings(data: Path, noise: Path | None, encoder: CoverEncoder, rng: np.rand
     """Queries of half a minute of speech or noise."""
     from songprint.audio import files
 
-    lines = sorted((data / "packages" / corpus.SPEECH["train"]).rglob("*.ogg"))
-    kinds = (
-        [
-            path
-            for path in sorted(noise.glob("*.opus"))
-            if path.stem not in corpus.MUSICAL_NOISE | corpus.ACCEPTANCE_NOISE
-        ]
-        if noise
-        else []
-    )
+    lines, kinds = corpus.spoken_lines(data), corpus.ambience(noise)
     made = []
     for _ in range(NOTHINGS // 2):
         spoken = np.concatenate([files.load(lines[i], corpus.SAMPLE_RATE) for i in rng.integers(0, len(lines), 12)])
@@ -264,12 +254,6 @@ def work_of(name: str) -> str:
     return corpus.SAME_MUSIC.get(name, name)
 
 
-def open_encoder(threads: int = 1) -> CoverEncoder:
-    encoder = load_encoder("cover", threads)
-    assert isinstance(encoder, CoverEncoder)
-    return encoder
-
-
 class Worker:
     """The state of a search process."""
 
@@ -280,7 +264,7 @@ class Worker:
     @classmethod
     def hold(cls, libraries: tuple[Songs, ...], cohort: Cohort) -> None:
         """Initialise the process with an encoder of its own."""
-        cls.libraries, cls.cohort, cls.encoder = libraries, cohort, open_encoder()
+        cls.libraries, cls.cohort, cls.encoder = libraries, cohort, CoverMatcher().open_encoder()
 
 
 @dataclass(frozen=True)
@@ -350,12 +334,7 @@ def results(
             jobs += [Job(query, work, library, (work,)) for library in (0, 1, few[work])]
     jobs += [Job(query, "", library, ("",)) for query in empty for library in (0, 1, 2)]
     jobs = [job for job in jobs if rng.random() < share]
-    answers = []
-    with ProcessPoolExecutor(initializer=Worker.hold, initargs=(libraries, cohort)) as pool:
-        for number, answer in enumerate(pool.map(identify, jobs, chunksize=4), 1):
-            answers.append(answer)
-            if number % 100 == 0:
-                print(f"{number}/{len(jobs)} queries", file=sys.stderr, flush=True)
+    answers = program.in_processes(identify, jobs, "queries", initializer=Worker.hold, initargs=(libraries, cohort))
     pairs = list(zip(answers, jobs, strict=True))
     fitted = [(answer, job) for answer, job in pairs if job.work not in tunes]
     return (
@@ -401,14 +380,11 @@ def print_by_length(known: list[QueryResult], unknown: list[QueryResult]) -> Non
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--tonal", type=Path, required=True, help="folder of lab.data.cover_features")
-    parser.add_argument("--noise", type=Path)
+    parser = program.parser(__doc__, "tonal", data=program.DATA, noise=None)
     parser.add_argument("--share", type=float, default=1.0, help="share of the queries (default: 1, all)")
     parser.add_argument("--tunes", type=int, default=TUNES, help="number of synthesised tunes")
     options = parser.parse_args()
-    encoder = open_encoder(threads=2)
+    encoder = CoverMatcher().open_encoder(threads=2)
     rng = np.random.default_rng(3)
     works = load_rendered(options.tonal, "calibration", encoder)
     real, others = (load_real(options.data, split, encoder, options.tonal) for split in ("calibration", "train"))

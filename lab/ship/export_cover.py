@@ -11,7 +11,6 @@ the cover network must be trained again: it was trained on the output of the oth
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import warnings
@@ -23,16 +22,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from lab import program
 from lab.data.render_covers import split_of
 from lab.models.cover import CoverNetwork, CoverShape
 from lab.models.motifs import MotifNetwork
 from lab.models.tonal import Exported, TonalNetwork
 from lab.models.verifier import Verifier
-from lab.ship import axes
+from lab.ship.export import reduced
 from lab.train.loop import load_weights
 from songprint.covers import tonal
 from songprint.covers.verifier import PLANES, WIDTH
 from songprint.encoders.contract import WEIGHTS, EncoderSpec, weights_hash
+from songprint.encoders.runtime import open_network
 from songprint.types import Kind
 
 WINDOW, HOP = 20.0, 5.0  # seconds
@@ -46,8 +47,6 @@ def to_onnx(
     network: nn.Module, example: torch.Tensor, name_in: str, name_out: str, dynamic: dict[str, dict[int, str]]
 ) -> bytes:
     """The network as a graph. Exits when their outputs differ."""
-    import onnxruntime
-
     network.eval()
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -63,7 +62,7 @@ def to_onnx(
             dynamic_axes=dynamic,
         )
     content = file.getvalue()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = open_network(content)
     with torch.no_grad():
         difference = np.abs(network(example).numpy() - session.run(None, {name_in: example.numpy()})[0]).max()
     if difference > MAX_DIFFERENCE:
@@ -154,7 +153,7 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
     shape = CoverShape()
     network = CoverNetwork(shape)
     network.load_state_dict(load_weights(checkpoint))
-    network.leave = axes.reduce(network.eval(), network.leave, training_windows(takes, shape), ENERGY)
+    network.leave = reduced(network.eval(), network.leave, training_windows(takes, shape), ENERGY)
     content = to_onnx(
         network,
         torch.rand(2, shape.frames, tonal.COLUMNS),
@@ -182,22 +181,13 @@ def export_cover(checkpoint: Path, takes: Path, folder: Path = WEIGHTS) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__, tonal=program.DATA / "tonal")
     parser.add_argument("network", choices=["tonal", "cover", *SEARCH_NETWORKS])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument(
-        "--tonal",
-        type=Path,
-        default=Path("data/tonal"),
-        help="folder of lab.data.cover_features (for the cover network)",
-    )
     options = parser.parse_args()
-    if options.network == "tonal":
-        export_tonal(options.checkpoint)
-    elif options.network == "motifs":
-        export_motifs(options.checkpoint)
-    elif options.network == "verifier":
-        export_verifier(options.checkpoint)
+    exports = {"tonal": export_tonal, "motifs": export_motifs, "verifier": export_verifier}
+    if options.network in exports:
+        exports[options.network](options.checkpoint)
     else:
         export_cover(options.checkpoint, options.tonal)
 

@@ -8,12 +8,12 @@ Held out are Dutch speech, other kinds of noise, and the music of --test (defaul
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lab import program
 from lab.data import corpus, sound_clips
 from lab.models.sounds import SoundNetwork
 from lab.train.loop import load_weights
@@ -45,11 +45,9 @@ def export(checkpoint: Path, file: Path = sounds.FILE) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__, data=program.DATA, noise=None)
     parser.add_argument("checkpoint", type=Path, nargs="?", help="to export")
     parser.add_argument("--measure", action="store_true", help="print a table of the shipped weights")
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--noise", type=Path)
     parser.add_argument("--test", type=Path, nargs="+", default=[], help="folders of music")
     options = parser.parse_args()
     if options.checkpoint:

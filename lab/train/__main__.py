@@ -10,25 +10,21 @@ in RUNS. The exported files replace those in songprint/encoders/weights.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
+from lab import program
+from lab.program import DATA
 from lab.train import recipe
 from lab.train.recipe import Recipe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m lab.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.parser(__doc__, data=DATA, noise=DATA / "noise", threads=1)
+    parser.add_argument("--scores", type=Path, default=DATA / "scores", help="folder that contains POP909")
     parser.add_argument("recipes", nargs="*", metavar="NAME", help="recipes to run, or `all`")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the training data")
-    parser.add_argument("--noise", type=Path, default=Path("data/noise"), help="folder of ambience recordings (.opus)")
-    parser.add_argument("--scores", type=Path, default=Path("data/scores"), help="folder that contains POP909")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--smoke", action="store_true", help="the short runs of `make models-smoke`")
     options = parser.parse_args()
     if not options.recipes:

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from lab.data.takes import Take, any_tempo, split_of_take
 from lab.models.cover import CoverNetwork, CoverShape
 from lab.train import loop
-from lab.train.restore import begin
 from songprint.covers.tonal import CHANNELS, COLUMNS, FRAMES_PER_SECOND
 
 T = TypeVar("T")
@@ -66,15 +65,8 @@ class Trainer(loop.Trainer):
     def network(self) -> CoverNetwork:
         return CoverNetwork(CoverShape())
 
-    def start_from(self, network: nn.Module, start: Path) -> None:
-        assert isinstance(network, CoverNetwork)
-        rng = np.random.default_rng(self.config.seed)
-        begin(
-            network,
-            start,
-            (torch.from_numpy(self.draw(rng, 0)[0]) for _ in range(self.config.settling)),
-            lambda weights: add_layers(network, weights),
-        )
+    def load(self, network: CoverNetwork, weights: dict[str, Tensor]) -> None:
+        add_layers(network, weights)
 
     def prepare(self, network: nn.Module) -> Callable[..., Any]:
         """Compile the network where that pays: a step takes a third less time."""
@@ -230,10 +222,8 @@ def examine(network: nn.Module, works: list[list[Take]], config: Config) -> dict
     rng = np.random.default_rng(1)
     drawn = [passage(takes, 2, config, rng) for takes in works for _ in range(PASSAGES)]
     kept = [windows for windows in drawn if windows is not None]
-    network.eval()
-    with torch.no_grad():
+    with loop.evaluating(network):
         vectors = [network(torch.from_numpy(np.stack([windows[k] for windows in kept]))) for k in (0, 1)]
-    network.train()
     similarity = vectors[0] @ vectors[1].T
     ranks = (similarity >= similarity.diag()[:, None]).sum(1).float()
     return {

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lab.data import batches
 from lab.models.fingerprint import FingerprintNetwork
 from lab.train import loop
-from lab.train.restore import restore_integers, settle
+from lab.train.restore import restore_integers
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # clean windows, damaged windows, numbers of the tracks
 
@@ -86,15 +86,11 @@ class Trainer(loop.Trainer):
         network.stem.to(memory_format=torch.channels_last)  # a step takes a seventh less time
         return network
 
-    def start_from(self, network: nn.Module, start: Path) -> None:
-        if start.suffix != ".onnx":
-            network.load_state_dict(loop.load_weights(start))
-            return
-        assert isinstance(network, FingerprintNetwork)
-        restore_integers(network, start)
-        rng = np.random.default_rng(self.config.seed)
-        drawn = (self._pairs(rng, self.config.steps) for _ in range(self.config.settling))
-        settle(network, (torch.from_numpy(np.concatenate(pairs[:2])) for pairs in drawn))
+    def restore(self, network: FingerprintNetwork, graph: Path) -> None:
+        restore_integers(network, graph)
+
+    def inputs(self, rng: np.random.Generator) -> np.ndarray:
+        return np.concatenate(self._pairs(rng, self.config.steps)[:2])
 
     def draw(self, rng: np.random.Generator, step: int) -> Batch:
         return self.mixer.batch(rng, step)

@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lab.train.restore import restore, settle
+
 SIXTEEN_BITS = torch.cpu._is_amx_tile_supported()  # whether the processor multiplies bfloat16 matrices quickly
 WAITING = 4  # batches that are prepared ahead
 REPORT_EVERY = 50  # steps
@@ -55,8 +57,26 @@ class Trainer:
         raise NotImplementedError
 
     def start_from(self, network: nn.Module, start: Path) -> None:
-        """Take over the weights of an exported graph (.onnx) or of an earlier stage (.pt)."""
-        raise NotImplementedError
+        """Take over the weights of an exported graph (.onnx), settled on batches, or of an earlier stage (.pt)."""
+        if start.suffix == ".onnx":
+            self.restore(network, start)
+            rng = np.random.default_rng(self.config.seed)
+            settle(network, (torch.from_numpy(self.inputs(rng)) for _ in range(self.config.settling)))
+        else:
+            self.load(network, load_weights(start))
+
+    def restore(self, network: Any, graph: Path) -> None:
+        """Load the weights of an exported graph."""
+        restore(network, graph)
+
+    def load(self, network: Any, weights: dict[str, Tensor]) -> None:
+        """Load the weights of an earlier stage."""
+        network.load_state_dict(weights)
+
+    def inputs(self, rng: np.random.Generator) -> np.ndarray:
+        """Inputs of the network, from which batch normalisations are estimated."""
+        drawn: np.ndarray = self.draw(rng, 0)[0]
+        return drawn
 
     def prepare(self, network: nn.Module) -> Callable[..., Any]:
         """The callable that `loss` receives; for compiling or freezing parts of the network."""
@@ -137,6 +157,15 @@ def train(trainer: Trainer, out: Path, start: Path | None = None) -> dict[str, A
     save({"weights": averaged.state_dict(), "config": asdict(config), "steps": config.steps}, out)
     checkpoint_file.unlink(missing_ok=True)
     return log
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Switch the network to evaluation mode, without gradients."""
+    network.eval()
+    with torch.no_grad():
+        yield
+    network.train()
 
 
 def load_checkpoint(path: Path, config: Config) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from lab.data.takes import Take, any_tempo
 from lab.models.motifs import MotifNetwork
 from lab.train import loop
 from lab.train.cover import Mixture, damage, draw_works, load_works
-from lab.train.restore import begin
+from lab.train.restore import restore
 from songprint.covers.rows import FAINTEST, POOLED
 from songprint.covers.tonal import CHANNELS, FRAMES_PER_SECOND, PITCH_CLASSES
 
@@ -55,15 +55,11 @@ class Trainer(loop.Trainer):
     def network(self) -> MotifNetwork:
         return MotifNetwork()
 
-    def start_from(self, network: nn.Module, start: Path) -> None:
-        rng = np.random.default_rng(self.config.seed)
-        begin(
-            network,
-            start,
-            (torch.from_numpy(self.draw(rng, 0)[0].frames) for _ in range(self.config.settling)),
-            network.load_state_dict,
-            later=SCALE,
-        )
+    def restore(self, network: MotifNetwork, graph: Path) -> None:
+        restore(network, graph, later=SCALE)
+
+    def inputs(self, rng: np.random.Generator) -> np.ndarray:
+        return self.draw(rng, 0)[0].frames
 
     def draw(self, rng: np.random.Generator, step: int) -> tuple[Excerpts, Excerpts]:
         jitter = self.config.jitter
@@ -175,8 +171,7 @@ def examine(network: nn.Module, works: list[list[Take]], config: Config) -> dict
     """How often rows of held-out works are nearest to their counterpart."""
     rng = np.random.default_rng(1)
     pairs = [found for takes in works for _ in range(PASSAGES) if (found := pair(takes, config.jitter, rng))]
-    network.eval()
-    with torch.no_grad():
+    with loop.evaluating(network):
         shares = [
             contrast(
                 network,
@@ -186,6 +181,5 @@ def examine(network: nn.Module, works: list[list[Take]], config: Config) -> dict
             )
             for batch in np.array_split(np.arange(len(pairs)), -(-len(pairs) // config.works))
         ]
-    network.train()
     _, among_all, among_own = np.mean([[float(value) for value in row] for row in shares], axis=0)
     return {"nearest": round(float(among_all), 4), "nearest of the same work": round(float(among_own), 4)}

@@ -7,7 +7,7 @@ network in evaluation mode, so that training continues as it would have before t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -16,30 +16,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from lab.models.fingerprint import FingerprintNetwork
-from lab.train.loop import load_weights
 
 PRODUCTS = {"Conv": False, "Gemm": False, "MatMul": True}  # operators with weights, and whether these are transposed
 FAINT = 0.02  # deviation of new rows, relative to the restored ones
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-
-
-def begin(
-    network: nn.Module,
-    start: Path,
-    batches: Iterable[Tensor],
-    load: Callable[[dict[str, Tensor]], object],
-    prefix: str = "",
-    later: str | None = None,
-) -> None:
-    """Start training from an exported graph (.onnx), settled on the batches, or from a stage (.pt) by `load`.
-
-    For `prefix` and `later`, and for errors, see `restore`.
-    """
-    if start.suffix == ".onnx":
-        restore(network, start, prefix, later)
-        settle(network, batches)
-    else:
-        load(load_weights(start))
 
 
 def restore(network: nn.Module, graph: Path, prefix: str = "", later: str | None = None) -> None:

@@ -8,7 +8,6 @@ network starts from the shipped weights, because a network trained for seconds f
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lab import program
 from lab.data import corpus, perform, render_covers, scores, synth, teacher
 from lab.data.renditions import Rendition
 from lab.data.tunes import TUNES, invent
@@ -127,9 +127,8 @@ def check(out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = program.parser(__doc__, threads=1)
     parser.add_argument("out", type=Path, help="folder to create")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--check", action="store_true", help="only identify, with the files of an earlier run")
     options = parser.parse_args()
     out = options.out.absolute()

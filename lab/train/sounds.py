@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lab.data import sound_clips
 from lab.data.sound_clips import Material
@@ -48,9 +48,6 @@ class Trainer(loop.Trainer):
         network.mean.copy_(torch.from_numpy(self.features.mean(axis=0)))
         network.scale.copy_(torch.from_numpy(self.features.std(axis=0) + 0.05))
         return network
-
-    def start_from(self, network: nn.Module, start: Path) -> None:
-        network.load_state_dict(loop.load_weights(start))
 
     def draw(self, rng: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray]:
         rows = rng.integers(len(self.features), size=self.config.batch)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from lab.data import perform
@@ -25,7 +26,7 @@ from lab.data.render_covers import is_sung, rendition_of, split_of
 from lab.data.teacher import HOP_SAMPLES, SAMPLE_RATE
 from lab.models.tonal import TonalNetwork
 from lab.train import loop
-from lab.train.restore import begin
+from lab.train.restore import restore
 from songprint.covers import tonal
 
 STEPS_A_DB = 2  # of stored spectrograms: half a decibel
@@ -74,16 +75,11 @@ class Trainer(loop.Trainer):
     def network(self) -> TonalNetwork:
         return TonalNetwork(self.config.width).to(memory_format=torch.channels_last)
 
-    def start_from(self, network: nn.Module, start: Path) -> None:
-        rng = np.random.default_rng(self.config.seed)
-        begin(
-            network,
-            start,
-            (torch.from_numpy(self.draw(rng, 0)[0]) for _ in range(self.config.settling)),
-            lambda weights: loop.take_over(network, weights, LATER),
-            "network.",
-            LATER,
-        )
+    def restore(self, network: TonalNetwork, graph: Path) -> None:
+        restore(network, graph, "network.", LATER)
+
+    def load(self, network: TonalNetwork, weights: dict[str, Tensor]) -> None:
+        loop.take_over(network, weights, LATER)
 
     def prepare(self, network: nn.Module) -> Callable[..., Any]:
         if self.config.only:
@@ -294,9 +290,8 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def examine(network: nn.Module, exam: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, float]:
     """Average precision of pitch classes over held-out excerpts."""
-    network.eval()
     scores: dict[str, list[float]] = {}
-    with torch.no_grad(), loop.precision():
+    with loop.evaluating(network), loop.precision():
         for planes, labels in exam:
             classes = network(torch.from_numpy(planes)[None])[1][0].float().numpy()  # (4, 12, frames)
             targets = {
@@ -306,13 +301,5 @@ def examine(network: nn.Module, exam: list[tuple[np.ndarray, dict[str, np.ndarra
             for i, name in enumerate(OUTPUTS):
                 target = targets[name] > 0.5
                 if target.any() and (labels[name] >= 0).all():
-                    scores.setdefault(name, []).append(average_precision(classes[i].ravel(), target.ravel()))
-    network.train()
+                    scores.setdefault(name, []).append(average_precision_score(target.ravel(), classes[i].ravel()))
     return {name: round(float(np.mean(values)), 3) for name, values in scores.items()}
-
-
-def average_precision(values: np.ndarray, right: np.ndarray) -> float:
-    """Mean precision over the positions of the positives, ordered by value."""
-    order = np.argsort(-values)
-    hits = right[order]
-    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())

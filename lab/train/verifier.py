@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from lab.data.verifier_pairs import Answer, answers
 from lab.models.verifier import Verifier
 from lab.train import loop
-from lab.train.restore import begin
 from songprint.covers.verifier import PLANES
 
 SIZES = (150, 100, 75, 50, 35, 25)  # rows (60 to 10 s); a batch has one size, and longer bands are cut
@@ -59,15 +58,6 @@ class Trainer(loop.Trainer):
 
     def network(self) -> Verifier:
         return Verifier()
-
-    def start_from(self, network: nn.Module, start: Path) -> None:
-        rng = np.random.default_rng(self.config.seed)
-        begin(
-            network,
-            start,
-            (torch.from_numpy(self.draw(rng, 0)[0]) for _ in range(self.config.settling)),
-            network.load_state_dict,
-        )
 
     def draw(self, rng: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray]:
         bands, right = self.bands[self.sizes[rng.choice(len(self.sizes), p=self.shares)]]
@@ -122,10 +112,8 @@ def examine(network: nn.Module, held_out: list[Answer]) -> dict[str, float]:
 
     Both by the network and by the score of the alignment.
     """
-    network.eval()
-    with torch.no_grad():
+    with loop.evaluating(network):
         logits = [network(torch.from_numpy(np.stack(answer.bands)).float()).numpy() for answer in held_out]
-    network.train()
     correct = [np.array(answer.correct) for answer in held_out]
     known = np.array([is_correct.any() for is_correct in correct])
     found: dict[str, float] = {}

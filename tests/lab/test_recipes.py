@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import program
 from lab.train import recipe
 from lab.train.recipe import Recipe, Run
 from songprint.encoders.contract import WEIGHTS
@@ -32,7 +33,10 @@ def test_the_commands_of_a_recipe_exist(name):
         for text in filter(None, (command["command"], command.get("smoke"))):
             module, *arguments = shlex.split(text)
             source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
-            words = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+            nodes = list(ast.walk(ast.parse(source)))
+            words = {node.value for node in nodes if isinstance(node, ast.Constant)}
+            shared = {node.arg for node in nodes if isinstance(node, ast.keyword)} | words  # of `program.parser`
+            words |= {f"--{name}" for name in program.OPTIONS if name in shared}
             options = {word for word in arguments if word.startswith("--")}
             assert options <= words, f"{module} lacks {options - words}"
 

@@ -11,7 +11,8 @@ from lab.models.cover import CoverNetwork, CoverShape
 from lab.models.fingerprint import FingerprintNetwork, Shape
 from lab.models.tonal import Exported, TonalNetwork
 from lab.ship.export_cover import to_onnx
-from lab.train.restore import begin, restore, restore_integers, settle
+from lab.train import loop
+from lab.train.restore import restore, restore_integers, settle
 from songprint.covers import tonal
 from songprint.encoders.contract import WEIGHTS
 from songprint.fingerprint import logmel
@@ -55,9 +56,11 @@ def test_training_starts_from_a_graph_or_from_an_earlier_stage(windows, tmp_path
     network = trained(CoverNetwork(SHAPE))
     graph = exported(network, windows, tmp_path / "cover.onnx")
     torch.save({"weights": network.state_dict()}, tmp_path / "cover.pt")
+    trainer = loop.Trainer()
+    trainer.config, trainer.draw = loop.Config(1, 1e-3, settling=1), lambda rng, step: [windows.numpy()]
     for start in (graph, tmp_path / "cover.pt"):
         again = CoverNetwork(SHAPE)
-        begin(again, start, iter([windows]), again.load_state_dict)
+        trainer.start_from(again, start)
         with torch.no_grad():
             assert torch.allclose(network(windows), again.eval()(windows), atol=1e-3)
 

@@ -12,7 +12,7 @@ from lab.data import imagine, scores, tunes
 from lab.data.takes import Take
 from lab.models.cover import CoverNetwork, CoverShape, Dropout, Turning
 from lab.models.tonal import TonalNetwork
-from lab.ship import axes, export_cover
+from lab.ship import export, export_cover
 from lab.train import cover, loop
 from lab.train import tonal as train_tonal
 from songprint.covers import tonal
@@ -174,11 +174,6 @@ def test_unknown_labels_do_not_contribute_to_the_loss():
     assert {name: float(loss) for name, loss in found.items() if loss} == {}
 
 
-def test_average_precision_is_one_when_all_positives_come_first():
-    assert train_tonal.average_precision(np.array([3, 2, 1, 0.5]), np.array([True, True, False, False])) == 1
-    assert train_tonal.average_precision(np.array([3, 2]), np.array([False, True])) == 0.5
-
-
 def test_the_running_mean_converges_and_the_learning_rate_rises_and_falls():
     averaged, network = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
     for step in range(1, 3000):
@@ -294,7 +289,7 @@ def test_reduced_vectors_keep_their_similarities(tmp_path, random):
     network = CoverNetwork(CoverShape(convolutions=(4, 4, 4), width=16, layers=1, dim=64)).eval()
     with torch.no_grad():
         before = network(windows)
-        network.leave = axes.reduce(network, network.leave, windows, export_cover.ENERGY)
+        network.leave = export.reduced(network, network.leave, windows, export_cover.ENERGY)
         after = network(windows)
     assert after.shape == (16, network.leave.out_features)
     assert network.leave.out_features <= 16, "sixteen vectors span at most sixteen axes"
