@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import av
 
 _MAX_CHANNELS = 24  # FFmpeg mixes at most this many to mono
+_LISTS_STREAMS = ("mpegts", "flv")  # formats that name their streams before the first packets
 # Hz. Other rates occur in hostile and damaged files only; at 1 Hz, a file of 10 kB would become hours of samples.
 MIN_RATE, MAX_RATE = 4_000, 768_000
 # Samples resampled per call: 20% faster than one call per frame. Longer frames are cut, which limits memory.
@@ -51,6 +52,8 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
     import av
 
     stream = container.streams.best("audio")
+    if stream is None and container.format.name in _LISTS_STREAMS:
+        stream = next(iter(container.streams.audio), None)  # FFmpeg has read no audio, because it starts late
     if not isinstance(stream, av.AudioStream):
         kinds = " and ".join(sorted({other.type for other in container.streams} - {"audio"}))
         only = f" (only {kinds})" if kinds else ""
@@ -62,7 +65,7 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
         raise AudioError(f"cannot read {name}: {channels} channels cannot be mixed. Convert it to stereo")
     rate = stream.codec_context.sample_rate
     if rate and not is_rate(rate):  # 0 is unknown until the first frame
-        raise AudioError(f"cannot read {name}: {_refusal(rate)}. Is the file damaged?")
+        raise AudioError(f"cannot read {name}: {refusal(rate)}. Is the file damaged?")
     stream.codec_context.thread_count = 1  # songprint runs one process per core
     for other in container.streams:
         if other is not stream:
@@ -70,48 +73,17 @@ def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioS
     return stream
 
 
-def frames(
-    container: av.container.InputContainer, stream: av.AudioStream, failed: Callable[[Exception], None]
-) -> Iterator[av.AudioFrame]:
-    """Yield all frames that can be decoded; `failed` is called with each error.
-
-    Raises MemoryError if FFmpeg runs out of memory.
-    """
-    import av
-
-    progressed = True
-    while progressed:  # Ogg continues after a damaged page; most formats end there
-        progressed = False
-        try:
-            for packet in container.demux(stream):
-                progressed = progressed or packet.size > 0
-                try:
-                    decoded = packet.decode()
-                except av.FFmpegError as error:
-                    _check_memory(error)
-                    failed(error)
-                    continue
-                for frame in decoded:
-                    if is_rate(frame.sample_rate):
-                        yield frame
-                    else:
-                        failed(AudioError(_refusal(frame.sample_rate)))
-            return
-        except (av.FFmpegError, OSError) as error:
-            _check_memory(error)
-            failed(error)
-
-
 def is_rate(sample_rate: int) -> bool:
     """Whether audio of this sample rate is accepted (Hz)."""
     return MIN_RATE <= sample_rate <= MAX_RATE
 
 
-def _refusal(sample_rate: int) -> str:
+def refusal(sample_rate: int) -> str:
+    """The reason why audio of a sample rate is not accepted."""
     return f"its sample rate is {sample_rate} Hz, and {MIN_RATE} to {MAX_RATE} Hz are supported"
 
 
-def _check_memory(error: Exception) -> None:
+def check_memory(error: Exception) -> None:
     """Raise MemoryError if FFmpeg reports that it could not allocate memory."""
     if getattr(error, "errno", None) == errno.ENOMEM:
         raise MemoryError from error

@@ -15,13 +15,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from songprint.audio import decode
+from songprint.audio import decode, ogg
+from songprint.audio.reading import Reading, begins
 from songprint.errors import AudioError
 
 if TYPE_CHECKING:
@@ -97,7 +98,16 @@ _SNIFFED_BYTES = 4096  # at the beginning, checked for text and playlists
 _OGG_PAGE_BYTES = 65_307  # maximum of the format
 _SPOOLED_BYTES = 64 << 20  # of a pipe, kept in memory; longer ones are kept in a temporary file
 # FFmpeg estimates the duration of these formats from the bit rate of the first frames.
-_ESTIMATED_DURATION = ("mp3", "aac", "ac3", "eac3", "dts", "amr")
+_ESTIMATED_DURATION = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "amr"})
+# FFmpeg computes the duration of these formats from the first and the last time stamp, which may have other bases.
+_DURATION_OF_TIME_STAMPS = frozenset({"mpegts", "mpeg"})
+# Formats that contain the duration of each stream; others contain that of the longest one.
+_DURATION_PER_STREAM = frozenset({"mov", "mp4", "avi"})
+_MATROSKA_DURATION = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.ASCII)  # hours, minutes, seconds
+_EBML, _EBML_SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"  # elements at the beginning of Matroska
+_MIN_REPORTED_HOLE = 0.5  # seconds
+_MIN_DAMAGE, _MIN_DAMAGE_BYTES = 0.5, 2048  # seconds and bytes; fewer after the last frame are not audio
+_TAGS = re.compile(rb".{0,64}?(APETAGEX|ID3|TAG|LYRICS)", re.DOTALL)  # after the audio
 # FFmpeg seeks exactly in these formats, because their time stamps count samples.
 _EXACT_SEEKING = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})
 _MIN_SEEK = 30.0  # seconds; earlier positions are reached by decoding
@@ -129,8 +139,9 @@ def load(
 ) -> np.ndarray:
     """Read any audio as mono float32 samples, (n,), at `sample_rate`.
 
-    `start` and `duration` are in seconds and count decoded samples; time stamps are ignored. Everything before `start`
-    is decoded too, because seeking is inexact in many formats.
+    `start` and `duration` are in seconds. Positions are those that a player shows: silence takes the place of missing
+    audio (`songprint.audio.reading`). Everything before `start` is decoded too, because seeking is inexact in many
+    formats.
 
     A truncated or damaged file returns what could be decoded, with a warning (see `blocks`). Raises AudioError if the
     file cannot be read, contains no audio, or ends before `start`.
@@ -172,20 +183,25 @@ def excerpt(source: Source, sample_rate: int, start: float, duration: float) -> 
 
 def _from(start: float, opened: _Opened) -> Iterator[av.AudioFrame]:
     """Yield the frames from `start` seconds on; the first one is cut."""
-    stream, time_base = opened.stream, opened.stream.time_base
-    assert time_base is not None  # FFmpeg sets it for every stream of a container
-    begins = float((stream.start_time or 0) * time_base)
+    frames = _positioned(opened)
     exact = not set(opened.container.format.name.split(",")).isdisjoint(_EXACT_SEEKING)
-    if exact and start > _MIN_SEEK:
-        opened.container.seek(round((start + begins - _PREROLL) / time_base), stream=stream)
-    position = None if exact else 0.0
-    for frame in decode.frames(opened.container, stream, failed=lambda error: None):
-        if position is None:  # take the position from the time stamp of the first frame, which differs after a seek
-            position = float((frame.pts or 0) * time_base) - begins
-        ends = position + frame.samples / frame.sample_rate
+    if exact and start > _MIN_SEEK and len(opened.links) == 1:
+        reading = Reading(opened.container, opened.stream)
+        reading.seek(start - _PREROLL)
+        frames = ((reading.seconds, frame) for frame in reading.frames())
+    for ends, frame in frames:
+        before = start - ends + frame.samples / frame.sample_rate  # seconds of the frame before the start
         if ends > start:
-            yield frame if position >= start else _without(frame, round((start - position) * frame.sample_rate))
-        position = ends
+            yield frame if before <= 0 else _without(frame, round(before * frame.sample_rate))
+
+
+def _positioned(opened: _Opened) -> Generator[tuple[float, av.AudioFrame], None, None]:
+    """Yield all frames, each with the position of its end."""
+    position = 0.0
+    for each in opened.readings():
+        for frame in each.frames():
+            yield position + each.seconds, frame
+        position += each.seconds
 
 
 def _without(frame: av.AudioFrame, count: int) -> av.AudioFrame:
@@ -250,61 +266,103 @@ class _Opened:
     """An open source, and the audio stream in it to decode."""
 
     name: str  # for messages
+    file: IO[bytes]
     container: av.container.InputContainer
     stream: av.AudioStream
-    cut_off: bool  # according to its last bytes
+    cut_off: bool  # according to its first and last bytes
+    links: list[tuple[int, int]]  # first and last offset of each link, if it is chained Ogg; otherwise of the file
+    unreadable: list[str] = field(default_factory=list)  # reasons why links could not be read
 
     @property
     def duration(self) -> float | None:
-        """Seconds of the audio stream according to the file, or of the whole file; None if it contains neither."""
+        """Position of the end of the audio in seconds, or else of the whole file; None if it contains neither."""
+        if len(self.links) > 1:
+            return None
+        if tagged := _MATROSKA_DURATION.fullmatch(self.stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = map(float, tagged.groups())
+            return 3600 * hours + 60 * minutes + seconds
         if self.stream.duration is not None and self.stream.time_base is not None:
-            return float(self.stream.duration * self.stream.time_base)
+            start = begins(self.container, self.stream)
+            return start + float(self.stream.duration * self.stream.time_base)
         whole = self.container.duration
         return whole / 1e6 if whole is not None else None  # microseconds
 
     @property
     def declared_duration(self) -> float:
-        """The duration in seconds if the file contains it, 0 if FFmpeg estimates it."""
+        """The duration in seconds if the file contains that of its audio, 0 if FFmpeg derives it from other data."""
+        formats = set(self.container.format.name.split(","))
         # MP3 files with a header that contains the duration start later than 0, by the delay of the encoder.
-        estimated = self.container.format.name in _ESTIMATED_DURATION and not self.stream.start_time
-        return 0.0 if estimated else self.duration or 0.0
+        if (formats & _ESTIMATED_DURATION and not self.stream.start_time) or formats & _DURATION_OF_TIME_STAMPS:
+            return 0.0
+        alone = len([stream for stream in self.container.streams if stream.type in ("audio", "video")]) == 1
+        own = alone or formats & _DURATION_PER_STREAM or "DURATION" in self.stream.metadata
+        return self.duration or 0.0 if own or self.cut_off else 0.0
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield a reading of each link in turn, and of a file that is not chained one."""
+        (_, end), *others = self.links
+        yield Reading(self.container, self.stream, size=end)
+        for begin, end in others:
+            try:
+                with _open(ogg.Part(self.file, begin, end), self.name) as link:
+                    yield Reading(link, decode.audio_stream(link, self.name), begin=begin, size=end - begin)
+            except AudioError as error:
+                self.unreadable.append(str(error).removeprefix(f"cannot read {self.name}: "))
 
 
 @contextmanager
 def _opened(source: Source) -> Iterator[_Opened]:
-    with container(source) as (opened, cut_off):
-        name = _name(source)
-        yield _Opened(name, opened, decode.audio_stream(opened, name), cut_off)
+    name = _name(source)
+    with _binary(source, name) as file:
+        with _errors_of(name):
+            cut_off = _check_content(file, name)
+            links = ogg.links(file)
+        with _open(file if len(links) == 1 else ogg.Part(file, *links[0]), name) as opened:
+            yield _Opened(name, file, opened, decode.audio_stream(opened, name), cut_off, links)
 
 
 @contextmanager
-def container(source: Source, *, video: bool = False) -> Iterator[tuple[av.container.InputContainer, bool]]:
-    """Open a media file, with or without audio. Also yields whether its last bytes show that it is truncated.
+def container(source: Source, *, video: bool = False) -> Iterator[av.container.InputContainer]:
+    """Open a media file, with or without audio.
 
     With `video`, FFmpeg may decode pictures of up to _MAX_PIXELS to find the size of a video.
     """
-    import av
-
     name = _name(source)
     with _binary(source, name) as file:
-        try:
-            cut_off = _check_content(file, name)
-            # FFmpeg reads from the file object, but its demuxers of playlists (hls, concat) also open the paths and
-            # URLs in a playlist. Without any allowed protocol, it can open neither.
-            opened = av.open(
-                file,
-                "r",  # PyAV would open a writable temporary file for writing
-                options={"max_pixels": str(_MAX_PIXELS)} if video else {},
-                container_options={"protocol_whitelist": "none"} | ({} if video else decode.probing_options()),
-                metadata_errors="replace",
-                buffer_size=_FILE_READ_BYTES,
-            )
-        except av.FFmpegError as error:
-            raise AudioError(f"cannot read {name}: {_unknown(file, error)}") from error
-        except (OSError, ValueError) as error:
-            raise AudioError(f"cannot read {name}: {_reason(error)}") from error
-        with opened:
-            yield opened, cut_off
+        with _errors_of(name):
+            _check_content(file, name)
+        with _open(file, name, video=video) as opened:
+            yield opened
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """Turn errors of the operating system into an AudioError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise AudioError(f"cannot read {name}: {_reason(error)}") from error
+
+
+def _open(file: IO[bytes] | ogg.Part, name: str, *, video: bool = False) -> av.container.InputContainer:
+    """Open a file with FFmpeg. Raises AudioError if it is not a media file."""
+    import av
+
+    try:
+        # FFmpeg reads from the file object, but its demuxers of playlists (hls, concat) also open the paths and URLs in
+        # a playlist. Without any allowed protocol, it can open neither.
+        return av.open(
+            file,
+            "r",  # PyAV would open a writable temporary file for writing
+            options={"max_pixels": str(_MAX_PIXELS)} if video else {},
+            container_options={"protocol_whitelist": "none"} | ({} if video else decode.probing_options()),
+            metadata_errors="replace",
+            buffer_size=_FILE_READ_BYTES,
+        )
+    except av.FFmpegError as error:  # some are OSError or ValueError too
+        raise AudioError(f"cannot read {name}: {_unknown(file, error)}") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"cannot read {name}: {_reason(error)}") from error
 
 
 @contextmanager
@@ -341,7 +399,7 @@ def _seekable(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
 
 
 def _check_content(file: IO[bytes], name: str) -> bool:
-    """Raise AudioError if the file is certainly not audio. Return whether its last bytes show that it is truncated."""
+    """Raise AudioError if the file is certainly not audio. Return whether its bytes show that it is truncated."""
     head = file.read(_SNIFFED_BYTES)
     if not head:
         raise AudioError(f"cannot read {name}: it is empty (0 bytes). Is the download complete?")
@@ -355,33 +413,76 @@ def _check_content(file: IO[bytes], name: str) -> bool:
     file.seek(0)
     if head.startswith(b"OggS"):
         return not last_page[1:2] > b"\x03"  # flag 4 marks the last page of the stream
-    declared_bytes = int.from_bytes(head[4:8], "little") + 8
-    return head.startswith(b"RIFF") and size < declared_bytes < 0xFFFFFF00  # writers of streams declare about 4 GiB
+    return size < _declared_bytes(head)
+
+
+def _declared_bytes(head: bytes) -> int:
+    """The size that the head of a WAV or Matroska file declares, 0 for other formats and for recordings of streams."""
+    if head.startswith(b"RIFF"):
+        declared = int.from_bytes(head[4:8], "little") + 8
+        return declared if declared < 0xFFFFFF00 else 0  # writers of streams declare about 4 GiB
+    if head.startswith(_EBML):
+        size, begin = _ebml_size(head, len(_EBML))
+        segment = begin + size
+        if head[segment : segment + 4] == _EBML_SEGMENT:
+            size, begin = _ebml_size(head, segment + 4)
+            return begin + size if size else 0
+    return 0
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """The size of an element of Matroska, 0 if it is unknown, and the offset after the size."""
+    length = 9 - data[at].bit_length() if at < len(data) else 9  # the number of leading zeros gives the bytes
+    if length > 8:
+        return 0, at
+    ones = (1 << 7 * length) - 1  # every bit set means unknown
+    size = int.from_bytes(data[at : at + length], "big") & ones
+    return size % ones, at + length
 
 
 def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
     """Yield all frames that can be decoded. Other frames are skipped, with one warning per file."""
-    seconds, name = 0.0, opened.name
-    failures: list[tuple[float, str]] = []
-
-    def failed(error: Exception) -> None:
-        if not failures:
-            failures.append((seconds, decode.ffmpeg_message(error)))
-
-    for frame in decode.frames(opened.container, opened.stream, failed):
-        seconds += frame.samples / frame.sample_rate
-        yield frame
-    damaged_at, cause = failures[0] if failures else (math.inf, "")
-    if not seconds:
+    name, position = opened.name, 0.0
+    damaged_at = missing_from = math.inf
+    cause, missing = "", 0.0
+    for each in opened.readings():
+        yield from each.frames()
+        if each.failure and not cause:
+            cause = decode.ffmpeg_message(each.failure)
+        # Bytes after the end of the audio are not damage.
+        if each.failure and (each.failed_at < each.seconds - 0.1 or _ends_early(opened, each)):
+            damaged_at = min(damaged_at, position + each.failed_at)
+        if each.missing:
+            missing_from = min(missing_from, position + each.missing_from)
+            missing += each.missing
+        position += each.seconds
+    if not position:
         why = f"none of its audio could be decoded ({cause})" if cause else "its audio stream has no samples"
         raise AudioError(f"cannot read {name}: {why}. Is the file complete?")
     declared = opened.declared_duration
-    if declared - seconds > max(1.0, 0.02 * declared):
-        warn(f"{name}: only {seconds:.1f} s of {declared:.1f} s could be read. Is the file complete?")
-    elif damaged_at < max(seconds, declared) - 0.1:  # bytes after the end of the audio are not damage
+    if declared - position > max(1.0, 0.02 * declared) and not _tags_follow(opened, each):
+        warn(f"{name}: only {position:.1f} s of {declared:.1f} s could be read. Is the file complete?")
+    elif opened.unreadable:
+        warn(f"{name}: {opened.unreadable[0]}")
+    elif damaged_at < math.inf:
         warn(f"{name}: damaged at {damaged_at:.1f} s ({cause}): skipped the damaged parts")
+    elif missing > _MIN_REPORTED_HOLE:
+        warn(f"{name}: {missing:.1f} s of audio are missing from {missing_from:.1f} s on: silence takes their place")
     elif opened.cut_off:
-        warn(f"{name}: cut off after {seconds:.1f} s. Is the file complete?")
+        warn(f"{name}: cut off after {position:.1f} s. Is the file complete?")
+
+
+def _ends_early(opened: _Opened, reading: Reading) -> bool:
+    """Whether more than tags and a fraction of a second follows in the file after the last frame."""
+    rest = reading.size - reading.byte
+    enough = max(_MIN_DAMAGE_BYTES, _MIN_DAMAGE * reading.byte / max(reading.seconds, _MIN_DAMAGE))
+    return rest > enough and not _tags_follow(opened, reading)
+
+
+def _tags_follow(opened: _Opened, reading: Reading) -> bool:
+    """Whether tags follow in the file after the last frame."""
+    opened.file.seek(reading.begin + reading.byte)
+    return _TAGS.match(opened.file.read(_SNIFFED_BYTES)) is not None
 
 
 def _name(source: Source) -> str:
@@ -403,7 +504,7 @@ def _reason(error: OSError | ValueError) -> str:
     return f"{getattr(error, 'strerror', None) or error}"
 
 
-def _unknown(file: IO[bytes], error: Exception) -> str:
+def _unknown(file: IO[bytes] | ogg.Part, error: Exception) -> str:
     """The reason why FFmpeg cannot open a file that is not empty."""
     file.seek(4)
     if file.read(4) == b"ftyp":  # MP4, whose index is often at the end of the file

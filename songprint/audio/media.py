@@ -22,7 +22,7 @@ def describe(path: str | Path) -> dict[str, object]:
     import av
     from av.stream import Disposition
 
-    with files.container(path, video=True) as (opened, _):
+    with files.container(path, video=True) as opened:
         # Cover pictures are not video.
         streams = [stream for stream in opened.streams if not stream.disposition & Disposition.attached_pic]
         # Streams without a decoder have no codec context.

@@ -12,6 +12,7 @@ from support.children import environment
 
 from lab.data import bombs
 from songprint.audio import decode, files, media
+from songprint.audio.reading import Reading
 from songprint.audio.samples import at_rate
 from songprint.errors import AudioError
 
@@ -110,10 +111,10 @@ def test_frames_that_change_to_an_absurd_sample_rate_are_skipped(tmp_path, monke
 
 def test_frames_are_resampled_in_bounded_slices(tmp_path):
     song = soundfiles.write(tmp_path / "song.wav", soundfiles.tone(duration=30.0))
-    with files.container(song) as (container, _):
+    with files.container(song) as container:
         stream = decode.audio_stream(container, "song")
         whole = av.AudioFifo()
-        for frame in decode.frames(container, stream, failed=lambda error: None):
+        for frame in Reading(container, stream).frames():
             whole.write(frame)
         blocks = list(decode._resampled([whole.read()], 8000))  # a single frame of 30 s
     assert len(blocks) > 10
@@ -122,16 +123,16 @@ def test_frames_are_resampled_in_bounded_slices(tmp_path):
 
 def test_memory_that_ffmpeg_cannot_get_is_an_error_of_its_own(tmp_path, monkeypatch):
     song = soundfiles.write(tmp_path / "song.wav", soundfiles.tone())
-    with files.container(song) as (container, _):
+    with files.container(song) as container:
         stream = decode.audio_stream(container, "song")
 
         def packets(*_):
             raise av.FFmpegError(12, "Cannot allocate memory")
             yield
 
-        fake = type("Container", (), {"demux": packets})()
+        fake = type("Container", (), {"demux": packets, "format": container.format})()
         with pytest.raises(MemoryError):
-            list(decode.frames(fake, stream, failed=lambda error: None))
+            list(Reading(fake, stream).frames())
 
 
 def test_videos_are_described_with_their_size_and_pictures_are_not_decoded(tmp_path):

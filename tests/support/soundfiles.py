@@ -124,3 +124,31 @@ def _write_audio(container, stream, samples: np.ndarray, sample_rate: int, layou
     frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
     container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+def write_parts(
+    path: Path, parts: list[tuple[float, np.ndarray]], sample_rate: int = 44100, *, codec: str, film: float = 0.0
+) -> Path:
+    """Write parts of audio, (channels, n), each at its start in seconds, and a grey film of `film` seconds."""
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(parts[0][1])]
+    packets = []
+    with av.open(path, "w", format=FORMATS.get(path.suffix)) as container:
+        if film:
+            video = _add_video_stream(container, "mpeg4")
+            for number in range(round(film * 10)):
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 128, np.uint8), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 10)
+                packets += video.encode(frame)
+            packets += video.encode(None)
+        audio = container.add_stream(codec, rate=sample_rate, layout=layout)
+        for start, samples in parts:
+            size = audio.codec_context.frame_size or 1024
+            for at in range(0, samples.shape[1] - size + 1, size):
+                block = np.ascontiguousarray(samples[:, at : at + size], np.float32)
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+                frame.sample_rate, frame.pts = sample_rate, round(start * sample_rate) + at
+                frame.time_base = Fraction(1, sample_rate)
+                packets += audio.encode(frame)
+        packets += audio.encode(None)
+        container.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
+    return path

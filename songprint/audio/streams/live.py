@@ -6,12 +6,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from songprint.audio import decode
+from songprint.audio.ogg import LinkReader, Readable
+from songprint.audio.reading import Reading
 from songprint.errors import StreamError
+
+if TYPE_CHECKING:
+    import av
 
 READ_BYTES = 4096  # per read of FFmpeg: a quarter of a second at 128 kbit/s
 OPTIONS = {
@@ -27,10 +32,6 @@ RAW_FORMATS = (
     "mulaw",
 )
 MAX_CHANNELS = 24
-
-
-class Readable(Protocol):
-    def read(self, size: int) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -63,31 +64,42 @@ def blocks(
 
     Raises StreamError, which contains the `name` of the source, if it is not audio.
     """
+    reader = LinkReader(_Checked(file, name, sniff=raw is None))
+    frames = _frames(reader, name, raw)
+    first = next(frames, None)
+    if first is None:
+        raise StreamError(
+            f"cannot listen to {name}: it contains no audio that can be decoded. An MP4 file with"
+            " its index at the end can be scanned as a file, but not as a stream"
+        )
+    yield from decode.blocks(chain([first], frames), sample_rate, block_samples)
+
+
+def _frames(reader: LinkReader, name: str, raw: Raw | None) -> Iterator[av.AudioFrame]:
+    """Yield the frames of all links of a stream."""
     import av
 
-    checked = _Checked(file, name, sniff=raw is None)
-    try:
-        container = av.open(
-            checked,
-            "r",
-            buffer_size=READ_BYTES,
-            metadata_errors="replace",
-            container_options=OPTIONS | decode.probing_options(),
-            format=raw.form if raw else None,
-            options=_raw_options(raw),
-        )
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = f"FFmpeg does not recognise its format ({decode.ffmpeg_message(error)}). Is it audio?"
-        raise StreamError(f"cannot listen to {name}: {reason}") from error
-    with container:
-        frames = decode.frames(container, decode.audio_stream(container, name), failed=lambda error: None)
-        first = next(frames, None)
-        if first is None:
-            raise StreamError(
-                f"cannot listen to {name}: it contains no audio that can be decoded. An MP4 file with"
-                " its index at the end can be scanned as a file, but not as a stream"
+    linked = True
+    while linked:
+        try:
+            container = av.open(
+                reader,
+                "r",
+                buffer_size=READ_BYTES,
+                metadata_errors="replace",
+                container_options=OPTIONS | decode.probing_options(),
+                format=raw.form if raw else None,
+                options=_raw_options(raw),
             )
-        yield from decode.blocks(chain([first], frames), sample_rate, block_samples)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            reason = f"FFmpeg does not recognise its format ({decode.ffmpeg_message(error)}). Is it audio?"
+            raise StreamError(f"cannot listen to {name}: {reason}") from error
+        with container:
+            reading = Reading(container, decode.audio_stream(container, name), live=True)
+            yield from reading.frames()
+        if reading.broken and reader.read(1):
+            raise StreamError(f"{name}: the data can no longer be decoded")
+        linked = reader.advance()
 
 
 class _Checked:
