@@ -307,14 +307,29 @@ class Timeline:
         return bool(self.segments)
 
 
+# Share of a scan until all audio is processed. The last phase completes the last covers and numbers unknown music.
+READING_SHARE = 0.95
+
+
 @dataclass(frozen=True)
 class ScanProgress:
     """The progress of a scan."""
 
-    seconds_done: float
+    seconds_done: float  # processed for all kinds of match
     seconds_total: float | None  # None if the file does not contain its duration
     segments: int  # number of segments found so far that cannot change any more
     elapsed: float  # seconds since the start
+    timeline: Timeline | None = None  # these segments so far, without gaps; `complete` is false
+    finished: bool = False  # only in the last report, after the last phase
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the work that is done, 1 only when the scan has finished; None if the duration is not known."""
+        if self.finished:
+            return 1.0
+        if self.seconds_total is None:
+            return None
+        return READING_SHARE * min(1.0, self.seconds_done / max(self.seconds_total, 1e-9))
 
 
 def covered(intervals: Iterable[Interval]) -> float:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from songprint.cli.output import console, counted, duration, printable, say
+from songprint.cli.output import console, counted, duration, position, printable, say
 
 if TYPE_CHECKING:
     from songprint.types import Progress, ScanProgress
@@ -37,10 +37,29 @@ def scanning(name: str, *, quiet: bool) -> Iterator[Callable[[ScanProgress], Non
         printable(Path(name).name),
         f"scanning {name}",
         scan_status,
-        lambda progress: (progress.seconds_done, progress.seconds_total),
+        lambda progress: (progress.fraction or 0.0, None if progress.fraction is None else 1.0),
         quiet=quiet,
+        news=_Found().lines,
     ) as show:
         yield show
+
+
+class _Found:
+    """The segments that became final, each printed once."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def lines(self, progress: ScanProgress) -> list[str]:
+        """`found 0:42.0 - 3:20.5  Artist - Title` for each new segment."""
+        if progress.timeline is None or progress.finished:  # the whole timeline is printed instead
+            return []
+        new = progress.timeline.segments[self._count :]
+        self._count += len(new)
+        return [
+            f"found {position(each.interval.start)} - {position(each.interval.end)}  {each.recording.name}"
+            for each in new
+        ]
 
 
 def scan_status(progress: ScanProgress) -> str:
@@ -53,7 +72,9 @@ def scan_status(progress: ScanProgress) -> str:
     if progress.elapsed > 0:
         speed = progress.seconds_done / progress.elapsed
         parts.append(f"{speed:,.0f}x real time")
-        if total and speed:
+        if total and progress.seconds_done >= total and not progress.finished:
+            parts.append("completing the last songs")
+        elif total and speed:
             parts.append(f"{duration((total - progress.seconds_done) / speed)} left")
     return "  ".join(parts)
 
@@ -66,8 +87,12 @@ def _displayed(
     amounts: Callable[[Step], tuple[float, float | None]],
     *,
     quiet: bool,
+    news: Callable[[Step], list[str]] = lambda progress: [],
 ) -> Iterator[Callable[[Step], None]]:
-    """Display a bar with the label, or lines that start with the subject. `amounts` returns (done, total or None)."""
+    """Display a bar with the label, or lines that start with the subject. `amounts` returns (done, total or None).
+
+    `news` returns lines to print once, above the bar.
+    """
     if quiet:
         yield lambda progress: None
     elif sys.stderr.isatty():
@@ -78,22 +103,25 @@ def _displayed(
             task = bar.add_task(label, total=None, status="")
 
             def move(progress: Step) -> None:
+                for line in news(progress):
+                    bar.console.print(printable(line))
                 done, total = amounts(progress)
                 bar.update(task, total=total, completed=done, status=describe(progress))
 
             yield move
     else:
-        yield _lines(subject, describe)
+        yield _lines(subject, describe, news)
 
 
-def _lines(subject: str, describe: Callable[[Step], str]) -> Callable[[Step], None]:
+def _lines(subject: str, describe: Callable[[Step], str], news: Callable[[Step], list[str]]) -> Callable[[Step], None]:
     last = time.monotonic()
 
     def show(progress: Step) -> None:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"{subject}: {describe(progress)}")
+            for line in (*news(progress), describe(progress)):
+                say(f"{subject}: {line}")
 
     return show
 

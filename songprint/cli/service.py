@@ -196,10 +196,10 @@ def show_job(common: Common, job_id: str) -> None:
             "duration": output.duration(job.seconds) if job.result else "",
         }
     )
-    if job.result:
+    if timeline := job.result or job.partial:
         from songprint.formats.objects import timeline_from_object
 
-        output.print_timeline(timeline_from_object(cast("schema.Timeline", job.result)), _input_name(job))
+        output.print_timeline(timeline_from_object(cast("schema.Timeline", timeline)), _input_name(job))
     for delivery in deliveries:
         _print_delivery(delivery)
 
@@ -209,7 +209,7 @@ def show_job(common: Common, job_id: str) -> None:
 @format_options
 @click.option("--corrected", is_flag=True, help="Apply the reviewers' verdicts to the timeline.")
 def export_job(common: Common, job_id: str, formats: Sequence[str], outputs: Sequence[str], corrected: bool) -> None:
-    """Write the timeline of a finished job in any format.
+    """Write the timeline of a finished job, or what a running one has found so far, in any format.
 
     Without --format, the timeline is printed.
     """
@@ -219,11 +219,14 @@ def export_job(common: Common, job_id: str, formats: Sequence[str], outputs: Seq
     writing = Outputs(formats, outputs, [job_id])
     with _catalog(common) as catalog:
         job = _jobs(catalog).get(job_id)
-        if job.result is None:
-            raise JobStateError(f"job {job_id} is {job.state}: it has a timeline once it is finished")
-        timeline = timeline_from_object(cast("schema.Timeline", job.result))
+        found = job.result or job.partial
+        if found is None:
+            raise JobStateError(f"job {job_id} is {job.state}: it has no timeline")
+        timeline = timeline_from_object(cast("schema.Timeline", found))
         if corrected:
             timeline = reviewed(timeline, job_id, catalog)
+    if not job.ended:
+        output.say(f"songprint: job {job_id} is {job.state}: this is what it has found so far")
     show(common, timeline, _input_name(job) or job.id, writing)
 
 

@@ -266,4 +266,6 @@ class ListedJob(TypedDict):
 @_documented
 class Job(ListedJob):
     result: dict[str, Any] | None
-    """The timeline: `segments`, `songs`, `gaps` and more."""
+    """The timeline of a finished job: `segments`, `songs`, `gaps` and more."""
+    partial: dict[str, Any] | None
+    """The timeline so far of a running job: the final `segments`, without `gaps`; `complete` is false."""

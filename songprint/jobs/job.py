@@ -43,7 +43,7 @@ class Job:
     input: dict[str, Any]
     options: dict[str, Any]
     progress: float  # 0 to 1
-    result: dict[str, Any] | None  # a timeline as `export.timeline_object` makes it
+    result: dict[str, Any] | None  # a timeline as `export.timeline_object` makes it; of a finished job
     error_code: str  # one of ERROR_CODES; for a waiting job, of the last attempt
     error: str
     key_id: str  # of the key that submitted it; empty without a key
@@ -56,6 +56,7 @@ class Job:
     attempts: int  # started so far
     seconds: float  # duration of the input, for usage
     worker: str  # name of the last worker
+    partial: dict[str, Any] | None = None  # the timeline so far, of a running job
     lease: Lease | None = field(default=None, repr=False, compare=False)  # of a job that has just been claimed
 
     @property
@@ -73,6 +74,7 @@ def job_object(job: Job) -> schema.Job:
         "options": _public(job.options),
         "progress": job.progress,
         "result": job.result,
+        "partial": job.partial,
         "key_id": job.key_id,
         "session_id": job.session_id,
         "session_context": job.session_context,
@@ -88,9 +90,10 @@ def job_object(job: Job) -> schema.Job:
 
 def to_job(row: Row[Any], lease: Lease | None = None) -> Job:
     """A job from a row of the table; the row may lack the result."""
-    named = {each.name for each in fields(Job)} - {"lease", "result"}
+    named = {each.name for each in fields(Job)} - {"lease", "result", "partial"}
     values = {name: getattr(row, name) for name in named}
-    result = getattr(row, "result", None)
+    stored = getattr(row, "result", None)
+    timeline = json.loads(stored) if stored else None
     times = {name: iso(values[name]) for name in named if name.endswith("_at")}
     return Job(
         **values
@@ -98,7 +101,8 @@ def to_job(row: Row[Any], lease: Lease | None = None) -> Job:
         | {
             "input": json.loads(row.input),
             "options": json.loads(row.options),
-            "result": json.loads(result) if result else None,
+            "result": timeline if row.state == FINISHED else None,
+            "partial": timeline if row.state == RUNNING else None,
             "lease": lease,
         }
     )

@@ -230,8 +230,12 @@ class Jobs:
                 return job
         return None
 
-    def heartbeat(self, job: Job, progress: float) -> bool:
-        """Extend the lease of a claimed job. False if it was cancelled or went to another worker."""
+    def heartbeat(self, job: Job, progress: float, partial: Mapping[str, Any] | None = None) -> bool:
+        """Extend the lease of a claimed job. False if it was cancelled or went to another worker.
+
+        `partial` is the timeline so far; None leaves it as it is.
+        """
+        news = {} if partial is None else {"result": to_text(partial)}
 
         def prolong(connection: Connection) -> bool:
             now = clock(connection)
@@ -241,6 +245,7 @@ class Jobs:
                 now,
                 progress=min(1.0, max(0.0, progress)),
                 lease_until=now + round(1000 * _lease(job).seconds),
+                **news,
             )
 
         return self._database.write(prolong)
@@ -423,6 +428,7 @@ class Jobs:
                 started_at=now,
                 attempts=row.attempts + 1,
                 progress=0.0,
+                result=None,
             )
             job = to_job(_row(connection, row.id), lease)
             if row.attempts == 0:

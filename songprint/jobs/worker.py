@@ -34,6 +34,7 @@ from songprint.outside import places as world
 
 if TYPE_CHECKING:
     from songprint.config import Settings
+    from songprint.formats import schema
     from songprint.library import Library
     from songprint.outside.places import Outside
     from songprint.types import ScanProgress, Timeline
@@ -45,6 +46,7 @@ POLL_SECONDS = 0.5  # between two polls for a job
 _STOP_SECONDS = 0.1  # until a worker that is to stop aborts its job
 _ERROR_PAUSE = 2.0  # seconds after an error of the database
 _FETCH_SHARE = 0.1  # fraction of the progress that fetching the input takes
+_RESULT_SHARE = 0.02  # fraction of the progress that describing and writing the result takes
 _CLEANING_INTERVAL = 60.0  # seconds between two searches for inputs to delete
 _WRITE_WAITS = (1.0, 3.0)  # seconds between attempts to write a result to an object store
 _SCRATCH_PREFIX = "songprint-work-"
@@ -262,6 +264,8 @@ class Heart:
         self._jobs, self._job, self._lease = jobs, job, lease
         self._stop, self._max_duration = stop, max_duration
         self._progress = 0.0
+        self._found = 0  # segments of the last partial timeline
+        self._partial: Timeline | None = None  # not stored yet
         self.aborted = threading.Event()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="songprint-heartbeat", daemon=True)
@@ -280,13 +284,22 @@ class Heart:
                 f"the input is longer than the {self._max_duration / 3600:g} hours that this server accepts",
                 "input_too_large",
             )
-        if step.seconds_total:
-            self._progress = _FETCH_SHARE + (1 - _FETCH_SHARE) * min(1.0, step.seconds_done / step.seconds_total)
+        if step.fraction is not None:
+            self._progress = _FETCH_SHARE + (1 - _FETCH_SHARE - _RESULT_SHARE) * step.fraction
+        if step.timeline and len(step.timeline.segments) > self._found:
+            self._found, self._partial = len(step.timeline.segments), step.timeline
 
     def check(self) -> None:
         """Raise Aborted if the job was aborted."""
         if self.aborted.is_set():
             raise Aborted
+
+    def _take_partial(self) -> schema.Timeline | None:
+        """The timeline so far as JSON, if it has grown since the last call."""
+        from songprint.formats.objects import timeline_object
+
+        partial, self._partial = self._partial, None
+        return timeline_object(replace(partial, source=world.name_of(self._job.input))) if partial else None
 
     def _beat(self) -> None:
         every = min(HEARTBEAT, self._lease / 4)
@@ -299,7 +312,7 @@ class Heart:
                 continue
             due = now + every
             try:
-                if not self._jobs.heartbeat(self._job, self._progress):
+                if not self._jobs.heartbeat(self._job, self._progress, self._take_partial()):
                     break
                 extended = now
             except SongprintError as error:  # the database may recover before the lease expires

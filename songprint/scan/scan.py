@@ -69,6 +69,16 @@ def scan(
     total, complete, last_saved = _length(source), True, began
     looked = 0.0
     blocks = files.blocks(source, store.sample_rate, block_seconds=BLOCK, on_warning=warnings.append)
+
+    def report() -> None:
+        if on_progress:
+            done = past.until + scanner.processed
+            found = replace(
+                scanner.so_far(), segments=[*past.segments, *scanner.found], source=name, duration=done, complete=False
+            )
+            elapsed = time.perf_counter() - began
+            on_progress(ScanProgress(done, total and max(total, done), len(found.segments), elapsed, found))
+
     with closing(scanner), closing(blocks), _ctrl_c() as stop:
         for block in _after(blocks, round(past.until * store.sample_rate)):
             scanner.feed(block)
@@ -79,25 +89,21 @@ def scan(
             if saved and now - last_saved > SAVED_EVERY:
                 saved.keep(past.then(scanner.settled_until, scanner.found, scanner.sounds))
                 last_saved = now
-            if on_progress:
-                done = past.until + scanner.duration
-                on_progress(
-                    ScanProgress(done, total and max(total, done), len(past.segments) + len(scanner.found), now - began)
-                )
+            report()
             if stop.is_set():
                 complete = False
                 break
         if saved and not complete:
             scanner.settled()
             saved.keep(past.then(scanner.settled_until, scanner.found, scanner.sounds))
-        timeline = scanner.finish()
+        timeline = scanner.finish(report)
     if complete and saved:
         saved.delete()
     whole = past.then(timeline.duration, timeline.segments, scanner.sounds)
     free = gaps(whole.until, whole.segments, whole.sounds)
     if scanner.history:
         free = memory.numbered(store, name, free, scanner.history, past.until)
-    return replace(
+    timeline = replace(
         timeline,
         segments=list(whole.segments),
         gaps=free,
@@ -107,6 +113,10 @@ def scan(
         complete=complete,
         warnings=(*warnings, *timeline.warnings),
     )
+    if on_progress and complete:
+        count = len(timeline.segments)
+        on_progress(ScanProgress(whole.until, whole.until, count, timeline.elapsed, timeline, finished=True))
+    return timeline
 
 
 @contextmanager
@@ -178,6 +188,11 @@ class Scanner:
         return self._runners[0].tracker.duration
 
     @property
+    def processed(self) -> float:
+        """Seconds that all kinds have processed."""
+        return min(runner.processed for runner in self._runners) / self._store.sample_rate
+
+    @property
     def sounds(self) -> list[tuple[Interval, Sound]]:
         """The class of the sound in each interval."""
         return self._meter.sounds()
@@ -230,23 +245,30 @@ class Scanner:
             found += unexplained(runner.current(known), known, self._store, runner.tracker.min_segment)
         return self._in_order(found)
 
-    def finish(self) -> Timeline:
-        """Return the timeline of all audio: no more follows."""
+    def finish(self, on_step: Callable[[], None] = lambda: None) -> Timeline:
+        """Return the timeline of all audio: no more follows. `on_step` is called after each pending block."""
         for runner in self._runners:
             self._collect(runner)
-            runner.finish()
+            runner.finish(on_step)
             runner.settle(self._known(runner, ()), self.duration, last=True)
             self._collect(runner)
         self.close()
         self.found = self._in_order(self.found)
+        return replace(
+            self.so_far(),
+            gaps=gaps(self.duration, self.found, self.sounds),
+            warnings=tuple(incomplete(self._store)),
+        )
+
+    def so_far(self) -> Timeline:
+        """Return the final segments, without gaps: cheap."""
         return Timeline(
             segments=self.found,
-            gaps=gaps(self.duration, self.found, self.sounds),
+            gaps=[],
             duration=self.duration,
             thresholds=self._thresholds,
             searched=self._store.identity.searched,
             elapsed=time.perf_counter() - self._began,
-            warnings=tuple(incomplete(self._store)),
         )
 
     def close(self) -> None:
@@ -297,6 +319,7 @@ class _Runner:
     def __init__(self, kind: Kind, tracker: Tracker, *, background: bool) -> None:
         self.kind, self.tracker, self.background = kind, tracker, background
         self.until = 0.0  # seconds up to which this kind is final
+        self.processed = 0  # samples
         self.growing: list[Segment] = []  # not final, as of the last answer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"songprint-{kind}") if background else None
         self._fed: deque[Future[None]] = deque()
@@ -305,11 +328,11 @@ class _Runner:
     def feed(self, block: np.ndarray) -> None:
         """Process a block, now or later; waits while too many blocks are pending."""
         if not self._thread:
-            self.tracker.feed(block)
+            self._process(block)
             return
         while self._fed and (len(self._fed) >= MAX_PENDING or self._fed[0].done()):
             self._fed.popleft().result()
-        self._fed.append(self._thread.submit(self.tracker.feed, block))
+        self._fed.append(self._thread.submit(self._process, block))
 
     def settle(self, known: list[Segment], until: float, *, last: bool = False) -> None:
         """Request the results that are final up to `until` seconds; `collect` returns them."""
@@ -328,16 +351,21 @@ class _Runner:
         """The segments that may still grow: as of now, or of the last answer if the tracker is in the background."""
         return self.growing if self.background else self.tracker.current(known)
 
-    def finish(self) -> None:
-        """Process everything that is pending: no more audio follows."""
+    def finish(self, on_step: Callable[[], None]) -> None:
+        """Process everything that is pending: no more audio follows. `on_step` is called after each block."""
         while self._fed:
             self._fed.popleft().result()
+            on_step()
         self._submit(self.tracker.finish).result()
 
     def close(self) -> None:
         """Stop, without processing what is pending."""
         if self._thread:
             self._thread.shutdown(cancel_futures=True)
+
+    def _process(self, block: np.ndarray) -> None:
+        self.tracker.feed(block)
+        self.processed += len(block)
 
     def _submit(self, call: Callable[[], Result]) -> Future[Result]:
         if self._thread:

@@ -121,6 +121,21 @@ def test_progress_contains_the_speed_and_the_remaining_time(done, expected):
     assert progress.status(step) == expected
 
 
+def test_a_scan_prints_each_final_segment_once(capsys, monkeypatch):
+    from songprint.types import Interval, Kind, Recording, ScanProgress, Segment, Tags, Timeline
+
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    recording = Recording(1, Tags("Song"), 60.0, "", "", "")
+    segment = Segment(recording, Kind.RECORDING, 99.0, Interval(1, 9), Interval(0, 8))
+    so_far = Timeline([segment], [], 100.0, {}, searched=1, elapsed=1.0, complete=False)
+    with progress.scanning("mix.mp3", quiet=False) as show:
+        show(ScanProgress(50.0, 100.0, 1, 1.0, so_far))
+        show(ScanProgress(100.0, 100.0, 1, 2.0, so_far))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "found" in line] == ["scanning mix.mp3: found 0:01.0 - 0:09.0  Song"]
+    assert "completing the last songs" in lines[-1]
+
+
 @pytest.mark.parametrize("seconds, expected", [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (36000, "10:00:00")])
 def test_durations_are_printed_as_hours_minutes_and_seconds(seconds, expected):
     assert output.duration(seconds) == expected

@@ -219,6 +219,10 @@ def test_the_timeline_of_a_job_is_exported_in_any_format(jobs):
     job = jobs.submit(URL)
     result = run("jobs", "export", job.id, "--format", "vtt")
     assert result.exit_code == 2 and "is waiting" in result.stderr
-    jobs.finish(jobs.claim("worker"), TIMELINE, 90.5)
+    claimed = jobs.claim("worker")
+    jobs.heartbeat(claimed, 0.5, TIMELINE)
+    result = run("jobs", "export", job.id, "--format", "vtt")
+    assert result.stdout.startswith("WEBVTT") and "is running" in result.stderr
+    jobs.finish(claimed, TIMELINE, 90.5)
     assert run("jobs", "export", job.id, "--format", "vtt").stdout == "WEBVTT\n"
     assert run("jobs", "export", job.id, "--corrected").stdout.splitlines()[0] == "mix.mp3: 1:30, 0 songs"

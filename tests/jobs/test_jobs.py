@@ -38,6 +38,22 @@ def test_a_job_is_submitted_claimed_and_finished(jobs):
     assert finished.created_at <= finished.started_at <= finished.finished_at
 
 
+def test_a_running_job_has_a_partial_timeline_and_no_result(jobs):
+    submitted, so_far = jobs.submit(URL), {"duration": 20.0, "segments": []}
+    claimed = jobs.claim("worker")
+    assert jobs.heartbeat(claimed, 0.4, so_far) and jobs.heartbeat(claimed, 0.5)
+    running = jobs.get(submitted.id)
+    assert (running.result, running.partial) == (None, so_far)
+    assert job_object(running)["partial"] == so_far
+    jobs.release(claimed)
+    assert jobs.get(submitted.id).partial is None
+    again = jobs.claim("worker")
+    assert jobs.get(submitted.id).partial is None  # of an earlier attempt
+    jobs.finish(again, RESULT, 90.5)
+    finished = jobs.get(submitted.id)
+    assert (finished.result, finished.partial) == (RESULT, None)
+
+
 def test_jobs_are_claimed_by_priority_then_age(jobs):
     low, first, second, high = (jobs.submit(URL, priority=priority).id for priority in (-10, 0, 0, 10))
     assert [jobs.claim("worker").id for _ in range(4)] == [high, first, second, low]

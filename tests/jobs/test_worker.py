@@ -131,6 +131,26 @@ def test_a_job_is_fetched_scanned_and_reported(store, database, jobs, world):
     assert not any(folder.exists() for folder in world.folders)
 
 
+def test_progress_leaves_room_for_the_result_and_contains_new_segments_once(jobs):
+    from songprint.formats.objects import timeline_object
+    from songprint.jobs.job import to_text
+    from songprint.types import Interval, Kind, Recording, ScanProgress, Segment, Tags, Timeline
+
+    jobs.submit(URL)
+    job = jobs.claim("worker")
+    heart = worker.Heart(jobs, job, 60.0, threading.Event(), 3600.0)
+    recording = Recording(1, Tags("Song"), 60.0, "", "", "")
+    segment = Segment(recording, Kind.RECORDING, 99.0, Interval(1, 9), Interval(0, 8))
+    so_far = Timeline([segment], [], 100.0, {}, searched=1, elapsed=1.0, complete=False)
+    heart.scanned(ScanProgress(100.0, 100.0, 1, 1.0, so_far))
+    assert 0.5 < heart._progress < 0.95
+    found = heart._take_partial()
+    assert found["source"] == "mix.mp3" and to_text(found) and len(found["segments"]) == 1
+    assert found == timeline_object(so_far) | {"source": "mix.mp3"} and heart._take_partial() is None
+    heart.scanned(ScanProgress(100.0, 100.0, 1, 1.0, so_far, finished=True))
+    assert 0.95 < heart._progress < 1.0
+
+
 def test_progress_is_stored_while_a_job_runs(store, jobs, world):
     with working(FakeScan(store, steps=range(20), pace=0.1), world):
         job = jobs.submit(URL)

@@ -123,6 +123,17 @@ def test_progress_is_reported(library, tmp_path):
     assert steps[-1].seconds_done == 250 and steps[-1].seconds_total == 250 and steps[-1].segments == 1
 
 
+def test_the_last_phase_belongs_to_the_progress_and_final_segments_are_reported_early(library, tmp_path):
+    steps = []
+    library.scan(programme(tmp_path, toy.cut(1, 0, 30), toy.silence(220)), on_progress=steps.append)
+    fractions = [step.fraction for step in steps]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and max(fractions[:-1]) < 1.0
+    assert [step.finished for step in steps] == [False] * (len(steps) - 1) + [True]
+    early = next(step for step in steps if step.segments)
+    assert early.seconds_done < 250 and not early.timeline.complete
+    assert near(titles(early.timeline), [("Song 01", 0, 30)])
+
+
 class Stopping:
     """Raises SIGINT once so many seconds are scanned."""
 

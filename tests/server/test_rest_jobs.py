@@ -176,6 +176,19 @@ def test_a_waiting_request_returns_when_the_job_ends(world):
     problem(world.client.get(f"/v1/jobs/{job_id}?wait=1e9"), 422, "invalid_request")
 
 
+def test_a_running_job_shows_its_timeline_so_far(world):
+    job_id, jobs = submitted(world)["id"], world.server.jobs
+    claimed = jobs.claim("worker")
+    while claimed.id != job_id:
+        claimed = jobs.claim("worker")
+    jobs.heartbeat(claimed, 0.5, timeline_of(world))
+    job = world.client.get(f"/v1/jobs/{job_id}").json()
+    assert job["result"] is None and job["partial"]["segments"][0]["recording"]["title"] == "Song 00"
+    assert "partial" not in world.client.get("/v1/jobs?limit=1").json()["items"][0]
+    problem(world.client.get(f"/v1/jobs/{job_id}/export"), 409, "not_finished")
+    jobs.cancel(job_id)
+
+
 def test_events_report_every_state_until_the_end(world):
     job_id = world.finished(timeline_of(world))
     answer = world.client.get(f"/v1/jobs/{job_id}/events")

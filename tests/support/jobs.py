@@ -18,7 +18,7 @@ from songprint.errors import FetchError
 from songprint.store.database import Database
 from songprint.store.store import Store
 from songprint.store.tables import metadata
-from songprint.types import Timeline
+from songprint.types import ScanProgress, Timeline
 
 URL = {"type": "url", "url": "https://music.example.org/mix.mp3"}
 CALLBACK = {"url": "http://receiver.example.org:5000//callback", "style": "standard", "secret": "k3y"}
@@ -114,7 +114,7 @@ class FakeScan:
             if isinstance(step, BaseException):
                 raise step
             time.sleep(self.pace)
-            on_progress(SimpleNamespace(seconds_done=10.0 * number, seconds_total=10.0 * len(self.steps)))
+            on_progress(ScanProgress(10.0 * number, 10.0 * len(self.steps), 0, 1.0))
         return Timeline(
             [], [], duration=10.0 * len(self.steps), thresholds={}, searched=5, elapsed=0.1, source=str(source)
         )

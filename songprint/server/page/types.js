@@ -96,6 +96,7 @@
  * @property {number} seconds Duration of the input.
  * @property {{ code: string, message: string } | null} error
  * @property {Timeline | null} result
+ * @property {Timeline | null} [partial] The segments that a running job has found so far.
  * @property {Verdict[]} verdicts
  */
 

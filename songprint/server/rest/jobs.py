@@ -98,7 +98,7 @@ async def show_job(
     job_id: JobId,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the end.")] = 0.0,
 ) -> Response:
-    """One job, with its result once it is finished."""
+    """One job, with its result once it is finished. While it runs, `partial` contains the segments found so far."""
     server = server_of(request)
     job = await job_of(server, caller, job_id)
     give_up = asyncio.get_running_loop().time() + wait
@@ -309,7 +309,7 @@ def _export(server: ServerState, caller: Caller, job: Job, format: str, correcte
 
 
 def _without_result(job: Job, caller: Caller) -> schema.ListedJob:
-    listed = {name: value for name, value in job_object(job).items() if name != "result"}
+    listed = {name: value for name, value in job_object(job).items() if name not in ("result", "partial")}
     return cast(schema.ListedJob, common.visible_to(caller, listed))
 
 
@@ -317,5 +317,6 @@ def _with_result(server: ServerState, caller: Caller, job: Job) -> models.Job:
     return {
         **_without_result(job, caller),
         "result": common.visible_to(caller, job.result) if job.result else None,
+        "partial": common.visible_to(caller, job.partial) if job.partial else None,
         "verdicts": [verdicts.verdict_object(each) for each in server.verdicts.of_job(job.id)],
     }

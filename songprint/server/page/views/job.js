@@ -93,7 +93,9 @@ export async function show(main, { path: [id], signal }) {
       id,
       (changed) => {
         job = changed;
-        if (!hasEnded(changed)) showState(changed, body, card);
+        if (hasEnded(changed)) return;
+        showState(changed, body, card);
+        if (changed.state === "running") reportErrors(() => showPartial(path, card, signal));
       },
       () => reportErrors(reload), // the view may have been left meanwhile
     );
@@ -188,6 +190,19 @@ function showState(job, body, card) {
   card.update(job);
 }
 
+/**
+ * Show the segments that a running job has found so far.
+ *
+ * @param {string} path
+ * @param {ReturnType<typeof progressCard>} card
+ * @param {AbortSignal} signal
+ */
+async function showPartial(path, card, signal) {
+  /** @type {Job} */
+  const { partial } = await getJson(path, { signal });
+  if (partial?.segments.length) card.showFound(partial);
+}
+
 function progressCard() {
   const bar = progressBar(null, "Progress of the job");
   const state = h("strong");
@@ -199,13 +214,22 @@ function progressCard() {
     bar,
     h("p", { class: "small soft" }, "You can leave this page. The job continues and stays listed under Jobs."),
   );
+  const found = h("div", { class: "card table list", hidden: true });
+  const whole = h("div", { class: "stack" }, element, found);
+  let shown = 0;
+  const showFound = (/** @type {Timeline} */ timeline) => {
+    if (timeline.segments.length === shown) return;
+    shown = timeline.segments.length;
+    found.hidden = false;
+    refill(found, itemTable(timelineItems(timeline, [], new Map()), null));
+  };
   const update = (/** @type {Job} */ job) => {
     const isRunning = job.state === "running";
     bar.setShare(isRunning ? job.progress : null);
     state.textContent = isRunning ? "Scanning" : "Waiting in the queue";
     share.textContent = isRunning ? formatShare(job.progress) : "";
   };
-  return { element, update };
+  return { element: whole, update, showFound };
 }
 
 /**
@@ -318,7 +342,7 @@ async function showTimeline(job, timeline, path, body, signal) {
 
 /**
  * @param {Item[]} items
- * @param {(item: Item) => void} choose
+ * @param {((item: Item) => void) | null} choose Null if items cannot be selected.
  */
 function itemTable(items, choose) {
   const columns = ["Time", "Title", "Confidence", "Decision"];
@@ -337,7 +361,7 @@ function itemTable(items, choose) {
     h(
       "tbody",
       {},
-      items.map((item) => itemRow(item, () => choose(item))),
+      items.map((item) => itemRow(item, choose && (() => choose(item)))),
     ),
   );
 }
@@ -352,7 +376,7 @@ const DECISION_CHIPS = {
 
 /**
  * @param {Item} item
- * @param {() => void} choose
+ * @param {(() => void) | null} choose
  */
 function itemRow(item, choose) {
   const recording = recordingOf(item);
@@ -366,7 +390,7 @@ function itemRow(item, choose) {
       { class: "lead" },
       h(
         "button",
-        { type: "button", class: "pick", on: { click: choose } },
+        { type: "button", class: "pick", disabled: !choose, on: choose ? { click: choose } : {} },
         h("i", {
           class: `swatch ${item.group} ${soundOf(item)}`,
           style: { "--hue": recording ? hueOf(recording) : 0 },
