@@ -102,7 +102,7 @@ class Edge:
 
     def _rule(self, request: Request) -> Rule:
         scope = request.scope
-        if scope["path"] == "/" and tencent.is_for_tencent(scope):
+        if tencent.is_for_tencent(scope):
             return Rule(
                 tencent.most_bytes(request),
                 _admit_tencent,

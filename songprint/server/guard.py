@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from songprint.server.rest import problems
 from songprint.server.rest.problems import Problem
+from songprint.server.tencent.endpoint import is_for_tencent
 
 if TYPE_CHECKING:
     from songprint.server.metrics import Metrics
@@ -84,8 +85,8 @@ class Guard:
             log.info("%s %s %s %d %.3f s", request_id, scope["method"], scope["path"], status, elapsed)
 
     def _problem_of_host(self, scope: Scope) -> Problem | None:
-        # Requests to / are authenticated by a signature, which covers the host as the client names it.
-        if self._names is None or scope["path"] == "/":
+        # Requests of Tencent's SDKs are authenticated by a signature, which covers the host as the client names it.
+        if self._names is None or scope["path"] == "/" or is_for_tencent(scope):
             return None
         header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
         parsed = _HOST.fullmatch(header)

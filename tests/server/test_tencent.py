@@ -13,6 +13,7 @@ from support.serving import serving
 from support.tencent import CALLBACK, URL, Client, request_of
 
 from songprint.config import StorageSettings
+from songprint.formats import objects
 from songprint.server.tencent import results
 
 
@@ -119,6 +120,34 @@ def test_a_song_played_twice_has_two_segments_unless_they_touch_on_the_grid(clie
     info = json.loads(tag["SpecialInfo"])
     assert (info["segment_list"], info["reference_start"], info["reference_end"]) == ([[30, 165], [180, 285]], 30, 285)
     assert len(info["segments"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "duration", "expected"),
+    [
+        (0.4, 11.9, 12.0, [[0, 12]]),
+        (0.4, 11.9, 12.9, [[0, 12]]),
+        (16, 28, 31.2, [[15, 30]]),
+        (16, 31, 31.2, [[15, 31]]),
+        (30.1, 30.3, 30.4, [[29, 30]]),
+        (0, 0.4, 0.5, [[0, 1]]),
+    ],
+)
+def test_segments_do_not_pass_the_end_of_the_input(start, end, duration, expected):
+    timeline = objects.timeline_object(
+        timelines.timeline(timelines.segment(start, end, timelines.recording(7, "Song")), duration=duration)
+    )
+    (tag,) = results.tag_set(timeline)
+    info = json.loads(tag["SpecialInfo"])
+    assert (info["segment_list"], info["reference_end"]) == (expected, expected[-1][1])
+
+
+def test_whole_numbers_may_have_a_decimal_point(client):
+    for number in (21.0, "21.0", "21"):
+        task = request_of(AiAnalysisTask={"Definition": number}, TasksPriority=2.0)
+        assert client.call("ProcessMedia", task)["TaskId"]
+    for wrong in (21.5, "21.5", 1e300, "21.", "2e1"):
+        assert client.refusal("ProcessMedia", request_of(AiAnalysisTask={"Definition": wrong})) == "InvalidParameter"
 
 
 def test_a_task_without_songs_has_an_empty_tag_set(client, world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from support.serving import serving
@@ -95,6 +96,31 @@ def test_every_spelling_of_the_host_is_accepted(client):
         assert refusal(client.opened("POST", "/", body, headers)) == "ResourceNotFound"
     client.host = "mps.tencentcloudapi.com"  # with a custom DNS entry
     assert client.refusal("DescribeTaskDetail", TASK) == "ResourceNotFound"
+
+
+@pytest.mark.parametrize("path", ["/mps", "/some/prefix", "/mps/"])
+def test_an_endpoint_may_have_a_path(client, path):
+    on_path = replace(client, host=f"localhost:8080{path}")
+    sent = json.dumps(TASK).encode()
+    for wanted in (client, on_path):
+        answer = client.opened("POST", path, sent, wanted.signed("DescribeTaskDetail", sent))
+        assert refusal(answer) == "ResourceNotFound"
+    query = "TaskId=nope"
+    signed = on_path.signed("DescribeTaskDetail", b"", method="GET", query=query)
+    assert refusal(client.opened("GET", f"{path}?{query}", b"", signed)) == "ResourceNotFound"
+    form = {"host": "localhost:8080", "content-type": "application/x-www-form-urlencoded"}
+    assert refusal(client.opened("POST", path, b"Action=DescribeTaskDetail", form)) == "MissingParameter"
+
+
+def test_other_requests_at_a_path_are_not_for_tencent(client, world):
+    for method, path, headers in (
+        ("POST", "/mps", {"content-type": "application/json"}),
+        ("GET", "/mps", {}),
+        ("GET", "/v1/nothing", {"x-tc-action": "ProcessMedia"}),
+    ):
+        assert world.client.request(method, path, headers=headers).status_code in (404, 405)
+    elsewhere = {"host": "evil.example.org", "content-type": "application/json"}
+    assert world.client.post("/mps", headers=elsewhere).status_code == 421
 
 
 def test_a_forwarded_host_is_accepted_only_from_a_trusted_proxy(client, world, tmp_path):

@@ -17,10 +17,11 @@ from songprint.outside.fetch import Rules
 from songprint.outside.storage import Storage
 from songprint.processes.pool import Busy, Crashed, LimitExceeded
 from songprint.server import operations
-from songprint.server.tencent import known, process, results
+from songprint.server.tencent import known, process, results, templates
 from songprint.server.tencent.parameters import Parameters
 from songprint.server.tencent.results import Object
 from songprint.server.tencent.signatures import Refused
+from songprint.server.tencent.templates import Templates
 
 if TYPE_CHECKING:
     from songprint.accounts.keys import Key
@@ -49,18 +50,6 @@ _EVENT_FIELDS = frozenset(
         "Sign",
     }
 )
-_TEMPLATE = {
-    "Definition": process.PRESET,
-    "Name": "Music identification",
-    "Comment": "The songs in a recording, including covers",
-    "ClassificationConfigure": None,
-    "TagConfigure": {"Switch": "ON"},
-    "CoverConfigure": None,
-    "FrameTagConfigure": None,
-    "CreateTime": "2025-01-01T00:00:00Z",
-    "UpdateTime": "2025-01-01T00:00:00Z",
-    "Type": "Preset",
-}
 
 
 @dataclass(frozen=True)
@@ -76,8 +65,12 @@ class Call:
         return self.server.settings.server.app_id
 
     @property
+    def templates(self) -> Templates:
+        return Templates(self.server.library.store.catalog.database)
+
+    @property
     def visible_keys(self) -> list[str] | None:
-        """The keys whose tasks the caller may see; None: all keys."""
+        """The keys whose tasks and templates the caller may see; None: all keys."""
         return self.server.keys.visible_to(self.key)
 
     def job(self, task_id: str) -> Job | None:
@@ -92,7 +85,14 @@ class Call:
 
 
 def process_media(call: Call) -> Object:
-    job = process.submit(call.server.jobs, call.key.id, call.parameters, call.server.settings.server)
+    visible = call.visible_keys
+    job = process.submit(
+        call.server.jobs,
+        call.key.id,
+        call.parameters,
+        call.server.settings.server,
+        lambda definition: call.templates.find(definition, visible),
+    )
     return {"TaskId": results.task_id(job.id, call.app_id)}
 
 
@@ -168,31 +168,62 @@ def parse_notification(call: Call) -> Object:
     return {name: value for name, value in event.items() if name in _EVENT_FIELDS}
 
 
+def create_template(call: Call) -> Object:
+    call.parameters.only({"Name", "Comment", *templates.CONFIGURES})
+    made = call.templates.create(call.key.id, templates.changes(call.parameters))
+    call.server.audit.note(call.key.id, "templates.create", f"{made.definition} {made.name}".rstrip())
+    return {"Definition": made.definition}
+
+
+def modify_template(call: Call) -> Object:
+    """Change the fields that the request contains."""
+    definition = _definition(call, {"Name", "Comment", *templates.CONFIGURES})
+    if definition == templates.PRESET:
+        raise Refused("InvalidParameterValue.ModifyDefaultTemplate", "The preset template cannot be changed.")
+    changed = call.templates.modify(definition, call.visible_keys, templates.changes(call.parameters))
+    if changed is None:
+        raise Refused("ResourceNotFound.TemplateNotExist", "There is no such template.")
+    call.server.audit.note(call.key.id, "templates.modify", f"{definition} {changed.name}".rstrip())
+    return {}
+
+
+def delete_template(call: Call) -> Object:
+    """Delete a template. Tasks that were submitted with it keep its options."""
+    definition = _definition(call, set())
+    if definition == templates.PRESET:
+        raise Refused("InvalidParameterValue.DeleteDefaultTemplate", "The preset template cannot be deleted.")
+    if not call.templates.delete(definition, call.visible_keys):
+        raise Refused("ResourceNotFound.TemplateNotExist", "There is no such template.")
+    call.server.audit.note(call.key.id, "templates.delete", str(definition))
+    return {}
+
+
+def _definition(call: Call, more: set[str]) -> int:
+    call.parameters.only({"Definition", *more})
+    if "Definition" not in call.parameters:
+        raise Refused("MissingParameter", "The request is missing a required parameter: `{name}`.", name="Definition")
+    return call.parameters.number("Definition", 0)
+
+
 def describe_templates(call: Call) -> Object:
+    """The preset and the visible custom templates, by number."""
     given = call.parameters
     given.only({"Definitions", "Offset", "Limit", "Type", "Name"})
     wanted = given.numbers("Definitions", most=100)
     offset = given.number("Offset", 0, least=0, most=10**9)
     limit = given.number("Limit", 10, least=1, most=100, code="InvalidParameterValue.Limit")
-    kind, name = given.text("Type"), given.text("Name", longest=64, code="InvalidParameterValue.Name")
+    kind = given.text("Type")
+    name = given.text("Name", longest=templates.MOST_NAME, code="InvalidParameterValue.Name")
     if kind not in ("", "Preset", "Custom"):
         raise Refused("InvalidParameterValue.Type", "`Type` must be Preset or Custom.")
-    matches = (not wanted or process.PRESET in wanted) and kind != "Custom" and name in ("", _TEMPLATE["Name"])
-    found = [_TEMPLATE] if matches else []
+    preset = [templates.PRESET_TEMPLATE] if kind != "Custom" else []
+    custom = call.templates.all(call.visible_keys) if kind != "Preset" else []
+    found = [
+        templates.template_object(each)
+        for each in (*preset, *custom)
+        if (not wanted or each.definition in wanted) and name in ("", each.name)
+    ]
     return {"TotalCount": len(found), "AIAnalysisTemplateSet": found[offset : offset + limit]}
-
-
-def change_template(call: Call) -> Object:
-    """Refuse every change: custom templates are not supported, and the preset cannot be changed."""
-    if call.parameters.number("Definition", 0) != process.PRESET:
-        raise Refused("ResourceNotFound.TemplateNotExist", "There is no such template.")
-    raise Refused("InvalidParameterValue.ModifyDefaultTemplate", "The preset template cannot be changed.")
-
-
-def delete_template(call: Call) -> Object:
-    if call.parameters.number("Definition", 0) != process.PRESET:
-        raise Refused("ResourceNotFound.TemplateNotExist", "There is no such template.")
-    raise Refused("InvalidParameterValue.DeleteDefaultTemplate", "The preset template cannot be deleted.")
 
 
 def describe_metadata(call: Call) -> Object:
@@ -214,11 +245,11 @@ def describe_metadata(call: Call) -> Object:
             found = call.server.queries.submit(operations.describe, time_limit=PROBE_SECONDS, path=str(path)).result()
     except FetchError as error:
         code = "InvalidParameter.InvalidUrl" if error.code == "input_refused" else "ResourceNotFound.DownloadError"
-        raise Refused(code, f"The input cannot be fetched: {error}.") from error
+        raise Refused(code, "The input cannot be fetched: {reason}.", reason=error) from error
     except AudioError as error:
         raise Refused("InvalidParameterValue.SrcFile", "The input is not readable audio or video.") from error
     except (Busy, Crashed, LimitExceeded) as error:
-        raise Refused("FailedOperation", f"The input cannot be probed now: {error}.") from error
+        raise Refused("FailedOperation", "The input cannot be probed now: {reason}.", reason=error) from error
     finally:
         _PROBES.release()
     return {"MetaData": results.metadata(found)}
@@ -230,7 +261,9 @@ def describe_usage(call: Call) -> Object:
     given.only({"StartTime", "EndTime", "Types", "ProcessRegions"})
     first, last = _day(given, "StartTime"), _day(given, "EndTime")
     if not 0 <= (last - first).days < _MOST_DAYS:
-        raise Refused("InvalidParameterValue", f"`EndTime` must lie 0 to {_MOST_DAYS} days after `StartTime`.")
+        raise Refused(
+            "InvalidParameterValue", "`EndTime` must lie 0 to {days} days after `StartTime`.", days=_MOST_DAYS
+        )
     types = given.texts("Types", most=100)
     given.texts("ProcessRegions", most=100)
     if types and "AIAnalysis" not in types:
@@ -259,7 +292,9 @@ def _moment(given: Parameters, name: str) -> str:
         try:
             datetime.fromisoformat(text)
         except ValueError as error:
-            raise Refused("InvalidParameterValue", f"`{name}` must be a time such as 2025-06-13T12:08:18Z.") from error
+            raise Refused(
+                "InvalidParameterValue", "`{name}` must be a time such as 2025-06-13T12:08:18Z.", name=name
+            ) from error
     return text
 
 
@@ -269,7 +304,7 @@ def _day(given: Parameters, name: str) -> date:
     try:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).date()
     except OverflowError as error:
-        raise Refused("InvalidParameterValue", f"`{name}` is out of range.") from error
+        raise Refused("InvalidParameterValue", "`{name}` is out of range.", name=name) from error
 
 
 @dataclass(frozen=True)
@@ -287,7 +322,8 @@ ACTIONS = {
     "ManageTask": Action(manage_task, 20),
     "ParseNotification": Action(parse_notification, 20),
     "DescribeAIAnalysisTemplates": Action(describe_templates, 10),
-    "ModifyAIAnalysisTemplate": Action(change_template, 10),
+    "CreateAIAnalysisTemplate": Action(create_template, 10),
+    "ModifyAIAnalysisTemplate": Action(modify_template, 10),
     "DeleteAIAnalysisTemplate": Action(delete_template, 10),
     "DescribeMediaMetaData": Action(describe_metadata, 10),
     "DescribeUsageData": Action(describe_usage, 10),
@@ -298,10 +334,15 @@ def named(name: str, version: str) -> Action:
     """The action of this name; raises Refused for unsupported and unknown actions."""
     if version != known.VERSION:
         raise Refused(
-            "NoSuchVersion", f"There is no version `{version[:40]}` of this API. The version is {known.VERSION}."
+            "NoSuchVersion",
+            "There is no version `{version}` of this API. The version is {known}.",
+            version=version[:40],
+            known=known.VERSION,
         )
     if name in ACTIONS:
         return ACTIONS[name]
     if name in known.ACTIONS:
-        raise Refused("UnsupportedOperation", f"`{name}` is not supported: this server only identifies music.")
-    raise Refused("InvalidAction", f"There is no action `{name[:80]}`.")
+        raise Refused(
+            "UnsupportedOperation", "`{name}` is not supported: this server only identifies music.", name=name
+        )
+    raise Refused("InvalidAction", "There is no action `{action}`.", action=name[:80])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from songprint.errors import KeyRefused, SongprintError
-from songprint.server.rest.problems import UNAVAILABLE, Problem
-from songprint.server.tencent import parameters, signatures
+from songprint.server.rest.problems import Problem
+from songprint.server.tencent import messages, parameters, signatures
 from songprint.server.tencent.actions import Call, named
 from songprint.server.tencent.signatures import FORM, Claim, Refused
 
@@ -39,6 +40,7 @@ MOST_FORM_BYTES = 1 << 20  # of a body signed by v1
 MOST_QUERY_BYTES = 32 << 10
 MAX_WRONG_KEYS = 20.0  # requests with a wrong key or signature, per second and address
 _WRONG_KEY = ("AuthFailure.SecretIdNotFound", "AuthFailure.SignatureFailure")
+_LANGUAGE = re.compile(rb"(?:^|&)Language=([A-Za-z-]{1,20})(?:&|$)")
 _TENCENT_HEADERS = ("x-tc-action", "x-tc-version", "x-tc-timestamp")
 
 
@@ -54,38 +56,46 @@ class Endpoint:
         await response(scope, receive, send)
 
     async def _response(self, request: Request) -> Response:
-        request_id = str(uuid.uuid4())
+        request_id, body = str(uuid.uuid4()), b""
         try:
-            # `songprint.server.edge` limits the body.
-            received = replace(_without_body(request), body=await request.body())
+            body = await request.body()  # `songprint.server.edge` limits it
+            received = replace(_without_body(request), body=body)
             content = await run_in_threadpool(
                 _run, request.app.state.server, received, _forwarded_host(request), _address(request)
             )
         except ClientDisconnect:
             raise
         except Exception as error:
-            return _in_envelope(request, error, request_id)
+            return _in_envelope(request, error, request_id, body)
         return _enveloped(content, request_id)
 
 
 class TencentRoute(Route):
-    """The route `/` for requests of Tencent's SDKs. Requests of browsers fall through to the page."""
+    """The route for requests of Tencent's SDKs, at any path. Requests of browsers fall through to the page."""
 
     def __init__(self) -> None:
         super().__init__("/", Endpoint(), include_in_schema=False)
-        self.methods = None  # all methods: unsupported ones get an error in the envelope
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child = super().matches(scope)
-        return (match, child) if match is Match.NONE or is_for_tencent(scope) else (Match.NONE, {})
+        """Match all methods: unsupported ones get an error in the envelope."""
+        if scope["type"] != "http" or not is_for_tencent(scope):
+            return Match.NONE, {}
+        return Match.FULL, {"endpoint": self.endpoint, "path_params": {}}
 
 
 def is_for_tencent(scope: Scope) -> bool:
-    if scope["method"] not in ("GET", "HEAD"):
-        return True
-    names = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
+    """Whether a request is one of Tencent's API, by its path, headers and query.
+
+    SDKs send all requests to the path of their endpoint, which may be `/mps` behind a proxy, and sign the path `/`.
+    """
+    headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
     query = b"&" + scope.get("query_string", b"")
-    return any(name in names for name in _TENCENT_HEADERS) or (b"&Action=" in query and b"&Signature=" in query)
+    signed = any(name in headers for name in _TENCENT_HEADERS) or (b"&Action=" in query and b"&Signature=" in query)
+    if scope["path"] == "/":
+        return signed or scope["method"] not in ("GET", "HEAD")
+    # Signature v1 is in the form, which the rest of the server uses nowhere.
+    is_form = scope["method"] == "POST" and headers.get("content-type", b"").lower().startswith(FORM.encode())
+    return (signed or is_form) and not scope["path"].startswith("/v1/")
 
 
 def most_bytes(request: Request) -> int:
@@ -94,7 +104,7 @@ def most_bytes(request: Request) -> int:
 
 
 def too_large(most: int) -> Refused:
-    return Refused("RequestSizeLimitExceeded", f"The request is larger than {most} bytes.")
+    return Refused("RequestSizeLimitExceeded", "The request is larger than {most} bytes.", most=most)
 
 
 def too_slow() -> Refused:
@@ -121,20 +131,27 @@ def refuse(request: Request, error: Exception) -> Response:
     return _in_envelope(request, error, str(uuid.uuid4()))
 
 
-def _in_envelope(request: Request, error: Exception, request_id: str) -> Response:
+def _in_envelope(request: Request, error: Exception, request_id: str, body: bytes = b"") -> Response:
     """The response to any error; unexpected ones are logged and get a neutral text."""
     if isinstance(error, Problem):
-        error = Refused("InvalidParameter", f"{error.detail}.")
+        error = Refused("InvalidParameter", "{detail}.", detail=error.detail)
     if isinstance(error, Refused):
         log.info("%s %s: %s (%s)", request_id, request.headers.get("x-tc-action", "-"), error.code, error)
-        code, message = error.code, str(error)
+        refused = error
     elif isinstance(error, SongprintError):  # for the operator: a database that is unreachable, a full disk
         log.error("request %s: %s", request_id, error)
-        code, message = "InternalError", f"{UNAVAILABLE}."
+        refused = Refused("InternalError", messages.UNAVAILABLE)
     else:
         log.error("request %s", request_id, exc_info=error)
-        code, message = "InternalError", "An internal error occurred. The server's log has the details."
-    return _enveloped({"Error": {"Code": code, "Message": message}}, request_id)
+        refused = Refused("InternalError", messages.INTERNAL_ERROR)
+    message = refused.message(_language(request, body))
+    return _enveloped({"Error": {"Code": refused.code, "Message": message}}, request_id)
+
+
+def _language(request: Request, body: bytes) -> str:
+    """The language of messages: of the header, or of the parameter of signature v1."""
+    found = _LANGUAGE.search(request.scope["query_string"] if request.method == "GET" else body)
+    return request.headers.get("x-tc-language", "") or (found[1].decode() if found else "")
 
 
 def _enveloped(content: dict[str, object], request_id: str) -> Response:
@@ -200,7 +217,9 @@ def _check_rate(server: ServerState, keys: list[Key]) -> None:
     limits = [(key.id, key.rate) for key in keys if key.rate is not None]
     if limits and server.limiter.wait_for_all(limits):
         rate = min(rate for _, rate in limits)
-        raise Refused("RequestLimitExceeded.UinLimitExceeded", f"The key may send {rate:g} requests per second.")
+        raise Refused(
+            "RequestLimitExceeded.UinLimitExceeded", "The key may send {rate:g} requests per second.", rate=rate
+        )
 
 
 def _key_and_secret(server: ServerState, claim: Claim) -> tuple[Key, str]:
@@ -216,7 +235,9 @@ def _check_rate_of_action(server: ServerState, keys: list[Key], action: str, def
     """All sub-keys of a key share its rate of an action."""
     rate = server.settings.server.rates.get(action, default)
     if server.limiter.wait(f"tencent {keys[-1].id} {action}", rate):
-        raise Refused("RequestLimitExceeded", f"`{action}` may be called {rate:g} times per second.")
+        raise Refused(
+            "RequestLimitExceeded", "`{action}` may be called {rate:g} times per second.", action=action, rate=rate
+        )
 
 
 def _forwarded_host(request: Request) -> str:

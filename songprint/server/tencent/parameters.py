@@ -26,8 +26,9 @@ COMMON = frozenset(
         "RequestClient",
     }
 )
-_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?", re.ASCII)  # 21.0 is a whole number for Tencent too
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_MOST_FLOAT = 2.0**53  # above, not every whole number has a float of its own
 _DEEPEST = 20  # parts of the name of a flattened parameter
 
 
@@ -45,7 +46,11 @@ class Parameters:
         """Refuse the request if it has any other parameter."""
         unknown = sorted(set(self._values) - set(names))
         if unknown:
-            raise Refused("UnknownParameter", f"The parameter `{self._full_name(unknown[0][:100])}` is unknown.")
+            raise Refused(
+                "UnknownParameter",
+                "The parameter `{parameter}` is unknown.",
+                parameter=self._full_name(unknown[0][:100]),
+            )
 
     def text(
         self, name: str, *, required: bool = False, longest: int | None = None, code: str = "InvalidParameterValue"
@@ -53,11 +58,18 @@ class Parameters:
         """Text, "" if it is absent; `code` is the error code for text longer than `longest` characters."""
         value = self._values.get(name, "")
         if not isinstance(value, str):
-            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be text.")
+            raise Refused(
+                "InvalidParameter", "The parameter `{parameter}` must be text.", parameter=self._full_name(name)
+            )
         if required and not value:
             raise self._missing(name)
         if longest is not None and len(value) > longest:
-            raise Refused(code, f"The parameter `{self._full_name(name)}` may have at most {longest} characters.")
+            raise Refused(
+                code,
+                "The parameter `{parameter}` may have at most {longest} characters.",
+                parameter=self._full_name(name),
+                longest=longest,
+            )
         return value
 
     def number(
@@ -71,12 +83,24 @@ class Parameters:
     ) -> int:
         """A whole number; `code` is the error code for a number out of range."""
         value = self._values.get(name, default)
-        if isinstance(value, str) and _WHOLE.fullmatch(value):
+        if isinstance(value, str) and (written := _WHOLE.fullmatch(value)):
+            value = int(written[1])
+        if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_FLOAT:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be a whole number.")
+            raise Refused(
+                "InvalidParameter",
+                "The parameter `{parameter}` must be a whole number.",
+                parameter=self._full_name(name),
+            )
         if (least is not None and value < least) or (most is not None and value > most):
-            raise Refused(code, f"The parameter `{self._full_name(name)}` must lie between {least} and {most}.")
+            raise Refused(
+                code,
+                "The parameter `{parameter}` must lie between {least} and {most}.",
+                parameter=self._full_name(name),
+                least=least,
+                most=most,
+            )
         return value
 
     def boolean(self, name: str) -> bool | None:
@@ -85,7 +109,11 @@ class Parameters:
         if isinstance(value, str | int) and str(value).lower() in _BOOLEANS:
             value = _BOOLEANS[str(value).lower()]
         if value is not None and not isinstance(value, bool):
-            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be true or false.")
+            raise Refused(
+                "InvalidParameter",
+                "The parameter `{parameter}` must be true or false.",
+                parameter=self._full_name(name),
+            )
         return value
 
     def numbers(self, name: str, *, most: int) -> list[int]:
@@ -103,7 +131,9 @@ class Parameters:
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be an object.")
+            raise Refused(
+                "InvalidParameter", "The parameter `{parameter}` must be an object.", parameter=self._full_name(name)
+            )
         return Parameters(value, self._full_name(name))
 
     def required_object(self, name: str) -> Parameters:
@@ -120,15 +150,22 @@ class Parameters:
     def _list(self, name: str, most: int) -> list[object]:
         value = self._values.get(name, [])
         if not isinstance(value, list):
-            raise Refused("InvalidParameter", f"The parameter `{self._full_name(name)}` must be a list.")
+            raise Refused(
+                "InvalidParameter", "The parameter `{parameter}` must be a list.", parameter=self._full_name(name)
+            )
         if len(value) > most:
             raise Refused(
-                "InvalidParameterValue", f"The parameter `{self._full_name(name)}` may have at most {most} items."
+                "InvalidParameterValue",
+                "The parameter `{parameter}` may have at most {most} items.",
+                parameter=self._full_name(name),
+                most=most,
             )
         return value
 
     def _missing(self, name: str) -> Refused:
-        return Refused("MissingParameter", f"The request is missing a required parameter: `{self._full_name(name)}`.")
+        return Refused(
+            "MissingParameter", "The request is missing a required parameter: `{name}`.", name=self._full_name(name)
+        )
 
     def _full_name(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
@@ -162,7 +199,9 @@ def of_flat(flat: Mapping[str, str]) -> Parameters:
         for part in above:
             place = place.setdefault(part, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict) or isinstance(place.get(last), dict):
-            raise Refused("InvalidParameter", f"The parameter `{name[:100]}` is both an object and a value.")
+            raise Refused(
+                "InvalidParameter", "The parameter `{parameter}` is both an object and a value.", parameter=name[:100]
+            )
         place[last] = value
     return Parameters({name: _listed(value) for name, value in tree.items()})
 

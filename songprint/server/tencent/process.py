@@ -6,6 +6,7 @@ A worker fetches the input later. This module refuses only what is wrong without
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,15 @@ from songprint.errors import DuplicateSession, FetchError, QueueFull
 from songprint.outside import fetch
 from songprint.outside.fetch import Rules
 from songprint.outside.storage import Storage, is_bucket, object_name
-from songprint.server.rest.problems import sentence
-from songprint.server.tencent import results
+from songprint.server.tencent import results, templates
 from songprint.server.tencent.parameters import Parameters
 from songprint.server.tencent.signatures import Refused
+from songprint.server.tencent.templates import PRESET, Template
 
 if TYPE_CHECKING:
     from songprint.jobs.jobs import Job, Jobs
 
-PRESET = 21  # the template of music identification
 PROCESS_TYPE = "1102"  # music identification among the template's functions
-OWN = "songprint"  # key of Songprint's own options in ExtendedParameter
 
 _UNSUPPORTED = (
     "MediaProcessTask",
@@ -55,7 +54,6 @@ NAMES = frozenset(
 )
 _UNSUPPORTED_NOTIFY_TYPES = ("TDMQ-CMQ", "CMQ", "SCF", "AWS-SQS")
 _OFFLINE_PRIORITY = -10  # the lowest
-_MOST_RESULTS = 1000
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,11 @@ class JobRequest:
     session_context: str
 
 
-def submit(jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSettings) -> Job:
-    """Queue the job that a request describes."""
-    request = read(parameters, settings)
+def submit(
+    jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSettings, find: Callable[[int], Template | None]
+) -> Job:
+    """Queue the job that a request describes. `find` returns a custom template that the key may use."""
+    request = read(parameters, settings, find)
     try:
         return jobs.submit(
             request.input,
@@ -90,18 +90,22 @@ def submit(jobs: Jobs, key_id: str, parameters: Parameters, settings: ServerSett
         raise Refused("LimitExceeded.CreateTask", "Too many tasks are waiting. Try again later.") from error
 
 
-def read(parameters: Parameters, settings: ServerSettings) -> JobRequest:
+def read(
+    parameters: Parameters, settings: ServerSettings, find: Callable[[int], Template | None] = lambda definition: None
+) -> JobRequest:
     """Validate a request; raises Refused for invalid and unsupported parameters."""
     parameters.only(NAMES)
     storage = Storage(settings)
     input = read_input(parameters.required_object("InputInfo"), storage, Rules.of_inputs(settings))
     for name in _UNSUPPORTED:
         if parameters.raw(name):
-            raise Refused("UnsupportedOperation", f"`{name}` is not supported: this server only identifies music.")
+            raise Refused(
+                "UnsupportedOperation", "`{name}` is not supported: this server only identifies music.", name=name
+            )
     analysis = parameters.nested("AiAnalysisTask")
     if analysis is None:
         raise Refused("InvalidParameter", "The request contains no task: send `AiAnalysisTask`.")
-    shown, kinds = _analysis(analysis)
+    shown, kinds = _analysis(analysis, find)
     options: dict[str, Any] = {"tencent": shown | {"no_metadata": parameters.boolean("SkipMateData") is True}}
     if kinds is not None:
         options["kinds"] = kinds
@@ -159,7 +163,7 @@ def _check_url(url: str, rules: Rules) -> None:
     try:
         fetch.check(url, rules)
     except FetchError as error:
-        raise Refused("InvalidParameter.InvalidUrl", f"{sentence(error)}.") from error
+        raise Refused("InvalidParameter.InvalidUrl", "{reason}.", reason=error) from error
 
 
 def _check_location(location: dict[str, Any], storage: Storage) -> None:
@@ -170,7 +174,7 @@ def _check_location(location: dict[str, Any], storage: Storage) -> None:
     try:
         object_name(location["object"])
     except FetchError as error:
-        raise Refused("InvalidParameterValue.InputInfo", f"{sentence(error)}.") from error
+        raise Refused("InvalidParameterValue.InputInfo", "{reason}.", reason=error) from error
 
 
 def _own_key(found: Parameters) -> dict[str, str]:
@@ -180,33 +184,58 @@ def _own_key(found: Parameters) -> dict[str, str]:
     return {"secret_id": found.text("S3SecretId"), "secret_key": found.text("S3SecretKey", required=True)}
 
 
-def _analysis(analysis: Parameters) -> tuple[dict[str, Any], list[str] | None]:
+def _analysis(analysis: Parameters, find: Callable[[int], Template | None]) -> tuple[dict[str, Any], list[str] | None]:
     """The options that the result returns, and the requested kinds of match; None: all kinds."""
     if "Definition" not in analysis:
-        raise Refused("MissingParameter", "The request is missing a required parameter: `AiAnalysisTask.Definition`.")
-    definition = analysis.number("Definition", 0)
-    if definition != PRESET:
         raise Refused(
-            "InvalidParameterValue.Definition",
-            f"There is no template {definition}. The template of music identification is {PRESET}.",
+            "MissingParameter",
+            "The request is missing a required parameter: `{name}`.",
+            name="AiAnalysisTask.Definition",
         )
+    definition = analysis.number("Definition", 0)
     written = analysis.raw("ExtendedParameter")
     extended = _extended(written)
     tag = extended.nested("tag")
     process_type = tag.raw("process_type") if tag is not None else None
     if str(process_type or PROCESS_TYPE) != PROCESS_TYPE:
-        raise Refused("InvalidParameterValue", f"`process_type` must be {PROCESS_TYPE} (music identification).")
-    own = extended.nested(OWN) or Parameters({})
-    own.only({"covers", "min_confidence", "max_results"})
-    shown: dict[str, object] = {"definition": PRESET}
+        raise Refused(
+            "InvalidParameterValue",
+            "`process_type` must be {process_type} (music identification).",
+            process_type=PROCESS_TYPE,
+        )
+    chosen = _template_options(definition, find, is_music=bool(process_type)) | templates.own_options(extended)
+    covers = chosen.pop("covers", None)
+    shown: dict[str, object] = {"definition": definition, **chosen}
     if written:
         shown["extended_parameter"] = written if isinstance(written, str) else json.dumps(written)
-    if "min_confidence" in own:
-        shown["min_confidence"] = own.number("min_confidence", 0, least=0, most=100)
-    if "max_results" in own:
-        shown["max_results"] = own.number("max_results", 0, least=1, most=_MOST_RESULTS)
-    covers = own.boolean("covers")
     return shown, None if covers is None else ["recording", "cover"] if covers else ["recording"]
+
+
+def _template_options(definition: int, find: Callable[[int], Template | None], *, is_music: bool) -> dict[str, Any]:
+    """The options of a template; the request is refused if there is none with this number.
+
+    `is_music` means that the request itself selects music identification. Then the number may also be one that Tencent
+    gave to a template of its account, so that a program keeps the number that it used there.
+    """
+    if definition == PRESET:
+        return {}
+    template = find(definition)
+    if template is None:
+        if is_music and definition in templates.TENCENTS_NUMBERS:
+            return {}
+        raise Refused(
+            "InvalidParameterValue.Definition",
+            "There is no template {definition}. The template of music identification is {preset}.",
+            definition=definition,
+            preset=PRESET,
+        )
+    if not template.identifies_music:
+        raise Refused(
+            "InvalidParameterValue.Definition",
+            "The template {definition} does not identify music: its `TagConfigure.Switch` is OFF.",
+            definition=definition,
+        )
+    return template.own_options()
 
 
 def _extended(written: object) -> Parameters:
@@ -223,8 +252,8 @@ def _extended(written: object) -> Parameters:
             return Parameters(values, "ExtendedParameter")
     raise Refused(
         "InvalidParameterValue",
-        "`AiAnalysisTask.ExtendedParameter` must be a string of JSON such as "
-        '"{\\"tag\\":{\\"process_type\\":\\"1102\\"}}".',
+        "`AiAnalysisTask.ExtendedParameter` must be a string of JSON such as {example}.",
+        example='"{\\"tag\\":{\\"process_type\\":\\"1102\\"}}"',
     )
 
 
@@ -251,7 +280,7 @@ def _callback(config: Parameters, rules: Rules) -> dict[str, Any] | None:
 
 
 def _unsupported_notification(kind: str) -> Refused:
-    return Refused("UnsupportedOperation", f"Notifications by {kind} are not supported: send NotifyType URL.")
+    return Refused("UnsupportedOperation", "Notifications by {kind} are not supported: send NotifyType URL.", kind=kind)
 
 
 def _output(parameters: Parameters, storage: Storage, app_id: int) -> dict[str, Any] | None:

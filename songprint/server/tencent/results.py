@@ -11,7 +11,7 @@ import math
 import re
 import string
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -247,9 +247,23 @@ def tag_set(
     timeline: Mapping[str, Any], *, min_confidence: float = 0.0, max_results: int | None = None
 ) -> list[Object]:
     """The songs of a timeline as JSON, by descending confidence, then by start."""
-    tags = [_tag(song, [timeline["segments"][position] for position in song["segments"]]) for song in timeline["songs"]]
+    tags = [
+        _tag(song, [timeline["segments"][position] for position in song["segments"]], timeline["duration"])
+        for song in timeline["songs"]
+    ]
     ranked = sorted((tag for tag in tags if tag[0] >= min_confidence), key=lambda tag: (-tag[0], tag[1]))
     return [tag for *_, tag in ranked[:max_results]]
+
+
+def segment_list(segments: Iterable[Interval], duration: float) -> list[list[int]]:
+    """Segments in whole seconds on Tencent's grid of 15 s, none of which passes the end of the input.
+
+    >>> segment_list([Interval(1.5, 12.0)], 12.4), segment_list([Interval(3, 16), Interval(31, 44)], 60)
+    ([[0, 12]], [[0, 45]])
+    """
+    last = max(1, math.floor(duration))
+    ends = [(round(each.start), min(round(each.end), last)) for each in intervals.snap_to_grid(segments)]
+    return [[min(start, end - 1), end] for start, end in ends]
 
 
 def song_mid(recording_id: int) -> str:
@@ -313,8 +327,8 @@ def _analysis_result(job: Job) -> Object:
     }
 
 
-def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]]) -> tuple[float, float, Object]:
-    """A song's confidence, its start in seconds and its TagSet item."""
+def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]], duration: float) -> tuple[float, float, Object]:
+    """A song's confidence, its start in seconds and its TagSet item. `duration` is that of the input."""
     segments = sorted(segments, key=lambda segment: segment["start"])
     named = next(
         recording
@@ -326,10 +340,7 @@ def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]]) -> tuple[fl
     confidence = round(best["confidence"], 1)
     singers = [named["artists"], *(segment["recording"]["artists"] for segment in segments)]
     singers = list(dict.fromkeys(singer for each in singers for singer in each))
-    played = [
-        [round(interval.start), round(interval.end)]
-        for interval in intervals.snap_to_grid(Interval(segment["start"], segment["end"]) for segment in segments)
-    ]
+    played = segment_list([Interval(segment["start"], segment["end"]) for segment in segments], duration)
     title = named["title"] or PurePath(named["source"]).stem
     info = {
         "song_name": title,

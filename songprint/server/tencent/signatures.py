@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
+from songprint.server.tencent import messages
+
 ALGORITHM = "TC3-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 FORM = "application/x-www-form-urlencoded"
@@ -34,11 +36,25 @@ _MOST_FIELDS = 10_000
 
 
 class Refused(Exception):
-    """A refused request, with Tencent's error code and a message for people."""
+    """A refused request, with Tencent's error code and a message for people.
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+    The message is a template, the key of its Chinese form in `messages`.
+    """
+
+    def __init__(self, code: str, template: str, **values: object) -> None:
+        """`values` replace the placeholders of the message. A value that is an error gives the reason."""
+        message = template.format(**values)
+        super().__init__(message[:1].upper() + message[1:])
         self.code = code
+        self._template, self._values = template, values
+
+    def with_code(self, code: str) -> Refused:
+        """The same message with another error code."""
+        return Refused(code, self._template, **self._values)
+
+    def message(self, language: str) -> str:
+        """The message in the language of `X-TC-Language`: Chinese for zh-CN, else English."""
+        return messages.chinese(self._template, self._values) if language == messages.CHINESE_CODE else str(self)
 
 
 @dataclass(frozen=True)
@@ -97,8 +113,11 @@ def check_time(claim: Claim, now: float, skew: float) -> None:
     if abs(now - claim.timestamp) > skew:
         raise Refused(
             "AuthFailure.SignatureExpire",
-            f"The timestamp {claim.timestamp} differs from this server's "
-            f"clock ({int(now)}) by more than {skew:g} seconds. Check the client's clock.",
+            "The timestamp {timestamp} differs from this server's clock ({now}) by more than {skew:g} seconds. "
+            "Check the client's clock.",
+            timestamp=claim.timestamp,
+            now=int(now),
+            skew=skew,
         )
 
 
@@ -110,14 +129,13 @@ def matches(claim: Claim, request: Request, secret_key: str, hosts: Iterable[str
 
 
 def hosts_of(header: str, names: Iterable[str] = ()) -> list[str]:
-    """The spellings of this server's host that a client may have signed.
+    """The spellings of this server's host that a client may have signed. SDKs add the path of their endpoint to it.
 
     >>> hosts_of("127.0.0.1:8080", ["music.example.org"])
     ['127.0.0.1:8080', '127.0.0.1', 'music.example.org']
     """
-    return list(
-        dict.fromkeys(spelling for host in (header, *names) if host for spelling in (host, re.sub(r":\d+$", "", host)))
-    )
+    given = (spelling for host in (header, *names) for spelling in (host, host.partition("/")[0]))
+    return list(dict.fromkeys(spelling for host in given if host for spelling in (host, re.sub(r":\d+$", "", host))))
 
 
 def canonical_request(request: Request, signed_headers: str, host: str, *, lower: bool = False) -> str:
@@ -181,13 +199,16 @@ def _read_tc3(request: Request) -> Claim:
     headers = request.headers
     for name in ("X-TC-Action", "X-TC-Version", "X-TC-Timestamp"):
         if not headers.get(name.lower()):
-            raise Refused("MissingParameter", f"The request is missing a required parameter: the header `{name}`.")
+            raise Refused(
+                "MissingParameter", "The request is missing a required parameter: the header `{name}`.", name=name
+            )
     parsed = _AUTHORIZATION.fullmatch(headers["authorization"].strip())
     if parsed is None or not {"content-type", "host"} <= set(parsed["headers"].lower().split(";")):
         raise Refused(
             "AuthFailure.InvalidAuthorization",
-            f"The header `Authorization` must be `{ALGORITHM} Credential=SecretId/date/service/tc3_request, "
+            "The header `Authorization` must be `{algorithm} Credential=SecretId/date/service/tc3_request, "
             "SignedHeaders=content-type;host, Signature=...`.",
+            algorithm=ALGORITHM,
         )
     return Claim(
         secret_id=_secret_id(parsed["id"]),
@@ -205,7 +226,7 @@ def _read_tc3(request: Request) -> Claim:
 def _read_v1(form: dict[str, str]) -> Claim:
     for name in ("Action", "Version", "Timestamp"):
         if not form.get(name):
-            raise Refused("MissingParameter", f"The request is missing a required parameter: `{name}`.")
+            raise Refused("MissingParameter", "The request is missing a required parameter: `{name}`.", name=name)
     method = form.get("SignatureMethod") or "HmacSHA1"
     if method not in _V1:
         raise Refused("InvalidParameterValue", "`SignatureMethod` must be HmacSHA1 or HmacSHA256.")
