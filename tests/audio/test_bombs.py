@@ -103,7 +103,7 @@ def test_samples_in_memory_need_a_usual_sample_rate():
 def test_frames_that_change_to_an_absurd_sample_rate_are_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "is_rate", lambda rate: rate != 32_000)
     path = tmp_path / "song.flac"
-    path.write_bytes(bombs._flac(frames=b"".join(bombs._flac_frame(each, rate_code=8 + each) for each in range(3))))
+    path.write_bytes(bombs._flac(frames=b"".join(bombs._flac_frame(n, code) for n, code in enumerate((9, 8, 9)))))
     warnings = []
     assert sum(map(len, files.blocks(path, 8000, on_warning=warnings.append)))
     assert "its sample rate is 32000 Hz" in warnings[0]
