@@ -123,6 +123,7 @@ class ServerSettings:
     clip_timeout: float = 60.0  # for identifying one clip
     max_clips_waiting: int = 64  # queued clips; more are refused with a request to retry later
     job_processes: int = 1  # workers that `songprint serve` starts; 0: none
+    job_timeout: float = 6 * 3600.0  # for scanning the input of one job
     keep_inputs: float = 24 * 3600.0  # how long the input of a finished job is kept for listening
 
     def __post_init__(self) -> None:
@@ -156,6 +157,7 @@ class ServerSettings:
             "header_timeout",
             "body_timeout",
             "idle_timeout",
+            "job_timeout",
         ):
             _check(self, getattr(self, name) > 0, name, "must be positive (seconds)")
         _check(self, self.keep_inputs >= 0, "keep_inputs", "must be 0 (delete immediately) or more (seconds)")
@@ -185,6 +187,9 @@ class Settings:
     kinds: tuple[str, ...] = KINDS  # kinds of match; without "cover", adding takes half the time and less space
     exact_limit: int = 200_000  # segments up to which the search is exact (about 28 hours of music)
     shortest_segment: float = 3.0  # seconds; shorter segments are left out of timelines
+    # Bytes that decoding and identifying one input may allocate in a child process, in addition to the open library;
+    # 0: any number. Inputs that need more are refused. Linux only.
+    memory_limit: int = 3 * GIB // 2
     busy_timeout: float = 30.0  # seconds to wait while another process writes to the library
     log_level: str = "warning"
     # URL of the catalogue; empty for a SQLite file in the library folder. It may contain a password.
@@ -217,6 +222,7 @@ class Settings:
         )
         _check(self, self.exact_limit >= 0, "exact_limit", "must be 0 or more (segments)")
         _check(self, self.shortest_segment >= 0, "shortest_segment", "must be 0 or more (seconds)")
+        _check(self, self.memory_limit >= 0, "memory_limit", "must be 0 (no limit) or more (bytes)")
         _check(self, self.busy_timeout > 0, "busy_timeout", "must be positive (seconds)")
         if self.database:
             DatabaseAddress.parse(self.database)  # raises SettingsError for an invalid URL

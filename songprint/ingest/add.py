@@ -207,7 +207,7 @@ def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -
     size = min(count, wanted or store.settings.workers or (usable_cores() if count >= MIN_FILES_FOR_POOL else 1))
     given = {kind: level.given or level.matcher for kind, level in store.levels.items()}
     if size > 1 and can_pickle(given):
-        return reading.read_all(tasks, size, given)
+        return reading.read_all(tasks, size, given, store.settings.memory_limit)
     return (reading.read(task, store.encoders) for task in tasks)
 
 

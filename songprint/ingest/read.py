@@ -18,8 +18,8 @@ import numpy as np
 from songprint.audio import files, tags
 from songprint.encoders.contract import Encoder, Matcher
 from songprint.errors import AudioError, SongprintError
-from songprint.processes import child
-from songprint.processes.pool import Crashed, Pool
+from songprint.processes import child, memory
+from songprint.processes.pool import Crashed, LimitExceeded, Pool
 from songprint.store.index import MAX_SEGMENTS
 from songprint.types import Embeddings, Kind, SkippedFile, Tags
 
@@ -29,6 +29,7 @@ Given = Mapping[Kind, Encoder | Matcher]  # the encoders to use; a matcher opens
 
 MIN_DURATION = 1.0  # seconds; shorter recordings cannot be identified
 ATTEMPTS = 2  # per file, because a child may also die for another reason, such as a lack of memory
+FILE_SECONDS = 4 * 3600.0  # that one file may take in a child process; a day of music takes about an hour
 BLOCKS_AHEAD = 2  # blocks that wait for an encoder
 
 
@@ -75,26 +76,32 @@ def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
         raise  # the next file would fail as well
     except OSError as error:
         return SkippedFile(path, f"cannot read it: {error.strerror or error}")
-    except MemoryError:
-        return SkippedFile(path, "not enough memory to decode it")
     except Exception as error:  # one unusual file must not end a batch of ten thousand
+        if memory.is_lack(error):
+            return SkippedFile(path, "not enough memory to decode it")
         log.exception("reading %s", path)
         return SkippedFile(path, f"cannot read it: {type(error).__name__}: {error}")
 
 
-def read_all(tasks: Iterable[Task], workers: int, given: Given) -> Iterator[Read | SkippedFile]:
+def read_all(tasks: Iterable[Task], workers: int, given: Given, memory_limit: int = 0) -> Iterator[Read | SkippedFile]:
     """Read files in `workers` child processes, in order of completion.
 
     `tasks` is consumed only as far as the children need it.
     """
     with Pool(
-        partial(_Encoders, given), size=workers, name="ingest", needs_main=child.defined_in_main(given.values())
+        partial(_Encoders, given),
+        size=workers,
+        name="ingest",
+        needs_main=child.defined_in_main(given.values()),
+        memory_limit=memory_limit,
     ) as readers:
-        for task, outcome in readers.as_completed(_read_in_child, tasks, attempts=ATTEMPTS):
+        for task, outcome in readers.as_completed(_read_in_child, tasks, time_limit=FILE_SECONDS, attempts=ATTEMPTS):
             try:
                 yield outcome.result()
             except Crashed:
                 yield SkippedFile(task.path, "its decoder crashed")
+            except LimitExceeded as error:
+                yield SkippedFile(task.path, str(error))
 
 
 def encode(blocks: Iterable[np.ndarray], encoders: Mapping[Kind, Encoder]) -> tuple[dict[Kind, Embeddings], float]:

@@ -31,6 +31,7 @@ from songprint.jobs.inputs import Inputs
 from songprint.jobs.job import FINISHED, Job
 from songprint.jobs.jobs import LEASE, Jobs
 from songprint.outside import places as world
+from songprint.processes import memory, pool
 
 if TYPE_CHECKING:
     from songprint.config import Settings
@@ -49,6 +50,8 @@ _FETCH_SHARE = 0.1  # fraction of the progress that fetching the input takes
 _RESULT_SHARE = 0.02  # fraction of the progress that describing and writing the result takes
 _CLEANING_INTERVAL = 60.0  # seconds between two searches for inputs to delete
 _WRITE_WAITS = (1.0, 3.0)  # seconds between attempts to write a result to an object store
+_STALLED_SECONDS = 900.0  # without progress of a scan, until it ends
+_exit = os._exit  # replaced in tests
 _SCRATCH_PREFIX = "songprint-work-"
 _SCRATCH_LOCK = ".lock"  # locked by the process that uses the folder
 
@@ -163,12 +166,15 @@ class Worker:
         try:
             job = self.jobs.opened(job)
             path = self._outside.read(job.input, path, heart.fetched, heart.aborted)
-            timeline = self._library(job).scan(
-                path, on_progress=heart.scanned, find_unknown=job.options.get("find_unknown", True)
-            )
+            library = self._library(job)
+            with heart.watched(), memory.limited(self._settings.memory_limit):
+                timeline = library.scan(
+                    path, on_progress=heart.scanned, find_unknown=job.options.get("find_unknown", True)
+                )
+                description = _describe(path)
             warnings = tuple(warning.replace(str(path), name) for warning in timeline.warnings)
             timeline = replace(timeline, source=name, warnings=warnings)
-            result = self._result(job, timeline, _describe(path), heart)
+            result = self._result(job, timeline, description, heart)
             self._keep(job, path, name)
             ended = self.jobs.finish(job, result, timeline.duration)
         except Aborted:
@@ -247,7 +253,8 @@ class Worker:
 
     @contextmanager
     def _heart(self, job: Job, stop: threading.Event) -> Iterator[Heart]:
-        heart = Heart(self.jobs, job, self._lease, stop, self._settings.server.max_duration)
+        server = self._settings.server
+        heart = Heart(self.jobs, job, self._lease, stop, server.max_duration, server.job_timeout)
         heart.thread.start()
         try:
             yield heart
@@ -257,15 +264,19 @@ class Worker:
 
 
 class Heart:
-    """Extends the lease of a running job, and aborts the scan when the job was cancelled or lost."""
+    """Extends the lease of a running job, and aborts the scan when the job was cancelled or lost or takes too long."""
 
-    def __init__(self, jobs: Jobs, job: Job, lease: float, stop: threading.Event, max_duration: float) -> None:
-        """`lease` in seconds, `max_duration` of the input in seconds."""
+    def __init__(
+        self, jobs: Jobs, job: Job, lease: float, stop: threading.Event, max_duration: float, timeout: float
+    ) -> None:
+        """`lease` in seconds, `max_duration` of the input in seconds, `timeout` of the scan in seconds."""
         self._jobs, self._job, self._lease = jobs, job, lease
-        self._stop, self._max_duration = stop, max_duration
+        self._stop, self._max_duration, self._timeout = stop, max_duration, timeout
         self._progress = 0.0
         self._found = 0  # segments of the last partial timeline
         self._partial: Timeline | None = None  # not stored yet
+        self._scan_began: float | None = None
+        self._last_step = 0.0
         self.aborted = threading.Event()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="songprint-heartbeat", daemon=True)
@@ -279,6 +290,9 @@ class Heart:
     def scanned(self, step: ScanProgress) -> None:
         """Progress of the scan."""
         self.check()
+        self._last_step = time.monotonic()
+        if overdue := self._overdue():
+            raise FetchError(overdue, "input_too_large")
         if step.seconds_done > self._max_duration:
             raise FetchError(
                 f"the input is longer than the {self._max_duration / 3600:g} hours that this server accepts",
@@ -288,6 +302,26 @@ class Heart:
             self._progress = _FETCH_SHARE + (1 - _FETCH_SHARE - _RESULT_SHARE) * step.fraction
         if step.timeline and len(step.timeline.segments) > self._found:
             self._found, self._partial = len(step.timeline.segments), step.timeline
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch the scan that runs inside: it may neither take too long nor stop making progress."""
+        self._scan_began = self._last_step = time.monotonic()
+        try:
+            yield
+        finally:
+            self._scan_began = None
+
+    def _overdue(self, grace: float = 0.0) -> str:
+        """Why the scan has to end, or an empty text."""
+        began, now = self._scan_began, time.monotonic()
+        if began is None:
+            return ""
+        if now - began > self._timeout + grace:
+            return f"scanning the input took more than {self._timeout:g} s"
+        if now - self._last_step > min(_STALLED_SECONDS, self._timeout) + grace:
+            return f"scanning the input made no progress for {now - self._last_step:.0f} s"
+        return ""
 
     def check(self) -> None:
         """Raise Aborted if the job was aborted."""
@@ -308,6 +342,8 @@ class Heart:
             now = time.monotonic()
             if self._stop.is_set():
                 break
+            if overdue := self._overdue(grace=every):
+                self._end_process(overdue)
             if now < due:
                 continue
             due = now + every
@@ -320,6 +356,15 @@ class Heart:
                 if time.monotonic() - extended > self._lease:
                     break
         self.aborted.set()
+
+    def _end_process(self, reason: str) -> None:
+        """Fail the job and end this process: a decoder does not return, and nothing else can stop it."""
+        try:
+            self._jobs.fail(self._job, "input_too_large", f"{reason}. Convert it to another format", False)
+        except SongprintError as error:  # another worker will claim the job
+            log.error("job %s: %s", self._job.id, error)
+        log.error("job %s: %s; the worker process ends", self._job.id, reason)
+        _exit(1)
 
 
 def _describe(path: Path) -> dict[str, Any] | None:
@@ -340,6 +385,8 @@ def _explain(error: Exception, path: str, name: str) -> tuple[str, str, bool]:
         return error.code, message, error.retry
     if isinstance(error, AudioError):
         return "input_unreadable", message, False
+    if memory.is_lack(error):
+        return "input_too_large", f"scanning the input failed: {pool.LACK}", False
     return "internal", f"an error inside Songprint ({type(error).__name__}); see the log of the worker", True
 
 

@@ -17,18 +17,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from songprint.errors import SongprintError
-from songprint.processes import child
+from songprint.processes import child, memory
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LACK = "there is not enough memory for it (see the setting memory_limit)"
 OPEN_SECONDS = 300.0  # added to the time limit of the first call of a child, which imports modules and opens the state
 CALLS_PER_CHILD = 2  # calls that `as_completed` submits ahead: one that runs and one that waits
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before `keep_running` starts a function again
@@ -84,6 +86,7 @@ class Pool:
         warm_up: Callable[..., object] | None = None,
         grace: float = 0.0,
         needs_main: bool = False,
+        memory_limit: int = 0,
     ) -> None:
         """Args:
         size: number of child processes.
@@ -91,12 +94,21 @@ class Pool:
         room: calls that may wait before `submit` raises Busy; None for any number.
         grace: seconds that a running call gets after `stop_requested` is set; after them its process is killed.
         needs_main: whether the children must import the user's script; see `child.start`.
+        memory_limit: bytes that one call may allocate in addition to those that its process has; 0 for any number.
         """
         self.size = size
         self._room, self._closing, self._lock = room, threading.Event(), threading.Lock()
         self._calls: queue.Queue[_Call | None] = queue.Queue()
         self._members = [
-            _Member(f"songprint-{name}-{number}", self._calls, self._closing, open_state, warm_up, grace, needs_main)
+            _Member(
+                f"songprint-{name}-{number}",
+                self._calls,
+                self._closing,
+                partial(_serve, open_state=open_state, memory_limit=memory_limit),
+                warm_up,
+                grace,
+                needs_main,
+            )
             for number in range(size)
         ]
 
@@ -135,7 +147,12 @@ class Pool:
         return call.future
 
     def as_completed(
-        self, function: Callable[..., Result], items: Iterable[Item], *, attempts: int = 1
+        self,
+        function: Callable[..., Result],
+        items: Iterable[Item],
+        *,
+        time_limit: float | None = None,
+        attempts: int = 1,
     ) -> Iterator[tuple[Item, Future[Result]]]:
         """Call `function(state, item)` for all items; yield each with its finished future, in order of completion.
 
@@ -149,7 +166,7 @@ class Pool:
                     item = next(coming)
                 except StopIteration:
                     return
-                pending[self.submit(function, item, attempts=attempts)] = item
+                pending[self.submit(function, item, time_limit=time_limit, attempts=attempts)] = item
 
         submit_ahead()
         while pending:
@@ -207,7 +224,7 @@ class _Member(threading.Thread):
         name: str,
         calls: queue.Queue[_Call | None],
         closing: threading.Event,
-        open_state: Callable[[], object],
+        serve: Callable[..., None],
         warm_up: Callable[..., object] | None,
         grace: float,
         needs_main: bool,
@@ -215,7 +232,7 @@ class _Member(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.ready = False
         self._calls, self._closing = calls, closing
-        self._open_state, self._warm_up, self._needs_main = open_state, warm_up, needs_main
+        self._serve, self._warm_up, self._needs_main = serve, warm_up, needs_main
         self._grace = grace
         self._child: tuple[BaseProcess, Connection] | None = None
         self.start()
@@ -268,7 +285,7 @@ class _Member(threading.Thread):
             raise _closing()
         limit = call.time_limit
         if self._child is None:
-            self._child = child.start(_serve, self._open_state, needs_main=self._needs_main)
+            self._child = child.start(self._serve, needs_main=self._needs_main)
             limit = None if limit is None else limit + OPEN_SECONDS
         process, pipe = self._child
         try:
@@ -321,7 +338,7 @@ def _closing() -> Busy:
 # The rest runs in the child.
 
 
-def _serve(pipe: Connection, open_state: Callable[[], object]) -> None:
+def _serve(pipe: Connection, open_state: Callable[[], object], memory_limit: int) -> None:
     """Answer calls until the pipe is closed. A thread reads the pipe, to detect this during a call."""
     received: queue.Queue[bytes | None] = queue.Queue()
     threading.Thread(target=_receive, args=(pipe, received), daemon=True).start()
@@ -332,13 +349,15 @@ def _serve(pipe: Connection, open_state: Callable[[], object]) -> None:
             function, arguments, keywords = pickle.loads(message)
             if not opened:
                 opened.append(open_state())
-            outcome = function(opened[0], *arguments, **keywords)
+            with memory.limited(memory_limit):
+                outcome = function(opened[0], *arguments, **keywords)
         except SongprintError as error:
             outcome = error
-        except MemoryError:
-            outcome = LimitExceeded("there is not enough memory for it. Try a shorter file")
-        except Exception:
-            outcome = Failed(traceback.format_exc())
+        except Exception as error:
+            if memory.is_lack(error):
+                outcome = LimitExceeded(f"{LACK}. Try a shorter file")
+            else:
+                outcome = Failed(traceback.format_exc())
         with suppress(OSError):  # the pool closed during the call
             pipe.send(outcome)
     if opened and hasattr(opened[0], "close"):

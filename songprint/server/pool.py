@@ -42,10 +42,14 @@ class Opening:
             name=name,
             warm_up=warm_up,
             needs_main=child.defined_in_main(self.encoders),
+            memory_limit=self.settings.memory_limit,
         )
 
     def job_workers(self, size: int) -> Pool:
-        """A pool that runs jobs until it is closed; then the jobs that are running are released to other workers."""
+        """A pool that runs jobs until it is closed; then the jobs that are running are released to other workers.
+
+        Workers limit the memory of each job themselves.
+        """
         workers = Pool(
             partial(_open_library, self),
             size=size,

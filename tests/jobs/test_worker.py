@@ -27,6 +27,7 @@ from songprint.jobs.inputs import Inputs
 from songprint.jobs.jobs import MAX_ATTEMPTS, Job, Jobs
 from songprint.jobs.usage import Usage
 from songprint.outside.places import Outside
+from songprint.types import ScanProgress
 
 PLACE = {"type": "cos", "bucket": "results-125", "region": "ap-nanjing", "dir": "/common/test/"}
 
@@ -247,6 +248,51 @@ def test_an_input_that_is_too_long_is_refused_during_the_scan(store, jobs, world
         job = jobs.wait(jobs.submit(URL).id, 10)
     assert job.error_code == "input_too_large"
     assert "longer than the 0.01 hours" in job.error
+
+
+def test_an_input_that_needs_too_much_memory_fails_its_job_at_once(store, jobs, world):
+    library = FakeScan(store)
+
+    def scan(path, **more):
+        raise MemoryError
+
+    library.scan = scan
+    with working(library, world):
+        job = jobs.wait(jobs.submit(URL).id, 10)
+    assert (job.state, job.error_code, job.attempts) == ("failed", "input_too_large", 1)
+    assert "not enough memory for it (see the setting memory_limit)" in job.error
+
+
+def test_a_scan_that_takes_too_long_fails_its_job(store, jobs, world):
+    library = FakeScan(store)
+
+    def scan(path, *, on_progress, **more):
+        while True:
+            on_progress(ScanProgress(1.0, None, 0, 0.0))
+            time.sleep(0.01)
+
+    library.scan = scan
+    with working(library, world, Settings(server=ServerSettings(job_timeout=0.2))):
+        job = jobs.wait(jobs.submit(URL).id, 10)
+    assert (job.state, job.error_code) == ("failed", "input_too_large")
+    assert job.error == "scanning the input took more than 0.2 s"
+
+
+def test_a_scan_that_never_returns_fails_its_job_and_ends_the_process(store, jobs, world, monkeypatch):
+    library, ended = FakeScan(store), threading.Event()
+    monkeypatch.setattr(worker, "_STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "_exit", lambda status: ended.set())
+
+    def scan(path, **more):
+        ended.wait(10)
+        raise AudioError("the process has ended")
+
+    library.scan = scan
+    with working(library, world):
+        job = jobs.wait(jobs.submit(URL).id, 10)
+        assert ended.wait(10)
+    assert (job.state, job.error_code) == ("failed", "input_too_large")
+    assert "made no progress for 0 s. Convert it to another format" in job.error
 
 
 def test_the_result_is_written_to_the_output_of_the_job(store, jobs, world):

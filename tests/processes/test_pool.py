@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -159,3 +160,22 @@ def test_a_child_without_a_grace_period_is_killed(tmp_path):
         running.keep_running(calls.write_until_stopped, name="log")
         wait_until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text())
     assert "stopped" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory")
+def test_a_call_may_allocate_a_limited_amount_of_memory(tmp_path):
+    with Pool(partial(calls.State, tmp_path), size=1, name="test", memory_limit=200 << 20) as limited:
+        process = limited.submit(calls.process_id).result(30)
+        with pytest.raises(LimitExceeded, match="not enough memory"):
+            limited.submit(calls.allocate, 300).result(30)
+        assert limited.submit(calls.allocate, 100).result(30) == 100
+        assert limited.submit(calls.process_id).result(30) == process, "the process survives"
+
+
+def test_calls_of_a_series_have_a_time_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("songprint.processes.pool.OPEN_SECONDS", 5.0)
+    with Pool(partial(calls.State, tmp_path), size=1, name="test") as pool:
+        pool.submit(calls.process_id).result(30)
+        outcomes = dict(pool.as_completed(calls.sleep, [60.0, 0.0], time_limit=0.2))
+    assert isinstance(outcomes[60.0].exception(), LimitExceeded)
+    assert outcomes[0.0].result() == 0.0

@@ -70,6 +70,11 @@ def exhaust_memory(state: State) -> int:
     return len(bytes(1 << 60))
 
 
+def allocate(state: State, megabytes: int) -> int:
+    """Allocate memory and use it."""
+    return len(b"x" * (megabytes << 20)) >> 20
+
+
 def write_until_stopped(state: State, name: str) -> None:
     """Append the process id to a file, then wait for the request to stop and append "stopped"."""
     with (state.folder / name).open("a") as file:

@@ -1,0 +1,58 @@
+"""Limit the memory that a call may allocate, so that a hostile file fails instead of taking all memory of the machine.
+
+The limit is RLIMIT_DATA, which counts private writable memory only. RLIMIT_AS would also count files that are mapped
+to memory, such as the index of a large library, and address space that ONNX Runtime and glibc reserve without using it.
+Linux only; elsewhere nothing is limited.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_PAGE_FIELD = 5  # of /proc/self/statm: pages of data and stack
+# In messages of exceptions that libraries raise instead of MemoryError.
+_SIGNS = (
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+    "can't start new thread",
+    "Cannot allocate memory",
+)
+
+
+@contextmanager
+def limited(allowance: int) -> Iterator[None]:
+    """Allow this process to allocate `allowance` bytes more than it has now; 0 for any number.
+
+    Beyond that, Python and NumPy raise MemoryError, and C libraries fail in ways that `is_lack` detects, or end the
+    process. The limit holds for all threads of the process, so only one call at a time may use it.
+    """
+    if not allowance or sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = _data_bytes() + allowance
+    for limit in (soft, hard):
+        if limit != resource.RLIM_INFINITY:
+            wanted = min(wanted, limit)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def is_lack(error: BaseException) -> bool:
+    """Whether an exception means that memory could not be allocated."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)
+
+
+def _data_bytes() -> int:
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[_PAGE_FIELD]) * resource.getpagesize()
