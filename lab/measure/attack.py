@@ -14,7 +14,6 @@ exceeded, a request without a key was answered, or the server reported an intern
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import itertools
 import json
@@ -27,13 +26,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab import program
 from lab.data import bombs, synth
 from songprint.server.connections import LINGER_BYTES, LINGER_SECONDS
 
@@ -116,7 +116,7 @@ class Memory:
 
     def __init__(self, process_id: int) -> None:
         self._process_id = process_id
-        self.idle = _resident(process_id)
+        self.idle = resident(process_id)
         self._server = self._child = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -143,8 +143,8 @@ class Memory:
             self._sample()
 
     def _sample(self) -> None:
-        self._server = max(self._server, _resident(self._process_id))
-        self._child = max([self._child, *map(_resident, descendants(self._process_id))])
+        self._server = max(self._server, resident(self._process_id))
+        self._child = max([self._child, *map(resident, descendants(self._process_id))])
 
 
 def descendants(process_id: int) -> list[int]:
@@ -157,7 +157,7 @@ def descendants(process_id: int) -> list[int]:
     return found
 
 
-def _resident(process_id: int) -> int:
+def resident(process_id: int) -> int:
     """Return the resident memory of a process in bytes; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{process_id}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -442,10 +442,9 @@ def routes_of(target: Target, job_id: str) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[Target, int]]:
-    """A server with short deadlines for a library of one piece, and its process id."""
+def served(folder: Path, songs: Sequence[Path], environment: Mapping[str, str]) -> Iterator[tuple[Target, int]]:
+    """A server for a library of these songs, and its process id. `environment` contains settings."""
     library = ["--library", str(folder / "library")]
-    songs = synth.write_pieces(folder / "music", 1)
     run = [sys.executable, "-m", "songprint", "--json"]
     subprocess.run([*run, *library, "add", *map(str, songs)], check=True, stdout=subprocess.DEVNULL)
     made = subprocess.run(
@@ -459,7 +458,7 @@ def served(folder: Path) -> Iterator[tuple[Target, int]]:
             [*run, *library, "serve", "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=log,
-            env=os.environ | ENVIRONMENT,
+            env={**os.environ, **environment},
         )
     try:
         assert process.stdout
@@ -483,14 +482,17 @@ def served(folder: Path) -> Iterator[tuple[Target, int]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--mutations", type=int, default=2000, help="damaged media files (default: %(default)s)")
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=PARTS, help="parts of the test (default: all of them)"
     )
     given = parser.parse_args()
     problems: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="songprint-attack-") as name, served(Path(name)) as (target, process_id):
+    with (
+        tempfile.TemporaryDirectory(prefix="songprint-attack-") as name,
+        served(Path(name), synth.write_pieces(Path(name) / "music", 1), ENVIRONMENT) as (target, process_id),
+    ):
         memory = Memory(process_id)
         print(f"{len(target.routes)} routes; the idle server uses {memory.idle >> 20} MB\n\n{HEADER}", flush=True)
         parts: dict[str, Callable[[], Iterator[Row]]] = {

@@ -12,7 +12,7 @@ import uvicorn
 from support import toy
 
 import songprint
-from lab.measure import attack
+from lab.measure import attack, soak
 from lab.measure.attack import Memory, Outcome, Row, Target
 from songprint.config import ServerSettings, Settings
 from songprint.server import connections, create_app
@@ -84,3 +84,10 @@ def test_a_server_that_breaks_a_limit_is_reported(monkeypatch):
         replace(good, sent=1 << 30),
     ):
         assert attack._problem(route, bad, has_key=False)
+
+
+def test_the_soak_test_finds_processes_that_grow():
+    flat, growing = [100] * 40, [100 + number for number in range(40)]
+    samples = [{"flat": a, "growing": b} for a, b in zip(flat, growing, strict=True)]
+    found = {growth.name: growth.share for growth in soak.growths([*samples, {"new": 1}])}
+    assert found["flat"] == 0 and found["growing"] > 0.1 and "new" not in found
