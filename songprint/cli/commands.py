@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -130,9 +130,7 @@ def identify(common: Common, queries: Sequence[str], top: int) -> int:
 
 def _show_report(common: Common, query: str, report: Report) -> None:
     if common.json:
-        from songprint.formats.objects import report_object
-
-        print_json([report_object(report)])
+        print_json([report])
     else:
         output.print_report(report, query)
     sys.stdout.flush()  # pipes are buffered; the reader gets each result immediately
@@ -155,9 +153,7 @@ def list_(common: Common, query: str) -> None:
     with open_library(common) as library:
         recordings = library.recordings(query)
     if common.json:
-        from songprint.formats.objects import recording_object
-
-        print_json(map(recording_object, recordings))
+        print_json(recordings)
     else:
         output.print_recordings(recordings)
 
@@ -169,9 +165,7 @@ def show(common: Common, recording_id: int) -> None:
     with open_library(common) as library:
         recording = library.recording(recording_id)
     if common.json:
-        from songprint.formats.objects import recording_object
-
-        print_json([recording_object(recording)])
+        print_json([recording])
     else:
         output.print_recording(recording)
 
@@ -189,9 +183,7 @@ def remove(common: Common, recording_ids: Sequence[int]) -> None:
         for recording in removed:
             note_change(library.store.catalog, "recordings.remove", labelled(recording))
     if common.json:
-        from songprint.formats.objects import recording_object
-
-        print_json(map(recording_object, removed))
+        print_json(removed)
     elif not common.quiet:
         for recording in removed:
             print(output.printable(f"removed {recording.id}: {recording.name}"))
@@ -244,9 +236,7 @@ def covers(common: Common, recording_id: int) -> int:
     with open_library(common) as library:
         found = library.covers(recording_id)
     if common.json:
-        from songprint.formats.objects import match_object
-
-        print_json(map(match_object, found))
+        print_json(found)
     elif found:
         output.print_renditions(found)
     else:
@@ -324,9 +314,7 @@ def stats(common: Common) -> None:
     with open_library(common) as library:
         library_stats = library.stats()
     if common.json:
-        from songprint.formats.objects import stats_object
-
-        print_json([stats_object(library_stats)])
+        print_json([library_stats])
     else:
         output.print_stats(library_stats)
 
@@ -385,10 +373,10 @@ def set_up_logging(common: Common) -> None:
     logs.set_up(level)
 
 
-def print_json(objects: Iterable[Mapping[str, object]]) -> None:
-    """Print one line of JSON per object, in UTF-8 whatever the locale."""
-    from songprint.formats.objects import to_json
+def print_json(values: Iterable[object]) -> None:
+    """Print one line of JSON per value or object, in UTF-8 whatever the locale."""
+    from songprint.formats.objects import object_of, to_json
 
     output.prepare(sys.stdout, json=True)
-    for value in objects:
-        print(to_json(value))
+    for value in values:
+        print(to_json(object_of(value)))

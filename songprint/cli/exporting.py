@@ -128,9 +128,7 @@ def show(common: Common, timeline: Timeline, source: str, outputs: Outputs) -> N
     if outputs.formats:
         outputs.write(timeline, source, quiet=common.quiet)
     elif common.json:
-        from songprint.formats.objects import timeline_object
-
-        print_json([timeline_object(timeline)])
+        print_json([timeline])
     else:
         print_timeline(timeline, source)
     sys.stdout.flush()

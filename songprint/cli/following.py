@@ -83,9 +83,7 @@ def listen(
 
 def _print_event(common: Common, event: Event) -> None:
     if common.json:
-        from songprint.formats.objects import event_object
-
-        print_json([event_object(event)])
+        print_json([event])
     elif event.segment or not common.quiet:
         moment = event.at
         if event.segment:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from songprint.covers.explain import Explanation
     from songprint.types import (
         AddReport,
-        Gap,
         Interval,
         LevelStats,
         Match,
@@ -34,7 +33,6 @@ MIN_SPEED_CHANGE = 0.003  # of the speed of a recording, as a fraction
 MIN_KEY_CHANGE = 0.1  # semitones, of a recording
 MIN_TEMPO_CHANGE = 0.02  # of the tempo of a cover, as a fraction
 MIN_GAP = 2.0  # seconds; shorter gaps of a timeline are not printed
-SOUNDS = {"music": "unknown music", "speech": "speech", "silence": "silence", "other": "other sound"}
 
 
 def duration(seconds: float) -> str:
@@ -179,26 +177,19 @@ def changes(speed: float, key_shift: float) -> list[str]:
 
 def print_timeline(timeline: Timeline, name: str) -> None:
     """Print the number of songs, then one line per segment and gap, ordered by time."""
-    from songprint import types  # imports NumPy, which `songprint --help` does not need
+    from songprint.formats.entries import EVERY_SOUND, entries, gap_label  # needs NumPy, `songprint --help` does not
+    from songprint.types import Gap
 
     screen = console()
     screen.print(text((name, "bold"), f": {duration(timeline.duration)}, {counted(len(timeline.songs), 'song')}"))
-    entries: list[Segment | Gap] = [
-        *timeline.segments,
-        *(gap for gap in timeline.gaps if gap.interval.duration >= MIN_GAP),
-    ]
     width = len(position(timeline.duration))
-    for entry in sorted(entries, key=lambda entry: (entry.interval.start, entry.interval.end)):
+    for entry in entries(timeline, EVERY_SOUND):
         times = f"{position(entry.interval.start):>{width}} - {position(entry.interval.end):>{width}}  "
-        if isinstance(entry, types.Gap):
-            screen.print(text((times + gap_name(entry), "dim")))
+        if isinstance(entry, Gap):
+            if entry.interval.duration >= MIN_GAP:
+                screen.print(text((times + gap_label(entry), "dim")))
         else:
             screen.print(text(times, (entry.recording.name, "bold green"), f", {segment_details(entry)}"))
-
-
-def gap_name(gap: Gap) -> str:
-    """`unknown music 3`: the same unknown music has the same number everywhere."""
-    return SOUNDS[gap.sound] + (f" {gap.unknown}" if gap.unknown is not None else "")
 
 
 def print_renditions(matches: Iterable[Match]) -> None:

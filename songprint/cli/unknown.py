@@ -46,9 +46,7 @@ def list_(common: Common, everything: bool) -> int:
         found = library.unknown()
     shown = found if everything else [each for each in found if len(each.occurrences) > 1]
     if common.json:
-        from songprint.formats.objects import unknown_object
-
-        print_json(map(unknown_object, shown))
+        print_json(shown)
         return DONE if shown else NO_MATCH
     for each in shown:
         print_unknown(each)
@@ -93,9 +91,7 @@ def add(common: Common, number: int, title: str, artists: Sequence[str]) -> int:
         recording = library.add_unknown(number, title=title, artists=tuple(artists))
         note_added(library, [recording])
     if common.json:
-        from songprint.formats.objects import recording_object
-
-        print_json([recording_object(recording)])
+        print_json([recording])
     elif not common.quiet:
         console().print(text(f"added {recording.id}: {recording.name}, {duration(recording.duration)}"))
     return DONE

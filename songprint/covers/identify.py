@@ -16,7 +16,7 @@ from songprint.covers.encoder import encoder_of
 from songprint.covers.parameters import DEFAULT
 from songprint.covers.tempo_search import Embed, Find, duration_of
 from songprint.covers.tonal import FRAMES_PER_SECOND
-from songprint.store.references import References
+from songprint.store.level import References
 from songprint.types import Alignment, Embeddings, Interval, Kind, Match, Recording, Section
 
 if TYPE_CHECKING:

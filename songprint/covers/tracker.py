@@ -23,7 +23,7 @@ from songprint.covers.parameters import DEFAULT
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.encoders.contract import Settled
 from songprint.intervals import share
-from songprint.store.references import References
+from songprint.store.level import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Section, Segment
 
 if TYPE_CHECKING:

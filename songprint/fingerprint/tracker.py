@@ -18,7 +18,7 @@ from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Hit, Track
 from songprint.intervals import joined_performances, one_at_a_time
 from songprint.store.duplicates import by_tags, same_recording
-from songprint.store.references import References
+from songprint.store.level import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
 
 if TYPE_CHECKING:

@@ -28,9 +28,13 @@ def entries(timeline: Timeline, sounds: Container[Sound]) -> list[Entry]:
 def label(entry: Entry) -> str:
     """Label an entry in one line: `Artist - Title`, `Artist - Title (cover)`, `[unknown music 2]`."""
     if isinstance(entry, Gap):
-        number = f" {entry.unknown}" if entry.unknown is not None else ""
-        return f"[{GAP_LABELS[entry.sound]}{number}]"
+        return f"[{gap_label(entry)}]"
     return name(song(entry)) + mark(entry)
+
+
+def gap_label(gap: Gap) -> str:
+    """`unknown music 3`: the same unknown music has the same number everywhere."""
+    return GAP_LABELS[gap.sound] + (f" {gap.unknown}" if gap.unknown is not None else "")
 
 
 def mark(segment: Segment) -> str:

@@ -29,14 +29,7 @@ def tracklist(timeline: Timeline) -> str:
 
     Start times are rounded down to seconds, so that playing from there includes the start of the song.
     """
-    return "".join(
-        f"{_whole_seconds(entry.interval.start)} {label(entry)}\n" for entry in entries(timeline, {Sound.MUSIC})
-    )
-
-
-def _whole_seconds(seconds: float) -> str:
-    whole = int(max(0.0, seconds) + 0.0005)  # the tolerance makes 199.9999 count as 200
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return "".join(f"{clock(entry.interval.start)[:-4]} {label(entry)}\n" for entry in entries(timeline, {Sound.MUSIC}))
 
 
 def srt(timeline: Timeline) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -280,6 +280,22 @@ def rebuild_objects(report: RebuildReport) -> Iterator[dict[str, object]]:
     for skipped in report.skipped:
         yield {"outcome": "skipped", **asdict(skipped)}
     yield {"outcome": "finished", "reencoded": report.reencoded, "skipped": len(report.skipped)}
+
+
+def object_of(value: object) -> Mapping[str, object]:
+    """The object of a value of one of the types in _BUILDERS. Mappings are returned as they are."""
+    return value if isinstance(value, Mapping) else _BUILDERS[type(value)](value)
+
+
+_BUILDERS: dict[type, Callable[..., Mapping[str, object]]] = {
+    Recording: recording_object,
+    Match: match_object,
+    Report: report_object,
+    Timeline: timeline_object,
+    Event: event_object,
+    UnknownMusic: unknown_object,
+    Stats: stats_object,
+}
 
 
 def without_places(value: Value) -> Value:

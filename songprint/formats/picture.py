@@ -19,7 +19,7 @@ import numpy as np
 
 from songprint.audio import files
 from songprint.errors import MissingExtra, SongprintError
-from songprint.formats.entries import Entry, clock, label, mark, name, one_line, song
+from songprint.formats.entries import GAP_LABELS, Entry, clock, gap_label, mark, name, one_line, song, source_name
 from songprint.types import Gap, Kind, Segment, Sound, Timeline
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class _Sheet:
         top = self.height - 0.35
         facts = f"{_duration(timeline.duration)}   {songs} {'song' if songs == 1 else 'songs'}"
         facts += "" if timeline.complete else "   interrupted; the result up to that point"
-        title = one_line(Path(timeline.source).name) if timeline.source not in ("", "-") else "Timeline"
+        title = source_name(timeline) or "Timeline"
         self.text(LEFT, top, self.fitting(title, WIDTH * 0.45, 15), size=15, weight="bold")
         self.text(LEFT, top - 0.27, facts, size=9.5, colour=PALE)
         self._legend(WIDTH - RIGHT, top - 0.02)
@@ -233,12 +233,7 @@ class _Sheet:
             self.text(LEFT + 0.3, top - lines * INDEX_LINE, more, size=8, colour=PALE)
 
     def _legend(self, right: float, y: float) -> None:
-        gaps = {
-            "unknown music": Sound.MUSIC,
-            "speech": Sound.SPEECH,
-            "silence": Sound.SILENCE,
-            "other sound": Sound.OTHER,
-        }
+        gaps = {text: sound for sound, text in GAP_LABELS.items()}
         kinds = {"recording": False, "cover": True}
         left = x = right - sum(0.48 + self.width(text, 8) for text in (*kinds, *gaps)) + 0.1
         for text in (*kinds, *gaps):
@@ -278,7 +273,7 @@ class _Sheet:
 
     def _gap(self, gap: Gap, left: float, right: float, top: float) -> None:
         self._pattern(gap.sound, left, right, top - STRIP + 0.09, STRIP - 0.18)
-        shown = label(gap).strip("[]")
+        shown = gap_label(gap)
         number = "" if gap.unknown is None else str(gap.unknown)
         for text in (shown, shown.replace("unknown music", "unknown"), number and f"? {number}"):
             if text and self.width(text, 7) < right - left - 0.12:

@@ -163,11 +163,6 @@ def send(method: str, url: str, body: bytes, headers: Mapping[str, str], rules: 
         return Answer(response.status, kept)
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], rules: Rules) -> Answer:
-    """Send a callback."""
-    return send("POST", url, body, headers, rules)
-
-
 class _Watch:
     """Breaks the connection at the deadline, or when `stop` is set.
 

@@ -47,7 +47,7 @@ def real(settings: Settings) -> Outside:
         storage.read(location, target, on_progress=on_bytes, stop=stop)
         return target
 
-    return Outside(read, storage.write, partial(fetch.post, rules=fetch.Rules.of_callbacks(settings.server)))
+    return Outside(read, storage.write, partial(fetch.send, "POST", rules=fetch.Rules.of_callbacks(settings.server)))
 
 
 def name_of(location: Mapping[str, Any]) -> str:

@@ -2,27 +2,31 @@
 
 A location is `{"type": "cos" or "s3", "bucket", "region", "object"}`, from a request. An optional `secret_id` and
 `secret_key` take precedence over those of the settings. The settings map buckets to stores.
+
+Requests are signed with AWS's Signature version 4, which COS accepts too. Songprint only gets and puts single objects,
+and a client library would bring its own transport, without the rules of `fetch`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from songprint.config import ServerSettings, StorageSettings
 from songprint.errors import FetchError
-from songprint.outside import fetch, s3
+from songprint.outside import fetch
 from songprint.outside.fetch import OnProgress, Rules
-from songprint.outside.s3 import Credentials
 
 Location = Mapping[str, object]
 
@@ -33,6 +37,15 @@ _REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)  # becomes a part of a host n
 _LONGEST_NAME = 1024  # bytes, the limit of S3
 _COPIED_BYTES = 1 << 20
 _ANY_PORT = (range(1, 65536),)
+_ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The key of an object store."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
 
 
 class Storage:
@@ -101,7 +114,7 @@ class Storage:
         if "{region}" in store.endpoint and not _REGION.fullmatch(region):
             raise FetchError("the region of the bucket is not one that can exist", "input_refused")
         endpoint = store.endpoint.replace("{region}", region)
-        return s3.object_url(endpoint, str(location["bucket"]), name, in_path=store.addressing == "path")
+        return object_url(endpoint, str(location["bucket"]), name, in_path=store.addressing == "path")
 
     def _headers(
         self, method: str, url: str, body: bytes, store: StorageSettings, location: Location
@@ -111,13 +124,53 @@ class Storage:
         if not access:
             return {}  # a public bucket
         region = str(location.get("region") or "us-east-1")
-        return s3.signed(method, url, body, region, Credentials(access, secret), datetime.now(UTC))
+        return signed(method, url, body, region, Credentials(access, secret), datetime.now(UTC))
 
     def _rules_of(self, store: StorageSettings, url: str) -> Rules:
         """Allow the host of a store in the settings, not that of AWS. A signature is valid for one host only."""
         host = urlsplit(url).hostname or ""
         allowed = self._rules.allow_hosts if store is AWS else (*self._rules.allow_hosts, host)
         return replace(self._rules, allow_hosts=allowed, ports=_ANY_PORT, max_redirects=0)
+
+
+def object_url(endpoint: str, bucket: str, name: str, *, in_path: bool) -> str:
+    """The URL of an object. The bucket is a part of the host name or the first part of the path.
+
+    >>> object_url("https://cos.ap-guangzhou.myqcloud.com", "music-125", "a b/ü.mp3", in_path=False)
+    'https://music-125.cos.ap-guangzhou.myqcloud.com/a%20b/%C3%BC.mp3'
+    """
+    parts = urlsplit(endpoint)
+    host, path = (parts.netloc, f"/{bucket}") if in_path else (f"{bucket}.{parts.netloc}", "")
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}{path}/{quote(name, safe='/-._~')}"
+
+
+def signed(
+    method: str,
+    url: str,
+    body: bytes,
+    region: str,
+    credentials: Credentials,
+    now: datetime,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The headers of a request, including `Authorization`. `now` is in UTC; the URL has no query."""
+    parts = urlsplit(url)
+    moment, hashed = f"{now:%Y%m%dT%H%M%SZ}", hashlib.sha256(body).hexdigest()
+    sent = {**(headers or {}), "x-amz-content-sha256": hashed, "x-amz-date": moment}
+    lines = {name.lower(): value.strip() for name, value in {**sent, "host": parts.netloc}.items()}
+    names = ";".join(sorted(lines))
+    listed = [f"{name}:{lines[name]}" for name in sorted(lines)]
+    canonical = "\n".join([method, parts.path, "", *listed, "", names, hashed])
+    scope = f"{now:%Y%m%d}/{region}/s3/aws4_request"
+    text = "\n".join([_ALGORITHM, moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = f"AWS4{credentials.secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return sent | {
+        "Authorization": f"{_ALGORITHM} Credential={credentials.access_key}/{scope},SignedHeaders={names},"
+        f"Signature={signature}"
+    }
 
 
 def is_bucket(name: str) -> bool:

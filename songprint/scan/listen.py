@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 
 from songprint.audio.streams import connect, live
-from songprint.audio.streams.ahead import ReadAhead, Source
-from songprint.audio.streams.pipe import Pipe
+from songprint.audio.streams.ahead import Pipe, ReadAhead, Source
 from songprint.audio.streams.station import shown
 from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects

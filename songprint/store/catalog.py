@@ -359,14 +359,6 @@ class Catalog:
                 if stored_bytes != count * dim
             ]
 
-    @property
-    def bytes_on_disk(self) -> int:
-        return self.database.bytes_on_disk
-
-    def checkpoint(self) -> None:
-        """Free disk space that the database no longer needs, if that is possible without waiting."""
-        self.database.checkpoint()
-
     def close(self) -> None:
         self.database.close()
 

@@ -10,7 +10,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 
 from songprint.address import MilvusAddress
 from songprint.confidence import Calibration
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 # which a search does not wait again.
 PATIENCE = 2.0
 PATIENCE_AGAIN = 30.0
+MAX_REFERENCES = 64  # recordings in memory; a song that is playing is needed for window after window
 
 T = TypeVar("T")
 
@@ -285,3 +287,21 @@ def threshold_of(level: Level, settings: Settings, case: str = "") -> float:
     if settings.threshold is not None:
         return settings.threshold
     return level.calibration.of_case(case).threshold(settings.false_accepts)
+
+
+class References:
+    """Reads embeddings from the catalogue and keeps those of the `kept` recordings that were used last."""
+
+    def __init__(self, level: Level, kept: int = MAX_REFERENCES) -> None:
+        self._level = level
+        self._kept: LRUCache[int, Embeddings] = LRUCache(kept)
+
+    def __call__(self, recording_ids: Collection[int]) -> Mapping[int, Embeddings]:
+        """Return the embeddings by recording id; recordings without any are left out."""
+        found = {each: self._kept[each] for each in recording_ids if each in self._kept}
+        missing = [each for each in recording_ids if each not in found]
+        if missing:
+            read = self._level.embeddings_of(missing)
+            self._kept.update(read)
+            found |= read
+        return {each: found[each] for each in recording_ids if each in found}

@@ -103,7 +103,7 @@ class Store:
 
     def tidy(self) -> None:
         """Move vectors from memory to disk if there are many. Adding calls this from time to time."""
-        self.catalog.checkpoint()
+        self.catalog.database.checkpoint()
         state, totals = self.catalog.state(), self.catalog.totals()
         for each in self.levels.values():
             each.tidy(state, totals.segments.get(each.kind, 0))
@@ -134,7 +134,7 @@ class Store:
             database=self._database_in_words(),
             recordings=totals.recordings,
             duration=totals.duration,
-            catalogue_bytes=self.catalog.bytes_on_disk,
+            catalogue_bytes=self.catalog.database.bytes_on_disk,
             levels=levels,
             schema_version=state.schema_version,
         )

@@ -64,7 +64,7 @@ def test_a_file_is_downloaded_unchanged(fetched, net):
 def test_the_path_is_sent_unchanged(net):
     net.serve("//callback?a=%2F&b=%C3%BC&c=%20d", b"fine", 202)
     rules = Rules.of_callbacks(ServerSettings(allow_callbacks=("127.0.0.1",)))
-    answer = fetch.post(f"http://127.0.0.1:{net.port}//callback?a=%2F&b=ü&c= d", b"{}", {"X-Test": "1"}, rules)
+    answer = fetch.send("POST", f"http://127.0.0.1:{net.port}//callback?a=%2F&b=ü&c= d", b"{}", {"X-Test": "1"}, rules)
     assert (answer.status, answer.body) == (202, b"fine")
     ((method, _, headers, body),) = net.requests
     assert (method, headers["X-Test"], body) == ("POST", "1", b"{}")
@@ -250,7 +250,7 @@ def test_the_number_of_redirects_is_limited(fetched, net):
 def test_a_callback_follows_no_redirect(net):
     net.serve("/hook", b"", 302, Location="http://127.0.0.1/")
     rules = Rules.of_callbacks(ServerSettings(allow_callbacks=("127.0.0.1",)))
-    assert fetch.post(f"http://127.0.0.1:{net.port}/hook", b"", {}, rules).status == 302
+    assert fetch.send("POST", f"http://127.0.0.1:{net.port}/hook", b"", {}, rules).status == 302
     assert len(net.requests) == 1
 
 

@@ -14,10 +14,8 @@ from support.web import PUBLIC, Web
 
 from songprint.config import ServerSettings, StorageSettings
 from songprint.errors import FetchError
-from songprint.outside import s3
 from songprint.outside.fetch import Rules
-from songprint.outside.s3 import Credentials
-from songprint.outside.storage import Storage, is_bucket
+from songprint.outside.storage import Credentials, Storage, is_bucket, object_url, signed
 
 SONG = bytes(range(256)) * 20
 OF_AWS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -147,7 +145,7 @@ def test_the_first_matching_store_is_used(folder, tmp_path):
 
 def test_the_published_vectors_of_the_signature():
     """From AWS's description of Signature version 4 for S3."""
-    headers = s3.signed(
+    headers = signed(
         "GET",
         "https://examplebucket.s3.amazonaws.com/test.txt",
         b"",
@@ -160,8 +158,8 @@ def test_the_published_vectors_of_the_signature():
         "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,"
         "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
     )
-    url = s3.object_url("https://s3.amazonaws.com", "examplebucket", "test$file.text", in_path=False)
-    headers = s3.signed(
+    url = object_url("https://s3.amazonaws.com", "examplebucket", "test$file.text", in_path=False)
+    headers = signed(
         "PUT",
         url,
         b"Welcome to Amazon S3.",

@@ -14,8 +14,7 @@ from support import radio
 from support.radio import SAMPLE_RATE, ToneScanner, outline
 
 from songprint.audio.streams import live
-from songprint.audio.streams.ahead import ReadAhead
-from songprint.audio.streams.pipe import Pipe
+from songprint.audio.streams.ahead import Pipe, ReadAhead
 from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects
 from songprint.scan.listen import DailyLog, Listener, follow

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from songprint.errors import StreamError
 
@@ -25,6 +25,26 @@ class Source(Protocol):
     def read(self, size: int) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+class Pipe:
+    """Standard input, or another open file that cannot seek, as a source.
+
+    `read` returns what is available, and waits only if there is nothing.
+    """
+
+    name = title = ""
+
+    def __init__(self, file: BinaryIO) -> None:
+        # The unbuffered file, because the buffered one waits until its buffer is full, and holds a lock that blocks the
+        # exit of Python.
+        self._file = getattr(file, "raw", file)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def close(self) -> None:
+        """Does nothing: the file belongs to the caller."""
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,21 @@ import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from enum import Enum, auto
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from songprint.errors import LibraryError, LibraryFull, MissingExtra
-from songprint.store.database import make_storable
+from songprint.store.database import Database, Result, make_storable
 
 if TYPE_CHECKING:
     from songprint.address import DatabaseAddress
-    from songprint.store.database import Result
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ class _Aborted(LibraryError):
     """The server aborted a transaction that can be run again."""
 
 
-class ServerDatabase(ABC):
+class ServerDatabase(Database, ABC):
     """An open database on a server; see `Database`."""
 
     driver: ClassVar[str]  # the Python module
@@ -119,12 +118,9 @@ class ServerDatabase(ABC):
         with self.writing() as connection:
             return work(connection)
 
-    def migrating(self) -> AbstractContextManager[None]:
-        """Prevent all other processes, on any machine, from migrating the schema at the same time."""
-        return self._migrating()
-
     @contextmanager
-    def _migrating(self) -> Iterator[None]:
+    def migrating(self) -> Iterator[None]:
+        """Prevent all other processes, on any machine, from migrating the schema at the same time."""
         with self.lock("schema", wait=self._busy_timeout) as locked:
             if not locked:
                 raise self._error(Trouble.BUSY, "")
@@ -141,19 +137,6 @@ class ServerDatabase(ABC):
             yield locked
         finally:
             connection.close()
-
-    @abstractmethod
-    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        """Convert text of any alphabet to lower case."""
-
-    @property
-    @abstractmethod
-    def bytes_on_disk(self) -> int:
-        """The size of the tables with their indexes."""
-
-    @abstractmethod
-    def problems(self) -> list[str]:
-        """Return the errors that the server's own check of the tables finds."""
 
     def checkpoint(self) -> None:
         """Do nothing: servers manage their disk space themselves."""

@@ -81,7 +81,7 @@ class MilvusIndex:
         found: dict[int, int] = {}
         last = -1
         while True:  # a server returns the smallest ids first
-            with self._translated_errors():
+            with translated_errors(self.address):
                 page = self._client.query(
                     self.collection,
                     filter=f"segments > 0 and id > {last}",
@@ -107,7 +107,7 @@ class MilvusIndex:
         segments[firsts + counts - 1] = counts
         for start in range(0, len(ids), ROWS):
             rows = order[start : start + ROWS]
-            with self._translated_errors():
+            with translated_errors(self.address):
                 self._client.upsert(
                     self.collection,
                     [
@@ -127,7 +127,7 @@ class MilvusIndex:
     def remove(self, recording_ids: Iterable[int]) -> None:
         removed = sorted(map(int, recording_ids))
         for start in range(0, len(removed), RECORDINGS):
-            with self._translated_errors():
+            with translated_errors(self.address):
                 self._client.delete(
                     self.collection, filter=f"recording in {removed[start : start + RECORDINGS]}", timeout=LONG_TIMEOUT
                 )
@@ -142,7 +142,7 @@ class MilvusIndex:
         for start in range(0, len(vectors), QUERIES):
             recent = time.monotonic() - self._changed_at < STRONG_PERIOD
             try:
-                with self._translated_errors():
+                with translated_errors(self.address):
                     found = self._client.search(
                         self.collection,
                         list(np.asarray(vectors[start : start + QUERIES], np.float32)),
@@ -177,7 +177,7 @@ class MilvusIndex:
         if self._segments and time.monotonic() - self._checked_at < CHECK_INTERVAL:
             return False
         created = self._create_if_missing()
-        with self._translated_errors():
+        with translated_errors(self.address):
             collection_id = self._client.describe_collection(self.collection, timeout=TIMEOUT).get("collection_id")
         self._checked_at = time.monotonic()
         if collection_id == self._collection_id and not created:
@@ -196,7 +196,7 @@ class MilvusIndex:
         from pymilvus import DataType
 
         client, name = self._client, self.collection
-        with self._translated_errors():
+        with translated_errors(self.address):
             missing = not client.has_collection(name, timeout=TIMEOUT)
             if missing:
                 schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -214,11 +214,6 @@ class MilvusIndex:
                 client.create_index(name, index, timeout=LONG_TIMEOUT, sync=False)
             client.load_collection(name, timeout=LONG_TIMEOUT)
             return missing
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        with translated_errors(self.address):
-            yield
 
 
 def collection_name(library: str, encoder_id: str) -> str:
