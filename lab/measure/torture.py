@@ -41,7 +41,7 @@ from songprint.library import Library
 from songprint.outside import fetch
 from songprint.outside.places import Outside
 from songprint.store.catalog import Catalog
-from songprint.types import Timeline
+from songprint.types import ScanProgress, Timeline
 
 LEASE = 2.0  # seconds
 WAITS = (0.3, 0.5, 0.8) * 10  # seconds between attempts at a callback
@@ -145,7 +145,7 @@ class LightScan:
         assert Path(source).stat().st_size > 0
         for step in range(STEPS):
             time.sleep(STEP)
-            on_progress(SimpleNamespace(seconds_done=step * SECONDS / STEPS, seconds_total=SECONDS))
+            on_progress(ScanProgress(step * SECONDS / STEPS, SECONDS, segments=0, elapsed=step * STEP))
         attempt = f"{time.time_ns()}-{random.random()}"  # reveals jobs that end twice
         return Timeline([], [], duration=SECONDS, thresholds={}, searched=0, elapsed=0.1, warnings=(attempt,))
 
