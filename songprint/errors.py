@@ -14,6 +14,7 @@ SongprintError
 │   ├── LibraryConflict         the request conflicts with what the library contains
 │   ├── LibraryNotFound         there is no library at this path
 │   ├── LibraryVersionError     the library needs another version of Songprint or another encoder
+│   │   └── EncoderChanged          its files have to be encoded again
 │   └── LibraryFull             the disk is full
 ├── MissingExtra            an optional dependency is not installed
 ├── RecordingNotFound       no recording has this id
@@ -95,6 +96,10 @@ class LibraryNotFound(LibraryError):
 
 class LibraryVersionError(LibraryError):
     """The library was made by another version of Songprint or with another encoder."""
+
+
+class EncoderChanged(LibraryVersionError):
+    """The library was made with another encoder; `songprint rebuild --reencode` encodes its files again."""
 
 
 class LibraryFull(LibraryError):

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from songprint.accounts.vault import Vault
 from songprint.audio import media
-from songprint.errors import AudioError, FetchError, SongprintError
+from songprint.errors import AudioError, EncoderChanged, FetchError, SongprintError
 from songprint.jobs.callbacks import Builder, Sender, standard_body
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
@@ -101,6 +101,7 @@ class Worker:
         self._builders = {"standard": standard_body, **(builders or {})}
         self._inputs = Inputs(library.store.path, database)
         self._cleaned = float("-inf")
+        self._outdated = False  # whether the last turn found a library of another encoder
 
     def run(self, stop: threading.Event) -> None:
         """Run jobs and send callbacks until `stop` is set."""
@@ -132,6 +133,10 @@ class Worker:
         """Run one job, or pause. Errors do not end a worker; a job that it had claimed goes to another one later."""
         try:
             pause = 0.0 if self.work(folder, stop) else POLL_SECONDS
+        except EncoderChanged as error:  # jobs wait without losing attempts
+            if not self._outdated:
+                log.error("worker %s waits: %s", self.name, error)
+            self._outdated, pause = True, _ERROR_PAUSE
         except SongprintError as error:
             log.error("worker %s: %s", self.name, error)
             pause = _ERROR_PAUSE
@@ -141,7 +146,9 @@ class Worker:
         stop.wait(pause)
 
     def work(self, folder: Path, stop: threading.Event) -> bool:
-        """Run the next job. Return False if none is due."""
+        """Run the next job. Return False if none is due. Raises EncoderChanged if the library cannot be searched."""
+        self._own.store.check_encoders()
+        self._outdated = False
         if time.monotonic() - self._cleaned > _CLEANING_INTERVAL:
             self._cleaned = time.monotonic()
             self._inputs.remove_old(self._settings.server.keep_inputs)
@@ -178,6 +185,9 @@ class Worker:
             self._keep(job, path, name)
             ended = self.jobs.finish(job, result, timeline.duration)
         except Aborted:
+            raise
+        except EncoderChanged:  # while the job ran: another version has encoded the library again
+            self.jobs.release(job)
             raise
         except Exception as error:
             heart.check()  # an aborted download raises an error of its own

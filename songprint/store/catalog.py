@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from songprint.errors import LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
+from songprint.errors import EncoderChanged, LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
 from songprint.store import disk, schema, tables
 from songprint.store.database import Result, open_database, storable
 from songprint.store.packing import StoredRows, pack_evidence, quantise, restore, to_recording, to_row, unpack_evidence
@@ -314,9 +314,9 @@ class Catalog:
             return [to_recording(row) for row in connection.execute(wanted)]
 
     def check_encoder(self, present: str, wanted: str) -> None:
-        """Raise LibraryVersionError if the encoder of the library is not `wanted`; the first recording sets it."""
+        """Raise EncoderChanged if the encoder of the library is not `wanted`; the first recording sets it."""
         if present and present != wanted:
-            raise LibraryVersionError(
+            raise EncoderChanged(
                 f"the library at {self.folder} was made with the encoder {present}, but this Songprint has {wanted}."
                 f" `songprint --library {self.folder} rebuild --reencode` encodes its files again"
             )

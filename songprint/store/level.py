@@ -86,7 +86,7 @@ class Level:
             return self._encoder
 
     def check_encoder(self, state: State) -> None:
-        """Raise LibraryVersionError if the library was made with another encoder than the one in use."""
+        """Raise EncoderChanged if the library was made with another encoder than the one in use."""
         self.catalog.check_encoder(state.encoder_id(self.kind), self.spec.id)
 
     @property

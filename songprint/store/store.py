@@ -71,7 +71,7 @@ class Store:
         return {kind: each.encoder for kind, each in self.levels.items()}
 
     def check_encoders(self) -> None:
-        """Raise LibraryVersionError if the library was made with another encoder than the one in use."""
+        """Raise EncoderChanged if the library was made with another encoder than the one in use."""
         state = self.catalog.state()
         for each in self.levels.values():
             each.check_encoder(state)

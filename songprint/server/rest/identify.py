@@ -74,11 +74,14 @@ async def healthz() -> Response:
     responses={503: {"model": models.Problem, "content": {"application/problem+json": {}}}},
 )
 async def readyz(request: Request) -> Response:
-    """Whether queries are answered now: the library is open and its networks are loaded. Needs no key."""
+    """Whether queries are answered now: the library is open and can be searched, and its networks are loaded.
+
+    Needs no key. Status 503 names the reason.
+    """
     server = server_of(request)
     if not server.queries.ready:
         raise Problem(503, "starting", "The server is opening the library. Try again in a moment", {"Retry-After": "1"})
-    await run_in_threadpool(server.library.store.catalog.state)
+    await run_in_threadpool(server.library.store.check_encoders)
     return PlainTextResponse("ready\n")
 
 

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 2  # for Retry-After when the server is busy
 UNAVAILABLE_SECONDS = 30  # for Retry-After when an operator must act
 UNAVAILABLE = "The server cannot do this at the moment. Try again later; its operator finds the cause in the log"
+ENCODER_CHANGED = (
+    "The library was made by a version of Songprint with another encoder and cannot be searched."
+    " Its operator has to run `songprint rebuild --reencode`; jobs wait until then"
+)
 DISK_FULL = "The server's disk is full. Contact its operator"
 _MOST_ERRORS = 20  # of a body that is not valid
 
@@ -92,6 +96,8 @@ def of(error: Exception) -> Problem:
         if isinstance(error, kind):
             headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
             return Problem(status, code, sentence(error), headers)
+    if isinstance(error, errors.EncoderChanged):
+        return Problem(503, "encoder_changed", ENCODER_CHANGED, {"Retry-After": str(UNAVAILABLE_SECONDS)})
     if isinstance(error, errors.LibraryFull) or is_disk_full(error):
         return Problem(507, "disk_full", DISK_FULL, {"Retry-After": str(UNAVAILABLE_SECONDS)})
     if isinstance(error, errors.SongprintError):
@@ -109,7 +115,7 @@ def answer(request: Request, error: Exception, *, to_administrator: bool = False
     The log gets the message of an error that the response hides. The response to an administrator contains it.
     """
     problem = of(error)
-    if problem.code in ("unavailable", "disk_full") and not isinstance(error, Problem):
+    if problem.code in ("unavailable", "encoder_changed", "disk_full") and not isinstance(error, Problem):
         log.error("request %s: %s", request.scope.get("songprint.request_id", ""), error)
         if to_administrator:
             problem.detail = sentence(error)
