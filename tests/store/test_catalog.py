@@ -6,10 +6,11 @@ import threading
 
 import numpy as np
 import pytest
+from sqlalchemy import select, text
 from support.recordings import add, unit_vectors
 
 from songprint.errors import LibraryVersionError, RecordingNotFound
-from songprint.store import schema
+from songprint.store import schema, tables
 from songprint.store.catalog import Catalog
 from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
@@ -170,3 +171,23 @@ def test_each_kind_has_its_own_encoder(catalog, random):
     assert catalog.problems() == []
     catalog.remove([added.id])
     assert catalog.searched(Kind.COVER) == {}
+
+
+def test_a_database_of_version_1_gets_what_it_lacks(catalog, tmp_path, database_url):
+    lacking = {"job_usage": ("kind", "count"), "audit": ("actor",)}
+    with catalog.database.writing() as connection:
+        connection.execute(text("DROP TABLE templates"))
+        for table, names in lacking.items():
+            for name in names:
+                connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {name}"))
+        connection.execute(text("INSERT INTO job_usage (job_id, key_id, day, seconds) VALUES ('j', 'k', 'today', 1)"))
+        connection.execute(text("UPDATE library SET schema_version = 1"))
+    for _ in range(2):  # the second time after a migration that was interrupted before its version was stored
+        migrated = Catalog(tmp_path / "library", database=database_url)
+        with migrated.database.writing() as connection:
+            assert schema.version(connection) == len(schema.MIGRATIONS)
+            assert connection.execute(select(tables.usage.c.kind, tables.usage.c["count"])).all() == [("job", 1)]
+            assert connection.execute(select(tables.audit.c.actor)).all() == []
+            assert connection.execute(select(tables.templates)).all() == []
+            connection.execute(text("UPDATE library SET schema_version = 1"))
+        migrated.close()

@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import inspect, text
 from support.recordings import add
 
+from songprint.accounts.audit import Audit
 from songprint.errors import LibraryError, LibraryFull, LibraryNotFound, LibraryVersionError
+from songprint.jobs.usage import Usage, Used
 from songprint.store import schema
 from songprint.store.catalog import Catalog
 from songprint.store.database.sqlite import FILE_NAME
@@ -109,6 +111,21 @@ def test_a_library_of_the_first_release_opens_with_its_recordings(tmp_path):
     assert np.allclose(embeddings.vectors, [[1, 0], [0, -1]])
     assert embeddings.evidence.tolist() == [[1, 2], [3, 4]]
     assert catalog.searched(Kind.COVER) == {}
+    catalog.close()
+
+
+def test_usage_and_audit_log_of_version_1_are_kept(tmp_path):
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.executescript(Path(__file__).with_name("version_1.sql").read_text())
+    seconds = {"job-1": 60.0, "clips-0123-2026-01-01-SPa": 10.0, "clips-4567-2026-01-01-SPa": 5.0}
+    with connection:
+        connection.executemany("INSERT INTO job_usage VALUES (?, 'SPa', '2026-01-01', ?)", seconds.items())
+        connection.execute("INSERT INTO audit (at, key_id, action, subject) VALUES (0, '', 'jobs.forget', '1 job')")
+    connection.close()
+    catalog = Catalog(tmp_path)
+    assert Usage(catalog.database).by_day() == [Used("2026-01-01", "SPa", jobs=1, seconds=75.0, queries=2)]
+    [entry] = Audit(catalog.database).entries()
+    assert (entry.action, entry.actor) == ("jobs.forget", "")
     catalog.close()
 
 
