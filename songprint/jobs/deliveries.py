@@ -267,7 +267,7 @@ class Deliveries:
     def _due(self, now: int, lease: float) -> ColumnElement[bool]:
         """The deliveries that `claim` may claim, for `lease` seconds."""
         longest = round(1000 * max(lease, LONGEST_LEASE)) + TOLERANCE
-        waiting = or_(deliveries.c.waits == 0, deliveries.c.due_at <= now, deliveries.c.due_at > now + _LONGEST_WAIT)
+        waiting = or_(deliveries.c.waits == 0, deliveries.c.due_at <= now, deliveries.c.due_at - _LONGEST_WAIT > now)
         expired = or_(deliveries.c.lease_until < now, deliveries.c.lease_until > now + longest)
         due = and_(deliveries.c.state == WAITING, waiting)
         return or_(due, and_(deliveries.c.state == SENDING, expired)) if self._watch.is_steady(now, lease) else due
