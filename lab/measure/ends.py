@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Protocol
 
@@ -47,9 +48,9 @@ class End:
 
 
 def tables(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return Markdown: errors of all ends, by surrounding, seconds of false songs by surrounding, the worst ends."""
+    """Return Markdown: all ends, ends by surrounding, seconds of false songs, the worst ends, overlapping segments."""
     found = [end for each in outcomes for end in measured(each)]
-    return [overall(found), by_surrounding(found), seconds(outcomes), worst(found)]
+    return [overall(found), by_surrounding(found), seconds(outcomes), worst(found), twice(outcomes)]
 
 
 def measured(outcome: Outcome) -> Iterator[End]:
@@ -96,14 +97,28 @@ def _quartet(errors: Iterable[float]) -> list[object]:
 def seconds(outcomes: Sequence[Outcome]) -> str:
     """Seconds of each surrounding, and how many of them are reported as a song that does not play there."""
     played: dict[str, float] = defaultdict(float)
-    wrong: dict[str, float] = defaultdict(float)
+    wrong: dict[tuple[str, Kind], float] = defaultdict(float)
     for each in outcomes:
-        false = spans.false_spans(each.programme.songs, each.detections).values()
+        false = {kind: spans.false_spans(each.programme.songs, each.detections, kind).values() for kind in Kind}
         for name, interval in surroundings.places(each.programme):
             played[name] += interval.duration
-            wrong[name] += sum(covered(spans.overlap(group, [interval])) for group in false)
-    rows = [[name, f"{played[name]:.0f}", f"{wrong[name]:.1f}"] for name in sorted(played, key=lambda n: -wrong[n])]
-    return table(["surrounding", "played, s", "a false song reported, s"], rows)
+            for kind, groups in false.items():
+                wrong[name, kind] += sum(covered(spans.overlap(group, [interval])) for group in groups)
+    rows = [
+        [name, f"{played[name]:.0f}", *(f"{wrong[name, kind]:.1f}" for kind in Kind)]
+        for name in sorted(played, key=lambda name: -sum(wrong[name, kind] for kind in Kind))
+    ]
+    return table(["surrounding", "played, s", "a false recording reported, s", "a false cover reported, s"], rows)
+
+
+def twice(outcomes: Sequence[Outcome]) -> str:
+    """How often two segments of one song overlap. One performance is one segment."""
+    pairs = sum(
+        one.song == other.song and bool(spans.overlap([one.interval], [other.interval]))
+        for each in outcomes
+        for one, other in combinations(each.detections, 2)
+    )
+    return f"Segments that overlap another one of the same song: {pairs}."
 
 
 def worst(found: Sequence[End]) -> str:

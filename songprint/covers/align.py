@@ -36,6 +36,7 @@ class TonalAlignment:
     sections: tuple[Section, ...]  # in the order of the query, without overlap in the query
     path: np.ndarray  # (k, 2) seconds in the query, seconds in the reference
     features: dict[str, float] = field(default_factory=dict)
+    evidence: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (k,) along the path
 
 
 def align(
@@ -199,6 +200,7 @@ class Comparison:
             tempo=_tempo(longest),
             sections=best.sections,
             path=_seconds(np.concatenate(best.pieces)),
+            evidence=best.evidence,
             features={
                 "aligned": sum(section.query.duration for section in best.sections),
                 "sections": float(len(best.sections)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from songprint import confidence
-from songprint.covers import search, tempo_search
+from songprint.covers import extents, search, tempo_search
 from songprint.covers.encoder import encoder_of
 from songprint.covers.parameters import DEFAULT
 from songprint.covers.tempo_search import Embed, Find, duration_of
@@ -111,9 +111,10 @@ def _found(window: Embeddings, start: float, level: Level, find: Find, embed: Em
     for scored in tempo_search.scored_candidates(window, find, level.calibration, embed):
         candidate, alignment = scored.candidate, scored.candidate.alignment
         assert alignment is not None  # claimable candidates have one
+        found = extents.agreeing_sections(alignment) if scored.logit > 0 else alignment.sections
         sections = tuple(
             Section(Interval(start + section.query.start, start + section.query.end), section.reference)
-            for section in alignment.sections
+            for section in found
         )
         yield _Found(
             candidate.recording_id,

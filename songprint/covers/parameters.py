@@ -43,6 +43,17 @@ class AlignmentParameters:
 
 
 @dataclass(frozen=True)
+class ExtentParameters:
+    """The parts of a cover in which it agrees with the reference (`extents`)."""
+
+    chance: float = 0.2  # evidence of a moment that the best path between unrelated songs gains, on average
+    start_cost: float = 8.0  # evidence that a part has to collect, and by which two parts have to be separated
+    max_bridge: float = 30.0  # seconds of a performance that need not agree, if the song keeps its time
+    max_deviation: float = 3.0  # seconds by which it may be early or late after that
+    tolerance: float = 1.0  # seconds by which an end has to move; a path is not more exact
+
+
+@dataclass(frozen=True)
 class CohortParameters:
     """Cohort normalisation (`cohort`, `windows`)."""
 
@@ -114,6 +125,7 @@ class TrackerParameters:
     near_end: float = 5.0  # seconds; a song this close to an end of a passage may continue beyond it
     max_extensions: int = 4  # times that a passage is extended
     settling: float = 20.0  # seconds at the end of the audio that wait for more
+    min_sounding: float = 0.8  # share of the frames of a performance that contain tones
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,7 @@ class CoverParameters:
     paths: PathParameters = field(default_factory=PathParameters)
     keys: KeyParameters = field(default_factory=KeyParameters)
     alignment: AlignmentParameters = field(default_factory=AlignmentParameters)
+    extents: ExtentParameters = field(default_factory=ExtentParameters)
     cohort: CohortParameters = field(default_factory=CohortParameters)
     search: SearchParameters = field(default_factory=SearchParameters)
     tempo_search: TempoSearchParameters = field(default_factory=TempoSearchParameters)

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from songprint import confidence, intervals
-from songprint.covers import search
+from songprint.covers import extents, search
 from songprint.covers.encoder import FrameStream, encoder_of
+from songprint.covers.extents import NO_AGREEMENT, Agreement
 from songprint.covers.parameters import DEFAULT
 from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
 from songprint.encoders.contract import Settled
@@ -44,10 +45,19 @@ class WindowMatch:
     key_shift: int
     tempo: float
     logit: float
+    agreement: Agreement = NO_AGREEMENT  # of the whole path, in seconds of the long recording
 
     @property
     def interval(self) -> Interval:
-        return Interval(self.sections[0].query.start, max(section.query.end for section in self.sections))
+        return extents.interval_of(self.sections)
+
+    def within(self, start: float, end: float) -> WindowMatch | None:
+        """The part between two times; None if it is too short to be reported."""
+        agreement = self.agreement.between(start, end)
+        sections = extents.sections_of(agreement)
+        if not sections or extents.interval_of(sections).duration < MIN_DURATION:
+            return None
+        return replace(self, sections=sections, agreement=agreement)
 
 
 @dataclass(frozen=True)
@@ -127,12 +137,7 @@ class CoverTracker:
         The intervals of the known recordings `exact` are not searched.
         """
         classified = self._classified(exact, min(until, self.duration))
-        chosen: list[WindowMatch] = []
-        for match in sorted(
-            classified, key=lambda match: (-min(match.logit, PARAMETERS.certain), -match.interval.duration)
-        ):
-            if share(match.interval, [other.interval for other in chosen]) < 0.5:
-                chosen.append(match)
+        chosen = _one_at_a_time(part for match in classified for part in self._agreeing(match))
         recordings = self.level.catalog.recordings_with({match.recording_id for match in chosen})
         return [_segment(match, recordings[match.recording_id]) for match in chosen if match.recording_id in recordings]
 
@@ -184,6 +189,46 @@ class CoverTracker:
             start, end = wider
         return best
 
+    def _agreeing(self, match: WindowMatch) -> list[WindowMatch]:
+        """The parts of a match in which it agrees with the recording: not silence, speech or other music.
+
+        The part with most evidence keeps the log-odds of the match. Others are searched again on their own: a path also
+        finds something that agrees in the song that follows.
+        """
+        parts = self._bridged(extents.agreeing(match.agreement))
+        if len(parts) == 1 and extents.same_ends(extents.sections_of(parts[0]), match.sections):
+            return [match]
+        best = max(parts, key=lambda part: part.total, default=None)
+        found = []
+        for part in parts:
+            sections = extents.sections_of(part)
+            own = replace(match, sections=sections, agreement=part)
+            if own.interval.duration < MIN_DURATION:
+                continue
+            if part is not best:
+                again = self._search(own.interval.start, own.interval.end)
+                logits = [each.logit for each in again if each.recording_id == match.recording_id]
+                own = replace(own, logit=min(match.logit, max(logits, default=-match.logit)))
+            if part is best or own.logit > 0:
+                found.append(own)
+        return found
+
+    def _bridged(self, parts: Sequence[Agreement]) -> list[Agreement]:
+        """Join parts between which the performance goes on: a solo agrees little, but the song keeps its time."""
+        found: list[Agreement] = []
+        for part in parts:
+            if found and extents.keeps_time(found[-1], part) and self._sounds(found[-1].end, part.start):
+                found[-1] = found[-1].then(part)
+            else:
+                found.append(part)
+        return found
+
+    def _sounds(self, start: float, end: float) -> bool:
+        """Whether there are tones in most of the frames between two times."""
+        first, last = (round(edge * FRAMES_PER_SECOND) - self._base for edge in (start, end))
+        frames = self._frames[max(0, first) : max(0, last)]
+        return bool(frames.any(axis=1).mean() > PARAMETERS.min_sounding) if len(frames) else True
+
     def _passages(self, exact: Sequence[Segment], until: float) -> list[_Passage]:
         """The passages in which consecutive windows match one recording."""
         found: list[_Passage] = []
@@ -225,6 +270,41 @@ class CoverTracker:
         return self._searched[key]
 
 
+def _one_at_a_time(matches: Iterable[WindowMatch]) -> list[WindowMatch]:
+    """Matches that do not overlap, best first: the most probable ones, and among certain ones the longest.
+
+    A match that others cover for the most part is left out. Where two overlap a little, one is cut where the other
+    begins to agree better.
+    """
+    chosen: list[WindowMatch] = []
+    for match in sorted(matches, key=lambda match: (-min(match.logit, PARAMETERS.certain), -match.interval.duration)):
+        if share(match.interval, [other.interval for other in chosen]) >= 0.5:
+            continue
+        rest: WindowMatch | None = match
+        for number, other in enumerate(chosen):
+            if rest is None:
+                break
+            overlap = Interval(
+                max(rest.interval.start, other.interval.start), min(rest.interval.end, other.interval.end)
+            )
+            if overlap.duration <= 0:
+                continue
+            if rest.interval.start < other.interval.start and rest.interval.end <= other.interval.end:
+                cut = extents.best_cut(rest.agreement, other.agreement, overlap)
+                rest = rest.within(rest.interval.start, cut)
+                chosen[number] = other.within(cut, other.interval.end) or other
+            elif rest.interval.start >= other.interval.start:
+                cut = extents.best_cut(other.agreement, rest.agreement, overlap)
+                rest = rest.within(cut, rest.interval.end)
+                chosen[number] = other.within(other.interval.start, cut) or other
+            else:
+                longest = max(intervals.subtract(rest.interval, [other.interval]), key=lambda part: part.duration)
+                rest = rest.within(longest.start, longest.end)
+        if rest:
+            chosen.append(rest)
+    return chosen
+
+
 def _joined(matches: Iterable[WindowMatch]) -> list[WindowMatch]:
     """Join consecutive matches of one recording in one key."""
     found: list[WindowMatch] = []
@@ -238,6 +318,7 @@ def _joined(matches: Iterable[WindowMatch]) -> list[WindowMatch]:
             found[-1] = replace(
                 max(last, match, key=lambda one: one.interval.duration),
                 sections=last.sections + match.sections,
+                agreement=last.agreement.then(match.agreement),
                 logit=max(last.logit, match.logit),
             )
         else:
@@ -306,7 +387,8 @@ def _window_match(candidate: CoverCandidate, window: Interval, logit: float) -> 
         Section(Interval(window.start + each.query.start, window.start + each.query.end), each.reference)
         for each in alignment.sections
     )
-    return WindowMatch(candidate.recording_id, window, sections, alignment.key_shift, alignment.tempo, logit)
+    agreement = Agreement(alignment.path + np.array([window.start, 0.0]), alignment.evidence)
+    return WindowMatch(candidate.recording_id, window, sections, alignment.key_shift, alignment.tempo, logit, agreement)
 
 
 def _segment(match: WindowMatch, recording: Recording) -> Segment:

@@ -149,7 +149,8 @@ def test_a_perfect_timeline_has_no_errors(programme):
         row[-8] == row[-4] == "0" for name in SURROUNDINGS.values() for row in rows(report, name) if len(row) > 8
     )
     assert "| digital silence | " in report and "| speech (de) | " in report
-    assert not re.search(r"reported, s \|.*\| [1-9]", report)
+    assert {row[2] for name in SURROUNDINGS.values() for row in rows(report, name) if len(row) == 4} == {"0.0"}
+    assert "the same song: 0." in report
 
 
 def test_an_end_that_runs_into_applause_is_counted_there_and_is_the_worst(programme):
@@ -164,7 +165,7 @@ def test_an_end_that_runs_into_applause_is_counted_there_and_is_the_worst(progra
     (applause,) = [row for row in rows(report, "applause | recordings")]
     assert applause[2:6] == ["1", *3 * [f"{excess:.2f}"]] and applause[6] == "0"
     assert rows(report, "recordings")[0][5] == "1"
-    assert [row[2] for row in rows(report, "applause") if len(row) == 3] == [f"{excess:.1f}"]
+    assert [row[2:] for row in rows(report, "applause") if len(row) == 4] == [[f"{excess:.1f}", "0.0"]]
     worst = rows(report, f"end {excess:.2f} s too long")[0]
     assert worst[2] == ends.clock(join.part.interval.end) and "applause" in worst[5]
 
@@ -174,6 +175,12 @@ def test_a_late_start_is_too_short(programme):
     report = text(programme, [segment(each, earlier=-1.5 * (each == part)) for each in programme.songs])
     assert re.search(r"^\| start 1\.50 s too short \|", report, re.MULTILINE)
     assert rows(report, "recordings")[0][10:] == ["1", "1.50", "1.50", "1.50"]
+
+
+def test_segments_of_one_song_that_overlap_are_counted(programme):
+    part = programme.songs[0]
+    report = text(programme, [segment(part), segment(part, longer=5.0)])
+    assert "Segments that overlap another one of the same song: 1." in report
 
 
 def test_songs_that_are_not_found_have_no_ends(programme):

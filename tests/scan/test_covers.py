@@ -46,6 +46,17 @@ def test_a_cover_is_reported_with_its_key_and_interval(library, tmp_path):
     assert segment.reference.start == pytest.approx(0, abs=5) and segment.reference.end == pytest.approx(90, abs=5)
 
 
+def test_a_cover_does_not_run_across_silence(library, tmp_path):
+    half = 45 * RATE
+    first, second = np.split(cover(1), [half])
+    parts = [toy.silence(20), first, toy.silence(12), second, toy.silence(20)]
+    segments = library.scan(toy.write(tmp_path / "programme.wav", np.concatenate(parts))).segments
+    assert [each.recording.title for each in segments] == ["Tune 1", "Tune 1"]
+    for segment, (start, end) in zip(segments, [(20, 65), (77, 122)], strict=True):
+        assert (segment.interval.start, segment.interval.end) == pytest.approx((start, end), abs=4)
+        assert segment.reference.start == pytest.approx(start - 20 if start == 20 else 45, abs=5)
+
+
 def test_a_cover_longer_than_the_longest_passage_is_one_segment(tmp_path):
     seconds = 1.4 * tracker.PARAMETERS.max_passage
     with songprint.open(
