@@ -20,7 +20,9 @@ from songprint.address import DatabaseAddress, MilvusAddress
 from songprint.audio import files
 from songprint.config import Settings
 from songprint.encoders.contract import Matcher, ships
+from songprint.ingest.read import state_of
 from songprint.library import Library
+from songprint.store import places
 from songprint.types import Kind, Recording
 
 RATE = 16000  # Hz, sample rate of the test recording
@@ -108,9 +110,11 @@ def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
         where = library.store.catalog.database.name if settings.database else path
         yield Check("library", True, f"{where} contains {len(recordings):,} recordings")
         yield _check("database", lambda: _no_problems(library))
+        yield _check("files", lambda: _files_in_step(library))
         yield _check("embeddings", lambda: _embeddings_complete(library))
         yield _check("index", lambda: _index_complete(library))
-        source = next((each for each in recordings[:MAX_FILES_TRIED] if Path(each.source).is_file()), None)
+        tried = recordings[:MAX_FILES_TRIED]
+        source = next((each for each in tried if Path(files.file_path(each.source)).is_file()), None)
         if source:
             yield _check("from its own file", lambda: _identify_from_file(library, source))
 
@@ -120,6 +124,23 @@ def _no_problems(library: Library) -> str:
     if problems:
         raise RuntimeError(f"{'; '.join(problems[:3])}. Restore it from a backup, or add the music to a new library")
     return f"intact ({library.store.catalog.database.product})"
+
+
+def _files_in_step(library: Library) -> str:
+    catalog = library.store.catalog
+    known = places.everywhere(catalog)
+    present = [place for place in known if not place.missing_since]
+    gone = [place.path for place in present if not Path(place.path).is_file()]
+    changed = [place.path for place in present if place.path not in gone and state_of(place.path) != place.state]
+    if gone or changed:
+        found = [f"{len(gone):,} are gone"] * bool(gone) + [f"{len(changed):,} have changed"] * bool(changed)
+        raise RuntimeError(
+            f"of {len(present):,} files, {' and '.join(found)}, for example {(gone or changed)[0]}."
+            " Run `songprint sync` to bring the library into step"
+        )
+    missing = len(places.missing(catalog))
+    lost = f"; {missing:,} recordings have no file any more" if missing else ""
+    return f"{len(present):,}, as they were read{lost}"
 
 
 def _embeddings_complete(library: Library) -> str:

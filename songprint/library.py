@@ -19,12 +19,25 @@ from songprint.covers import explain, within_library
 from songprint.covers.explain import Explanation
 from songprint.encoders.contract import Encoder
 from songprint.ingest import add as ingest
+from songprint.ingest import sync
 from songprint.ingest.add import OnProgress
 from songprint.kinds import open_store
 from songprint.scan import listen, scan
 from songprint.scan.scan import OnProgress as OnScan
-from songprint.store import works
-from songprint.types import AddReport, Event, Match, RebuildReport, Recording, Report, Stats, Timeline, UnknownMusic
+from songprint.store import places, works
+from songprint.store.places import Place
+from songprint.types import (
+    AddReport,
+    Event,
+    Match,
+    RebuildReport,
+    Recording,
+    Report,
+    Stats,
+    SyncReport,
+    Timeline,
+    UnknownMusic,
+)
 from songprint.unknown import adoption
 from songprint.unknown import memory as unknown
 
@@ -56,12 +69,46 @@ class Library:
         recursive: bool = True,
         workers: int | None = None,
         tags: Mapping[str, object] | None = None,
+        follow: bool = True,
         on_progress: OnProgress | None = None,
     ) -> AddReport:
-        """Add audio files, and those in folders. Files in the library are skipped; see `ingest.add`."""
+        """Add audio files, and those in folders. Sound that is in the library is not added again; see `ingest.add`."""
         return ingest.add(
-            self.store, _listed(paths), recursive=recursive, workers=workers, tags=tags, on_progress=on_progress
+            self.store,
+            _listed(paths),
+            recursive=recursive,
+            workers=workers,
+            tags=tags,
+            follow=follow,
+            on_progress=on_progress,
         )
+
+    def sync(
+        self,
+        folders: str | Path | Iterable[str | Path] = (),
+        *,
+        dry_run: bool = False,
+        remove_missing: bool = False,
+        workers: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """Bring the library into step with folders, or with all folders that it follows; see `sync.sync`.
+
+        Retagged, renamed and moved files keep their recordings; recordings whose last file is gone are marked.
+        """
+        return sync.sync(
+            self.store,
+            _listed(folders),
+            dry_run=dry_run,
+            remove_missing=remove_missing,
+            workers=workers,
+            on_progress=on_progress,
+        )
+
+    def files(self, recording_id: int) -> list[Place]:
+        """Return the files of a recording, in the order of their paths."""
+        self.recording(recording_id)
+        return places.of(self.store.catalog, recording_id)
 
     def identify(
         self, source: str | Path | BinaryIO | np.ndarray, *, top: int = 0, sample_rate: int | None = None

@@ -47,16 +47,25 @@ class Tags:
 
 
 @dataclass(frozen=True)
+class FileState:
+    """What the file system says about a file. A file whose state is unchanged is not read again."""
+
+    size: int  # bytes
+    modified: int  # nanoseconds since 1970
+
+
+@dataclass(frozen=True)
 class Recording:
     """One recording in the library."""
 
     id: int
     tags: Tags
     duration: float  # seconds
-    source: str  # absolute path of the file that was added
-    content_hash: str  # BLAKE2 of the bytes of the file; identifies files that were added before
+    source: str  # absolute path of its file, or of one of its files
+    content_hash: str  # of the sound, see songprint.audio.identity; tags and artwork do not change it
     added_at: str = ""  # UTC, ISO 8601
     original: bool = False  # True if the user marked it as the original of its work
+    missing_since: str = ""  # UTC, ISO 8601; empty while one of its files exists
 
     @property
     def title(self) -> str:
@@ -385,6 +394,48 @@ class AddReport:
     audio_seconds: float  # duration of the added music
     elapsed: float  # seconds of computation
     warnings: tuple[str, ...] = ()  # about files of which only a part could be read
+    changes: tuple[FileChange, ...] = ()  # of files of known recordings: retagged, moved, copied, replaced
+
+
+class Change(StrEnum):
+    """What happened to a file since the library last read it."""
+
+    ADDED = "added"  # a new recording
+    RETAGGED = "retagged"  # the same sound with other tags
+    TOUCHED = "touched"  # the same sound and tags, but another size or time
+    MOVED = "moved"  # a file of a recording, at another path
+    COPIED = "copied"  # a further file of a recording
+    RETURNED = "returned"  # a recording that was missing has a file again
+    REPLACED = "replaced"  # another sound at the path of a recording
+    MISSING = "missing"  # the file no longer exists
+    REMOVED = "removed"  # its recording was removed from the library
+    SKIPPED = "skipped"  # the file cannot be read
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One change that `sync` found in a folder."""
+
+    change: Change
+    path: str
+    recording_id: int | None = None  # None: a recording that is not in the library yet, or a skipped file
+    before: str = ""  # the former path of a file that moved
+    reason: str = ""  # why a file was skipped
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """The result of `sync`."""
+
+    changes: list[FileChange]
+    unchanged: int  # number of files
+    dry_run: bool  # True: nothing was written
+    elapsed: float  # seconds of computation
+    warnings: tuple[str, ...] = ()  # about files of which only a part could be read
+
+    def __getitem__(self, change: Change) -> list[FileChange]:
+        """Return the changes of one sort."""
+        return [each for each in self.changes if each.change is change]
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def test_integers_and_channels_are_converted_to_mono_floats():
 @pytest.mark.parametrize(
     ("array", "rate", "message"),
     [
-        (np.zeros(100), None, r"sample_rate=None must be given with samples \(Hz\)"),
+        (np.zeros(100), None, "sample_rate=None must be given with samples"),
         (np.zeros(0), 8000, r"samples of shape \(0,\) are not audio"),
         (np.zeros((1, 2, 3)), 8000, "are not audio"),
         (np.zeros((2, 8000)), 8000, "pass samples.T"),

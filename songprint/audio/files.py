@@ -116,6 +116,12 @@ _MAX_PIXELS = 1 << 26  # of a video: twice those of 8K
 _TEXT_BYTES = frozenset(range(32, 256)) | frozenset(b"\t\n\v\f\r\x1b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
+# Bytes of a path that are not UTF-8 are stored as characters of this private area: databases reject the surrogates by
+# which Python represents them.
+_PRIVATE, _SURROGATE = 0xF700, 0xDC00
+_TO_STORED = {_SURROGATE + byte: _PRIVATE + byte for byte in range(0x80, 0x100)}
+_TO_PATH = {stored: surrogate for surrogate, stored in _TO_STORED.items()}
+
 logger = logging.getLogger(__name__)
 
 
@@ -159,7 +165,7 @@ def load(
                 break
     if position <= first:
         ends = position / sample_rate
-        raise AudioError(f"cannot read {_name(source)} from start={start:g} s: it ends at {ends:.2f} s")
+        raise AudioError(f"cannot read {name_of(source)} from start={start:g} s: it ends at {ends:.2f} s")
     return np.concatenate(kept)
 
 
@@ -255,6 +261,18 @@ def content_hash(path: str | Path) -> str:
         raise AudioError(f"cannot read {path}: {_reason(error)}") from error
 
 
+def stored_path(path: str) -> str:
+    """Convert a path of the file system to text that every database stores; `file_path` reverses it."""
+    return path.translate(_TO_STORED)
+
+
+def file_path(stored: str) -> str:
+    """Convert a stored path to the path of the file system."""
+    if os.path.lexists(stored):  # also the rare path with such characters of its own
+        return stored
+    return stored.translate(_TO_PATH)
+
+
 def is_probably_audio(path: str | Path) -> bool:
     """Whether the suffix of the file name is one of audio or video. The file is not opened."""
     path = Path(path)
@@ -312,7 +330,7 @@ class _Opened:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[_Opened]:
-    name = _name(source)
+    name = name_of(source)
     with _binary(source, name) as file:
         with _errors_of(name):
             cut_off = _check_content(file, name)
@@ -321,13 +339,25 @@ def _opened(source: Source) -> Iterator[_Opened]:
             yield _Opened(name, file, opened, decode.audio_stream(opened, name), cut_off, links)
 
 
+def containers(source: Source) -> Generator[av.container.InputContainer, None, None]:
+    """Yield each link of chained Ogg, opened; of another file, the file."""
+    name = name_of(source)
+    with _binary(source, name) as file:
+        with _errors_of(name):
+            _check_content(file, name)
+            links = ogg.links(file)
+        for begin, end in links:
+            with _open(file if len(links) == 1 else ogg.Part(file, begin, end), name) as opened:
+                yield opened
+
+
 @contextmanager
 def container(source: Source, *, video: bool = False) -> Iterator[av.container.InputContainer]:
     """Open a media file, with or without audio.
 
     With `video`, FFmpeg may decode pictures of up to _MAX_PIXELS to find the size of a video.
     """
-    name = _name(source)
+    name = name_of(source)
     with _binary(source, name) as file:
         with _errors_of(name):
             _check_content(file, name)
@@ -375,7 +405,7 @@ def _binary(source: Source, name: str) -> Iterator[IO[bytes]]:
     if isinstance(source, str) and _URL.match(source):
         raise AudioError(f"cannot read {source}: URLs are not supported. Download the file first")
     try:
-        opened = open(source, "rb")  # noqa: SIM115 - the `with` below closes it
+        opened = open(file_path(str(source)), "rb")  # noqa: SIM115 - the `with` below closes it
     except (OSError, ValueError) as error:
         raise AudioError(f"cannot read {name}: {_reason(error)}") from error
     with opened, _seekable(opened, name) as file:
@@ -485,7 +515,7 @@ def _tags_follow(opened: _Opened, reading: Reading) -> bool:
     return _TAGS.match(opened.file.read(_SNIFFED_BYTES)) is not None
 
 
-def _name(source: Source) -> str:
+def name_of(source: Source) -> str:
     """The name of the source in messages."""
     if isinstance(source, str | Path):
         return str(source)

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from songprint.audio import files
 from songprint.errors import AudioError
@@ -27,14 +28,16 @@ _NUMBERED = re.compile(r"(?:[0-9]-)?([0-9]{1,3})(?:\.| -) (?=.)")  # "03 - ", "1
 logger = logging.getLogger(__name__)
 
 
-def read_tags(path: str | Path) -> Tags:
+def read_tags(path: str | Path, file: BinaryIO | None = None) -> Tags:
     """Read the tags of an audio file. Never fails; without a title, artist and title come from the file name.
+
+    `file` is the file at `path`, already open.
 
     >>> read_tags("Nina Simone - Sinnerman.mp3").artists
     ('Nina Simone',)
     """
     path = Path(path)
-    values = _tinytag_values(path) or _ffmpeg_values(path)
+    values = _tinytag_values(path, file) or _ffmpeg_values(file or path)
     tags = _tags(values)
     if tags.title:
         return tags
@@ -55,19 +58,21 @@ def tags_from_name(path: str | Path) -> Tags:
     return Tags(title=title, artists=(artist,), track=track) if dash else Tags(title=artist, track=track)
 
 
-def _tinytag_values(path: Path) -> dict[str, list[str]]:
+def _tinytag_values(path: Path, file: BinaryIO | None) -> dict[str, list[str]]:
     """All values of every field, by the field names of tinytag, normalised; empty if it cannot read the file."""
     from tinytag import TinyTag
 
     try:
-        fields = TinyTag.get(path, duration=False).as_dict()
+        if file is not None:
+            file.seek(0)
+        fields = TinyTag.get(path, duration=False, file_obj=file).as_dict()
     except Exception as error:  # a damaged file may raise anything
         logger.debug("%s: tags not read: %s", path, error)
         return {}
     return {_plain(name): values for name, values in fields.items() if isinstance(values, list)}
 
 
-def _ffmpeg_values(path: Path) -> dict[str, list[str]]:
+def _ffmpeg_values(path: Path | BinaryIO) -> dict[str, list[str]]:
     """The same from FFmpeg, which supports more formats (Matroska, APE, WavPack) but fewer fields."""
     try:
         fields = files.metadata(path)

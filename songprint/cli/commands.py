@@ -24,7 +24,7 @@ FILE = click.Path(path_type=str, allow_dash=True)
 
 SECTIONS = {
     "Identify": ("identify", "scan", "export", "listen", "covers", "explain"),
-    "Library": ("add", "watch", "list", "show", "remove", "link", "unlink", "unknown", "stats", "rebuild"),
+    "Library": ("add", "sync", "watch", "list", "show", "remove", "link", "unlink", "unknown", "stats", "rebuild"),
     "Service": ("serve", "worker", "jobs", "keys", "usage"),
     "Installation": ("doctor",),
 }
@@ -97,6 +97,49 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
     return FAILED if report.skipped else DONE
 
 
+@command("sync")
+@click.argument("folders", nargs=-1, metavar="[FOLDER]...", type=FILE)
+@click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")
+@click.option("--remove-missing", is_flag=True, help="Remove recordings of which no file exists any more.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of processes. Default: one per core.")
+def sync(common: Common, folders: Sequence[str], dry_run: bool, remove_missing: bool, workers: int | None) -> int:
+    """Bring the library into step with folders.
+
+    Without FOLDER, with all folders that were added, synchronised or watched. New files are added. A file that was
+    retagged, renamed or moved keeps its recording. A recording whose last file is gone is marked as missing: it is
+    still identified, until --remove-missing removes it. Files whose size and time are unchanged are not read.
+
+    Exit status: 0 if the library is in step, 2 if a file or folder could not be read.
+    """
+    with open_library(common, create=bool(folders) and not dry_run) as library:
+        try:
+            with progress.shown("reading", quiet=common.quiet) as show_progress:
+                report = library.sync(
+                    folders,
+                    dry_run=dry_run,
+                    remove_missing=remove_missing,
+                    workers=workers,
+                    on_progress=show_progress,
+                )
+        except KeyboardInterrupt:
+            output.say("songprint: interrupted: what was read is kept; run the same command again to continue")
+            return INTERRUPTED
+    for warning in report.warnings:
+        output.say(f"songprint: {warning}")
+    skipped = [each for each in report.changes if each.change == "skipped"]
+    output.say_skipped(skipped)
+    if common.json:
+        from songprint.formats.objects import sync_objects
+
+        print_json(sync_objects(report))
+    elif not common.quiet:
+        for each in report.changes:
+            if each not in skipped:
+                print(output.change(each))
+        print(output.sync_summary(report))
+    return FAILED if skipped else DONE
+
+
 @command("identify")
 @click.argument("queries", nargs=-1, required=True, metavar="CLIP...", type=FILE)
 @click.option(
@@ -164,10 +207,13 @@ def show(common: Common, recording_id: int) -> None:
     """Show all information about a recording."""
     with open_library(common) as library:
         recording = library.recording(recording_id)
+        paths = [file.path for file in library.files(recording_id)] or [recording.source]
     if common.json:
-        print_json([recording])
+        from songprint.formats.objects import recording_object
+
+        print_json([{**recording_object(recording), "files": paths}])
     else:
-        output.print_recording(recording)
+        output.print_recording(recording, paths)
 
 
 @command("remove")

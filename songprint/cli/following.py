@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from songprint.errors import AudioError, SongprintError
 
 if TYPE_CHECKING:
     from songprint import Library
+    from songprint.ingest.watch import Folder
     from songprint.types import Event, Timeline
 
 
@@ -154,6 +156,7 @@ def watch(
         raise click.UsageError("--output needs --format, and --format needs --scan")
     from songprint.ingest.watch import Folder
     from songprint.ingest.watch import watch as watch_folder
+    from songprint.store import places
 
     watched = Folder(folder, recursive=not no_recursive, settle=settle)
     if new_only:
@@ -164,10 +167,13 @@ def watch(
             if scan
             else _adding(common, library, stop)
         )
+        if not scan and not new_only:
+            places.remember_folder(library.store.catalog, watched.path, recursive=watched.recursive)
         if not common.quiet:
             say(f"songprint: watching {watched.path}; stop with Ctrl-C")
         with suppress(KeyboardInterrupt):
-            watch_folder(watched, take, stop=stop)
+            lose = None if scan else partial(_lose, common, library, watched)
+            watch_folder(watched, take, stop=stop, on_lost_files=lose)
     return DONE
 
 
@@ -187,11 +193,28 @@ def _adding(common: Common, library: Library, stop: threading.Event) -> Callable
         elif not common.quiet:
             for recording in report.added:
                 print(printable(f"added {recording.id}: {recording.name}"))
+            for change in report.changes:
+                print(output.change(change))
+            changed = {change.path for change in report.changes}
             for known in report.known:
+                if known.path in changed:
+                    continue
                 print(printable(f"already in the library as {known.recording_id}: {known.path}"))
         sys.stdout.flush()
 
     return take
+
+
+def _lose(common: Common, library: Library, folder: Folder) -> None:
+    """Mark the files that have gone from the folder, and print them."""
+    from songprint.ingest.sync import mark_gone
+
+    for change in mark_gone(library.store, folder.path, recursive=folder.recursive):
+        if common.json:
+            print_json([change])
+        elif not common.quiet:
+            print(output.change(change))
+    sys.stdout.flush()
 
 
 def _scanning(

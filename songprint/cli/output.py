@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from songprint.covers.explain import Explanation
     from songprint.types import (
         AddReport,
+        FileChange,
         Interval,
         LevelStats,
         Match,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         Segment,
         SkippedFile,
         Stats,
+        SyncReport,
         Timeline,
     )
 
@@ -258,8 +261,8 @@ def print_recordings(recordings: Iterable[Recording]) -> None:
     screen.print(table)
 
 
-def print_recording(recording: Recording) -> None:
-    """Print all information about a recording, one field per line."""
+def print_recording(recording: Recording, paths: Sequence[str]) -> None:
+    """Print all information about a recording and its files, one field per line."""
     tags = recording.tags
     print_fields(
         {
@@ -275,7 +278,8 @@ def print_recording(recording: Recording) -> None:
             "work": tags.work,
             "original": "marked as the original of its work" if recording.original else "",
             "duration": duration(recording.duration),
-            "source": recording.source,
+            **{"file" if number == 1 else f"file {number}": path for number, path in enumerate(paths, start=1)},
+            "missing since": recording.missing_since,
             "added": recording.added_at,
             "content hash": recording.content_hash,
         }
@@ -327,7 +331,7 @@ def print_check(passed: bool, name: str, detail: str) -> None:
     console().print(text(mark, f" {name}: {detail}"))
 
 
-def say_skipped(files: Iterable[SkippedFile]) -> None:
+def say_skipped(files: Iterable[SkippedFile | FileChange]) -> None:
     """Print why each file was skipped, prefixed by its name unless the reason contains it."""
     for skipped in files:
         name = "" if skipped.path in skipped.reason else f"{skipped.path}: "
@@ -345,6 +349,20 @@ def summary(report: AddReport) -> str:
     if report.skipped:
         parts.append(f"{len(report.skipped):,} skipped")
     return ", ".join(parts)
+
+
+def change(each: FileChange) -> str:
+    """Describe a change of a file in one line."""
+    recording = f" {each.recording_id}" if each.recording_id else ""
+    origin = f"{each.before} -> " if each.before else ""
+    return printable(f"{each.change}{recording}: {origin}{each.path}" + (f": {each.reason}" if each.reason else ""))
+
+
+def sync_summary(report: SyncReport) -> str:
+    """Describe the result of `sync` in one line."""
+    counts = Counter(each.change.value for each in report.changes) + Counter(unchanged=report.unchanged)
+    parts = [f"{count:,} {change}" for change, count in counts.items()] or ["no files"]
+    return ("dry run, nothing was written: " if report.dry_run else "") + ", ".join(parts)
 
 
 def text(*parts: str | tuple[str, str]) -> Text:

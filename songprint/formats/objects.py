@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from songprint.formats import schema
 from songprint.types import (
     AddReport,
+    Change,
     Event,
     EventType,
+    FileChange,
     Gap,
     Interval,
     Kind,
@@ -27,6 +29,7 @@ from songprint.types import (
     Song,
     Sound,
     Stats,
+    SyncReport,
     Tags,
     Timeline,
     UnknownMusic,
@@ -186,7 +189,15 @@ def recording_from_object(value: schema.Recording) -> Recording:
         musicbrainz_release_id=value["musicbrainz_release_id"],
         work=value["work"],
     )
-    return Recording(value["id"], tags, value["duration"], value["source"], value["content_hash"], value["added_at"])
+    return Recording(
+        value["id"],
+        tags,
+        value["duration"],
+        value["source"],
+        value["content_hash"],
+        value["added_at"],
+        missing_since=value.get("missing_since", ""),
+    )
 
 
 def event_object(event: Event) -> dict[str, object]:
@@ -249,6 +260,7 @@ def recording_object(recording: Recording) -> schema.Recording:
         "source": recording.source,
         "content_hash": recording.content_hash,
         "added_at": recording.added_at,
+        "missing_since": recording.missing_since,
     }
 
 
@@ -264,12 +276,34 @@ def add_objects(report: AddReport) -> Iterator[dict[str, object]]:
         yield {"outcome": "known", **asdict(known)}
     for skipped in report.skipped:
         yield {"outcome": "skipped", **asdict(skipped)}
+    for change in report.changes:
+        yield change_object(change)
     yield {
         "outcome": "finished",
         "added": len(report.added),
         "known": len(report.known),
         "skipped": len(report.skipped),
         "audio_seconds": _round(report.audio_seconds),
+        "elapsed": _round(report.elapsed),
+        "warnings": list(report.warnings),
+    }
+
+
+def change_object(change: FileChange) -> dict[str, object]:
+    """A change of a file, without the keys that do not apply."""
+    keys = {"outcome": change.change.value, "path": change.path, "recording_id": change.recording_id}
+    return keys | {name: value for name in ("before", "reason") if (value := getattr(change, name))}
+
+
+def sync_objects(report: SyncReport) -> Iterator[dict[str, object]]:
+    """An object for every change, then one with the totals."""
+    for change in report.changes:
+        yield change_object(change)
+    yield {
+        "outcome": "finished",
+        **{change.value: len(report[change]) for change in Change},
+        "unchanged": report.unchanged,
+        "dry_run": report.dry_run,
         "elapsed": _round(report.elapsed),
         "warnings": list(report.warnings),
     }
@@ -295,6 +329,7 @@ _BUILDERS: dict[type, Callable[..., Mapping[str, object]]] = {
     Event: event_object,
     UnknownMusic: unknown_object,
     Stats: stats_object,
+    FileChange: change_object,
 }
 
 

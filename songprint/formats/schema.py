@@ -56,7 +56,10 @@ class Recording(TypedDict):
     source: str
     """Where it was added from: the full path for administrators, the file's name for everyone else."""
     content_hash: str
+    """of the sound: the same for files that differ in tags or artwork only"""
     added_at: str
+    missing_since: str
+    """UTC; empty while one of its files exists"""
 
 
 @_documented

@@ -6,23 +6,31 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from songprint.audio import files as audio
-from songprint.config import usable_cores
-from songprint.errors import AudioError, LibraryError
-from songprint.ingest import read as reading
-from songprint.ingest.read import Read, Task
-from songprint.processes.pool import can_pickle
-from songprint.types import AddReport, KnownFile, Progress, RebuildReport, Recording, SkippedFile
+from songprint.audio.files import file_path
+from songprint.errors import LibraryError
+from songprint.ingest.read import ChangedFile, Read, Task, state_of
+from songprint.ingest.update import Outcome, Update, open_reader
+from songprint.store import places
+from songprint.types import (
+    AddReport,
+    Change,
+    FileChange,
+    FileState,
+    Kind,
+    KnownFile,
+    Progress,
+    RebuildReport,
+    Recording,
+    SkippedFile,
+)
 
 if TYPE_CHECKING:
     from songprint.store.store import Store
 
-TIDY_INTERVAL = 250  # recordings added between two checks whether vectors should move from memory to disk
-MIN_FILES_FOR_POOL = 3  # starting child processes takes half a second, too long for fewer files
 DURATION_TOLERANCE = 0.1  # seconds by which the duration of a file may differ after only its tags changed
 
 OnProgress = Callable[[Progress], None]
@@ -35,42 +43,39 @@ def add(
     recursive: bool = True,
     workers: int | None = None,
     tags: Mapping[str, Any] | None = None,
+    follow: bool = True,
     on_progress: OnProgress | None = None,
 ) -> AddReport:
     """Add audio files, and the audio files in folders, to the store.
 
     A file in `paths` is tried whatever its name. In folders, hidden files and files without the suffix of an audio
-    format are ignored. When a `Progress` reports "added", the recording is safely on disk: no later interruption, not
-    even `kill -9`, loses it, and adding again continues with the rest.
+    format are ignored. A file whose sound is in the library is not added: its path and tags are brought up to date.
+    When a `Progress` reports "added", the recording is safely on disk: no later interruption, not even `kill -9`,
+    loses it, and adding again continues with the rest.
 
     Args:
         workers: child processes to use; by default those of the settings, or one per core.
         tags: values for fields of `Tags` that replace those of the files.
+        follow: whether the library remembers the folders for `sync`, and files whose sound it already contains.
     """
     store.check_encoders()
+    paths = list(paths)
     files, unusable = find(paths, recursive=recursive)
-    batch = _Batch(files, unusable, on_progress)
-    hashes: dict[str, str] = {}
-    for read in _read(store, _unknown(store, files, hashes, batch), len(files), workers):
-        if isinstance(read, SkippedFile):
-            batch.done(read.path, skipped=read)
-            continue
-        outcome = store.catalog.add(
-            tags=replace(read.tags, **tags or {}),
-            duration=read.duration,
-            source=read.path,
-            content_hash=hashes.pop(read.path),
-            embeddings=read.embeddings,
-        )
-        if isinstance(outcome, KnownFile):  # added by another process, or a copy in this batch
-            batch.done(read.path, known=outcome)
-            continue
-        batch.done(read.path, added=outcome, warnings=read.warnings)
-        if len(batch.added) % TIDY_INTERVAL == 0:
-            store.tidy()
-    if batch.added:
-        store.tidy()
-    return AddReport(batch.added, batch.known, batch.skipped, batch.audio_seconds, batch.elapsed, tuple(batch.warnings))
+    batch = Batch({path: state.size for path, state in files.items()}, unusable, on_progress)
+    if follow:
+        for path in map(os.path.abspath, paths):
+            if os.path.isdir(path):
+                places.remember_folder(store.catalog, path, recursive=recursive)
+    Update(store, files, batch.take, workers=workers, tags=tags or {}, follow=follow).run()
+    return AddReport(
+        batch.added,
+        batch.known,
+        batch.skipped,
+        batch.audio_seconds,
+        batch.elapsed,
+        tuple(batch.warnings),
+        tuple(batch.changes),
+    )
 
 
 def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgress | None = None) -> RebuildReport:
@@ -92,33 +97,16 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
         wanted: dict[str, dict[int, Recording]] = defaultdict(dict)
         for recordings in lacking.values():
             for recording in recordings.values():
-                wanted[recording.source][recording.id] = recording
+                wanted[file_path(recording.source)][recording.id] = recording
         files, unusable = find(wanted, recursive=False)
-        batch = _Batch(files, unusable, on_progress)
+        batch = Batch({path: state.size for path, state in files.items()}, unusable, on_progress)
         tasks = (
             Task(path, frozenset(kind for kind in lacking if lacking[kind].keys() & wanted[path].keys()))
             for path in files
         )
-        for read in _read(store, tasks, len(files), workers):
-            if isinstance(read, SkippedFile):
-                batch.done(read.path, skipped=read)
-                continue
-            for recording in wanted[read.path].values():
-                if abs(recording.duration - read.duration) > DURATION_TOLERANCE:
-                    batch.done(
-                        read.path,
-                        skipped=SkippedFile(
-                            read.path,
-                            f"it is not the file that was added as {recording.id}:"
-                            f" remove {recording.id} and add it again",
-                        ),
-                    )
-                else:
-                    store.catalog.add_embeddings(
-                        recording.id,
-                        {kind: made for kind, made in read.embeddings.items() if recording.id in lacking[kind]},
-                    )
-                    batch.done(read.path, added=recording, warnings=read.warnings)
+        with open_reader(store, len(files), workers) as reader:
+            for read in reader.read(tasks):
+                _store_again(store, read, wanted, lacking, batch)
         present = store.catalog.state().encoders
         changed = any(present.get(kind, level.spec.id) != level.spec.id for kind, level in store.levels.items())
         if wanted and not batch.added and changed:
@@ -131,9 +119,38 @@ def reencode(store: Store, *, workers: int | None = None, on_progress: OnProgres
     return RebuildReport(len(batch.added), batch.skipped)
 
 
-def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[str, int], list[SkippedFile]]:
-    """The files to try, as absolute paths with their size in bytes, and the paths that cannot be used."""
-    files: dict[str, int] = {}
+def _store_again(
+    store: Store,
+    read: Read | SkippedFile | ChangedFile,
+    wanted: Mapping[str, Mapping[int, Recording]],
+    lacking: Mapping[Kind, Mapping[int, Recording]],
+    batch: Batch,
+) -> None:
+    """Store the new embeddings of the recordings that were added from one file."""
+    if not isinstance(read, Read):
+        reason = read.reason if isinstance(read, SkippedFile) else "it changed while it was read"
+        batch.done(read.path, skipped=SkippedFile(read.path, reason))
+        return
+    for recording in wanted[read.path].values():
+        if abs(recording.duration - read.duration) > DURATION_TOLERANCE:
+            batch.done(
+                read.path,
+                skipped=SkippedFile(
+                    read.path,
+                    f"it is not the file that was added as {recording.id}: remove {recording.id} and add it again",
+                ),
+            )
+        else:
+            store.catalog.add_embeddings(
+                recording.id,
+                {kind: made for kind, made in read.embeddings.items() if recording.id in lacking[kind]},
+            )
+            batch.done(read.path, added=recording, warnings=read.warnings)
+
+
+def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[str, FileState], list[SkippedFile]]:
+    """The files to try, by their absolute paths, and the paths that cannot be used."""
+    files: dict[str, FileState] = {}
     unusable: list[SkippedFile] = []
     for given in paths:
         path = os.path.abspath(given)
@@ -151,7 +168,7 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
         for file in named:
             try:
                 if os.path.isfile(file):
-                    files[file] = os.path.getsize(file)
+                    files[file] = state_of(file)
                 elif os.path.exists(file):
                     unusable.append(SkippedFile(file, "not a file"))
                 else:
@@ -186,38 +203,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _unknown(store: Store, files: Iterable[str], hashes: dict[str, str], batch: _Batch) -> Iterator[Task]:
-    """Tasks for the files whose content is not in the library. Hashing takes 1% of the time of encoding."""
-    for path in files:
-        try:
-            content_hash = audio.content_hash(path)
-        except AudioError as error:
-            batch.done(path, skipped=SkippedFile(path, str(error)))
-            continue
-        known = store.catalog.known(content_hash)
-        if known is None:
-            hashes[path] = content_hash
-            yield Task(path, frozenset(store.levels))
-        else:
-            batch.done(path, known=KnownFile(path, known))
-
-
-def _read(store: Store, tasks: Iterator[Task], count: int, wanted: int | None) -> Iterator[Read | SkippedFile]:
-    """Read files in child processes if that was requested or is faster, else in this process."""
-    size = min(count, wanted or store.settings.workers or (usable_cores() if count >= MIN_FILES_FOR_POOL else 1))
-    given = {kind: level.given or level.matcher for kind, level in store.levels.items()}
-    if size > 1 and can_pickle(given):
-        return reading.read_all(tasks, size, given, store.settings.memory_limit)
-    return (reading.read(task, store.encoders) for task in tasks)
-
-
-class _Batch:
+class Batch:
     """The results of the files so far."""
 
     def __init__(self, files: dict[str, int], unusable: list[SkippedFile], on_progress: OnProgress | None) -> None:
         self.added: list[Recording] = []
         self.known: list[KnownFile] = []
         self.skipped: list[SkippedFile] = []
+        self.changes: list[FileChange] = []
         self.warnings: list[str] = []
         self.audio_seconds = 0.0
         self._started = time.monotonic()
@@ -233,6 +226,18 @@ class _Batch:
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self._started
+
+    def take(self, outcome: Outcome) -> None:
+        """Record the outcome of a file that is added."""
+        if outcome.change is Change.SKIPPED:
+            self.done(outcome.path, skipped=SkippedFile(outcome.path, outcome.reason))
+        elif outcome.added:
+            self.done(outcome.path, added=outcome.added, warnings=outcome.warnings)
+        else:  # in a dry run, new files have no recording
+            known = KnownFile(outcome.path, outcome.recording_id) if outcome.recording_id else None
+            self.done(outcome.path, known=known)
+        if outcome.change not in (None, Change.ADDED, Change.SKIPPED):
+            self.changes.append(outcome.file_change)
 
     def done(
         self,
@@ -256,7 +261,7 @@ class _Batch:
             self._finished.add(path)
             self._bytes_done += self._sizes.get(path, 0)
         if self._on_progress:
-            outcome = "added" if added else "known" if known else "skipped"
+            outcome = "added" if added else "skipped" if skipped else "known"
             self._on_progress(
                 Progress(
                     path,

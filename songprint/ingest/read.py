@@ -1,4 +1,4 @@
-"""Decode and encode audio files, in this process or in a pool of child processes.
+"""Examine, decode and encode audio files, in this process or in child processes.
 
 Decoders are large C programs that meet damaged files. One that crashes ends its child process, not the batch. A file is
 decoded once for all encoders, in bounded memory.
@@ -7,30 +7,49 @@ decoded once for all encoders, in bounded memory.
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from queue import Queue
+from typing import BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
 from songprint.audio import files, tags
+from songprint.audio.identity import sound_hash
 from songprint.encoders.contract import Encoder, Matcher
 from songprint.errors import AudioError, SongprintError
 from songprint.processes import child, memory
 from songprint.processes.pool import Crashed, LimitExceeded, Pool
 from songprint.store.index import MAX_SEGMENTS
-from songprint.types import Embeddings, Kind, SkippedFile, Tags
+from songprint.types import Embeddings, FileState, Kind, SkippedFile, Tags
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 Given = Mapping[Kind, Encoder | Matcher]  # the encoders to use; a matcher opens the one that ships
 
 MIN_DURATION = 1.0  # seconds; shorter recordings cannot be identified
+ATTEMPTS_TO_EXAMINE, PAUSE = 3, 0.5  # readings of a file that changes meanwhile, and seconds between them
 ATTEMPTS = 2  # per file, because a child may also die for another reason, such as a lack of memory
 FILE_SECONDS = 4 * 3600.0  # that one file may take in a child process; a day of music takes about an hour
 BLOCKS_AHEAD = 2  # blocks that wait for an encoder
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What identifies an audio file, without decoding it; all from the same content."""
+
+    path: str
+    state: FileState
+    sound: str  # see songprint.audio.identity
+    tags: Tags
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,6 @@ class Read:
     """One audio file, decoded and encoded."""
 
     path: str
-    tags: Tags
     duration: float  # seconds
     embeddings: dict[Kind, Embeddings]
     warnings: tuple[str, ...]
@@ -50,29 +68,74 @@ class Task:
 
     path: str
     kinds: frozenset[Kind]
+    state: FileState | None = None  # when it was examined; None: whatever it is
 
 
-def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
+@dataclass(frozen=True)
+class ChangedFile:
+    """A file that changed after it was examined. What was read of it is worthless."""
+
+    path: str
+
+
+class _Changed(Exception):
+    """The file changed while it was read."""
+
+
+def state_of(path: str) -> FileState:
+    """Return the state of a file. Raises OSError."""
+    return _state(os.stat(path))
+
+
+def examine(path: str) -> Examined | SkippedFile:
+    """Hash the sound of a file and read its tags, again if it changes meanwhile."""
+
+    def once() -> Examined:
+        with _unchanging(path) as (file, state):
+            return Examined(path, state, sound_hash(file), tags.read_tags(path, file))
+
+    for _ in range(ATTEMPTS_TO_EXAMINE):
+        try:
+            return _skipping_damaged(path, once)
+        except _Changed:
+            time.sleep(PAUSE)
+    return SkippedFile(path, "it changes all the time. Add it again when it is complete")
+
+
+def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile | ChangedFile:
     """Decode and encode one file with the loaded encoders. Problems of the file give a `SkippedFile`.
 
     Raises SongprintError for problems that other files would have too.
     """
+    try:
+        return _skipping_damaged(task.path, lambda: _read(task, loaded))
+    except _Changed:
+        return ChangedFile(task.path)
+
+
+def _read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
     path = task.path
     wanted = {kind: encoder for kind, encoder in loaded.items() if kind in task.kinds}
     rate = next(iter(wanted.values())).spec.sample_rate
     warnings: list[str] = []
+    with _unchanging(path, task.state) as (file, _):
+        made, duration = encode(files.blocks(file, rate, on_warning=warnings.append), wanted)
+    if duration < MIN_DURATION:
+        return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {MIN_DURATION:.0f} s are needed")
+    if Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any():
+        return SkippedFile(path, "silent: nothing to recognise in it")
+    if max(map(len, made.values())) > MAX_SEGMENTS:
+        return SkippedFile(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
+    return Read(path, duration, made, tuple(warnings))
+
+
+def _skipping_damaged(path: str, work: Callable[[], Result]) -> Result | SkippedFile:
+    """Run `work`, which reads the file at `path`; what is wrong with the file gives a `SkippedFile`."""
     try:
-        made, duration = encode(files.blocks(path, rate, on_warning=warnings.append), wanted)
-        if duration < MIN_DURATION:
-            return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {MIN_DURATION:.0f} s are needed")
-        if Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any():
-            return SkippedFile(path, "silent: nothing to recognise in it")
-        if max(map(len, made.values())) > MAX_SEGMENTS:
-            return SkippedFile(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
-        return Read(path, tags.read_tags(path), duration, made, tuple(warnings))
+        return work()
     except AudioError as error:
         return SkippedFile(path, str(error))
-    except SongprintError:
+    except (SongprintError, _Changed):
         raise  # the next file would fail as well
     except OSError as error:
         return SkippedFile(path, f"cannot read it: {error.strerror or error}")
@@ -83,25 +146,88 @@ def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
         return SkippedFile(path, f"cannot read it: {type(error).__name__}: {error}")
 
 
-def read_all(tasks: Iterable[Task], workers: int, given: Given, memory_limit: int = 0) -> Iterator[Read | SkippedFile]:
-    """Read files in `workers` child processes, in order of completion.
+@contextmanager
+def _unchanging(path: str, expected: FileState | None = None) -> Iterator[tuple[BinaryIO, FileState]]:
+    """Open a file. Raises _Changed if it is not in the expected state, or another one afterwards."""
+    with open(path, "rb") as file:
+        before = os.fstat(file.fileno())
+        if expected not in (None, _state(before)):
+            raise _Changed
+        failed: AudioError | None = None
+        try:
+            yield file, _state(before)
+        except AudioError as error:  # perhaps because the file is still being written
+            failed = error
+        try:
+            after, now = os.fstat(file.fileno()), os.stat(path)
+        except FileNotFoundError as error:
+            raise _Changed from error
+        if not _state(before) == _state(after) == _state(now) or before.st_ino != now.st_ino:
+            raise _Changed
+        if failed:
+            raise failed
 
-    `tasks` is consumed only as far as the children need it.
-    """
+
+def _state(stat: os.stat_result) -> FileState:
+    return FileState(stat.st_size, stat.st_mtime_ns)
+
+
+class Reader(Protocol):
+    """Examines and reads many files. What it iterates over is consumed only as far as it is needed."""
+
+    def examine(self, paths: Iterable[str]) -> Iterator[Examined | SkippedFile]: ...
+
+    def read(self, tasks: Iterable[Task]) -> Iterator[Read | SkippedFile | ChangedFile]: ...
+
+
+class OwnReader:
+    """Reads in this process, with encoders that `load` returns when the first file needs them."""
+
+    def __init__(self, load: Callable[[], Mapping[Kind, Encoder]]) -> None:
+        self._load = load
+
+    def examine(self, paths: Iterable[str]) -> Iterator[Examined | SkippedFile]:
+        return map(examine, paths)
+
+    def read(self, tasks: Iterable[Task]) -> Iterator[Read | SkippedFile | ChangedFile]:
+        return (read(task, self._load()) for task in tasks)
+
+
+class PoolReader:
+    """Reads in child processes, in order of completion. A file whose decoder crashes is tried again, then skipped."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def examine(self, paths: Iterable[str]) -> Iterator[Examined | SkippedFile]:
+        outcomes = self._pool.as_completed(_examine_in_child, paths, time_limit=FILE_SECONDS, attempts=ATTEMPTS)
+        return (_outcome(path, future) for path, future in outcomes)
+
+    def read(self, tasks: Iterable[Task]) -> Iterator[Read | SkippedFile | ChangedFile]:
+        outcomes = self._pool.as_completed(_read_in_child, tasks, time_limit=FILE_SECONDS, attempts=ATTEMPTS)
+        return (_outcome(task.path, future) for task, future in outcomes)
+
+
+def _outcome(path: str, future: Future[Result]) -> Result | SkippedFile:
+    try:
+        return future.result()
+    except Crashed:
+        return SkippedFile(path, "its decoder crashed")
+    except LimitExceeded as error:
+        return SkippedFile(path, str(error))
+
+
+@contextmanager
+def children(workers: int, given: Given, memory_limit: int = 0) -> Iterator[Reader]:
+    """Open a reader with `workers` child processes; each starts when it is needed."""
     with Pool(
         partial(_Encoders, given),
         size=workers,
         name="ingest",
         needs_main=child.defined_in_main(given.values()),
         memory_limit=memory_limit,
-    ) as readers:
-        for task, outcome in readers.as_completed(_read_in_child, tasks, time_limit=FILE_SECONDS, attempts=ATTEMPTS):
-            try:
-                yield outcome.result()
-            except Crashed:
-                yield SkippedFile(task.path, "its decoder crashed")
-            except LimitExceeded as error:
-                yield SkippedFile(task.path, str(error))
+    ) as pool:
+        yield PoolReader(pool)
 
 
 def encode(blocks: Iterable[np.ndarray], encoders: Mapping[Kind, Encoder]) -> tuple[dict[Kind, Embeddings], float]:
@@ -184,5 +310,9 @@ class _Encoders:
         return self._loaded
 
 
-def _read_in_child(encoders: _Encoders, task: Task) -> Read | SkippedFile:
+def _examine_in_child(encoders: _Encoders, path: str) -> Examined | SkippedFile:
+    return examine(path)
+
+
+def _read_in_child(encoders: _Encoders, task: Task) -> Read | SkippedFile | ChangedFile:
     return read(task, encoders.load(task.kinds))

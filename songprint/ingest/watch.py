@@ -48,9 +48,10 @@ class Folder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = os.path.abspath(path)
-        self._recursive, self._settle, self._clock = recursive, settle, clock
+        self.recursive, self._settle, self._clock = recursive, settle, clock
         self._seen: dict[str, _Seen] = {}
         self._gone = False
+        self.lost_files = True  # whether files may have gone since this was last set to False
         if not os.path.isdir(self.path):
             raise SongprintError(f"cannot watch {path}: it is not a folder")
 
@@ -68,6 +69,7 @@ class Folder:
                 present[path] = before
             else:
                 present[path] = _Seen(at.st_size, at.st_mtime_ns, now)
+        self.lost_files = self.lost_files or bool(self._seen.keys() - present.keys())
         self._seen = present
         return sorted(
             path for path, seen in present.items() if not seen.done and seen.size and now - seen.since >= self._settle
@@ -85,7 +87,7 @@ class Folder:
             self.done(path)
 
     def _files(self) -> list[str]:
-        found, unusable = add.find([self.path], recursive=self._recursive)
+        found, unusable = add.find([self.path], recursive=self.recursive)
         gone = not os.path.isdir(self.path)
         if gone and not self._gone:
             logger.warning("%s is gone: waiting for it to return", self.path)
@@ -96,9 +98,17 @@ class Folder:
 
 
 def watch(
-    folder: Folder, take: Callable[[list[str]], None], *, stop: threading.Event, interval: float = INTERVAL
+    folder: Folder,
+    take: Callable[[list[str]], None],
+    *,
+    stop: threading.Event,
+    interval: float = INTERVAL,
+    on_lost_files: Callable[[], None] | None = None,
 ) -> None:
     """Pass complete files to `take`, a list at a time, until `stop` is set.
+
+    `on_lost_files` is called at the beginning and whenever files have gone, after the files that are complete were
+    taken: a file that has moved is then found at its new path first.
 
     `take` reports problems of single files itself. If it raises SongprintError, no file can be taken now, as on a full
     disk: the files are passed again, after delays that double up to MAX_DELAY.
@@ -109,6 +119,9 @@ def watch(
         try:
             if files:
                 take(files)
+            if on_lost_files and folder.lost_files and os.path.isdir(folder.path):
+                on_lost_files()
+                folder.lost_files = False
             delay = interval
         except SongprintError as error:
             delay = min(2 * delay, MAX_DELAY)

@@ -108,7 +108,7 @@ def add_recording(
     shutil.move(path, kept)
     report = None
     try:
-        report = library.add(kept, workers=1, tags=dict(tags))
+        report = library.add(kept, workers=1, tags=dict(tags), follow=False)
     finally:
         if report is None or not report.added:
             shutil.rmtree(kept.parent, ignore_errors=True)
@@ -127,7 +127,7 @@ def add_recording(
 
 def remove_recording(library: Library, recording_id: int, keep: str) -> None:
     """Remove a recording. Its file is deleted if it lies in the folder `keep` of uploads; other files stay."""
-    source = Path(library.recording(recording_id).source)
+    source = Path(files.file_path(library.recording(recording_id).source))
     library.remove(recording_id)
     if Path(keep) in source.parents:
         shutil.rmtree(source.parent, ignore_errors=True)

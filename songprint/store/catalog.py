@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from songprint.audio.identity import PREFIX
 from songprint.errors import EncoderChanged, LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
 from songprint.store import disk, schema, tables
 from songprint.store.database import Result, open_database, storable
@@ -111,11 +112,19 @@ class Catalog:
         return self.database.write(exclusively)
 
     def add(
-        self, *, tags: Tags, duration: float, source: str, content_hash: str, embeddings: Mapping[Kind, Embeddings]
+        self,
+        *,
+        tags: Tags,
+        duration: float,
+        source: str,
+        content_hash: str,
+        embeddings: Mapping[Kind, Embeddings],
+        attach: Callable[[Connection, int], None] | None = None,
     ) -> Recording | KnownFile:
         """Add a recording with its embeddings of every kind. It is durable when this returns.
 
-        If the library already contains the same content, nothing changes and a `KnownFile` is returned.
+        `attach` writes more about the recording with this id, in the same transaction. If the library already contains
+        the same sound, nothing changes and a `KnownFile` is returned.
         """
         row = to_row(tags) | {"duration": duration, "source": storable(source), "content_hash": content_hash}
         packed = [_packed(kind, each) for kind, each in embeddings.items()]
@@ -126,6 +135,8 @@ class Catalog:
             for each in packed:
                 self._claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
                 connection.execute(insert(tables.embeddings).values(each | {"recording_id": recording_id}))
+            if attach:
+                attach(connection, recording_id)
             return to_recording(connection.execute(select(recordings).where(recordings.c.id == recording_id)).one())
 
         try:
@@ -145,18 +156,30 @@ class Catalog:
                 present = set(connection.scalars(select(recordings.c.id).where(recordings.c.id.in_(ids))))
                 for missing in set(ids) - present:
                     raise _not_found(missing)
-                connection.execute(delete(embeddings).where(embeddings.c.recording_id.in_(ids)))
+                for table in (embeddings, tables.places):
+                    connection.execute(delete(table).where(table.c.recording_id.in_(ids)))
                 connection.execute(delete(recordings).where(recordings.c.id.in_(ids)))
 
         self.change(write)
 
     def known(self, content_hash: str) -> int | None:
-        """Return the id of the recording with exactly this content; None if there is none."""
+        """Return the id of the recording with this hash; None if there is none."""
         with self.database.reading() as connection:
             found: int | None = connection.scalar(
                 select(recordings.c.id).where(recordings.c.content_hash == content_hash)
             )
             return found
+
+    def has_file_hashes(self) -> bool:
+        """Whether recordings of an older version are still identified by the hash of their file."""
+        with self.database.reading() as connection:
+            old = select(recordings.c.id).where(recordings.c.content_hash.not_like(f"{PREFIX}%")).limit(1)
+            return connection.scalar(old) is not None
+
+    def identify_by_sound(self, recording_id: int, sound: str) -> None:
+        """Replace the hash of the file of a recording by the hash of its sound."""
+        this = update(recordings).where(recordings.c.id == recording_id)
+        self.change(lambda connection: connection.execute(this.values(content_hash=sound)), affects_search=False)
 
     def recording(self, recording_id: int) -> Recording:
         """Return the recording with this id. Raises RecordingNotFound."""

@@ -108,4 +108,5 @@ def to_recording(row: Row[Any]) -> Recording:
         content_hash=row.content_hash,
         added_at=iso(row.added_at, "seconds"),
         original=bool(row.original),
+        missing_since=iso(row.missing_since, "seconds"),
     )

@@ -10,17 +10,21 @@ MariaDB and MySQL commit each change of a table at once: there an interrupted mi
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Column, Connection, String, inspect, select, update
+from sqlalchemy import Column, Connection, String, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
 
 from songprint import __version__
 from songprint.errors import LibraryError, LibraryVersionError
-from songprint.store.tables import audit, library, metadata, templates, usage
+from songprint.store.tables import audit, folders, library, metadata, places, recordings, templates, usage
 from songprint.store.timestamps import clock
+from songprint.types import Tags
 
 
 def _create_tables(connection: Connection) -> None:
@@ -51,15 +55,48 @@ def _add_templates_counts_and_actors(connection: Connection) -> None:
 
 
 def _add_column(connection: Connection, column: Column[Any]) -> None:
-    """Add a column, which needs a default for the present rows, unless the table has it."""
+    """Add a column, which needs a default or null for the present rows, unless the table has it."""
     name = column.table.name
     if column.name not in {present["name"] for present in inspect(connection).get_columns(name)}:
         described = CreateColumn(column).compile(dialect=connection.dialect)
         connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {described}")
 
 
+def _add_places(connection: Connection) -> None:
+    """Version 3: files are facts about recordings, and recordings are identified by their sound.
+
+    Files are read once more at the next `sync`, which replaces the hash of the file by that of its sound.
+    """
+    metadata.create_all(connection, tables=[places, folders], checkfirst=True)
+    _add_column(connection, recordings.c.missing_since)
+    _add_column(connection, recordings.c.file_tags)
+    has_place = select(places.c.recording_id)
+    read = [recordings.c[field.name] for field in fields(Tags)]  # later versions have columns that are missing here
+    wanted = select(recordings.c.id, recordings.c.source, *read).where(
+        recordings.c.source != "", recordings.c.id.not_in(has_place)
+    )
+    seen: set[str] = set(connection.scalars(select(places.c.path_hash)))
+    for row in connection.execute(wanted.order_by(recordings.c.id)).all():
+        path_hash = hashlib.sha256(row.source.encode()).hexdigest()
+        if path_hash in seen:
+            continue
+        seen.add(path_hash)
+        values = {field.name: getattr(row, field.name) for field in fields(Tags) if getattr(row, field.name)}
+        values["artists"] = json.loads(row.artists)
+        connection.execute(
+            insert(places).values(
+                path_hash=path_hash,
+                path=row.source,
+                recording_id=row.id,
+                size=-1,
+                modified=0,
+                tags=json.dumps(values),
+            )
+        )
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create_tables, _add_templates_counts_and_actors]
+MIGRATIONS: list[Callable[[Connection], None]] = [_create_tables, _add_templates_counts_and_actors, _add_places]
 
 
 def version(connection: Connection) -> int:

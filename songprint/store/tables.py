@@ -80,11 +80,35 @@ recordings = Table(
     Column("duration", Float(53), nullable=False),  # seconds
     Column("source", LongText, nullable=False),
     Column("added_at", BigInteger, nullable=False),
+    Column("missing_since", BigInteger),  # null while one of its files exists
+    Column("file_tags", LongText),  # JSON: the tags of the file `source` when it was last read; null: as they are here
     sqlite_autoincrement=True,
     **EXACT,
 )
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
 Index("recordings_by_work", recordings.c.work)
+
+places = Table(
+    "places",
+    metadata,  # the files of the recordings, see songprint.store.places
+    Column("path_hash", String(64), primary_key=True),  # SHA-256 of the path: MySQL has no unique long text
+    Column("path", LongText, nullable=False),
+    Column("recording_id", Identifier, ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),  # bytes; -1: not read since the library has this table
+    Column("modified", BigInteger, nullable=False),  # nanoseconds since 1970
+    Column("tags", LongText, nullable=False),  # JSON: the tags of the file when it was last read
+    Column("missing_since", BigInteger),  # null while the file exists
+    **EXACT,
+)
+
+folders = Table(
+    "folders",
+    metadata,  # the folders that the library follows
+    Column("path_hash", String(64), primary_key=True),
+    Column("path", LongText, nullable=False),
+    Column("recursive", Boolean, nullable=False),
+    **EXACT,
+)
 
 embeddings = Table(
     "embeddings",

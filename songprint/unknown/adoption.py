@@ -29,7 +29,7 @@ def add(store: Store, number: int, *, title: str, artists: tuple[str, ...] = ())
     occurrence = memory.source_of(memory.find(store, number))
     path = store.path / FOLDER / f"{number}.flac"
     _write(occurrence, path, title, artists)
-    report = ingest.add(store, [path], workers=1)
+    report = ingest.add(store, [path], workers=1, follow=False)
     if report.skipped:
         raise LibraryError(f"cannot add unknown music {number}: {report.skipped[0].reason}")
     memory.forget(store, [number])

@@ -188,6 +188,31 @@ def test_candidates_below_the_threshold_are_marked(songs, noise):
 # Managing a library
 
 
+def test_sync_prints_one_line_per_change_and_a_summary(songs):
+    music = songs[0].parent
+    assert run("add", music, "--workers", 1).exit_code == 0
+    songs[0].unlink()
+    songs[1].rename(moved := music / "Band - Moved.wav")
+    planned = run("sync", "--dry-run").stdout.splitlines()
+    done = run("sync", music).stdout.splitlines()
+    assert done == [f"moved 2: {songs[1]} -> {moved}", f"missing 1: {songs[0]}", "1 moved, 1 missing, 3 unchanged"]
+    assert planned == [*done[:-1], "dry run, nothing was written: 1 moved, 1 missing, 3 unchanged"]
+    assert run("sync").stdout == "4 unchanged\n"
+    assert "missing since" in run("show", 1).stdout
+    removed = json_lines(run("sync", "--remove-missing", "--json"))
+    assert [each["outcome"] for each in removed] == ["removed", "finished"]
+
+
+def test_sync_without_folders_says_what_to_do(songs):
+    assert run("add", *songs).exit_code == 0  # files, not a folder
+    result = run("sync")
+    assert result.exit_code == 2 and result.stderr == (
+        "songprint: the library follows no folder yet. Name one: `songprint sync FOLDER`\n"
+    )
+    missing = run("sync", "nowhere")
+    assert missing.exit_code == 2 and "Is its drive connected?" in missing.stderr
+
+
 def test_list_prints_one_line_per_recording(songs):
     run("add", *songs)
     lines = run("list").stdout.splitlines()
@@ -202,8 +227,8 @@ def test_show_prints_all_fields_of_a_recording(songs):
     [recording] = json_lines(run("list", "--json", "Song 02"))
     shown = run("show", recording["id"])
     assert re.search(r"^title: +Song 02$", shown.stdout, re.MULTILINE)
-    assert re.search(rf"^source: +{songs[2]}$", shown.stdout, re.MULTILINE)
-    assert json_lines(run("show", "--json", recording["id"])) == [recording]
+    assert re.search(rf"^file: +{songs[2]}$", shown.stdout, re.MULTILINE)
+    assert json_lines(run("show", "--json", recording["id"])) == [{**recording, "files": [str(songs[2])]}]
 
 
 def test_remove_removes_all_given_recordings_or_none(songs):

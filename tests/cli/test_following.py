@@ -150,6 +150,19 @@ def test_watch_adds_new_files_and_reports_unreadable_ones(tmp_path, process):
     assert err.count("\n") == 2 and "watching" in err and "it is text, not audio" in err
 
 
+def test_watch_follows_files_that_move_and_disappear(tmp_path, process):
+    first = toy.write_song(tmp_path / "in/Band - First.wav", 1)
+    running = process("watch", tmp_path / "in", "--settle", "0.2")
+    assert lines_until(running, 1) == ["added 1: Band - First\n"]
+    first.rename(moved := tmp_path / "in/Band - Moved.wav")
+    assert lines_until(running, 2) == [f"missing 1: {first}\n", f"moved 1: {first} -> {moved}\n"]
+    moved.unlink()
+    assert lines_until(running, 1) == [f"missing 1: {moved}\n"]
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=20)
+    assert "Band - Moved" in run("list").output
+
+
 def test_watch_scans_new_files_and_writes_their_timelines(songs, tmp_path, process):
     assert run("add", *songs).exit_code == 0
     (tmp_path / "in/monday").mkdir(parents=True)

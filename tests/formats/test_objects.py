@@ -69,6 +69,7 @@ def test_a_match_has_these_keys_and_rounded_times():
         "source": "/music/greensleeves.flac",
         "content_hash": "abc",
         "added_at": "2026-01-01T00:00:00Z",
+        "missing_since": "",
     }
 
 

@@ -11,10 +11,11 @@ import pytest
 from support import toy
 
 from songprint.audio import files as audio
+from songprint.audio.identity import sound_hash
 from songprint.config import Settings
 from songprint.errors import EncoderError, LibraryError, LibraryFull
 from songprint.fingerprint.matcher import FingerprintMatcher
-from songprint.ingest import add, read
+from songprint.ingest import add, read, update
 from songprint.kinds import open_store
 from songprint.types import Kind
 
@@ -48,7 +49,7 @@ def test_the_embeddings_of_the_encoder_are_stored(store, songs):
     expected = store.levels[Kind.RECORDING].encoder.encode(audio.load(songs[0], toy.SAMPLE_RATE)).vectors
     kept = store.catalog.embeddings(Kind.RECORDING, added.id).vectors
     assert np.sum(kept * expected, axis=1).min() > 0.999
-    assert added.source == str(songs[0]) and added.content_hash == audio.content_hash(songs[0])
+    assert added.source == str(songs[0]) and added.content_hash == sound_hash(songs[0])
 
 
 def test_unusable_files_are_skipped_with_a_reason_and_the_rest_is_added(store, tmp_path, songs):
@@ -186,7 +187,7 @@ def test_a_script_without_a_main_guard_adds_once(tmp_path, songs, run_python):
 
 
 def test_the_index_of_a_growing_library_moves_to_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(add, "TIDY_INTERVAL", 4)
+    monkeypatch.setattr(update, "TIDY_INTERVAL", 4)
     music = toy.write_songs(tmp_path / "music", 10, duration=20.0)
     settings = Settings(exact_limit=100)
     with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
@@ -271,10 +272,11 @@ def test_files_are_consumed_as_the_child_processes_need_them(songs):
             taken.append(song)
             yield read.Task(str(song), frozenset([Kind.RECORDING]))
 
-    results = read.read_all(paths(), 1, {Kind.RECORDING: toy.ToyEncoder()})
-    assert next(results).path == str(songs[0])
-    assert len(taken) < len(songs)
-    assert [Path(result.path).name for result in results] == [song.name for song in songs[1:]]
+    with read.children(1, {Kind.RECORDING: toy.ToyEncoder()}) as reader:
+        results = reader.read(paths())
+        assert next(results).path == str(songs[0])
+        assert len(taken) < len(songs)
+        assert [Path(result.path).name for result in results] == [song.name for song in songs[1:]]
 
 
 def test_the_shipped_encoder_is_loaded_on_demand(tmp_path, songs, monkeypatch):

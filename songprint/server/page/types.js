@@ -16,6 +16,7 @@
  * @property {string} work
  * @property {number} duration Seconds.
  * @property {string} added_at
+ * @property {string} missing_since
  */
 
 /**

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
+from songprint.audio.files import file_path
 from songprint.formats import schema
 from songprint.formats.objects import recording_object
 from songprint.server import operations
@@ -170,7 +171,7 @@ async def recording_audio(
     every browser plays whatever the file's format."""
     server = server_of(request)
     recording = await run_in_threadpool(server.library.recording, recording_id)
-    return await audio_of(server, Path(recording.source), start, duration)
+    return await audio_of(server, Path(file_path(recording.source)), start, duration)
 
 
 @router.get("/duplicates", response_model=models.Pairs, responses=common.problems(503))

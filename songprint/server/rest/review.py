@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
+from songprint.audio.files import file_path
 from songprint.formats import schema
 from songprint.jobs import verdicts
 from songprint.jobs.jobs import Job
@@ -77,7 +78,7 @@ async def recording_peaks(
     """The waveform of a recording, if its file still exists."""
     server = server_of(request)
     recording = await run_in_threadpool(server.library.recording, recording_id)
-    path = FilePath(recording.source)
+    path = FilePath(file_path(recording.source))
     if not await run_in_threadpool(path.is_file):
         raise Problem(404, "no_audio", "The audio file is not, or no longer, on this server")
     drawn = await server.run(operations.peaks, path=str(path), points=points, start=start, end=end, keep=False)

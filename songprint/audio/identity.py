@@ -1,0 +1,56 @@
+"""The identity of a recording: a hash of its sound that does not change with tags, artwork or the container's padding.
+
+The encoded packets are hashed, not the decoded samples: that needs no decoding, and every version of a decoder gives
+the same result. A transcoded file, another master or another rip therefore has another hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from songprint.audio import files
+from songprint.errors import AudioError
+
+if TYPE_CHECKING:
+    import av
+
+PREFIX = "sound:"  # distinguishes the hash from that of a whole file, which older libraries contain
+_DIGEST_BYTES = 16
+
+
+def sound_hash(source: files.Source) -> str:
+    """Return the hash of all audio packets of a file: PREFIX and 32 hexadecimal digits.
+
+    The codec, sample rate and channels count as well, because raw samples sound different at another rate. A damaged
+    file is hashed up to the damage that ends reading. Raises AudioError if the file has no audio.
+    """
+    hashes: list[bytes] = []
+    with closing(files.containers(source)) as parts:
+        for part in parts:
+            hashes += _hashes(part)
+    if not hashes:
+        raise AudioError(f"cannot read {files.name_of(source)}: no audio stream in it. Is it the right file?")
+    return PREFIX + hashlib.blake2b(b"".join(hashes), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _hashes(container: av.container.InputContainer) -> list[bytes]:
+    """Hash the packets of each audio stream of an open file."""
+    import av
+
+    streams = container.streams.audio
+    hashes = {stream.index: hashlib.blake2b(digest_size=_DIGEST_BYTES) for stream in streams}
+    raw = {stream.index for stream in streams if stream.codec_context.name.startswith("pcm_")}
+    for stream in streams:
+        codec = stream.codec_context
+        hashes[stream.index].update(f"{codec.name} {codec.sample_rate} {codec.channels}".encode())
+    try:
+        for packet in container.demux(*streams) if streams else ():
+            content, index = bytes(packet), packet.stream_index
+            # Zeros are padding, except in raw samples. PyAV also yields the empty last packets of other streams.
+            if index in hashes and (content[:1] != b"\0" or index in raw or any(content)):
+                hashes[index].update(content)
+    except av.FFmpegError:
+        pass  # decoding ends here as well, and reports it
+    return [hashes[index].digest() for index in sorted(hashes)]
