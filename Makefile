@@ -23,7 +23,6 @@ test: $(VENV)/ready-to-test types check-page  ## run the checks and the tests
 
 types: $(VENV)/ready-to-test  ## check the types of songprint (strict) and lab
 	$(BIN)/mypy
-	$(BIN)/mypy -p lab
 
 ifdef NPM
 check-page: node_modules/.package-lock.json  ## check types, style and format of the web page (needs Node.js)

@@ -8,6 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# The matrices of the tests are small, and tests run in parallel: with several threads, linear algebra took five times
+# the processor time. NumPy reads these variables when it is imported.
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 import numpy as np
 import pytest
 from support import milvusserver, servers, soundfiles, toy
@@ -25,7 +30,7 @@ from songprint.library import Library
 from songprint.store.catalog import Catalog
 from songprint.store.database import Database
 from songprint.store.store import Store
-from songprint.types import Kind, Tags
+from songprint.types import Embeddings, Kind, Tags
 
 FOR_TESTS = (
     "SONGPRINT_TEST_DATABASES",
@@ -192,17 +197,23 @@ def encoder() -> Encoder:
     return load_encoder()
 
 
+@pytest.fixture(scope="session")
+def band_embeddings(tunes: list[np.ndarray], encoder: Encoder) -> list[Embeddings]:
+    """The embeddings of the tunes, and of a softer copy of the second one."""
+    return [encoder.encode(samples) for samples in [*tunes, 0.5 * tunes[1]]]
+
+
 @pytest.fixture
-def band(tmp_path: Path, tunes: list[np.ndarray], encoder: Encoder) -> Iterator[Store]:
+def band(tmp_path: Path, band_embeddings: list[Embeddings], encoder: Encoder) -> Iterator[Store]:
     """A store with the tunes as recordings 1 to 6; recording 7 is a softer copy of 2."""
     with open_store(tmp_path / "library", create=True, encoder=encoder) as store:
-        for number, samples in enumerate([*tunes, 0.5 * tunes[1]]):
+        for number, embeddings in enumerate(band_embeddings):
             store.catalog.add(
                 tags=Tags(title=f"Tune {number}"),
                 duration=40.0,
                 source=str(number),
                 content_hash=f"{number:032x}",
-                embeddings={Kind.RECORDING: encoder.encode(samples)},
+                embeddings={Kind.RECORDING: embeddings},
             )
         store.refresh()
         yield store

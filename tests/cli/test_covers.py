@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 
 import pytest
 from support import toy
 from support.commandline import assert_one_line, json_lines, run, use_toy_encoder
 
+import songprint
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A library that tests copy. Recordings 1 and 2 are two songs, 3 is a cover of 1, and 4 is a copy of 1."""
+    folder = tmp_path_factory.mktemp("template")
+    tunes = [toy.tune(1), toy.tune(2), toy.tune(1, key=4, tempo=1.1, sound=2), 0.6 * toy.tune(1)[4000:]]
+    paths = [
+        toy.write(folder / "music" / f"Band {number} - Song {number}.wav", tune) for number, tune in enumerate(tunes, 1)
+    ]
+    encoders = [toy.CalibratedToyEncoder(), toy.CalibratedToyCoverEncoder()]
+    with songprint.open(folder / "library", create=True, encoder=encoders) as library:
+        library.add(paths, workers=1)
+    return folder / "library"
+
 
 @pytest.fixture(autouse=True)
-def _library(tmp_path, monkeypatch):
-    """Recordings 1 and 2 are two songs, 3 is a cover of 1, and 4 is a copy of 1."""
+def _library(tmp_path, template, monkeypatch):
     use_toy_encoder(monkeypatch, covers=True)
     monkeypatch.setenv("SONGPRINT_LIBRARY", str(tmp_path / "library"))
-    folder = tmp_path / "music"
-    tunes = [toy.tune(1), toy.tune(2), toy.tune(1, key=4, tempo=1.1, sound=2), 0.6 * toy.tune(1)[4000:]]
-    paths = [toy.write(folder / f"Band {number} - Song {number}.wav", tune) for number, tune in enumerate(tunes, 1)]
-    assert run("add", *paths).exit_code == 0
+    shutil.copytree(template, tmp_path / "library")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -19,12 +20,15 @@ from songprint.types import Kind
 BOTH = (toy.CalibratedToyEncoder(), toy.CalibratedToyCoverEncoder())
 
 
-@pytest.fixture
-def tunes(tmp_path):
-    """Three songs, and another rendition of the first, a third higher and 10% faster."""
-    folder = tmp_path / "music"
+def write_tunes(folder):
+    """Write three songs, and another rendition of the first, a third higher and 10% faster."""
     paths = [toy.write(folder / f"Band - Tune {seed}.wav", toy.tune(seed)) for seed in range(3)]
     return [*paths, toy.write(folder / "Other Band - Tune 0 again.wav", toy.tune(0, key=4, tempo=1.1, sound=2))]
+
+
+@pytest.fixture
+def tunes(tmp_path):
+    return write_tunes(tmp_path / "music")
 
 
 @pytest.fixture
@@ -139,10 +143,19 @@ def test_encoders_must_have_the_same_sample_rate():
 # Queries
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """The folder of a library of the tunes, which tests copy instead of encoding the tunes again."""
+    folder = tmp_path_factory.mktemp("template")
+    with songprint.open(folder / "library", create=True, encoder=BOTH) as library:
+        library.add(write_tunes(folder / "music"), workers=1)
+    return folder / "library"
+
+
 @pytest.fixture
-def library(tmp_path, tunes):
-    with songprint.open(tmp_path / "library", create=True, encoder=BOTH) as library:
-        library.add(tunes, workers=1)
+def library(tmp_path, template):
+    shutil.copytree(template, tmp_path / "library")
+    with songprint.open(tmp_path / "library", encoder=BOTH) as library:
         yield library
 
 

@@ -25,14 +25,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
 def test_every_example_of_the_rest_api_works(tmp_path, monkeypatch, capsys):
     tunes = synth.write_pieces(tmp_path / "tunes", 3)
     with songprint.open(tmp_path / "library", create=True) as library:
-        library.add(tunes[:2])
+        library.add(tunes[:2], workers=1)
         database = library.store.catalog.database
         token = Keys(database, Vault(database, library.path)).create("docs", "admin").token
     write_files(tmp_path, tunes)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOKEN", token)
     ran = 0
-    with serve(tmp_path / "library") as server:
+    with serve(tmp_path / "library", SONGPRINT_SERVER_CLIP_PROCESSES="1") as server:
         server.until_ready()
         for language, block in re.findall(
             r"^```(sh|python)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL

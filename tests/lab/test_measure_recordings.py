@@ -249,7 +249,12 @@ def test_the_command_is_shown_without_local_folders():
 
 
 @pytest.mark.skipif(not (WEIGHTS / "fingerprint.onnx").exists(), reason="no weights yet")
-def test_a_small_evaluation_of_synthetic_music(tmp_path):
+def test_a_small_evaluation_of_synthetic_music(tmp_path, monkeypatch):
+    # One condition of each kind; `test_queries` draws queries of all conditions.
+    monkeypatch.setattr(
+        queries, "CONDITIONS", ("clean", "mp3 32k", "noise 5 dB", "room + noise 5 dB", "phone", "speed +4%")
+    )
+    monkeypatch.setattr(recordings, "WITHOUT_MUSIC", 2)
     paths = sorted(synth.write_pieces(tmp_path / "music", count=6))
     echoes = 0.1 * np.random.default_rng(0).standard_normal(2000) * np.exp(-np.arange(2000) / 500)
     using = queries.Disturbances([], [], [np.concatenate([[1.0], echoes])])

@@ -1,5 +1,7 @@
 """Queries have the stated place, damage and speed."""
 
+import itertools
+
 import numpy as np
 import pytest
 from support import toy
@@ -24,16 +26,23 @@ def test_queries_are_cut_at_the_stated_place(condition):
     assert at[0] / at[1] == pytest.approx((20 + tempo / 2) / (20 + 4.5 * tempo), abs=0.03)
 
 
-def test_every_condition_of_the_extended_grid_gives_a_query_with_its_true_speed(tmp_path, random):
+MAIN = tuple(itertools.product(queries.CONDITIONS, queries.LENGTHS))
+
+
+@pytest.mark.parametrize(
+    ("grid", "changed", "speed"), [(MAIN, "speed +4%", 1.04), (queries.WIDE, "speed -8%", 0.92)], ids=["main", "wide"]
+)
+def test_every_condition_gives_a_query_with_its_true_speed(tmp_path, random, grid, changed, speed):
     path = toy.write(tmp_path / "music.wav", 0.1 * random.standard_normal(40 * toy.SAMPLE_RATE).astype(np.float32))
-    using = queries.Disturbances([], [], [], [0.1 * random.standard_normal(20 * queries.RATE).astype(np.float32)])
-    drawn = list(queries.draw([path], 1, using, 8000, seed=1, grid=queries.WIDE))
-    assert {(query.condition, query.length) for query in drawn} == set(queries.WIDE)
+    sound = 0.1 * random.standard_normal(20 * queries.RATE).astype(np.float32)
+    using = queries.Disturbances([], speech=[sound], rooms=[np.array([1.0, 0.1])], others=[sound])
+    drawn = list(queries.draw([path], 1, using, 8000, seed=1, grid=grid))
+    assert {(query.condition, query.length) for query in drawn} == set(grid)
     for query in drawn:
         assert len(query.audio) == query.length * queries.RATE
         assert len(query.samples) == pytest.approx(query.length * 8000, abs=2)
         assert np.abs(query.audio).max() > 0.001, query.condition
-    assert {query.condition: query.speed for query in drawn}["speed -8%"] == 0.92
+    assert {query.condition: query.speed for query in drawn}[changed] == speed
 
 
 def test_conditions_that_need_recordings_are_left_out_without_them():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,7 +58,8 @@ def test_a_cover_does_not_run_across_silence(library, tmp_path):
         assert segment.reference.start == pytest.approx(start - 20 if start == 20 else 45, abs=5)
 
 
-def test_a_cover_longer_than_the_longest_passage_is_one_segment(tmp_path):
+def test_a_cover_longer_than_the_longest_passage_is_one_segment(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracker, "PARAMETERS", replace(tracker.PARAMETERS, max_passage=150.0))
     seconds = 1.4 * tracker.PARAMETERS.max_passage
     with songprint.open(
         tmp_path / "library", create=True, encoder=[toy.DecisiveToyEncoder(), toy.CalibratedToyCoverEncoder()]

@@ -1,4 +1,7 @@
-"""Toy encoders and toy songs: excerpts are identified without any neural network."""
+"""Toy encoders and toy songs: excerpts are identified without any neural network.
+
+Child processes import this module for each encoder they unpickle, so it imports the search for covers only when needed.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,22 @@ import wave
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from songprint.covers.cohort import Cohort
-from songprint.covers.search import NONE, Networks
-from songprint.covers.tonal import COLUMNS, PITCH_CLASSES
 from songprint.encoders.contract import EncoderSpec
 from songprint.fingerprint import evidence
 from songprint.types import Embeddings, Kind
 
+if TYPE_CHECKING:
+    from songprint.covers.cohort import Cohort
+    from songprint.covers.search import Networks
+
 SAMPLE_RATE = 8000
 HOP = 0.5
 DIM = 128
+PITCH_CLASSES, COLUMNS = 12, 48  # as in songprint.covers.tonal
 POISON = 0.625  # amplitude at which the toy encoder crashes with `crashes`
 
 
@@ -119,10 +125,14 @@ class ToyCoverEncoder:
 
     @property
     def cohort(self) -> Cohort:
+        from songprint.covers.cohort import Cohort
+
         return Cohort.none()
 
     @property
     def networks(self) -> Networks:
+        from songprint.covers.search import NONE
+
         return NONE
 
     def encode_stream(self, blocks: Iterable[np.ndarray]) -> tuple[Embeddings, float]:
