@@ -23,6 +23,12 @@ def placed(start: float, end: float, place: float, confidence: float = 99.0) -> 
     return replace(segment(start, end), confidence=confidence, reference=Interval(place, place + end - start))
 
 
+def test_a_part_of_a_segment_has_the_corresponding_part_of_the_song():
+    assert intervals.part_of(placed(0, 100, 50), Interval(20, 60)) == placed(20, 60, 70)
+    faster = replace(placed(0, 100, 0), reference=Interval(10, 130))
+    assert intervals.part_of(faster, Interval(50, 200)).reference == Interval(70, 130)
+
+
 def test_segments_that_continue_one_performance_are_joined():
     """The second begins before the first ends, or shortly after, at the place that the first has reached."""
     whole, end = placed(147, 292, 10), placed(288, 293, 151)
