@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(shell command -v npm)
 
-.PHONY: help demo test check-page test-databases test-heavy docs lab models models-smoke types clean
+.PHONY: lock sbom help demo test check-page test-databases test-heavy docs lab models models-smoke types clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -53,6 +53,20 @@ models: lab  ## train all shipped models from their recipes (NOISE=folder SCORES
 models-smoke: lab  ## train all models for a moment on synthesised tunes, and identify music with the exported files
 	OMP_NUM_THREADS=1 $(BIN)/python -m lab.train.smoke build/models-smoke
 
+lock: $(VENV)/ready-to-test  ## pin the newest dependencies in requirements.lock (image) and constraints.txt (make, CI)
+	$(BIN)/pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11.5 --no-emit-index-url \
+		--no-annotate --no-header --generate-hashes $(foreach extra,server mysql postgresql milvus,--extra $(extra)) \
+		-o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11.5 --no-emit-index-url \
+		--no-annotate --no-header --extra test -o constraints.txt
+
+sbom: $(VENV)/ready-to-test  ## write the software bill of materials of the image (CycloneDX) to build/songprint.cdx.json
+	$(BIN)/pip install --quiet cyclonedx-bom==7.5.0
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-format JSON --output-file build/songprint.cdx.json
+
 clean:  ## remove .venv, build and caches
 	rm -rf $(VENV) node_modules build *.egg-info .pytest_cache .ruff_cache
 
@@ -60,19 +74,19 @@ node_modules/.package-lock.json: package-lock.json
 	npm ci --silent --no-audit --no-fund
 	@touch $@
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/pip
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "Installing Songprint into $(VENV) (once; the packages take about 500 MB) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/ready-to-test: pyproject.toml | $(VENV)/bin/pip
+$(VENV)/ready-to-test: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "Installing Songprint and its test tools into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	@touch $@ $(VENV)/installed $(VENV)/ready-for-docs
 
-$(VENV)/ready-for-docs: pyproject.toml | $(VENV)/bin/pip
+$(VENV)/ready-for-docs: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "Installing Songprint and its documentation tools into $(VENV) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@ $(VENV)/installed
 
 $(VENV)/bin/pip:

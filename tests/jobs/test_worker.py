@@ -139,7 +139,7 @@ def test_progress_leaves_room_for_the_result_and_contains_new_segments_once(jobs
 
     jobs.submit(URL)
     job = jobs.claim("worker")
-    heart = worker.Heart(jobs, job, 60.0, threading.Event(), 3600.0)
+    heart = worker.Heart(jobs, job, 60.0, threading.Event(), 3600.0, 3600.0)
     recording = Recording(1, Tags("Song"), 60.0, "", "", "")
     segment = Segment(recording, Kind.RECORDING, 99.0, Interval(1, 9), Interval(0, 8))
     so_far = Timeline([segment], [], 100.0, {}, searched=1, elapsed=1.0, complete=False)
