@@ -104,7 +104,7 @@ def listening(library: Path, samples: np.ndarray, log: Path) -> Iterator[subproc
         thread.join()
         assert process.stdin
         process.stdin.close()
-        process.wait(60)
+        process.wait(300)  # it finishes what it has heard
 
 
 class Clients:

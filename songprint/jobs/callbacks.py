@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from songprint.errors import FetchError, JobNotFound, SongprintError
+from songprint.errors import FetchError, JobError, JobNotFound, LibraryError, SongprintError
 from songprint.formats.objects import without_places
 from songprint.jobs.deliveries import LEASE, Deliveries, Delivery
 from songprint.jobs.job import RUNNING, Job, job_object
@@ -123,15 +123,19 @@ class Sender:
         try:
             job = self._jobs.opened(self._reported(delivery))
             if delivery.style not in self._builders:
-                raise SongprintError(f"there are no callbacks of style {delivery.style!r}")
+                raise FetchError(f"there are no callbacks of style {delivery.style!r}", "internal")
             body = self._builders[delivery.style](job)
             secret = job.options["callback"].get("secret") or self._secret
             status = self._post(delivery.url, body, headers(delivery.id, int(time.time()), body, secret)).status
             if not 200 <= status < 300:
                 error, retry = f"the receiver answers with status {status}", status in _RETRIED or status >= 500
-        except SongprintError as failure:
-            error, retry = str(failure), isinstance(failure, FetchError) and failure.retry
-        except Exception as failure:  # the queue must not repeat a bug without end
+        except FetchError as failure:
+            error, retry = str(failure), failure.retry
+        except JobError as failure:
+            error, retry = str(failure), False
+        except LibraryError:  # the database may recover; the callback is sent again after its lease
+            raise
+        except Exception as failure:  # its message is for the operator, and the queue must not repeat it without end
             log.exception("callback %s of job %s", delivery.id, delivery.job_id)
             error = f"internal error ({type(failure).__name__})"
         state = self._deliveries.attempted(

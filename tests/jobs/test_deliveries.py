@@ -15,7 +15,7 @@ import pytest
 from support.jobs import CALLBACK, RESULT, URL, Receiver, let_time_pass, post
 
 from songprint.accounts.vault import Vault
-from songprint.errors import FetchError, JobNotFound
+from songprint.errors import FetchError, JobNotFound, KeyRefused, LibraryError
 from songprint.jobs.callbacks import Sender, headers
 from songprint.jobs.deliveries import JITTER, LEASE, WAITS, Deliveries, delivery_object
 from songprint.jobs.jobs import Jobs
@@ -175,6 +175,24 @@ def test_a_bug_in_a_callback_is_logged_and_not_repeated(database, jobs, deliveri
     other = ended(jobs, style="unknown")
     assert Sender(jobs, deliveries, post, {}).send(deliveries.claim()) == "given up"
     assert deliveries.of_job(other)[0].attempts[0].error == "there are no callbacks of style 'unknown'"
+
+
+def test_errors_for_the_operator_are_logged_and_not_shown_with_the_callback(jobs, deliveries, caplog):
+    def failing(error: Exception):
+        def build(job) -> bytes:
+            raise error
+
+        return {"failing": build}
+
+    job_id = ended(jobs, style="failing")
+    delivery = deliveries.claim()
+    with pytest.raises(LibraryError):  # the database may recover: the lease of the callback expires
+        Sender(jobs, deliveries, post, failing(LibraryError("mysql://db.internal is away"))).send(delivery)
+    assert not deliveries.of_job(job_id)[0].attempts
+    refused = KeyRefused("cannot read the master key /srv/library/master.key")
+    assert Sender(jobs, deliveries, post, failing(refused)).send(delivery) == "waiting"
+    assert deliveries.of_job(job_id)[0].attempts[0].error == "internal error (KeyRefused)"
+    assert "/srv/library/master.key" in caplog.text
 
 
 def test_the_failure_of_a_retried_job_is_not_reported_late(database, jobs, deliveries):
