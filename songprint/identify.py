@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from songprint.audio import files
+from songprint.audio.channels import ChannelMeter, Part
 from songprint.audio.sound import Sound
 from songprint.errors import AudioError
 from songprint.processes.threads import one_thread
@@ -16,7 +20,7 @@ from songprint.store.duplicates import by_tags
 from songprint.store.level import threshold_of
 from songprint.store.store import Store, incomplete
 from songprint.store.works import in_order
-from songprint.types import Match, Report
+from songprint.types import Kind, Match, Report
 
 if TYPE_CHECKING:
     from songprint.config import Settings
@@ -72,6 +76,75 @@ def identify(
         source=source,
         reason="" if matches else reason,
         warnings=tuple(incomplete(store)),
+    )
+
+
+def identify_file(
+    source: files.Source,
+    store: Store,
+    *,
+    top: int = 0,
+    name: str = "",
+    settings: Settings | None = None,
+    track: int | None = None,
+    limited: Callable[[Iterator[np.ndarray]], Iterator[np.ndarray]] = iter,
+) -> Report:
+    """Identify a file: all of its audio tracks, or the one with number `track`, from 1.
+
+    Channels that the mono mix does not contain are identified apart. `limited` wraps the blocks of samples.
+    """
+    reports: list[Report] = []
+    with files.rereadable(source) as file:
+        tracks, warnings = files.readable_tracks(file, track)
+
+        def read(part: Part, meter: ChannelMeter | None, warn: files.Warn) -> None:
+            blocks = files.blocks(file, store.sample_rate, on_warning=warn, part=part, meter=meter)
+            with closing(blocks):
+                report = identify(limited(blocks), store, top=top, source=name, settings=settings)
+            reports.append(_found_in(report, part))
+
+        for number in tracks:
+            meter = ChannelMeter()
+            read(Part(number), meter, warnings.append)
+            for part in meter.lost():
+                read(replace(part, track=number), None, lambda warning: None)
+    return _merged(reports, warnings, store)
+
+
+def _found_in(report: Report, part: Part) -> Report:
+    """Set the track and the channel of all matches."""
+    return replace(
+        report,
+        matches=[replace(match, track=part.track, channel=part.channel) for match in report.matches],
+        candidates=[replace(match, track=part.track, channel=part.channel) for match in report.candidates],
+    )
+
+
+def _merged(reports: list[Report], warnings: list[str], store: Store) -> Report:
+    """Merge reports of the parts of one file; each recording is named once."""
+    first, *others = reports
+    matches = list(first.matches)
+    for report in others:
+        for match in _without_copies(report.matches, {each.recording.id for each in matches}, store):
+            same = next((each for each in matches if each.recording.id == match.recording.id), None)
+            if same is None:
+                matches.append(match)
+            elif same.channel != match.channel and same.channel and same.track == match.track:
+                matches[matches.index(same)] = replace(same, channel="")  # in several channels
+    if others:
+        matches = in_order(
+            sorted(matches, key=lambda each: (each.kind != Kind.RECORDING, -each.confidence)), store.catalog
+        )
+    named = {match.recording.id for match in matches}
+    reasons = [report.reason for report in reports if report.reason and "silent" not in report.reason]
+    return replace(
+        first,
+        matches=matches,
+        candidates=[each for each in first.candidates if each.recording.id not in named],
+        duration=max(report.duration for report in reports),
+        elapsed=sum(report.elapsed for report in reports),
+        reason="" if matches else next(iter(reasons), first.reason),
+        warnings=(*warnings, *first.warnings),
     )
 
 

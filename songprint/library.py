@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from songprint import identify
-from songprint.audio import files, samples
+from songprint.audio import samples
 from songprint.audio.streams.live import Raw
 from songprint.config import Settings
 from songprint.covers import explain, within_library
@@ -111,22 +110,24 @@ class Library:
         return places.of(self.store.catalog, recording_id)
 
     def identify(
-        self, source: str | Path | BinaryIO | np.ndarray, *, top: int = 0, sample_rate: int | None = None
+        self,
+        source: str | Path | BinaryIO | np.ndarray,
+        *,
+        top: int = 0,
+        sample_rate: int | None = None,
+        track: int | None = None,
     ) -> Report:
         """Identify a query: a file, an open binary file, or samples with their `sample_rate`.
 
         Samples are float, mono (n,) or with channels (n, channels). `top` is the number of most probable matches that
-        the report lists even if they are below the threshold.
+        the report lists even if they are below the threshold. Of a file with several audio tracks, all are identified,
+        or the one with number `track`, from 1.
         """
-        warnings: list[str] = []
-        rate = self.store.sample_rate
-        query: Iterable[np.ndarray]
+        settings = self.store.settings
         if isinstance(source, np.ndarray):
-            query, name = [samples.at_rate(source, sample_rate, rate)], ""
-        else:
-            query, name = files.blocks(source, rate, on_warning=warnings.append), _name(source)
-        report = identify.identify(query, self.store, top=top, source=name, settings=self.store.settings)
-        return replace(report, warnings=(*warnings, *report.warnings))
+            query = [samples.at_rate(source, sample_rate, self.store.sample_rate)]
+            return identify.identify(query, self.store, top=top, settings=settings)
+        return identify.identify_file(source, self.store, top=top, name=_name(source), settings=settings, track=track)
 
     def scan(
         self,
@@ -135,14 +136,22 @@ class Library:
         on_progress: OnScan | None = None,
         resume: Path | None = None,
         find_unknown: bool = True,
+        track: int | None = None,
     ) -> Timeline:
         """Return the songs in a recording of any length, with their times and the part that is played; see `scan.scan`.
 
         `resume` is a file that stores the results so far, so that an interrupted scan continues from there. With
         `find_unknown`, music that is not in the library is remembered, and has the same number where it occurs again.
+        Of a file with several audio tracks, all are scanned, or the one with number `track`, from 1.
         """
         return scan.scan(
-            self.store, source, name=_name(source), on_progress=on_progress, resume=resume, find_unknown=find_unknown
+            self.store,
+            source,
+            name=_name(source),
+            on_progress=on_progress,
+            resume=resume,
+            find_unknown=find_unknown,
+            track=track,
         )
 
     def listen(

@@ -155,6 +155,8 @@ class Match:
     confidence: float  # 0 to 100: 100 x the calibrated probability that the match is correct
     alignment: Alignment
     original: Recording | None = None  # the original of the same work; None if the work is unknown
+    track: int | None = None  # number of the audio track, from 1, in a file with several
+    channel: str = ""  # the channels that contain it, such as "left"; empty if the mono mix contains it
 
     @property
     def work(self) -> str:
@@ -249,6 +251,8 @@ class Segment:
     speed: float = 1.0  # ratio; 1.04: it plays 4% faster than the reference
     key_shift: float = 0.0  # semitones by which it is higher than the reference
     original: Recording | None = None  # the original of the same work; None if the work is unknown
+    track: int | None = None  # number of the audio track, from 1, in a file with several
+    channel: str = ""  # the channels that contain it, such as "left"; empty if the mono mix contains it
 
     @property
     def work(self) -> str:

@@ -47,11 +47,16 @@ def probing_options() -> dict[str, str]:
     return {"codec_whitelist": ",".join(sorted(names))}
 
 
-def audio_stream(container: av.container.InputContainer, name: str) -> av.AudioStream:
-    """Return the audio stream to decode. Raises AudioError, which names the source `name`, if there is none."""
+def audio_stream(container: av.container.InputContainer, name: str, track: int | None = None) -> av.AudioStream:
+    """Return the audio stream to decode: the default one, or the one with number `track`, from 1.
+
+    Raises AudioError, which names the source `name`, if there is none.
+    """
     import av
 
-    stream = container.streams.best("audio")
+    if track is not None and len(container.streams.audio) < track:
+        raise AudioError(f"cannot read {name}: no audio track {track}: it has {len(container.streams.audio)}")
+    stream = container.streams.best("audio") if track is None else container.streams.audio[track - 1]
     if stream is None and container.format.name in _LISTS_STREAMS:
         stream = next(iter(container.streams.audio), None)  # FFmpeg has read no audio, because it starts late
     if not isinstance(stream, av.AudioStream):

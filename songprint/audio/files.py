@@ -17,11 +17,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from songprint.audio import decode, ogg
+from songprint.audio import channels, decode, ogg
+from songprint.audio.channels import ChannelMeter, Part
 from songprint.audio.reading import Reading, begins
 from songprint.errors import AudioError
 
@@ -112,6 +113,7 @@ _TAGS = re.compile(rb".{0,64}?(APETAGEX|ID3|TAG|LYRICS)", re.DOTALL)  # after th
 _EXACT_SEEKING = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})
 _MIN_SEEK = 30.0  # seconds; earlier positions are reached by decoding
 _PREROLL = 0.5  # seconds decoded before the position, because codecs need some frames to converge
+_CHECKED_RATE = 8000  # Hz, to find out whether a track contains audio
 _MAX_PIXELS = 1 << 26  # of a video: twice those of 8K
 _TEXT_BYTES = frozenset(range(32, 256)) | frozenset(b"\t\n\v\f\r\x1b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -224,19 +226,66 @@ def _without(frame: av.AudioFrame, count: int) -> av.AudioFrame:
 
 
 def blocks(
-    source: Source, sample_rate: int, *, block_seconds: float = 10.0, on_warning: Warn | None = None
+    source: Source,
+    sample_rate: int,
+    *,
+    block_seconds: float = 10.0,
+    on_warning: Warn | None = None,
+    part: Part = Part(),  # noqa: B008 - it is immutable
+    meter: ChannelMeter | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Read any audio as `load` does, in blocks of `block_seconds`; the last one may be shorter.
 
+    `part` selects a track and channels. `meter` measures what the mono mix does not contain.
     Memory use does not depend on the duration. `on_warning` is called with at most one line, at the end, if the file is
     damaged or truncated; by default, the warning is logged.
     """
     block_samples = round(block_seconds * sample_rate)
     if block_samples < 1:
         raise ValueError(f"block_seconds={block_seconds} must be at least one sample (seconds)")
-    with _opened(source) as opened:
+    with _opened(source, part.track) as opened:
         frames = _decoded(opened, on_warning or logger.warning)
+        if meter is not None:
+            frames = meter.watch(frames)
+        if part.weights:
+            frames = channels.mixed(frames, part.weights)
         yield from decode.blocks(frames, sample_rate, block_samples)
+
+
+def readable_tracks(source: Source, track: int | None = None) -> tuple[list[int | None], list[str]]:
+    """Return the numbers of the audio tracks with audio, from 1, and warnings about the others.
+
+    The only track of a file has the number None, and `track` selects one. Raises AudioError if there is none.
+    """
+    if track is not None:
+        return [track], []
+    with _opened(source) as opened:
+        count = len(opened.container.streams.audio)
+    if count == 1:
+        return [None], []
+    found: list[int | None] = []
+    warnings: list[str] = []
+    for number in range(1, count + 1):
+        try:
+            with closing(blocks(source, _CHECKED_RATE, block_seconds=1, part=Part(number))) as stream:
+                next(stream)
+        except AudioError as error:
+            warnings.append(f"audio track {number}: {error}")
+        else:
+            found.append(number)
+    if not found:
+        raise AudioError(warnings[0])
+    return found, warnings
+
+
+@contextmanager
+def rereadable(source: Source) -> Iterator[Source]:
+    """Yield the source, or a temporary copy of a pipe, which can be read several times."""
+    if isinstance(source, str | Path):
+        yield source
+    else:
+        with _seekable(source, name_of(source)) as file:
+            yield cast("BinaryIO", file)
 
 
 def probe(source: Source) -> AudioInfo:
@@ -329,14 +378,14 @@ class _Opened:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[_Opened]:
+def _opened(source: Source, track: int | None = None) -> Iterator[_Opened]:
     name = name_of(source)
     with _binary(source, name) as file:
         with _errors_of(name):
             cut_off = _check_content(file, name)
             links = ogg.links(file)
         with _open(file if len(links) == 1 else ogg.Part(file, *links[0]), name) as opened:
-            yield _Opened(name, file, opened, decode.audio_stream(opened, name), cut_off, links)
+            yield _Opened(name, file, opened, decode.audio_stream(opened, name, track), cut_off, links)
 
 
 def containers(source: Source) -> Generator[av.container.InputContainer, None, None]:

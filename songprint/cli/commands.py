@@ -149,7 +149,10 @@ def sync(common: Common, folders: Sequence[str], dry_run: bool, remove_missing: 
     metavar="N",
     help="Also list the N most probable recordings below the threshold.",
 )
-def identify(common: Common, queries: Sequence[str], top: int) -> int:
+@click.option(
+    "--track", type=click.IntRange(min=1), metavar="N", help="Audio track of a file with several. Default: all."
+)
+def identify(common: Common, queries: Sequence[str], top: int, track: int | None) -> int:
     """Identify clips; `-` reads standard input.
 
     Prints the recordings and covers in each clip: the confidence, the part of the recording, and the difference in
@@ -161,7 +164,7 @@ def identify(common: Common, queries: Sequence[str], top: int) -> int:
     with open_library(common) as library:
         for query in queries:
             try:
-                report = library.identify(sys.stdin.buffer if query == "-" else query, top=top)
+                report = library.identify(sys.stdin.buffer if query == "-" else query, top=top, track=track)
             except SongprintError as error:
                 show_failure(common, query, error)
                 statuses.append(FAILED)

@@ -154,6 +154,8 @@ def _description(found: Match | Segment, place: str) -> list[str]:
     if found.original and found.original.id != found.recording.id:
         parts.append(f"original: {found.original.name}")
     parts += [f"{int(found.confidence)}% confident", place]
+    parts += [f"in audio track {found.track}"] if found.track is not None else []
+    parts += [f"in the {found.channel} channel"] if found.channel else []
     return parts + (changes(found.speed, found.key_shift) if found.kind == "recording" else cover_changes(found))
 
 

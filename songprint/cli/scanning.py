@@ -36,6 +36,9 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 @click.option(
     "--no-resume", is_flag=True, help="Start from the beginning even if a scan of the same file was interrupted."
 )
+@click.option(
+    "--track", type=click.IntRange(min=1), metavar="N", help="Audio track of a file with several. Default: all."
+)
 def scan(
     common: Common,
     files: Sequence[str],
@@ -43,6 +46,7 @@ def scan(
     outputs: Sequence[str],
     plot: str | None,
     no_resume: bool,
+    track: int | None,
 ) -> int:
     """List the songs in long recordings; `-` reads standard input.
 
@@ -62,7 +66,7 @@ def scan(
     with open_library(common) as library:
         for file in files:
             try:
-                timeline = _scan(common, library, file, no_resume)
+                timeline = _scan(common, library, file, no_resume, track)
             except SongprintError as error:
                 show_failure(common, file, error)
                 statuses.append(FAILED)
@@ -78,16 +82,16 @@ def scan(
     return max(statuses)
 
 
-def _scan(common: Common, library: Library, file: str, no_resume: bool) -> Timeline:
+def _scan(common: Common, library: Library, file: str, no_resume: bool, track: int | None) -> Timeline:
     from songprint.scan.resuming import file_of
 
     if file == "-":
-        return library.scan(sys.stdin.buffer)
+        return library.scan(sys.stdin.buffer, track=track)
     state = file_of(library.store, file)
     if no_resume:
         state.unlink(missing_ok=True)
     with progress.scanning(file, quiet=common.quiet) as show:
-        return library.scan(file, resume=state, on_progress=show)
+        return library.scan(file, resume=state, on_progress=show, track=track)
 
 
 def _draw(file: str, timeline: Timeline, path: str) -> None:

@@ -70,7 +70,18 @@ def match_object(match: Match) -> schema.Match:
         "agreeing": int(match.alignment.agreeing),
         "score": _round(match.alignment.score, 4),
         "sections": sections_list(match.sections),
+        **_part_object(match),
     }
+
+
+def _part_object(found: Match | Segment) -> schema.Part:
+    """The audio track of a file with several, and the channels if the mono mix does not contain the match."""
+    part: schema.Part = {}
+    if found.track is not None:
+        part["track"] = found.track
+    if found.channel:
+        part["channel"] = found.channel
+    return part
 
 
 def song_object(song: Song, matches: list[Match]) -> schema.Song:
@@ -110,6 +121,7 @@ def segment_object(segment: Segment) -> schema.Segment:
         "speed": _round(segment.speed, 4),
         "key_shift": _round(segment.key_shift, 2),
         "original": recording_object(segment.original) if segment.original else None,
+        **_part_object(segment),
     }
 
 
@@ -173,6 +185,8 @@ def segment_from_object(value: schema.Segment) -> Segment:
         value["speed"],
         value["key_shift"],
         recording_from_object(original) if original else None,
+        value.get("track"),
+        value.get("channel", ""),
     )
 
 

@@ -9,7 +9,7 @@ A key is the name of the field in `songprint.types`; times are seconds, rounded 
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NotRequired, TypeVar
 
 # pydantic accepts the TypedDict of the standard library only from Python 3.12 on.
 from typing_extensions import TypedDict
@@ -63,7 +63,15 @@ class Recording(TypedDict):
 
 
 @_documented
-class Match(TypedDict):
+class Part(TypedDict):
+    track: NotRequired[int]
+    """Number of the audio track, from 1; only for files with several."""
+    channel: NotRequired[str]
+    """The channels that contain it, such as "left"; only if the mono mix of all does not contain it."""
+
+
+@_documented
+class Match(Part):
     recording: Recording
     original: Recording | None
     kind: Kind
@@ -105,7 +113,8 @@ class Report(TypedDict):
     warnings: list[str]
 
 
-class Segment(TypedDict):
+@_documented
+class Segment(Part):
     """One recording or cover in a long recording; `start` and `end` are positions in the long recording."""
 
     recording: Recording

@@ -176,7 +176,10 @@ class Worker:
             library = self._library(job)
             with heart.watched(), memory.limited(self._settings.memory_limit):
                 timeline = library.scan(
-                    path, on_progress=heart.scanned, find_unknown=job.options.get("find_unknown", True)
+                    path,
+                    on_progress=heart.scanned,
+                    find_unknown=job.options.get("find_unknown", True),
+                    track=job.options.get("track"),
                 )
                 description = _describe(path)
             warnings = tuple(warning.replace(str(path), name) for warning in timeline.warnings)

@@ -70,7 +70,9 @@ class Saved:
     mark: str  # hash of everything on which the timeline depends
 
     @classmethod
-    def of(cls, path: Path, source: files.Source, store: Store, settings: Settings) -> Saved | None:
+    def of(
+        cls, path: Path, source: files.Source, store: Store, settings: Settings, track: int | None = None
+    ) -> Saved | None:
         """The state file of a scan; None for a source that cannot be read again, such as a pipe."""
         if not isinstance(source, str | Path):
             return None
@@ -85,6 +87,7 @@ class Saved:
             settings.threshold,
             settings.false_accepts,
             settings.shortest_segment,
+            track,
         )
         return cls(path, hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest())
 

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from songprint.audio import files
+from songprint.audio.channels import ChannelMeter, Part
 from songprint.intervals import gaps, part_of, share, subtract
 from songprint.processes.threads import one_thread
+from songprint.scan import parts
 from songprint.scan.resuming import Past, Saved
 from songprint.scan.sounds import SoundMeter
 from songprint.store.level import threshold_of
@@ -54,21 +56,52 @@ def scan(
     on_progress: OnProgress | None = None,
     resume: Path | None = None,
     find_unknown: bool = True,
+    track: int | None = None,
 ) -> Timeline:
-    """Return the timeline of a file, which is read once.
+    """Return the timeline of a file: of all its audio tracks, or of the one with number `track`, from 1.
+
+    Channels that the mono mix does not contain are scanned apart, where they differ.
 
     Ctrl-C ends the scan early: the timeline up to there is returned, with `complete` false. `resume` is a file that
     keeps what is final; a later scan of the same source continues there, and deletes it at the end. With
     `find_unknown`, music that is not in the library is remembered, and numbered where it occurs again.
     """
+    with files.rereadable(source) as file:
+        return _scan(
+            store,
+            file,
+            name=name,
+            settings=settings,
+            on_progress=on_progress,
+            resume=resume,
+            find_unknown=find_unknown,
+            track=track,
+        )
+
+
+def _scan(
+    store: Store,
+    source: files.Source,
+    *,
+    name: str,
+    settings: Settings | None,
+    on_progress: OnProgress | None,
+    resume: Path | None,
+    find_unknown: bool,
+    track: int | None,
+) -> Timeline:
+    """Return the timeline of a file that can be read several times."""
     began = time.perf_counter()
-    warnings: list[str] = []
+    tracks, warnings = files.readable_tracks(source, track)
+    part, meter = Part(tracks[0]), ChannelMeter()
     scanner = Scanner(store, settings, remember=find_unknown)
-    saved = Saved.of(resume, source, store, scanner.settings) if resume else None
+    saved = Saved.of(resume, source, store, scanner.settings, part.track) if resume else None
     past = saved.load() if saved else Past()
     total, complete, last_saved = _length(source), True, began
     looked = 0.0
-    blocks = files.blocks(source, store.sample_rate, block_seconds=BLOCK, on_warning=warnings.append)
+    blocks = files.blocks(
+        source, store.sample_rate, block_seconds=BLOCK, on_warning=warnings.append, part=part, meter=meter
+    )
 
     def report() -> None:
         if on_progress:
@@ -97,9 +130,21 @@ def scan(
             scanner.settled()
             saved.keep(past.then(scanner.settled_until, scanner.found, scanner.sounds))
         timeline = scanner.finish(report)
+        whole = past.then(timeline.duration, timeline.segments, scanner.sounds)
+        if complete:
+            if saved:
+                saved.keep(whole)
+
+            def step() -> bool:
+                report()
+                return stop.is_set()
+
+            whole, others, complete = parts.add_others(
+                whole, source, tracks, meter, store, partial(Scanner, store, scanner.settings), step
+            )
+            warnings += others
     if complete and saved:
         saved.delete()
-    whole = past.then(timeline.duration, timeline.segments, scanner.sounds)
     free = gaps(whole.until, whole.segments, whole.sounds)
     if scanner.history:
         free = memory.numbered(store, name, free, scanner.history, past.until)

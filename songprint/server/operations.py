@@ -13,8 +13,8 @@ import shutil
 import time
 import wave
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -69,17 +69,18 @@ def warm_up(library: Library) -> None:
         _ = level.encoder, level.index
 
 
-def identify_query(library: Library, path: str, name: str, top: int, longest: float) -> schema.Report:
+def identify_query(
+    library: Library, path: str, name: str, top: int, longest: float, track: int | None = None
+) -> schema.Report:
     """The report for a file of at most `longest` seconds, which the client calls `name`."""
-    warnings: list[str] = []
     rate = library.store.sample_rate
     try:
-        with closing(files.blocks(path, rate, on_warning=warnings.append)) as blocks:
-            report = identify.identify(_at_most(blocks, rate, longest), library.store, top=top, source=name)
+        report = identify.identify_file(
+            path, library.store, top=top, name=name, track=track, limited=partial(_at_most, rate=rate, longest=longest)
+        )
     except AudioError as error:
         raise type(error)(str(error).replace(path, name)) from error
-    warnings = [warning.replace(path, name) for warning in warnings]
-    return report_object(replace(report, warnings=(*warnings, *report.warnings)))
+    return report_object(replace(report, warnings=tuple(warning.replace(path, name) for warning in report.warnings)))
 
 
 def _at_most(blocks: Iterator[np.ndarray], rate: int, longest: float) -> Iterator[np.ndarray]:

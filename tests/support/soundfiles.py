@@ -152,3 +152,18 @@ def write_parts(
         packets += audio.encode(None)
         container.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
     return path
+
+
+def write_tracks(path: Path, tracks: list[np.ndarray | None], sample_rate: int = 44100) -> Path:
+    """Write mono audio tracks, (n,) each, as PCM; None is a track without any packets."""
+    with av.open(path, "w", format=FORMATS.get(path.suffix)) as container:
+        streams = [container.add_stream("pcm_s16le", rate=sample_rate, layout="mono") for _ in tracks]
+        container.start_encoding()
+        for stream, samples in zip(streams, tracks, strict=True):
+            if samples is not None:
+                block = np.ascontiguousarray((samples[None] * 32767).astype(np.int16))
+                frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
+                container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+    return path

@@ -117,6 +117,15 @@ export function describeKeyShift(semitones) {
   return `${plural(Math.abs(rounded), "semitone")} ${rounded > 0 ? "higher" : "lower"}`;
 }
 
+/**
+ * The audio track and the channel that contain a match; empty if they are the only track and the mix of all channels.
+ *
+ * @param {{ track?: number, channel?: string }} found
+ */
+export function describePart({ track, channel }) {
+  return [track ? `Audio track ${track}` : "", channel ? `${channel} channel` : ""].filter(Boolean).join(", ");
+}
+
 /** @param {string} iso */
 export function formatTimeOfDay(iso) {
   return new Date(iso).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });

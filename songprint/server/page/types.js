@@ -29,6 +29,8 @@
  * @property {Interval} reference
  * @property {number} speed Ratio to the reference.
  * @property {number} key_shift Semitones.
+ * @property {number} [track] Number of the audio track, in a file with several.
+ * @property {string} [channel] Channels that contain it, if the mono mix does not.
  */
 
 /**
@@ -55,6 +57,8 @@
  * @property {number} reference_end Seconds.
  * @property {number} speed
  * @property {number} key_shift
+ * @property {number} [track] Number of the audio track, in a file with several.
+ * @property {string} [channel] Channels that contain it, if the mono mix does not.
  */
 
 /**

@@ -33,6 +33,9 @@ async def identify(
     top: Annotated[
         int, Query(ge=0, le=MOST_CANDIDATES, description="Also list the most probable matches below the threshold.")
     ] = 0,
+    track: Annotated[
+        int | None, Query(ge=1, le=1000, description="Number of the audio track, from 1. Default: all tracks.")
+    ] = None,
 ) -> Response:
     """Identify a query at once. `matches` is empty if the library has no match, and `reason` gives the cause.
 
@@ -47,7 +50,7 @@ async def identify(
             raise Problem(400, "no_file", "No audio was sent: send it as the body, or as the part `file` of a form")
         try:
             report = await server.identify(
-                path=str(upload.path), name=upload.name, top=top, longest=settings.max_clip_duration
+                path=str(upload.path), name=upload.name, top=top, longest=settings.max_clip_duration, track=track
             )
         except operations.QueryTooLong as error:
             raise Problem(413, "too_long", str(error)) from error

@@ -203,6 +203,7 @@ def _submit(server: ServerState, caller: Caller, location: Mapping[str, Any], wa
     _check_places(location, wanted, server.settings.server)
     options = {
         "kinds": wanted.kinds,
+        "track": wanted.track,
         "find_unknown": None if wanted.find_unknown else False,
         "callback": wanted.callback and {**wanted.callback.model_dump(exclude_none=True), "style": "standard"},
         "output": wanted.output and wanted.output.model_dump(),

@@ -106,6 +106,9 @@ class JobOptions(RequestBody):
     """How the recording is scanned, and who is notified."""
 
     kinds: Annotated[list[Literal["recording", "cover"]], Field(min_length=1, max_length=2)] | None = None
+    track: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="Number of the audio track, from 1. Default: all tracks."
+    )
     find_unknown: bool = Field(True, description="Also find repetitions of unknown music.")
     callback: Callback | None = None
     output: Output | None = None

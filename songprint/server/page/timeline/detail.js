@@ -23,6 +23,7 @@ import {
   artistNames,
   capitalize,
   describeKeyShift,
+  describePart,
   describeSpeed,
   formatDateTime,
   formatTime,
@@ -317,6 +318,7 @@ function facts(item, recording) {
       ["Speed", describeSpeed(match.speed)],
       ["Key", describeKeyShift(match.key_shift)],
     );
+    if (describePart(match)) rows.push(["Found", describePart(match)]);
   } else rows.push(["Length", spokenDuration(item.end - item.start)]);
   if (recording?.isrc) rows.push(["ISRC", recording.isrc]);
   return h(

@@ -10,6 +10,7 @@ import {
   artistNames,
   capitalize,
   describeKeyShift,
+  describePart,
   describeSpeed,
   formatConfidence,
   formatTime,
@@ -58,6 +59,7 @@ function matchCard({ match, copies }) {
     copies > 1 ? `${copies} copies in the library` : "",
     describeSpeed(match.speed),
     match.kind === "cover" || Math.abs(match.key_shift) >= 0.1 ? describeKeyShift(match.key_shift) : "",
+    describePart(match),
   ].filter(Boolean);
   return h(
     "article",

@@ -1,0 +1,102 @@
+"""Channels and audio tracks that the mono mix of the first track does not contain, in scans and identification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import soundfiles, toy
+
+import songprint
+from songprint.formats.objects import match_object, segment_from_object, segment_object
+
+RATE = toy.SAMPLE_RATE
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """Four songs of half a minute."""
+    folder = tmp_path_factory.mktemp("parts")
+    with songprint.open(folder / "library", create=True, encoder=toy.DecisiveToyEncoder()) as library:
+        library.add(toy.write_songs(folder / "songs", 4, 30.0), workers=1)
+        yield library
+
+
+def stereo(tmp_path, left, right):
+    return soundfiles.write(tmp_path / "stereo.wav", np.stack([left, right]), RATE)
+
+
+def found(timeline):
+    return [
+        (each.recording.title, round(each.interval.start), round(each.interval.end), each.channel, each.track)
+        for each in timeline.segments
+    ]
+
+
+def named(report):
+    return [(each.recording.title, each.channel, each.track) for each in report.matches]
+
+
+def noise(seconds, level=0.3):
+    return np.random.default_rng(5).normal(0, level, round(seconds * RATE)).astype(np.float32)
+
+
+def test_opposite_channels_are_as_loud_as_any_music(library, tmp_path):
+    song = toy.cut(1, 2, 28)
+    path = stereo(tmp_path, song, -song)
+    assert named(library.identify(path)) == [("Song 01", "", None)]
+    timeline = library.scan(path)
+    assert found(timeline) == [("Song 01", 0, 26, "", None)]
+    assert timeline.gaps == [], "nothing of it is silent"
+
+
+def test_only_a_part_with_opposite_channels_is_scanned_again(library, tmp_path):
+    usual, opposite = toy.cut(1, 0, 30), toy.cut(2, 0, 30)
+    silent = toy.silence(30)
+    left = np.concatenate([usual, silent, opposite])
+    path = stereo(tmp_path, left, np.concatenate([usual, silent, -opposite]))
+    assert found(library.scan(path)) == [("Song 01", 0, 30, "", None), ("Song 02", 60, 90, "", None)]
+
+
+def test_music_beside_loud_noise_in_the_other_channel(library, tmp_path):
+    path = stereo(tmp_path, 0.1 * toy.cut(3, 0, 30), noise(30))
+    assert named(library.identify(path)) == [("Song 03", "left", None)]
+    assert found(library.scan(path)) == [("Song 03", 0, 30, "left", None)]
+
+
+def test_different_songs_left_and_right(library, tmp_path):
+    path = stereo(tmp_path, toy.cut(0, 0, 30), toy.cut(1, 0, 30))
+    assert {each[0] for each in named(library.identify(path))} == {"Song 00", "Song 01"}
+    assert {each[0] for each in found(library.scan(path))} == {"Song 00", "Song 01"}
+
+
+def test_music_in_one_surround_channel(library, tmp_path):
+    channels = np.zeros((6, 30 * RATE), np.float32)
+    channels[2], channels[5] = noise(30), 0.1 * toy.cut(2, 0, 30)
+    path = soundfiles.write(tmp_path / "surround.flac", channels, RATE)
+    assert named(library.identify(path)) == [("Song 02", "back right", None)]
+
+
+def test_all_audio_tracks_are_examined(library, tmp_path):
+    tracks = [None, toy.cut(1, 0, 30), np.concatenate([toy.cut(1, 0, 30), toy.cut(2, 0, 30)])]
+    path = soundfiles.write_tracks(tmp_path / "film.mkv", tracks, RATE)
+    report = library.identify(path)
+    assert named(report) == [("Song 01", "", 2), ("Song 02", "", 3)]
+    assert [warning.split(":")[0] for warning in report.warnings] == ["audio track 1"]
+    assert match_object(report.matches[0])["track"] == 2
+    timeline = library.scan(path)
+    assert found(timeline) == [("Song 01", 0, 30, "", 2), ("Song 02", 30, 60, "", 3)]
+    assert timeline.duration == 60
+    assert segment_from_object(segment_object(timeline.segments[0])).track == 2
+    assert named(library.identify(path, track=3)) == [("Song 01", "", 3), ("Song 02", "", 3)]
+    assert found(library.scan(path, track=2)) == [("Song 01", 0, 30, "", 2)]
+
+
+def test_a_silent_first_track_is_not_the_answer(library, tmp_path):
+    path = soundfiles.write_tracks(tmp_path / "film.mkv", [toy.silence(30), toy.cut(1, 0, 30)], RATE)
+    assert named(library.identify(path)) == [("Song 01", "", 2)]
+    assert found(library.scan(path)) == [("Song 01", 0, 30, "", 2)]
+
+
+def test_music_of_one_track_has_no_keys_for_parts(library, tmp_path):
+    report = library.identify(toy.write(tmp_path / "song.wav", toy.cut(1, 0, 20)))
+    assert {"track", "channel"}.isdisjoint(match_object(report.matches[0]))
