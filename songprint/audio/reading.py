@@ -21,7 +21,7 @@ _MIN_HOLE = 0.1  # seconds; time stamps of some containers are this inexact
 _MAX_START = 24 * 3600.0  # seconds; tracks that start later start at 0
 _MAX_SILENCE = 24 * 3600.0  # seconds inserted per stream, because a file of a few bytes may declare any time stamps
 _CONFIRMED = 3  # frames that agree on a jump; a single wrong time stamp is ignored
-_FORGET = 0.99  # decay per packet of the bit rate: an average over about 100 packets
+_BIT_RATE_SECONDS = 5.0  # over which the bit rate is averaged, at most
 # Formats whose time stamps are exact. In other formats, FFmpeg derives them from the number of frames or bytes.
 _TIME_STAMPED = frozenset({"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "asf", "ogg", "flac", "wv"})
 _COUNTED_FROM_ZERO = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -50,9 +50,15 @@ class Reading:
         self.failure: Exception | None = None  # the first error
         self.failed_at = 0.0  # its position in seconds
         self.broken = False  # whether it ended with an error
-        self.byte = 0  # offset in the container of the end of the last packet that could be decoded
+        self._packet: av.Packet[av.AudioStream] | None = None  # the last one that could be decoded
+        self._lost, self._tags = 0, False  # bytes since then, and whether they begin with tags
         self._container, self._stream, self._live = container, stream, live
         self._silence = 0.0  # seconds inserted
+
+    @property
+    def byte(self) -> int:
+        """Offset in the container of the end of the last packet that could be decoded; 0 if unknown."""
+        return 0 if self._packet is None or self._packet.pos is None else self._packet.pos + self._packet.size
 
     def frames(self) -> Iterator[av.AudioFrame]:
         """Yield all frames that can be decoded, with silence between them where audio is missing."""
@@ -64,31 +70,36 @@ class Reading:
         self._container.seek(round((position + origin(self._container)) / self._stream.time_base), stream=self._stream)
         self.seconds = position
 
-    def _packets(self) -> Iterator[tuple[av.Packet[av.AudioStream], list[av.AudioFrame]]]:
-        """Yield packets with their frames; a packet that cannot be decoded has none.
+    def _packets(self) -> Iterator[list[av.AudioFrame]]:
+        """Yield the frames of each packet. Of a packet that cannot be decoded, the size is added to `_lost`.
 
         Raises MemoryError if FFmpeg runs out of memory.
         """
         import av
 
-        progressed = True
+        progressed, rate = True, 0
         while progressed:  # Ogg continues after a damaged page; most formats end there
             progressed = False
             try:
                 for packet in self._container.demux(self._stream):
-                    progressed = progressed or packet.size > 0
                     try:
                         decoded = packet.decode()
                     except av.FFmpegError as error:
                         decode.check_memory(error)
                         self._failed(error)
                         decoded = []
-                    if decoded and not decode.is_rate(decoded[0].sample_rate):
-                        self._failed(AudioError(decode.refusal(decoded[0].sample_rate)))
-                        decoded = []
-                    if decoded and (begin := packet.pos) is not None:
-                        self.byte = begin + packet.size
-                    yield packet, decoded
+                    if decoded and decoded[0].sample_rate != rate:
+                        rate = decoded[0].sample_rate
+                        if not decode.is_rate(rate):
+                            self._failed(AudioError(decode.refusal(rate)))
+                            decoded, rate = [], 0
+                    if decoded:
+                        progressed, self._packet = True, packet
+                        yield decoded
+                    elif packet.size > 0:
+                        progressed = True
+                        self._tags = self._tags or (not self._lost and _are_tags(packet))
+                        self._lost += packet.size
                 return
             except (av.FFmpegError, OSError) as error:
                 decode.check_memory(error)
@@ -101,19 +112,16 @@ class Reading:
 
     def _filled_by_bytes(self) -> Iterator[av.AudioFrame]:
         """Yield frames; the size of damaged packets between them, at the bit rate before, gives their duration."""
-        size = seconds = lost = 0.0  # bytes and seconds of the packets before, and bytes of damaged ones
-        tags = False  # whether the damaged bytes are tags
-        for packet, decoded in self._packets():
-            if not decoded:
-                tags = tags or (not lost and _are_tags(packet))
-                lost += packet.size if seconds else 0  # bytes before the first frame are not audio
-                continue
-            if lost:
-                if not tags:
-                    yield from self._silence_of(lost * seconds / size, decoded[0])
-                lost, tags = 0.0, False
-            size = size * _FORGET + packet.size
-            seconds *= _FORGET
+        size = seconds = 0.0  # bytes and seconds of the packets before
+        for decoded in self._packets():
+            if self._lost:
+                if seconds and not self._tags:  # bytes before the first frame are not audio
+                    yield from self._silence_of(self._lost * seconds / size, decoded[0])
+                self._lost, self._tags = 0, False
+            if seconds > _BIT_RATE_SECONDS:
+                size, seconds = size / 2, seconds / 2
+            assert self._packet is not None  # `_packets` has set it
+            size += self._packet.size
             for frame in decoded:
                 duration = frame.samples / frame.sample_rate
                 seconds += duration
@@ -125,7 +133,7 @@ class Reading:
         time_base, zero, first = float(self._stream.time_base or 0), origin(self._container), True
         held: list[av.AudioFrame] = []  # frames after a jump that is not confirmed
         jump = 0.0  # seconds
-        for _, decoded in self._packets():
+        for decoded in self._packets():
             for frame in decoded:
                 stamp = frame.pts
                 if stamp is None:
