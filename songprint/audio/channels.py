@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import av
 
 WINDOW = 10.0  # seconds that are judged together
-_LOOK_EVERY = 0.7  # seconds between two frames that are examined: fewer cost less
+_LOOK_EVERY = 1.0  # seconds between two frames that are examined: fewer cost less
 _LOOKED_SAMPLES = 1152  # of a frame
 _MIN_POWER = 1e-6  # -60 dBFS; quieter channels are silent
 # Correlations above which channels have the same content, and below which one is inverted. The correlation of 10 s of
@@ -60,7 +60,7 @@ class ChannelMeter:
         found: dict[Part, list[int]] = defaultdict(list)
         for window, products in self._products.items():
             products = products / max(1, self._samples[window])
-            for weights in _hidden(products):
+            for weights in _hidden(products) if np.isfinite(products).all() else ():
                 found[Part(weights=weights, channel=self._named(weights, products))].append(window)
         return dict(found)
 
@@ -68,14 +68,12 @@ class ChannelMeter:
         count = frame.layout.nb_channels
         if count < 2:
             return
-        samples = planes(frame)[:, :_LOOKED_SAMPLES]
+        samples = planes(frame, _LOOKED_SAMPLES)
         window = int(position / WINDOW)
         before = self._products.get(window)
         if before is None or len(before) != count:  # the number of channels changes
             before, self._samples[window] = np.zeros((count, count)), 0
-        products = samples @ samples.T
-        if np.isfinite(products).all():
-            self._products[window] = before + products
+        self._products[window] = before + samples @ samples.T
         self._samples[window] += samples.shape[1]
         if count not in self._names:
             names = [channel.description for channel in frame.layout.channels]
@@ -107,15 +105,16 @@ def mixed(frames: Iterable[av.AudioFrame], weights: tuple[float, ...]) -> Iterat
         yield made
 
 
-def planes(frame: av.AudioFrame) -> np.ndarray:
-    """Return the samples of a frame as float32, (channels, n)."""
+def planes(frame: av.AudioFrame, limit: int | None = None) -> np.ndarray:
+    """Return the samples of a frame, or the first `limit` of them, as float32, (channels, n)."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
+    samples = samples[:, :limit]
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.float32) - 128) / 128
     elif samples.dtype.kind == "i":
-        samples = samples / 2.0 ** (8 * samples.dtype.itemsize - 1)
+        samples = samples / np.float32(2.0 ** (8 * samples.dtype.itemsize - 1))
     return samples.astype(np.float32, copy=False)
 
 
