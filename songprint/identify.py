@@ -129,6 +129,8 @@ def _merged(reports: list[Report], warnings: list[str], store: Store) -> Report:
             same = next((each for each in matches if each.recording.id == match.recording.id), None)
             if same is None:
                 matches.append(match)
+            elif match.query.duration > same.query.duration + 1:  # the mix contains only some of it
+                matches[matches.index(same)] = match
             elif same.channel != match.channel and same.channel and same.track == match.track:
                 matches[matches.index(same)] = replace(same, channel="")  # in several channels
     if others:

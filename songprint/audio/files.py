@@ -270,11 +270,12 @@ def readable_tracks(source: Source, track: int | None = None) -> tuple[list[int 
             with closing(blocks(source, _CHECKED_RATE, block_seconds=1, part=Part(number))) as stream:
                 next(stream)
         except AudioError as error:
-            warnings.append(f"audio track {number}: {error}")
+            reason = str(error).removeprefix(f"cannot read {name_of(source)}: ").removesuffix(" Is the file complete?")
+            warnings.append(f"audio track {number}: {reason}")
         else:
             found.append(number)
     if not found:
-        raise AudioError(warnings[0])
+        raise AudioError(f"cannot read {name_of(source)}: {warnings[0]}")
     return found, warnings
 
 
