@@ -194,7 +194,8 @@ def show_failure(common: Common, source: str, error: SongprintError) -> None:
 def list_(common: Common, query: str) -> None:
     """List recordings.
 
-    With QUERY, list those with every word of it in title, artist or album.
+    With QUERY, list those with every word of it in title, artist or album. Case, accents and the width of characters
+    make no difference.
     """
     with open_library(common) as library:
         recordings = library.recordings(query)

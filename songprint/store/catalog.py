@@ -27,7 +27,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    or_,
     select,
     true,
     update,
@@ -40,6 +39,7 @@ from songprint.store import disk, schema, tables
 from songprint.store.database import Result, open_database, storable
 from songprint.store.packing import StoredRows, pack_evidence, quantise, restore, to_recording, to_row, unpack_evidence
 from songprint.store.tables import embeddings, encoders, library, recordings
+from songprint.store.text import composed, folded
 from songprint.store.timestamps import clock
 from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
 
@@ -200,9 +200,10 @@ class Catalog:
     def recordings(
         self, query: str = "", *, order: str = "id", offset: int = 0, limit: int | None = None
     ) -> list[Recording]:
-        """Return the recordings whose title, artists or album contain every word of `query`, in any case.
+        """Return the recordings whose title, artists or album contain every word of `query`.
 
-        An empty query matches all recordings. `order` is one of ORDERS; a leading "-" reverses it.
+        Case, accents and the width of characters make no difference. An empty query matches all recordings.
+        `order` is one of ORDERS; a leading "-" reverses it.
         """
         column = recordings.c[order.removeprefix("-")]
         ordering = [column.desc(), recordings.c.id.desc()] if order.startswith("-") else [column, recordings.c.id]
@@ -240,7 +241,7 @@ class Catalog:
         with self.database.reading() as connection:
             return [
                 to_recording(row)
-                for names in _batches(sorted(set(filter(None, works))))
+                for names in _batches(sorted({composed(work) for work in works if work}))
                 for row in connection.execute(
                     select(recordings).where(recordings.c.work.in_(names)).order_by(recordings.c.id)
                 )
@@ -248,7 +249,7 @@ class Catalog:
 
     def assign(self, recording_ids: Sequence[int], work: str, original: int | None = None) -> str:
         """Assign recordings to a work and mark its original. Returns the name of the work as it is stored."""
-        work = storable(work, tables.max_length(recordings.c.work))
+        work = storable(composed(work), tables.max_length(recordings.c.work))
 
         def write(connection: Connection) -> None:
             chosen = recordings.c.id.in_(recording_ids)
@@ -416,14 +417,8 @@ class Catalog:
             raise LibraryError(f"cannot open {self.database.name}: {error}") from error
 
     def _matching(self, query: str) -> ColumnElement[bool]:
-        columns = (recordings.c.title, recordings.c.artists, recordings.c.album)
-        return and_(
-            true(),
-            *(
-                or_(*(self.database.lower(column).contains(word.lower(), autoescape=True) for column in columns))
-                for word in query.split()
-            ),
-        )
+        words = folded(query).split()
+        return and_(true(), *(recordings.c.search.contains(word, autoescape=True) for word in words))
 
     def _claim_encoder(self, connection: Connection, kind: Kind, encoder_id: str) -> None:
         present = connection.scalar(select(encoders.c.encoder_id).where(encoders.c.kind == kind.value))

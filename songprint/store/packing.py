@@ -16,6 +16,7 @@ from sqlalchemy import Row
 
 from songprint.store.database import storable
 from songprint.store.tables import max_length, recordings
+from songprint.store.text import composed, searched
 from songprint.store.timestamps import iso
 from songprint.types import LANDMARKS_PER_FRAME, Kind, Recording, Tags
 
@@ -87,9 +88,14 @@ def unpack_evidence(kind: Kind, packed: bytes) -> np.ndarray:
 
 
 def to_row(tags: Tags) -> dict[str, Any]:
-    """Return the columns of `recordings` that contain tags."""
-    row = {field.name: getattr(tags, field.name) for field in fields(Tags)}
-    row["artists"] = json.dumps([storable(name) for name in tags.artists], ensure_ascii=False)
+    """Return the columns of `recordings` that contain tags, and the one that is searched."""
+    row = {
+        name: composed(value) if isinstance(value, str) else value
+        for name, value in ((field.name, getattr(tags, field.name)) for field in fields(Tags))
+    }
+    artists = [composed(storable(name)) for name in tags.artists]
+    row["artists"] = json.dumps(artists, ensure_ascii=False)
+    row["search"] = searched(row["title"], artists, row["album"])
     return {
         name: storable(value, max_length(recordings.c[name])) if isinstance(value, str) else value
         for name, value in row.items()

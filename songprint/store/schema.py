@@ -17,12 +17,13 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Column, Connection, String, insert, inspect, select, update
+from sqlalchemy import Column, Connection, String, bindparam, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
 
 from songprint import __version__
 from songprint.errors import LibraryError, LibraryVersionError
 from songprint.store.tables import audit, folders, library, metadata, places, recordings, templates, usage
+from songprint.store.text import searched
 from songprint.store.timestamps import clock
 from songprint.types import Tags
 
@@ -95,8 +96,26 @@ def _add_places(connection: Connection) -> None:
         )
 
 
+def _add_search(connection: Connection) -> None:
+    """Version 4: the text that searches compare, without differences of case, accents and width."""
+    _add_column(connection, recordings.c.search)
+    read = (recordings.c.id, recordings.c.title, recordings.c.artists, recordings.c.album)
+    while rows := connection.execute(select(*read).where(recordings.c.search.is_(None)).limit(_ROWS_AT_ONCE)).all():
+        connection.execute(
+            update(recordings).where(recordings.c.id == bindparam("this")),
+            [{"this": row.id, "search": searched(row.title, json.loads(row.artists), row.album)} for row in rows],
+        )
+
+
+_ROWS_AT_ONCE = 1000
+
 # MIGRATIONS[n] leads from version n to version n + 1.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create_tables, _add_templates_counts_and_actors, _add_places]
+MIGRATIONS: list[Callable[[Connection], None]] = [
+    _create_tables,
+    _add_templates_counts_and_actors,
+    _add_places,
+    _add_search,
+]
 
 
 def version(connection: Connection) -> int:

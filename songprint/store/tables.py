@@ -81,6 +81,7 @@ recordings = Table(
     Column("source", LongText, nullable=False),
     Column("added_at", BigInteger, nullable=False),
     Column("missing_since", BigInteger),  # null while one of its files exists
+    Column("search", LongText),  # title, artists and album without case and accents, see songprint.store.text
     Column("file_tags", LongText),  # JSON: the tags of the file `source` when it was last read; null: as they are here
     sqlite_autoincrement=True,
     **EXACT,

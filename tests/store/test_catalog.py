@@ -101,6 +101,35 @@ def test_words_match_title_artists_and_album_in_any_case(catalog, random):
     assert catalog.recordings("%") == catalog.recordings("100%")
 
 
+@pytest.mark.parametrize(
+    "query", ["Jóga", "JOGA", "joga", "ｊóga", "Jo\u0301ga", "björk", "BJORK ＪＯＧＡ", "homogeniċ"]
+)
+def test_search_ignores_case_accents_and_width(catalog, random, query):
+    added = add(catalog, random, "Jo\u0301ga", artists=("Björk",), album="ＨＯＭＯＧＥＮＩＣ")
+    add(catalog, random, "Jogging", artists=("Someone",))
+    assert catalog.recordings(query) == [added]
+    assert added.title == "Jóga"  # NFC
+
+
+def test_search_finds_letters_that_unicode_does_not_decompose(catalog, random):
+    added = add(catalog, random, "Straße", artists=("Røyksopp",), album="한국 ガラス")
+    for query in ("STRASSE", "royksopp", "RØYKSOPP", "한국", "ｶﾞﾗｽ"):
+        assert catalog.recordings(query) == [added], query
+
+
+def test_search_follows_edits(catalog, random):
+    added = add(catalog, random, "Song")
+    catalog.edit(added.id, {"title": "Á", "artists": ("Ｂ",)})
+    assert [found.id for found in catalog.recordings("a b")] == [added.id]
+    assert catalog.recordings("song") == []
+
+
+def test_a_work_has_one_name_whatever_the_form_of_its_letters(catalog, random):
+    added = add(catalog, random, "Song")
+    assert catalog.assign([added.id], "Jo\u0301ga") == "Jóga"
+    assert [each.id for each in catalog.recordings_of(["Jo\u0301ga"])] == [added.id]
+
+
 def test_removal_is_all_or_nothing_and_ids_are_not_reused(catalog, random):
     first, second = add(catalog, random, "1"), add(catalog, random, "2")
     with pytest.raises(RecordingNotFound, match="no recording 99 in the library"):

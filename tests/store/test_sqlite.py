@@ -111,6 +111,7 @@ def test_a_library_of_the_first_release_opens_with_its_recordings(tmp_path):
     assert np.allclose(embeddings.vectors, [[1, 0], [0, -1]])
     assert embeddings.evidence.tolist() == [[1, 2], [3, 4]]
     assert catalog.searched(Kind.COVER) == {}
+    assert catalog.recordings("ｓóng BAND") == [recording]
     catalog.close()
 
 

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from songprint.address import DatabaseAddress
 
@@ -44,9 +44,6 @@ class Database(Protocol):
 
     def lock(self, name: str, wait: float = 0.0) -> AbstractContextManager[bool]:
         """Take a named lock that one holder on all machines can have; yields False after `wait` seconds without it."""
-
-    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        """Convert text of any alphabet to lower case, as `str.lower` does."""
 
     @property
     def bytes_on_disk(self) -> int:

@@ -6,7 +6,6 @@ import hashlib
 import re
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
@@ -57,9 +56,6 @@ class MariaDatabase(ServerDatabase):
     reading_begins = ("START TRANSACTION READ ONLY",)  # all reads see the same snapshot
     # Writers see what others committed before they got their locks, and lock no gaps between rows.
     writing_begins = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION")
-
-    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        return func.lower(text)
 
     @property
     def bytes_on_disk(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 
-from sqlalchemy import ColumnElement, func
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from songprint.errors import LibraryError
@@ -42,10 +41,6 @@ class PostgresDatabase(ServerDatabase):
     reading_begins = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     writing_begins = ("BEGIN ISOLATION LEVEL READ COMMITTED",)
 
-    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        # The default collation of a database may convert ASCII letters only.
-        return func.lower(text.collate(self._collation) if self._collation else text)
-
     @property
     def bytes_on_disk(self) -> int:
         with self.reading() as connection:
@@ -76,13 +71,12 @@ class PostgresDatabase(ServerDatabase):
 
     def _inspect_server(self) -> None:
         with self.reading() as connection:
-            version, number, encoding, readonly, collation = connection.exec_driver_sql(
+            version, number, encoding, readonly = connection.exec_driver_sql(
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::int,"
                 " current_setting('server_encoding'),"
-                " pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on',"
-                " (SELECT min(collname) FROM pg_collation WHERE collname = 'und-x-icu')"
+                " pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
             ).one()
-        self.product, self.readonly, self._collation = f"PostgreSQL {version.split()[0]}", readonly, collation
+        self.product, self.readonly = f"PostgreSQL {version.split()[0]}", readonly
         if number < OLDEST * 10000:
             raise LibraryError(
                 f"the database server {self.address.server} is {self.product}; Songprint needs"

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Connection, Engine, QueuePool, create_engine, event, func
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
@@ -70,10 +70,6 @@ class SqliteDatabase:
         """Take a named lock, see `Database`. A file lock is enough because one machine uses the database."""
         return disk.lock(self.file.parent / "index", f"lock-{name}", wait)
 
-    def lower(self, text: ColumnElement[str]) -> ColumnElement[str]:
-        """Convert text of any alphabet to lower case, with the function that `_connect` defines."""
-        return func.lower(text)
-
     def problems(self) -> list[str]:
         """Return the errors that SQLite's check of the whole file finds."""
         with self.reading() as connection:
@@ -119,8 +115,6 @@ class SqliteDatabase:
                 self._use_write_ahead_log(connection)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")  # commits survive a power failure
-            # SQLite's own function converts ASCII letters only.
-            connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
         except BaseException:
             connection.close()
             raise
