@@ -19,7 +19,7 @@ from songprint.errors import AudioError
 if TYPE_CHECKING:
     import av
 
-_MAX_CHANNELS = 24  # FFmpeg mixes at most this many to mono
+MAX_CHANNELS = 24  # FFmpeg mixes at most this many to mono
 _LISTS_STREAMS = ("mpegts", "flv")  # formats that name their streams before the first packets
 # Hz. Other rates occur in hostile and damaged files only; at 1 Hz, a file of 10 kB would become hours of samples.
 MIN_RATE, MAX_RATE = 4_000, 768_000
@@ -66,7 +66,7 @@ def audio_stream(container: av.container.InputContainer, name: str, track: int |
     if stream.codec_context is None:
         raise AudioError(f"cannot read {name}: FFmpeg cannot decode its audio. Convert it to another format")
     channels = stream.codec_context.channels
-    if channels > _MAX_CHANNELS:
+    if channels > MAX_CHANNELS:
         raise AudioError(f"cannot read {name}: {channels} channels cannot be mixed. Convert it to stereo")
     rate = stream.codec_context.sample_rate
     if rate and not is_rate(rate):  # 0 is unknown until the first frame

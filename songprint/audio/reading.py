@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_HOLE, MAX_LIVE_HOLE = 3600.0, 60.0  # seconds; time stamps that jump farther have a new time base
 _MIN_HOLE = 0.1  # seconds; time stamps of some containers are this inexact
 _MAX_START = 24 * 3600.0  # seconds; tracks that start later start at 0
+# Planes of a frame that PyAV counts reliably: it reads until an empty place in a list of 8 (AV_NUM_DATA_POINTERS).
+_MAX_PLANES = 7
 _MAX_SILENCE = 24 * 3600.0  # seconds inserted per stream, because a file of a few bytes may declare any time stamps
 _CONFIRMED = 3  # frames that agree on a jump; a single wrong time stamp is ignored
 _BIT_RATE_SECONDS = 5.0  # over which the bit rate is averaged, at most
@@ -93,6 +95,9 @@ class Reading:
                         if not decode.is_rate(rate):
                             self._failed(AudioError(decode.refusal(rate)))
                             decoded, rate = [], 0
+                    if decoded and decoded[0].layout.nb_channels > decode.MAX_CHANNELS:
+                        self._failed(AudioError(f"it changes to {decoded[0].layout.nb_channels} channels"))
+                        decoded = []
                     if decoded:
                         progressed, self._packet = True, packet
                         yield decoded
@@ -200,10 +205,12 @@ def _are_tags(packet: av.Packet[av.AudioStream]) -> bool:
 
 
 def _silent(like: av.AudioFrame, samples: int) -> av.AudioFrame:
-    """A frame of silence, in the format of another one."""
+    """A frame of silence, in the format of another one; mono if that has many channels."""
     import av
 
-    frame = av.AudioFrame(format=like.format, layout=like.layout, samples=samples)
+    # With more planes, PyAV reads beyond their list and crashes.
+    layout = like.layout if like.layout.nb_channels <= _MAX_PLANES else "mono"
+    frame = av.AudioFrame(format=like.format, layout=layout, samples=samples)
     frame.sample_rate = like.sample_rate
     zero = b"\x80" if like.format.name.startswith("u8") else b"\0"  # unsigned samples are silent at half scale
     for plane in frame.planes:

@@ -11,7 +11,7 @@ from support import soundfiles
 from support.children import environment
 
 from lab.data import bombs
-from songprint.audio import decode, files, media
+from songprint.audio import decode, files, media, reading
 from songprint.audio.reading import Reading
 from songprint.audio.samples import at_rate
 from songprint.errors import AudioError
@@ -138,3 +138,22 @@ def test_memory_that_ffmpeg_cannot_get_is_an_error_of_its_own(tmp_path, monkeypa
 def test_videos_are_described_with_their_size_and_pictures_are_not_decoded(tmp_path):
     video = soundfiles.write(tmp_path / "clip.mp4", soundfiles.tone())
     assert media.describe(video)["video"][0]["width"] == 64
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7, 8, 24])
+def test_silence_has_the_format_of_any_frame(channels):
+    frame = av.AudioFrame(format="fltp", layout=f"{channels} channels", samples=100)
+    frame.sample_rate = 8000
+    silence = reading._silent(frame, 1000)
+    assert (silence.samples, silence.sample_rate, len(silence.planes)) == (1000, 8000, channels if channels <= 7 else 1)
+
+
+def test_frames_that_change_to_many_channels_are_skipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "MAX_CHANNELS", 2)
+    path = tmp_path / "song.flac"
+    path.write_bytes(
+        bombs._flac(frames=b"".join(bombs._flac_frame(n, 9, channels) for n, channels in enumerate((1, 3, 1))))
+    )
+    warnings = []
+    assert sum(map(len, files.blocks(path, 8000, on_warning=warnings.append)))
+    assert "it changes to 3 channels" in warnings[0]
