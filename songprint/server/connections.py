@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from songprint.config import ServerSettings
 
 log = logging.getLogger(__name__)
+# uvicorn warns of every request that is not HTTP, so strangers could fill the log.
+_uvicorn_log = logging.getLogger(f"{__name__}.uvicorn")
+_uvicorn_log.setLevel("ERROR")
 
 LINGER_SECONDS = 10.0  # for which the rest of a body is discarded after the response, so that the client receives it
 LINGER_BYTES = 64 << 20  # that are discarded at most
@@ -91,6 +94,7 @@ class Connection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.logger = _uvicorn_log
         self._limits = limits
         self._address = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -104,7 +108,7 @@ class Connection(H11Protocol):
         self._address = _network(self.client[0]) if self.client else ""
         refusal = self._limits.opened(self._address)
         if refusal:
-            log.warning("a connection of %s is refused: %s", self._address, refusal)
+            log.info("a connection of %s is refused: %s", self._address, refusal)
             self.transport.write(_response(503, "Service Unavailable", "too_many_connections", refusal, 5))
             transport.close()
         self._headers_since = self.loop.time()

@@ -154,9 +154,10 @@ def test_a_client_that_does_not_read_its_response_is_disconnected(address):
         b"POST /size HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_what_is_not_http_gets_a_problem(address, request_bytes):
+def test_what_is_not_http_gets_a_problem_and_does_not_fill_the_log(address, request_bytes, caplog):
     answer = read(connected(address, request_bytes))
     assert answer.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in answer
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_connections_above_the_limits_are_refused():
