@@ -86,7 +86,7 @@ class ReversedTracker:
     def feed(self, block: np.ndarray) -> None:
         self._blocks.append(block)
 
-    def settle(self, known: list[Segment], until: float, *, last: bool = False) -> Settled:
+    def settle(self, known: list[Segment], until: float, *, last: bool = False, growing: bool = True) -> Settled:
         if not last:
             return Settled(0.0, [], [])
         sound = Sound(self._blocks, self.level.spec.sample_rate)

@@ -7,6 +7,7 @@ seconds of tonal frames. Its vectors are independent of the key.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -157,30 +158,78 @@ def _cached_motifs(network: InferenceSession) -> FindMotifs:
 
 
 class FrameStream:
-    """Blocks of samples -> tonal frames, a minute at a time."""
+    """Blocks of samples -> tonal frames, a minute at a time, each minute when it is first needed.
+
+    Most of a typical recording is explained by known recordings, and the tonal network never reads it.
+    """
 
     def __init__(self, encoder: CoverEncoder):
+        self._portions: list[_Portion] = []
+        self._count = 0  # frames, dropped ones included
         self._encoder = encoder
         self._frame_samples = encoder.spec.sample_rate // FRAMES_PER_SECOND
         self._waiting = np.zeros(0, np.float32)
         self._before = 0  # frames of context in front of the waiting samples
 
-    def feed(self, block: np.ndarray) -> np.ndarray:
-        """(n,) float32 samples -> (m, 48) uint8 the frames that are complete."""
+    @property
+    def count(self) -> int:
+        """The number of complete frames, dropped ones included."""
+        return self._count
+
+    def feed(self, block: np.ndarray) -> None:
+        """Process the next (n,) float32 samples."""
         self._waiting = np.concatenate([self._waiting, block])
-        found = [np.zeros((0, COLUMNS), np.uint8)]
         while len(self._waiting) >= (self._before + PORTION_FRAMES + CONTEXT_FRAMES) * self._frame_samples:
             part = self._waiting[: (self._before + PORTION_FRAMES + CONTEXT_FRAMES) * self._frame_samples]
-            found.append(self._encoder.frames([part])[self._before : self._before + PORTION_FRAMES])
+            self._append(part.copy(), PORTION_FRAMES)
             self._waiting = self._waiting[(self._before + PORTION_FRAMES - CONTEXT_FRAMES) * self._frame_samples :]
             self._before = CONTEXT_FRAMES
+
+    def finish(self) -> None:
+        """Process the end of the audio."""
+        if len(self._waiting) >= (self._before + 1) * self._frame_samples:
+            self._append(self._waiting, len(self._waiting) // self._frame_samples - self._before)
+        self._waiting = self._waiting[:0]
+
+    def between(self, first: int, last: int) -> np.ndarray:
+        """(last - first, 48) uint8 the complete frames [first, last); dropped ones are left out."""
+        found = [np.zeros((0, COLUMNS), np.uint8)]
+        for portion in self._portions:
+            if portion.first < last and portion.last > first:
+                frames = portion.frames(self._encoder)
+                found.append(frames[max(0, first - portion.first) : last - portion.first])
         return np.concatenate(found)
 
-    def finish(self) -> np.ndarray:
-        """(m, 48) uint8 the remaining frames."""
-        if len(self._waiting) < (self._before + 1) * self._frame_samples:
-            return np.zeros((0, COLUMNS), np.uint8)
-        return self._encoder.frames([self._waiting])[self._before :]
+    def forget(self, first: int) -> None:
+        """Drop what only the frames before `first` needed."""
+        self._portions = [portion for portion in self._portions if portion.last > first]
+
+    def _append(self, samples: np.ndarray, count: int) -> None:
+        self._portions.append(_Portion(self._count, count, self._before, samples))
+        self._count += count
+
+
+@dataclass
+class _Portion:
+    """Consecutive frames: the samples that they are computed from, then the frames."""
+
+    first: int
+    count: int
+    context: int  # frames in front of the first one
+    samples: np.ndarray | None  # float32; None once the frames are computed
+    computed: np.ndarray | None = None
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count
+
+    def frames(self, encoder: CoverEncoder) -> np.ndarray:
+        """(count, 48) uint8."""
+        if self.computed is None:
+            assert self.samples is not None
+            self.computed = encoder.frames([self.samples])[self.context : self.context + self.count]
+            self.samples = None
+        return self.computed
 
 
 def encoder_of(level: Level) -> CoverEncoder:

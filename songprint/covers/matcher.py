@@ -48,4 +48,4 @@ class CoverMatcher:
 
     def tracker(self, level: Level, accepts: Callable[[Segment], bool], *, remember: bool = False) -> CoverTracker:
         """Make a tracker of covers."""
-        return CoverTracker(level)
+        return CoverTracker(level, accepts)

@@ -9,7 +9,7 @@ recording matches best, so its log-odds are limited to those of its windows toge
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from songprint.covers import extents, search
 from songprint.covers.encoder import FrameStream, encoder_of
 from songprint.covers.extents import NO_AGREEMENT, Agreement
 from songprint.covers.parameters import DEFAULT
-from songprint.covers.tonal import COLUMNS, FRAMES_PER_SECOND
+from songprint.covers.tonal import FRAMES_PER_SECOND
 from songprint.encoders.contract import Settled
 from songprint.intervals import share
 from songprint.store.level import References
@@ -71,23 +71,27 @@ class _Passage:
 
 
 class CoverTracker:
-    """Tracks covers; see `songprint.encoders.contract.Tracker`. Keeps 0.2 kB of tonal frames per second."""
+    """Tracks covers; see `songprint.encoders.contract.Tracker`.
+
+    Keeps 32 kB of samples per second, or 0.2 kB of tonal frames where they were needed. Only work that can lead to an
+    accepted segment is done: passages whose windows are too uncertain are not compared as a whole.
+    """
 
     min_segment = MIN_DURATION
     history = None
 
-    def __init__(self, level: Level):
+    def __init__(self, level: Level, accepts: Callable[[Segment], bool] = lambda segment: True):
         self.level = level
+        self._accepts = accepts
         self._stream = FrameStream(encoder_of(level))
         self._references = References(level, PARAMETERS.cached_references)
         self._base = 0  # number of the first frame that is kept
-        self._frames = np.zeros((0, COLUMNS), np.uint8)
         self._searched: dict[tuple[int, ...], list[WindowMatch]] = {}  # by first frame, last frame and recordings
 
     @property
     def duration(self) -> float:
-        """Seconds of audio whose frames are computed."""
-        return (self._base + len(self._frames)) / FRAMES_PER_SECOND
+        """Seconds of audio with complete frames."""
+        return self._stream.count / FRAMES_PER_SECOND
 
     @property
     def forgotten(self) -> float:
@@ -96,29 +100,32 @@ class CoverTracker:
 
     def feed(self, block: np.ndarray) -> None:
         """Process the next (n,) float32 samples."""
-        self._take(self._stream.feed(block))
+        self._stream.feed(block)
 
     def finish(self) -> None:
         """Process the end of the audio."""
-        self._take(self._stream.finish())
-
-    def _take(self, frames: np.ndarray) -> None:
-        self._frames = np.concatenate([self._frames, frames])
+        self._stream.finish()
 
     def forget(self, until: float) -> None:
         """Drop what was fed before `until` seconds."""
-        gone = min(max(0, int(until * FRAMES_PER_SECOND) - self._base), len(self._frames))
-        self._frames = self._frames[gone:]
-        self._base += gone
+        self._base = min(max(self._base, int(until * FRAMES_PER_SECOND)), self._stream.count)
+        self._stream.forget(self._base)
         self._searched = {key: found for key, found in self._searched.items() if key[1] > self._base}
 
-    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False) -> Settled:
-        """Return the covers outside the known segments. They are final up to the start of any that may still grow."""
-        found = self.segments(known, until)
+    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False, growing: bool = True) -> Settled:
+        """Return the covers outside the known segments. They are final up to the start of any that may still grow.
+
+        Without `growing`, passages that may still grow are left for a later call, and everything is cut on the grid of
+        the windows, so that nothing is computed twice.
+        """
+        if growing or last:
+            found = self.segments(known, until)
+        else:
+            until = min(until, self.duration) // PARAMETERS.step * PARAMETERS.step
+            found = self.segments(known, until, growing=False)
         edge = until if last else self.settled_until(known, until)
-        for each in sorted(found, key=lambda each: -each.interval.end):
-            if not last and each.interval.start < edge < each.interval.end:  # never report one segment in two parts
-                edge = each.interval.start
+        if not last:
+            edge = _free_edge(edge, found, 0.0 if growing else PARAMETERS.step)
         edge = max(edge, self.forgotten)
         self.forget(edge)
         return Settled(
@@ -131,12 +138,13 @@ class CoverTracker:
         """Return the covers in everything that is not forgotten."""
         return self.segments(known)
 
-    def segments(self, exact: Sequence[Segment] = (), until: float = np.inf) -> list[Segment]:
+    def segments(self, exact: Sequence[Segment] = (), until: float = np.inf, *, growing: bool = True) -> list[Segment]:
         """The covers in everything that was fed and not dropped, up to `until` seconds.
 
-        The intervals of the known recordings `exact` are not searched.
+        The intervals of the known recordings `exact` are not searched. Without `growing`, passages that may continue
+        after `until` are left out.
         """
-        classified = self._classified(exact, min(until, self.duration))
+        classified = self._classified(exact, min(until, self.duration), growing)
         chosen = _one_at_a_time(part for match in classified for part in self._agreeing(match))
         recordings = self.level.catalog.recordings_with({match.recording_id for match in chosen})
         return [_segment(match, recordings[match.recording_id]) for match in chosen if match.recording_id in recordings]
@@ -145,14 +153,16 @@ class CoverTracker:
         """Seconds up to which later audio cannot change the segments."""
         until = min(until, self.duration - PARAMETERS.settling)
         continuing = [
-            each.start - PARAMETERS.step for each in self._passages(exact, until) if each.end > until - PARAMETERS.step
+            each.start - PARAMETERS.step for each in self._passages(exact, until) if _may_continue(each, until)
         ]
         return max(0.0, min([until - PARAMETERS.window, *continuing]))
 
-    def _classified(self, exact: Sequence[Segment], until: float) -> list[WindowMatch]:
+    def _classified(self, exact: Sequence[Segment], until: float, growing: bool = True) -> list[WindowMatch]:
         """The matches of each passage, classified as a whole, or in parts if it is long."""
         found = []
         for passage in self._passages(exact, until):
+            if (not growing and _may_continue(passage, until)) or not self._hopeful(passage):
+                continue
             # Parts are counted from the start, so that earlier parts of a continuing song stay the same and are cached.
             more = np.arange(
                 passage.start + PARAMETERS.max_passage, passage.end - PARAMETERS.window, PARAMETERS.max_passage
@@ -166,6 +176,15 @@ class CoverTracker:
                 for match in _joined(part for part in parts if part)
             ]
         return found
+
+    def _hopeful(self, passage: _Passage) -> bool:
+        """Whether a match in the passage can be accepted: its log-odds are at most those of its windows."""
+        recording_id, logit = max(passage.support.items(), key=lambda item: item[1])
+        recording = self.level.catalog.recordings_with({recording_id}).get(recording_id)
+        if recording is None:
+            return True
+        section = Section(passage.free, Interval(0.0, recording.duration))
+        return self._accepts(_segment(WindowMatch(recording_id, passage.free, (section,), 0, 1.0, logit), recording))
 
     def _best_in(self, part: Interval, passage: _Passage) -> WindowMatch | None:
         """The best match in a part of a passage, extended beyond the ends of the passage while the song continues.
@@ -246,7 +265,7 @@ class CoverTracker:
         first, last = (round(edge * FRAMES_PER_SECOND) for edge in (start, end))
         key = (first, last, *sorted(recordings))
         if key not in self._searched:
-            frames = self._frames[first - self._base : last - self._base]
+            frames = self._stream.between(first, last)
             level, spec = self.level, self.level.spec
             encoder = encoder_of(level)
             query = Embeddings(encoder.embed(frames), spec.hop, spec.id, frames)
@@ -303,6 +322,26 @@ def _one_at_a_time(matches: Iterable[WindowMatch]) -> list[WindowMatch]:
         if rest:
             chosen.append(rest)
     return chosen
+
+
+def _may_continue(passage: _Passage, until: float) -> bool:
+    """Whether audio after `until` seconds may extend the passage."""
+    return passage.end > until - PARAMETERS.step
+
+
+def _free_edge(edge: float, found: Iterable[Segment], step: float) -> float:
+    """The last time up to `edge` that no segment crosses, so that none is reported in two parts.
+
+    With a `step`, a multiple of it.
+    """
+    while True:
+        crossed = [each.interval.start for each in found if each.interval.start < edge < each.interval.end]
+        on_grid = min([edge, *crossed])
+        if step:
+            on_grid = on_grid // step * step
+        if on_grid == edge:
+            return edge
+        edge = on_grid
 
 
 def _joined(matches: Iterable[WindowMatch]) -> list[WindowMatch]:

@@ -109,10 +109,11 @@ class Tracker(Protocol):
     def feed(self, block: np.ndarray) -> None:
         """Process the next (n,) float32 mono samples at the sample rate of the encoder."""
 
-    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False) -> Settled:
+    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False, growing: bool = True) -> Settled:
         """Return the results that are final up to `until` seconds, and drop the data that only they needed.
 
-        `known` are the segments of earlier kinds; with `last`, no more audio follows.
+        `known` are the segments of earlier kinds; with `last`, no more audio follows. Without `growing`, segments that
+        may still grow may be left out of the result, which saves work.
         """
 
     def current(self, known: Sequence[Segment]) -> list[Segment]:

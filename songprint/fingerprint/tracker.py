@@ -89,10 +89,10 @@ class RecordingTracker:
             self._peeked = self._found_in(first, self._count)
             self._peeked_until = self._count
 
-    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False) -> Settled:
+    def settle(self, known: Sequence[Segment], until: float, *, last: bool = False, growing: bool = True) -> Settled:
         """Return the recordings that are final: what is half a minute old, up to the start of what may still grow.
 
-        The kind comes first, so `known` and `until` do not matter.
+        The kind comes first, so `known` and `until` do not matter. Growing segments cost nothing here.
         """
         present = self.segments()
         horizon = max(self._settled_until, self.duration - PARAMETERS.settling)

@@ -94,7 +94,7 @@ def _scan(
     began = time.perf_counter()
     tracks, warnings = files.readable_tracks(source, track)
     part, meter = Part(tracks[0]), ChannelMeter()
-    scanner = Scanner(store, settings, remember=find_unknown)
+    scanner = Scanner(store, settings, remember=find_unknown, live=False)
     saved = Saved.of(resume, source, store, scanner.settings, part.track) if resume else None
     past = saved.load() if saved else Past()
     total, complete, last_saved = _length(source), True, began
@@ -208,8 +208,14 @@ class Scanner:
     threads, some blocks behind, and their segments are cut where those of earlier kinds explain the audio better.
     """
 
-    def __init__(self, store: Store, settings: Settings | None = None, *, remember: bool = False) -> None:
-        """With `remember`, the vectors of all audio are kept in `history`."""
+    def __init__(
+        self, store: Store, settings: Settings | None = None, *, remember: bool = False, live: bool = True
+    ) -> None:
+        """With `remember`, the vectors of all audio are kept in `history`.
+
+        If not `live`, `current` is not used: segments of background kinds that may still grow are not computed.
+        """
+        self._live = live
         self.settings = settings or store.settings
         self._store = store
         self._began = time.perf_counter()
@@ -276,7 +282,9 @@ class Scanner:
         new = [segment for runner in self._runners for segment in self._collect(runner)]
         until = np.inf
         for runner in self._runners:
-            runner.settle(self._known(runner, self._growing(runner)), until)
+            # Later kinds need the growing segments of earlier ones.
+            growing = self._live or runner is not self._runners[-1]
+            runner.settle(self._known(runner, self._growing(runner)), until, growing=growing)
             if not runner.background:
                 new += self._collect(runner)
             until = runner.until
@@ -379,9 +387,9 @@ class _Runner:
             self._fed.popleft().result()
         self._fed.append(self._thread.submit(self._process, block))
 
-    def settle(self, known: list[Segment], until: float, *, last: bool = False) -> None:
+    def settle(self, known: list[Segment], until: float, *, last: bool = False, growing: bool = True) -> None:
         """Request the results that are final up to `until` seconds; `collect` returns them."""
-        self._pending = self._submit(partial(self.tracker.settle, known, until, last=last)), known
+        self._pending = self._submit(partial(self.tracker.settle, known, until, last=last, growing=growing)), known
 
     def collect(self) -> tuple[list[Segment], list[Segment]]:
         """Wait for the pending result; return its final segments, and the known segments that it used."""
