@@ -143,3 +143,39 @@ def test_a_failed_scan_ends_its_threads(library, tmp_path):
     with pytest.raises(RuntimeError, match="cancelled"):
         library.scan(toy.write(tmp_path / "programme.wav", cover(1)), on_progress=failing)
     assert set(threading.enumerate()) <= before
+
+
+def test_windows_and_frames_of_a_scan_are_computed_once_and_only_outside_known_recordings(
+    library, tmp_path, monkeypatch
+):
+    from songprint.covers import encoder
+
+    searched: list[tuple[float, float]] = []
+    search, frames, minutes = CoverTracker._search, encoder._Portion.frames, set()
+
+    def counting(self, start, end, recordings=()):
+        if not recordings and (start, end) not in searched:
+            searched.append((start, end))
+        return search(self, start, end, recordings)
+
+    def noting(self, encoder):
+        minutes.add(self.first)
+        return frames(self, encoder)
+
+    monkeypatch.setattr(CoverTracker, "_search", counting)
+    monkeypatch.setattr(encoder._Portion, "frames", noting)
+    song = toy.tune(1, 90.0)
+    file = toy.write(tmp_path / "programme.wav", np.concatenate([song, toy.tune(2, 90.0), toy.silence(60), song, song]))
+    library.scan(file)
+    assert len(minutes) <= 3  # of seven minutes; the rest is explained by recordings
+    assert all(start >= 170 and end <= 250 for start, end in searched)
+
+
+def test_a_passage_that_cannot_be_accepted_is_not_compared(library, monkeypatch):
+    covers = CoverTracker(library.store.levels[Kind.COVER], lambda segment: segment.confidence > 90)
+    monkeypatch.setattr(covers, "_best_in", lambda part, passage: pytest.fail("it was compared"))
+    [first, *_] = library.recordings()
+    monkeypatch.setattr(
+        covers, "_passages", lambda exact, until: [_Passage(100, 160, Interval(0, 400), {first.id: 1.0})]
+    )
+    assert covers._classified([], 400.0) == []

@@ -122,3 +122,28 @@ def test_training_learns_to_separate_tones_from_noise(random, tmp_path):
     samples = np.pad(toy.song(9, 12.0), (0, sounds.REACH))
     predicted = network.log_probabilities(sounds.in_context(sounds.features(samples))).argmax(axis=1)
     assert (predicted == sounds.CLASSES.index(MUSIC)).mean() > 0.8
+
+
+def hum(frequency, decay, seconds=15):
+    """Mains hum: a fundamental and harmonics, each `decay` times as loud as the one below."""
+    times = np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
+    tones = sum(decay**k * np.sin(2 * np.pi * frequency * (k + 1) * times + k) for k in range(15))
+    return (0.1 * tones / np.abs(tones).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize(("frequency", "decay"), [(50, 0.7), (60, 0.7), (100, 0.9)])
+def test_mains_hum_is_not_music(frequency, decay, random):
+    samples = hum(frequency, decay)
+    samples += 0.003 * random.standard_normal(len(samples)).astype(np.float32)
+    assert [sound for sound, _, _ in rounded(classify(samples))] == [OTHER]
+
+
+def test_steady_tones_are_not_music_and_music_is_not_steady(music, random):
+    times = np.arange(15 * SAMPLE_RATE) / SAMPLE_RATE
+    dial = 0.1 * (np.sin(2 * np.pi * 350 * times) + np.sin(2 * np.pi * 440 * times)).astype(np.float32)
+    dial += 0.005 * random.standard_normal(len(dial)).astype(np.float32)
+    assert [sound for sound, _, _ in rounded(classify(dial))] == [OTHER]
+    partials = sounds._features_and_partials(music)[1]
+    assert sounds.steadiness(partials).max() < sounds.MIN_STEADINESS
+    found = rounded(classify(np.concatenate([hum(60, 0.7), music])))
+    assert [sound for sound, _, _ in found][-1] == MUSIC and found[-1][1] == pytest.approx(15, abs=5)
