@@ -244,8 +244,8 @@ class CoverTracker:
 
     def _sounds(self, start: float, end: float) -> bool:
         """Whether there are tones in most of the frames between two times."""
-        first, last = (round(edge * FRAMES_PER_SECOND) - self._base for edge in (start, end))
-        frames = self._frames[max(0, first) : max(0, last)]
+        first, last = (round(edge * FRAMES_PER_SECOND) for edge in (start, end))
+        frames = self._stream.between(max(self._base, first), last)
         return bool(frames.any(axis=1).mean() > PARAMETERS.min_sounding) if len(frames) else True
 
     def _passages(self, exact: Sequence[Segment], until: float) -> list[_Passage]:
