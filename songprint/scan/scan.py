@@ -140,7 +140,7 @@ def _scan(
                 return stop.is_set()
 
             whole, others, complete = parts.add_others(
-                whole, source, tracks, meter, store, partial(Scanner, store, scanner.settings), step
+                whole, source, tracks, meter, store, partial(Scanner, store, scanner.settings, live=False), step
             )
             warnings += others
     if complete and saved:
