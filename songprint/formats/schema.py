@@ -9,7 +9,7 @@ A key is the name of the field in `songprint.types`; times are seconds, rounded 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypeVar
+from typing import Any, Literal, TypeVar
 
 # pydantic accepts the TypedDict of the standard library only from Python 3.12 on.
 from typing_extensions import TypedDict
@@ -63,10 +63,10 @@ class Recording(TypedDict):
 
 
 @_documented
-class Part(TypedDict):
-    track: NotRequired[int]
+class Part(TypedDict, total=False):
+    track: int
     """Number of the audio track, from 1; only for files with several."""
-    channel: NotRequired[str]
+    channel: str
     """The channels that contain it, such as "left"; only if the mono mix of all does not contain it."""
 
 
