@@ -155,14 +155,22 @@ def one_at_a_time(segments: Iterable[Segment], min_duration: float) -> list[Segm
     """
     found: list[Segment] = []
     for segment in sorted(segments, key=lambda each: -each.confidence * each.interval.duration):
-        others = [each.interval for each in found if each.recording.id == segment.recording.id]
-        if share(segment.interval, others) > 0:
-            rest = max(subtract(segment.interval, others), key=lambda part: part.duration, default=None)
-            if rest is None or rest.duration < min_duration:
-                continue
-            segment = part_of(segment, rest)
-        found.append(segment)
+        rest = beside(segment, found, min_duration)
+        if rest:
+            found.append(rest)
     return sorted(found, key=lambda each: (each.interval.start, each.interval.end))
+
+
+def beside(segment: Segment, others: Iterable[Segment], min_duration: float) -> Segment | None:
+    """The longest part of a segment that does not overlap others of the same recording.
+
+    None if they overlap and the part is shorter than `min_duration` seconds.
+    """
+    same = [each.interval for each in others if each.recording.id == segment.recording.id]
+    if share(segment.interval, same) <= 0:
+        return segment
+    rest = max(subtract(segment.interval, same), key=lambda part: part.duration, default=None)
+    return part_of(segment, rest) if rest and rest.duration >= min_duration else None
 
 
 def _continues(one: Segment, other: Segment) -> bool:

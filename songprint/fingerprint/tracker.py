@@ -16,7 +16,7 @@ from songprint.fingerprint.history import VectorHistory
 from songprint.fingerprint.parameters import DEFAULT
 from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracks import EVERY, HOP, NEIGHBOURS, WINDOW, Hit, Track
-from songprint.intervals import joined_performances, one_at_a_time
+from songprint.intervals import beside, joined_performances, one_at_a_time
 from songprint.store.duplicates import by_tags, same_recording
 from songprint.store.level import References
 from songprint.types import Embeddings, Interval, Kind, Recording, Segment
@@ -59,6 +59,7 @@ class RecordingTracker:
         self._unsearched = 0  # windows since it was searched
         self._next = 0  # number of the vector with which the next window begins
         self._fed = 0  # samples
+        self._reported: list[Segment] = []  # final, with seconds that are not dropped yet
         self._copies: dict[tuple[int, int], bool] = {}  # pairs of recordings, whether they are copies
         self.hits: list[Hit] = []
 
@@ -108,9 +109,12 @@ class RecordingTracker:
             return Settled(self._settled_until, [], present)
         self.forget(edge)
         self._settled_until = edge
+        final = [each for each in present if each.interval.start < edge]
+        # A song that begins before these end keeps their last seconds, in which they would be found again.
+        self._reported = [each for each in (*self._reported, *final) if each.interval.end > edge]
         return Settled(
             edge,
-            [each for each in present if each.interval.start < edge],
+            final,
             [each for each in present if each.interval.start >= edge],
         )
 
@@ -154,7 +158,8 @@ class RecordingTracker:
         ]
         named = self._with_best_tags(segments, found)
         accepted = [each for each in joined_performances(named) if self._accepts(each)]
-        return one_at_a_time(accepted, PARAMETERS.min_segment)
+        new = (beside(each, self._reported, PARAMETERS.min_segment) for each in accepted)
+        return one_at_a_time(filter(None, new), PARAMETERS.min_segment)
 
     def _with_best_tags(self, segments: list[Segment], found: list[Track]) -> list[Segment]:
         """The segments, each named after the copy with most tags of those that were tracked there."""

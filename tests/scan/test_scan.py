@@ -110,6 +110,20 @@ def test_a_stream_settles_each_segment_once(library):
     assert timeline.segments == settled and near(titles(timeline), [("Song 01", 0, 20), ("Song 03", 80, 110)])
 
 
+def test_a_cross_faded_song_is_settled_once(library):
+    """The song that follows it begins before it ends, and keeps the scanner from settling up to its end."""
+    scanner = Scanner(library.store)
+    first, second, overlap = toy.cut(1, 0, 30), toy.cut(3, 0, 30), 10 * RATE
+    fade = np.linspace(0, 1, overlap)
+    crossed = first[-overlap:] * np.sqrt(1 - fade) + second[:overlap] * np.sqrt(fade)
+    samples = np.concatenate([first[:-overlap], crossed, second[overlap:], toy.silence(40)])
+    settled = []
+    for start in range(0, len(samples), RATE):
+        scanner.feed(samples[start : start + RATE])
+        settled += scanner.settled()
+    assert [each.recording.title for each in scanner.finish().segments] == ["Song 01", "Song 03"]
+
+
 def test_a_song_is_current_soon_after_its_start(library):
     scanner = Scanner(library.store)
     scanner.feed(np.concatenate([toy.silence(20), toy.cut(2, 3, 13)]))
