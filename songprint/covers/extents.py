@@ -82,14 +82,38 @@ def agreeing(agreement: Agreement) -> list[Agreement]:
         agreement.between(start + first * STEP - HALF, start + (last - 1) * STEP + HALF)
         for first, last in intervals.runs(present)
     ]
-    return [part for part in parts if sections_of(part)]
+    return [part for part in map(_without_detached, parts) if sections_of(part)]
+
+
+def _without_detached(agreement: Agreement) -> Agreement:
+    """A path without the first and last pieces that a jump separates from the rest, if they have little evidence.
+
+    Something in the sound before or after a cover agrees with some place of the recording by chance.
+    """
+    pieces = _pieces(agreement)
+    while len(pieces) > 1 and pieces[0].total < PARAMETERS.min_detached:
+        del pieces[0]
+    while len(pieces) > 1 and pieces[-1].total < PARAMETERS.min_detached:
+        del pieces[-1]
+    return Agreement(
+        np.concatenate([piece.path for piece in pieces]), np.concatenate([piece.evidence for piece in pieces])
+    )
+
+
+def _pieces(agreement: Agreement) -> list[Agreement]:
+    """The pieces of a path between jumps."""
+    steps = np.rint(np.diff(agreement.path, axis=0) / STEP)
+    edges = np.flatnonzero((steps < 1).any(axis=1) | (steps > 2).any(axis=1)) + 1
+    return [
+        Agreement(path, evidence)
+        for path, evidence in zip(np.split(agreement.path, edges), np.split(agreement.evidence, edges), strict=True)
+        if len(path)
+    ]
 
 
 def sections_of(agreement: Agreement) -> tuple[Section, ...]:
     """The pieces of a path between jumps, except those that are too short to be reported."""
-    steps = np.rint(np.diff(agreement.path, axis=0) / STEP)
-    edges = np.flatnonzero((steps < 1).any(axis=1) | (steps > 2).any(axis=1)) + 1
-    sections = (_section(piece) for piece in np.split(agreement.path, edges) if len(piece))
+    sections = (_section(piece.path) for piece in _pieces(agreement))
     return tuple(each for each in sections if each.query.duration >= ALIGNMENT.min_section)
 
 

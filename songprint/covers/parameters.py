@@ -48,6 +48,7 @@ class ExtentParameters:
 
     chance: float = 0.2  # evidence of a moment that the best path between unrelated songs gains, on average
     start_cost: float = 8.0  # evidence that a part has to collect, and by which two parts have to be separated
+    min_detached: float = 24.0  # evidence of a first or last piece beyond a jump
     max_bridge: float = 30.0  # seconds of a performance that need not agree, if the song keeps its time
     max_deviation: float = 3.0  # seconds by which it may be early or late after that
     tolerance: float = 1.0  # seconds by which an end has to move; a path is not more exact

@@ -50,6 +50,14 @@ def test_what_agrees_for_a_few_seconds_is_no_part():
     assert extents.agreeing(extents.NO_AGREEMENT) == []
 
 
+def test_a_piece_at_another_place_of_the_recording_needs_more_evidence():
+    one = path((60, COVER))
+    for seconds, end in ((10, 60), (40, 100)):
+        other = path((seconds, COVER), start=60.0, place=5.0)
+        [(_, found_end)] = found(one.then(other))
+        assert found_end == pytest.approx(end, abs=1.0)
+
+
 def test_a_rendition_with_a_silence_is_two_parts():
     """The path bridges the silence, because the song continues behind it."""
     song = tonal.Song(1)
