@@ -110,18 +110,18 @@ def test_reencoding_adds_covers_to_an_older_library(tmp_path, tunes, processes, 
 
 def test_a_file_is_read_once_for_all_missing_kinds(both, tunes, monkeypatch):
     add.add(both, tunes, workers=1)
-    read = []
-    original = add.reading.read
+    tasks = []
+    original = read.read
 
     def counting(task, loaded):
-        read.append((task.path, set(task.kinds)))
+        tasks.append((task.path, set(task.kinds)))
         return original(task, loaded)
 
-    monkeypatch.setattr(add.reading, "read", counting)
+    monkeypatch.setattr(read, "read", counting)
     newer = (toy.ToyEncoder("toy-2"), toy.ToyCoverEncoder("toy-cover-2"))
     with open_store(both.path, encoder=newer) as store:
         assert add.reencode(store, workers=1).reencoded == 4
-        assert sorted(read) == sorted((str(path), {Kind.RECORDING, Kind.COVER}) for path in tunes)
+        assert sorted(tasks) == sorted((str(path), {Kind.RECORDING, Kind.COVER}) for path in tunes)
         store.rebuild()
         assert {folder.name for folder in (both.path / "index").glob("*/*") if folder.is_dir()} == {
             "toy-2",
