@@ -209,9 +209,9 @@ def show_job(common: Common, job_id: str) -> None:
 @format_options
 @click.option("--corrected", is_flag=True, help="Apply the reviewers' verdicts to the timeline.")
 def export_job(common: Common, job_id: str, formats: Sequence[str], outputs: Sequence[str], corrected: bool) -> None:
-    """Write the timeline of a finished job, or what a running one has found so far, in any format.
+    """Write the timeline of a job in any format.
 
-    Without --format, the timeline is printed.
+    Of a running job, this is what it has found so far. Without --format, the timeline is printed.
     """
     from songprint.formats.objects import timeline_from_object
     from songprint.jobs.verdicts import reviewed

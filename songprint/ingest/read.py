@@ -36,6 +36,8 @@ Result = TypeVar("Result")
 Given = Mapping[Kind, Encoder | Matcher]  # the encoders to use; a matcher opens the one that ships
 
 MIN_DURATION = 1.0  # seconds; shorter recordings cannot be identified
+# Seconds from which a scan finds a recording: with fewer, too few vectors agree within a window.
+MIN_SCANNED = 3.0
 ATTEMPTS_TO_EXAMINE, PAUSE = 3, 0.5  # readings of a file that changes meanwhile, and seconds between them
 ATTEMPTS = 2  # per file, because a child may also die for another reason, such as a lack of memory
 FILE_SECONDS = 4 * 3600.0  # that one file may take in a child process; a day of music takes about an hour
@@ -126,6 +128,11 @@ def _read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
         return SkippedFile(path, "silent: nothing to recognise in it")
     if max(map(len, made.values())) > MAX_SEGMENTS:
         return SkippedFile(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
+    if duration < MIN_SCANNED:
+        warnings.append(
+            f"{path} has {duration:.1f} s: clips of it are identified, but scans find recordings of"
+            f" {MIN_SCANNED:.0f} s and longer"
+        )
     return Read(path, duration, made, tuple(warnings))
 
 

@@ -71,6 +71,14 @@ def test_unusable_files_are_skipped_with_a_reason_and_the_rest_is_added(store, t
     assert not any("\n" in reason for reason in skipped.values())
 
 
+def test_recordings_that_scans_do_not_find_are_added_with_a_warning(store, tmp_path):
+    files = [toy.write(tmp_path / f"jingle {seconds}.wav", toy.song(7 + seconds, seconds)) for seconds in (2, 4)]
+    report = add.add(store, files, workers=1)
+    assert len(report.added) == 2
+    [warning] = report.warnings
+    assert "jingle 2.wav has 2.0 s" in warning and "3 s and longer" in warning
+
+
 def test_a_truncated_file_is_added_with_a_warning(store, songs):
     content = songs[0].read_bytes()
     songs[0].write_bytes(content[: len(content) * 2 // 3])
