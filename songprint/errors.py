@@ -16,6 +16,7 @@ SongprintError
 │   ├── LibraryVersionError     the library needs another version of Songprint or another encoder
 │   │   └── EncoderChanged          its files have to be encoded again
 │   └── LibraryFull             the disk is full
+├── MetadataError           a tag, a user field or a table of them has an invalid value
 ├── MissingExtra            an optional dependency is not installed
 ├── RecordingNotFound       no recording has this id
 ├── SettingsError           a setting has an invalid value
@@ -104,6 +105,10 @@ class EncoderChanged(LibraryVersionError):
 
 class LibraryFull(LibraryError):
     """The disk that stores the library is full."""
+
+
+class MetadataError(SongprintError):
+    """A tag, a user field, or a row of a table of metadata has an invalid value."""
 
 
 class MissingExtra(SongprintError):

@@ -68,6 +68,7 @@ class Library:
         recursive: bool = True,
         workers: int | None = None,
         tags: Mapping[str, object] | None = None,
+        fields: Mapping[str, object] | None = None,
         follow: bool = True,
         on_progress: OnProgress | None = None,
     ) -> AddReport:
@@ -78,6 +79,7 @@ class Library:
             recursive=recursive,
             workers=workers,
             tags=tags,
+            fields=fields,
             follow=follow,
             on_progress=on_progress,
         )
@@ -186,9 +188,13 @@ class Library:
         """Return the recording with this id. Raises RecordingNotFound."""
         return self.store.catalog.recording(recording_id)
 
-    def edit(self, recording_id: int, **tags: object) -> Recording:
-        """Change the tags of a recording: `library.edit(3, title="Sinnerman", artists=("Nina Simone",))`."""
-        return self.store.catalog.edit(recording_id, tags)
+    def edit(self, recording_id: int, **changes: object) -> Recording:
+        """Change the tags of a recording: `library.edit(3, title="Sinnerman", artists=("Nina Simone",))`.
+
+        `fields={"label": "Philips", "note": None}` sets one of its user fields and removes another; the others stay.
+        Raises RecordingNotFound, and MetadataError for user fields that cannot be stored.
+        """
+        return self.store.catalog.edit(recording_id, changes)
 
     def remove(self, recording_ids: int | Iterable[int]) -> None:
         """Remove recordings: all of these, or none if one of the ids does not exist. Their files stay."""

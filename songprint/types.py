@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -46,6 +47,34 @@ class Tags:
     work: str = ""  # id of the musical work: an ISWC, a MusicBrainz work id or a name given by the user
 
 
+FieldValue: TypeAlias = str | int | float | bool
+
+
+class Fields(Mapping[str, FieldValue]):
+    """The user fields of a recording, an immutable mapping; see `songprint.store.fields`."""
+
+    def __init__(self, values: Mapping[str, FieldValue] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def __getitem__(self, name: str) -> FieldValue:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return f"Fields({self._values})"
+
+
+NO_FIELDS = Fields()
+
+
 @dataclass(frozen=True)
 class FileState:
     """What the file system says about a file. A file whose state is unchanged is not read again."""
@@ -66,6 +95,7 @@ class Recording:
     added_at: str = ""  # UTC, ISO 8601
     original: bool = False  # True if the user marked it as the original of its work
     missing_since: str = ""  # UTC, ISO 8601; empty while one of its files exists
+    fields: Fields = NO_FIELDS  # of the user: rights holder, id in another system
 
     @property
     def title(self) -> str:

@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr. rich is imported only when some
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections import Counter
@@ -284,6 +285,7 @@ def print_recording(recording: Recording, paths: Sequence[str]) -> None:
             "missing since": recording.missing_since,
             "added": recording.added_at,
             "content hash": recording.content_hash,
+            **{f"field {name}": json.dumps(value, ensure_ascii=False) for name, value in recording.fields.items()},
         }
     )
 

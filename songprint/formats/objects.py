@@ -15,6 +15,7 @@ from songprint.types import (
     Change,
     Event,
     EventType,
+    Fields,
     FileChange,
     Gap,
     Interval,
@@ -211,6 +212,7 @@ def recording_from_object(value: schema.Recording) -> Recording:
         value["content_hash"],
         value["added_at"],
         missing_since=value.get("missing_since", ""),
+        fields=Fields(value.get("fields")),
     )
 
 
@@ -275,6 +277,7 @@ def recording_object(recording: Recording) -> schema.Recording:
         "content_hash": recording.content_hash,
         "added_at": recording.added_at,
         "missing_since": recording.missing_since,
+        "fields": dict(recording.fields),
     }
 
 
@@ -350,13 +353,19 @@ _BUILDERS: dict[type, Callable[..., Mapping[str, object]]] = {
 def without_places(value: Value) -> Value:
     """A copy in which every `source` is a file name without its folder, for readers who may not see server paths.
 
+    User fields stay as they are.
+
     >>> without_places({"recording": {"id": 1, "source": "/srv/music/a.mp3"}})
     {'recording': {'id': 1, 'source': 'a.mp3'}}
     """
     copy: Any = value
     if isinstance(value, dict):
         copy = {
-            key: PurePath(inner).name if key == "source" and isinstance(inner, str) else without_places(inner)
+            key: PurePath(inner).name
+            if key == "source" and isinstance(inner, str)
+            else inner
+            if key == "fields"
+            else without_places(inner)
             for key, inner in value.items()
         }
     elif isinstance(value, list):

@@ -60,6 +60,8 @@ class Recording(TypedDict):
     added_at: str
     missing_since: str
     """UTC; empty while one of its files exists"""
+    fields: dict[str, str | int | float | bool]
+    """User fields, such as the rights holder or the id in another system."""
 
 
 @_documented

@@ -8,9 +8,9 @@ import json as json_module
 from typing import Any, cast
 
 from songprint.errors import SongprintError
-from songprint.formats import objects, schema
+from songprint.formats import cells, objects, schema
 from songprint.formats.entries import EVERY_SOUND, Entry, clock, entries, name, one_line, song
-from songprint.types import Gap, Segment, Timeline
+from songprint.types import FieldValue, Gap, Segment, Timeline
 
 COLUMNS = (
     "from",
@@ -33,9 +33,6 @@ COLUMNS = (
     "unknown",
 )
 Row = dict[str, str | float | int]  # of the table: column, value
-
-# Characters that start a formula in some spreadsheet program, including full-width forms.
-FORMULA_STARTS = "=+-@＝＋－＠"
 
 
 def json(timeline: Timeline) -> str:
@@ -97,10 +94,13 @@ def read(text: str, name: str) -> list[Timeline]:
 def csv(timeline: Timeline) -> str:
     """Write a table with one row per segment and gap. Lines end with CR LF (RFC 4180).
 
-    Texts that a spreadsheet would interpret as formulas are prefixed with an apostrophe.
+    User fields of the recordings have columns of their own after the others. Texts that a spreadsheet would interpret
+    as formulas are prefixed with an apostrophe.
     """
     text = io.StringIO(newline="")
-    table = csv_module.DictWriter(text, COLUMNS, restval="")
+    names = sorted({name for segment in timeline.segments for name in segment.recording.fields})
+    header = [*COLUMNS, *(cells.FIELD_PREFIX + name for name in names)]
+    table = csv_module.DictWriter(text, header, restval="")
     table.writeheader()
     for entry in entries(timeline, EVERY_SOUND):
         table.writerow({column: _cell(value) for column, value in _row(entry).items()})
@@ -136,11 +136,15 @@ def _song_columns(segment: Segment) -> Row:
         "recording_id": segment.recording.id,
         "song": name(song(segment)),
         "work": tags.work,
+        **{cells.FIELD_PREFIX + name: _plain(value) for name, value in segment.recording.fields.items()},
     }
+
+
+def _plain(value: FieldValue) -> str | float | int:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _cell(value: str | float | int) -> str | float | int:
     if not isinstance(value, str):
         return value
-    text = one_line(value)
-    return f"'{text}" if text[:1] and text[0] in FORMULA_STARTS else text
+    return cells.guarded(one_line(value))

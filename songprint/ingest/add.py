@@ -15,7 +15,9 @@ from songprint.errors import LibraryError
 from songprint.ingest.read import ChangedFile, Read, Task, state_of
 from songprint.ingest.update import Outcome, Update, open_reader
 from songprint.store import places
+from songprint.store.fields import changed
 from songprint.types import (
+    NO_FIELDS,
     AddReport,
     Change,
     FileChange,
@@ -43,6 +45,7 @@ def add(
     recursive: bool = True,
     workers: int | None = None,
     tags: Mapping[str, Any] | None = None,
+    fields: Mapping[str, object] | None = None,
     follow: bool = True,
     on_progress: OnProgress | None = None,
 ) -> AddReport:
@@ -56,9 +59,11 @@ def add(
     Args:
         workers: child processes to use; by default those of the settings, or one per core.
         tags: values for fields of `Tags` that replace those of the files.
+        fields: user fields of the new recordings.
         follow: whether the library remembers the folders for `sync`, and files whose sound it already contains.
     """
     store.check_encoders()
+    user_fields = changed(NO_FIELDS, fields or {})
     paths = list(paths)
     files, unusable = find(paths, recursive=recursive)
     batch = Batch({path: state.size for path, state in files.items()}, unusable, on_progress)
@@ -66,7 +71,7 @@ def add(
         for path in map(os.path.abspath, paths):
             if os.path.isdir(path):
                 places.remember_folder(store.catalog, path, recursive=recursive)
-    Update(store, files, batch.take, workers=workers, tags=tags or {}, follow=follow).run()
+    Update(store, files, batch.take, workers=workers, tags=tags or {}, fields=user_fields, follow=follow).run()
     return AddReport(
         batch.added,
         batch.known,

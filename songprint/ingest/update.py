@@ -16,7 +16,7 @@ from songprint.ingest.read import ChangedFile, Examined, OwnReader, Read, Reader
 from songprint.processes.pool import can_pickle
 from songprint.store import places
 from songprint.store.places import Place
-from songprint.types import Change, FileChange, FileState, KnownFile, Recording, SkippedFile
+from songprint.types import NO_FIELDS, Change, Fields, FileChange, FileState, KnownFile, Recording, SkippedFile
 
 if TYPE_CHECKING:
     from songprint.store.store import Store
@@ -60,11 +60,13 @@ class Update:
         *,
         workers: int | None = None,
         tags: Mapping[str, Any] | None = None,
+        fields: Fields = NO_FIELDS,
         follow: bool = True,
         dry_run: bool = False,
     ) -> None:
         self._store, self._catalog, self._files, self._report = store, store.catalog, files, report
         self._workers, self._tags, self._follow, self._dry_run = workers, tags or {}, follow, dry_run
+        self._fields = fields
         self._places = places.at(self._catalog, files)
         self._legacy = self._catalog.has_file_hashes()
         self._examined: dict[str, Examined] = {}  # files of new sound, by path
@@ -151,6 +153,7 @@ class Update:
             source=stored_path(examined.path),
             content_hash=examined.sound,
             embeddings=read.embeddings,
+            fields=self._fields,
             attach=partial(places.attach, path=examined.path, state=examined.state, tags=examined.tags),
         )
         if isinstance(added, KnownFile):  # another process added it meanwhile

@@ -30,6 +30,7 @@ from songprint.covers.explain import Explanation
 from songprint.covers.rows import STEP
 from songprint.errors import AudioError
 from songprint.formats.objects import interval_object, match_object, recording_object, report_object
+from songprint.store.fields import changed
 from songprint.types import Interval, Kind
 
 if TYPE_CHECKING:
@@ -97,19 +98,25 @@ def add_recording(
 ) -> models.Added:
     """Move an uploaded file into the folder `keep` and add it; with `replaces`, remove that recording afterwards.
 
-    A tag that is missing in `tags` is taken from the replaced recording, then from the file.
+    A tag that is missing in `tags` is taken from the replaced recording, then from the file. The key `fields` of `tags`
+    contains user fields.
     """
     store = library.store
     replaced = library.recording(replaces) if replaces is not None else None
+    fields = tags.get("fields", {})
+    tags = {name: value for name, value in tags.items() if name != "fields"}
     if replaced is not None:
+        fields = changed(replaced.fields, cast("Mapping[str, object] | None", fields))
         inherited = {name: value for name, value in vars(replaced.tags).items() if value}
-        tags, original = inherited | dict(tags), original or replaced.original
+        tags, original = inherited | tags, original or replaced.original
     kept = Path(keep) / Path(path).parent.name / Path(path).name
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(path, kept)
     report = None
     try:
-        report = library.add(kept, workers=1, tags=dict(tags), follow=False)
+        report = library.add(
+            kept, workers=1, tags=tags, fields=cast("Mapping[str, object] | None", fields), follow=False
+        )
     finally:
         if report is None or not report.added:
             shutil.rmtree(kept.parent, ignore_errors=True)

@@ -37,11 +37,12 @@ from songprint.audio.identity import PREFIX
 from songprint.errors import EncoderChanged, LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
 from songprint.store import disk, schema, tables
 from songprint.store.database import Result, open_database, storable
+from songprint.store.fields import changed, to_json
 from songprint.store.packing import StoredRows, pack_evidence, quantise, restore, to_recording, to_row, unpack_evidence
 from songprint.store.tables import embeddings, encoders, library, recordings
 from songprint.store.text import composed, folded
 from songprint.store.timestamps import clock
-from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
+from songprint.types import NO_FIELDS, Embeddings, Fields, Kind, KnownFile, Recording, Tags
 
 Item = TypeVar("Item")
 
@@ -119,6 +120,7 @@ class Catalog:
         source: str,
         content_hash: str,
         embeddings: Mapping[Kind, Embeddings],
+        fields: Fields = NO_FIELDS,
         attach: Callable[[Connection, int], None] | None = None,
     ) -> Recording | KnownFile:
         """Add a recording with its embeddings of every kind. It is durable when this returns.
@@ -127,6 +129,7 @@ class Catalog:
         the same sound, nothing changes and a `KnownFile` is returned.
         """
         row = to_row(tags) | {"duration": duration, "source": storable(source), "content_hash": content_hash}
+        row["fields"] = to_json(fields)
         packed = [_packed(kind, each) for kind, each in embeddings.items()]
 
         def write(connection: Connection) -> Recording:
@@ -218,21 +221,30 @@ class Catalog:
             return connection.execute(wanted).scalar_one()
 
     def edit(self, recording_id: int, changes: Mapping[str, Any]) -> Recording:
-        """Change tags, given by the field names of `Tags`, and return the changed recording.
+        """Change one recording, as `edit_many` does, and return it as it is then."""
+        return self.edit_many({recording_id: changes})[recording_id]
 
-        A recording that moves to another work is no longer the original. Raises RecordingNotFound.
+    def edit_many(self, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, Recording]:
+        """Change recordings, given by their ids, and return them as they are then.
+
+        Changes have the names of the fields of `Tags`; `fields`, see `songprint.store.fields.changed`; and `original`,
+        which marks a recording as the only original of its work, or removes the mark. A recording that moves to
+        another work is no longer the original. Raises RecordingNotFound or MetadataError, and then changes nothing.
         """
-        this = select(recordings).where(recordings.c.id == recording_id)
 
-        def write(connection: Connection) -> Recording:
-            row = connection.execute(this).first()
-            if row is None:
-                raise _not_found(recording_id)
-            values = to_row(replace(to_recording(row).tags, **changes))
-            if values["work"] != row.work:
-                values["original"] = False
-            connection.execute(update(recordings).where(recordings.c.id == recording_id).values(values))
-            return to_recording(connection.execute(this).one())
+        def write(connection: Connection) -> dict[int, Recording]:
+            for ids in _batches(list(changes)):
+                rows = connection.execute(select(recordings).where(recordings.c.id.in_(ids))).all()
+                present = {row.id: row for row in rows}
+                for recording_id in ids:
+                    if recording_id not in present:
+                        raise _not_found(recording_id)
+                    _edit(connection, present[recording_id], changes[recording_id])
+            return {
+                row.id: to_recording(row)
+                for ids in _batches(list(changes))
+                for row in connection.execute(select(recordings).where(recordings.c.id.in_(ids)))
+            }
 
         return self.change(write, affects_search=False)
 
@@ -449,6 +461,25 @@ _CURRENT_ENCODER = and_(encoders.c.kind == embeddings.c.kind, encoders.c.encoder
 
 def _searchable(kind: Kind, *columns: Any) -> Select[Any]:
     return select(*columns).join(encoders, _CURRENT_ENCODER).where(embeddings.c.kind == kind.value)
+
+
+def _edit(connection: Connection, row: Row[Any], changes: Mapping[str, Any]) -> None:
+    """Change one recording. `row` may be older than the marks of originals that this transaction has moved."""
+    before = to_recording(row)
+    tags = {name: value for name, value in changes.items() if name not in ("fields", "original")}
+    values = to_row(replace(before.tags, **tags)) if tags else {}
+    work = values.get("work", row.work)
+    if "fields" in changes:
+        values["fields"] = to_json(changed(before.fields, changes["fields"]))
+    if "original" in changes:
+        values["original"] = changes["original"]
+        if changes["original"]:
+            others = update(recordings).where(recordings.c.work == work, recordings.c.id != row.id)
+            connection.execute(others.values(original=False))
+    elif work != row.work:
+        values["original"] = False
+    if values:
+        connection.execute(update(recordings).where(recordings.c.id == row.id).values(values))
 
 
 def _packed(kind: Kind, made: Embeddings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import Row
 
 from songprint.store.database import storable
+from songprint.store.fields import from_json
 from songprint.store.tables import max_length, recordings
 from songprint.store.text import composed, searched
 from songprint.store.timestamps import iso
@@ -115,4 +116,5 @@ def to_recording(row: Row[Any]) -> Recording:
         added_at=iso(row.added_at, "seconds"),
         original=bool(row.original),
         missing_since=iso(row.missing_since, "seconds"),
+        fields=from_json(row.fields),
     )

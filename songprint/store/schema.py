@@ -109,12 +109,19 @@ def _add_search(connection: Connection) -> None:
 
 _ROWS_AT_ONCE = 1000
 
+
+def _add_fields(connection: Connection) -> None:
+    """Version 5: user fields of recordings."""
+    _add_column(connection, recordings.c.fields)
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _create_tables,
     _add_templates_counts_and_actors,
     _add_places,
     _add_search,
+    _add_fields,
 ]
 
 

@@ -83,6 +83,7 @@ recordings = Table(
     Column("missing_since", BigInteger),  # null while one of its files exists
     Column("search", LongText),  # title, artists and album without case and accents, see songprint.store.text
     Column("file_tags", LongText),  # JSON: the tags of the file `source` when it was last read; null: as they are here
+    Column("fields", LongText),  # JSON: the user fields, see songprint.store.fields; null: none
     sqlite_autoincrement=True,
     **EXACT,
 )

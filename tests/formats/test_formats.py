@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 from support import timelines
@@ -16,7 +17,7 @@ from songprint import formats
 from songprint.errors import SongprintError
 from songprint.formats import objects
 from songprint.formats.entries import one_line
-from songprint.types import Gap, Interval, Kind, Sound
+from songprint.types import Fields, Gap, Interval, Kind, Sound
 
 STAMP = r"(\d{2,}):([0-5]\d):([0-5]\d)[.,](\d{3})"
 TIMELINES = {"programme": timelines.programme(), "nasty": timelines.nasty(), "empty": timelines.timeline()}
@@ -173,6 +174,19 @@ def test_no_text_in_a_csv_file_starts_a_formula():
     for row in csv.DictReader(io.StringIO(formats.write(timelines.nasty(), "csv"), newline="")):
         for column in ("title", "artists", "album", "isrc", "song", "work"):
             assert not re.match(r"\s*[=+\-@＝＋－＠]", row[column])
+
+
+def test_csv_has_a_column_for_each_user_field():
+    one, other = (replace(timelines.recording(number), fields=Fields(fields)) for number, fields in enumerate(FIELDS))
+    text = formats.write(timelines.timeline(timelines.segment(0, 9, one), timelines.segment(9, 20, other)), "csv")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [(row["field:label"], row["field:live"], row["field:n"]) for row in rows if row["kind"] == "recording"] == [
+        ("'=Verve", "true", ""),
+        ("", "", "7"),
+    ]
+
+
+FIELDS = ({"label": "=Verve", "live": True}, {"n": 7})
 
 
 def test_csv_contains_the_class_of_each_gap_and_the_number_of_unknown_music():

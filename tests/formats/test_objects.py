@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from support.children import environment
@@ -11,6 +12,7 @@ from support.reports import MATCH, RECORDING, report
 from songprint.formats import objects
 from songprint.types import (
     AddReport,
+    Fields,
     Kind,
     KnownFile,
     LevelStats,
@@ -70,6 +72,7 @@ def test_a_match_has_these_keys_and_rounded_times():
         "content_hash": "abc",
         "added_at": "2026-01-01T00:00:00Z",
         "missing_since": "",
+        "fields": {},
     }
 
 
@@ -125,3 +128,13 @@ def test_the_contract_needs_no_pydantic():
     """The command line is installed without the server's packages."""
     program = "import sys; sys.modules['pydantic'] = None; from songprint.formats import objects, schema"
     subprocess.run([sys.executable, "-c", program], check=True, env=environment(), timeout=60)
+
+
+def test_user_fields_come_back_and_are_no_places():
+    recording = replace(RECORDING, fields=Fields({"source": "/label/archive 7", "id": 7, "live": True}))
+    value = objects.recording_object(recording)
+    assert value["fields"] == {"source": "/label/archive 7", "id": 7, "live": True}
+    assert objects.without_places(value)["fields"] == value["fields"]
+    assert objects.recording_from_object(value).fields == recording.fields
+    old = {key: each for key, each in value.items() if key != "fields"}  # a result of an older version
+    assert objects.recording_from_object(old).fields == {}

@@ -128,7 +128,9 @@ def test_adding_the_same_file_again_returns_the_known_recording(world):
 
 def test_a_replacement_inherits_the_tags_of_the_replaced_recording(world):
     old = world.add(52, title="The song", artists=["Somebody"], work="The work", original="true")
+    world.client.patch(f"/v1/recordings/{old['id']}", json={"fields": {"label": "Verve"}})
     new = world.add(53, "remaster.wav", replaces=old["id"], album="Remasters")
+    assert new["fields"] == {"label": "Verve"}
     assert (new["title"], new["artists"], new["work"], new["album"]) == (
         "The song",
         ["Somebody"],
@@ -164,6 +166,22 @@ def test_reports_contain_edited_tags(world):
     for wrong in ({"title": ""}, {"titel": "x"}, {"year": 12}, {"title": "a\0b"}, {"isrc": "no"}, [], "x"):
         problem(world.client.patch(f"/v1/recordings/{added['id']}", json=wrong), 422, "invalid_request")
     problem(world.client.patch("/v1/recordings/999999", json={"title": "x"}), 404, "recording_not_found")
+
+
+def test_user_fields_come_back_in_every_answer(world):
+    added = world.add(59, "fields.wav", fields='{"label": "Verve", "source": "/archive/7"}')
+    address = f"/v1/recordings/{added['id']}"
+    assert added["fields"] == {"label": "Verve", "source": "/archive/7"}
+    edited = world.client.patch(address, json={"fields": {"id": 7, "live": True, "source": None}}).json()
+    assert edited["fields"] == {"label": "Verve", "id": 7, "live": True}
+    assert [type(each) for each in edited["fields"].values()] == [str, int, bool]
+    named = world.client.post("/v1/identify", content=world.clip(59)).json()["matches"][0]["recording"]
+    assert named["fields"] == edited["fields"]
+    for wrong in ({"a=b": 1}, {"a": ["b"]}, {"a": "x" * 1001}, {"a": 2**60}, "x"):
+        problem(world.client.patch(address, json={"fields": wrong}), 422, "invalid_request")
+    too_many = {"fields": {f"field {number}": 1 for number in range(48)}}
+    assert "at most 50" in problem(world.client.patch(address, json=too_many), 422, "invalid_request")
+    assert world.client.patch(address, json={"fields": None}).json()["fields"] == {}
 
 
 def test_the_list_is_searched_sorted_and_paged(world):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from support.tencent import CALLBACK, URL, Client, request_of
 from songprint.config import StorageSettings
 from songprint.formats import objects
 from songprint.server.tencent import results
+from songprint.types import Fields
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,22 @@ def test_songs_have_the_specified_fields(client, world):
         [{"singer_name": "Band"}],
     )
     assert (info["match_type"], info["work"], info["segments"][0]["song_id"]) == ("cover", "ash grove", 4)
+
+
+def test_user_fields_name_songs_and_singers_as_the_client_knows_them():
+    def song(**fields):
+        of = replace(timelines.recording(7, "Song", ("Anon", "Other")), fields=Fields(fields))
+        (tag,) = results.tag_set(objects.timeline_object(timelines.timeline(timelines.segment(0, 30, of))))
+        info = json.loads(tag["SpecialInfo"])
+        assert info["segments"][0]["song_id"] == info["song_id"]
+        return info["song_id"], info["song_mid"], [each["singer_name"] for each in info["other_singer_list"]]
+
+    assert song() == (7, results.song_mid(7), ["Other"])
+    given = song(song_id=521340020, song_mid="000Quzkn4N0CBN", other_singer_list="Jam Hsiao；Tia Ray; ")
+    assert given == (521340020, "000Quzkn4N0CBN", ["Jam Hsiao", "Tia Ray"])
+    assert song(song_id=" 12 ", song_mid=34, other_singer_list="Anon") == (12, "34", [])
+    assert song(song_id="A7", song_mid=" ", other_singer_list=True) == (7, results.song_mid(7), ["Other"])
+    assert song(song_id=1.5)[0] == song(song_id=-1)[0] == song(song_id=True)[0] == song(song_id="9" * 30)[0] == 7
 
 
 def test_a_song_played_twice_has_two_segments_unless_they_touch_on_the_grid(client, world):

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import select, text
 from support.recordings import add, unit_vectors
 
-from songprint.errors import LibraryVersionError, RecordingNotFound
+from songprint.errors import LibraryVersionError, MetadataError, RecordingNotFound
 from songprint.store import schema, tables
 from songprint.store.catalog import Catalog
-from songprint.types import Embeddings, Kind, KnownFile, Recording, Tags
+from songprint.types import Embeddings, Fields, Kind, KnownFile, Recording, Tags
 
 
 def test_a_stored_recording_is_returned_unchanged(catalog, random):
@@ -30,9 +30,15 @@ def test_a_stored_recording_is_returned_unchanged(catalog, random):
     peaks = random.integers(0, 256, (80, 2)).astype(np.uint8)
     vectors = Embeddings(unit_vectors(random), hop=0.5, encoder_id="toy-1", evidence=peaks)
     added = catalog.add(
-        tags=tags, duration=4.75, source="/a.wav", content_hash="h", embeddings={Kind.RECORDING: vectors}
+        tags=tags,
+        duration=4.75,
+        source="/a.wav",
+        content_hash="h",
+        embeddings={Kind.RECORDING: vectors},
+        fields=Fields({"版权": "é", "id": 7, "live": True, "gain": -0.5}),
     )
     assert added.tags == tags
+    assert added.fields == {"版权": "é", "id": 7, "live": True, "gain": -0.5}
     assert catalog.recording(added.id) == added
     assert catalog.recordings() == [added]
     stored = catalog.embeddings(Kind.RECORDING, added.id)
@@ -220,3 +226,22 @@ def test_a_database_of_version_1_gets_what_it_lacks(catalog, tmp_path, database_
             assert connection.execute(select(tables.templates)).all() == []
             connection.execute(text("UPDATE library SET schema_version = 1"))
         migrated.close()
+
+
+def test_many_recordings_are_edited_or_none(catalog, random):
+    first, second, third = (add(catalog, random, title, work="W") for title in ("One", "Two", "Three"))
+    revision = catalog.state().revision
+    edited = catalog.edit_many(
+        {first.id: {"title": "Eins", "fields": {"label": "Verve", "n": 1}}, second.id: {"original": True}}
+    )
+    assert (edited[first.id].title, edited[first.id].fields) == ("Eins", {"label": "Verve", "n": 1})
+    assert edited[second.id].original and catalog.state().revision == revision
+    assert catalog.edit(first.id, {"fields": {"n": None}}).fields == {"label": "Verve"}
+    catalog.edit(third.id, {"original": True})  # the only one of its work
+    assert [each.original for each in catalog.recordings()] == [False, False, True]
+    assert not catalog.edit(third.id, {"work": "Another"}).original
+    before = catalog.recordings()
+    for wrong, error in (({99: {"title": "x"}}, RecordingNotFound), ({2: {"fields": {"": 1}}}, MetadataError)):
+        with pytest.raises(error):
+            catalog.edit_many({first.id: {"title": "Uno"}, **wrong})
+    assert catalog.recordings() == before

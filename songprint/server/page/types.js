@@ -17,6 +17,7 @@
  * @property {number} duration Seconds.
  * @property {string} added_at
  * @property {string} missing_since
+ * @property {Record<string, string | number | boolean>} fields Of the user.
  */
 
 /**

@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypedDict
 
+from songprint.errors import MetadataError
 from songprint.formats import schema
+from songprint.store import fields
+from songprint.types import NO_FIELDS
 
 MOST_ID = 2**43 - 1  # a segment id contains the recording's id and 20 more bits
 
@@ -19,6 +22,14 @@ def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain the character NUL")
     return text
+
+
+def _storable_fields(given: dict[str, Any]) -> dict[str, Any]:
+    try:
+        fields.changed(NO_FIELDS, given)
+    except MetadataError as error:
+        raise ValueError(str(error)) from error
+    return given
 
 
 _NO_NUL = AfterValidator(_no_nul)  # PostgreSQL cannot store this character
@@ -45,7 +56,7 @@ class RequestBody(BaseModel):
 
 
 class TagsChange(RequestBody):
-    """Tags of a recording. A field that is left out stays as it is."""
+    """Tags and user fields of a recording. What is left out stays as it is."""
 
     title: SomeTextTo1000 | None = None
     artists: Annotated[list[SomeTextTo500], Field(max_length=100)] | None = None
@@ -58,10 +69,16 @@ class TagsChange(RequestBody):
     musicbrainz_recording_id: TextTo100 | None = None
     musicbrainz_release_id: TextTo100 | None = None
     work: TextTo200 | None = Field(None, description="The underlying song. Recordings with the same work are linked.")
+    fields: Annotated[dict[str, str | int | float | bool | None], AfterValidator(_storable_fields)] | None = Field(
+        None,
+        description="User fields: text, numbers and booleans. Those that are left out stay, null removes one, and null"
+        " for all of them removes all. Every answer about the recording contains them.",
+        examples=[{"rights_holder": "Verve", "catalogue_id": 4711}],
+    )
 
     def given(self) -> dict[str, Any]:
-        """The fields that were sent, as `Tags` takes them: null becomes an empty value."""
-        empty = {"artists": (), "track": None, "year": None}
+        """What was sent, as `Library.edit` takes it: null becomes an empty value."""
+        empty = {"artists": (), "track": None, "year": None, "fields": None}
         return {
             name: tuple(value) if isinstance(value, list) else empty.get(name, "") if value is None else value
             for name, value in self.model_dump(exclude_unset=True).items()

@@ -75,6 +75,7 @@ _PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (errors.JobError, 400, "refused"),
     (errors.LibraryConflict, 409, "library_refuses"),
     (errors.FetchError, 400, "refused"),
+    (errors.MetadataError, 422, "invalid_request"),
 ]
 _HINTS = {
     404: "There is nothing at this address. /docs lists all addresses",

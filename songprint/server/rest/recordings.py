@@ -30,6 +30,7 @@ FORM_FIELDS = {
     "artists": {"type": "array", "items": {"type": "string"}, "description": "Repeat the field, one name each."},
     "track": {"type": "integer"},
     "year": {"type": "integer"},
+    "fields": {"type": "string", "description": "User fields, as a JSON object."},
     "original": {"type": "boolean", "description": "Mark the recording as the original of its work."},
     "replaces": {"type": "integer", "description": "Id of the recording that this one replaces."},
 }
@@ -133,7 +134,7 @@ def show_recording(request: Request, caller: IdentifyCaller, recording_id: Recor
 def edit_recording(
     request: Request, caller: WriteCaller, recording_id: RecordingId, change: models.TagsChange
 ) -> Response:
-    """Change a recording's tags. Reports contain the new tags immediately."""
+    """Change a recording's tags and user fields. Reports contain them immediately."""
     server = server_of(request)
     edited = server.library.edit(recording_id, **change.given())
     server.audit.note(caller.id, "recordings.edit", f"{labelled(edited.id, edited.title)}: {', '.join(change.given())}")
@@ -236,13 +237,15 @@ def _tags(fields: dict[str, list[str]]) -> dict[str, object]:
     try:
         if "metadata" in given:
             given |= json.loads(str(given.pop("metadata")))
+        if given.get("fields") and isinstance(given["fields"], str):
+            given["fields"] = json.loads(given["fields"])
         filled = {name: value for name, value in given.items() if value != ""}
         return models.TagsChange.model_validate(filled).given()
     except ValidationError as error:
         wrong = error.errors()[0]
         raise Problem(422, "invalid_request", f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
     except (ValueError, TypeError) as error:
-        raise Problem(422, "invalid_request", f"The field metadata must be a JSON object: {error}") from error
+        raise Problem(422, "invalid_request", f"metadata and fields must be JSON objects: {error}") from error
 
 
 def _id(values: list[str]) -> int | None:

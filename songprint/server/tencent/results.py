@@ -50,6 +50,7 @@ _NO_AUDIO = "no audio stream"  # part of the message for an input that is a vali
 _TASK_ID = re.compile(rf"[0-9]+-{TASK_TYPE}-(?P<id>[0-9a-f]{{32}})tt[0-9]+", re.ASCII)
 _BASE62 = string.digits + string.ascii_letters
 _MID_LENGTH = 14
+_MOST_DIGITS = 18  # of a song_id: it fits into 64 bits
 
 
 def builders(app_id: int) -> dict[str, Callable[[Job], bytes]]:
@@ -338,8 +339,7 @@ def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]], duration: f
     )
     best = max(segments, key=lambda segment: segment["confidence"])
     confidence = round(best["confidence"], 1)
-    singers = [named["artists"], *(segment["recording"]["artists"] for segment in segments)]
-    singers = list(dict.fromkeys(singer for each in singers for singer in each))
+    singers = _singers(named, segments)
     played = segment_list([Interval(segment["start"], segment["end"]) for segment in segments], duration)
     title = named["title"] or PurePath(named["source"]).stem
     info = {
@@ -347,8 +347,8 @@ def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]], duration: f
         "album_name": named["album"],
         "singer_name": singers[0] if singers else "",
         "other_singer_list": [{"singer_name": singer} for singer in singers[1:]],
-        "song_mid": song_mid(named["id"]),
-        "song_id": named["id"],
+        "song_mid": str(_field(named, "song_mid") or song_mid(named["id"])),
+        "song_id": _song_id(named),
         "reference_start": played[0][0],
         "reference_end": played[-1][1],
         "segment_list": played,
@@ -369,7 +369,7 @@ def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]], duration: f
                 "confidence": segment["confidence"],
                 "tempo_ratio": segment["speed"],
                 "pitch_semitones": segment["key_shift"],
-                "song_id": segment["recording"]["id"],
+                "song_id": _song_id(segment["recording"]),
                 "song_name": segment["recording"]["title"],
             }
             for segment in segments
@@ -377,6 +377,33 @@ def _tag(song: Mapping[str, Any], segments: list[Mapping[str, Any]], duration: f
     }
     tag = {"Tag": title, "Confidence": confidence, "SpecialInfo": json.dumps(info)}
     return confidence, segments[0]["start"], tag
+
+
+def _field(recording: Mapping[str, Any], name: str) -> str | int | float:
+    """A user field of a recording that is text or a number, without white space around it; "" if there is none."""
+    value = recording.get("fields", {}).get(name, "")  # results of older versions have no user fields
+    return "" if isinstance(value, bool) else value.strip() if isinstance(value, str) else value
+
+
+def _song_id(recording: Mapping[str, Any]) -> int:
+    """The user field `song_id` if it is a whole number, which Tencent's type requires; else the id of the recording."""
+    text = str(_field(recording, "song_id"))
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number else int(recording["id"])
+
+
+def _singers(named: Mapping[str, Any], segments: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The first singer, then the others: those in the user field `other_singer_list`, separated by semicolons.
+
+    Without that field, the others are the further artists of the named recording and of the matching recordings.
+    """
+    own = list(named["artists"])
+    given = [name.strip() for name in re.split("[;\uff1b]", str(_field(named, "other_singer_list")))]
+    if any(given):
+        others = list(filter(None, given))
+    else:
+        others = [*own[1:], *(singer for segment in segments for singer in segment["recording"]["artists"])]
+    return list(dict.fromkeys([*(own[:1] or others[:1]), *others]))
 
 
 def _notify_config(callback: Mapping[str, Any] | None) -> Object | None:
