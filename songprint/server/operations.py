@@ -133,6 +133,13 @@ def add_recording(
     return {"outcome": "added", "recording": recording_object(store.catalog.recording(added.id)), "warnings": warnings}
 
 
+def discard_kept(library: Library, path: str, keep: str) -> None:
+    """Delete what `add_recording` has moved to the folder `keep` if its process ended before the file was added."""
+    kept = Path(keep) / Path(path).parent.name / Path(path).name
+    if not library.store.catalog.has_source(str(kept)):
+        shutil.rmtree(kept.parent, ignore_errors=True)
+
+
 def remove_recording(library: Library, recording_id: int, keep: str) -> None:
     """Remove a recording. Its file is deleted if it lies in the folder `keep` of uploads; other files stay."""
     source = Path(files.file_path(library.recording(recording_id).source))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from starlette.concurrency import run_in_threadpool
+
 from songprint.accounts.audit import Audit
 from songprint.accounts.keys import Keys
 from songprint.accounts.limiter import Limiter
@@ -19,6 +21,7 @@ from songprint.jobs.inputs import Inputs
 from songprint.jobs.jobs import Jobs
 from songprint.jobs.usage import Usage
 from songprint.jobs.verdicts import Verdicts
+from songprint.processes.pool import Crashed, LimitExceeded
 from songprint.server import operations
 from songprint.server.meter import Meter
 from songprint.server.pool import Opening
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from songprint.library import Library
     from songprint.processes.pool import Pool
     from songprint.server.metrics import Metrics
+    from songprint.server.rest import models
 
 Result = TypeVar("Result")
 
@@ -110,6 +114,15 @@ class ServerState:
         except AudioError as error:
             path = str(arguments.get("path", ""))
             raise type(error)(str(error).replace(path, Path(path).name) if path else str(error)) from error
+
+    async def add_recording(self, path: Path, **arguments: Any) -> models.Added:
+        """Run `operations.add_recording` in a process; deletes the file if the process crashes or takes too long."""
+        keep = str(self.recordings_folder)
+        try:
+            return await self.run(operations.add_recording, path=str(path), keep=keep, **arguments)
+        except (Crashed, LimitExceeded):
+            await run_in_threadpool(operations.discard_kept, self.library, str(path), keep)
+            raise
 
     def close(self) -> None:
         self.meter.close()

@@ -357,6 +357,12 @@ class Catalog:
                 f" `songprint --library {self.folder} rebuild --reencode` encodes its files again"
             )
 
+    def has_source(self, source: str) -> bool:
+        """Whether a recording was added from this file."""
+        with self.database.reading() as connection:
+            found = connection.execute(select(recordings.c.id).where(recordings.c.source == storable(source)).limit(1))
+            return found.first() is not None
+
     def add_embeddings(self, recording_id: int, made: Mapping[Kind, Embeddings]) -> None:
         """Store embeddings by another encoder. They are searched after `adopt`."""
         rows = [_packed(kind, each) | {"recording_id": recording_id} for kind, each in made.items()]

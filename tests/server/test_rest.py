@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
+from starlette.concurrency import run_in_threadpool
 from support import toy
 from support.serving import problem, serving
 
 from songprint.formats import schema
+from songprint.processes.pool import LimitExceeded
+from songprint.server import operations
 from songprint.server.state import RECORDINGS
 
 
@@ -117,6 +123,31 @@ def test_a_recording_is_found_until_it_is_removed(world):
     assert world.client.post("/v1/identify", content=query).json()["matches"] == []
     assert not kept[0].exists()
     problem(world.client.delete(f"/v1/recordings/{added['id']}"), 404, "recording_not_found")
+
+
+def test_an_upload_whose_process_is_killed_is_deleted_unless_it_was_added(world, monkeypatch):
+    folder = world.library.path / RECORDINGS
+    before = set(folder.rglob("*"))
+    really_add = operations.add_recording
+
+    def killed(library, path, keep, **more):
+        """Move the file, and add it if it is audio; then the process ends."""
+        kept = Path(keep) / Path(path).parent.name / Path(path).name
+        kept.parent.mkdir(parents=True)
+        shutil.move(path, kept)
+        if kept.name == "added.wav":
+            library.add(kept, workers=1)
+
+    async def run(state, operation, **arguments):
+        assert operation is really_add
+        await run_in_threadpool(killed, world.library, **arguments)
+        raise LimitExceeded("it takes longer than 600 s")
+
+    monkeypatch.setattr(type(world.server), "run", run)
+    for name, seed in (("slow.wav", 60), ("added.wav", 61)):
+        answer = world.client.post("/v1/recordings", files={"file": (name, world.wav(toy.song(seed)))})
+        problem(answer, 422, "took_too_long")
+    assert {path.name for path in set(folder.rglob("*")) - before if path.is_file()} == {"added.wav"}
 
 
 def test_adding_the_same_file_again_returns_the_known_recording(world):

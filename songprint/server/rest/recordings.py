@@ -108,14 +108,7 @@ async def add_recording(request: Request, caller: WriteCaller) -> Response:
             raise Problem(400, "no_file", "No audio was sent: send it as the body, or as the part `file` of a form")
         fields = dict(upload.fields)
         replaces, original = _id(fields.pop("replaces", [])), fields.pop("original", ["false"])[-1] == "true"
-        added = await server.run(
-            operations.add_recording,
-            path=str(upload.path),
-            keep=str(server.recordings_folder),
-            tags=_tags(fields),
-            replaces=replaces,
-            original=original,
-        )
+        added = await server.add_recording(upload.path, tags=_tags(fields), replaces=replaces, original=original)
     is_new = added["outcome"] == "added"
     recording = added["recording"]
     if is_new:

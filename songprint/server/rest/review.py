@@ -155,14 +155,7 @@ async def name_gap(
         await run_in_threadpool(target.parent.mkdir)
         await server.run(operations.cut, path=str(path), start=start, end=end, target=str(target))
         tags = {key: value for key, value in name.given().items() if key not in ("start", "end")}
-        added = await server.run(
-            operations.add_recording,
-            path=str(target),
-            keep=str(server.recordings_folder),
-            tags=tags,
-            replaces=None,
-            original=False,
-        )
+        added = await server.add_recording(target, tags=tags, replaces=None, original=False)
     finally:
         await run_in_threadpool(server.uploads.remove, target)
     recording = added["recording"]
