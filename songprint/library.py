@@ -23,8 +23,9 @@ from songprint.ingest.add import OnProgress
 from songprint.kinds import open_store
 from songprint.scan import listen, scan
 from songprint.scan.scan import OnProgress as OnScan
-from songprint.store import places, works
+from songprint.store import places, transfer, works
 from songprint.store.places import Place
+from songprint.store.transfer import ExportReport, ImportReport, OnTransfer
 from songprint.types import (
     AddReport,
     Event,
@@ -232,6 +233,14 @@ class Library:
             report = ingest.reencode(self.store, workers=workers, on_progress=on_progress)
         self.store.rebuild()
         return report
+
+    def export_to(self, path: str | Path, on_progress: OnTransfer | None = None) -> ExportReport:
+        """Write all recordings to a library file: metadata and vectors, no audio; see `transfer.export`."""
+        return transfer.export(self.store, path, on_progress)
+
+    def import_from(self, path: str | Path, on_progress: OnTransfer | None = None) -> ImportReport:
+        """Add the recordings of a library file that are not in the library yet; see `transfer.import_`."""
+        return transfer.import_(self.store, path, on_progress)
 
     def stats(self) -> Stats:
         """Return what the library contains, and the disk space that it uses."""

@@ -3,7 +3,8 @@
 Results go to stdout, everything else to stderr. Exit status: 0 success, 1 no match, 2 error, 130 interrupted.
 """
 
-from songprint.cli import exporting, following, scanning, service, unknown  # noqa: F401 - these modules register their commands
+# These modules register their commands.
+from songprint.cli import exporting, following, moving, scanning, service, unknown  # noqa: F401
 from songprint.cli.commands import main
 
 __all__ = ["main"]

@@ -24,7 +24,20 @@ FILE = click.Path(path_type=str, allow_dash=True)
 
 SECTIONS = {
     "Identify": ("identify", "scan", "export", "listen", "covers", "explain"),
-    "Library": ("add", "sync", "watch", "list", "show", "remove", "link", "unlink", "unknown", "stats", "rebuild"),
+    "Library": (
+        "add",
+        "sync",
+        "watch",
+        "list",
+        "show",
+        "remove",
+        "link",
+        "unlink",
+        "unknown",
+        "stats",
+        "rebuild",
+        "library",
+    ),
     "Service": ("serve", "worker", "jobs", "keys", "usage"),
     "Installation": ("doctor",),
 }

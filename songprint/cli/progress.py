@@ -1,4 +1,4 @@
-"""The progress of `add` and `scan` on stderr: a bar on a terminal, otherwise a line every ten seconds."""
+"""The progress of long commands on stderr: a bar on a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from songprint.types import Progress, ScanProgress
 
 SECONDS_BETWEEN_LINES = 10.0
-Step = TypeVar("Step")  # Progress or ScanProgress
+Step = TypeVar("Step")  # Progress, ScanProgress, or recordings done and in total
 
 
 @contextmanager
@@ -42,6 +42,17 @@ def scanning(name: str, *, quiet: bool) -> Iterator[Callable[[ScanProgress], Non
         news=_Found().lines,
     ) as show:
         yield show
+
+
+@contextmanager
+def counting(verb: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that displays how many of all recordings are done."""
+
+    def describe(step: tuple[int, int]) -> str:
+        return f"{step[0]:,} of {counted(step[1], 'recording')}"
+
+    with _displayed(verb, verb, describe, lambda step: (step[0], max(1, step[1])), quiet=quiet) as show:
+        yield lambda done, total: show((done, total))
 
 
 class _Found:

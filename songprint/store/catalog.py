@@ -136,7 +136,7 @@ class Catalog:
             inserted = connection.execute(insert(recordings).values(row | {"added_at": clock(connection)}))
             recording_id = cast(Row[Any], inserted.inserted_primary_key)[0]
             for each in packed:
-                self._claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
+                self.claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
                 connection.execute(insert(tables.embeddings).values(each | {"recording_id": recording_id}))
             if attach:
                 attach(connection, recording_id)
@@ -363,6 +363,13 @@ class Catalog:
             found = connection.execute(select(recordings.c.id).where(recordings.c.source == storable(source)).limit(1))
             return found.first() is not None
 
+    def claim_encoder(self, connection: Connection, kind: Kind, encoder_id: str) -> None:
+        """Make this the encoder of the kind if it has none, in the caller's transaction. Raises EncoderChanged."""
+        present = connection.scalar(select(encoders.c.encoder_id).where(encoders.c.kind == kind.value))
+        self.check_encoder(present or "", encoder_id)
+        if not present:
+            connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
+
     def add_embeddings(self, recording_id: int, made: Mapping[Kind, Embeddings]) -> None:
         """Store embeddings by another encoder. They are searched after `adopt`."""
         rows = [_packed(kind, each) | {"recording_id": recording_id} for kind, each in made.items()]
@@ -437,12 +444,6 @@ class Catalog:
     def _matching(self, query: str) -> ColumnElement[bool]:
         words = folded(query).split()
         return and_(true(), *(recordings.c.search.contains(word, autoescape=True) for word in words))
-
-    def _claim_encoder(self, connection: Connection, kind: Kind, encoder_id: str) -> None:
-        present = connection.scalar(select(encoders.c.encoder_id).where(encoders.c.kind == kind.value))
-        self.check_encoder(present or "", encoder_id)
-        if not present:
-            connection.execute(insert(encoders).values(kind=kind.value, encoder_id=encoder_id))
 
     def _unpacked(self, row: RowMapping, as_stored: bool) -> Embeddings:
         damaged = LibraryError(

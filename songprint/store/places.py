@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +119,24 @@ def attach(connection: Connection, recording_id: int, path: str, state: FileStat
     connection.execute(update(recordings).where(this).values(file_tags=_to_json(tags)))
     if before is not None:
         _settle(connection, before.recording_id)
+
+
+def restore(connection: Connection, recording_id: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Give a new recording places from another library, in the caller's transaction.
+
+    Each of `rows` has the columns of a place. Paths that are places of other recordings are left out; a recording
+    without any other place is then missing.
+    """
+    taken = False
+    for row in rows:
+        key = _key(row["path"])
+        if connection.scalar(select(places.c.recording_id).where(places.c.path_hash == key)) is not None:
+            taken = True
+            continue
+        values = {name: row.get(name) for name in ("path", "size", "modified", "tags", "missing_since")}
+        connection.execute(insert(places).values(values | {"path_hash": key, "recording_id": recording_id}))
+    if taken:
+        _settle(connection, recording_id)
 
 
 def mark_missing(catalog: Catalog, paths: Iterable[str]) -> None:
