@@ -190,6 +190,8 @@ class Settings:
     # Bytes that decoding and identifying one input may allocate in a child process, in addition to the open library;
     # 0: any number. Inputs that need more are refused. Linux only.
     memory_limit: int = 3 * GIB // 2
+    # Encoding of tags that contain none, where it can decode all tags of a file; "auto": detected for each file.
+    tag_encoding: str = "auto"
     busy_timeout: float = 30.0  # seconds to wait while another process writes to the library
     log_level: str = "warning"
     # URL of the catalogue; empty for a SQLite file in the library folder. It may contain a password.
@@ -223,6 +225,12 @@ class Settings:
         _check(self, self.exact_limit >= 0, "exact_limit", "must be 0 or more (segments)")
         _check(self, self.shortest_segment >= 0, "shortest_segment", "must be 0 or more (seconds)")
         _check(self, self.memory_limit >= 0, "memory_limit", "must be 0 (no limit) or more (bytes)")
+        _check(
+            self,
+            self.tag_encoding == "auto" or _is_encoding(self.tag_encoding),
+            "tag_encoding",
+            'must be "auto" or an encoding, for example gb18030, big5, cp932 or cp1251',
+        )
         _check(self, self.busy_timeout > 0, "busy_timeout", "must be positive (seconds)")
         if self.database:
             DatabaseAddress.parse(self.database)  # raises SettingsError for an invalid URL
@@ -270,6 +278,13 @@ def usable_cores() -> int:
 def _check(settings: object, valid: bool, name: str, expected: str) -> None:
     if not valid:
         raise SettingsError(f"{name}={getattr(settings, name)} {expected}")
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        return isinstance(b"a".decode(name, "replace"), str)
+    except (LookupError, ValueError):  # ValueError: a name with NUL
+        return False
 
 
 def _expand(settings: object, name: str) -> None:

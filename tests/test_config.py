@@ -57,6 +57,8 @@ def test_processes_that_share_the_cores_use_one_thread_each_unless_set():
         ("workers = -1", r"workers=-1 must be 0 \(one per core\) or more"),
         ("threads = -1", r"threads=-1 must be 0 \(one per core, at most 4\) or more"),
         ("exact_limit = -5", r"exact_limit=-5 must be 0 or more \(segments\)"),
+        ("tag_encoding = 'klingon'", "tag_encoding=klingon must be .*auto.*gb18030"),
+        ("tag_encoding = 'base64'", "tag_encoding=base64 must be"),
         ("busy_timeout = 0", r"busy_timeout=0.0 must be positive \(seconds\)"),
         ("log_level = 'loud'", "log_level=loud must be one of debug, info"),
         ("= 5", r"the settings in .*config\.toml are not valid TOML"),

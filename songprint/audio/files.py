@@ -436,7 +436,7 @@ def _open(file: IO[bytes] | ogg.Part, name: str, *, video: bool = False) -> av.c
             "r",  # PyAV would open a writable temporary file for writing
             options={"max_pixels": str(_MAX_PIXELS)} if video else {},
             container_options={"protocol_whitelist": "none"} | ({} if video else decode.probing_options()),
-            metadata_errors="replace",
+            metadata_errors="surrogateescape",  # see songprint.audio.encodings
             buffer_size=_FILE_READ_BYTES,
         )
     except av.FFmpegError as error:  # some are OSError or ValueError too

@@ -2,6 +2,8 @@
 
 tinytag reads the tags of the common formats and FFmpeg those of the others. Damaged tags are ignored, and a file
 without a title gets its file name as title.
+
+Bytes whose encoding is not known stay surrogates until all texts of a file are read, see `songprint.audio.encodings`.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from songprint.audio import files
+from songprint.audio import encodings, files
 from songprint.errors import AudioError
 from songprint.types import Tags
 
@@ -25,10 +27,20 @@ _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})")
 _TRACK = re.compile(r"^\s*([0-9]{1,5})(?![0-9])")
 _NUMBERED = re.compile(r"(?:[0-9]-)?([0-9]{1,3})(?:\.| -) (?=.)")  # "03 - ", "1-03 - ", "03. "
 
+# Fields whose encoding is detected together.
+_TEXTS = ("title", "artist", "artists", "albumartist", "album")
+
 logger = logging.getLogger(__name__)
 
 
-def read_tags(path: str | Path, file: BinaryIO | None = None) -> Tags:
+@dataclass(frozen=True)
+class Rules:
+    """How tags are read where the files do not determine it."""
+
+    encoding: str = encodings.AUTO  # see `encodings.decoded`
+
+
+def read_tags(path: str | Path, file: BinaryIO | None = None, rules: Rules | None = None) -> Tags:
     """Read the tags of an audio file. Never fails; without a title, artist and title come from the file name.
 
     `file` is the file at `path`, already open.
@@ -36,8 +48,9 @@ def read_tags(path: str | Path, file: BinaryIO | None = None) -> Tags:
     >>> read_tags("Nina Simone - Sinnerman.mp3").artists
     ('Nina Simone',)
     """
-    path = Path(path)
+    path, rules = Path(path), rules or Rules()
     values = _tinytag_values(path, file) or _ffmpeg_values(file or path)
+    values, path = _decoded(values, path, rules.encoding)
     tags = _tags(values)
     if tags.title:
         return tags
@@ -51,7 +64,7 @@ def tags_from_name(path: str | Path) -> Tags:
     >>> tags_from_name("03_-_Nina_Simone_-_Sinnerman.mp3").track
     3
     """
-    name = _clean(Path(path).stem.replace("_", " ")).replace(" – ", " - ")
+    name = _clean(_decoded({}, Path(path), encodings.AUTO)[1].stem.replace("_", " ")).replace(" – ", " - ")
     numbered = _NUMBERED.match(name)
     track = int(numbered[1]) or None if numbered else None
     artist, dash, title = name[numbered.end() if numbered else 0 :].partition(" - ")
@@ -65,11 +78,14 @@ def _tinytag_values(path: Path, file: BinaryIO | None) -> dict[str, list[str]]:
     try:
         if file is not None:
             file.seek(0)
-        fields = TinyTag.get(path, duration=False, file_obj=file).as_dict()
+        fields = TinyTag.get(path, duration=False, file_obj=file, encoding=encodings.RAW).as_dict()
     except Exception as error:  # a damaged file may raise anything
         logger.debug("%s: tags not read: %s", path, error)
         return {}
-    return {_plain(name): values for name, values in fields.items() if isinstance(values, list)}
+    values = {_plain(name): values for name, values in fields.items() if isinstance(values, list)}
+    if any("\ufffd" in text for name in _TEXTS for text in values.get(name, [])):  # FFmpeg keeps such bytes
+        values |= {name: texts for name, texts in _ffmpeg_values(file or path).items() if name in values}
+    return values
 
 
 def _ffmpeg_values(path: Path | BinaryIO) -> dict[str, list[str]]:
@@ -80,6 +96,26 @@ def _ffmpeg_values(path: Path | BinaryIO) -> dict[str, list[str]]:
         logger.debug("%s: tags not read: %s", path, error)
         return {}
     return {_plain(name): [value] for name, value in fields.items()}
+
+
+def _decoded(values: dict[str, list[str]], path: Path, preferred: str) -> tuple[dict[str, list[str]], Path]:
+    """Decode the bytes of unknown encoding in tags and in the end of the path, together if both contain some."""
+    names = list(path.parts[-3:])
+    fields = {name: values[name] for name in _TEXTS if name in values}
+    texts = list(dict.fromkeys(text for each in fields.values() for text in each))
+    raw = [*filter(encodings.is_raw, texts)]
+    raw_names = [*filter(encodings.is_raw, names)]
+    if not raw and not raw_names:
+        return values, path
+    hint = unicodedata.normalize("NFC", "".join({*texts, *names} - {*raw, *raw_names}))
+    # Tags in UTF-8 may be in a file whose name has another encoding.
+    together = not encodings.is_utf8(raw) or encodings.is_utf8(raw_names)
+    found = dict(zip(raw, encodings.decoded(raw + raw_names * together, preferred, hint), strict=False))
+    named = encodings.decoded(names + raw * together, preferred, hint + "".join(found.values()))[: len(names)]
+    return (
+        values | {name: [found.get(text, text) for text in each] for name, each in fields.items()},
+        Path(*path.parts[: -len(names)], *(each.replace("/", " ") for each in named)) if raw_names else path,
+    )
 
 
 def _plain(name: str) -> str:
@@ -148,6 +184,6 @@ def _number(texts: list[str], form: re.Pattern[str]) -> int | None:
 
 
 def _clean(text: str) -> str:
-    """Replace control characters and surrogates by spaces, and collapse runs of spaces."""
+    """Replace control characters and surrogates by spaces, collapse runs of spaces, and compose accents (NFC)."""
     kept = (" " if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text[:_MAX_CHARACTERS])
-    return " ".join("".join(kept).split())
+    return unicodedata.normalize("NFC", " ".join("".join(kept).split()))

@@ -89,12 +89,12 @@ def state_of(path: str) -> FileState:
     return _state(os.stat(path))
 
 
-def examine(path: str) -> Examined | SkippedFile:
+def examine(path: str, rules: tags.Rules | None = None) -> Examined | SkippedFile:
     """Hash the sound of a file and read its tags, again if it changes meanwhile."""
 
     def once() -> Examined:
         with _unchanging(path) as (file, state):
-            return Examined(path, state, sound_hash(file), tags.read_tags(path, file))
+            return Examined(path, state, sound_hash(file), tags.read_tags(path, file, rules))
 
     for _ in range(ATTEMPTS_TO_EXAMINE):
         try:
@@ -182,7 +182,7 @@ def _state(stat: os.stat_result) -> FileState:
 class Reader(Protocol):
     """Examines and reads many files. What it iterates over is consumed only as far as it is needed."""
 
-    def examine(self, paths: Iterable[str]) -> Iterator[Examined | SkippedFile]: ...
+    def examine(self, paths: Iterable[str], rules: tags.Rules) -> Iterator[Examined | SkippedFile]: ...
 
     def read(self, tasks: Iterable[Task]) -> Iterator[Read | SkippedFile | ChangedFile]: ...
 
@@ -193,8 +193,8 @@ class OwnReader:
     def __init__(self, load: Callable[[], Mapping[Kind, Encoder]]) -> None:
         self._load = load
 
-    def examine(self, paths: Iterable[str]) -> Iterator[Examined | SkippedFile]:
-        return map(examine, paths)
+    def examine(self, paths: Iterable[str], rules: tags.Rules) -> Iterator[Examined | SkippedFile]:
+        return (examine(path, rules) for path in paths)
 
     def read(self, tasks: Iterable[Task]) -> Iterator[Read | SkippedFile | ChangedFile]:
         return (read(task, self._load()) for task in tasks)
@@ -206,8 +206,9 @@ class PoolReader:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def examine(self, paths: Iterable[str]) -> Iterator[Examined | SkippedFile]:
-        outcomes = self._pool.as_completed(_examine_in_child, paths, time_limit=FILE_SECONDS, attempts=ATTEMPTS)
+    def examine(self, paths: Iterable[str], rules: tags.Rules) -> Iterator[Examined | SkippedFile]:
+        work = partial(_examine_in_child, rules=rules)
+        outcomes = self._pool.as_completed(work, paths, time_limit=FILE_SECONDS, attempts=ATTEMPTS)
         return (_outcome(path, future) for path, future in outcomes)
 
     def read(self, tasks: Iterable[Task]) -> Iterator[Read | SkippedFile | ChangedFile]:
@@ -317,8 +318,8 @@ class _Encoders:
         return self._loaded
 
 
-def _examine_in_child(encoders: _Encoders, path: str) -> Examined | SkippedFile:
-    return examine(path)
+def _examine_in_child(encoders: _Encoders, path: str, rules: tags.Rules) -> Examined | SkippedFile:
+    return examine(path, rules)
 
 
 def _read_in_child(encoders: _Encoders, task: Task) -> Read | SkippedFile | ChangedFile:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from songprint.audio import files as audio
 from songprint.audio.files import stored_path
+from songprint.audio.tags import Rules
 from songprint.config import usable_cores
 from songprint.ingest.read import ChangedFile, Examined, OwnReader, Read, Reader, Task, children
 from songprint.processes.pool import can_pickle
@@ -67,6 +68,7 @@ class Update:
         self._store, self._catalog, self._files, self._report = store, store.catalog, files, report
         self._workers, self._tags, self._follow, self._dry_run = workers, tags or {}, follow, dry_run
         self._fields = fields
+        self._rules = Rules(encoding=store.settings.tag_encoding)
         self._places = places.at(self._catalog, files)
         self._legacy = self._catalog.has_file_hashes()
         self._examined: dict[str, Examined] = {}  # files of new sound, by path
@@ -82,7 +84,7 @@ class Update:
             return
         with open_reader(self._store, len(changed), self._workers) as reader:
             for _ in range(ROUNDS):
-                for read in reader.read(self._tasks(reader.examine(changed))):
+                for read in reader.read(self._tasks(reader.examine(changed, self._rules))):
                     self._take(read)
                 changed, self._again = self._again, []
         for path in changed:

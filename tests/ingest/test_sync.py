@@ -211,8 +211,8 @@ def test_a_file_that_becomes_unreadable_no_longer_holds_its_recording(store, mus
 def test_a_file_that_changes_while_it_is_read_is_read_again(store, music, monkeypatch):
     examine = read.tags.read_tags
 
-    def retagged_meanwhile(path, file):
-        found = examine(path, file)
+    def retagged_meanwhile(path, file, rules):
+        found = examine(path, file, rules)
         if not retagged:
             retagged.append(write(music / "1.flac", 1, "Written meanwhile"))
         return found
