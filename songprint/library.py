@@ -23,13 +23,14 @@ from songprint.ingest.add import OnProgress
 from songprint.kinds import open_store
 from songprint.scan import listen, scan
 from songprint.scan.scan import OnProgress as OnScan
-from songprint.store import places, transfer, works
+from songprint.store import metadata, places, transfer, works
 from songprint.store.places import Place
 from songprint.store.transfer import ExportReport, ImportReport, OnTransfer
 from songprint.types import (
     AddReport,
     Event,
     Match,
+    MetadataReport,
     RebuildReport,
     Recording,
     Report,
@@ -196,6 +197,17 @@ class Library:
         Raises RecordingNotFound, and MetadataError for user fields that cannot be stored.
         """
         return self.store.catalog.edit(recording_id, changes)
+
+    def export_metadata(self) -> str:
+        """Return the metadata of all recordings as CSV, for spreadsheets; see `metadata.write`."""
+        return metadata.write(self.store.catalog)
+
+    def import_metadata(self, table: bytes, *, clear_empty: bool = False, dry_run: bool = False) -> MetadataReport:
+        """Change the metadata of many recordings as a CSV table says: all rows, or none if one is wrong.
+
+        Rows name recordings by id, else path, else ISRC; see `metadata.read`.
+        """
+        return metadata.read(self.store.catalog, table, clear_empty=clear_empty, dry_run=dry_run)
 
     def remove(self, recording_ids: int | Iterable[int]) -> None:
         """Remove recordings: all of these, or none if one of the ids does not exist. Their files stay."""

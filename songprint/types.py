@@ -473,6 +473,34 @@ class SyncReport:
 
 
 @dataclass(frozen=True)
+class MetadataChange:
+    """What one row of a table of metadata changes."""
+
+    line: int  # of the table, from 1
+    recording_id: int
+    title: str  # before the change
+    columns: tuple[str, ...]  # that change; user fields are `field:NAME`
+
+
+@dataclass(frozen=True)
+class WrongRow:
+    """A row of a table of metadata that cannot be used, with the reason."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class MetadataReport:
+    """The result of importing a table of metadata."""
+
+    rows: int
+    changed: list[MetadataChange]
+    wrong: list[WrongRow]  # if there are any, nothing was written
+    written: bool  # False after a dry run too
+
+
+@dataclass(frozen=True)
 class RebuildReport:
     """The result of `rebuild`."""
 

@@ -30,6 +30,8 @@ SECTIONS = {
         "watch",
         "list",
         "show",
+        "edit",
+        "metadata",
         "remove",
         "link",
         "unlink",

@@ -21,6 +21,7 @@ from songprint.types import (
     Interval,
     Kind,
     Match,
+    MetadataReport,
     PlayedSong,
     RebuildReport,
     Recording,
@@ -323,6 +324,26 @@ def sync_objects(report: SyncReport) -> Iterator[dict[str, object]]:
         "dry_run": report.dry_run,
         "elapsed": _round(report.elapsed),
         "warnings": list(report.warnings),
+    }
+
+
+def metadata_objects(report: MetadataReport) -> Iterator[dict[str, object]]:
+    """An object for every row that changes a recording or is wrong, then one with the totals."""
+    for change in report.changed:
+        yield {
+            "outcome": "changed",
+            "line": change.line,
+            "recording_id": change.recording_id,
+            "columns": list(change.columns),
+        }
+    for wrong in report.wrong:
+        yield {"outcome": "wrong", **asdict(wrong)}
+    yield {
+        "outcome": "finished",
+        "rows": report.rows,
+        "changed": len(report.changed),
+        "wrong": len(report.wrong),
+        "written": report.written,
     }
 
 

@@ -88,12 +88,15 @@ def from_json(stored: str | None) -> Fields:
 def parsed(text: str) -> FieldValue:
     """Convert the text of a command or of a table to a value.
 
-    A number, `true`, `false` and a string in double quotes, written as JSON writes them, have these types. Everything
-    else is text: `007` and `1.50` keep their zeros, and `"7"` in quotes is text too.
+    A number and a string in double quotes, written as JSON writes them, have these types, and so do `true` and `false`
+    in any case, because spreadsheet programs write TRUE. Everything else is text: `007` and `1.50` keep their zeros,
+    and `"7"` in quotes is text too.
 
     >>> parsed("Nina Simone"), parsed("7"), parsed("007"), parsed("true"), parsed('"7"')
     ('Nina Simone', 7, '007', True, '7')
     """
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     if text[:1] not in _JSON_STARTS:
         return text
     try:
@@ -102,12 +105,12 @@ def parsed(text: str) -> FieldValue:
         return text
     if isinstance(value, str):
         return value
-    if not isinstance(value, bool | int | float) or json.dumps(value) != text:
+    if not isinstance(value, int | float) or json.dumps(value) != text:
         return text
     return value if math.isfinite(value) and (isinstance(value, float) or abs(value) <= MAX_INTEGER) else text
 
 
-_JSON_STARTS = tuple('"-0123456789tf')  # of strings, numbers and booleans
+_JSON_STARTS = tuple('"-0123456789')  # of strings and numbers
 
 
 def written(value: FieldValue) -> str:
