@@ -119,6 +119,7 @@ class ServerSettings:
     max_clip_bytes: int = 64 << 20  # of a clip for immediate identification
     max_clip_duration: float = 120.0  # of a clip for immediate identification
     max_recording_bytes: int = GIB  # of an upload that is added to the library
+    max_recording_duration: float = 2 * 3600.0  # of an upload that is added to the library
     clip_processes: int = 0  # processes that identify clips; 0: one per usable core, at most 8
     clip_timeout: float = 60.0  # for identifying one clip
     max_clips_waiting: int = 64  # queued clips; more are refused with a request to retry later
@@ -153,6 +154,7 @@ class ServerSettings:
             "callback_timeout",
             "clock_skew",
             "max_clip_duration",
+            "max_recording_duration",
             "clip_timeout",
             "header_timeout",
             "body_timeout",

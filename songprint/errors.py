@@ -33,6 +33,10 @@ class AudioError(SongprintError):
     """A file or stream cannot be read as audio."""
 
 
+class AudioTooLong(AudioError):
+    """The audio is longer than the server accepts for this request."""
+
+
 class EncoderError(SongprintError):
     """A model file is missing, damaged or not the expected one."""
 

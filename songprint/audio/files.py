@@ -244,12 +244,26 @@ def blocks(
     if block_samples < 1:
         raise ValueError(f"block_seconds={block_seconds} must be at least one sample (seconds)")
     with _opened(source, part.track) as opened:
-        frames = _decoded(opened, on_warning or logger.warning)
+        frames: Iterator[av.AudioFrame] = _decoded(opened, on_warning or logger.warning)
         if meter is not None:
             frames = meter.watch(frames)
         if part.weights:
             frames = channels.mixed(frames, part.weights)
         yield from decode.blocks(frames, sample_rate, block_samples)
+
+
+def lasts_longer(source: Source, seconds: float) -> bool:
+    """Whether more than `seconds` of audio can be decoded: decodes up to there, and ignores the declared duration.
+
+    Raises AudioError as `blocks` does.
+    """
+    with _opened(source) as opened, closing(_decoded(opened, lambda warning: None)) as frames:
+        decoded = 0.0
+        for frame in frames:
+            decoded += frame.samples / frame.sample_rate
+            if decoded > seconds:
+                return True
+    return False
 
 
 def readable_tracks(source: Source, track: int | None = None) -> tuple[list[int | None], list[str]]:
@@ -520,7 +534,7 @@ def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
     return size % ones, at + length
 
 
-def _decoded(opened: _Opened, warn: Warn) -> Iterator[av.AudioFrame]:
+def _decoded(opened: _Opened, warn: Warn) -> Generator[av.AudioFrame, None, None]:
     """Yield all frames that can be decoded. Other frames are skipped, with one warning per file."""
     name, position = opened.name, 0.0
     damaged_at = missing_from = math.inf

@@ -62,7 +62,8 @@ class ServerState:
     inputs: Inputs
     verdicts: Verdicts
     queries: Pool  # identifies queries; nothing slower runs there
-    operations: Pool  # adds recordings, compares them, draws waveforms
+    additions: Pool  # adds recordings
+    operations: Pool  # compares recordings, draws waveforms, cuts files
     background: Pool  # job workers
 
     @classmethod
@@ -90,6 +91,7 @@ class ServerState:
             inputs=Inputs(library.path, database),
             verdicts=Verdicts(database),
             queries=opening.pool(size=size, room=waiting, name="queries", warm_up=operations.warm_up),
+            additions=opening.pool(size=1, room=OPERATIONS_WAITING, name="additions"),
             operations=opening.pool(size=1, room=OPERATIONS_WAITING, name="operations"),
             background=opening.job_workers(settings.server.job_processes),
         )
@@ -108,7 +110,11 @@ class ServerState:
 
     async def run(self, operation: Callable[..., Result], **arguments: Any) -> Result:
         """Run one of the slower operations in a process. Errors name a file without its folder."""
-        future = self.operations.submit(operation, time_limit=OPERATION_SECONDS, **arguments)
+        return await self.run_in(self.operations, operation, **arguments)
+
+    async def run_in(self, pool: Pool, operation: Callable[..., Result], **arguments: Any) -> Result:
+        """Run an operation in a process of this pool. Errors name a file without its folder."""
+        future = pool.submit(operation, time_limit=OPERATION_SECONDS, **arguments)
         try:
             return await asyncio.wrap_future(future)
         except AudioError as error:
@@ -117,9 +123,11 @@ class ServerState:
 
     async def add_recording(self, path: Path, **arguments: Any) -> models.Added:
         """Run `operations.add_recording` in a process; deletes the file if the process crashes or takes too long."""
-        keep = str(self.recordings_folder)
+        keep, longest = str(self.recordings_folder), self.settings.server.max_recording_duration
         try:
-            return await self.run(operations.add_recording, path=str(path), keep=keep, **arguments)
+            return await self.run_in(
+                self.additions, operations.add_recording, path=str(path), keep=keep, longest=longest, **arguments
+            )
         except (Crashed, LimitExceeded):
             await run_in_threadpool(operations.discard_kept, self.library, str(path), keep)
             raise
@@ -127,5 +135,6 @@ class ServerState:
     def close(self) -> None:
         self.meter.close()
         self.queries.close()
+        self.additions.close()
         self.operations.close()
         self.background.close()

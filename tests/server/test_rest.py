@@ -81,6 +81,15 @@ def test_too_large_and_too_long_queries_are_refused_with_an_alternative(tmp_path
         assert list(world.server.uploads.folder.iterdir()) == []
 
 
+def test_recordings_that_are_too_long_are_refused_before_they_are_encoded(tmp_path):
+    with serving(tmp_path, songs=1, max_recording_duration=60.0) as world:
+        long = world.client.post("/v1/recordings", content=world.wav(toy.silence(61)))
+        assert "max_recording_duration" in problem(long, 413, "too_long")
+        assert world.client.post("/v1/recordings", content=world.wav(toy.song(9, 59.0))).status_code == 201
+        assert len(list((world.library.path / RECORDINGS).iterdir())) == 1
+        assert list(world.server.uploads.folder.iterdir()) == []
+
+
 def test_uploads_are_deleted_after_the_request(world):
     world.client.post("/v1/identify", content=world.clip(3))
     world.client.post("/v1/identify", content=b"no music")
@@ -138,12 +147,12 @@ def test_an_upload_whose_process_is_killed_is_deleted_unless_it_was_added(world,
         if kept.name == "added.wav":
             library.add(kept, workers=1)
 
-    async def run(state, operation, **arguments):
-        assert operation is really_add
+    async def run_in(state, pool, operation, **arguments):
+        assert operation is really_add and pool is state.additions
         await run_in_threadpool(killed, world.library, **arguments)
         raise LimitExceeded("it takes longer than 600 s")
 
-    monkeypatch.setattr(type(world.server), "run", run)
+    monkeypatch.setattr(type(world.server), "run_in", run_in)
     for name, seed in (("slow.wav", 60), ("added.wav", 61)):
         answer = world.client.post("/v1/recordings", files={"file": (name, world.wav(toy.song(seed)))})
         problem(answer, 422, "took_too_long")

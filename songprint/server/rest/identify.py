@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
 from songprint.formats import schema
-from songprint.server import metrics, operations
+from songprint.server import metrics
 from songprint.server.rest import common, models
 from songprint.server.rest.access import IdentifyCaller
 from songprint.server.rest.common import server_of
@@ -52,8 +52,6 @@ async def identify(
             report = await server.identify(
                 path=str(upload.path), name=upload.name, top=top, longest=settings.max_clip_duration, track=track
             )
-        except operations.QueryTooLong as error:
-            raise Problem(413, "too_long", str(error)) from error
         finally:
             server.metrics.queries.inc()
         await run_in_threadpool(server.meter.note, caller.id, report["duration"], upload.path)

@@ -68,6 +68,7 @@ _PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (pool.Busy, 503, "busy"),
     (pool.LimitExceeded, 422, "took_too_long"),
     (pool.Crashed, 422, "unreadable_audio"),
+    (errors.AudioTooLong, 413, "too_long"),
     (errors.AudioError, 422, "unreadable_audio"),
     (errors.RecordingNotFound, 404, "recording_not_found"),
     (errors.JobNotFound, 404, "job_not_found"),
