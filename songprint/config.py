@@ -194,6 +194,7 @@ class Settings:
     memory_limit: int = 3 * GIB // 2
     # Encoding of tags that contain none, where it can decode all tags of a file; "auto": detected for each file.
     tag_encoding: str = "auto"
+    name_pattern: str = ""  # reads what tags lack from the path of a file, see `songprint.audio.naming`; empty: a guess
     busy_timeout: float = 30.0  # seconds to wait while another process writes to the library
     log_level: str = "warning"
     # URL of the catalogue; empty for a SQLite file in the library folder. It may contain a password.

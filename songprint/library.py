@@ -72,6 +72,7 @@ class Library:
         tags: Mapping[str, object] | None = None,
         fields: Mapping[str, object] | None = None,
         follow: bool = True,
+        pattern: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> AddReport:
         """Add audio files, and those in folders. Sound that is in the library is not added again; see `ingest.add`."""
@@ -83,6 +84,7 @@ class Library:
             tags=tags,
             fields=fields,
             follow=follow,
+            pattern=pattern,
             on_progress=on_progress,
         )
 
@@ -93,6 +95,7 @@ class Library:
         dry_run: bool = False,
         remove_missing: bool = False,
         workers: int | None = None,
+        pattern: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> SyncReport:
         """Bring the library into step with folders, or with all folders that it follows; see `sync.sync`.
@@ -105,6 +108,7 @@ class Library:
             dry_run=dry_run,
             remove_missing=remove_missing,
             workers=workers,
+            pattern=pattern,
             on_progress=on_progress,
         )
 

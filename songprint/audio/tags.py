@@ -8,7 +8,9 @@ Bytes whose encoding is not known stay surrogates until all texts of a file are 
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import re
 import unicodedata
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from songprint.audio import encodings, files
+from songprint.audio.naming import Pattern
 from songprint.errors import AudioError
 from songprint.types import Tags
 
@@ -26,7 +29,22 @@ _ISWC = re.compile(r"T[0-9]{10}")
 _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})")
 _TRACK = re.compile(r"^\s*([0-9]{1,5})(?![0-9])")
 _NUMBERED = re.compile(r"(?:[0-9]-)?([0-9]{1,3})(?:\.| -) (?=.)")  # "03 - ", "1-03 - ", "03. "
-
+_ZERO_NUMBERED = re.compile(r"(?:[0-9]-)?(0[0-9]{1,2})(?: |-|\.)(?=[^\W\d])")  # "03 Title"; "99 Luftballons" is a title
+_IN_ALBUM = re.compile(r"(?:[0-9]-)?([0-9]{1,3})(?: - |\. | |-|\.)(?=.)")  # "12 Title" beside "11 Other"
+_ALBUM_FILES, _ALBUM_ENTRIES = 3, 300  # numbered files of an album, at least; entries of the folder that are read
+_PATTERNS = (Pattern("{artist}+{album}+{track}-{title}"), Pattern("{artist} - {album} - {track} - {title}"))
+_DISC = re.compile(r"(cd|dis[ck]|volume|vol\.?)\s*\d+", re.IGNORECASE)
+_YEAR_OF_ALBUM = re.compile(r"[\[(]([12]\d{3})[\])]\s*|\s*[\[(]([12]\d{3})[\])]$|^([12]\d{3})\s+-\s+")
+# Folders that contain a folder for each artist, and others that are not named after an artist or an album either.
+_COLLECTION = re.compile(
+    "(my )?music|musik|musique|música|musica|muzyka|muziek|музыка|音乐|音樂|音楽|ミュージック|음악|artists|mp3|flac",
+    re.IGNORECASE,
+)
+_OTHER_FOLDER = re.compile(
+    "downloads?|desktop|documents|audio|songs|tracks|albums|various( artists)?|va|compilations|soundtracks|singles"
+    "|unsorted|unknown( artist| album)?|new|misc|other|incoming|tmp|temp",
+    re.IGNORECASE,
+)
 # Fields whose encoding is detected together.
 _TEXTS = ("title", "artist", "artists", "albumartist", "album")
 
@@ -38,12 +56,13 @@ class Rules:
     """How tags are read where the files do not determine it."""
 
     encoding: str = encodings.AUTO  # see `encodings.decoded`
+    pattern: Pattern | None = None  # of file names; None: guessed
 
 
 def read_tags(path: str | Path, file: BinaryIO | None = None, rules: Rules | None = None) -> Tags:
     """Read the tags of an audio file. Never fails; without a title, artist and title come from the file name.
 
-    `file` is the file at `path`, already open.
+    `file` is the file at `path`, already open. With a pattern in `rules`, all that the tags lack comes from the path.
 
     >>> read_tags("Nina Simone - Sinnerman.mp3").artists
     ('Nina Simone',)
@@ -52,23 +71,93 @@ def read_tags(path: str | Path, file: BinaryIO | None = None, rules: Rules | Non
     values = _tinytag_values(path, file) or _ffmpeg_values(file or path)
     values, path = _decoded(values, path, rules.encoding)
     tags = _tags(values)
+    matched = rules.pattern.match(path) if rules.pattern else None
+    if matched is not None:
+        return _completed(tags, _from_pattern(matched))
     if tags.title:
         return tags
     named = tags_from_name(path)
-    return replace(tags, title=named.title, artists=tags.artists or named.artists, track=tags.track or named.track)
+    if not (tags.artists or tags.album or named.artists):
+        named = _from_folders(path, named)
+    return _completed(tags, named)
+
+
+def _completed(tags: Tags, named: Tags) -> Tags:
+    """The tags, and what they lack from the name of the file."""
+    return replace(tags, **{name: value for name, value in vars(named).items() if value and not getattr(tags, name)})
+
+
+def _from_pattern(values: dict[str, str]) -> Tags:
+    return Tags(
+        title=_clean(values["title"]),
+        artists=_artists([values.get("artist", "")]),
+        album=_clean(values.get("album", "")),
+        track=_number([values.get("track", "")], _TRACK),
+        year=_number([values.get("year", "")], _YEAR),
+    )
 
 
 def tags_from_name(path: str | Path) -> Tags:
-    """Read `Artist - Title`, `03 - Artist - Title` or `Title` from a file name.
+    """Read the name of a file: `Artist - Title`, `Title`, either after `03 - `, or `artist+album+03-title`.
 
     >>> tags_from_name("03_-_Nina_Simone_-_Sinnerman.mp3").track
     3
     """
-    name = _clean(_decoded({}, Path(path), encodings.AUTO)[1].stem.replace("_", " ")).replace(" – ", " - ")
-    numbered = _NUMBERED.match(name)
+    path = _decoded({}, Path(path), encodings.AUTO)[1]
+    for pattern in _PATTERNS:
+        if matched := pattern.match(path):
+            return _from_pattern(matched)
+    name = _clean(path.stem.replace("_", " ")).replace(" – ", " - ")
+    numbered = _NUMBERED.match(name) or _ZERO_NUMBERED.match(name)
     track = int(numbered[1]) or None if numbered else None
     artist, dash, title = name[numbered.end() if numbered else 0 :].partition(" - ")
     return Tags(title=title, artists=(artist,), track=track) if dash else Tags(title=artist, track=track)
+
+
+def _from_folders(path: Path, named: Tags) -> Tags:
+    """Add what the folders of a numbered file without tags say for certain: `Artist - Album/03 Title`, for example.
+
+    The folder is an album if it contains several numbered files. The folder above it is the artist if it is in a folder
+    such as "Music".
+    """
+    numbered = _IN_ALBUM.match(_clean(path.stem.replace("_", " ")))
+    if not numbered or not _is_album(path.parent):
+        return named
+    title = _clean(path.stem.replace("_", " "))[numbered.end() :]
+    *above, album = (name for name in path.parts[:-1] if not _DISC.fullmatch(name))
+    found = Tags(title=title, track=int(numbered[1]) or None)
+    if _is_no_name(album):
+        return found
+    year = _YEAR_OF_ALBUM.search(album)
+    if year:
+        found = replace(found, year=int(year[1] or year[2] or year[3]))
+        album = album[: year.start()] + album[year.end() :]
+    artist, dash, rest = album.replace(" – ", " - ").partition(" - ")
+    if dash:
+        return replace(found, artists=_artists([artist]), album=_clean(rest))
+    if len(above) > 1 and _COLLECTION.fullmatch(above[-2]) and not _is_no_name(above[-1]):
+        found = replace(found, artists=_artists([above[-1]]))
+    return replace(found, album=_clean(album))
+
+
+def _is_album(folder: Path) -> bool:
+    """Whether a folder contains several audio files with different numbers."""
+    numbers = set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in itertools.islice(entries, _ALBUM_ENTRIES):
+                numbered = _IN_ALBUM.match(entry.name.replace("_", " "))
+                if numbered and files.is_probably_audio(entry.path):
+                    numbers.add(int(numbered[1]))
+    except OSError:
+        return False
+    return len(numbers) >= _ALBUM_FILES
+
+
+def _is_no_name(folder: str) -> bool:
+    """Whether the name of a folder is certainly not the name of an artist or an album."""
+    named = any(map(str.isalpha, folder))
+    return not named or bool(_COLLECTION.fullmatch(folder) or _OTHER_FOLDER.fullmatch(folder))
 
 
 def _tinytag_values(path: Path, file: BinaryIO | None) -> dict[str, list[str]]:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 # File names may contain arbitrary bytes. The library reports missing files, so click does not check them.
 FILE = click.Path(path_type=str, allow_dash=True)
 
+PATTERN = click.option(
+    "--pattern",
+    metavar="PATTERN",
+    help="Read what tags lack from names such as '{artist}/{album}/{track} {title}'. Default: a guess.",
+)
+
 SECTIONS = {
     "Identify": ("identify", "scan", "export", "listen", "covers", "explain"),
     "Library": (
@@ -71,7 +77,8 @@ def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=FILE)
 @click.option("--no-recursive", is_flag=True, help="Skip the folders inside a folder.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of processes. Default: one per core.")
-def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int | None) -> int:
+@PATTERN
+def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int | None, pattern: str | None) -> int:
     """Add audio files and folders to the library.
 
     Creates the library if there is none. Files whose content is already in the library are skipped, so run the same
@@ -90,7 +97,9 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
                     kept += step.outcome == "added"
                     show_progress(step)
 
-                report = library.add(paths, recursive=not no_recursive, workers=workers, on_progress=show)
+                report = library.add(
+                    paths, recursive=not no_recursive, workers=workers, pattern=pattern, on_progress=show
+                )
         except KeyboardInterrupt:
             if kept:
                 note_change(library.store.catalog, "recordings.add_many", f"{kept} recordings: until an interruption")
@@ -117,7 +126,15 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
 @click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")
 @click.option("--remove-missing", is_flag=True, help="Remove recordings of which no file exists any more.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of processes. Default: one per core.")
-def sync(common: Common, folders: Sequence[str], dry_run: bool, remove_missing: bool, workers: int | None) -> int:
+@PATTERN
+def sync(
+    common: Common,
+    folders: Sequence[str],
+    dry_run: bool,
+    remove_missing: bool,
+    workers: int | None,
+    pattern: str | None,
+) -> int:
     """Bring the library into step with folders.
 
     Without FOLDER, with all folders that were added, synchronised or watched. New files are added. A file that was
@@ -134,6 +151,7 @@ def sync(common: Common, folders: Sequence[str], dry_run: bool, remove_missing: 
                     dry_run=dry_run,
                     remove_missing=remove_missing,
                     workers=workers,
+                    pattern=pattern,
                     on_progress=show_progress,
                 )
         except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from songprint.cli import output
-from songprint.cli.commands import FILE, command, note_added, open_library, print_json, show_failure
+from songprint.cli.commands import FILE, PATTERN, command, note_added, open_library, print_json, show_failure
 from songprint.cli.exporting import FORMATS, Outputs, show
 from songprint.cli.output import duration, printable, say, segment_details, text
 from songprint.cli.program import DONE, NO_MATCH, Common
@@ -135,6 +135,7 @@ def _description(event: Event) -> tuple[str | tuple[str, str], ...]:
     show_default=True,
     help="How long a file must be unchanged before it is read.",
 )
+@PATTERN
 def watch(
     common: Common,
     folder: str,
@@ -144,6 +145,7 @@ def watch(
     new_only: bool,
     no_recursive: bool,
     settle: float,
+    pattern: str | None,
 ) -> int:
     """Add the files of a folder, and every new file in it.
 
@@ -154,6 +156,8 @@ def watch(
     """
     if (format_name and not scan) or (results and not format_name):
         raise click.UsageError("--output needs --format, and --format needs --scan")
+    if pattern and scan:
+        raise click.UsageError("--pattern is for adding files, not for --scan")
     from songprint.ingest.watch import Folder
     from songprint.ingest.watch import watch as watch_folder
     from songprint.store import places
@@ -165,7 +169,7 @@ def watch(
         take = (
             _scanning(common, library, watched.path, format_name, results, stop)
             if scan
-            else _adding(common, library, stop)
+            else _adding(common, library, stop, pattern)
         )
         if not scan and not new_only:
             places.remember_folder(library.store.catalog, watched.path, recursive=watched.recursive)
@@ -177,11 +181,16 @@ def watch(
     return DONE
 
 
-def _adding(common: Common, library: Library, stop: threading.Event) -> Callable[[list[str]], None]:
+def _adding(
+    common: Common, library: Library, stop: threading.Event, pattern: str | None
+) -> Callable[[list[str]], None]:
     """Return a function that adds files and prints the result of each."""
+    from songprint.ingest.update import tag_rules
+
+    tag_rules(library.store, pattern)  # an invalid pattern is no reason to try again later
 
     def take(files: list[str]) -> None:
-        report = library.add(files, on_progress=lambda progress: _check_stop(stop))
+        report = library.add(files, pattern=pattern, on_progress=lambda progress: _check_stop(stop))
         note_added(library, report.added)
         output.say_skipped(report.skipped)
         for warning in report.warnings:

@@ -13,7 +13,7 @@ from songprint.audio import files as audio
 from songprint.audio.files import file_path
 from songprint.errors import LibraryError
 from songprint.ingest.read import ChangedFile, Read, Task, state_of
-from songprint.ingest.update import Outcome, Update, open_reader
+from songprint.ingest.update import Outcome, Update, open_reader, tag_rules
 from songprint.store import places
 from songprint.store.fields import changed
 from songprint.types import (
@@ -47,6 +47,7 @@ def add(
     tags: Mapping[str, Any] | None = None,
     fields: Mapping[str, object] | None = None,
     follow: bool = True,
+    pattern: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> AddReport:
     """Add audio files, and the audio files in folders, to the store.
@@ -60,9 +61,12 @@ def add(
         workers: child processes to use; by default those of the settings, or one per core.
         tags: values for fields of `Tags` that replace those of the files.
         fields: user fields of the new recordings.
+        pattern: gives what tags lack from the names of files, see `songprint.audio.naming`; by default that of the
+            settings.
         follow: whether the library remembers the folders for `sync`, and files whose sound it already contains.
     """
     store.check_encoders()
+    rules = tag_rules(store, pattern)
     user_fields = changed(NO_FIELDS, fields or {})
     paths = list(paths)
     files, unusable = find(paths, recursive=recursive)
@@ -71,7 +75,9 @@ def add(
         for path in map(os.path.abspath, paths):
             if os.path.isdir(path):
                 places.remember_folder(store.catalog, path, recursive=recursive)
-    Update(store, files, batch.take, workers=workers, tags=tags or {}, fields=user_fields, follow=follow).run()
+    Update(
+        store, files, batch.take, workers=workers, tags=tags or {}, fields=user_fields, follow=follow, rules=rules
+    ).run()
     return AddReport(
         batch.added,
         batch.known,

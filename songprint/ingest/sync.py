@@ -12,7 +12,7 @@ from songprint.audio.files import file_path
 from songprint.errors import LibraryError
 from songprint.ingest.add import Batch, OnProgress, find
 from songprint.ingest.read import state_of
-from songprint.ingest.update import Outcome, Update
+from songprint.ingest.update import Outcome, Update, tag_rules
 from songprint.store import places
 from songprint.store.places import Place
 from songprint.types import Change, FileChange, SyncReport
@@ -28,19 +28,21 @@ def sync(
     dry_run: bool = False,
     remove_missing: bool = False,
     workers: int | None = None,
+    pattern: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> SyncReport:
     """Bring the library into step with these folders; without any, with all folders that it follows.
 
     Files whose size and time are unchanged are not read. A recording is known by its sound: it keeps its id when its
     file is retagged, renamed or moved. When its last file is gone it is marked as missing, and with `remove_missing`
-    removed. `dry_run` reads what changed, and writes nothing.
+    removed. `dry_run` reads what changed, and writes nothing. `pattern` is that of `add`.
 
     Raises LibraryError if there is no folder to follow, or if `remove_missing` would remove all recordings of a folder
     that is empty or does not exist, as when its drive is not connected.
     """
     started = time.monotonic()
     store.check_encoders()
+    rules = tag_rules(store, pattern)
     roots = {os.path.abspath(folder): True for folder in folders} or places.remembered_folders(store.catalog)
     if not roots:
         raise LibraryError("the library follows no folder yet. Name one: `songprint sync FOLDER`")
@@ -71,7 +73,7 @@ def sync(
         if outcome.change is not None:
             changes.append(outcome.file_change)
 
-    update = Update(store, files, report, workers=workers, dry_run=dry_run)
+    update = Update(store, files, report, workers=workers, dry_run=dry_run, rules=rules)
     update.run()
     # A file that changed and cannot be read any more no longer contains the recording.
     unreadable = {each.path for each in changes if each.change is Change.SKIPPED and os.access(each.path, os.R_OK)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from songprint.audio import files as audio
 from songprint.audio.files import stored_path
+from songprint.audio.naming import Pattern
 from songprint.audio.tags import Rules
 from songprint.config import usable_cores
 from songprint.ingest.read import ChangedFile, Examined, OwnReader, Read, Reader, Task, children
@@ -64,11 +65,12 @@ class Update:
         fields: Fields = NO_FIELDS,
         follow: bool = True,
         dry_run: bool = False,
+        rules: Rules | None = None,
     ) -> None:
         self._store, self._catalog, self._files, self._report = store, store.catalog, files, report
         self._workers, self._tags, self._follow, self._dry_run = workers, tags or {}, follow, dry_run
         self._fields = fields
-        self._rules = Rules(encoding=store.settings.tag_encoding)
+        self._rules = rules or tag_rules(store)
         self._places = places.at(self._catalog, files)
         self._legacy = self._catalog.has_file_hashes()
         self._examined: dict[str, Examined] = {}  # files of new sound, by path
@@ -198,6 +200,12 @@ class Update:
 
     def _skip(self, path: str, reason: str) -> None:
         self._report(Outcome(path, Change.SKIPPED, reason=reason))
+
+
+def tag_rules(store: Store, pattern: str | None = None) -> Rules:
+    """The rules for tags, with this pattern instead of that of the settings. Raises SettingsError."""
+    pattern = store.settings.name_pattern if pattern is None else pattern
+    return Rules(store.settings.tag_encoding, Pattern(pattern) if pattern else None)
 
 
 def _is_at(place: Place) -> bool:

@@ -5,7 +5,8 @@ import os
 import pytest
 from support import soundfiles
 
-from songprint.audio.tags import read_tags, tags_from_name
+from songprint.audio.naming import Pattern
+from songprint.audio.tags import Rules, read_tags, tags_from_name
 from songprint.types import Tags
 
 RECORDING_ID = "7a1b2c3d-0000-4000-8000-0123456789ab"
@@ -182,7 +183,70 @@ def test_tags_take_precedence_over_the_file_name(tagged):
         ("Mr. Brightside.mp3", None, (), "Mr. Brightside"),
         ("Jay-Z - 99 Problems.mp3", None, ("Jay-Z",), "99 Problems"),
         ("七里香.mp3", None, (), "七里香"),
+        ("03 Sinnerman.mp3", 3, (), "Sinnerman"),
+        ("03-sinnerman.mp3", 3, (), "sinnerman"),
+        ("1-03 Sinnerman.mp3", 3, (), "Sinnerman"),
+        ("007 James.mp3", 7, (), "James"),
+        ("03 Nina Simone - Sinnerman.mp3", 3, ("Nina Simone",), "Sinnerman"),
     ],
 )
 def test_artist_title_and_track_are_read_from_the_file_name(name, track, artists, title):
     assert tags_from_name(f"folder/{name}") == Tags(title=title, artists=artists, track=track)
+
+
+@pytest.mark.parametrize(
+    "name", ["nina simone+pastel blues+10-sinnerman", "nina_simone - pastel_blues - 10 - sinnerman"]
+)
+def test_names_with_artist_album_track_and_title_are_read_without_a_pattern(name):
+    assert tags_from_name(f"{name}.mp3") == Tags("sinnerman", ("nina simone",), "pastel blues", track=10)
+
+
+@pytest.fixture
+def album(tmp_path):
+    """A function that makes a folder with empty files, and returns the tags of the first one."""
+
+    def read(folder, *names):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / name).touch()
+        return read_tags(tmp_path / folder / names[0])
+
+    return read
+
+
+NUMBERED = ("12 Sinnerman.mp3", "02 Other.mp3", "03 Third.mp3")
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("Music/Nina Simone/Pastel Blues", Tags("Sinnerman", ("Nina Simone",), "Pastel Blues", track=12)),
+        ("音乐/Nina Simone/Pastel Blues (1965)", Tags("Sinnerman", ("Nina Simone",), "Pastel Blues", "", 12, 1965)),
+        (
+            "Music/Nina Simone/1965 - Pastel Blues/CD 1",
+            Tags("Sinnerman", ("Nina Simone",), "Pastel Blues", "", 12, 1965),
+        ),
+        ("x/Nina Simone - Pastel Blues", Tags("Sinnerman", ("Nina Simone",), "Pastel Blues", track=12)),
+        ("x/y/Pastel Blues", Tags("Sinnerman", (), "Pastel Blues", track=12)),
+        ("x/Downloads", Tags("Sinnerman", track=12)),
+        ("Music/Various Artists/Hits", Tags("Sinnerman", (), "Hits", track=12)),
+        ("Music/2024/12", Tags("Sinnerman", track=12)),
+    ],
+)
+def test_folders_name_artist_and_album_of_numbered_files_where_that_is_safe(album, folder, expected):
+    assert album(folder, *NUMBERED) == expected
+
+
+def test_folders_of_other_files_name_nothing(album):
+    assert album("Music/Nina Simone/Mix", "12 Sinnerman.mp3", "Other.mp3") == Tags("12 Sinnerman")
+    assert album("Music/Nina Simone/Notes", "12 Sinnerman.mp3", "02 b.txt", "03 c.txt") == Tags("12 Sinnerman")
+    assert album("Music/Nina Simone/Songs", "Sinnerman.mp3", *NUMBERED) == Tags("Sinnerman")
+
+
+def test_a_pattern_gives_what_tags_lack(tagged, tmp_path):
+    tagged({"title": "Tagged"}, name="Nina Simone - Pastel Blues - Sinnerman")
+    path = tmp_path / "Nina Simone - Pastel Blues - Sinnerman.flac"
+    rules = Rules(pattern=Pattern("{artist} - {album} - {title}"))
+    assert read_tags(path, rules=rules) == Tags("Tagged", ("Nina Simone",), "Pastel Blues")
+    assert read_tags(path, rules=Rules(pattern=Pattern("{artist}+{title}"))) == Tags("Tagged")
+    assert read_tags("A;B - C - D.mp3", rules=rules) == Tags("D", ("A", "B"), "C")

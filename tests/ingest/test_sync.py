@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from support import soundfiles, toy
 
-from songprint.errors import LibraryError
+from songprint.config import Settings
+from songprint.errors import LibraryError, SettingsError
 from songprint.ingest import add, read, sync
 from songprint.kinds import open_store
 from songprint.store import places
 from songprint.store.store import Store
-from songprint.types import Change, SyncReport
+from songprint.types import Change, SyncReport, Tags
 
 RATE = toy.SAMPLE_RATE
 
@@ -53,7 +54,7 @@ def changes(store: Store, *folders: Path, **options: bool) -> list[tuple[str, st
 def test_files_are_added_once_and_not_read_again(store, music, monkeypatch):
     first = bring_up(store, [music])
     assert [each.change for each in first.changes] == [Change.ADDED] * 4 and first.unchanged == 0
-    monkeypatch.setattr(read, "examine", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr(read, "examine", lambda path, rules: pytest.fail(f"read {path}"))
     again = bring_up(store)  # the library remembers the folder
     assert again.changes == [] and again.unchanged == 4
     assert [known.path for known in add.add(store, [music]).known] == [str(music / f"{n}.flac") for n in range(4)]
@@ -425,3 +426,18 @@ def test_killed_syncs_lose_nothing(tmp_path, seed):
         kept = {song: store.catalog.embeddings(store.identity.kind, ids[song]).vectors for song in ids}
         for song, vectors in kept.items():
             assert np.any(vectors), song
+
+
+def test_a_pattern_names_files_and_the_setting_repeats_it(tmp_path):
+    settings = Settings(name_pattern="{artist}/{album}/{track}_{title}")
+    with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
+        path = tmp_path / "m" / "Nina Simone" / "Pastel Blues" / "10_Sinnerman.flac"
+        path.parent.mkdir(parents=True)
+        soundfiles.write(path, toy.song(1, 2.0), RATE)
+        [added] = add.add(store, [path], pattern="{title}").added
+        assert added.tags == Tags("10 Sinnerman")
+        path.touch()
+        bring_up(store, [tmp_path / "m"])
+        assert store.catalog.recording(added.id).tags == Tags("Sinnerman", ("Nina Simone",), "Pastel Blues", track=10)
+        with pytest.raises(SettingsError, match="invalid pattern"):
+            sync.sync(store, [tmp_path / "m"], pattern="{titel}")
