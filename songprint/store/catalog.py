@@ -24,6 +24,7 @@ from sqlalchemy import (
     RowMapping,
     Select,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -236,10 +237,18 @@ class Catalog:
             for ids in _batches(list(changes)):
                 rows = connection.execute(select(recordings).where(recordings.c.id.in_(ids))).all()
                 present = {row.id: row for row in rows}
+                values: dict[tuple[str, ...], list[dict[str, Any]]] = {}  # of one statement, by the changed columns
                 for recording_id in ids:
                     if recording_id not in present:
                         raise _not_found(recording_id)
-                    _edit(connection, present[recording_id], changes[recording_id])
+                    edited = _edited(present[recording_id], changes[recording_id])
+                    if edited.get("original"):  # at once: a later recording of the same work removes the mark again
+                        _unmark(connection, edited.get("work", present[recording_id].work))
+                        connection.execute(update(recordings).where(recordings.c.id == recording_id).values(edited))
+                    elif edited:
+                        values.setdefault(tuple(edited), []).append(edited | {"this": recording_id})
+                for each in values.values():
+                    connection.execute(update(recordings).where(recordings.c.id == bindparam("this")), each)
             return {
                 row.id: to_recording(row)
                 for ids in _batches(list(changes))
@@ -470,8 +479,13 @@ def _searchable(kind: Kind, *columns: Any) -> Select[Any]:
     return select(*columns).join(encoders, _CURRENT_ENCODER).where(embeddings.c.kind == kind.value)
 
 
-def _edit(connection: Connection, row: Row[Any], changes: Mapping[str, Any]) -> None:
-    """Change one recording. `row` may be older than the marks of originals that this transaction has moved."""
+def _unmark(connection: Connection, work: str) -> None:
+    """Remove the mark of the original of a work."""
+    connection.execute(update(recordings).where(recordings.c.work == work).values(original=False))
+
+
+def _edited(row: Row[Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a recording that changes concern."""
     before = to_recording(row)
     tags = {name: value for name, value in changes.items() if name not in ("fields", "original")}
     values = to_row(replace(before.tags, **tags)) if tags else {}
@@ -480,13 +494,9 @@ def _edit(connection: Connection, row: Row[Any], changes: Mapping[str, Any]) -> 
         values["fields"] = to_json(changed(before.fields, changes["fields"]))
     if "original" in changes:
         values["original"] = changes["original"]
-        if changes["original"]:
-            others = update(recordings).where(recordings.c.work == work, recordings.c.id != row.id)
-            connection.execute(others.values(original=False))
     elif work != row.work:
         values["original"] = False
-    if values:
-        connection.execute(update(recordings).where(recordings.c.id == row.id).values(values))
+    return values
 
 
 def _packed(kind: Kind, made: Embeddings) -> dict[str, Any]:
