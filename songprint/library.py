@@ -16,6 +16,7 @@ from songprint.audio.streams.live import Raw
 from songprint.config import Settings
 from songprint.covers import explain, within_library
 from songprint.covers.explain import Explanation
+from songprint.covers.within_library import OnCompared
 from songprint.encoders.contract import Encoder
 from songprint.ingest import add as ingest
 from songprint.ingest import sync
@@ -23,7 +24,7 @@ from songprint.ingest.add import OnProgress
 from songprint.kinds import open_store
 from songprint.scan import listen, scan
 from songprint.scan.scan import OnProgress as OnScan
-from songprint.store import metadata, places, transfer, works
+from songprint.store import merging, metadata, places, transfer, works
 from songprint.store.places import Place
 from songprint.store.transfer import ExportReport, ImportReport, OnTransfer
 from songprint.types import (
@@ -231,6 +232,21 @@ class Library:
         Duplicates of the recording come before them, with kind "recording".
         """
         return within_library.renditions(self.store, recording_id)
+
+    def duplicates(self, on_progress: OnCompared | None = None) -> list[list[Recording]]:
+        """Return groups of recordings that are the same one in several files, without pairs that are kept apart.
+
+        `on_progress` receives how many recordings were compared, and their total.
+        """
+        return within_library.all_duplicates(self.store, on_progress)
+
+    def keep_apart(self, recording_ids: Iterable[int]) -> None:
+        """Remember that these recordings are no duplicates of each other; see `merging.keep_apart`."""
+        merging.keep_apart(self.store.catalog, recording_ids)
+
+    def merge(self, keep: int, others: int | Iterable[int]) -> Recording:
+        """Merge recordings into the recording `keep`: their files, and the tags that it lacks; see `merging.merge`."""
+        return merging.merge(self.store.catalog, keep, [others] if isinstance(others, int) else others)
 
     def explain(self, query: str | Path | int, recording_id: int) -> Explanation:
         """Explain how a file, or a recording of the library, corresponds to another recording of the library."""

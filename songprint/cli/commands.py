@@ -41,6 +41,8 @@ SECTIONS = {
         "remove",
         "link",
         "unlink",
+        "duplicates",
+        "merge",
         "unknown",
         "stats",
         "rebuild",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,17 @@ from songprint.confidence import MAX_PROBABILITY
 from songprint.covers import identify
 from songprint.covers.encoder import cover_level, stored
 from songprint.covers.parameters import DEFAULT
+from songprint.store import merging
 from songprint.store.duplicates import SAME, same_recording
 from songprint.store.index import NOTHING, split_ids
 from songprint.store.level import threshold_of
 from songprint.store.works import in_order
-from songprint.types import Kind, Match
+from songprint.types import Kind, Match, Recording
 
 if TYPE_CHECKING:
     from songprint.store.store import Store
+
+OnCompared = Callable[[int, int], None]  # recordings compared, recordings in total
 
 PARAMETERS = DEFAULT.duplicates
 # Confidence of a duplicate: several passages of it agree, second by second, at the expected positions.
@@ -61,3 +65,46 @@ def duplicates(store: Store, recording_id: int) -> list[int]:
     ids, scores = level.index.search(query.vectors[rows], PARAMETERS.neighbours)
     found = {int(each) for each in split_ids(ids[(scores >= SAME) & (ids != NOTHING)])[0]} - {recording_id}
     return sorted(other for other, made in level.embeddings_of(found).items() if same_recording(query, made))
+
+
+def all_duplicates(store: Store, on_progress: OnCompared | None = None) -> list[list[Recording]]:
+    """The recordings of all groups of duplicates, see `duplicate_groups`."""
+    store.refresh()
+    total = len(store.catalog.searched(store.identity.kind))
+    groups = []
+    for number, (_, group) in enumerate(duplicate_groups(store), start=1):
+        recordings = store.catalog.recordings_with(group) if group else {}
+        if len(recordings) > 1:  # the others were not removed in the meantime
+            groups.append([recordings[each] for each in group if each in recordings])
+        if on_progress:
+            on_progress(number, total)
+    return groups
+
+
+def duplicate_groups(store: Store, after: int = 0) -> Iterator[tuple[int, list[int]]]:
+    """Yield each searchable recording with an id above `after`, in the order of the ids, with a group of duplicates.
+
+    The group contains the ids of recordings that are the same one in several files, without pairs that are kept apart.
+    It is empty where the recording has no duplicates or was in a group before. As of the last `refresh`.
+    """
+    apart = merging.apart(store.catalog)
+    grouped: set[int] = set()
+    for recording_id in sorted(each for each in store.catalog.searched(store.identity.kind) if each > after):
+        group = [] if recording_id in grouped else _group(store, recording_id, apart)
+        # A pair may be found from one of its recordings alone: the first one then did not report it.
+        if group and group[0] < recording_id and recording_id in _group(store, group[0], apart):
+            group = []
+        grouped.update(group)
+        yield recording_id, group
+
+
+def _group(store: Store, recording_id: int, apart: Container[merging.Pair]) -> list[int]:
+    """The recording, its duplicates, and theirs; empty if there are none."""
+    group, waiting = {recording_id}, [recording_id]
+    while waiting:
+        one = waiting.pop()
+        for other in duplicates(store, one):
+            if other not in group and (min(one, other), max(one, other)) not in apart:
+                group.add(other)
+                waiting.append(other)
+    return sorted(group) if len(group) > 1 else []

@@ -130,9 +130,10 @@ class Update:
     def _known(self, examined: Examined) -> int | None:
         known = self._catalog.known(examined.sound)
         if known is None and self._legacy:
-            known = self._catalog.known(audio.content_hash(examined.path))
+            file_hash = audio.content_hash(examined.path)
+            known = self._catalog.known(file_hash)
             if known is not None and not self._dry_run:
-                self._catalog.identify_by_sound(known, examined.sound)
+                self._catalog.identify_by_sound(file_hash, examined.sound)
         return known
 
     def _take(self, read: Read | SkippedFile | ChangedFile) -> None:

@@ -31,7 +31,7 @@ from songprint.covers.rows import STEP
 from songprint.errors import AudioError, AudioTooLong
 from songprint.formats.objects import interval_object, match_object, recording_object, report_object
 from songprint.store.fields import changed
-from songprint.types import Interval, Kind
+from songprint.types import Interval
 
 if TYPE_CHECKING:
     from songprint.covers.encoder import CoverEncoder
@@ -163,24 +163,22 @@ def covers_of(library: Library, recording_id: int) -> list[schema.Match]:
     return [match_object(match) for match in library.covers(recording_id)]
 
 
-def duplicates(library: Library, after: int, limit: int, seconds: float) -> tuple[list[models.Pair], int | None]:
-    """Pairs of recordings with the same audio; the first of each pair has an id above `after`.
+def duplicates(library: Library, after: int, limit: int, seconds: float) -> tuple[list[models.Duplicates], int | None]:
+    """Groups of recordings with the same audio, found from recordings with an id above `after`.
 
-    Stops after `limit` pairs or this many `seconds`. The second value is where to continue, None at the end.
+    Stops after `limit` groups or this many `seconds`. The second value is where to continue, None at the end.
     """
     store = library.store
     store.refresh()
     began = time.monotonic()
-    pairs: list[models.Pair] = []
-    for recording_id in sorted(each for each in store.catalog.searched(Kind.RECORDING) if each > after):
-        for other in within_library.duplicates(store, recording_id):
-            if other > recording_id or recording_id not in within_library.duplicates(store, other):
-                both = store.catalog.recordings_with([recording_id, other])
-                if len(both) == 2:  # neither was removed in the meantime
-                    pairs.append({"recordings": [recording_object(both[each]) for each in (recording_id, other)]})
-        if len(pairs) >= limit or time.monotonic() - began > seconds:
-            return pairs, recording_id
-    return pairs, None
+    groups: list[models.Duplicates] = []
+    for recording_id, group in within_library.duplicate_groups(store, after):
+        found = store.catalog.recordings_with(group) if group else {}
+        if len(found) > 1:  # the others were not removed in the meantime
+            groups.append({"recordings": [recording_object(found[each]) for each in group if each in found]})
+        if len(groups) >= limit or time.monotonic() - began > seconds:
+            return groups, recording_id
+    return groups, None
 
 
 def describe(library: Library, path: str) -> dict[str, object]:

@@ -133,7 +133,10 @@ class Catalog:
         row["fields"] = to_json(fields)
         packed = [_packed(kind, each) for kind, each in embeddings.items()]
 
-        def write(connection: Connection) -> Recording:
+        def write(connection: Connection) -> Recording | KnownFile:
+            kept = connection.scalar(_merged_into(content_hash))
+            if kept is not None:
+                return KnownFile(source, kept)
             inserted = connection.execute(insert(recordings).values(row | {"added_at": clock(connection)}))
             recording_id = cast(Row[Any], inserted.inserted_primary_key)[0]
             for each in packed:
@@ -160,19 +163,21 @@ class Catalog:
                 present = set(connection.scalars(select(recordings.c.id).where(recordings.c.id.in_(ids))))
                 for missing in set(ids) - present:
                     raise _not_found(missing)
-                for table in (embeddings, tables.places):
+                for table in (embeddings, tables.places, tables.merged):
                     connection.execute(delete(table).where(table.c.recording_id.in_(ids)))
+                for column in (tables.kept_apart.c.one, tables.kept_apart.c.other):
+                    connection.execute(delete(tables.kept_apart).where(column.in_(ids)))
                 connection.execute(delete(recordings).where(recordings.c.id.in_(ids)))
 
         self.change(write)
 
     def known(self, content_hash: str) -> int | None:
-        """Return the id of the recording with this hash; None if there is none."""
+        """Return the id of the recording with this hash, or of the one it was merged into; None if there is none."""
         with self.database.reading() as connection:
             found: int | None = connection.scalar(
                 select(recordings.c.id).where(recordings.c.content_hash == content_hash)
             )
-            return found
+            return connection.scalar(_merged_into(content_hash)) if found is None else found
 
     def has_file_hashes(self) -> bool:
         """Whether recordings of an older version are still identified by the hash of their file."""
@@ -180,10 +185,15 @@ class Catalog:
             old = select(recordings.c.id).where(recordings.c.content_hash.not_like(f"{PREFIX}%")).limit(1)
             return connection.scalar(old) is not None
 
-    def identify_by_sound(self, recording_id: int, sound: str) -> None:
-        """Replace the hash of the file of a recording by the hash of its sound."""
-        this = update(recordings).where(recordings.c.id == recording_id)
-        self.change(lambda connection: connection.execute(this.values(content_hash=sound)), affects_search=False)
+    def identify_by_sound(self, file_hash: str, sound: str) -> None:
+        """Replace the hash of a file, by which an older version identified a recording, by the hash of its sound."""
+
+        def write(connection: Connection) -> None:
+            for table in (recordings, tables.merged):
+                this = table.c.content_hash == file_hash
+                connection.execute(update(table).where(this).values(content_hash=sound))
+
+        self.change(write, affects_search=False)
 
     def recording(self, recording_id: int) -> Recording:
         """Return the recording with this id. Raises RecordingNotFound."""
@@ -497,6 +507,10 @@ def _edited(row: Row[Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     elif work != row.work:
         values["original"] = False
     return values
+
+
+def _merged_into(content_hash: str) -> Select[Any]:
+    return select(tables.merged.c.recording_id).where(tables.merged.c.content_hash == content_hash)
 
 
 def _packed(kind: Kind, made: Embeddings) -> dict[str, Any]:

@@ -121,6 +121,20 @@ def attach(connection: Connection, recording_id: int, path: str, state: FileStat
         _settle(connection, before.recording_id)
 
 
+def move(connection: Connection, former: Iterable[int], recording_id: int) -> None:
+    """Give the files of other recordings to this one, in the caller's transaction. Its tags stay."""
+    connection.execute(update(places).where(places.c.recording_id.in_(list(former))).values(recording_id=recording_id))
+    rows = connection.execute(select(places).where(places.c.recording_id == recording_id).order_by(places.c.path)).all()
+    present = [row for row in rows if row.missing_since is None]
+    this = recordings.c.id == recording_id
+    source = connection.scalar(select(recordings.c.source).where(this))
+    if present:  # tags that differ from those of its file are no change of the file
+        chosen = next((row for row in present if row.path == source), present[0])
+        connection.execute(update(recordings).where(this).values(file_tags=chosen.tags))
+    if rows:
+        _settle(connection, recording_id)
+
+
 def restore(connection: Connection, recording_id: int, rows: Iterable[Mapping[str, Any]]) -> None:
     """Give a new recording places from another library, in the caller's transaction.
 

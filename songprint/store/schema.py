@@ -22,7 +22,18 @@ from sqlalchemy.schema import CreateColumn
 
 from songprint import __version__
 from songprint.errors import LibraryError, LibraryVersionError
-from songprint.store.tables import audit, folders, library, metadata, places, recordings, templates, usage
+from songprint.store.tables import (
+    audit,
+    folders,
+    kept_apart,
+    library,
+    merged,
+    metadata,
+    places,
+    recordings,
+    templates,
+    usage,
+)
 from songprint.store.text import searched
 from songprint.store.timestamps import clock
 from songprint.types import Tags
@@ -115,6 +126,11 @@ def _add_fields(connection: Connection) -> None:
     _add_column(connection, recordings.c.fields)
 
 
+def _add_decisions(connection: Connection) -> None:
+    """Version 6: merged recordings, and decisions about duplicates."""
+    metadata.create_all(connection, tables=[merged, kept_apart], checkfirst=True)
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _create_tables,
@@ -122,6 +138,7 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _add_places,
     _add_search,
     _add_fields,
+    _add_decisions,
 ]
 
 

@@ -130,6 +130,24 @@ Index(
     "embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id, embeddings.c.count
 )
 
+merged = Table(
+    "merged",
+    metadata,  # the sounds of recordings that were merged into others, see songprint.store.merging
+    Column("content_hash", String(128), primary_key=True),
+    Column("recording_id", Identifier, nullable=False, index=True),  # the recording that was kept
+    Column("merged_id", BigInteger, nullable=False),  # the former id
+    **EXACT,
+)
+
+kept_apart = Table(
+    "kept_apart",
+    metadata,  # pairs of recordings that a user decided to keep although they sound the same
+    Column("one", BigInteger, primary_key=True, autoincrement=False),
+    Column("other", BigInteger, primary_key=True, autoincrement=False),  # greater than `one`
+    Column("at", BigInteger, nullable=False),
+    **EXACT,
+)
+
 unknown_music = Table(
     "unknown_music",
     metadata,  # one row for each occurrence, see songprint.unknown.memory

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, select, text
 from songprint import __version__
 from songprint.audio.files import stored_path
 from songprint.errors import EncoderChanged, LibraryError, LibraryVersionError
-from songprint.store import places, tables
+from songprint.store import merging, places, tables
 from songprint.store.catalog import Catalog
 from songprint.store.packing import to_row
 from songprint.store.tables import embeddings, encoders, recordings
@@ -43,6 +43,7 @@ _NOT_COPIED = {"id", "search"}  # the id may change, and `search` is computed fr
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
+CREATE TABLE apart (one INTEGER NOT NULL, other INTEGER NOT NULL, PRIMARY KEY (one, other));
 CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE folders (path TEXT PRIMARY KEY, recursive INTEGER NOT NULL);
 CREATE TABLE recordings (
@@ -83,6 +84,7 @@ class _Item:
     content_hash: str
     row: dict[str, Any]  # columns of `recordings`
     places: list[dict[str, Any]]
+    merged: list[dict[str, Any]]  # the sounds and former ids of recordings that were merged into it
     embeddings: list[dict[str, Any]]
 
     @property
@@ -144,6 +146,7 @@ def import_(store: Store, path: str | Path, on_progress: OnTransfer | None = Non
         for folder, recursive in file.execute("SELECT path, recursive FROM folders"):
             if folder not in places.remembered_folders(store.catalog):
                 places.remember_folder(store.catalog, folder, recursive=bool(recursive))
+        _take_decisions(store.catalog, file)
     store.tidy()
     return ImportReport(added, done - added, new_ids)
 
@@ -171,8 +174,8 @@ def _export(catalog: Catalog, file: sqlite3.Connection, on_progress: OnTransfer 
     count = 0
     for start in range(0, len(ids), AT_ONCE):
         file.execute("BEGIN")
-        for row, its_places, its_embeddings in _stored(catalog, ids[start : start + AT_ONCE]):
-            facts = _facts(row, its_places)
+        for row, its_places, its_merged, its_embeddings in _stored(catalog, ids[start : start + AT_ONCE]):
+            facts = _facts(row, its_places, its_merged)
             checksum = _checksum(facts, its_embeddings)
             file.execute("INSERT INTO recordings VALUES (?, ?, ?, ?)", (row.id, row.content_hash, facts, checksum))
             file.executemany(
@@ -195,6 +198,7 @@ def _export(catalog: Catalog, file: sqlite3.Connection, on_progress: OnTransfer 
         "INSERT INTO folders VALUES (?, ?)",
         [(stored_path(path), recursive) for path, recursive in places.remembered_folders(catalog).items()],
     )
+    file.executemany("INSERT INTO apart VALUES (?, ?)", sorted(merging.apart(catalog)))
     file.executemany("INSERT INTO manifest VALUES (?, ?)", [(name, str(value)) for name, value in manifest.items()])
     file.execute("COMMIT")
     return count
@@ -202,8 +206,11 @@ def _export(catalog: Catalog, file: sqlite3.Connection, on_progress: OnTransfer 
 
 def _stored(
     catalog: Catalog, ids: Sequence[int]
-) -> Iterator[tuple[Row[Any], list[dict[str, Any]], list[tuple[Any, ...]]]]:
-    """Yield these recordings, in one consistent state, with their places and embeddings as the file stores them."""
+) -> Iterator[tuple[Row[Any], list[dict[str, Any]], list[dict[str, Any]], list[tuple[Any, ...]]]]:
+    """Yield these recordings, in one consistent state, with what the file stores of each.
+
+    These are its places, the recordings that were merged into it, and its embeddings.
+    """
     current = and_(encoders.c.kind == embeddings.c.kind, encoders.c.encoder_id == embeddings.c.encoder_id)
     vectors = select(embeddings.c.recording_id, *(embeddings.c[name] for name in EMBEDDING)).join(encoders, current)
     with catalog.database.reading() as connection:
@@ -213,17 +220,22 @@ def _stored(
         for place in connection.execute(wanted).mappings():
             copied = {name: value for name, value in place.items() if name not in ("recording_id", "path_hash")}
             of_places[place["recording_id"]].append(copied)
+        of_merged: dict[int, list[dict[str, Any]]] = {row.id: [] for row in rows}
+        wanted = select(tables.merged).where(tables.merged.c.recording_id.in_(ids)).order_by(tables.merged.c.merged_id)
+        for each in connection.execute(wanted).mappings():
+            copied = {"content_hash": each["content_hash"], "merged_id": each["merged_id"]}
+            of_merged[each["recording_id"]].append(copied)
         of_vectors: dict[int, list[tuple[Any, ...]]] = {row.id: [] for row in rows}
         wanted = vectors.where(embeddings.c.recording_id.in_(ids)).order_by(embeddings.c.kind)
         for recording_id, *values in connection.execute(wanted):
             of_vectors[recording_id].append(tuple(values))
     for row in rows:
-        yield row, of_places[row.id], of_vectors[row.id]
+        yield row, of_places[row.id], of_merged[row.id], of_vectors[row.id]
 
 
-def _facts(row: Row[Any], its_places: list[dict[str, Any]]) -> str:
+def _facts(row: Row[Any], its_places: list[dict[str, Any]], its_merged: list[dict[str, Any]]) -> str:
     copied = {name: value for name, value in row._mapping.items() if name not in _NOT_COPIED}
-    return json.dumps({"recording": copied, "places": its_places})
+    return json.dumps({"recording": copied, "places": its_places, "merged": its_merged})
 
 
 def _checksum(facts: str, its_embeddings: Sequence[tuple[Any, ...]]) -> bytes:
@@ -325,7 +337,7 @@ def _item(path: Path, file: sqlite3.Connection, recording_id: int) -> _Item:
             raise ValueError("its content is incomplete")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, f"recording {recording_id}: {error}") from error
-    return _Item(recording_id, content_hash, values, parsed["places"], its_embeddings)
+    return _Item(recording_id, content_hash, values, parsed["places"], parsed["merged"], its_embeddings)
 
 
 def _by_size(items: Iterator[_Item]) -> Iterator[list[_Item]]:
@@ -347,8 +359,12 @@ def _present(catalog: Catalog, sounds: Iterable[str]) -> set[str]:
 
 
 def _present_in(connection: Connection, sounds: Iterable[str]) -> set[str]:
-    chosen = recordings.c.content_hash.in_(list(sounds))
-    return set(connection.scalars(select(recordings.c.content_hash).where(chosen)))
+    wanted = list(sounds)
+    return {
+        sound
+        for column in (recordings.c.content_hash, tables.merged.c.content_hash)
+        for sound in connection.scalars(select(column).where(column.in_(wanted)))
+    }
 
 
 def _add(catalog: Catalog, batch: Sequence[_Item]) -> dict[int, int]:
@@ -372,11 +388,28 @@ def _add(catalog: Catalog, batch: Sequence[_Item]) -> dict[int, int]:
                 catalog.claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
                 connection.execute(insert(embeddings).values(each | {"recording_id": recording_id}))
             places.restore(connection, recording_id, item.places)
+            known = _present_in(connection, [each["content_hash"] for each in item.merged])
+            for each in item.merged:
+                if each["content_hash"] not in known:
+                    values = {name: each[name] for name in ("content_hash", "merged_id")}
+                    connection.execute(insert(tables.merged).values(values | {"recording_id": recording_id}))
             assigned[item.id] = recording_id
         _continue_after(connection, highest)
         return assigned
 
     return catalog.change(write)
+
+
+def _take_decisions(catalog: Catalog, file: sqlite3.Connection) -> None:
+    """Keep those recordings apart that are kept apart in the library of the file."""
+    sounds = "(SELECT content_hash FROM recordings WHERE id = apart.{})"
+    pairs = []
+    for one, other in file.execute(f"SELECT {sounds.format('one')}, {sounds.format('other')} FROM apart"):
+        ids = [catalog.known(sound) for sound in (one, other) if sound is not None]
+        if len(ids) == 2 and ids[0] is not None and ids[1] is not None:
+            pairs.append((ids[0], ids[1]))
+    if pairs:
+        catalog.change(lambda connection: merging.put_apart(connection, pairs), affects_search=False)
 
 
 def _continue_after(connection: Connection, highest: int) -> None:

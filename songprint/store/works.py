@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from songprint.errors import LibraryConflict
+from songprint.store import merging
 from songprint.types import Kind, Match, Recording, songs_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None
     """Link recordings as renditions of one song, and return the name of the work.
 
     Without `work`, they join the work that some of them already belong to, or else a new work named after the
-    original. `original` marks one of them as the original.
+    original. `original` marks one of them as the original. Linked recordings are versions: they are no longer listed as
+    duplicates.
 
     Raises LibraryConflict if they belong to different works, are too few, or do not include `original`.
     """
@@ -41,7 +43,10 @@ def link(catalog: Catalog, recording_ids: Iterable[int], work: str | None = None
         raise LibraryConflict("the name of a work must not be empty")
     if original is not None and original not in {recording.id for recording in linked}:
         raise LibraryConflict(f"the original, {original}, must be one of the linked recordings")
-    return catalog.assign([recording.id for recording in linked], work.strip(), original)
+    ids = [recording.id for recording in linked]
+    if 2 <= len(ids) <= merging.MAX_DECIDED:
+        merging.keep_apart(catalog, ids)
+    return catalog.assign(ids, work.strip(), original)
 
 
 def unlink(catalog: Catalog, recording_id: int) -> None:

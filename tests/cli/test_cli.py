@@ -28,7 +28,7 @@ def test_every_command_is_in_one_section_of_the_help():
     assert sorted(listed) == sorted(main.commands)
 
 
-@pytest.mark.parametrize("group", ["", "jobs", "keys", "unknown", "library"])
+@pytest.mark.parametrize("group", ["", "jobs", "keys", "unknown", "library", "duplicates"])
 def test_the_help_page_lists_each_command_with_its_whole_summary_in_one_line(group):
     commands = main.commands[group].commands if group else main.commands
     page = run(*group.split(), "--help").stdout

@@ -276,6 +276,43 @@ def test_duplicate_recordings_are_listed(world):
     assert pairs == [[one["id"], softer["recording"]["id"]]]
 
 
+def test_duplicates_are_kept_or_merged(world):
+    address = "/v1/duplicates/decisions"
+    ids = [world.add(61)["id"]]
+    for volume in (0.7, 0.5):
+        sent = {"file": (f"{volume}.wav", world.wav(volume * toy.song(61)))}
+        ids.append(world.client.post("/v1/recordings", files=sent).json()["recording"]["id"])
+    one, two, three = ids
+
+    def listed() -> list[list[int]]:
+        found, after = [], "0"
+        while after is not None:
+            page = world.client.get("/v1/duplicates", params={"after": after}).json()
+            found += [[each["id"] for each in group["recordings"]] for group in page["items"]]
+            after = page["next"]
+        return [group for group in found if set(group) & set(ids)]
+
+    assert listed() == [ids]
+    merged = world.client.post(address, json={"decision": "merge", "recordings": [one, two], "into": two})
+    assert [each["id"] for each in merged.json()["recordings"]] == [two]
+    problem(world.client.get(f"/v1/recordings/{one}"), 404, "recording_not_found")
+    assert len(world.library.files(two)) == 2 and listed() == [[two, three]]
+    kept = world.client.post(address, json={"decision": "keep", "recordings": [three, two]})
+    assert [each["id"] for each in kept.json()["recordings"]] == [three, two] and listed() == []
+    for wrong in (
+        {"decision": "merge", "recordings": [two, three]},
+        {"decision": "merge", "recordings": [two, three], "into": 1},
+        {"decision": "keep", "recordings": [two, three], "into": two},
+        {"decision": "keep", "recordings": [two]},
+        {"decision": "sell", "recordings": [two, three]},
+    ):
+        problem(world.client.post(address, json=wrong), 422, "invalid_request")
+    problem(world.client.post(address, json={"decision": "keep", "recordings": [two, two]}), 409, "library_refuses")
+    gone = {"decision": "merge", "recordings": [two, one], "into": two}
+    problem(world.client.post(address, json=gone), 404, "recording_not_found")
+    assert "recordings.merge" in [each.action for each in world.server.audit.entries()]
+
+
 def test_audio_is_served_whole_by_range_and_as_an_excerpt(world):
     added = world.add(58)
     sent = world.wav(toy.song(58))

@@ -165,6 +165,19 @@ class WorkChange(RequestBody):
     original: RecordingId | None = None
 
 
+class DuplicatesDecision(RequestBody):
+    """What to do with recordings that have the same audio."""
+
+    decision: Literal["keep", "merge"] = Field(
+        description="`keep` keeps all of them, and no longer lists them as duplicates. `merge` merges them."
+        " To link them as versions of one song, use PUT /v1/works."
+    )
+    recordings: Annotated[list[RecordingId], Field(min_length=2, max_length=100)]
+    into: RecordingId | None = Field(
+        None, description="For `merge`: the one of the recordings that the others are merged into."
+    )
+
+
 class SignIn(RequestBody):
     token: SomeTextTo500
 
@@ -207,12 +220,12 @@ class Matches(TypedDict):
     items: list[schema.Match]
 
 
-class Pair(TypedDict):
+class Duplicates(TypedDict):
     recordings: list[schema.Recording]
 
 
-class Pairs(TypedDict):
-    items: list[Pair]
+class DuplicatesPage(TypedDict):
+    items: list[Duplicates]
     next: str | None
 
 

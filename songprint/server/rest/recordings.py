@@ -17,7 +17,7 @@ from songprint.formats import schema
 from songprint.formats.objects import recording_object
 from songprint.server import operations
 from songprint.server.rest import common, models
-from songprint.server.rest.access import Caller, IdentifyCaller, WriteCaller
+from songprint.server.rest.access import AdminCaller, Caller, IdentifyCaller, WriteCaller
 from songprint.server.rest.common import Limit, RecordingId, server_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.state import ServerState
@@ -168,19 +168,46 @@ async def recording_audio(
     return await audio_of(server, Path(file_path(recording.source)), start, duration)
 
 
-@router.get("/duplicates", response_model=models.Pairs, responses=common.problems(503))
+@router.get("/duplicates", response_model=models.DuplicatesPage, responses=common.problems(503))
 async def list_duplicates(
     request: Request,
     caller: IdentifyCaller,
     limit: Limit = 20,
     after: Annotated[str, Query(max_length=20, description="`next` of the previous page.")] = "0",
 ) -> Response:
-    """Pairs of recordings with the same audio, for review. Each request searches for a few seconds, so a page can be
+    """Groups of recordings with the same audio, for review. Each request searches for a few seconds, so a page can be
     short or empty and still have a `next`."""
     found, reached = await server_of(request).run(
         operations.duplicates, after=common.offset_of(after), limit=limit, seconds=5.0
     )
-    return Json(models.Pairs(items=common.visible_to(caller, found), next=None if reached is None else str(reached)))
+    next_ = None if reached is None else str(reached)
+    return Json(models.DuplicatesPage(items=common.visible_to(caller, found), next=next_))
+
+
+@router.post("/duplicates/decisions", response_model=models.Duplicates, responses=common.problems(404, 409))
+def decide_duplicates(request: Request, caller: AdminCaller, given: models.DuplicatesDecision) -> Response:
+    """Keep or merge recordings with the same audio. The response contains the recordings that remain.
+
+    After `merge`, the recording `into` has the files of the others and those tags and user fields that it lacked;
+    the others no longer exist. When their files are added again, they are files of `into`.
+    """
+    server = server_of(request)
+    chosen = list(dict.fromkeys(given.recordings))
+    if given.decision == "keep":
+        if given.into is not None:
+            raise Problem(422, "invalid_request", "into: only allowed with the decision merge")
+        server.library.keep_apart(chosen)
+        server.audit.note(caller.id, "duplicates.keep", ", ".join(map(str, chosen)))
+        remaining = [server.library.recording(each) for each in chosen]
+    else:
+        if given.into not in chosen:
+            raise Problem(422, "invalid_request", "into: must be one of the recordings to merge")
+        others = [each for each in chosen if each != given.into]
+        merged = server.library.merge(given.into, others)
+        subject = f"{labelled(merged.id, merged.title)}: {', '.join(map(str, others))}"
+        server.audit.note(caller.id, "recordings.merge", subject)
+        remaining = [merged]
+    return Json(models.Duplicates(recordings=[_visible(each, caller) for each in remaining]))
 
 
 @router.put("/works", response_model=models.Work, responses=common.problems(404, 409))

@@ -90,6 +90,33 @@ def test_the_review_lists_duplicates_and_unlinked_versions(site, visit):
     assert f"Compared {len(KNOWN)} of {len(KNOWN)} recordings" in page.locator(".review-versions").inner_text()
 
 
+def test_duplicates_are_kept_or_merged_in_the_review(site, visit, added):
+    other = site.library.recordings(KNOWN[0].title)[0]
+    group = [site.get(f"/v1/recordings/{each.id}") for each in (added, other)]
+    sent: list[dict] = []
+    page = visit("library")
+    page.route(
+        "**/v1/duplicates?**", lambda route: route.fulfill(json={"items": 2 * [{"recordings": group}], "next": None})
+    )
+
+    def decide(route) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(json={"recordings": group})
+
+    page.route("**/v1/duplicates/decisions", decide)
+    page.get_by_role("button", name="To review").click()
+    page.locator(".pair").first.wait_for()
+    page.get_by_role("button", name="Keep both").first.click()
+    page.get_by_role("button", name="Keep both").nth(1).wait_for(state="detached")
+    page.get_by_role("button", name="Merge into this recording").first.click()
+    page.locator(".pair").wait_for(state="detached")
+    ids = [added.id, other.id]
+    assert sent == [
+        {"recordings": ids, "decision": "keep"},
+        {"recordings": ids, "decision": "merge", "into": added.id},
+    ]
+
+
 def test_the_checkbox_of_the_header_follows_the_selection(visit):
     page = visit("library")
     header, first = page.get_by_label("Select all shown recordings"), page.get_by_label(f"Select {KNOWN[0].title}")

@@ -2,8 +2,8 @@
 
 /** @import { Match, Recording } from "../types.js" */
 
-import { getJson, isAbort, isAllowed, messageOf, withQuery } from "../api.js";
-import { button, chip, emptyState, note, progressBar } from "../components.js";
+import { getJson, isAbort, isAllowed, messageOf, sendJson, withQuery } from "../api.js";
+import { button, chip, emptyState, note, progressBar, reportErrors } from "../components.js";
 import { fill, h, icon } from "../dom.js";
 import { artistNames, formatConfidence, formatTime, KINDS, plural, titleOf } from "../format.js";
 import { linkRecordings, removeRecordings } from "./dialogs.js";
@@ -86,9 +86,8 @@ async function showDuplicates(list, { signal, onChange }) {
     /** @type {{ items: { recordings: Recording[] }[], next: string | null }} */
     const { items, next } = await getJson(withQuery("v1/duplicates", { limit: 20, after }), { signal });
     for (const { recordings } of items) {
-      if (isMarkedDifferent(recordings)) continue;
       found += 1;
-      list.append(pairCard(recordings, chip(KINDS.recording, "accent", "music"), onChange));
+      list.append(duplicatesCard(recordings, onChange));
     }
     after = next ?? "";
   } while (after && found < MAX_DUPLICATES);
@@ -131,6 +130,62 @@ async function compareAll(list, { signal, onChange }, onProgress) {
 }
 
 /**
+ * A group of duplicates, and the decisions about it.
+ *
+ * @param {Recording[]} group
+ * @param {() => Promise<void>} onChange
+ */
+function duplicatesCard(group, onChange) {
+  const ids = group.map((each) => each.id);
+  const finish = async () => {
+    card.remove();
+    await onChange();
+  };
+  /** @param {Record<string, unknown>} decision */
+  const decide = (decision) =>
+    reportErrors(async () => {
+      await sendJson("POST", "v1/duplicates/decisions", { recordings: ids, ...decision });
+      await finish();
+    });
+  const sides = group.map((recording) =>
+    recordingSide(
+      recording,
+      isAllowed("admin") &&
+        button("Merge into this recording", () => decide({ decision: "merge", into: recording.id }), {
+          kind: "compact",
+          title: "It receives the files of the others, and the tags that it lacks",
+        }),
+      isAllowed("write") && removeButton(recording, finish),
+    ),
+  );
+  const card = h(
+    "article",
+    { class: "card pair", "aria-label": group.map(titleOf).join(" and ") },
+    h(
+      "div",
+      { class: "row between" },
+      chip(KINDS.recording, "accent", "music"),
+      h(
+        "div",
+        { class: "row" },
+        isAllowed("write") &&
+          button("Link as versions", () => linkRecordings(group, finish), { iconName: "link", kind: "compact" }),
+        isAllowed("admin") &&
+          button(group.length === 2 ? "Keep both" : "Keep all", () => decide({ decision: "keep" }), {
+            kind: "quiet compact",
+          }),
+      ),
+    ),
+    h(
+      "div",
+      { class: group.length === 2 ? "pair-sides" : "group-sides" },
+      group.length === 2 ? [sides[0], icon("link"), sides[1]] : sides,
+    ),
+  );
+  return card;
+}
+
+/**
  * @param {Recording[]} pair
  * @param {HTMLElement} label
  * @param {() => Promise<void>} onChange
@@ -160,7 +215,13 @@ function pairCard(pair, label, onChange) {
           button("Mark as different", markAsDifferent, { kind: "quiet compact" }),
         ),
     ),
-    h("div", { class: "pair-sides" }, pairSide(one, finish), icon("link"), pairSide(other, finish)),
+    h(
+      "div",
+      { class: "pair-sides" },
+      recordingSide(one, isAllowed("write") && removeButton(one, finish)),
+      icon("link"),
+      recordingSide(other, isAllowed("write") && removeButton(other, finish)),
+    ),
   );
   return card;
 }
@@ -169,7 +230,18 @@ function pairCard(pair, label, onChange) {
  * @param {Recording} recording
  * @param {() => Promise<void>} onRemove
  */
-function pairSide(recording, onRemove) {
+function removeButton(recording, onRemove) {
+  return button("Remove this recording", () => removeRecordings([recording], onRemove), {
+    kind: "quiet compact",
+    iconName: "trash",
+  });
+}
+
+/**
+ * @param {Recording} recording
+ * @param {(HTMLElement | false)[]} actions
+ */
+function recordingSide(recording, ...actions) {
   return h(
     "div",
     { class: "side-of-pair" },
@@ -186,11 +258,7 @@ function pairSide(recording, onRemove) {
       src: `v1/recordings/${recording.id}/audio`,
       "aria-label": `Play ${titleOf(recording)}`,
     }),
-    isAllowed("write") &&
-      button("Remove this recording", () => removeRecordings([recording], onRemove), {
-        kind: "quiet compact",
-        iconName: "trash",
-      }),
+    ...actions,
   );
 }
 
