@@ -238,14 +238,16 @@ def _russian(letter: str) -> float:
         return 4.2 if letter.lower() in "оеаинтсрвл" else 6.0
     if _script(letter) == "cyrillic":
         return 8.0 if letter in "ёЁіІїЇєЄ" else 12.0
-    return 11.0 if letter in _PUNCTUATION else 13.0 if letter.isprintable() else 22.0
+    return 11.0 if letter in _PUNCTUATION else 13.0 if letter.isprintable() and not letter.isalpha() else 22.0
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _western(letter: str) -> float:
-    if letter.isalpha() and letter not in "ªºˆƒµ":
-        return 8.5 if letter.lower() in "éèêëáàâäãåæçíîïñóòôöøúùüß" else 11.0
-    return 9.5 if letter in "’‘“”–—…´" else 12.0 if letter in _PUNCTUATION else 14.0 if letter.isprintable() else 22.0
+    if _script(letter) == "latin" and letter not in "ªºˆƒ":
+        if letter.lower() in "éèêëáàâäãåæçíîïñóòôöøúùüß":
+            return 8.5
+        return 11.0 if letter <= "\u00ff" or letter in "ŒœŠšŽžŸ" else 14.0 if letter <= "\u017f" else 18.0
+    return 9.0 if letter in "’‘“”–—…´¡¿" else 12.0 if letter in _PUNCTUATION else 14.0 if letter <= "\u00ff" else 18.0
 
 
 @lru_cache(maxsize=4096)

@@ -44,7 +44,11 @@ WRITTEN = [
     ("cp1252", "Charles Aznavour", "La Bohème", "Hier encore"),
     ("cp1252", "Café Tacvba", "Re", "Esa noche"),
     ("cp1252", "Georges Brassens", "", "L’Auvergnat"),
+    ("cp1252", "Los Suaves", "", "¡Bip!"),
     ("utf-8", "张震岳", "", "爱我别走"),
+    ("utf-8", "Dvořák", "", "Rusalka"),
+    ("utf-8", "Beyoncé", "", "Halo"),
+    ("utf-8", "Łona", "", "Rozmowy"),
     ("utf-8", "Queensrÿche", "Empire", "Silent Lucidity"),
     ("utf-8", "Алиса", "Шабаш", "Всё это рок-н-ролл"),
 ]

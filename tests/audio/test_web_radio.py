@@ -316,6 +316,28 @@ def test_listening_stops_at_once_even_without_data(station, tmp_path):
     assert outline(events) == ["connected", "started 1", "ended 1", "finished"]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "name", "title"),
+    [
+        ("utf-8", "Café", "Ö"),
+        ("cp1252", "Café", "Mötley Crüe - Dr. Feelgood"),
+        ("cp1251", "Наше радио", "Кино - Группа крови"),
+        ("gb18030", "音乐之声", "老狼 - 同桌的你"),
+    ],
+)
+def test_what_a_station_announces_is_decoded_from_its_encoding(station, encoding, name, title):
+    def sent(text):
+        return text.encode(encoding).decode("utf-8", "surrogateescape")
+
+    head = f"HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\nicy-name: {sent(name)}"
+    server = station(Answer(b"\xff\xfb" * radio.TITLES_EVERY, head, titles=(sent(title),)))
+    opened = connect.connect(f"{server.url}/stream", timeout=5)
+    with pytest.raises(StreamError, match="ended the stream"):
+        while True:
+            opened.read(4096)
+    assert (opened.name, opened.title) == (name, title)
+
+
 def test_a_station_is_reached_through_the_proxy_of_the_environment(station, monkeypatch):
     audio = Answer(b"\xff\xfb audio", "HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 8")
     proxy, direct = station(audio), station(audio)

@@ -60,6 +60,16 @@ def test_files_already_in_the_library_are_not_added_again(songs):
     assert "2 already in the library" in result.stdout
 
 
+def test_a_pattern_gives_what_tags_lack(songs, tmp_path):
+    copy = tmp_path / "The Band" / "Their Album" / "07 A Song.flac"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(songs[0].read_bytes())
+    refused = run("add", "--pattern", "{titel}", copy)
+    assert refused.exit_code == 2 and "{titel} is unknown: it may contain {artist}, " in refused.stderr
+    assert run("add", "--pattern", "{any}/{album}/{track} {title}", copy).exit_code == 0
+    assert json.loads(run("list", "--json", "their ｓóng").stdout.splitlines()[0])["album"] == "Their Album"
+
+
 def test_each_unreadable_file_is_reported_and_the_others_are_added(songs, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()

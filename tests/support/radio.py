@@ -76,7 +76,9 @@ class Radio:
 
     def _send(self, connection: socket.socket, answer: Answer) -> None:
         metaint = f"\r\nicy-metaint: {TITLES_EVERY}" if answer.titles else ""
-        connection.sendall((answer.head.replace("{url}", self.url) + metaint + "\r\n\r\n").encode())
+        connection.sendall(
+            (answer.head.replace("{url}", self.url) + metaint + "\r\n\r\n").encode(errors="surrogateescape")
+        )
         sound = b"".join(_with_titles(answer.sound, answer.titles)) if answer.titles else answer.sound
         pieces = range(0, len(sound), 1400)
         for at in pieces:
@@ -89,7 +91,8 @@ def _with_titles(sound: bytes, titles: tuple[str, ...]) -> Iterator[bytes]:
     for number, at in enumerate(range(0, len(sound), TITLES_EVERY)):
         yield sound[at : at + TITLES_EVERY]
         if at + TITLES_EVERY <= len(sound):
-            title = f"StreamTitle='{titles[number]}';StreamUrl='';".encode() if number < len(titles) else b""
+            text = f"StreamTitle='{titles[number]}';StreamUrl='';" if number < len(titles) else ""
+            title = text.encode(errors="surrogateescape")
             padded = title + bytes(-len(title) % 16)
             yield bytes([len(padded) // 16]) + padded
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from urllib3 import Timeout
 
+from songprint.audio import encodings
 from songprint.errors import StreamError
 from songprint.outside import http as client
 from songprint.outside.hosts import DEFAULT_PORTS, Place, encoded
@@ -196,11 +197,11 @@ def _is_playlist(url: str, response: client.Response) -> bool:
 
 
 def _text(announced: bytes) -> str:
-    """The text of a station, in UTF-8 or else in Latin-1: ICY does not name the encoding."""
+    """The text of a station, in UTF-8 or else in the most probable encoding: ICY does not name it."""
     try:
         return announced.decode("utf-8").strip()
     except UnicodeDecodeError:
-        return announced.decode("latin-1").strip()
+        return encodings.decoded([announced.decode("ascii", "surrogateescape")])[0].strip()
 
 
 def _number(value: str | None) -> int | None:
