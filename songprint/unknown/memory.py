@@ -1,12 +1,14 @@
 """Remember music that is not in the library, and recognise it when the same recording occurs again.
 
 Each interval of unknown music in a scanned file is an *occurrence* with a number, and the same music has the same
-number. If only a part of an earlier occurrence occurs again, that occurrence was more than one piece of music: it is
-divided, and the part gets its own number. A new scan of a file replaces the results of earlier scans of it.
+number. If a part of an occurrence occurs elsewhere, the joins at the start and end of the part are examined. If the
+music repeats its material across them, the part and its surroundings are one piece with one number. Otherwise, the
+occurrence consists of several pieces: it is divided, and the part gets its own number. A new scan of a file replaces
+the results of earlier scans of it.
 
 The database stores vectors of an occurrence, two per second with one byte per dimension (64 bytes per second): for
-frequent music those of a few occurrences, and in total at most MAX_SECONDS. Beyond that, the oldest music that occurred
-only once is deleted.
+frequent music those of a few occurrences, preferably long ones, and in total at most MAX_SECONDS. Beyond that, the
+oldest music that occurred only once is deleted.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -40,6 +42,12 @@ HOP = 0.5  # seconds between two stored vectors
 MIN_SECONDS = 5.0  # shorter music is not remembered
 # Seconds before and after a recurrence that still belong to the same music: fades, speech, inexact boundaries.
 MARGIN = 8.0
+# Music before and after a join is one piece if it repeats its material across the join: for each vector of a side, the
+# highest cosine with the other side; of these, the mean of the highest quarter. Of joins within 36 songs, 82% have a
+# higher mean; of joins between two of them, 1%.
+MIN_CONTINUITY = 0.78
+SIDE = 30.0  # seconds on either side of a join that are compared
+GUARD = 2.0  # seconds on either side of a join that are not, because joins are inexact
 MAX_STORED_OCCURRENCES = 3  # occurrences of the same music whose vectors are stored
 MAX_SECONDS = 50 * 3600.0  # total duration of the stored vectors
 LOCK_TIMEOUT = 60.0  # seconds to wait while another scan writes
@@ -150,6 +158,7 @@ class _Kept:
     vectors: np.ndarray  # (n, dim) int8, every HOP seconds; (0, dim) if enough other occurrences store theirs
     heard_at: int  # milliseconds since 1970
     row: int = 0  # id in the table; 0 if not stored yet
+    is_former: bool = False  # found by an earlier scan of the source
 
     def part(self, part: Interval, number: int) -> _Kept:
         """Return a part of the occurrence. `part` is in seconds from its start."""
@@ -162,6 +171,25 @@ class _Kept:
             interval=Interval(self.interval.start + part.start, self.interval.start + part.end),
         )
 
+    def is_continuous(self, join: float, start: float, end: float) -> bool:
+        """Whether the music from `start` to `join` and from `join` to `end` is one piece, without a pause at the join.
+
+        Times are in seconds from the start of the occurrence.
+        """
+        rows = [
+            round(place / HOP) for place in (max(start, join - SIDE), join - GUARD, join + GUARD, min(end, join + SIDE))
+        ]
+        first, before_join, after_join, last = np.clip(rows, 0, len(self.vectors))
+        vectors = restore(self.vectors[first:last])
+        has_content = np.linalg.norm(vectors, axis=1) > 0
+        before, after = slice(0, max(0, before_join - first)), slice(max(0, after_join - first), None)
+        if not has_content[before.stop : after.start].all():
+            return False
+        cosines = vectors[before][has_content[before]] @ vectors[after][has_content[after]].T
+        if not cosines.size:
+            return False
+        return (_highest_quarter(cosines.max(axis=0)) + _highest_quarter(cosines.max(axis=1))) / 2 >= MIN_CONTINUITY
+
 
 class _Memory:
     """A copy of the table in memory, in which the sections of a source are placed; `write` stores the changes."""
@@ -173,6 +201,7 @@ class _Memory:
         self._kept: dict[int, _Kept] = {}  # by key, a running number
         self._known: dict[int, Embeddings] = {}  # vectors by the same key, if stored
         self._deleted: list[int] = []  # rows of the table
+        self._renamed: dict[int, int] = {}  # numbers of music that proved to be part of other music
         self._last_key, self._last_provisional = 0, 0
         with store.catalog.database.reading() as connection:
             self._now = clock(connection)
@@ -188,34 +217,32 @@ class _Memory:
 
         Numbers below 0 are provisional, and 0 stands for music that is too short.
         """
-        former = [
-            key
-            for key, kept in self._kept.items()
-            if self._source
-            and kept.source == self._source
-            and any(
+        for key, kept in self._kept.items():
+            overlaps = any(
                 min(kept.interval.end, interval.end) > max(kept.interval.start, interval.start)
                 for interval, _ in sections
             )
-        ]
+            if self._source and kept.source == self._source and overlaps:
+                self._kept[key] = replace(kept, is_former=True)
         placed = [self._place(interval, embeddings) for interval, embeddings in sections]
-        for key in former:
-            if key in self._kept:
-                self._drop(key)
-        return placed
+        for key in [key for key, kept in self._kept.items() if kept.is_former]:
+            self._drop(key)
+        return [[(part, self._current(number)) for part, number in pieces] for pieces in placed]
 
     def write(self, connection: Connection) -> dict[int, int]:
         """Store the changes. Return the final number for each provisional one."""
         if self._deleted:
             connection.execute(delete(unknown_music).where(unknown_music.c.id.in_(self._deleted)))
         numbers: dict[int, int] = {}
-        have_vectors = Counter(kept.number for kept in self._kept.values() if kept.row and len(kept.vectors))
-        for kept in self._kept.values():
+        with_vectors = self._with_vectors()
+        for key, kept in self._kept.items():
             if kept.row:
+                if len(kept.vectors) and key not in with_vectors:
+                    emptied = update(unknown_music).where(unknown_music.c.id == kept.row)
+                    connection.execute(emptied.values(count=0, vectors=b""))
                 continue
-            have_vectors[kept.number] += 1
-            vectors = kept.vectors if have_vectors[kept.number] <= MAX_STORED_OCCURRENCES else kept.vectors[:0]
-            key = connection.execute(
+            vectors = kept.vectors if key in with_vectors else kept.vectors[:0]
+            inserted = connection.execute(
                 insert(unknown_music).values(
                     number=numbers.get(kept.number, kept.number),
                     source=kept.source,
@@ -228,12 +255,31 @@ class _Memory:
                     vectors=vectors.tobytes(),
                 )
             ).inserted_primary_key
-            assert key is not None
+            assert inserted is not None
+            row = inserted[0]
             if kept.number < 0 and kept.number not in numbers:
-                numbers[kept.number] = key[0]  # ids are never reused, so neither are numbers
-                connection.execute(update(unknown_music).where(unknown_music.c.id == key[0]).values(number=key[0]))
+                numbers[kept.number] = row  # ids are never reused, so neither are numbers
+                connection.execute(update(unknown_music).where(unknown_music.c.id == row).values(number=row))
         _make_room(connection)
         return numbers
+
+    def _with_vectors(self) -> set[int]:
+        """Return the keys of the occurrences whose vectors are stored.
+
+        The first occurrences of each number are selected. An occurrence that is longer by MARGIN replaces the shortest.
+        """
+        selected: dict[int, list[int]] = defaultdict(list)
+        for key, kept in self._kept.items():
+            if not len(kept.vectors):
+                continue
+            keys = selected[kept.number]
+            if len(keys) >= MAX_STORED_OCCURRENCES:
+                shortest = min(keys, key=lambda each: len(self._kept[each].vectors))
+                if (len(kept.vectors) - len(self._kept[shortest].vectors)) * HOP < MARGIN:
+                    continue
+                keys.remove(shortest)
+            keys.append(key)
+        return {key for keys in selected.values() for key in keys}
 
     def _place(self, interval: Interval, embeddings: Embeddings) -> list[tuple[Interval, int]]:
         """Divide a section into recurrences and new music, and remember each piece."""
@@ -252,17 +298,66 @@ class _Memory:
         pieces = _filled(sorted(cuts, key=lambda cut: cut[0].start), interval.duration, self._new_number)
         every = max(1, round(HOP / embeddings.hop))
         whole = _Kept(0, self._source, interval, quantise(embeddings.vectors[::every]), self._now)
+        while len(joined := self._joined(pieces, whole)) < len(
+            pieces
+        ):  # longer pieces can show that more is continuous
+            pieces = joined
         for part, number in pieces:
             self._keep(whole.part(part, number))
         return [(Interval(interval.start + part.start, interval.start + part.end), number) for part, number in pieces]
 
+    def _joined(self, pieces: Sequence[tuple[Interval, int]], whole: _Kept) -> list[tuple[Interval, int]]:
+        """Join neighbouring pieces of a section that are one piece of music. It gets the oldest of their numbers."""
+        joined = [*pieces[:1]]
+        for part, number in pieces[1:]:
+            before, other = joined[-1][0], self._current(joined[-1][1])
+            number = self._current(number)
+            if number == other:
+                separate = self._is_complete(before, number) and self._is_complete(part, number)  # repeated at once
+            else:
+                separate = self._continues(other, "end") or self._continues(number, "start")
+            if separate or not whole.is_continuous(part.start, before.start, part.end):
+                joined.append((part, number))
+                continue
+            oldest, newest = sorted((other, number), key=lambda each: (each < 0, abs(each)))
+            if newest != oldest:
+                self._rename(newest, oldest)
+            joined[-1] = (Interval(before.start, part.end), oldest)
+        return [(part, self._current(number)) for part, number in joined]
+
+    def _is_complete(self, part: Interval, number: int) -> bool:
+        """Whether a part is about as long as the longest occurrence of this music."""
+        longest = max((kept.interval.duration for kept in self._kept.values() if kept.number == number), default=0.0)
+        return abs(part.duration - longest) < MARGIN
+
+    def _continues(self, number: int, edge: Literal["start", "end"]) -> bool:
+        """Whether, in another place, other music precedes or follows this one. Then the music starts or ends there."""
+        opposite = "end" if edge == "start" else "start"
+        current = [kept for kept in self._kept.values() if not kept.is_former]
+        places = {(kept.source, round(getattr(kept.interval, edge), 2)) for kept in current if kept.number == number}
+        return any(
+            (kept.source, round(getattr(kept.interval, opposite), 2)) in places
+            for kept in current
+            if kept.number != number
+        )
+
+    def _current(self, number: int) -> int:
+        while number in self._renamed:
+            number = self._renamed[number]
+        return number
+
+    def _rename(self, number: int, new: int) -> None:
+        self._renamed[number] = new
+        for key, kept in list(self._kept.items()):
+            if kept.number == number:
+                self._drop(key)
+                self._keep(replace(kept, number=new, row=0))
+
     def _number(self, match: Recurrence, found: Sequence[Recurrence]) -> int:
         """Return the number of a recurrence. If it is only a part of an occurrence, that occurrence is divided."""
         other = self._kept[match.occurrence]
-        if match.reference.start < MARGIN and other.interval.duration - match.reference.end < MARGIN:
+        if self._part(match) == Interval(0.0, other.interval.duration):
             return other.number
-        number = self._new_number()
-        after: int | None = None  # number of the music after the part
         same = [
             each
             for each in found
@@ -270,12 +365,13 @@ class _Memory:
             and _alike(each.query, match.query)
             and self._kept[each.occurrence].number == other.number
         ]
+        if any(self._part(each) == Interval(0.0, self._kept[each.occurrence].interval.duration) for each in same):
+            return other.number
+        number = self._new_number()
+        after: int | None = None  # number of the music after the part
         for each in {each.occurrence: each for each in (*same, match)}.values():
             kept = self._kept[each.occurrence]
-            start = each.reference.start if each.reference.start >= MARGIN else 0.0
-            end = (
-                each.reference.end if kept.interval.duration - each.reference.end >= MARGIN else kept.interval.duration
-            )
+            start, end = self._part(each).start, self._part(each).end
             self._drop(each.occurrence)
             self._keep(kept.part(Interval(start, end), number))
             if start:
@@ -286,6 +382,17 @@ class _Memory:
                     after = rest = self._new_number() if after is None else after
                 self._keep(kept.part(Interval(end, kept.interval.duration), rest))
         return number
+
+    def _part(self, match: Recurrence) -> Interval:
+        """Return the piece of an occurrence that a recurrence belongs to, in seconds from the start of the occurrence.
+
+        It ends with the occurrence where little is missing, or where the music continues as the same piece.
+        """
+        kept, part = self._kept[match.occurrence], match.reference
+        duration = kept.interval.duration
+        to_start = part.start < MARGIN or kept.is_continuous(part.start, 0.0, part.end)
+        to_end = duration - part.end < MARGIN or kept.is_continuous(part.end, part.start, duration)
+        return Interval(0.0 if to_start else part.start, duration if to_end else part.end)
 
     def _new_number(self) -> int:
         self._last_provisional -= 1
@@ -306,6 +413,11 @@ class _Memory:
             self._deleted.append(kept.row)
         if self._known.pop(key, None) is not None:
             self._index.remove([key])
+
+
+def _highest_quarter(cosines: np.ndarray) -> float:
+    """Return the mean of the highest quarter of the values."""
+    return float(np.sort(cosines)[-max(1, round(len(cosines) / 4)) :].mean())
 
 
 def _alike(one: Interval, other: Interval) -> bool:

@@ -31,6 +31,20 @@ def section(samples, start=0.0):
     return Interval(start, start + len(samples) / toy.SAMPLE_RATE), encode(samples)
 
 
+def loops(seed, seconds):
+    """Embeddings of a piece that repeats eight sounds of a second each, with variations."""
+    random = np.random.default_rng(seed)
+    count = round(seconds / HOP)
+    sounds = random.normal(size=(8, toy.DIM))
+    vectors = sounds[(np.arange(count) * HOP).astype(int) % 8] + 0.55 * random.normal(size=(count, toy.DIM))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def cut(vectors, start, end):
+    """The section of these vectors between two times."""
+    return Interval(start, end), Embeddings(vectors[round(start / HOP) : round(end / HOP)], HOP, "toy-1")
+
+
 def numbers(pieces):
     return [[number for _, number in each] for each in pieces]
 
@@ -82,7 +96,88 @@ def test_a_section_with_remembered_and_new_music_is_divided(store):
     assert new.end == old.start == pytest.approx(40, abs=1.5)
 
 
-def test_scanning_a_file_againdoes_not_add_occurrences(store):
+def test_a_piece_of_which_a_part_was_remembered_is_one_entry(store):
+    piece = loops(1, 120)
+    [[part]] = numbers(memory.remember(store, "part.mp3", [cut(piece, 40, 70)]))
+    [[(whole, number)]] = memory.remember(store, "whole.mp3", [cut(piece, 0, 120)])
+    assert number == part and (whole.start, whole.end) == (0, 120)
+    [[other_part]] = numbers(memory.remember(store, "end.mp3", [cut(piece, 80, 110)]))
+    assert other_part == part, "the vectors of the whole piece are stored"
+    assert {each.id: len(each.occurrences) for each in memory.listing(store)} == {part: 3}
+
+
+def test_parts_that_were_remembered_become_one_entry_with_the_oldest_number(store):
+    piece = loops(1, 120)
+    [[first]] = numbers(memory.remember(store, "first.mp3", [cut(piece, 70, 100)]))
+    [[second]] = numbers(memory.remember(store, "second.mp3", [cut(piece, 20, 50)]))
+    assert first != second
+    part, whole = numbers(memory.remember(store, "whole.mp3", [cut(piece, 20, 50), cut(piece, 0, 120)]))
+    assert part == whole == [first]
+    assert {each.id: len(each.occurrences) for each in memory.listing(store)} == {first: 4}
+
+
+def test_a_part_of_a_remembered_piece_does_not_divide_it(store):
+    piece = loops(1, 120)
+    [[whole]] = numbers(memory.remember(store, "whole.mp3", [cut(piece, 0, 120)]))
+    [[part]] = numbers(memory.remember(store, "part.mp3", [cut(piece, 40, 70)]))
+    assert part == whole
+
+
+def test_another_piece_next_to_a_remembered_one_is_another_entry(store):
+    one, other = loops(1, 40), loops(2, 40)
+    [[first]] = numbers(memory.remember(store, "one.mp3", [cut(one, 0, 40)]))
+    [pieces] = memory.remember(store, "both.mp3", [cut(np.concatenate([other, one]), 0, 80)])
+    assert [number == first for _, number in pieces] == [False, True]
+    assert pieces[1][0].start == pytest.approx(40, abs=1.5)
+
+
+def test_after_a_pause_the_same_sounds_are_another_entry(store):
+    piece = loops(1, 80)
+    [[first]] = numbers(memory.remember(store, "one.mp3", [cut(piece, 0, 40)]))
+    piece[round(40 / HOP) : round(41 / HOP)] = 0
+    [pieces] = memory.remember(store, "both.mp3", [cut(piece, 0, 80)])
+    assert [number == first for _, number in pieces] == [True, False]
+
+
+def test_a_piece_that_other_music_followed_ends_there(store):
+    """The same sounds that follow it elsewhere are another piece."""
+    piece, other = loops(1, 80), loops(2, 40)
+    memory.remember(store, "alone.mp3", [cut(piece, 0, 40)])
+    memory.remember(store, "before.mp3", [cut(np.concatenate([piece[: round(40 / HOP)], other]), 0, 80)])
+    [[first, second]] = numbers(memory.remember(store, "again.mp3", [cut(piece, 0, 80)]))
+    assert first != second
+
+
+def test_a_piece_that_is_repeated_at_once_has_two_occurrences(store):
+    piece = loops(1, 40)
+    memory.remember(store, "one.mp3", [cut(piece, 0, 40)])
+    [[one, other]] = numbers(memory.remember(store, "twice.mp3", [cut(np.concatenate([piece, piece]), 0, 80)]))
+    assert one == other
+
+
+def test_the_vectors_of_longer_occurrences_replace_those_of_shorter_ones(store):
+    piece = loops(1, 120)
+    for number in range(memory.MAX_STORED_OCCURRENCES):
+        memory.remember(store, f"{number}.mp3", [cut(piece, 40, 70)])
+    [[first]] = numbers(memory.remember(store, "whole.mp3", [cut(piece, 0, 120)]))
+    [[again]] = numbers(memory.remember(store, "end.mp3", [cut(piece, 80, 110)]))
+    assert again == first
+    with store.catalog.database.reading() as connection:
+        counts = [row.count for row in connection.execute(memory.unknown_music.select())]
+    assert sum(count > 0 for count in counts) == memory.MAX_STORED_OCCURRENCES and max(counts) == 240
+
+
+def test_a_new_scan_replaces_occurrences_that_it_divides(store):
+    memory.remember(store, "one.mp3", [section(music(1, 2))])
+    memory.remember(store, "one.mp3", [section(music(2), 30.0)])
+    assert [
+        (each.source, each.interval.start, each.interval.end)
+        for found in memory.listing(store)
+        for each in found.occurrences
+    ] == [("one.mp3", 30, 60)]
+
+
+def test_scanning_a_file_again_does_not_add_occurrences(store):
     sections = [section(music(1)), section(music(2), 60), section(music(1), 120)]
     before = memory.remember(store, "one.mp3", sections), memory.listing(store)
     after = memory.remember(store, "one.mp3", sections), memory.listing(store)
