@@ -97,6 +97,7 @@ class Library:
         remove_missing: bool = False,
         workers: int | None = None,
         pattern: str | None = None,
+        reread: bool = False,
         on_progress: OnProgress | None = None,
     ) -> SyncReport:
         """Bring the library into step with folders, or with all folders that it follows; see `sync.sync`.
@@ -110,6 +111,7 @@ class Library:
             remove_missing=remove_missing,
             workers=workers,
             pattern=pattern,
+            reread=reread,
             on_progress=on_progress,
         )
 

@@ -129,6 +129,7 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
 @click.option("--remove-missing", is_flag=True, help="Remove recordings of which no file exists any more.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of processes. Default: one per core.")
 @PATTERN
+@click.option("--reread", is_flag=True, help="Read the tags of unchanged files as well.")
 def sync(
     common: Common,
     folders: Sequence[str],
@@ -136,6 +137,7 @@ def sync(
     remove_missing: bool,
     workers: int | None,
     pattern: str | None,
+    reread: bool,
 ) -> int:
     """Bring the library into step with folders.
 
@@ -154,6 +156,7 @@ def sync(
                     remove_missing=remove_missing,
                     workers=workers,
                     pattern=pattern,
+                    reread=reread,
                     on_progress=show_progress,
                 )
         except KeyboardInterrupt:

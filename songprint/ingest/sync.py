@@ -29,6 +29,7 @@ def sync(
     remove_missing: bool = False,
     workers: int | None = None,
     pattern: str | None = None,
+    reread: bool = False,
     on_progress: OnProgress | None = None,
 ) -> SyncReport:
     """Bring the library into step with these folders; without any, with all folders that it follows.
@@ -36,6 +37,7 @@ def sync(
     Files whose size and time are unchanged are not read. A recording is known by its sound: it keeps its id when its
     file is retagged, renamed or moved. When its last file is gone it is marked as missing, and with `remove_missing`
     removed. `dry_run` reads what changed, and writes nothing. `pattern` is that of `add`.
+    `reread` reads the tags of unchanged files as well, after settings about tags have changed.
 
     Raises LibraryError if there is no folder to follow, or if `remove_missing` would remove all recordings of a folder
     that is empty or does not exist, as when its drive is not connected.
@@ -73,7 +75,7 @@ def sync(
         if outcome.change is not None:
             changes.append(outcome.file_change)
 
-    update = Update(store, files, report, workers=workers, dry_run=dry_run, rules=rules)
+    update = Update(store, files, report, workers=workers, dry_run=dry_run, rules=rules, reread=reread)
     update.run()
     # A file that changed and cannot be read any more no longer contains the recording.
     unreadable = {each.path for each in changes if each.change is Change.SKIPPED and os.access(each.path, os.R_OK)}

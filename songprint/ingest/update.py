@@ -51,7 +51,8 @@ class Update:
 
     Every file is examined: a hash of its sound tells whether the library contains it. Only new sound is decoded and
     encoded. With `dry_run`, nothing is decoded and nothing is written. Without `follow`, a file whose sound is known
-    does not become a place of its recording. `report` is called once for each file.
+    does not become a place of its recording. With `reread`, unchanged files are examined as well. `report` is called
+    once for each file.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class Update:
         follow: bool = True,
         dry_run: bool = False,
         rules: Rules | None = None,
+        reread: bool = False,
     ) -> None:
         self._store, self._catalog, self._files, self._report = store, store.catalog, files, report
         self._workers, self._tags, self._follow, self._dry_run = workers, tags or {}, follow, dry_run
         self._fields = fields
-        self._rules = rules or tag_rules(store)
+        self._rules, self._reread = rules or tag_rules(store), reread
         self._places = places.at(self._catalog, files)
         self._legacy = self._catalog.has_file_hashes()
         self._examined: dict[str, Examined] = {}  # files of new sound, by path
@@ -96,7 +98,7 @@ class Update:
 
     def _unchanged(self, path: str) -> bool:
         place = self._places.get(path)
-        if place is None or place.state != self._files[path]:
+        if place is None or place.state != self._files[path] or (self._reread and not place.missing_since):
             return False
         if place.missing_since:
             if not self._dry_run:
@@ -180,19 +182,21 @@ class Update:
             self._report(Outcome(examined.path, None, recording_id))
             return
         change, before = self._change_of_known(examined, recording_id)
-        if not self._dry_run:
+        if change and not self._dry_run:
             places.assign(self._catalog, recording_id, examined.path, examined.state, examined.tags, moved_from=before)
         if before:
             self.moved.add(before)
         self._report(Outcome(examined.path, change, recording_id, before=before))
 
-    def _change_of_known(self, examined: Examined, recording_id: int) -> tuple[Change, str]:
-        """What happened to a file of known sound, and its former path if it moved."""
+    def _change_of_known(self, examined: Examined, recording_id: int) -> tuple[Change | None, str]:
+        """What happened to a file of known sound, None for nothing, and its former path if it moved."""
         place = self._places.get(examined.path)
         if place is not None and place.recording_id == recording_id:
             if place.missing_since:
                 return Change.RETURNED, ""
-            return (Change.TOUCHED if place.tags == examined.tags else Change.RETAGGED), ""
+            if place.tags != examined.tags:
+                return Change.RETAGGED, ""
+            return (Change.TOUCHED if place.state != examined.state else None), ""
         others = places.of(self._catalog, recording_id)
         gone = [other.path for other in others if other.path not in self.moved and not _is_at(other)]
         if gone:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def write(path: Path, number: int, title: str = "", **tags: str) -> Path:
     return path
 
 
-def bring_up(store: Store, folders: Iterable[Path] = (), **options: bool) -> SyncReport:
+def bring_up(store: Store, folders: Iterable[Path] = (), **options: Any) -> SyncReport:
     """Synchronise in one process, so that new recordings get their ids in the order of the file names."""
     return sync.sync(store, folders, workers=1, **options)
 
@@ -46,7 +47,7 @@ def music(tmp_path: Path) -> Path:
     return tmp_path / "music"
 
 
-def changes(store: Store, *folders: Path, **options: bool) -> list[tuple[str, str, int | None]]:
+def changes(store: Store, *folders: Path, **options: Any) -> list[tuple[str, str, int | None]]:
     report = bring_up(store, folders, **options)
     return sorted((each.change.value, Path(each.path).name, each.recording_id) for each in report.changes)
 
@@ -439,5 +440,10 @@ def test_a_pattern_names_files_and_the_setting_repeats_it(tmp_path):
         path.touch()
         bring_up(store, [tmp_path / "m"])
         assert store.catalog.recording(added.id).tags == Tags("Sinnerman", ("Nina Simone",), "Pastel Blues", track=10)
+        assert changes(store, tmp_path / "m", reread=True) == []
+        store.catalog.edit(added.id, {"album": "Mine"})
+        other = {"pattern": "{any}/{any}/{any} {title}", "reread": True}
+        assert changes(store, tmp_path / "m", **other) == [("retagged", path.name, added.id)]
+        assert store.catalog.recording(added.id).tags == Tags("Sinnerman", album="Mine")
         with pytest.raises(SettingsError, match="invalid pattern"):
             sync.sync(store, [tmp_path / "m"], pattern="{titel}")
