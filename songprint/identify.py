@@ -34,9 +34,9 @@ def identify(
 ) -> Report:
     """Identify a query, given as blocks of (n,) float32 mono samples at the store's sample rate.
 
-    Recordings come first, then covers. Copies of one recording follow each other, the best tagged first. Matches below
-    the threshold are left out; the best `top` of them are listed as candidates. Raises AudioError if the query is
-    longer than LONGEST.
+    Recordings come first, then covers. Of several copies of a recording, the best tagged one is the match, and the
+    others are its alternatives. Matches below the threshold are left out; the best `top` of them are listed as
+    candidates. Raises AudioError if the query is longer than LONGEST.
     """
     began = time.perf_counter()
     settings = settings or store.settings
@@ -55,14 +55,14 @@ def identify(
                 query = pending[level.kind].result()
             if query is None:
                 continue
-            known = {match.recording.id for match in matches}
+            known = _named(matches)
             answer = level.matcher.identify(query, level, known)
             threshold = thresholds[level.kind] = threshold_of(level, settings, answer.case)
             found = _without_copies(answer.matches, known, store)
-            matches += _best_tagged_first([match for match in found if match.confidence >= threshold], store)
+            matches += _one_of_copies([match for match in found if match.confidence >= threshold], store)
             below += [match for match in found if match.confidence < threshold]
             reason = reason or answer.reason
-    named = {match.recording.id for match in matches}
+    named = _named(matches)
     candidates = sorted(
         (match for match in below if match.recording.id not in named), key=lambda match: -match.confidence
     )
@@ -137,7 +137,7 @@ def _merged(reports: list[Report], warnings: list[str], store: Store) -> Report:
         matches = in_order(
             sorted(matches, key=lambda each: (each.kind != Kind.RECORDING, -each.confidence)), store.catalog
         )
-    named = {match.recording.id for match in matches}
+    named = _named(matches)
     reasons = [report.reason for report in reports if report.reason and "silent" not in report.reason]
     return replace(
         first,
@@ -167,8 +167,8 @@ def _without_copies(matches: list[Match], known: set[int], store: Store) -> list
     return [match for match in matches if match.recording.id not in copies]
 
 
-def _best_tagged_first(matches: list[Match], store: Store) -> list[Match]:
-    """Put copies of one recording next to each other, the one with most tags first; the others are alternatives."""
+def _one_of_copies(matches: list[Match], store: Store) -> list[Match]:
+    """Keep one match of several copies of a recording: the one with most tags. The others become its alternatives."""
     if len(matches) < 2:
         return matches
     groups: list[list[Match]] = []
@@ -179,4 +179,13 @@ def _best_tagged_first(matches: list[Match], store: Store) -> list[Match]:
             groups.append([match])
         else:
             group.append(match)
-    return [match for group in groups for match in sorted(group, key=lambda each: by_tags(each.recording))]
+    found = []
+    for group in groups:
+        best, *others = sorted(group, key=lambda each: by_tags(each.recording))
+        found.append(replace(best, alternatives=tuple(each.recording.id for each in others)))
+    return found
+
+
+def _named(matches: Iterable[Match]) -> set[int]:
+    """The ids of the recordings that matches name, with their alternatives."""
+    return {recording_id for match in matches for recording_id in (match.recording.id, *match.alternatives)}

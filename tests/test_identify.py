@@ -7,9 +7,11 @@ import pytest
 from support import toy
 
 import songprint
+from songprint.cli.output import match_details
 from songprint.fingerprint import identify
 from songprint.fingerprint.identify import windows_of
 from songprint.fingerprint.query import Query
+from songprint.formats.objects import match_object
 from songprint.types import Embeddings, Interval, Kind
 
 
@@ -107,11 +109,17 @@ def test_windows_that_continue_a_match_are_not_searched(band, monkeypatch):
 
 
 def test_the_better_tagged_of_two_copies_is_named(band, tmp_path):
-    """An answer lists both. A segment of a scan names one."""
+    """The other one is an alternative of the match. A segment of a scan names one."""
     [copy] = band.add(toy.write(tmp_path / "Copy Band - Copy.wav", 0.5 * toy.song(2, 40))).added
     band.edit(copy.id, album="All of Them")
     report = ask(band, piece(2, 10, 8))
-    assert [match.recording.title for match in report.matches] == ["Copy", "Song 02"]
+    (match,) = report.matches
+    (other,) = band.recordings("Song 02")
+    assert (match.recording.title, match.alternatives) == ("Copy", (other.id,))
+    assert match_object(match)["alternatives"] == [other.id]
+    assert match_details(match).endswith(f"of the clip, also in the library as {other.id}")
+    (single,) = ask(band, piece(3, 10, 8)).matches
+    assert single.alternatives == () and "alternatives" not in match_object(single)
     programme = toy.write(tmp_path / "programme.wav", np.concatenate([toy.silence(5), piece(2, 5, 30)]))
     assert [each.recording.title for each in band.scan(programme).segments] == ["Copy"]
 

@@ -141,7 +141,10 @@ def match_details(match: Match) -> str:
     The original of the song is included if it is another recording.
     """
     place = f"at {position(match.reference.start)} of {duration(match.recording.duration)}"
-    return ", ".join([*_description(match, place), f"from {between(match.query)} of the clip"])
+    parts = [*_description(match, place), f"from {between(match.query)} of the clip"]
+    if match.alternatives:
+        parts.append(f"also in the library as {' and '.join(map(str, match.alternatives))}")
+    return ", ".join(parts)
 
 
 def segment_details(segment: Segment) -> str:

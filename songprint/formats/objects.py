@@ -73,7 +73,12 @@ def match_object(match: Match) -> schema.Match:
         "score": _round(match.alignment.score, 4),
         "sections": sections_list(match.sections),
         **_part_object(match),
+        **_copies_object(match),
     }
+
+
+def _copies_object(match: Match) -> schema.Copies:
+    return {"alternatives": list(match.alternatives)} if match.alternatives else {}
 
 
 def _part_object(found: Match | Segment) -> schema.Part:

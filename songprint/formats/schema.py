@@ -73,7 +73,13 @@ class Part(TypedDict, total=False):
 
 
 @_documented
-class Match(Part):
+class Copies(TypedDict, total=False):
+    alternatives: list[int]
+    """Ids of other recordings in the library that are the same one; only if there are any."""
+
+
+@_documented
+class Match(Part, Copies):
     recording: Recording
     original: Recording | None
     kind: Kind

@@ -32,6 +32,7 @@
  * @property {number} key_shift Semitones.
  * @property {number} [track] Number of the audio track, in a file with several.
  * @property {string} [channel] Channels that contain it, if the mono mix does not.
+ * @property {number[]} [alternatives] Ids of other recordings in the library that are the same one.
  */
 
 /**

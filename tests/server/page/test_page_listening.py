@@ -91,6 +91,11 @@ def test_copies_of_a_recording_share_a_card(site, visit):
     page.locator("#choose").set_input_files(site.files.known_excerpt)
     page.get_by_text("2 copies in the library").wait_for()
     assert page.locator("article.match").count() == 1
+    page = visit("identify")
+    one = {**first, "alternatives": [4711, 4712]}
+    page.route("**/v1/identify**", lambda route: route.fulfill(json={**report, "matches": [one]}))
+    page.locator("#choose").set_input_files(site.files.known_excerpt)
+    page.get_by_text("3 copies in the library").wait_for()
 
 
 def test_a_file_without_audio_shows_an_error_with_its_name(site, visit):

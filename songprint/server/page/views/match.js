@@ -45,8 +45,9 @@ function withoutCopies(matches) {
     const { title, artists } = match.recording;
     const name = JSON.stringify([match.kind, title, artists]);
     const same = unique.get(name);
-    if (same) same.copies += 1;
-    else unique.set(name, { match, copies: 1 });
+    const copies = 1 + (match.alternatives?.length ?? 0);
+    if (same) same.copies += copies;
+    else unique.set(name, { match, copies });
   }
   return [...unique.values()];
 }
