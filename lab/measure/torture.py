@@ -1,12 +1,18 @@
 """Kill test of the job queue: kills its processes at random moments and counts lost or repeated jobs and callbacks.
 
     python -m lab.measure.torture --jobs 300 --kills 200
+    python -m lab.measure.torture --jobs 40 --kills 40 --kill workers,servers,children
+    python -m lab.measure.torture --jobs 40 --kills 40 --kill workers,servers,children,database --database postgresql
 
 A receiver of callbacks also serves the inputs, and sometimes answers with an error or not at all. Several workers and
 a process that submits jobs are killed with `kill -9` and started again. Sometimes a worker is frozen until its lease
 has expired, and then continues as if the job were still its own. The workers are the real ones, with fetching, leases,
 heartbeats and callbacks; only the computation of a scan is replaced, and waits and leases take seconds instead of
 minutes. `Outcome.problems` lists what must never happen.
+
+With `--kill servers` or `children`, jobs are submitted over HTTP to two servers that have workers as child processes,
+and the servers, or processes in their pools, are killed too. With `--kill database`, the program starts a database
+server, kills it with all its processes, and starts it again.
 """
 
 from __future__ import annotations
@@ -16,30 +22,36 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import TypeVar, cast
 
 from lab import program
+from lab.measure.attack import descendants
+from lab.measure.database import SERVERS, DatabaseServer
 from songprint.accounts.vault import Vault
 from songprint.config import ServerSettings, Settings
-from songprint.errors import DuplicateSession
+from songprint.errors import DuplicateSession, SongprintError
 from songprint.jobs import deliveries, jobs, usage, worker
 from songprint.jobs.job import RUNNING
 from songprint.library import Library
-from songprint.outside import fetch
-from songprint.outside.places import Outside
+from songprint.processes import pool
+from songprint.server import operations, running
+from songprint.server import pool as server_pool
 from songprint.store.catalog import Catalog
 from songprint.types import ScanProgress, Timeline
 
@@ -50,6 +62,11 @@ SECONDS = 61.0  # duration reported for every input
 TROUBLE = 0.1  # share of callbacks that get an error or no response
 FROZEN = 0.15  # share of workers that are frozen instead of killed
 PATIENCE = 120.0  # seconds for the remaining jobs after the last kill
+RECOVERY = 60.0  # seconds in which this program reaches a database that was started again
+KINDS = ("workers", "servers", "children", "database")  # what can be killed; workers include the submitter
+SERVER_COUNT = 2
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,7 @@ class Outcome:
     kills: dict[str, int]  # by name of the process
     killed_at_work: int  # kills of workers during a job
     freezes: int  # of workers, for longer than a lease
+    restarts: int  # of processes that ended by themselves because the database was away
     states: dict[str, int]
     most_attempts: int  # of one job
     callbacks: int  # received, including repetitions
@@ -139,9 +157,13 @@ class LightScan:
     """A library with a real catalogue, whose scans only sleep."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self.store = SimpleNamespace(catalog=catalog, path=catalog.folder, settings=Settings())
+        self.store = SimpleNamespace(
+            catalog=catalog, path=catalog.folder, settings=Settings(), check_encoders=lambda: None
+        )
 
-    def scan(self, source: Path, *, on_progress: Callable[..., None], find_unknown: bool) -> Timeline:
+    def scan(
+        self, source: Path, *, on_progress: Callable[..., None], find_unknown: bool, track: int | None
+    ) -> Timeline:
         assert Path(source).stat().st_size > 0
         for step in range(STEPS):
             time.sleep(STEP)
@@ -152,28 +174,53 @@ class LightScan:
 
 def work(folder: Path, database: str) -> None:
     """Main function of a worker process."""
+    _work(Catalog(folder, database=database), threading.Event())
+
+
+def work_in_pool(library: Library, settings: Settings) -> None:
+    """Main function of a worker in the pool of a server; takes the place of `songprint.server.pool.run_jobs`."""
+    _work(library.store.catalog, pool.stop_requested)
+
+
+def _work(catalog: Catalog, stop: threading.Event) -> None:
     deliveries.WAITS = WAITS  # type: ignore[assignment]
     settings = Settings(server=ServerSettings(allow_private=True, callback_timeout=LEASE / 2))
-    inputs = fetch.Rules.of_inputs(settings.server)
-    outside = Outside(
-        lambda location, target, on_bytes, stop: fetch.download(location["url"], target, inputs, stop=stop).path,
-        lambda *arguments: None,
-        partial(fetch.post, rules=fetch.Rules.of_callbacks(settings.server)),
-    )
-    worker.run(
-        cast(Library, LightScan(Catalog(folder, database=database))),
-        settings,
-        stop=threading.Event(),
-        outside=outside,
-        lease=LEASE,
-    )
+    worker.run(cast(Library, LightScan(catalog)), settings, stop=stop, lease=LEASE)
 
 
-def submit(folder: Path, database: str, url: str, count: int) -> None:
-    """Main function of the submitting process. After a kill it starts again; session ids prevent duplicates."""
+def serve(folder: Path, database: str, port: int) -> None:
+    """Main function of a server process, whose workers are children. No child loads a network."""
+    pool.FIRST_PAUSE, pool.LONGEST_PAUSE = 0.2, 1.0
+    # Children of the server find functions by the name of their module, which is not "__main__" there.
+    here = import_module("lab.measure.torture")
+    server_pool.run_jobs, operations.warm_up = here.work_in_pool, here.do_nothing
+    limits = ServerSettings(port=port, allow_private=True, clip_processes=1, job_processes=1, rate=10_000.0)
+    settings = Settings(database=database, server=limits)
+    with Library(folder, settings=settings) as library:
+        running.serve(library, settings, on_start=lambda started: None)
+
+
+def do_nothing(library: Library) -> None:
+    """Take the place of `operations.warm_up`."""
+
+
+def submit(folder: Path, database: str, url: str, count: int, ports: Sequence[int]) -> None:
+    """Main function of the submitting process. After a kill it starts again; session ids prevent duplicates.
+
+    Submits to the servers at these ports, or to the queue if there are none.
+    """
+    send = partial(_post, ports) if ports else _queue(folder, database)
+    for number in range(count):
+        while not send(number, url):
+            time.sleep(0.1)
+        time.sleep(0.01)
+
+
+def _queue(folder: Path, database: str) -> Callable[[int, str], bool]:
     catalogue = Catalog(folder, database=database).database
     queue = jobs.Jobs(catalogue, Vault(catalogue, folder))
-    for number in range(count):
+
+    def send(number: int, url: str) -> bool:
         callback = {"url": f"{url}//callback", "style": "standard", "secret": "k3y"}
         try:
             queue.submit(
@@ -184,8 +231,36 @@ def submit(folder: Path, database: str, url: str, count: int) -> None:
                 session_id=f"job {number}",
             )
         except DuplicateSession:
-            continue
-        time.sleep(0.01)
+            pass
+        except SongprintError:
+            return False
+        return True
+
+    return send
+
+
+def _post(ports: Sequence[int], number: int, url: str) -> bool:
+    """Submit a job to one of the servers; return whether a server has accepted it, now or before."""
+    sent = {
+        "input": {"type": "url", "url": f"{url}/{number}.mp3"},
+        "callback": {"url": f"{url}//callback", "secret": "k3y"},
+        "priority": number % 21 - 10,
+        "session_id": f"job {number}",
+    }
+    connection = HTTPConnection("127.0.0.1", random.choice(ports), timeout=20)
+    try:
+        connection.request("POST", "/v1/jobs", json.dumps(sent), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, HTTPException):
+        return False  # the server was killed
+    finally:
+        connection.close()
+    if response.status == 202 or (response.status == 409 and json.loads(body)["code"] == "duplicate_session"):
+        return True
+    if response.status < 500:
+        raise RuntimeError(f"a server refuses job {number}: {body.decode()}")
+    return False
 
 
 def torture(
@@ -196,76 +271,150 @@ def torture(
     database: str = "",
     workers: int = 3,
     seed: int = 1,
+    kinds: Sequence[str] = ("workers",),
+    server: DatabaseServer | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Run the test in an empty folder, or with the empty `database` at this URL."""
+    """Run the test in an empty folder, or with the empty `database` at this URL.
+
+    `kinds` are the KINDS of processes to kill; "database" needs the `server` of the database.
+    """
     began, dice = time.monotonic(), random.Random(seed)
-    catalog = Catalog(folder, create=True, database=database)
+    with_servers = not {"servers", "children"}.isdisjoint(kinds)
+    if with_servers:
+        Library(folder, create=True, settings=Settings(database=database)).store.close()
+    catalog = Catalog(folder, create=not with_servers, database=database)
     queue = jobs.Jobs(catalog.database)
     receiver = Receiver(random.Random(seed + 1))
     context = multiprocessing.get_context("forkserver")
+    preloaded = ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects"]
     context.set_forkserver_preload(  # so that new processes start at once
-        ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects", "sqlalchemy.dialects.sqlite"]
+        [*preloaded, "sqlalchemy.dialects.sqlite", *(["songprint.server.running"] if with_servers else [])]
     )
+    ports = [_free_port() for _ in range(SERVER_COUNT)] if with_servers else []
     tasks: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
-        f"worker {number}": (work, (folder, database)) for number in range(workers)
+        f"server {number}": (serve, (folder, database, port)) for number, port in enumerate(ports)
     }
-    tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count))
-    running: dict[str, BaseProcess] = {}
+    if "workers" in kinds or not with_servers:
+        tasks |= {f"worker {number}": (work, (folder, database)) for number in range(workers)}
+    tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count, ports))
+    names = {
+        "workers": [name for name in tasks if not name.startswith("server")],
+        "servers": [name for name in tasks if name.startswith("server")],
+    }
+    alive: dict[str, BaseProcess] = {}
 
     def start(name: str) -> None:
         target, arguments = tasks[name]
-        running[name] = context.Process(target=target, args=arguments, name=name, daemon=True)
-        running[name].start()
+        # Daemons may not have children; servers are killed at the end.
+        alive[name] = context.Process(target=target, args=arguments, name=name, daemon=not name.startswith("server"))
+        alive[name].start()
 
     def ended() -> int:
-        counts = queue.counts()
+        counts = _patiently(queue.counts)
         return sum(counts[state] for state in jobs.ENDED)
 
     killed: Counter[str] = Counter()
-    at_work, freezes = 0, 0
+    at_work, freezes, restarts = 0, 0, 0
     frozen: dict[str, threading.Timer] = {}
+
+    def restart_ended() -> None:
+        """Start processes that ended with an error, as a supervisor does, if the database was killed."""
+        nonlocal restarts
+        for name, process in list(alive.items()):
+            if process.exitcode:
+                if server is None:
+                    raise RuntimeError(f"{name} ended by itself, with status {process.exitcode}")
+                start(name)
+                restarts += 1
+
     try:
         for name in tasks:
             start(name)
         while killed.total() < kills:
             # Kills keep pace with finished jobs, so that they hit every stage of the work.
             while killed.total() > kills * (ended() + 5) / jobs_count:
-                _check_alive(running)
+                restart_ended()
                 time.sleep(0.02)
             time.sleep(dice.uniform(0, 0.2))
-            name = dice.choice(list(tasks))
-            busy = {job.worker.split("-")[-2] for job in queue.find(state=RUNNING)}
-            if name != "submitter" and dice.random() < FROZEN and not (name in frozen and frozen[name].is_alive()):
-                frozen[name] = _freeze(running[name])
+            kind = dice.choice(list(kinds))
+            busy = {int(job.worker.split("-")[-2]) for job in _patiently(lambda: queue.find(state=RUNNING))}
+            if kind == "database":
+                assert server is not None
+                server.kill()
+                time.sleep(dice.uniform(0, 2 * LEASE))
+                server.start()
+                killed[kind] += 1
+                continue
+            if kind == "children":
+                children = _pool_children(alive[dice.choice(names["servers"])])
+                if children:
+                    child = dice.choice(children)
+                    at_work += child in busy
+                    with suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+                    killed[kind] += 1
+                continue
+            name = dice.choice(names[kind])
+            if (
+                name.startswith("worker")
+                and dice.random() < FROZEN
+                and not (name in frozen and frozen[name].is_alive())
+            ):
+                frozen[name] = _freeze(alive[name])
                 freezes += 1
                 continue
             frozen.pop(name, None)
-            at_work += str(running[name].pid) in busy
-            running[name].kill()
-            running[name].join()
+            at_work += not busy.isdisjoint({alive[name].pid, *descendants(alive[name].pid or 0)})
+            alive[name].kill()
+            alive[name].join()
             killed[name.split()[0]] += 1
             start(name)
             if killed.total() % 50 == 0:
                 say(f"{killed.total()} killed, {ended()} jobs ended")
         owed = deliveries.Deliveries(catalog.database)
         give_up = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up and (ended() < jobs_count or owed.counts()["delivered"] < jobs_count):
+        while time.monotonic() < give_up and (
+            ended() < jobs_count or _patiently(owed.counts)["delivered"] < jobs_count
+        ):
+            restart_ended()
             time.sleep(0.1)
-        return _outcome(catalog, receiver, jobs_count, dict(killed), at_work, freezes, time.monotonic() - began)
+        elapsed = time.monotonic() - began
+        return _outcome(catalog, receiver, jobs_count, dict(killed), at_work, freezes, restarts, elapsed)
     finally:
-        for process in running.values():
+        for process in alive.values():
             process.kill()
             process.join()
         receiver.close()
         catalog.close()
 
 
-def _check_alive(running: dict[str, BaseProcess]) -> None:
-    """Raise RuntimeError if a process ended by itself with an error: waiting would be pointless."""
-    for name, process in running.items():
-        if process.exitcode:
-            raise RuntimeError(f"{name} ended by itself, with status {process.exitcode}")
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _patiently(call: Callable[[], Result]) -> Result:
+    """Return the result of a call to the database, which may have been killed a moment ago."""
+    give_up = time.monotonic() + RECOVERY
+    while True:
+        try:
+            return call()
+        except SongprintError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
+
+
+def _pool_children(process: BaseProcess) -> list[int]:
+    """The ids of the processes in the pools of a server."""
+    found = []
+    for each in descendants(process.pid or 0):
+        with suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes():
+                found.append(each)
+    return found
 
 
 def _freeze(process: BaseProcess) -> threading.Timer:
@@ -285,7 +434,14 @@ def _thaw(process: BaseProcess) -> None:
 
 
 def _outcome(
-    catalog: Catalog, receiver: Receiver, count: int, killed: dict[str, int], at_work: int, freezes: int, elapsed: float
+    catalog: Catalog,
+    receiver: Receiver,
+    count: int,
+    killed: dict[str, int],
+    at_work: int,
+    freezes: int,
+    restarts: int,
+    elapsed: float,
 ) -> Outcome:
     queue, owed = jobs.Jobs(catalog.database), deliveries.Deliveries(catalog.database)
     found = queue.find(limit=10 * count)
@@ -296,6 +452,7 @@ def _outcome(
         kills=killed,
         killed_at_work=at_work,
         freezes=freezes,
+        restarts=restarts,
         states=queue.counts(),
         most_attempts=max(job.attempts for job in found),
         callbacks=sum(map(len, received.values())),
@@ -316,16 +473,32 @@ def main() -> int:
     parser.add_argument(
         "--workers", type=int, default=3, help="workers that run at the same time (default: %(default)s)"
     )
-    parser.add_argument("--database", default="", help="URL of an empty database on a server. Default: SQLite.")
+    parser.add_argument(
+        "--database",
+        default="",
+        help=f"URL of an empty database on a server, or {' or '.join(SERVERS)} to start one. Default: SQLite.",
+    )
+    parser.add_argument(
+        "--kill",
+        type=lambda text: text.split(","),
+        default=["workers"],
+        help=f"what to kill, separated by commas: {', '.join(KINDS)} (default: workers)",
+    )
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    if not set(given.kill) <= set(KINDS) or ("database" in given.kill and given.database not in SERVERS):
+        parser.error(f"--kill takes {', '.join(KINDS)}; database needs --database {' or '.join(SERVERS)}")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(DatabaseServer(given.database)) if given.database in SERVERS else None
         outcome = torture(
-            Path(folder) / "library",
+            folder / "library",
             jobs_count=given.jobs,
             kills=given.kills,
             workers=given.workers,
-            database=given.database,
+            database=server.url if server else given.database,
             seed=given.seed,
+            kinds=given.kill,
+            server=server,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     print(json.dumps(asdict(outcome), indent=1))
