@@ -89,7 +89,7 @@ def heard(monkeypatch):
     """Record the samples and names that reach the search."""
     queries = []
 
-    def listen(blocks, store, *, top, source, settings):
+    def listen(blocks, store, *, top, settings, source=""):
         query = np.concatenate(list(blocks))
         queries.append((query, source))
         return songprint.Report([], [], len(query) / toy.SAMPLE_RATE, {}, 5, 0.0, source)
