@@ -151,11 +151,13 @@ def discard_kept(library: Library, path: str, keep: str) -> None:
 
 
 def remove_recording(library: Library, recording_id: int, keep: str) -> None:
-    """Remove a recording. Its file is deleted if it lies in the folder `keep` of uploads; other files stay."""
-    source = Path(files.file_path(library.recording(recording_id).source))
+    """Remove a recording. Its files are deleted if they lie in the folder `keep` of uploads; other files stay."""
+    paths = {files.file_path(library.recording(recording_id).source)}
+    paths |= {place.path for place in library.files(recording_id)}  # several after a merge
     library.remove(recording_id)
-    if Path(keep) in source.parents:
-        shutil.rmtree(source.parent, ignore_errors=True)
+    for path in map(Path, paths):
+        if Path(keep) in path.parents:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def covers_of(library: Library, recording_id: int) -> list[schema.Match]:

@@ -311,6 +311,10 @@ def test_duplicates_are_kept_or_merged(world):
     gone = {"decision": "merge", "recordings": [two, one], "into": two}
     problem(world.client.post(address, json=gone), 404, "recording_not_found")
     assert "recordings.merge" in [each.action for each in world.server.audit.entries()]
+    uploads = [Path(file.path) for file in world.library.files(two)]
+    assert all(path.exists() for path in uploads)
+    world.client.delete(f"/v1/recordings/{two}")
+    assert not any(path.exists() for path in uploads)
 
 
 def test_audio_is_served_whole_by_range_and_as_an_excerpt(world):
