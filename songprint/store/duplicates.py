@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 PROBES = 5  # excerpts of the shorter recording that are searched in the longer one
 PROBE = 20  # length of an excerpt, in rows
-SAME = 0.7  # minimum mean cosine of an excerpt; different recordings stay below 0.6
+SAME = 0.7  # minimum mean cosine of an excerpt; most different recordings stay below 0.6
+# Speech of one voice and drones agree at any position (synthesised speech: 0.68). The best position of an excerpt
+# must exceed the mean of all positions by this share of the distance to 1, unless its mean cosine is CERTAIN.
+CONTRAST = 0.3
+CERTAIN = 0.9
 ENOUGH = 0.6  # share of the excerpts that must be found at consistent positions
 SLACK = 2  # tolerance of a position, in rows
 # Additional tolerance for each row between two excerpts. Two performances never keep the same tempo that exactly.
@@ -40,7 +44,8 @@ def same_recording(one: Embeddings, other: Embeddings) -> bool:
         cosines = probe @ whole.T  # (size, n)
         lags = len(whole) - size + 1
         mean_cosines = sum(cosines[row, row : row + lags] for row in range(size)) / with_content  # (lags,)
-        if mean_cosines.max() >= SAME:
+        anywhere = cosines.sum() / max(1, with_content * np.any(whole, axis=1).sum())
+        if mean_cosines.max() >= np.clip(anywhere + CONTRAST * (1 - anywhere), SAME, CERTAIN):
             found.append((start, int(mean_cosines.argmax())))
     if not found:
         return False

@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 import pytest
-from support import toy
+from support import soundfiles, toy
 from support.commandline import assert_one_line, json_lines, run, use_encoders
 
 from songprint import formats, kinds
@@ -52,6 +52,17 @@ def test_the_exit_status_is_1_without_songs_and_2_for_an_unreadable_file(files, 
     result = run("scan", files, tmp_path / "missing.wav")
     assert result.exit_code == 2 and "Song 01" in result.stdout
     assert_one_line(result.stderr)
+
+
+def test_one_audio_track_can_be_selected(files, tmp_path):
+    film = soundfiles.write_tracks(tmp_path / "film.mkv", [toy.cut(1, 0, 20), toy.cut(3, 0, 20)], toy.SAMPLE_RATE)
+    for command, key in (("scan", "segments"), ("identify", "matches")):
+        found = {}
+        for options in ((), ("--track", 2)):
+            [answer] = json_lines(run(command, "--json", *options, film))
+            found[options] = sorted((each["recording"]["title"], each["track"]) for each in answer[key])
+        assert found[()] == [("Song 01", 1), ("Song 03", 2)], command
+        assert found["--track", 2] == [("Song 03", 2)], command
 
 
 def test_scan_reads_standard_input(files):

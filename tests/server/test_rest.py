@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
-from support import toy
+from support import soundfiles, toy
 from support.serving import problem, serving
 
 from songprint.formats import schema
@@ -38,6 +38,16 @@ def test_a_query_can_be_part_of_a_form(world):
     answer = world.client.post("/v1/identify?top=3", files={"file": ("../../my clip.wav", world.clip(2))})
     assert answer.json()["matches"][0]["recording"]["title"] == "Song 02"
     assert answer.json()["source"] == "my clip.wav"
+
+
+def test_one_audio_track_of_a_query_can_be_selected(world, tmp_path):
+    path = soundfiles.write_tracks(tmp_path / "film.mkv", [toy.song(1), toy.song(2)], toy.SAMPLE_RATE)
+    titles = {}
+    for query in ("", "?track=2"):
+        matches = world.client.post(f"/v1/identify{query}", content=path.read_bytes()).json()["matches"]
+        titles[query] = [(match["recording"]["title"], match["track"]) for match in matches]
+    assert sorted(titles[""]) == [("Song 01", 1), ("Song 02", 2)]
+    assert titles["?track=2"] == [("Song 02", 2)]
 
 
 def test_unknown_music_has_no_match_and_a_reason(world):
