@@ -102,16 +102,26 @@ def accumulate(evidence: np.ndarray, firsts: Sequence[int]) -> np.ndarray:
     `firsts` are the first columns of the references; the two columns before each contain NEVER.
     """
     totals = np.zeros((len(evidence) + 2, evidence.shape[1]), np.float32)  # two empty rows before the first
-    widths = np.diff([*firsts, evidence.shape[1]])
-    elsewhere = np.full(len(widths), -PARAMETERS.jump_penalty, np.float32)  # best total so far, less the jump
+    penalty = np.float32(PARAMETERS.jump_penalty)
+    edges = [*firsts, evidence.shape[1]]
+    highest_so_far = np.full(len(firsts), penalty, np.float32)  # of each reference; no jump pays below the penalty
+    landing = np.zeros(evidence.shape[1] - 2, np.float32)  # total after a jump to each column, at least 0
+    lowest, jumping = penalty, False
     for i, row in enumerate(evidence, 2):
         own = totals[i, 2:]
         np.maximum(totals[i - 1, 1:-1], totals[i - 2, 1:-1], out=own)
         np.maximum(own, totals[i - 1, :-2], out=own)
-        np.maximum(own, np.repeat(elsewhere, widths), out=own)
+        if jumping:
+            np.maximum(own, landing, out=own)
         own += row[2:]
         np.maximum(own, 0, out=own)
-        np.maximum(elsewhere, np.maximum.reduceat(totals[i], firsts) - PARAMETERS.jump_penalty, out=elsewhere)
+        # Few rows raise a highest total above the penalty; the landing is written only then.
+        if own.max() > lowest:
+            tops = np.maximum.reduceat(totals[i], firsts)
+            for number in np.flatnonzero(tops > highest_so_far).tolist():
+                highest_so_far[number] = tops[number]
+                landing[edges[number] - 2 : edges[number + 1] - 2] = tops[number] - penalty
+            lowest, jumping = highest_so_far.min(), True
     return totals[2:]
 
 

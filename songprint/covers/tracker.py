@@ -121,9 +121,9 @@ class CoverTracker:
         if growing or last:
             found = self.segments(known, until)
         else:
-            until = min(until, self.duration) // PARAMETERS.step * PARAMETERS.step
+            until = max(0.0, min(until, self.duration - PARAMETERS.settling)) // PARAMETERS.step * PARAMETERS.step
             found = self.segments(known, until, growing=False)
-        edge = until if last else self.settled_until(known, until)
+        edge = until if last else self.settled_until(known, until, growing=growing)
         if not last:
             edge = _free_edge(edge, found, 0.0 if growing else PARAMETERS.step)
         edge = max(edge, self.forgotten)
@@ -149,18 +149,18 @@ class CoverTracker:
         recordings = self.level.catalog.recordings_with({match.recording_id for match in chosen})
         return [_segment(match, recordings[match.recording_id]) for match in chosen if match.recording_id in recordings]
 
-    def settled_until(self, exact: Sequence[Segment], until: float) -> float:
+    def settled_until(self, exact: Sequence[Segment], until: float, *, growing: bool = True) -> float:
         """Seconds up to which later audio cannot change the segments."""
         until = min(until, self.duration - PARAMETERS.settling)
         continuing = [
-            each.start - PARAMETERS.step for each in self._passages(exact, until) if _may_continue(each, until)
+            each.start - PARAMETERS.step for each in self._passages(exact, until, growing) if _may_continue(each, until)
         ]
         return max(0.0, min([until - PARAMETERS.window, *continuing]))
 
     def _classified(self, exact: Sequence[Segment], until: float, growing: bool = True) -> list[WindowMatch]:
         """The matches of each passage, classified as a whole, or in parts if it is long."""
         found = []
-        for passage in self._passages(exact, until):
+        for passage in self._passages(exact, until, growing):
             if (not growing and _may_continue(passage, until)) or not self._hopeful(passage):
                 continue
             # Parts are counted from the start, so that earlier parts of a continuing song stay the same and are cached.
@@ -248,12 +248,16 @@ class CoverTracker:
         frames = self._stream.between(max(self._base, first), last)
         return bool(frames.any(axis=1).mean() > PARAMETERS.min_sounding) if len(frames) else True
 
-    def _passages(self, exact: Sequence[Segment], until: float) -> list[_Passage]:
-        """The passages in which consecutive windows match one recording."""
+    def _passages(self, exact: Sequence[Segment], until: float, growing: bool) -> list[_Passage]:
+        """The passages in which consecutive windows match one recording.
+
+        Without `growing`, windows that continue after `until` are left out: they are searched when they are complete.
+        """
         found: list[_Passage] = []
         for free in intervals.subtract(Interval(self.forgotten, until), [each.interval for each in exact]):
             matches: dict[int, list[WindowMatch]] = defaultdict(list)
-            for window in _windows(free):
+            complete = growing or free.end < until
+            for window in _windows(free) if complete else _complete_windows(free):
                 for match in self._search(window.start, window.end)[: PARAMETERS.max_followed]:
                     if match.logit > PARAMETERS.min_logit:
                         matches[match.recording_id].append(match)
@@ -406,6 +410,12 @@ def _windows(free: Interval) -> list[Interval]:
             if place != number and (other != window or place < number)
         )
     ]
+
+
+def _complete_windows(free: Interval) -> list[Interval]:
+    """The windows that stay the same if `free` continues beyond its end."""
+    continued = Interval(free.start, free.end + PARAMETERS.window)
+    return [window for window in _windows(continued) if window.end <= free.end]
 
 
 def _runs(matches: Sequence[WindowMatch]) -> list[list[WindowMatch]]:

@@ -7,6 +7,7 @@ from support import tonal
 from songprint.covers import align as tonal_align
 from songprint.covers.align import Comparison, align
 from songprint.covers.keys import survey
+from songprint.covers.paths import NEVER, PARAMETERS, accumulate
 from songprint.covers.rows import Rendition
 
 
@@ -198,3 +199,22 @@ def test_a_held_chord_has_no_alignment():
 def test_noise_has_no_alignment(random, unrelated):
     noise = (random.integers(0, 16, (300, 48)) * 17).astype(np.uint8)
     assert all(alignment is None or alignment.score < 6 for alignment in align(noise, unrelated))
+
+
+def test_totals_follow_the_recurrence_with_jumps_within_each_reference():
+    random = np.random.default_rng(0)
+    firsts, ends = [2, 34, 41], [32, 39, 70]
+    evidence = random.uniform(-0.5, 1.0, (60, 70)).astype(np.float32)
+    for first in firsts:
+        evidence[:, first - 2 : first] = NEVER
+    expected = np.zeros((62, 70))
+    jumps = 0
+    for first, end in zip(firsts, ends, strict=True):
+        for i in range(2, 62):
+            elsewhere = expected[:i, first:end].max() - PARAMETERS.jump_penalty
+            for j in range(first, end):
+                before = max(expected[i - 1, j - 1], expected[i - 2, j - 1], expected[i - 1, j - 2])
+                jumps += elsewhere > max(before, 0)
+                expected[i, j] = max(0, max(before, elsewhere) + evidence[i - 2, j])
+    assert jumps > 10
+    np.testing.assert_allclose(accumulate(evidence, firsts), expected[2:], rtol=1e-4, atol=1e-4)

@@ -89,7 +89,9 @@ def test_a_passage_is_extended_only_while_its_log_odds_grow(library, monkeypatch
         return [WindowMatch(1, Interval(start, end), (section,), 3, 1.0, logits[start, end])]
 
     monkeypatch.setattr(covers, "_search", search)
-    monkeypatch.setattr(covers, "_passages", lambda exact, until: [_Passage(100, 160, Interval(0, 400), {1: 6.0})])
+    monkeypatch.setattr(
+        covers, "_passages", lambda exact, until, growing: [_Passage(100, 160, Interval(0, 400), {1: 6.0})]
+    )
     [match] = covers._classified([], 400.0)
     assert match.interval == Interval(120, 190) and match.logit == 6.0  # limited to that of the windows
 
@@ -176,6 +178,15 @@ def test_a_passage_that_cannot_be_accepted_is_not_compared(library, monkeypatch)
     monkeypatch.setattr(covers, "_best_in", lambda part, passage: pytest.fail("it was compared"))
     [first, *_] = library.recordings()
     monkeypatch.setattr(
-        covers, "_passages", lambda exact, until: [_Passage(100, 160, Interval(0, 400), {first.id: 1.0})]
+        covers, "_passages", lambda exact, until, growing: [_Passage(100, 160, Interval(0, 400), {first.id: 1.0})]
     )
     assert covers._classified([], 400.0) == []
+
+
+def test_windows_that_continue_after_the_end_are_searched_when_they_are_complete():
+    """Otherwise the seconds at the end would be searched again with those that follow."""
+    free = Interval(276.7, 345.0)
+    complete = tracker._complete_windows(free)
+    assert complete == [Interval(276.7, 330.0)]
+    assert all(window in tracker._windows(Interval(276.7, end)) for window in complete for end in (390.0, 480.0))
+    assert not tracker._complete_windows(Interval(276.7, 300.0))

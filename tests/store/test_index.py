@@ -7,7 +7,7 @@ import pytest
 
 from songprint.address import MilvusAddress
 from songprint.store.index import NOTHING, open_index, segment_ids, split_ids
-from songprint.store.index.exact import ExactIndex
+from songprint.store.index.exact import GROUP, ExactIndex, _largest
 from songprint.store.index.faiss import FaissIndex
 from songprint.store.index.milvus import MilvusIndex, collection_name
 
@@ -158,3 +158,13 @@ def test_the_file_is_deleted_when_the_library_shrinks(tmp_path, recordings):
     assert index.kind == "exact"
     assert not list(tmp_path.glob("*.faiss"))
     assert index.recording_ids() == {1, 2}
+
+
+@pytest.mark.parametrize("extra", [0, 5])
+def test_the_largest_values_are_those_of_a_complete_sort(random, extra):
+    values = random.standard_normal((4, 200 * GROUP + extra)).astype(np.float32)
+    values[2] = np.sort(values[2])  # neighbours fill a group
+    values[3] = 1.0  # all alike
+    found = np.take_along_axis(values, _largest(values, 50), axis=1)
+    assert np.array_equal(np.sort(found, axis=1), np.sort(values, axis=1)[:, -50:])
+    assert all(len(set(columns)) == 50 for columns in _largest(values, 50).tolist())

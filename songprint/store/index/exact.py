@@ -12,6 +12,7 @@ from songprint.store.index import NOTHING, POSITION_BITS
 
 # Vectors compared at a time, so that the cosines stay in the processor's cache.
 BLOCK = 1 << 13
+GROUP = 16  # columns of which the maximum is taken before the largest are searched
 
 
 class ExactIndex:
@@ -83,4 +84,15 @@ def _largest(similarity: np.ndarray, k: int) -> np.ndarray:
     """Return the columns (m, k) of the k largest values of each row of `similarity` (m, n), in no order."""
     if k == similarity.shape[1]:
         return np.broadcast_to(np.arange(k), similarity.shape)
-    return np.argpartition(similarity, -k, axis=1)[:, -k:]
+    groups = similarity.shape[1] // GROUP
+    if groups < 2 * k:
+        return np.argpartition(similarity, -k, axis=1)[:, -k:]
+    # At least k values reach the k-th highest maximum of the groups, and few others do: a partial sort of them takes a
+    # tenth of the time of one of all columns.
+    grouped = similarity[:, : groups * GROUP].reshape(len(similarity), GROUP, groups)
+    floors = np.partition(grouped.max(axis=1), -k, axis=1)[:, -k]
+    found = np.empty((len(similarity), k), np.intp)
+    for row, values, floor in zip(found, similarity, floors, strict=True):
+        near = np.flatnonzero(values >= floor)
+        row[:] = near[np.argpartition(values[near], -k)[-k:]] if len(near) > k else near
+    return found
