@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from support import soundfiles, toy
 
 from songprint.config import Settings
 from songprint.errors import LibraryError, SettingsError
-from songprint.ingest import add, read, sync
+from songprint.ingest import add, read, sync, watch
 from songprint.kinds import open_store
 from songprint.store import places
 from songprint.store.store import Store
@@ -395,6 +396,45 @@ def test_the_library_equals_a_folder_that_changes_at_random(store, tmp_path):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_library_equals_a_large_folder_that_changes_at_random(store, tmp_path, seed):
     follow(store, Collection(tmp_path / "music", seed=seed, songs=50), operations=300)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_watch_follows_a_folder_that_changes_at_random(store, tmp_path, seed):
+    collection = Collection(tmp_path / "music", seed=seed, songs=20)
+    folder = watch.Folder(collection.folder, settle=0.3)
+    stop, ids = threading.Event(), {}
+    watching = threading.Thread(
+        target=watch.watch,
+        args=(folder, lambda files: add.add(store, files, workers=1)),
+        kwargs={
+            "stop": stop,
+            "interval": 0.1,
+            "on_lost_files": lambda: sync.mark_gone(store, str(collection.folder)),
+        },
+    )
+    watching.start()
+    try:
+        for number in range(100):
+            collection.change()
+            time.sleep(collection.random.random() / 10)
+            if number % 20 == 19:
+                wait_until_in_step(store, collection, ids)
+    finally:
+        stop.set()
+        watching.join()
+
+
+def wait_until_in_step(store: Store, collection: Collection, ids: dict[int, int]) -> None:
+    """Wait until the library equals the folder; what differs after a minute is an error."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return collection.check(store, dict(ids)) or collection.check(store, ids)
+        except (AssertionError, KeyError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 SYNC_IN_CHILD = """
