@@ -123,6 +123,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _PRIVATE, _SURROGATE = 0xF700, 0xDC00
 _TO_STORED = {_SURROGATE + byte: _PRIVATE + byte for byte in range(0x80, 0x100)}
 _TO_PATH = {stored: surrogate for surrogate, stored in _TO_STORED.items()}
+_PRIVATE_CHARACTERS = re.compile(f"[{chr(_PRIVATE + 0x80)}-{chr(_PRIVATE + 0xFF)}]")
 
 logger = logging.getLogger(__name__)
 
@@ -332,7 +333,9 @@ def stored_path(path: str) -> str:
 
 def file_path(stored: str) -> str:
     """Convert a stored path to the path of the file system."""
-    if os.path.lexists(stored):  # also the rare path with such characters of its own
+    if not _PRIVATE_CHARACTERS.search(stored) or os.path.lexists(
+        stored
+    ):  # rare paths have such characters of their own
         return stored
     return stored.translate(_TO_PATH)
 

@@ -75,7 +75,7 @@ def sync(
         if outcome.change is not None:
             changes.append(outcome.file_change)
 
-    update = Update(store, files, report, workers=workers, dry_run=dry_run, rules=rules, reread=reread)
+    update = Update(store, files, report, known=known, workers=workers, dry_run=dry_run, rules=rules, reread=reread)
     update.run()
     # A file that changed and cannot be read any more no longer contains the recording.
     unreadable = {each.path for each in changes if each.change is Change.SKIPPED and os.access(each.path, os.R_OK)}

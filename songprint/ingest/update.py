@@ -52,7 +52,7 @@ class Update:
     Every file is examined: a hash of its sound tells whether the library contains it. Only new sound is decoded and
     encoded. With `dry_run`, nothing is decoded and nothing is written. Without `follow`, a file whose sound is known
     does not become a place of its recording. With `reread`, unchanged files are examined as well. `report` is called
-    once for each file.
+    once for each file. `known` are the places in the library at these paths, if the caller has read them.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Update:
         files: Mapping[str, FileState],
         report: Callable[[Outcome], None],
         *,
+        known: Mapping[str, Place] | None = None,
         workers: int | None = None,
         tags: Mapping[str, Any] | None = None,
         fields: Fields = NO_FIELDS,
@@ -73,7 +74,7 @@ class Update:
         self._workers, self._tags, self._follow, self._dry_run = workers, tags or {}, follow, dry_run
         self._fields = fields
         self._rules, self._reread = rules or tag_rules(store), reread
-        self._places = places.at(self._catalog, files)
+        self._places = places.at(self._catalog, files) if known is None else known
         self._legacy = self._catalog.has_file_hashes()
         self._examined: dict[str, Examined] = {}  # files of new sound, by path
         self._copies: dict[str, list[Examined]] = {}  # further files of a sound that is being added
