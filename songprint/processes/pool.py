@@ -67,6 +67,12 @@ class _Call:
     forever: bool = False  # called again whenever it ends
     future: Future[Any] = field(default_factory=Future)
 
+    @property
+    def name(self) -> str:
+        """Of the function, for logs."""
+        function = self.function.func if isinstance(self.function, partial) else self.function
+        return function.__name__
+
 
 class Pool:
     """`size` child processes; each starts when there is a call for it.
@@ -294,7 +300,7 @@ class _Member(threading.Thread):
             outcome = pipe.recv()
         except (EOFError, OSError) as error:
             process.join(_EXIT_SECONDS)
-            log.warning("%s: its process died in %s (status %s)", self.name, call.function.__name__, process.exitcode)
+            log.warning("%s: its process died in %s (status %s)", self.name, call.name, process.exitcode)
             self._end()
             # Python code raises exceptions; in practice only the decoders, written in C, end a process.
             raise Crashed("its decoder crashed. Convert the file to another format") from error

@@ -108,7 +108,7 @@ class FakeScan:
     pace: float = 0.01
     scanned: list[str] = field(default_factory=list)
 
-    def scan(self, source: Path, *, on_progress, find_unknown: bool = True) -> Timeline:
+    def scan(self, source: Path, *, on_progress, find_unknown: bool = True, track: int | None = None) -> Timeline:
         self.scanned.append(Path(source).read_text())
         for number, step in enumerate(self.steps, 1):
             if isinstance(step, BaseException):
