@@ -8,6 +8,7 @@ Linux only; elsewhere nothing is limited.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,28 +23,43 @@ _SIGNS = (
 )
 
 
+class _Shared:
+    """The limit that calls in several threads of this process share."""
+
+    def __init__(self) -> None:
+        self.lock, self.users = threading.Lock(), 0
+        self.before = (0, 0)  # the limits of the process while no call runs
+
+
+_shared = _Shared()
+
+
 @contextmanager
 def limited(allowance: int) -> Iterator[None]:
     """Allow this process to allocate `allowance` bytes more than it has now; 0 for any number.
 
     Beyond that, Python and NumPy raise MemoryError, and C libraries fail in ways that `is_lack` detects, or end the
-    process. The limit holds for all threads of the process, so only one call at a time may use it.
+    process. The limit holds for all threads of the process. Calls at the same time share the limit of the first, and
+    the last one to end restores what was before.
     """
     if not allowance or sys.platform != "linux":
         yield
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = _data_bytes() + allowance
-    for limit in (soft, hard):
-        if limit != resource.RLIM_INFINITY:
-            wanted = min(wanted, limit)
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    with _shared.lock:
+        if not _shared.users:
+            soft, hard = _shared.before = resource.getrlimit(resource.RLIMIT_DATA)
+            wanted = [_data_bytes() + allowance, *(each for each in (soft, hard) if each != resource.RLIM_INFINITY)]
+            resource.setrlimit(resource.RLIMIT_DATA, (min(wanted), hard))
+        _shared.users += 1
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        with _shared.lock:
+            _shared.users -= 1
+            if not _shared.users:
+                resource.setrlimit(resource.RLIMIT_DATA, _shared.before)
 
 
 def is_lack(error: BaseException) -> bool:
