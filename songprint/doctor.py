@@ -130,8 +130,9 @@ def _files_in_step(library: Library) -> str:
     catalog = library.store.catalog
     known = places.everywhere(catalog)
     present = [place for place in known if not place.missing_since]
-    gone = [place.path for place in present if not Path(place.path).is_file()]
-    changed = [place.path for place in present if place.path not in gone and state_of(place.path) != place.state]
+    states = [(place, state_of(place.path)) for place in present]
+    gone = [place.path for place, state in states if state is None]
+    changed = [place.path for place, state in states if state not in (None, place.state)]
     if gone or changed:
         found = [f"{len(gone):,} are gone"] * bool(gone) + [f"{len(changed):,} have changed"] * bool(changed)
         raise RuntimeError(

@@ -177,15 +177,11 @@ def find(paths: Iterable[str | Path], *, recursive: bool = True) -> tuple[dict[s
                     )
                 )
         for file in named:
-            try:
-                if os.path.isfile(file):
-                    files[file] = state_of(file)
-                elif os.path.exists(file):
-                    unusable.append(SkippedFile(file, "not a file"))
-                else:
-                    unusable.append(SkippedFile(file, "no such file or folder"))
-            except (OSError, ValueError) as error:
-                unusable.append(SkippedFile(file, f"cannot read it: {error}"))
+            if state := state_of(file):
+                files[file] = state
+            else:
+                reason = "not a file" if os.path.exists(file) else "no such file or folder"
+                unusable.append(SkippedFile(file, reason))
     return files, unusable
 
 

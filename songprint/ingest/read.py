@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -84,9 +85,13 @@ class _Changed(Exception):
     """The file changed while it was read."""
 
 
-def state_of(path: str) -> FileState:
-    """Return the state of a file. Raises OSError."""
-    return _state(os.stat(path))
+def state_of(path: str) -> FileState | None:
+    """Return the state of the file at a path; None if there is none, or something that is not a file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return _state(found) if stat.S_ISREG(found.st_mode) else None
 
 
 def examine(path: str, rules: tags.Rules | None = None) -> Examined | SkippedFile:
@@ -175,8 +180,8 @@ def _unchanging(path: str, expected: FileState | None = None) -> Iterator[tuple[
             raise failed
 
 
-def _state(stat: os.stat_result) -> FileState:
-    return FileState(stat.st_size, stat.st_mtime_ns)
+def _state(found: os.stat_result) -> FileState:
+    return FileState(found.st_size, found.st_mtime_ns)
 
 
 class Reader(Protocol):

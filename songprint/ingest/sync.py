@@ -61,17 +61,15 @@ def sync(
         files.update(found)
         unusable += [each for each in failed if each.path not in roots]  # a folder without music is no problem here
     for path in known:  # files that were named themselves, whatever their names
-        if path not in files and os.path.isfile(path):
-            files[path] = state_of(path)
+        if path not in files and (state := state_of(path)):
+            files[path] = state
     unchanged = 0
-    warnings: list[str] = []
     batch = Batch({path: state.size for path, state in files.items()}, unusable, on_progress)
 
     def report(outcome: Outcome) -> None:
         nonlocal unchanged
         batch.take(outcome)
         unchanged += outcome.change is None
-        warnings.extend(outcome.warnings)
         if outcome.change is not None:
             changes.append(outcome.file_change)
 
@@ -92,7 +90,7 @@ def sync(
             places.remember_folder(store.catalog, root, recursive=recursive)
     if remove_missing:
         changes += _remove_missing(store, present, _lost(store, known, gone, changes) if dry_run else set(), dry_run)
-    return SyncReport(changes, unchanged, dry_run, time.monotonic() - started, tuple(warnings))
+    return SyncReport(changes, unchanged, dry_run, time.monotonic() - started, tuple(batch.warnings))
 
 
 def mark_gone(store: Store, folder: str, *, recursive: bool = True) -> list[FileChange]:

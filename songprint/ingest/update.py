@@ -49,7 +49,7 @@ class Outcome:
 class Update:
     """Reads the files that changed since the library last read them, and writes what changed.
 
-    Every file is examined: a hash of its sound tells whether the library contains it. Only new sound is decoded and
+    Every file is examined: the library contains it if it contains the hash of its sound. Only new sound is decoded and
     encoded. With `dry_run`, nothing is decoded and nothing is written. Without `follow`, a file whose sound is known
     does not become a place of its recording. With `reread`, unchanged files are examined as well. `report` is called
     once for each file. `known` are the places in the library at these paths, if the caller has read them.

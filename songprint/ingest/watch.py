@@ -16,6 +16,7 @@ from pathlib import Path
 
 from songprint.errors import SongprintError
 from songprint.ingest import add
+from songprint.types import FileState
 
 INTERVAL = 2.0  # seconds between two polls
 SETTLE = 5.0  # seconds without a change after which a file is complete
@@ -30,8 +31,7 @@ logger = logging.getLogger(__name__)
 class _Seen:
     """A file at the last poll."""
 
-    size: int  # bytes
-    modified: int  # nanoseconds
+    state: FileState
     since: float  # seconds on the clock when it was first seen like this
     done: bool = False
 
@@ -59,20 +59,15 @@ class Folder:
         """Poll, and return the complete files in order of their names, without those marked as done."""
         now = self._clock()
         present: dict[str, _Seen] = {}
-        for path in self._files():
-            try:
-                at = os.stat(path)
-            except OSError:  # just deleted
-                continue
+        for path, state in self._files():
             before = self._seen.get(path)
-            if before is not None and (before.size, before.modified) == (at.st_size, at.st_mtime_ns):
-                present[path] = before
-            else:
-                present[path] = _Seen(at.st_size, at.st_mtime_ns, now)
+            present[path] = before if before is not None and before.state == state else _Seen(state, now)
         self.lost_files = self.lost_files or bool(self._seen.keys() - present.keys())
         self._seen = present
         return sorted(
-            path for path, seen in present.items() if not seen.done and seen.size and now - seen.since >= self._settle
+            path
+            for path, seen in present.items()
+            if not seen.done and seen.state.size and now - seen.since >= self._settle
         )
 
     def done(self, path: str) -> None:
@@ -86,7 +81,7 @@ class Folder:
         for path in list(self._seen):
             self.done(path)
 
-    def _files(self) -> list[str]:
+    def _files(self) -> list[tuple[str, FileState]]:
         found, unusable = add.find([self.path], recursive=self.recursive)
         gone = not os.path.isdir(self.path)
         if gone and not self._gone:
@@ -94,7 +89,7 @@ class Folder:
         self._gone = gone
         for skipped in unusable:
             logger.debug("%s: %s", skipped.path, skipped.reason)
-        return [path for path in found if not _TEMPORARY.search(os.path.basename(path))]
+        return [(path, state) for path, state in found.items() if not _TEMPORARY.search(os.path.basename(path))]
 
 
 def watch(

@@ -119,7 +119,7 @@ def test_frames_in_unicode_are_never_decoded_again(read):
 
 
 def test_the_preferred_encoding_is_used_where_it_can_decode_a_file(read):
-    czech = ("Dvořák", "", "Čert a Káča")  # no character of it tells CP1250 from CP1252
+    czech = ("Dvořák", "", "Čert a Káča")  # each of its bytes is a letter in CP1252 as well
     assert read(before=id3v2("cp1250", *czech), rules=Rules(encoding="cp1250")) == czech
     assert read(before=id3v2("utf-8", *czech), rules=Rules(encoding="cp1250")) == czech
     russian = ("Кино", "", "Спокойная ночь")

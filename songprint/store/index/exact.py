@@ -12,7 +12,7 @@ from songprint.store.index import NOTHING, POSITION_BITS
 
 # Vectors compared at a time, so that the cosines stay in the processor's cache.
 BLOCK = 1 << 13
-GROUP = 16  # columns of which the maximum is taken before the largest are searched
+GROUP = 16  # columns in a group; the maxima of the groups show which groups can contain the largest values
 
 
 class ExactIndex:
