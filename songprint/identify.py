@@ -41,7 +41,10 @@ def identify(
     began = time.perf_counter()
     settings = settings or store.settings
     store.refresh()
-    sound = Sound(_at_most(LONGEST, blocks, store.sample_rate), store.sample_rate)
+    too_long = AudioError(
+        f"the query is longer than {LONGEST / 60:.0f} minutes. `songprint scan` finds all songs in it"
+    )
+    sound = Sound(at_most(blocks, store.sample_rate, LONGEST, too_long), store.sample_rate)
     thresholds = {kind: threshold_of(level, settings) for kind, level in store.levels.items()}
     matches: list[Match] = []
     below: list[Match] = []
@@ -150,14 +153,13 @@ def _merged(reports: list[Report], warnings: list[str], store: Store) -> Report:
     )
 
 
-def _at_most(seconds: float, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+def at_most(blocks: Iterable[np.ndarray], rate: int, seconds: float, too_long: AudioError) -> Iterator[np.ndarray]:
+    """Yield blocks of samples at `rate` (Hz); raise `too_long` when they exceed `seconds`."""
     samples = 0
     for block in blocks:
         samples += len(block)
         if samples > seconds * rate:
-            raise AudioError(
-                f"the query is longer than {seconds / 60:.0f} minutes. `songprint scan` finds all songs in it"
-            )
+            raise too_long
         yield block
 
 

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 import wave
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -70,23 +70,13 @@ def identify_query(
     library: Library, path: str, name: str, top: int, longest: float, track: int | None = None
 ) -> schema.Report:
     """The report for a file of at most `longest` seconds, which the client calls `name`."""
-    rate = library.store.sample_rate
+    too_long = AudioTooLong(f"The audio is longer than {longest:g} s. POST /v1/jobs finds all songs in it")
+    limited = partial(identify.at_most, rate=library.store.sample_rate, seconds=longest, too_long=too_long)
     try:
-        report = identify.identify_file(
-            path, library.store, top=top, name=name, track=track, limited=partial(_at_most, rate=rate, longest=longest)
-        )
+        report = identify.identify_file(path, library.store, top=top, name=name, track=track, limited=limited)
     except AudioError as error:
         raise type(error)(str(error).replace(path, name)) from error
     return report_object(replace(report, warnings=tuple(warning.replace(path, name) for warning in report.warnings)))
-
-
-def _at_most(blocks: Iterator[np.ndarray], rate: int, longest: float) -> Iterator[np.ndarray]:
-    samples = 0
-    for block in blocks:
-        samples += len(block)
-        if samples > longest * rate:
-            raise AudioTooLong(f"The audio is longer than {longest:g} s. POST /v1/jobs finds all songs in it")
-        yield block
 
 
 def add_recording(
