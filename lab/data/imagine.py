@@ -146,6 +146,11 @@ def _model(file: Path) -> tuple[Listener, list[np.ndarray]]:
     return listener.eval(), kept["errors"]
 
 
+def imagined_by(model: Path, played: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As `imagined`, with the listener that `main` saved as `model`."""
+    return imagined(*_model(model), played, rng)
+
+
 def imagine(job: tuple[Path, str, Score, int, int, Path, int]) -> float:
     """Write one take of one work and return its seconds. Existing files are kept."""
     out, kind, score, work, number, model, seed = job
@@ -154,8 +159,7 @@ def imagine(job: tuple[Path, str, Score, int, int, Path, int]) -> float:
         return 0.0
     rng = np.random.default_rng([seed, work, number, 1])
     rendition = renditions.make(score, rng, boldness=0.3 if number == 0 else 1.0)
-    listener, off = _model(model)
-    frames = imagined(listener, off, planes(perform.labels(rendition, LABELS_PER_SECOND)), rng)
+    frames = imagined_by(model, planes(perform.labels(rendition, LABELS_PER_SECOND)), rng)
     np.savez_compressed(path, frames=frames, seconds=rendition.seconds, beats=rendition.beats)
     return rendition.duration
 

@@ -6,6 +6,7 @@ The tune books of music21's corpus contain melodies only; their chords are estim
 
 from __future__ import annotations
 
+import csv
 import pickle
 import re
 import sys
@@ -270,6 +271,27 @@ def guess_chords(melody: np.ndarray, bar: float, tonic: int, minor: bool) -> tup
     return tuple(chords)
 
 
+def stated(works: Path) -> list[dict[str, str]]:
+    """Read the rows of a list of works in several versions (`lab.data.versions`)."""
+    with open(works, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def strangers(tunes: list[Score], works: list[dict[str, str]]) -> list[Score]:
+    """Leave out the tunes that are versions of a work in `works`: training would take them for different works."""
+    known = set()
+    for row in works:
+        if row["repository"] == "music21" and row["work"].startswith("w"):
+            file, _, rest = row["original_path"].partition("#")  # airdsAirs/book3.abc#0588 Nos Calen
+            known.add((file.removesuffix(".abc"), rest.partition(" ")[2].strip()))
+    left = []
+    for tune in tunes:
+        name, _, title = tune.name.partition(" ")  # airdsAirs/book3/12 Nos Calen
+        if (name.rpartition("/")[0], title) not in known:
+            left.append(tune)
+    return left
+
+
 def save(scores: list[Score], path: Path) -> None:
     path.write_bytes(
         pickle.dumps([{**vars(score), "chords": [vars(chord) for chord in score.chords]} for score in scores])
@@ -288,9 +310,11 @@ def main() -> None:
     parser = program.parser("Convert scores for `lab.data.render_covers`.", "out")
     parser.add_argument("--pop909", type=Path, help="folder POP909 of the data set")
     parser.add_argument("--tunes", action="store_true", help="add the tune books of music21")
+    parser.add_argument("--versions", type=Path, help="works.tsv of lab.data.versions; its tunes are left out")
     options = parser.parse_args()
     scores = list(load_pop909(options.pop909)) if options.pop909 else []
-    scores += list(load_tunes()) if options.tunes else []
+    tunes = list(load_tunes()) if options.tunes else []
+    scores += strangers(tunes, stated(options.versions)) if options.versions else tunes
     save(scores, options.out)
     print(f"{len(scores)} scores", file=sys.stderr)
 

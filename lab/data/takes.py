@@ -21,19 +21,19 @@ class Take:
     frames: np.ndarray  # (n, 48) uint8
     seconds: np.ndarray
     beats: np.ndarray
-    arrangement: str = ""  # the same for the played and the sung take of a rendition
+    arrangement: str = ""  # the same for the takes of one rendition or version
     work: str = ""  # kind and number
 
     @classmethod
     def load(cls, path: Path) -> Take:
-        """Load `KIND-NNNNN-KK.npz`, written by `lab.data.cover_features` or `lab.data.imagine`."""
+        """Load `KIND-NNNNN-KK.npz`, written by `lab.data.cover_features`, `lab.data.imagine` or `lab.data.versions`."""
         kind, number, _ = path.stem.split("-")
         with np.load(path) as file:
             return cls(
                 file["frames"],
                 file["seconds"],
                 file["beats"],
-                f"{kind} {rendition_of(path)}",
+                str(file["arrangement"]) if "arrangement" in file else f"{kind} {rendition_of(path)}",
                 f"{'song' if kind in SONGS else kind} {int(number)}",
             )
 

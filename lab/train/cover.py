@@ -30,6 +30,7 @@ Works = Mapping[str, list[list[Take]]]  # the takes of each work, by kind
 
 WINDOW = 20.0  # seconds
 PASSAGES = 6  # of each held-out work
+ATTEMPTS = 4  # to draw a passage that several versions of a work contain
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Mixture(loop.Config):
     real: float = 0.25  # share of real tracks
     tune: float = 0.17  # share of tunes from tune books
     recomposed: float = 0.25  # share of recomposed works
+    version: float = 0.0  # share of works in versions that different people made
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class Trainer(loop.Trainer):
 
 
 def load_works(folder: Path, split: str) -> Works:
-    """The takes of each work of a split by kind: `song` (rendered and imagined) and, in training, `real`, `tune` and
-    `recomposed`.
+    """The takes of each work of a split by kind: `song` (rendered and imagined) and, in training, `real`, `tune`,
+    `recomposed` and `version`.
 
     Recomposed works keep their order: two neighbours share their chords.
     """
@@ -111,9 +113,12 @@ def load_works(folder: Path, split: str) -> Works:
 
 def passage(takes: list[Take], count: int, config: Config, rng: np.random.Generator) -> np.ndarray | None:
     """Windows (count, frames, 48) float32 of one passage in several takes; None when too few takes contain it."""
-    first = takes[rng.integers(len(takes))]
-    latest = len(first.frames) / FRAMES_PER_SECOND - WINDOW
-    beat = first.beat_at(rng.uniform(0, max(latest, 0.1)))
+    for _ in range(ATTEMPTS):  # a version may contain passages that no other one has
+        first = takes[rng.integers(len(takes))]
+        latest = len(first.frames) / FRAMES_PER_SECOND - WINDOW
+        beat = first.beat_at(rng.uniform(0, max(latest, 0.1)))
+        if any(other.arrangement != first.arrangement and other.when(beat, rng) is not None for other in takes):
+            break
     order = rng.permutation(len(takes))
     windows, used = [], set()
     for turn, i in enumerate([*order, *rng.permutation(len(takes))]):  # with too few takes, some are used twice
@@ -182,7 +187,8 @@ def damage(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def choose_works(works: Works, mixture: Mixture, rng: np.random.Generator) -> list[list[Take]]:
     """The works of a batch; recomposed works come in pairs that share their chords."""
     chosen = []
-    for kind, share in (("real", mixture.real), ("tune", mixture.tune), ("recomposed", mixture.recomposed)):
+    for kind in ("real", "tune", "recomposed", "version"):
+        share = getattr(mixture, kind)
         pool, count = works.get(kind, []), round(mixture.works * share)
         if kind == "recomposed":
             pairs = rng.permutation(len(pool) // 2)[: count // 2]

@@ -250,6 +250,18 @@ def test_works_without_rendered_takes_are_used_for_training_only(tmp_path):
     assert {kind: len(pool) for kind, pool in cover.load_works(tmp_path, "test").items()} == {"song": 1}
 
 
+def test_a_passage_is_one_that_other_versions_contain(random):
+    def take(value: int, beats: tuple[float, ...], arrangement: str) -> Take:
+        seconds = np.linspace(0, 100, len(beats))
+        return Take(np.full((500, 48), value, np.uint8), seconds, np.array(beats), arrangement)
+
+    # only a quarter of the second version is in the first
+    takes = [take(10, (0, 25), "a"), take(20, (0, 100), "b")]
+    drawn = [cover.passage(takes, 2, cover.Config(steps=1), random) for _ in range(60)]
+    both = sum(windows is not None and windows[0, 0, 0] != windows[1, 0, 0] for windows in drawn)
+    assert both > 50
+
+
 def test_a_batch_contains_both_works_of_a_pair_that_shares_its_chords(random):
     works = {kind: [[f"{kind} {number}"] for number in range(40)] for kind in ("song", "real", "tune", "recomposed")}
     config = cover.Config(steps=1, works=20, real=0.25, tune=0.2, recomposed=0.3)
