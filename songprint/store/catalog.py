@@ -36,7 +36,8 @@ from sqlalchemy.exc import IntegrityError
 
 from songprint.audio.identity import PREFIX
 from songprint.errors import EncoderChanged, LibraryError, LibraryNotFound, LibraryVersionError, RecordingNotFound
-from songprint.store import disk, schema, tables
+from songprint.store import changes, disk, schema, tables
+from songprint.store.changes import Changes, Mark
 from songprint.store.database import Result, open_database, storable
 from songprint.store.fields import changed, to_json
 from songprint.store.packing import StoredRows, pack_evidence, quantise, restore, to_recording, to_row, unpack_evidence
@@ -100,18 +101,38 @@ class Catalog:
     def readonly(self) -> bool:
         return self.database.readonly
 
-    def change(self, work: Callable[[Connection], Result], *, affects_search: bool = True) -> Result:
+    def change(
+        self,
+        work: Callable[[Connection], Result],
+        *,
+        affects_search: bool = True,
+        changed: Callable[[Result], Iterable[int]] | None = None,
+    ) -> Result:
         """Run `work` in a transaction in which nothing else changes recordings; again after a deadlock.
 
         `affects_search` marks changes of the searchable recordings. They raise the revision, so that every index
-        is updated.
+        is updated. `changed` returns the ids of the recordings that were added, removed or encoded, given the result
+        of `work`. Without it every index compares all recordings, which is slow in a large library.
         """
 
         def exclusively(connection: Connection) -> Result:
             connection.execute(update(library).values(revision=library.c.revision + int(affects_search)))
-            return work(connection)
+            result = work(connection)
+            if affects_search:
+                changes.record(connection, changed(result) if changed else [changes.EVERYTHING])
+            return result
 
         return self.database.write(exclusively)
+
+    def mark(self) -> Mark | None:
+        """Return the current revision for `changes_since`; None if the log of changes does not contain it."""
+        with self.database.reading() as connection:
+            return changes.mark(connection)
+
+    def changes_since(self, mark: Mark) -> Changes | None:
+        """Return which recordings may have changed after `mark`; None if the log of changes does not reach back."""
+        with self.database.reading() as connection:
+            return changes.since(connection, mark)
 
     def add(
         self,
@@ -146,8 +167,11 @@ class Catalog:
                 attach(connection, recording_id)
             return to_recording(connection.execute(select(recordings).where(recordings.c.id == recording_id)).one())
 
+        def changed(added: Recording | KnownFile) -> list[int]:
+            return [added.id] if isinstance(added, Recording) else []
+
         try:
-            return self.change(write)
+            return self.change(write, changed=changed)
         except IntegrityError:
             known = self.known(content_hash)
             if known is None:
@@ -169,7 +193,7 @@ class Catalog:
                     connection.execute(delete(tables.kept_apart).where(column.in_(ids)))
                 connection.execute(delete(recordings).where(recordings.c.id.in_(ids)))
 
-        self.change(write)
+        self.change(write, changed=lambda _: wanted)
 
     def known(self, content_hash: str) -> int | None:
         """Return the id of the recording with this hash, or of the one it was merged into; None if there is none."""
@@ -317,11 +341,25 @@ class Catalog:
                 rows = connection.execute(wanted.order_by(embeddings.c.recording_id)).mappings().all()
             yield from ((row["recording_id"], self._unpacked(row, as_stored)) for row in rows)
 
-    def searched(self, kind: Kind) -> dict[int, int]:
-        """Return the ids of the recordings that can be found by this kind, with the number of segments of each."""
+    def searched(self, kind: Kind, recording_ids: Iterable[int] | None = None) -> dict[int, int]:
+        """Return the ids of the recordings that can be found by this kind, with the number of segments of each.
+
+        With `recording_ids`, only those of them.
+        """
+        listed = _searchable(kind, embeddings.c.recording_id, embeddings.c.count)
         with self.database.reading() as connection:
-            rows = connection.execute(_searchable(kind, embeddings.c.recording_id, embeddings.c.count))
-            return {recording_id: segments for recording_id, segments in rows}
+            if recording_ids is None:
+                return {recording_id: segments for recording_id, segments in connection.execute(listed)}
+            return {
+                recording_id: segments
+                for ids in _batches(sorted(set(recording_ids)))
+                for recording_id, segments in connection.execute(listed.where(embeddings.c.recording_id.in_(ids)))
+            }
+
+    def count_searched(self, kind: Kind) -> int:
+        """Return the number of recordings that can be found by this kind."""
+        with self.database.reading() as connection:
+            return int(connection.execute(_searchable(kind, func.count())).scalar_one())
 
     def state(self) -> State:
         """Return the current state. It takes 0.2 ms, so every query can ask for it."""
@@ -392,7 +430,7 @@ class Catalog:
     def add_embeddings(self, recording_id: int, made: Mapping[Kind, Embeddings]) -> None:
         """Store embeddings by another encoder. They are searched after `adopt`."""
         rows = [_packed(kind, each) | {"recording_id": recording_id} for kind, each in made.items()]
-        self.change(lambda connection: connection.execute(insert(embeddings), rows))
+        self.change(lambda connection: connection.execute(insert(embeddings), rows), changed=lambda _: [recording_id])
 
     def adopt(self, kind: Kind, encoder_id: str) -> None:
         """Make this the encoder of the library, and delete the older embeddings of the recordings it has encoded."""

@@ -25,6 +25,7 @@ from songprint.confidence import Calibration
 from songprint.errors import LibraryFull
 from songprint.store import disk
 from songprint.store.catalog import AT_ONCE, Catalog, State
+from songprint.store.changes import Mark
 from songprint.store.index import Index, open_index, segment_ids
 from songprint.types import Embeddings, Kind, LevelStats
 
@@ -49,6 +50,9 @@ class _Opened:
 
     index: Index
     state: State
+    mark: Mark | None = (
+        None  # the revision that the index contains, for reading what is newer; None: compare everything
+    )
 
 
 class Level:
@@ -115,6 +119,8 @@ class Level:
             if opened is None or state.encoder_id(self.kind) != opened.state.encoder_id(self.kind):
                 opened = self._open(state)
             replaced = opened.index.reload_if_changed()
+            if replaced:
+                opened.mark = None
             if not replaced and state == opened.state:
                 return opened
             impatient = time.monotonic() < self._impatient_until
@@ -128,8 +134,15 @@ class Level:
             return opened
 
     def _bring_into_step(self, opened: _Opened, state: State) -> None:
-        index, searched = opened.index, self.catalog.searched(self.kind)
-        indexed = index.recording_ids()
+        index = opened.index
+        changes = self.catalog.changes_since(opened.mark) if opened.mark else None
+        if changes:
+            mark: Mark | None = changes.mark
+            searched = self.catalog.searched(self.kind, changes.recording_ids)
+            indexed = index.contains(changes.recording_ids)
+        else:
+            mark, searched = self.catalog.mark(), self.catalog.searched(self.kind)
+            indexed = index.recording_ids()
         if surplus := indexed - searched.keys():
             index.remove(surplus)
         missing = sorted(searched.keys() - indexed)
@@ -142,8 +155,8 @@ class Level:
             missing = sorted(searched.keys() - index.recording_ids())
         for ids, vectors in self._segments(missing):
             index.add(ids, vectors)
-        self.searched = len(searched)
-        opened.state = state
+        self.searched = self.catalog.count_searched(self.kind) if changes else len(searched)
+        opened.state, opened.mark = state, mark
 
     def _permission(self, index: Index, wait: float = 0.0) -> AbstractContextManager[bool]:
         """True inside if this process may change the index now: always, unless processes share it."""
@@ -178,7 +191,7 @@ class Level:
             opened = self.refresh(state)
             if not self._write_index(opened.index):
                 return False
-            opened.state = replace(state, revision=-1)
+            opened.state, opened.mark = replace(state, revision=-1), None
             self.refresh(state)
             return True
 

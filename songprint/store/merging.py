@@ -62,7 +62,7 @@ def merge(catalog: Catalog, keep: int, others: Iterable[int]) -> Recording:
         connection.execute(delete(recordings).where(recordings.c.id.in_(ids)))
         return to_recording(connection.execute(select(recordings).where(this)).one())
 
-    return catalog.change(write)
+    return catalog.change(write, changed=lambda _: ids)
 
 
 def keep_apart(catalog: Catalog, recording_ids: Iterable[int]) -> None:

@@ -22,8 +22,10 @@ from sqlalchemy.schema import CreateColumn
 
 from songprint import __version__
 from songprint.errors import LibraryError, LibraryVersionError
+from songprint.store.changes import EVERYTHING
 from songprint.store.tables import (
     audit,
+    changes,
     folders,
     kept_apart,
     library,
@@ -131,6 +133,16 @@ def _add_decisions(connection: Connection) -> None:
     metadata.create_all(connection, tables=[merged, kept_apart], checkfirst=True)
 
 
+def _add_changes(connection: Connection) -> None:
+    """Version 7: the log of changes, which begins with the present revision."""
+    changes.create(connection, checkfirst=True)
+    if connection.execute(select(changes.c.revision).limit(1)).first() is None:
+        revision = connection.execute(select(library.c.revision)).scalar_one()
+        connection.execute(
+            insert(changes).values(revision=revision, recording_id=EVERYTHING, token=secrets.randbits(62))
+        )
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _create_tables,
@@ -139,6 +151,7 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _add_search,
     _add_fields,
     _add_decisions,
+    _add_changes,
 ]
 
 

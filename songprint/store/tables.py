@@ -125,9 +125,18 @@ embeddings = Table(
     Column("evidence", Blob),  # input of the verification, see songprint.store.packing
     **EXACT,
 )
-# Every change of the library lists the searchable recordings. This index avoids reading the vectors for it.
+# Listing the searchable recordings uses this index and does not read the vectors.
 Index(
     "embeddings_by_encoder", embeddings.c.encoder_id, embeddings.c.kind, embeddings.c.recording_id, embeddings.c.count
+)
+
+changes = Table(
+    "changes",
+    metadata,  # the recordings that each revision changed, see songprint.store.changes
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("recording_id", BigInteger, primary_key=True, autoincrement=False),  # 0: all; -1: none
+    Column("token", BigInteger, nullable=False),  # random; the same in all rows of a revision
+    **EXACT,
 )
 
 merged = Table(

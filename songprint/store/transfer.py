@@ -397,7 +397,7 @@ def _add(catalog: Catalog, batch: Sequence[_Item]) -> dict[int, int]:
         _continue_after(connection, highest)
         return assigned
 
-    return catalog.change(write)
+    return catalog.change(write, changed=lambda assigned: assigned.values())
 
 
 def _take_decisions(catalog: Catalog, file: sqlite3.Connection) -> None:

@@ -61,6 +61,9 @@ class Index(Protocol):
     def recording_ids(self) -> set[int]:
         """Return the ids of all recordings in the index."""
 
+    def contains(self, recording_ids: Iterable[int]) -> set[int]:
+        """Return those of these recordings that the index contains. Much faster than `recording_ids` for a few."""
+
     def __len__(self) -> int:
         """Return the number of vectors in the index."""
 

@@ -74,6 +74,10 @@ class ExactIndex:
         """Return the ids of all recordings with at least one vector."""
         return set(np.unique(self.ids >> POSITION_BITS).tolist())
 
+    def contains(self, recording_ids: Iterable[int]) -> set[int]:
+        wanted = np.fromiter(recording_ids, np.int64)
+        return set(wanted[np.isin(wanted, self.ids >> POSITION_BITS)].tolist())
+
     @property
     def ids(self) -> np.ndarray:
         """The segment ids (n,), in the order in which they were added."""

@@ -74,6 +74,10 @@ class FaissIndex:
         """Return the ids of all recordings in the index."""
         return set(self._covered - self._tombstones) | self._recent.recording_ids()
 
+    def contains(self, recording_ids: Iterable[int]) -> set[int]:
+        wanted = set(recording_ids)
+        return (wanted & self._covered) - self._tombstones | self._recent.contains(wanted)
+
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         self._recent.add(ids, vectors)
 

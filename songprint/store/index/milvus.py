@@ -97,6 +97,9 @@ class MilvusIndex:
         self._segments = found
         return set(found)
 
+    def contains(self, recording_ids: Iterable[int]) -> set[int]:
+        return self.recording_ids() & set(recording_ids)
+
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         if vectors.shape != (len(ids), self.dim):
             raise ValueError(f"{len(ids)} ids need vectors of shape ({len(ids)}, {self.dim}), not {vectors.shape}")
