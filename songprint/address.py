@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from songprint.errors import SettingsError
 
@@ -107,10 +107,79 @@ class MilvusAddress:
         return f"milvus:{self.uri}"
 
 
+METHODS = ("auto", "hnsw", "ivfflat")
+NUMBERS = ("ef_search", "probes", "build_memory")
+
+
+@dataclass(frozen=True)
+class PgvectorAddress:
+    """A PostgreSQL database whose extension pgvector searches the vectors, and how it does so.
+
+    >>> print(PgvectorAddress.parse("postgresql://me:secret@db.local/music?method=hnsw"))
+    pgvector at postgresql://me@db.local:5432/music
+    """
+
+    database: DatabaseAddress
+    method: str = "auto"  # one of METHODS; auto: chosen by the number of vectors
+    ef_search: int = 0  # candidates that a search of HNSW compares; 0: the default
+    probes: int = 0  # lists that a search of IVFFlat compares; 0: the default
+    build_memory: int = 0  # MB with which PostgreSQL may build an index; 0: the default
+
+    @classmethod
+    def parse(cls, text: str, database: str = "") -> PgvectorAddress:
+        """Parse a setting: a URL of PostgreSQL, or `pgvector` for the database of the catalogue, `database`.
+
+        Options after a `?` are those of `DatabaseAddress`, `method`, `ef_search`, `probes` and `build_memory`.
+        Raises SettingsError, whose message omits the URL because it may contain a password.
+        """
+        url, _, query = text.partition("?")
+        try:
+            options = dict(parse_qsl(query, strict_parsing=bool(query)))
+        except ValueError as error:
+            raise _index_error("its options (after the ?) cannot be read") from error
+        method = options.pop("method", "auto")
+        if method not in METHODS:
+            raise _index_error(f"its option method must be one of {', '.join(METHODS)}")
+        numbers = {name: _number(name, options.pop(name, "0")) for name in NUMBERS}
+        if url == "pgvector":
+            if options:
+                raise _index_error(f"unknown option '{min(options)}'; the options are method, {', '.join(NUMBERS)}")
+            if not database:
+                raise _index_error("`pgvector` means the database of the catalogue: set `database` to postgresql://...")
+            address = DatabaseAddress.parse(database)
+            if address.scheme != "postgresql":
+                raise _index_error("`pgvector` means the database of the catalogue, which is not PostgreSQL")
+        else:
+            try:
+                address = DatabaseAddress.parse(f"{url}?{urlencode(options)}" if options else url)
+            except SettingsError as error:
+                raise _index_error(str(error).rpartition(": ")[2]) from error
+        return cls(address, method, **numbers)
+
+    def __str__(self) -> str:
+        return f"pgvector at {self.database}"
+
+
+IndexAddress = MilvusAddress | PgvectorAddress
+
+
+def index_address(text: str, database: str = "") -> IndexAddress:
+    """Parse the setting `index` of a server. `database` is the setting of this name. Raises SettingsError."""
+    if text.partition("?")[0] == "pgvector" or text.startswith(("postgresql://", "postgres://")):
+        return PgvectorAddress.parse(text, database)
+    return MilvusAddress.parse(text)
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or len(text) > 9:
+        raise _index_error(f"its option {name} must be a number")
+    return int(text)
+
+
 def _index_error(reason: str) -> SettingsError:
     return SettingsError(
-        "the setting `index` must be milvus:http://HOST:19530, milvus:http://USER:PASSWORD@HOST:19530"
-        f" or milvus:FOLDER/FILE.db: {reason}"
+        "the setting `index` must be pgvector, postgresql://USER:PASSWORD@HOST/NAME, milvus:http://HOST:19530,"
+        f" milvus:http://USER:PASSWORD@HOST:19530 or milvus:FOLDER/FILE.db: {reason}"
     )
 
 

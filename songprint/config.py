@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from songprint.address import DatabaseAddress, MilvusAddress
+from songprint.address import DatabaseAddress, IndexAddress, index_address
 from songprint.errors import SettingsError
 from songprint.types import Kind
 
@@ -199,7 +199,9 @@ class Settings:
     log_level: str = "warning"
     # URL of the catalogue; empty for a SQLite file in the library folder. It may contain a password.
     database: str = field(default="", repr=False)
-    index: str = field(default="", repr=False)  # empty for the library folder, else the address of Milvus
+    # Engine of the vector index: empty for the library folder, else the address of Milvus or of PostgreSQL with
+    # pgvector; `pgvector`: the database of the catalogue. It may contain a password.
+    index: str = field(default="", repr=False)
     server: ServerSettings = field(default_factory=ServerSettings)
 
     def __post_init__(self) -> None:
@@ -238,12 +240,17 @@ class Settings:
         if self.database:
             DatabaseAddress.parse(self.database)  # raises SettingsError for an invalid URL
         if self.index:
-            MilvusAddress.parse(self.index)
+            index_address(self.index, self.database)
         _check(self, self.log_level in LOG_LEVELS, "log_level", f"must be one of {', '.join(LOG_LEVELS)}")
 
     def with_(self, **changes: Any) -> Settings:
         """Return a copy with some settings replaced. Changes that are None are ignored."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    @property
+    def index_address(self) -> IndexAddress | None:
+        """The server of the index; None for the index in the library folder."""
+        return index_address(self.index, self.database) if self.index else None
 
     @property
     def usable_threads(self) -> int:

@@ -72,8 +72,10 @@ def _packages_for(settings: Settings) -> Iterator[str]:
     """The packages that the database and the index of these settings need."""
     if settings.database:
         yield {"mysql": "PyMySQL", "postgresql": "pg8000"}[DatabaseAddress.parse(settings.database).scheme]
-    if settings.index:
+    if isinstance(settings.index_address, MilvusAddress):
         yield "pymilvus"
+    elif settings.index_address and not settings.database.startswith("postgres"):
+        yield "pg8000"
 
 
 def _open_encoder(matcher: Matcher) -> str:
@@ -166,7 +168,7 @@ def _index_complete(library: Library) -> str:
                 f"the index of kind {kind} contains {len(level.index):,} of {expected:,} segments."
                 " Run `songprint rebuild`"
             )
-        where = f" at {MilvusAddress.parse(level.settings.index)}" if level.settings.index else ""
+        where = f" at {level.settings.index_address}" if level.settings.index else ""
         details.append(f"{kind}: {level.index.kind}{where}, {expected:,} segments")
     return "; ".join(details)
 

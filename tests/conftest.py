@@ -15,7 +15,7 @@ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 import pytest
-from support import milvusserver, servers, soundfiles, toy
+from support import milvusserver, pgvectorserver, servers, soundfiles, toy
 from support.children import environment
 from support.commandline import use_toy_encoder
 
@@ -35,6 +35,7 @@ from songprint.types import Embeddings, Kind, Tags
 FOR_TESTS = (
     "SONGPRINT_TEST_DATABASES",
     "SONGPRINT_TEST_MILVUS",
+    "SONGPRINT_TEST_PGVECTOR",
     "SONGPRINT_TEST_CERTIFICATE",
     "SONGPRINT_TEST_FREEZE",
     "SONGPRINT_ACCEPTANCE",
@@ -75,6 +76,13 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The setting `index` of a Milvus server; for heavy tests."""
     with milvusserver.running(tmp_path_factory.mktemp("milvus")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def pgvector_server() -> Iterator[str]:
+    """The URL of a database of PostgreSQL with pgvector."""
+    with pgvectorserver.running() as url:
+        yield url
 
 
 @pytest.fixture

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from cachetools import LRUCache
 
-from songprint.address import MilvusAddress
 from songprint.confidence import Calibration
 from songprint.errors import LibraryFull
 from songprint.store import disk
 from songprint.store.catalog import AT_ONCE, Catalog, State
 from songprint.store.changes import Mark
-from songprint.store.index import Index, open_index, segment_ids
+from songprint.store.index import Index, drop_others, open_index, open_shared, segment_ids
 from songprint.types import Embeddings, Kind, LevelStats
 
 if TYPE_CHECKING:
@@ -155,6 +154,7 @@ class Level:
             missing = sorted(searched.keys() - index.recording_ids())
         for ids, vectors in self._segments(missing):
             index.add(ids, vectors)
+        index.settle()
         self.searched = self.catalog.count_searched(self.kind) if changes else len(searched)
         opened.state, opened.mark = state, mark
 
@@ -227,14 +227,9 @@ class Level:
         self.close()
         dim = self.catalog.dim(self.kind) or self.spec.dim
         index: Index
-        if self.settings.index and state.encoder_id(self.kind):
-            from songprint.store.index.milvus import MilvusIndex, collection_name
-
-            index = MilvusIndex(
-                MilvusAddress.parse(self.settings.index),
-                collection_name(state.identity, state.encoder_id(self.kind)),
-                dim,
-            )
+        address = self.settings.index_address
+        if address and state.encoder_id(self.kind):
+            index = open_shared(address, state.identity, state.encoder_id(self.kind), dim)
         else:  # an empty library needs no server
             index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
         self._opened = _Opened(index, replace(state, revision=-1))
@@ -277,10 +272,8 @@ def exclusive_here(catalog: Catalog) -> AbstractContextManager[bool]:
 
 def delete_other_indexes(catalog: Catalog, state: State, settings: Settings) -> None:
     """Delete the indexes of encoders that are no longer used."""
-    if settings.index:
-        from songprint.store.index import milvus
-
-        milvus.drop_others(MilvusAddress.parse(settings.index), state.identity, state.encoders.values())
+    if settings.index_address:
+        drop_others(settings.index_address, state.identity, state.encoders.values())
     if not _indexes(catalog, state).is_dir():
         return
     for folder in _indexes(catalog, state).iterdir():

@@ -30,7 +30,7 @@ def test_every_service_has_a_memory_limit_a_health_check_and_a_fixed_version(nam
 def test_one_pair_of_milvus_server_and_client_is_named_everywhere():
     image = COMPOSE["services"]["milvus"]["image"].removeprefix("milvusdb/milvus:v")
     assert f"milvus=={image}" in (ROOT / "Makefile").read_text()
-    documented = (ROOT / "docs" / "databases.md").read_text()
+    documented = (ROOT / "docs" / "engines.md").read_text()
     assert f"the client pymilvus {PINNED['pymilvus']}, the server Milvus {image}" in documented
     assert f"pymilvus=={PINNED['pymilvus']}" in (ROOT / "constraints.txt").read_text()
 

@@ -5,11 +5,12 @@ import secrets
 import numpy as np
 import pytest
 
-from songprint.address import MilvusAddress
+from songprint.address import MilvusAddress, PgvectorAddress
 from songprint.store.index import NOTHING, open_index, segment_ids, split_ids
 from songprint.store.index.exact import GROUP, ExactIndex, _largest
 from songprint.store.index.faiss import FaissIndex
 from songprint.store.index.milvus import MilvusIndex, collection_name
+from songprint.store.index.pgvector import PgvectorIndex, table_name
 
 DIM = 128
 
@@ -41,10 +42,23 @@ def as_source(recordings):
         "disk",
         pytest.param("milvus lite", marks=pytest.mark.heavy),
         pytest.param("milvus server", marks=pytest.mark.heavy),
+        "pgvector exact",
+        "pgvector ivfflat",
+        pytest.param("pgvector hnsw", marks=pytest.mark.heavy),
     ]
 )
-def index(request, tmp_path, recordings):
-    if request.param.startswith("milvus"):
+def index(request, tmp_path, recordings, monkeypatch):
+    if request.param.startswith("pgvector"):
+        method = request.param.split()[1]
+        url = request.getfixturevalue("pgvector_server")
+        if method != "exact":
+            monkeypatch.setattr("songprint.store.index.pgvector.EXACT_ROWS", 1000)
+            url += f"?method={method}"
+        index = PgvectorIndex(PgvectorAddress.parse(url), table_name(secrets.token_hex(8), "toy-1"), DIM)
+        fill(index, recordings)
+        index.settle()
+        assert index.kind.lower().startswith(request.param)
+    elif request.param.startswith("milvus"):
         lite = request.param == "milvus lite"
         address = f"milvus:{tmp_path}/vectors.db" if lite else request.getfixturevalue("milvus_server")
         index = MilvusIndex(MilvusAddress.parse(address), collection_name(secrets.token_hex(4), "toy-1"), DIM)
@@ -90,6 +104,11 @@ def test_removed_recordings_are_not_found_and_can_be_added_again(index, recordin
     index.add(segment_ids(7, np.arange(200)), recordings[7])
     ids, _ = index.search(recordings[7][:20], k=1)
     assert set(split_ids(ids)[0].ravel().tolist()) == {7}
+
+
+def test_a_few_recordings_are_looked_up(index):
+    index.remove([5])
+    assert index.contains([4, 5, 41, 2]) == {2, 4} and index.contains([]) == set()
 
 
 def test_added_vectors_are_found_immediately(index, random):

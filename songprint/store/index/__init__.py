@@ -8,11 +8,13 @@ A segment id contains the recording and the position: `recording_id << 20 | posi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from songprint.address import IndexAddress, MilvusAddress
 
 if TYPE_CHECKING:
     from songprint.store.index.faiss import FaissIndex
@@ -49,6 +51,9 @@ class Index(Protocol):
         Callers add all segments of a recording in one call.
         """
 
+    def settle(self) -> None:
+        """End a series of `add`: build what makes searches of many new vectors fast. Cheap if nothing is to be done."""
+
     def remove(self, recording_ids: Iterable[int]) -> None:
         """Remove all segments of these recordings. Unknown ids are ignored."""
 
@@ -78,7 +83,7 @@ class Index(Protocol):
 
     @property
     def bytes_on_disk(self) -> int:
-        """The size of the index on the disk of this machine."""
+        """The size of the index on disk; 0 if a server does not report it."""
 
     def close(self) -> None:
         """Close files and connections."""
@@ -89,3 +94,26 @@ def open_index(folder: Path, dim: int, *, exact_limit: int) -> FaissIndex:
     from songprint.store.index.faiss import FaissIndex
 
     return FaissIndex(folder, dim, exact_limit)
+
+
+def open_shared(address: IndexAddress, library: str, encoder_id: str, dim: int) -> Index:
+    """Open the index of an encoder of a library on a server, or create it."""
+    if isinstance(address, MilvusAddress):
+        from songprint.store.index.milvus import MilvusIndex, collection_name
+
+        return MilvusIndex(address, collection_name(library, encoder_id), dim)
+    from songprint.store.index.pgvector import PgvectorIndex, table_name
+
+    return PgvectorIndex(address, table_name(library, encoder_id), dim)
+
+
+def drop_others(address: IndexAddress, library: str, encoder_ids: Collection[str]) -> None:
+    """Delete the indexes of a library on a server that belong to other encoders than these."""
+    if isinstance(address, MilvusAddress):
+        from songprint.store.index import milvus
+
+        milvus.drop_others(address, library, encoder_ids)
+    else:
+        from songprint.store.index import pgvector
+
+        pgvector.drop_others(address, library, encoder_ids)

@@ -81,6 +81,10 @@ class FaissIndex:
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         self._recent.add(ids, vectors)
 
+    def settle(self) -> None:
+        """Do nothing: vectors in memory are searched exactly."""
+        return
+
     def remove(self, recording_ids: Iterable[int]) -> None:
         removed = set(recording_ids)
         self._tombstones |= removed & self._covered

@@ -127,6 +127,10 @@ class MilvusIndex:
         self._segments.update(zip(names.tolist(), counts.tolist(), strict=True))
         self._changed_at = time.monotonic()
 
+    def settle(self) -> None:
+        """Do nothing: Milvus merges and indexes new rows itself."""
+        return
+
     def remove(self, recording_ids: Iterable[int]) -> None:
         removed = sorted(map(int, recording_ids))
         for start in range(0, len(removed), RECORDINGS):
