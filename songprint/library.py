@@ -74,6 +74,7 @@ class Library:
         fields: Mapping[str, object] | None = None,
         follow: bool = True,
         pattern: str | None = None,
+        share: bool = False,
         on_progress: OnProgress | None = None,
     ) -> AddReport:
         """Add audio files, and those in folders. Sound that is in the library is not added again; see `ingest.add`."""
@@ -86,6 +87,7 @@ class Library:
             fields=fields,
             follow=follow,
             pattern=pattern,
+            share=share,
             on_progress=on_progress,
         )
 

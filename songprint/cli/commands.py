@@ -79,12 +79,18 @@ def command(name: str) -> Callable[[Callable[..., int | None]], click.Command]:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=FILE)
 @click.option("--no-recursive", is_flag=True, help="Skip the folders inside a folder.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of processes. Default: one per core.")
+@click.option("--share", is_flag=True, help="Share the files with other machines that add them to the same library.")
 @PATTERN
-def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int | None, pattern: str | None) -> int:
+def add(
+    common: Common, paths: Sequence[str], no_recursive: bool, workers: int | None, share: bool, pattern: str | None
+) -> int:
     """Add audio files and folders to the library.
 
     Creates the library if there is none. Files whose content is already in the library are skipped, so run the same
     command again after an interruption.
+
+    With --share, run the same command on several machines that use one database and see the files at the same paths.
+    Each file is read by one of them, and the files of a machine that fails are taken over by the others.
 
     Exit status: 0 if every file was added or already present, 2 if a file could not be read. The other files are
     added anyway.
@@ -100,7 +106,12 @@ def add(common: Common, paths: Sequence[str], no_recursive: bool, workers: int |
                     show_progress(step)
 
                 report = library.add(
-                    paths, recursive=not no_recursive, workers=workers, pattern=pattern, on_progress=show
+                    paths,
+                    recursive=not no_recursive,
+                    workers=workers,
+                    pattern=pattern,
+                    share=share,
+                    on_progress=show,
                 )
         except KeyboardInterrupt:
             if kept:

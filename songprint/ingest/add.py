@@ -6,12 +6,14 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from songprint.audio import files as audio
 from songprint.audio.files import file_path
 from songprint.errors import LibraryError
+from songprint.ingest.claims import Claims
 from songprint.ingest.read import ChangedFile, Read, Task, state_of
 from songprint.ingest.update import Outcome, Update, open_reader, tag_rules
 from songprint.store import places
@@ -48,6 +50,7 @@ def add(
     fields: Mapping[str, object] | None = None,
     follow: bool = True,
     pattern: str | None = None,
+    share: bool = False,
     on_progress: OnProgress | None = None,
 ) -> AddReport:
     """Add audio files, and the audio files in folders, to the store.
@@ -63,6 +66,9 @@ def add(
         fields: user fields of the new recordings.
         pattern: gives what tags lack from the names of files, see `songprint.audio.naming`; by default that of the
             settings.
+        share: whether other machines add the same files to the library at the same time. Each file is then read by one
+            of them, whichever is free first; files that others have added are reported as known. The paths must be
+            the same on all machines.
         follow: whether the library remembers the folders for `sync`, and files whose sound it already contains.
     """
     store.check_encoders()
@@ -75,9 +81,18 @@ def add(
         for path in map(os.path.abspath, paths):
             if os.path.isdir(path):
                 places.remember_folder(store.catalog, path, recursive=recursive)
-    Update(
-        store, files, batch.take, workers=workers, tags=tags or {}, fields=user_fields, follow=follow, rules=rules
-    ).run()
+    with Claims(store.catalog) if share else nullcontext() as claims:
+        Update(
+            store,
+            files,
+            batch.take,
+            workers=workers,
+            tags=tags or {},
+            fields=user_fields,
+            follow=follow,
+            rules=rules,
+            claims=claims,
+        ).run()
     return AddReport(
         batch.added,
         batch.known,

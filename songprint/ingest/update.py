@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from songprint.audio.files import stored_path
 from songprint.audio.naming import Pattern
 from songprint.audio.tags import Rules
 from songprint.config import usable_cores
+from songprint.ingest.claims import Claims
 from songprint.ingest.read import ChangedFile, Examined, OwnReader, Read, Reader, Task, children
 from songprint.processes.pool import can_pickle
 from songprint.store import places
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 TIDY_INTERVAL = 250  # recordings added between two checks whether vectors should move from memory to disk
 MIN_FILES_FOR_POOL = 3  # starting child processes takes half a second, too long for fewer files
+CLAIMED_AT_ONCE = 8  # files; few, so that several machines finish at about the same time
+POLL_SECONDS = 2.0  # between two looks whether the files that other machines are adding are done
 ROUNDS = 3  # readings of a file that changes after it was examined
 
 
@@ -53,6 +57,8 @@ class Update:
     encoded. With `dry_run`, nothing is decoded and nothing is written. Without `follow`, a file whose sound is known
     does not become a place of its recording. With `reread`, unchanged files are examined as well. `report` is called
     once for each file. `known` are the places in the library at these paths, if the caller has read them.
+
+    With `claims`, only files that no other process is adding are read; the others are reported when they are done.
     """
 
     def __init__(
@@ -69,16 +75,19 @@ class Update:
         dry_run: bool = False,
         rules: Rules | None = None,
         reread: bool = False,
+        claims: Claims | None = None,
     ) -> None:
-        self._store, self._catalog, self._files, self._report = store, store.catalog, files, report
+        self._store, self._catalog, self._files = store, store.catalog, files
+        self._report, self._claims = report if claims is None else self._dropping(report), claims
         self._workers, self._tags, self._follow, self._dry_run = workers, tags or {}, follow, dry_run
         self._fields = fields
         self._rules, self._reread = rules or tag_rules(store), reread
-        self._places = places.at(self._catalog, files) if known is None else known
+        self._places = places.at(self._catalog, files) if known is None else dict(known)
         self._legacy = self._catalog.has_file_hashes()
         self._examined: dict[str, Examined] = {}  # files of new sound, by path
         self._copies: dict[str, list[Examined]] = {}  # further files of a sound that is being added
         self._again: list[str] = []  # files that changed while they were read
+        self._elsewhere: list[str] = []  # files that another process is adding
         self._added = 0
         self.moved: set[str] = set()  # former paths of files that moved
 
@@ -88,14 +97,50 @@ class Update:
         if not changed:
             return
         with open_reader(self._store, len(changed), self._workers) as reader:
-            for _ in range(ROUNDS):
-                for read in reader.read(self._tasks(reader.examine(changed, self._rules))):
-                    self._take(read)
-                changed, self._again = self._again, []
-        for path in changed:
-            self._skip(path, "it changes all the time. Add it again when it is complete")
+            self._rounds(reader, changed)
+            while self._elsewhere:
+                time.sleep(POLL_SECONDS)
+                waiting, self._elsewhere = self._elsewhere, []
+                self._rounds(reader, waiting)
         if self._added:
             self._store.tidy()
+
+    def _rounds(self, reader: Reader, changed: list[str]) -> None:
+        """Read files, and those that change meanwhile again."""
+        for _ in range(ROUNDS):
+            for read in reader.read(self._tasks(reader.examine(self._claimed(changed), self._rules))):
+                self._take(read)
+            changed, self._again = self._again, []
+        for path in changed:
+            self._skip(path, "it changes all the time. Add it again when it is complete")
+
+    def _claimed(self, paths: list[str]) -> Iterator[str]:
+        """Yield the files that this process is to read, claimed a few at a time."""
+        if self._claims is None:
+            yield from paths
+            return
+        for start in range(0, len(paths), CLAIMED_AT_ONCE):
+            batch = paths[start : start + CLAIMED_AT_ONCE]
+            taken = self._claims.take(batch)
+            # Another process may have added a file between two looks at the library.
+            self._places |= places.at(self._catalog, batch)
+            for path in batch:
+                if self._unchanged(path):
+                    continue
+                if path in taken:
+                    yield path
+                else:
+                    self._elsewhere.append(path)
+
+    def _dropping(self, report: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
+        """Report outcomes, and give up the claims of their files."""
+
+        def reported(outcome: Outcome) -> None:
+            report(outcome)
+            if self._claims:
+                self._claims.drop([outcome.path])
+
+        return reported
 
     def _unchanged(self, path: str) -> bool:
         place = self._places.get(path)

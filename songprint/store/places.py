@@ -60,7 +60,7 @@ def everywhere(catalog: Catalog) -> list[Place]:
 
 def at(catalog: Catalog, paths: Iterable[str]) -> dict[str, Place]:
     """Return the places at these paths, by their paths."""
-    keys = [_key(stored_path(path)) for path in paths]
+    keys = [path_key(stored_path(path)) for path in paths]
     found: dict[str, Place] = {}
     with catalog.database.reading() as connection:
         for start in range(0, len(keys), _AT_ONCE):
@@ -143,7 +143,7 @@ def restore(connection: Connection, recording_id: int, rows: Iterable[Mapping[st
     """
     taken = False
     for row in rows:
-        key = _key(row["path"])
+        key = path_key(row["path"])
         if connection.scalar(select(places.c.recording_id).where(places.c.path_hash == key)) is not None:
             taken = True
             continue
@@ -155,7 +155,7 @@ def restore(connection: Connection, recording_id: int, rows: Iterable[Mapping[st
 
 def mark_missing(catalog: Catalog, paths: Iterable[str]) -> None:
     """Record that the files at these paths no longer exist."""
-    keys = [_key(stored_path(path)) for path in paths]
+    keys = [path_key(stored_path(path)) for path in paths]
 
     def write(connection: Connection) -> None:
         touched: set[int] = set()
@@ -183,7 +183,7 @@ def missing(catalog: Catalog) -> list[int]:
 def remember_folder(catalog: Catalog, path: str, *, recursive: bool) -> None:
     """Remember a folder whose files the library follows."""
     stored = stored_path(path)
-    key = _key(stored)
+    key = path_key(stored)
 
     def write(connection: Connection) -> None:
         connection.execute(delete(folders).where(folders.c.path_hash == key))
@@ -203,17 +203,18 @@ def remembered_folders(catalog: Catalog) -> dict[str, bool]:
 _AT_ONCE = 200  # paths in one statement
 
 
-def _key(stored: str) -> str:
+def path_key(stored: str) -> str:
+    """Return the key of a stored path in tables that are indexed by path."""
     return hashlib.sha256(stored.encode()).hexdigest()
 
 
 def _row(connection: Connection, path: str) -> Row[Any] | None:
-    return connection.execute(select(places).where(places.c.path_hash == _key(stored_path(path)))).first()
+    return connection.execute(select(places).where(places.c.path_hash == path_key(stored_path(path)))).first()
 
 
 def _put(connection: Connection, recording_id: int, path: str, state: FileState, tags: Tags) -> None:
     stored = stored_path(path)
-    key = _key(stored)
+    key = path_key(stored)
     connection.execute(delete(places).where(places.c.path_hash == key))
     connection.execute(
         insert(places).values(

@@ -26,6 +26,7 @@ from songprint.store.changes import EVERYTHING
 from songprint.store.tables import (
     audit,
     changes,
+    claims,
     folders,
     kept_apart,
     library,
@@ -143,6 +144,11 @@ def _add_changes(connection: Connection) -> None:
         )
 
 
+def _add_claims(connection: Connection) -> None:
+    """Version 8: claims of files that several machines add."""
+    metadata.create_all(connection, tables=[claims], checkfirst=True)
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _create_tables,
@@ -152,6 +158,7 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _add_fields,
     _add_decisions,
     _add_changes,
+    _add_claims,
 ]
 
 

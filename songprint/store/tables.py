@@ -112,6 +112,15 @@ folders = Table(
     **EXACT,
 )
 
+claims = Table(
+    "claims",
+    metadata,  # files that a process is adding, see songprint.ingest.claims
+    Column("path_hash", String(64), primary_key=True),
+    Column("holder", String(40), nullable=False, index=True),
+    Column("until", BigInteger, nullable=False),
+    **EXACT,
+)
+
 embeddings = Table(
     "embeddings",
     metadata,
