@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from songprint.processes import logs
 if TYPE_CHECKING:
     from songprint import Library
     from songprint.store.catalog import Catalog
-    from songprint.types import Progress, Recording, Report
+    from songprint.types import Progress, Recording, Report, SkippedFile
 
 # File names may contain arbitrary bytes. The library reports missing files, so click does not check them.
 FILE = click.Path(path_type=str, allow_dash=True)
@@ -202,7 +203,7 @@ def sync(
     "--track", type=click.IntRange(min=1), metavar="N", help="Audio track of a file with several. Default: all."
 )
 def identify(common: Common, queries: Sequence[str], top: int, track: int | None) -> int:
-    """Identify clips; `-` reads standard input.
+    """Identify clips and folders of clips; `-` reads standard input.
 
     Prints the recordings and covers in each clip: the confidence, the part of the recording, and the difference in
     speed and pitch. If nothing matches, prints `no match` and the reason.
@@ -211,7 +212,11 @@ def identify(common: Common, queries: Sequence[str], top: int, track: int | None
     """
     statuses = []
     with open_library(common) as library:
-        for query in queries:
+        files, unusable = _with_folders(queries)
+        for skipped in unusable:
+            show_failure(common, skipped.path, SongprintError(f"{skipped.path}: {skipped.reason}"))
+            statuses.append(FAILED)
+        for query in files:
             try:
                 report = library.identify(sys.stdin.buffer if query == "-" else query, top=top, track=track)
             except SongprintError as error:
@@ -221,6 +226,22 @@ def identify(common: Common, queries: Sequence[str], top: int, track: int | None
                 _show_report(common, query, report)
                 statuses.append(DONE if report else NO_MATCH)
     return max(statuses)
+
+
+def _with_folders(queries: Sequence[str]) -> tuple[list[str], list[SkippedFile]]:
+    """Replace folders by the audio files in them. Returns also the folders without any."""
+    from songprint.ingest.add import find  # takes 0.1 s, which other commands do not need
+
+    files: list[str] = []
+    unusable: list[SkippedFile] = []
+    for query in queries:
+        if os.path.isdir(query):
+            found, skipped = find([query])
+            files += found
+            unusable += skipped
+        else:
+            files.append(query)
+    return files, unusable
 
 
 def _show_report(common: Common, query: str, report: Report) -> None:

@@ -174,6 +174,16 @@ def test_empty_standard_input_is_reported_in_one_line(songs):
     assert_one_line(result.stderr)
 
 
+def test_identify_takes_the_audio_files_of_folders(songs, tmp_path):
+    run("add", *songs)
+    (tmp_path / "empty").mkdir()
+    (songs[0].parent / "cover.jpg").touch()
+    result = run("identify", "--json", songs[0].parent, tmp_path / "empty")
+    failed, *found = json_lines(result)
+    assert [each["source"] for each in found] == [str(song) for song in songs]
+    assert result.exit_code == 2 and "no music found in it" in failed["error"]
+
+
 def test_identify_prints_one_json_object_per_clip(songs, query, noise, tmp_path):
     run("add", *songs)
     result = run("identify", "--json", query, noise, tmp_path / "missing.wav")
