@@ -72,17 +72,26 @@ class DatabaseAddress:
         return f"{self.scheme}://{self.user}@{self.server}/{self.name}"
 
 
+MILVUS_METHODS = ("ivf_sq8", "hnsw")
+MILVUS_NUMBERS = ("shards", "replicas", "probes", "ef")
+
+
 @dataclass(frozen=True)
 class MilvusAddress:
     """The address of a Milvus server, or the file of Milvus Lite. Converting it to text omits the password.
 
-    >>> print(MilvusAddress.parse("milvus:http://root:secret@vectors.local:19530"))
+    >>> print(MilvusAddress.parse("milvus:http://root:secret@vectors.local:19530?replicas=2"))
     milvus:http://vectors.local:19530
     """
 
     uri: str  # http://HOST:PORT, or a path that ends in .db
     token: str = field(repr=False)  # USER:PASSWORD or an API key; empty: no authentication
     lite: bool
+    method: str = "ivf_sq8"  # one of MILVUS_METHODS; of a new collection
+    shards: int = 0  # of a new collection; 0: the default of the server
+    replicas: int = 0  # in memory of query nodes; 0: the default of the server
+    probes: int = 0  # cells that a search of IVF_SQ8 compares; 0: the default
+    ef: int = 0  # candidates that a search of HNSW compares; 0: the default
 
     @classmethod
     def parse(cls, text: str) -> MilvusAddress:
@@ -99,9 +108,13 @@ class MilvusAddress:
             raise _index_error("its port or brackets cannot be read") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise _index_error("the part after milvus: is neither a web address nor a path that ends in .db")
+        options = _options(parts.query)
+        method = _choice(options, MILVUS_METHODS)
+        numbers = {name: _number(name, options.pop(name, "0")) for name in MILVUS_NUMBERS}
+        _refuse(options, MILVUS_NUMBERS)
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         token = ":".join(unquote(each) for each in (parts.username, parts.password) if each)
-        return cls(f"{parts.scheme}://{host}:{port}{parts.path}", token, False)
+        return cls(f"{parts.scheme}://{host}:{port}{parts.path}", token, False, method, **numbers)
 
     def __str__(self) -> str:
         return f"milvus:{self.uri}"
@@ -133,17 +146,11 @@ class PgvectorAddress:
         Raises SettingsError, whose message omits the URL because it may contain a password.
         """
         url, _, query = text.partition("?")
-        try:
-            options = dict(parse_qsl(query, strict_parsing=bool(query)))
-        except ValueError as error:
-            raise _index_error("its options (after the ?) cannot be read") from error
-        method = options.pop("method", "auto")
-        if method not in METHODS:
-            raise _index_error(f"its option method must be one of {', '.join(METHODS)}")
+        options = _options(query)
+        method = _choice(options, METHODS)
         numbers = {name: _number(name, options.pop(name, "0")) for name in NUMBERS}
         if url == "pgvector":
-            if options:
-                raise _index_error(f"unknown option '{min(options)}'; the options are method, {', '.join(NUMBERS)}")
+            _refuse(options, NUMBERS)
             if not database:
                 raise _index_error("`pgvector` means the database of the catalogue: set `database` to postgresql://...")
             address = DatabaseAddress.parse(database)
@@ -168,6 +175,26 @@ def index_address(text: str, database: str = "") -> IndexAddress:
     if text.partition("?")[0] == "pgvector" or text.startswith(("postgresql://", "postgres://")):
         return PgvectorAddress.parse(text, database)
     return MilvusAddress.parse(text)
+
+
+def _options(query: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, strict_parsing=bool(query)))
+    except ValueError as error:
+        raise _index_error("its options (after the ?) cannot be read") from error
+
+
+def _choice(options: dict[str, str], methods: tuple[str, ...]) -> str:
+    """Remove the option `method` and return it; the first of the methods is the default."""
+    method = options.pop("method", methods[0])
+    if method not in methods:
+        raise _index_error(f"its option method must be one of {', '.join(methods)}")
+    return method
+
+
+def _refuse(options: dict[str, str], numbers: tuple[str, ...]) -> None:
+    if options:
+        raise _index_error(f"unknown option '{min(options)}'; the options are method, {', '.join(numbers)}")
 
 
 def _number(name: str, text: str) -> int:

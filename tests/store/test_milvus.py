@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
+from pymilvus import MilvusException
 from support import toy
 from support.children import environment
 
@@ -95,6 +97,32 @@ def test_a_partly_written_recording_is_written_again(tmp_path, address):
         found, scores = index.search(vectors, k=9)
         assert sorted(found[0].tolist()) == segment_ids(recording, np.arange(9)).tolist()  # no duplicates
         assert (scores[:, 0] > 0.99).all()
+
+
+@BOTH
+@pytest.mark.heavy
+def test_a_broken_request_is_repeated_without_duplicates(tmp_path, address, random, monkeypatch):
+    pauses, failures = [], [False, True, False, True]
+    index = milvus.MilvusIndex(MilvusAddress.parse(address), milvus.collection_name(secrets.token_hex(4), "toy"), 16)
+    write = index._client.upsert if index.address.lite else index._client.insert
+
+    def broken(*given, **more):
+        if failures and failures.pop(0):
+            raise MilvusException(message="connection lost")
+        return write(*given, **more)
+
+    monkeypatch.setattr(index._client, "upsert" if index.address.lite else "insert", broken)
+    monkeypatch.setattr(milvus, "REQUEST_BYTES", 40 * milvus._row_bytes(16))
+    monkeypatch.setattr(milvus, "LITE_ROWS", 40)
+    monkeypatch.setattr("songprint.store.index.milvus.time.sleep", pauses.append)
+    vectors = random.standard_normal((100, 16)).astype(np.float32)
+    ids = np.concatenate([segment_ids(recording, np.arange(20)) for recording in range(1, 6)])
+    index.add(ids, vectors)
+    assert len(pauses) == 2 and pauses[0] < pauses[1]
+    assert index.recording_ids() == {1, 2, 3, 4, 5} and len(index) == 100
+    found, _ = index.search(vectors[:4], k=120)
+    assert [sorted(row[row >= 0].tolist()) for row in found] == [ids.tolist()] * 4
+    index.close()
 
 
 @BOTH
@@ -187,6 +215,9 @@ def test_a_second_process_cannot_open_milvus_lite(tmp_path, address):
         ("milvus:s3cret", r"neither a web address nor a path that ends in \.db"),
         ("milvus:http://me:s3cret@host:port", "port or brackets"),
         ("milvus:tcp://me:s3cret@host", "neither a web address"),
+        ("milvus:http://me:s3cret@host?method=flat", "method must be one of ivf_sq8, hnsw"),
+        ("milvus:http://me:s3cret@host?shards=many", "shards must be a number"),
+        ("milvus:http://me:s3cret@host?cells=1", "unknown option 'cells'"),
     ],
 )
 def test_an_invalid_address_is_refused_without_showing_it(setting, why):
@@ -200,6 +231,12 @@ def test_an_address_is_shown_without_its_password():
     assert (str(address), address.token, address.lite) == ("milvus:https://[::1]:19530", "me:s3cret!", False)
     assert "s3cret" not in repr(address) + repr(Settings(index="milvus:http://me:s3cret@host"))
     assert MilvusAddress.parse("milvus:~/x.db").lite
+    sized = MilvusAddress.parse("milvus:http://host:1?shards=4&replicas=2&method=hnsw&ef=300")
+    assert (sized.uri, sized.shards, sized.replicas, sized.method, sized.ef) == ("http://host:1", 4, 2, "hnsw", 300)
+
+
+def test_the_cells_follow_from_the_rows_of_a_full_segment():
+    assert [milvus.cells(dim) for dim in (16, 40, 128)] == [8192, 8192, 4096]
 
 
 def test_an_unreachable_server_and_a_missing_client_are_reported(tmp_path, monkeypatch):

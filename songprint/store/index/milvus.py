@@ -7,19 +7,24 @@ Each encoder of each library has a collection with one row for each segment:
     segments    int64   in the last row of a recording the number of its segments, else 0
     vector      float32 (dim,)
 
-`segments` marks complete recordings. Rows are upserted, so adding a recording twice does no harm, and a process that
-dies halfway leaves an incomplete recording that is written again.
+`segments` marks complete recordings. A process that dies halfway leaves an incomplete recording, whose rows are deleted
+before it is written again, so adding a recording twice does no harm.
+
+A server searches each of its data segments with an own inverted file. Their number of cells follows from the number of
+rows of a full segment; Milvus uses fewer for smaller ones.
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import random
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,14 +36,23 @@ if TYPE_CHECKING:
 
     from songprint.address import MilvusAddress
 
-CELLS = 1024  # of the inverted file of each data segment on a server
+log = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 512 << 20  # of a full data segment; the default of Milvus 2.3
 PROBES = 64  # cells searched per vector
-ROWS = 2000  # written by one request
-QUERIES = 64  # vectors searched by one request
+EF = 100  # candidates that a search of HNSW compares
+HNSW = {"M": 16, "efConstruction": 128}
+REQUEST_BYTES = 8 << 20  # written by one request; servers refuse more than 64 MB
+LITE_ROWS = 2000  # written by one request to Milvus Lite
+QUERIES = 4096  # vectors searched by one request; servers allow 16,384
 RECORDINGS = 500  # removed by one request
 PAGE = 10_000  # recordings listed by one request
 TIMEOUT = 30.0  # seconds
+WRITE_TIMEOUT = 120.0  # seconds, for a request that writes
 LONG_TIMEOUT = 600.0  # seconds, for requests that read or write the whole collection
+ATTEMPTS = 12  # at writing, which takes about 50 s: a restart of the server interrupts no filling
+LONGEST_PAUSE = 5.0  # seconds
+FLUSH_ROWS = 50_000  # new rows from which the server is asked to build their index
 # Seconds after a change in which searches use strong consistency. It is slower, but guarantees to see the change.
 STRONG_PERIOD = 10.0
 CHECK_INTERVAL = 5.0  # seconds between two checks that the collection still exists
@@ -52,6 +66,7 @@ class MilvusIndex:
     def __init__(self, address: MilvusAddress, collection: str, dim: int) -> None:
         self.address, self.collection, self.dim = address, collection, dim
         self._segments: dict[int, int] = {}  # of each complete recording, as of the last request
+        self._unflushed = 0  # rows written by this process that the server may not have indexed
         self._changed_at = time.monotonic()
         self._checked_at = 0.0
         self._collection_id: int | None = None  # at the last check; a new collection of the same name has another
@@ -64,7 +79,9 @@ class MilvusIndex:
 
     @property
     def kind(self) -> str:
-        return "Milvus Lite" if self.address.lite else f"Milvus IVF{CELLS},SQ8"
+        if self.address.lite:
+            return "Milvus Lite"
+        return "Milvus HNSW" if self.address.method == "hnsw" else "Milvus IVF_SQ8"
 
     @property
     def bytes_on_disk(self) -> int:
@@ -98,38 +115,85 @@ class MilvusIndex:
         return set(found)
 
     def contains(self, recording_ids: Iterable[int]) -> set[int]:
-        return self.recording_ids() & set(recording_ids)
+        """Return those of these recordings that are complete in the collection."""
+        self._changed_at = time.monotonic()
+        wanted = sorted(map(int, recording_ids))
+        found: dict[int, int] = {}
+        for start in range(0, len(wanted), RECORDINGS):
+            with translated_errors(self.address):
+                rows = self._client.query(
+                    self.collection,
+                    filter=f"segments > 0 and recording in {wanted[start : start + RECORDINGS]}",
+                    output_fields=["recording", "segments"],
+                    consistency_level="Strong",
+                    timeout=LONG_TIMEOUT,
+                )
+            found.update((row["recording"], row["segments"]) for row in rows)
+        for recording_id in wanted:
+            self._segments.pop(recording_id, None)
+        self._segments.update(found)
+        return set(found)
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         if vectors.shape != (len(ids), self.dim):
             raise ValueError(f"{len(ids)} ids need vectors of shape ({len(ids)}, {self.dim}), not {vectors.shape}")
         order = np.argsort(ids, kind="stable")
-        recordings = ids[order] >> POSITION_BITS
-        names, firsts, counts = np.unique(recordings, return_index=True, return_counts=True)
+        ids, vectors = ids[order], np.asarray(vectors[order], np.float32)
+        recordings, firsts, counts = np.unique(ids >> POSITION_BITS, return_index=True, return_counts=True)
         segments = np.zeros(len(ids), np.int64)
         segments[firsts + counts - 1] = counts
-        for start in range(0, len(ids), ROWS):
-            rows = order[start : start + ROWS]
-            with translated_errors(self.address):
-                self._client.upsert(
-                    self.collection,
-                    [
-                        {"id": int(id), "recording": int(id) >> POSITION_BITS, "segments": int(count), "vector": vector}
-                        for id, count, vector in zip(
-                            ids[rows],
-                            segments[start : start + ROWS],
-                            np.asarray(vectors[rows], np.float32),
-                            strict=True,
-                        )
-                    ],
-                    timeout=TIMEOUT,
-                )
-        self._segments.update(zip(names.tolist(), counts.tolist(), strict=True))
+        step = LITE_ROWS if self.address.lite else max(1, REQUEST_BYTES // _row_bytes(self.dim))
+        self._again(lambda: self._write(ids, segments, vectors, recordings.tolist(), step))
+        self._segments.update(zip(recordings.tolist(), counts.tolist(), strict=True))
         self._changed_at = time.monotonic()
+        self._unflushed += len(ids)
+
+    def _write(
+        self, ids: np.ndarray, segments: np.ndarray, vectors: np.ndarray, recordings: list[int], step: int
+    ) -> None:
+        """Write rows, sorted by id, after deleting what an earlier attempt has left of these recordings.
+
+        The official client accepts rows only; the one that accepted columns is deprecated.
+        """
+        write = self._client.upsert
+        if not self.address.lite:  # inserting takes a fraction of the work of upserting
+            write = self._client.insert
+            self._delete_rows_of(recordings)
+        for start in range(0, len(ids), step):
+            columns = (each[start : start + step].tolist() for each in (ids, segments))
+            rows = [
+                {"id": id, "recording": id >> POSITION_BITS, "segments": count, "vector": vector}
+                for id, count, vector in zip(*columns, vectors[start : start + step], strict=True)
+            ]
+            with translated_errors(self.address):
+                write(self.collection, rows, timeout=WRITE_TIMEOUT)
+
+    def _delete_rows_of(self, recordings: list[int]) -> None:
+        """Delete the rows of these recordings if there are any."""
+        for start in range(0, len(recordings), RECORDINGS):
+            these = f"recording in {recordings[start : start + RECORDINGS]}"
+            with translated_errors(self.address):
+                if self._client.query(
+                    self.collection, filter=these, limit=1, consistency_level="Strong", timeout=LONG_TIMEOUT
+                ):
+                    self._client.delete(self.collection, filter=these, timeout=LONG_TIMEOUT)
+
+    def _again(self, work: Callable[[], None]) -> None:
+        """Run `work`; after an error again, with growing pauses."""
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return work()
+            except LibraryError as error:
+                log.info("%s; attempt %d", error, attempt)
+                time.sleep(min(LONGEST_PAUSE, 0.5 * 2**attempt) * random.uniform(0.5, 1))
+        return work()
 
     def settle(self) -> None:
-        """Do nothing: Milvus merges and indexes new rows itself."""
-        return
+        """Ask the server to build the index of many new rows. Few rows are indexed later, with others."""
+        if not self.address.lite and self._unflushed >= FLUSH_ROWS:
+            with translated_errors(self.address):
+                self._client.flush(self.collection, timeout=LONG_TIMEOUT)
+            self._unflushed = 0
 
     def remove(self, recording_ids: Iterable[int]) -> None:
         removed = sorted(map(int, recording_ids))
@@ -145,7 +209,6 @@ class MilvusIndex:
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         ids = np.full((len(vectors), k), NOTHING, np.int64)
         scores = np.full((len(vectors), k), -1, np.float32)
-        parameters = {"metric_type": "IP", "params": {} if self.address.lite else {"nprobe": PROBES}}
         for start in range(0, len(vectors), QUERIES):
             recent = time.monotonic() - self._changed_at < STRONG_PERIOD
             try:
@@ -154,8 +217,7 @@ class MilvusIndex:
                         self.collection,
                         list(np.asarray(vectors[start : start + QUERIES], np.float32)),
                         limit=k,
-                        output_fields=["segments"],
-                        search_params=parameters,
+                        search_params={"metric_type": "IP", "params": self._search_parameters(k)},
                         timeout=TIMEOUT,
                         consistency_level="Strong" if recent else "Bounded",
                     )
@@ -163,9 +225,16 @@ class MilvusIndex:
                 self._checked_at = 0.0  # the collection may be gone: the next `reload_if_changed` checks
                 raise
             for row, hits in enumerate(found, start):
-                ids[row, : len(hits)] = [hit["id"] for hit in hits]
-                scores[row, : len(hits)] = [hit["distance"] for hit in hits]
+                ids[row, : len(hits)] = hits.ids
+                scores[row, : len(hits)] = hits.distances
         return ids, scores
+
+    def _search_parameters(self, k: int) -> dict[str, int]:
+        if self.address.lite:
+            return {}
+        if self.address.method == "hnsw":
+            return {"ef": max(self.address.ef or EF, k)}
+        return {"nprobe": self.address.probes or PROBES}
 
     def wants_rebuild(self) -> bool:
         return False  # Milvus merges and indexes new rows itself
@@ -211,16 +280,35 @@ class MilvusIndex:
                 schema.add_field("recording", DataType.INT64)
                 schema.add_field("segments", DataType.INT64)
                 schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
-                client.create_collection(name, schema=schema, timeout=LONG_TIMEOUT)
-            if not client.list_indexes(name, timeout=TIMEOUT):
-                index = client.prepare_index_params()
-                if self.address.lite:  # it always compares every vector
-                    index.add_index("vector", index_type="FLAT", metric_type="IP")
-                else:
-                    index.add_index("vector", index_type="IVF_SQ8", metric_type="IP", params={"nlist": CELLS})
+                shards = {"num_shards": self.address.shards} if self.address.shards else {}
+                client.create_collection(name, schema=schema, timeout=LONG_TIMEOUT, **shards)
+            present = client.list_indexes(name, timeout=TIMEOUT)
+            index = client.prepare_index_params()
+            if "vector" not in present:
+                index.add_index("vector", index_name="vector", metric_type="IP", **self._index())
+            if "recording" not in present and not self.address.lite:
+                index.add_index("recording", index_name="recording", index_type="STL_SORT")
+            if len(index):
                 client.create_index(name, index, timeout=LONG_TIMEOUT, sync=False)
-            client.load_collection(name, timeout=LONG_TIMEOUT)
+            replicas = {"replica_number": self.address.replicas} if self.address.replicas else {}
+            client.load_collection(name, timeout=LONG_TIMEOUT, **replicas)
             return missing
+
+    def _index(self) -> dict[str, Any]:
+        if self.address.lite:  # it always compares every vector
+            return {"index_type": "FLAT"}
+        if self.address.method == "hnsw":
+            return {"index_type": "HNSW", "params": HNSW}
+        return {"index_type": "IVF_SQ8", "params": {"nlist": cells(self.dim)}}
+
+
+def cells(dim: int) -> int:
+    """Return the power of two closest to 4 sqrt(rows) for the rows of a full data segment."""
+    return 1 << round(math.log2(4 * math.sqrt(SEGMENT_BYTES / _row_bytes(dim))))
+
+
+def _row_bytes(dim: int) -> int:
+    return 4 * dim + 3 * 8
 
 
 def collection_name(library: str, encoder_id: str) -> str:

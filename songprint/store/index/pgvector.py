@@ -58,8 +58,8 @@ CHECK_INTERVAL = 5.0  # seconds between two checks that the table still exists
 SEARCH_TIMEOUT = 30.0  # seconds
 BUSY_TIMEOUT = 60.0  # seconds to wait for locks of other processes
 SEARCH_ATTEMPTS = 2  # a second one replaces connections that broke while they were idle
-ATTEMPTS = 8  # at changes, with pauses of up to 30 s in between: a restart of the server interrupts no filling
-LONGEST_PAUSE = 30.0  # seconds
+ATTEMPTS = 12  # at changes, which takes about 50 s: a restart of the server interrupts no filling
+LONGEST_PAUSE = 5.0  # seconds
 
 _AGAIN = (Trouble.LOST, Trouble.UNREACHABLE, Trouble.ABORTED, Trouble.BUSY, Trouble.CROWDED)
 _UNDEFINED = ("42P01", "42704")  # SQLSTATE of a table or type that does not exist
