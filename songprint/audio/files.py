@@ -274,8 +274,9 @@ def readable_tracks(source: Source, track: int | None = None) -> tuple[list[int 
     """
     if track is not None:
         return [track], []
-    with _opened(source) as opened:
-        count = len(opened.container.streams.audio)
+    with container(source) as opened:
+        decode.audio_stream(opened, name_of(source))  # reports what is wrong with the file
+        count = len(opened.streams.audio)
     if count == 1:
         return [None], []
     found: list[int | None] = []
@@ -313,8 +314,8 @@ def probe(source: Source) -> AudioInfo:
 
 def metadata(source: Source) -> dict[str, str]:
     """Return the tags that FFmpeg reads, by the names that the format uses."""
-    with _opened(source) as opened:
-        return {**opened.stream.metadata, **opened.container.metadata}
+    with container(source) as opened:
+        return {**decode.audio_stream(opened, name_of(source)).metadata, **opened.metadata}
 
 
 def content_hash(path: str | Path) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PREFIX = "sound:"  # distinguishes the hash from that of a whole file, which older libraries contain
 _DIGEST_BYTES = 16
+_HASHED_BYTES = 1 << 18  # per update
 
 
 def sound_hash(source: files.Source) -> str:
@@ -42,15 +43,29 @@ def _hashes(container: av.container.InputContainer) -> list[bytes]:
     streams = container.streams.audio
     hashes = {stream.index: hashlib.blake2b(digest_size=_DIGEST_BYTES) for stream in streams}
     raw = {stream.index for stream in streams if stream.codec_context.name.startswith("pcm_")}
+    waiting: dict[int, list[bytes]] = {index: [] for index in hashes}  # packets: one update for many is faster
     for stream in streams:
         codec = stream.codec_context
         hashes[stream.index].update(f"{codec.name} {codec.sample_rate} {codec.channels}".encode())
+    size = 0
     try:
         for packet in container.demux(*streams) if streams else ():
             content, index = bytes(packet), packet.stream_index
             # Zeros are padding, except in raw samples. PyAV also yields the empty last packets of other streams.
-            if index in hashes and (content[:1] != b"\0" or index in raw or any(content)):
-                hashes[index].update(content)
+            if index in hashes and (not content.startswith(b"\0") or index in raw or any(content)):
+                waiting[index].append(content)
+                size += len(content)
+                if size > _HASHED_BYTES:
+                    _update(hashes, waiting)
+                    size = 0
     except av.FFmpegError:
         pass  # decoding ends here as well, and reports it
+    _update(hashes, waiting)
     return [hashes[index].digest() for index in sorted(hashes)]
+
+
+def _update(hashes: dict[int, hashlib.blake2b], waiting: dict[int, list[bytes]]) -> None:
+    """Add the waiting packets to the hash of their stream."""
+    for index, packets in waiting.items():
+        hashes[index].update(b"".join(packets))
+        packets.clear()

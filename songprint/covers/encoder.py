@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 SHORTEST = 5.0  # seconds; shorter audio gets no vector
 CONTEXT_FRAMES = tonal.CONTEXT
-PORTION_FRAMES = tonal.PORTION - tonal.CONTEXT - 1  # frames of a stream that are computed together, without context
+# Frames of a stream that are computed together, without context: a scan computes only those that it needs.
+PORTION_FRAMES = 60 * FRAMES_PER_SECOND - CONTEXT_FRAMES - 1
 MIN_SOUNDING = 0.25  # share of the frames of a window in which something has to sound
 BATCH = 16
 CACHE_BYTES = 64 << 20  # for the motifs of 78 hours of music

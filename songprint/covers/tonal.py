@@ -32,10 +32,14 @@ CHANNELS = 4  # harmony, bass, melody, all notes
 COLUMNS = CHANNELS * PITCH_CLASSES
 STEPS = 15  # levels of an activation: half a byte
 QUIET = -70.0  # dB; a spectrum whose loudest bin is below this is silence
-PORTION = 60 * FRAMES_PER_SECOND  # frames that are computed together
+PORTION = 75 * FRAMES_PER_SECOND  # frames that are computed together: more need more memory
 CONTEXT = 7 * FRAMES_PER_SECOND  # frames on either side that a frame depends on
 LEVEL_SPECTRA = 41  # spectra over which loudness is averaged
 NEIGHBOURHOOD = 73  # bins (two octaves) over which the timbre is averaged
+_MARGIN = TRANSFORMS[0][0] // 2  # samples around the centre of a spectrum
+_FIRST_SAMPLES = _MARGIN + HOP_SAMPLES // 2 + _MARGIN  # with the margin before them, complete the first spectrum
+_BATCH = 600  # spectra of a recording that are computed together, at least
+_AT_ONCE = 16  # spectra whose transforms fit the second-level cache
 
 
 Network = Callable[[np.ndarray], np.ndarray]  # planes (1, 2, 246, spectra) -> activations (1, frames, 48)
@@ -47,25 +51,51 @@ def frames(blocks: Iterable[np.ndarray], network: Network) -> tuple[np.ndarray, 
     Columns are the pitch classes from C to B of harmony, bass, melody and all notes. Values are multiples of 17; 255 is
     certain. Silence is a row of zeros. Memory grows only with the frames.
     """
-    found, waiting, count = [np.zeros((0, COLUMNS), np.uint8)], np.zeros(0, np.float32), 0
-    before = 0  # frames of context in front of the waiting samples
-    needed = (PORTION + CONTEXT) * FRAME_SAMPLES
+    spectra, found = _Spectra(), [np.zeros((0, COLUMNS), np.uint8)]
+    waiting = np.zeros((0, BINS), np.float32)
+    before = 0  # frames of context in front of the waiting spectra
+    needed = PORTION + CONTEXT
     for block in blocks:
-        count += len(block)
-        waiting = np.concatenate([waiting, block])
-        while len(waiting) >= before * FRAME_SAMPLES + needed:
-            part = waiting[: before * FRAME_SAMPLES + needed]
-            found.append(_activations(part, network)[before : before + PORTION])
-            waiting = waiting[(before + PORTION - CONTEXT) * FRAME_SAMPLES :]
+        waiting = np.concatenate([waiting, spectra.feed(block)])
+        while len(waiting) >= (before + needed) * SPECTRA_A_FRAME:
+            part = waiting[: (before + needed) * SPECTRA_A_FRAME]
+            found.append(read(part, network)[before : before + PORTION])
+            waiting = waiting[(before + PORTION - CONTEXT) * SPECTRA_A_FRAME :]
             before = CONTEXT
-    if len(waiting) >= (before + 1) * FRAME_SAMPLES:
-        found.append(_activations(waiting, network)[before:])
-    return np.concatenate(found), count / SAMPLE_RATE
+    waiting = np.concatenate([waiting, spectra.finish()])
+    if len(waiting) >= (before + 1) * SPECTRA_A_FRAME:
+        found.append(read(waiting, network)[before:])
+    return np.concatenate(found), spectra.received / SAMPLE_RATE
 
 
-def _activations(samples: np.ndarray, network: Network) -> np.ndarray:
-    """Samples -> (frames, 48) uint8 in steps of 17."""
-    return read(spectrogram(samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES]), network)
+class _Spectra:
+    """The spectrogram of consecutive blocks of samples. Each spectrum is computed once."""
+
+    def __init__(self) -> None:
+        self.received = 0  # samples
+        self._waiting = [np.zeros(_MARGIN, np.float32)]
+
+    def feed(self, block: np.ndarray) -> np.ndarray:
+        """(n,) float32 samples -> (m, 246) the spectra that are complete; they are computed in batches."""
+        self.received += len(block)
+        self._waiting.append(block)
+        count = (sum(map(len, self._waiting)) - _FIRST_SAMPLES) // HOP_SAMPLES + 1
+        return self._computed(count) if count >= _BATCH else self._computed(0)
+
+    def finish(self) -> np.ndarray:
+        """(m, 246) the remaining spectra, up to the last whole frame."""
+        samples = np.concatenate(self._waiting)
+        rest = self.received % FRAME_SAMPLES
+        self._waiting = [samples[: len(samples) - rest], np.zeros(_MARGIN, np.float32)]
+        return self._computed((len(samples) - rest - _MARGIN) // HOP_SAMPLES)
+
+    def _computed(self, count: int) -> np.ndarray:
+        """Compute the next spectra."""
+        if count <= 0:
+            return np.zeros((0, BINS), np.float32)
+        samples = np.concatenate(self._waiting)
+        self._waiting = [samples[count * HOP_SAMPLES :]]
+        return _spectra(samples, count)
 
 
 def read(decibels: np.ndarray, network: Network) -> np.ndarray:
@@ -83,17 +113,27 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
 
     Spectrum i is centred on the i-th tenth of a second.
     """
-    count = len(samples) // HOP_SAMPLES
-    margin = TRANSFORMS[0][0] // 2
-    padded = np.pad(np.asarray(samples, np.float32), (margin, margin))
+    padded = np.pad(np.asarray(samples, np.float32), (_MARGIN, _MARGIN))
+    return _spectra(padded, len(samples) // HOP_SAMPLES)
+
+
+def _spectra(padded: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` spectra of samples that _MARGIN other samples precede and follow."""
     decibels = np.empty((count, BINS), np.float32)
     for size, bins, window, filters in _transforms():
-        start = margin + HOP_SAMPLES // 2 - size // 2
+        start = _MARGIN + HOP_SAMPLES // 2 - size // 2
         pieces = np.lib.stride_tricks.sliding_window_view(padded[start:], size)[: count * HOP_SAMPLES : HOP_SAMPLES]
-        spectrum = scipy.fft.rfft(pieces * window, axis=1)[:, : filters.shape[0]]
-        power = spectrum.real**2 + spectrum.imag**2  # (count, fft bins)
+        power = np.empty((count, len(filters)), np.float32)
+        for first in range(0, count, _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            spectrum = scipy.fft.rfft(pieces[some] * window, axis=1, overwrite_x=True)[:, : len(filters)]
+            np.square(spectrum.real, out=power[some])
+            power[some] += np.square(spectrum.imag)
         decibels[:, bins] = power @ filters
-    return 10 * np.log10(np.maximum(decibels, FLOOR))
+    np.maximum(decibels, FLOOR, out=decibels)
+    np.log10(decibels, out=decibels)
+    decibels *= 10
+    return decibels
 
 
 @cache

@@ -144,7 +144,10 @@ def _peaks(levels: np.ndarray) -> np.ndarray:
 
 def decibels(power: np.ndarray) -> np.ndarray:
     """Power -> dBFS, cut at FLOOR."""
-    levels: np.ndarray = np.maximum(10 * np.log10(power + np.float32(1e-12)), np.float32(FLOOR))
+    levels: np.ndarray = power + np.float32(1e-12)
+    np.log10(levels, out=levels)
+    levels *= 10
+    np.maximum(levels, np.float32(FLOOR), out=levels)
     return levels
 
 

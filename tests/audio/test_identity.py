@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import av
@@ -95,3 +96,17 @@ def test_every_link_of_a_chained_file_counts(tmp_path):
 def test_a_file_without_sound_is_refused(tmp_path):
     with pytest.raises(AudioError, match="no audio stream"):
         sound_hash(soundfiles.write_silent_film(tmp_path / "film.mp4"))
+
+
+def test_the_hash_is_that_of_the_stored_libraries(tmp_path):
+    """Its definition: the codec, the rate, the channels and all packets of each stream, then the hashes of all streams.
+
+    It must not change: libraries contain it.
+    """
+    path = soundfiles.write(tmp_path / "long.wav", noise(rate=3 * 44100), 44100)
+    with av.open(path) as file:
+        codec = file.streams.audio[0].codec_context
+        packets = b"".join(map(bytes, file.demux(audio=0)))
+    assert len(packets) > 500_000
+    stream = hashlib.blake2b(f"{codec.name} 44100 2".encode() + packets, digest_size=16).digest()
+    assert sound_hash(path) == "sound:" + hashlib.blake2b(stream, digest_size=16).hexdigest()
