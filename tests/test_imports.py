@@ -165,3 +165,15 @@ def test_test_modules_share_helpers_only_through_the_support_folder():
             for alias in node.names
         ]
         assert not [name for name in names if name.startswith("tests.")], path
+
+
+def test_sync_of_unchanged_files_loads_no_decoder_and_no_network(run_python, tmp_path):
+    code = (
+        "import songprint, sys\n"
+        "with songprint.open(sys.argv[1], create=True) as library:\n"
+        "    library.sync([sys.argv[2]])\n"
+        "print(*sys.modules)"
+    )
+    (tmp_path / "music").mkdir()
+    loaded = run_python("-c", code, str(tmp_path / "library"), str(tmp_path / "music")).split()
+    assert not {"av", "onnxruntime", "scipy", "faiss", "tinytag", "fastapi", "cryptography"} & set(loaded)

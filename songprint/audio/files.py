@@ -343,8 +343,9 @@ def file_path(stored: str) -> str:
 
 def is_probably_audio(path: str | Path) -> bool:
     """Whether the suffix of the file name is one of audio or video. The file is not opened."""
-    path = Path(path)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")  # "._" is for the metadata files of macOS
+    name = os.path.basename(path)
+    # "._" is for the metadata files of macOS.
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("._")
 
 
 @dataclass(frozen=True)

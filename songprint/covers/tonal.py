@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
-import scipy.fft
 
 SAMPLE_RATE = 8000
 HOP_SAMPLES = 800  # between spectra: 10 per second
@@ -119,6 +118,8 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
 
 def _spectra(padded: np.ndarray, count: int) -> np.ndarray:
     """The first `count` spectra of samples that _MARGIN other samples precede and follow."""
+    from scipy.fft import rfft
+
     decibels = np.empty((count, BINS), np.float32)
     for size, bins, window, filters in _transforms():
         start = _MARGIN + HOP_SAMPLES // 2 - size // 2
@@ -126,7 +127,7 @@ def _spectra(padded: np.ndarray, count: int) -> np.ndarray:
         power = np.empty((count, len(filters)), np.float32)
         for first in range(0, count, _AT_ONCE):
             some = slice(first, first + _AT_ONCE)
-            spectrum = scipy.fft.rfft(pieces[some] * window, axis=1, overwrite_x=True)[:, : len(filters)]
+            spectrum = rfft(pieces[some] * window, axis=1, overwrite_x=True)[:, : len(filters)]
             np.square(spectrum.real, out=power[some])
             power[some] += np.square(spectrum.imag)
         decibels[:, bins] = power @ filters

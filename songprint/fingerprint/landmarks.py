@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from songprint.fingerprint import logmel
 from songprint.fingerprint.parameters import DEFAULT
@@ -122,6 +121,8 @@ def of_power(power: np.ndarray) -> np.ndarray:
 
 def _peaks(levels: np.ndarray) -> np.ndarray:
     """(frames, bins) dB -> (frames, SLOTS) codes. The first frame is the start of a block."""
+    from scipy.ndimage import uniform_filter
+
     found = np.zeros((len(levels), SLOTS), np.uint8)
     if not len(levels):
         return found
@@ -207,6 +208,8 @@ class LandmarkVerifier:
         # (bins + 1, frames + 2): points outside the query are read as 0, so that no bounds check is needed
         self.prominence = np.zeros((power.shape[1] + 1, len(power) + 2), np.float32)
         if len(power):
+            from scipy.ndimage import uniform_filter
+
             levels = decibels(power)
             around = uniform_filter(levels, (2 * AROUND_FRAMES - 1, AROUND_BINS))
             self.prominence[:-1, 1:-1] = np.clip((levels - around) / PARAMETERS.full_prominence, 0, 1).T

@@ -14,7 +14,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.fft import rfft
 
 SAMPLE_RATE = 8000
 FRAME_SAMPLES = 1024
@@ -73,6 +72,8 @@ def power(samples: np.ndarray, hop_samples: int = FRAME_HOP_SAMPLES) -> np.ndarr
 
     Frame j covers the samples [250 j, 250 j + 1024). Fewer than 1024 samples give no frame.
     """
+    from scipy.fft import rfft
+
     bins = FRAME_SAMPLES // 2 + 1
     if samples.shape[-1] < FRAME_SAMPLES:
         return np.zeros((*samples.shape[:-1], 0, bins), np.float32)
