@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 from support import toy
 
 import songprint
@@ -177,3 +178,22 @@ def test_a_query_of_one_second_is_identified(band, seconds):
     assert [match.recording.title for match in report.matches] == ["Song 03"]
     assert report.matches[0].query.start >= 0
     assert report.matches[0].query.end <= seconds
+
+
+def test_a_query_reads_the_embeddings_of_a_window_with_one_statement_and_none_twice(band):
+    level = band.store.levels[Kind.RECORDING]
+    sent = []
+
+    def note(connection, cursor, statement, *given):
+        if "FROM embeddings" in statement:
+            sent.append(statement)
+
+    band.store.refresh()
+    event.listen(band.store.catalog.database._engine, "before_cursor_execute", note)
+    unknown = toy.song(77, 30)  # every window is searched, and has other candidates
+    windows = len(list(windows_of(Query.from_blocks([unknown.astype(np.float32)], level.encoder))))
+    ask(band, unknown)
+    assert 1 <= len(sent) <= windows
+    sent.clear()
+    ask(band, unknown)
+    assert not sent

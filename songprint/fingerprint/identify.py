@@ -58,7 +58,7 @@ def find_matches(query: Query, level: Level, *, use_peaks: bool = True, penalty:
             previous, unsearched = continued, unsearched + 1
         else:
             near = neighbours(query, level, window)
-            alignments = WindowAlignments(query, level, window, near, level.embeddings_of)
+            alignments = WindowAlignments(query, level, window, near, level.references)
             previous = [_Scored(each, calibration.logit(each.features)) for each in alignments.verified()]
             unsearched = 0
         found += previous
@@ -74,7 +74,7 @@ def find_matches(query: Query, level: Level, *, use_peaks: bool = True, penalty:
         lambda group, scored: _continues(group[0].alignment, scored.alignment),
     )
     recordings = level.catalog.recordings_with({group[0].recording_id for group in groups})
-    references = level.embeddings_of({group[0].recording_id for group in groups if group[0].logit > 0})
+    references = level.references({group[0].recording_id for group in groups if group[0].logit > 0})
     matches = [
         _match(group, recordings[group[0].recording_id], query, len(windows), level, penalty, references)
         for group in groups
@@ -94,7 +94,7 @@ def _continuation(previous: list[_Scored], query: Query, level: Level, window: n
         return None
     layout = align.Layout(query.times(window), level.spec.hop, level.spec.window)
     vectors = query.embeddings.vectors[window]
-    references = level.embeddings_of({scored.recording_id for scored in likely})
+    references = level.references({scored.recording_id for scored in likely})
     found = []
     for scored in likely:
         reference, place = references.get(scored.recording_id), scored.alignment.line.at(layout.middle)
@@ -116,7 +116,7 @@ def likeness(query: Query, level: Level) -> float:
                 level,
                 window,
                 neighbours(query, level, window),
-                level.embeddings_of,
+                level.references,
                 max_candidates=PARAMETERS.quick_candidates,
                 max_refined=1,
             ).lines

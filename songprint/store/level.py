@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 2.0
 PATIENCE_AGAIN = 30.0
 MAX_REFERENCES = 64  # recordings in memory; a song that is playing is needed for window after window
+MAX_REFERENCE_BYTES = 64 << 20  # of the recordings in memory; a song of 4 minutes takes 50 to 200 kB
 
 T = TypeVar("T")
 
@@ -172,6 +173,11 @@ class Level:
         """Return the stored embeddings, as `StoredRows`. Recordings that were removed meanwhile are left out."""
         return dict(self.catalog.each_embeddings(self.kind, recording_ids, as_stored=True))
 
+    @property
+    def references(self) -> References:
+        """Reads embeddings, and keeps in memory those that the queries of this process have used last."""
+        return self.companion(References)
+
     def tidy(self, state: State, segments: int) -> None:
         """Move vectors from memory to disk if the library has many: `segments` of this kind."""
         few = segments <= self.settings.exact_limit
@@ -229,7 +235,8 @@ class Level:
         index: Index
         address = self.settings.index_address
         if address and state.encoder_id(self.kind):
-            index = open_shared(address, state.identity, state.encoder_id(self.kind), dim)
+            rows = self.catalog.totals().segments.get(self.kind, 0)
+            index = open_shared(address, state.identity, state.encoder_id(self.kind), dim, rows)
         else:  # an empty library needs no server
             index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
         self._opened = _Opened(index, replace(state, revision=-1))
@@ -296,18 +303,44 @@ def threshold_of(level: Level, settings: Settings, case: str = "") -> float:
 
 
 class References:
-    """Reads embeddings from the catalogue and keeps those of the `kept` recordings that were used last."""
+    """Reads embeddings from the catalogue and keeps those that were used last.
+
+    At most `kept` recordings and MAX_REFERENCE_BYTES are kept, until the searchable recordings change. Threads may
+    share it. A call sends at most one statement for every `AT_ONCE` recordings that are not kept.
+    """
 
     def __init__(self, level: Level, kept: int = MAX_REFERENCES) -> None:
         self._level = level
-        self._kept: LRUCache[int, Embeddings] = LRUCache(kept)
+        self._most = kept
+        self._kept: LRUCache[int, Embeddings] = LRUCache(MAX_REFERENCE_BYTES, getsizeof=_stored_bytes)
+        self._revision: int | None = None
+        self._lock = threading.Lock()
 
     def __call__(self, recording_ids: Collection[int]) -> Mapping[int, Embeddings]:
         """Return the embeddings by recording id; recordings without any are left out."""
-        found = {each: self._kept[each] for each in recording_ids if each in self._kept}
+        revision = self._level.state.revision
+        with self._lock:
+            if revision != self._revision:
+                self._kept.clear()
+                self._revision = revision
+            found = {each: self._kept[each] for each in recording_ids if each in self._kept}
         missing = [each for each in recording_ids if each not in found]
         if missing:
             read = self._level.embeddings_of(missing)
-            self._kept.update(read)
             found |= read
+            with self._lock:
+                if revision == self._revision:
+                    self._keep(read)
         return {each: found[each] for each in recording_ids if each in found}
+
+    def _keep(self, read: Mapping[int, Embeddings]) -> None:
+        for recording_id, made in read.items():
+            if _stored_bytes(made) <= self._kept.maxsize:
+                self._kept[recording_id] = made
+        while len(self._kept) > self._most:
+            self._kept.popitem()
+
+
+def _stored_bytes(made: Embeddings) -> int:
+    count, dim = made.vectors.shape  # of `StoredRows`: one byte for a value
+    return int(count) * int(dim) + made.evidence.nbytes

@@ -235,8 +235,9 @@ def test_an_address_is_shown_without_its_password():
     assert (sized.uri, sized.shards, sized.replicas, sized.method, sized.ef) == ("http://host:1", 4, 2, "hnsw", 300)
 
 
-def test_the_cells_follow_from_the_rows_of_a_full_segment():
-    assert [milvus.cells(dim) for dim in (16, 40, 128)] == [8192, 8192, 4096]
+def test_the_cells_follow_from_the_rows_of_the_library_and_of_a_full_segment():
+    assert [milvus.cells(rows, 40) for rows in (0, 480_000, 1_000_000, 10**9)] == [1024, 2048, 4096, 4096]
+    assert milvus.cells(10**9, 4000) == 1024  # a segment of such vectors has 33,000 rows
 
 
 def test_an_unreachable_server_and_a_missing_client_are_reported(tmp_path, monkeypatch):

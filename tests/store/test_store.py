@@ -7,13 +7,14 @@ import threading
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 from support import toy
 
 from songprint.config import Settings
 from songprint.errors import LibraryError, LibraryVersionError
 from songprint.kinds import open_store
 from songprint.store.index import split_ids
-from songprint.store.level import segments_to_index
+from songprint.store.level import References, _stored_bytes, segments_to_index
 from songprint.store.store import Store
 from songprint.types import Embeddings, Kind, Recording, Tags
 
@@ -235,3 +236,46 @@ def test_single_rows_equal_the_rows_of_whole_embeddings(store):
     np.testing.assert_array_equal(rows[np.array([0, 4])], whole.vectors[[0, 4]])
     np.testing.assert_allclose(whole.vectors @ rows[0:1].T, whole.vectors @ whole.vectors[0:1].T)
     assert stored[first.id].has_content.all()
+
+
+def statements(store: Store) -> list[str]:
+    """Return a list to which every statement about embeddings is appended that the database gets from now on."""
+    sent: list[str] = []
+
+    def note(connection, cursor, statement, *given):
+        if "FROM embeddings" in statement:
+            sent.append(statement)
+
+    event.listen(store.catalog.database._engine, "before_cursor_execute", note)
+    return sent
+
+
+def test_references_are_read_with_one_statement_and_kept_until_recordings_change(store, monkeypatch):
+    ids = [add(store, seed).id for seed in range(4)]
+    level = store.levels[Kind.RECORDING]
+    store.refresh()
+    sent = statements(store)
+    first = level.references(ids[:3])
+    assert list(first) == ids[:3] and len(sent) == 1
+    assert level.references(ids[:2])[ids[1]] is first[ids[1]] and len(sent) == 1
+    assert list(level.references(ids)) == ids and len(sent) == 2
+    store.catalog.remove([ids[0]])
+    store.refresh()
+    sent.clear()
+    assert list(level.references(ids)) == ids[1:] and len(sent) == 1
+
+
+@pytest.mark.parametrize("limit", ["recordings", "bytes"])
+def test_few_references_are_kept(store, monkeypatch, limit):
+    ids = [add(store, seed).id for seed in range(4)]
+    level = store.levels[Kind.RECORDING]
+    store.refresh()
+    size = _stored_bytes(level.embeddings_of(ids[:1])[ids[0]])
+    monkeypatch.setattr("songprint.store.level.MAX_REFERENCE_BYTES", 2.5 * size if limit == "bytes" else 100 * size)
+    references = References(level, kept=2 if limit == "recordings" else 100)
+    assert list(references(ids)) == ids  # more than it keeps
+    sent = statements(store)
+    references(ids[2:])
+    assert not sent
+    references(ids[:1])
+    assert len(sent) == 1

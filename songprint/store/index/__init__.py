@@ -96,12 +96,12 @@ def open_index(folder: Path, dim: int, *, exact_limit: int) -> FaissIndex:
     return FaissIndex(folder, dim, exact_limit)
 
 
-def open_shared(address: IndexAddress, library: str, encoder_id: str, dim: int) -> Index:
-    """Open the index of an encoder of a library on a server, or create it."""
+def open_shared(address: IndexAddress, library: str, encoder_id: str, dim: int, rows: int) -> Index:
+    """Open the index of an encoder of a library on a server, or create it for about this many rows."""
     if isinstance(address, MilvusAddress):
         from songprint.store.index.milvus import MilvusIndex, collection_name
 
-        return MilvusIndex(address, collection_name(library, encoder_id), dim)
+        return MilvusIndex(address, collection_name(library, encoder_id), dim, rows)
     from songprint.store.index.pgvector import PgvectorIndex, table_name
 
     return PgvectorIndex(address, table_name(library, encoder_id), dim)

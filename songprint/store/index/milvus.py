@@ -10,8 +10,8 @@ Each encoder of each library has a collection with one row for each segment:
 `segments` marks complete recordings. A process that dies halfway leaves an incomplete recording, whose rows are deleted
 before it is written again, so adding a recording twice does no harm.
 
-A server searches each of its data segments with an own inverted file. Their number of cells follows from the number of
-rows of a full segment; Milvus uses fewer for smaller ones.
+A server searches each of its data segments with an own inverted file. Their number of cells is chosen when the
+collection is created, for the rows that the library has then, or those of a full segment.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 512 << 20  # of a full data segment; the default of Milvus 2.3
+# Of the inverted file of a data segment, at least and at most. The server trains them with up to 256 rows each, which
+# takes minutes of processor time with 4096 and four times as long with 8192.
+CELLS = (1024, 4096)
 PROBES = 64  # cells searched per vector
 EF = 100  # candidates that a search of HNSW compares
 HNSW = {"M": 16, "efConstruction": 128}
@@ -63,8 +66,9 @@ class MilvusIndex:
 
     shared = True
 
-    def __init__(self, address: MilvusAddress, collection: str, dim: int) -> None:
-        self.address, self.collection, self.dim = address, collection, dim
+    def __init__(self, address: MilvusAddress, collection: str, dim: int, rows: int = 0) -> None:
+        """Open the collection, or create it for about this many rows."""
+        self.address, self.collection, self.dim, self._expected = address, collection, dim, rows
         self._segments: dict[int, int] = {}  # of each complete recording, as of the last request
         self._unflushed = 0  # rows written by this process that the server may not have indexed
         self._changed_at = time.monotonic()
@@ -299,12 +303,14 @@ class MilvusIndex:
             return {"index_type": "FLAT"}
         if self.address.method == "hnsw":
             return {"index_type": "HNSW", "params": HNSW}
-        return {"index_type": "IVF_SQ8", "params": {"nlist": cells(self.dim)}}
+        return {"index_type": "IVF_SQ8", "params": {"nlist": cells(self._expected, self.dim)}}
 
 
-def cells(dim: int) -> int:
-    """Return the power of two closest to 4 sqrt(rows) for the rows of a full data segment."""
-    return 1 << round(math.log2(4 * math.sqrt(SEGMENT_BYTES / _row_bytes(dim))))
+def cells(rows: int, dim: int) -> int:
+    """Return the power of two closest to 4 sqrt(rows), of at most a full data segment, within CELLS."""
+    least, most = CELLS
+    in_segment = max(1, min(rows, SEGMENT_BYTES // _row_bytes(dim)))
+    return min(most, max(least, 1 << round(math.log2(4 * math.sqrt(in_segment)))))
 
 
 def _row_bytes(dim: int) -> int:

@@ -45,7 +45,7 @@ OLDEST = (0, 7)  # version of pgvector that introduced halfvec
 ITERATIVE = (0, 8)  # version that introduced iterative scans
 EXACT_ROWS = 20_000  # up to which every vector is compared
 GROWTH = 4  # an IVFFlat index is built again when the table has grown by this factor
-EF_SEARCH = 100  # candidates that a search of HNSW compares
+EF_SEARCH = 64  # candidates that a search of HNSW compares
 PROBES = 64  # lists that a search of IVFFlat compares
 LISTS = (64, 2048)  # of an IVFFlat index, at least and at most
 # MB of memory with which PostgreSQL builds an index. HNSW takes about 1 kB per row: beyond, IVFFlat is built.
