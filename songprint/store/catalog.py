@@ -75,6 +75,31 @@ class Totals:
     segments: dict[Kind, int]
 
 
+@dataclass(frozen=True)
+class Addition:
+    """A recording to add, with its embeddings of every kind."""
+
+    tags: Tags
+    duration: float  # seconds
+    source: str
+    content_hash: str
+    embeddings: Mapping[Kind, Embeddings]
+    fields: Fields = NO_FIELDS
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of `recordings` except those that the database assigns."""
+        return to_row(self.tags) | {
+            "duration": self.duration,
+            "source": storable(self.source),
+            "content_hash": self.content_hash,
+            "fields": to_json(self.fields),
+        }
+
+    def packed(self) -> list[dict[str, Any]]:
+        """Return the rows of `embeddings`, without the id of the recording."""
+        return [_packed(kind, each) for kind, each in self.embeddings.items()]
+
+
 class Catalog:
     """An open catalogue. Several processes and threads may read and write it at the same time.
 
@@ -150,19 +175,14 @@ class Catalog:
         `attach` writes more about the recording with this id, in the same transaction. If the library already contains
         the same sound, nothing changes and a `KnownFile` is returned.
         """
-        row = to_row(tags) | {"duration": duration, "source": storable(source), "content_hash": content_hash}
-        row["fields"] = to_json(fields)
-        packed = [_packed(kind, each) for kind, each in embeddings.items()]
+        addition = Addition(tags, duration, source, content_hash, embeddings, fields)
+        row, packed = addition.row(), addition.packed()
 
         def write(connection: Connection) -> Recording | KnownFile:
             kept = connection.scalar(_merged_into(content_hash))
             if kept is not None:
                 return KnownFile(source, kept)
-            inserted = connection.execute(insert(recordings).values(row | {"added_at": clock(connection)}))
-            recording_id = cast(Row[Any], inserted.inserted_primary_key)[0]
-            for each in packed:
-                self.claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
-                connection.execute(insert(tables.embeddings).values(each | {"recording_id": recording_id}))
+            recording_id = self._insert(connection, row, packed)
             if attach:
                 attach(connection, recording_id)
             return to_recording(connection.execute(select(recordings).where(recordings.c.id == recording_id)).one())
@@ -177,6 +197,35 @@ class Catalog:
             if known is None:
                 raise
             return KnownFile(source, known)
+
+    def add_many(self, additions: Sequence[Addition]) -> list[int]:
+        """Add recordings in one transaction, which is much faster than one for each. Returns the ids of the new ones.
+
+        Those whose sound the library contains are left out.
+        """
+        prepared = {each.content_hash: (each.row(), each.packed()) for each in additions}
+
+        def write(connection: Connection) -> list[int]:
+            present: set[str] = set()
+            for hashes in _batches(list(prepared)):
+                for table in (recordings, tables.merged):
+                    found = select(table.c.content_hash).where(table.c.content_hash.in_(hashes))
+                    present.update(connection.scalars(found))
+            return [
+                self._insert(connection, row, packed)
+                for content_hash, (row, packed) in prepared.items()
+                if content_hash not in present
+            ]
+
+        return self.change(write)
+
+    def _insert(self, connection: Connection, row: dict[str, Any], packed: Sequence[dict[str, Any]]) -> int:
+        inserted = connection.execute(insert(recordings).values(row | {"added_at": clock(connection)}))
+        recording_id: int = cast(Row[Any], inserted.inserted_primary_key)[0]
+        for each in packed:
+            self.claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
+            connection.execute(insert(embeddings).values(each | {"recording_id": recording_id}))
+        return recording_id
 
     def remove(self, recording_ids: Iterable[int]) -> None:
         """Remove recordings. Raises RecordingNotFound, and removes none, if one of the ids does not exist."""
