@@ -52,11 +52,16 @@ def pink_noise(count: int, rng: np.random.Generator) -> np.ndarray:
 
 def room(samples: np.ndarray, sample_rate: int, rt60: float, rng: np.random.Generator) -> np.ndarray:
     """Add reverberation: the direct sound, and noise that decays exponentially (`rt60` in seconds)."""
+    return convolve(samples, decaying_noise(sample_rate, rt60, rng))
+
+
+def decaying_noise(sample_rate: int, rt60: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the impulse response of a room without a model of its walls: a peak of 1, then decaying noise."""
     times = np.arange(int(rt60 * 1.2 * sample_rate)) / sample_rate
     response = rng.standard_normal(len(times)) * 10 ** (-3 * times / rt60) * rng.uniform(0.05, 0.2)
     response[: int(rng.integers(1, int(0.006 * sample_rate)))] = 0
     response[0] = 1
-    return convolve(samples, response)
+    return response
 
 
 def simulate_rooms(count: int, sample_rate: int, seed: int) -> list[np.ndarray]:

@@ -27,6 +27,8 @@ SPEEDS |= {f"tempo {percent:+d}%": (1 + percent / 100, 1.0) for percent in (-20,
 USUAL = 1.1  # places of queries leave room for a tempo up to this, whether or not it is changed
 # Condition -> signal-to-noise ratio in dB.
 NOISES = {f"noise {snr} dB": snr for snr in (15, 10, 5, 0, -5)}
+# Condition -> signal-to-noise ratio in dB, in a room.
+ROOMS = {f"room + noise {snr} dB": snr for snr in (5, 0)}
 # Condition -> codec, bits/s, Hz.
 CODECS = {
     "mp3 32k": ("libmp3lame", 32_000, RATE),
@@ -135,8 +137,8 @@ def _damage(excerpt: np.ndarray, condition: str, using: Disturbances, rng: np.ra
         return at_rate(degrade.code(at_rate(excerpt, RATE, rate), rate, codec, bit_rate), rate, RATE)
     if condition in NOISES:
         return noisy(excerpt, NOISES[condition])
-    if condition == "room + noise 5 dB":
-        return noisy(degrade.convolve(excerpt, using.rooms[rng.integers(len(using.rooms))]), 5)
+    if condition in ROOMS:
+        return noisy(degrade.convolve(excerpt, using.rooms[rng.integers(len(using.rooms))]), ROOMS[condition])
     if condition == "phone":
         return degrade.phone(noisy(excerpt, 10), RATE, rng)
     if condition == "speech 0 dB":

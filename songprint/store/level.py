@@ -26,6 +26,7 @@ from songprint.store import disk
 from songprint.store.catalog import AT_ONCE, Catalog, State
 from songprint.store.changes import Mark
 from songprint.store.index import Index, drop_others, open_index, open_shared, segment_ids
+from songprint.store.totals import Totals
 from songprint.types import Embeddings, Kind, LevelStats
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Level:
         for ids, vectors in self._segments(missing):
             index.add(ids, vectors)
         index.settle()
-        self.searched = self.catalog.count_searched(self.kind) if changes else len(searched)
+        self.searched = self.catalog.totals().recordings_of.get(self.kind, 0) if changes else len(searched)
         opened.state, opened.mark = state, mark
 
     def _permission(self, index: Index, wait: float = 0.0) -> AbstractContextManager[bool]:
@@ -201,18 +202,17 @@ class Level:
             self.refresh(state)
             return True
 
-    def stats(self, state: State, segments: int) -> LevelStats:
+    def stats(self, state: State, totals: Totals) -> LevelStats:
         """Return what this kind takes. Loads neither the encoder nor vectors."""
         with self._lock:
             if self._opened is None and state.encoder_id(self.kind):
                 self._open(state)
             index = self._opened.index if self._opened else None
-        recordings, catalogue_bytes = self.catalog.held(self.kind)
         return LevelStats(
             kind=self.kind,
-            recordings=recordings,
-            segments=segments,
-            catalogue_bytes=catalogue_bytes,
+            recordings=totals.recordings_of.get(self.kind, 0),
+            segments=totals.segments.get(self.kind, 0),
+            catalogue_bytes=totals.bytes_of.get(self.kind, 0),
             index_bytes=0 if index is None else index.bytes_on_disk,  # an index without segments is false
             index="exact" if index is None else index.kind,
             encoder_id=state.encoder_id(self.kind),

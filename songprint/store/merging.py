@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from songprint.errors import LibraryConflict, MetadataError, RecordingNotFound
-from songprint.store import places
+from songprint.store import places, totals
 from songprint.store.fields import changed, from_json, to_json
 from songprint.store.packing import to_recording, to_row
 from songprint.store.tables import embeddings, kept_apart, merged, recordings, verdicts
@@ -58,6 +58,7 @@ def merge(catalog: Catalog, keep: int, others: Iterable[int]) -> Recording:
         )
         connection.execute(update(verdicts).where(verdicts.c.recording_id.in_(ids)).values(recording_id=keep))
         _move_decisions(connection, ids, keep)
+        totals.removed(connection, ids)
         connection.execute(delete(embeddings).where(embeddings.c.recording_id.in_(ids)))
         connection.execute(delete(recordings).where(recordings.c.id.in_(ids)))
         return to_recording(connection.execute(select(recordings).where(this)).one())

@@ -22,6 +22,7 @@ from sqlalchemy.schema import CreateColumn
 
 from songprint import __version__
 from songprint.errors import LibraryError, LibraryVersionError
+from songprint.store import totals as counts
 from songprint.store.changes import EVERYTHING
 from songprint.store.tables import (
     audit,
@@ -35,6 +36,7 @@ from songprint.store.tables import (
     places,
     recordings,
     templates,
+    totals,
     usage,
 )
 from songprint.store.text import searched
@@ -149,6 +151,14 @@ def _add_claims(connection: Connection) -> None:
     metadata.create_all(connection, tables=[claims], checkfirst=True)
 
 
+def _add_totals(connection: Connection) -> None:
+    """Version 9: the counts of recordings and embeddings, and an index for each order of the recordings."""
+    for index in recordings.indexes:
+        index.create(connection, checkfirst=True)
+    totals.create(connection, checkfirst=True)
+    counts.recount(connection)
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _create_tables,
@@ -159,6 +169,7 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _add_decisions,
     _add_changes,
     _add_claims,
+    _add_totals,
 ]
 
 

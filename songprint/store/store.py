@@ -110,6 +110,7 @@ class Store:
 
     def rebuild(self) -> None:
         """Build every index again from the catalogue. Raises LibraryError if this process may not."""
+        self.catalog.recount()
         state = self.catalog.state()
         for each in self.levels.values():
             if not each.rebuild(state):
@@ -128,7 +129,7 @@ class Store:
     def stats(self) -> Stats:
         """Return what the library contains and takes. Loads neither encoders nor vectors."""
         state, totals = self.catalog.state(), self.catalog.totals()
-        levels = tuple(each.stats(state, totals.segments.get(each.kind, 0)) for each in self.levels.values())
+        levels = tuple(each.stats(state, totals) for each in self.levels.values())
         return Stats(
             path=str(self.path),
             database=self._database_in_words(),

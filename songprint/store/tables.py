@@ -89,6 +89,14 @@ recordings = Table(
 )
 Index("recordings_by_title", recordings.c.title, mysql_length=200)
 Index("recordings_by_work", recordings.c.work)
+Index("recordings_by_year", recordings.c.year)
+Index("recordings_by_duration", recordings.c.duration)
+Index("recordings_by_addition", recordings.c.added_at)
+# Other databases limit the length of the text in an index.
+Index("recordings_by_artists", recordings.c.artists).ddl_if(dialect="sqlite")
+Index("recordings_by_album", recordings.c.album).ddl_if(dialect="sqlite")
+# A search for words reads this index, which takes a tenth of the space of the table.
+Index("recordings_by_search", recordings.c.search).ddl_if(dialect="sqlite")
 
 places = Table(
     "places",
@@ -145,6 +153,19 @@ changes = Table(
     Column("revision", BigInteger, primary_key=True, autoincrement=False),
     Column("recording_id", BigInteger, primary_key=True, autoincrement=False),  # 0: all; -1: none
     Column("token", BigInteger, nullable=False),  # random; the same in all rows of a revision
+    **EXACT,
+)
+
+totals = Table(
+    "totals",
+    metadata,  # counts of recordings and of embeddings, see songprint.store.totals
+    Column("kind", String(20), primary_key=True),  # empty in the row that counts recordings
+    Column("encoder_id", String(200), primary_key=True),
+    Column("recordings", BigInteger, nullable=False),
+    Column("duration", Float(53), nullable=False),  # seconds; 0 in the rows of embeddings
+    Column("segments", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),  # of vectors and evidence
+    Column("revision", BigInteger, nullable=False),  # for which the counts are valid, in the row of recordings
     **EXACT,
 )
 

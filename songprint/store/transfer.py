@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, text
 
@@ -381,12 +381,8 @@ def _add(catalog: Catalog, batch: Sequence[_Item]) -> dict[int, int]:
             if item.content_hash in present:
                 continue
             values = item.row | ({"id": item.id} if item.id > highest else {})
-            inserted = connection.execute(insert(recordings).values(values))
-            recording_id = cast(Row[Any], inserted.inserted_primary_key)[0]
+            recording_id = catalog.insert(connection, values, item.embeddings)
             highest = max(highest, recording_id)
-            for each in item.embeddings:
-                catalog.claim_encoder(connection, Kind(each["kind"]), each["encoder_id"])
-                connection.execute(insert(embeddings).values(each | {"recording_id": recording_id}))
             places.restore(connection, recording_id, item.places)
             known = _present_in(connection, [each["content_hash"] for each in item.merged])
             for each in item.merged:

@@ -74,14 +74,13 @@ def list_recordings(
     after: Annotated[str, Query(max_length=20, description="`next` of the previous page.")] = "0",
 ) -> Response:
     """The recordings of the library; with `q`, those that contain every word."""
-    catalog = server_of(request).library.store.catalog
     offset = common.offset_of(after)
-    found = catalog.recordings(q, order=sort, offset=offset, limit=limit + 1)
+    found, total = server_of(request).library.store.catalog.page(q, order=sort, offset=offset, limit=limit)
     return Json(
         models.Recordings(
-            items=[_visible(each, caller) for each in found[:limit]],
-            next=str(offset + limit) if len(found) > limit else None,
-            total=catalog.count(q),
+            items=[_visible(each, caller) for each in found],
+            next=str(offset + limit) if offset + limit < total else None,
+            total=total,
         )
     )
 
