@@ -224,9 +224,7 @@ class PoolReader:
 def _outcome(path: str, future: Future[Result]) -> Result | SkippedFile:
     try:
         return future.result()
-    except Crashed:
-        return SkippedFile(path, "its decoder crashed")
-    except LimitExceeded as error:
+    except (Crashed, LimitExceeded) as error:
         return SkippedFile(path, str(error))
 
 

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import pickle
 import queue
+import signal
 import threading
 import time
 import traceback
@@ -36,6 +37,7 @@ CALLS_PER_CHILD = 2  # calls that `as_completed` submits ahead: one that runs an
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before `keep_running` starts a function again
 _POLL_SECONDS = 0.1  # between two checks whether the pool is closing
 _EXIT_SECONDS = 1.0  # from the end of a pipe to the exit status of its process
+_KILLED = ("SIGKILL", "SIGTERM")  # signals of other programs, and of a system without memory
 
 # In a child: set when the pool is closing or the parent process is gone. Functions that run for long check it.
 stop_requested = threading.Event()
@@ -53,8 +55,16 @@ class Crashed(SongprintError):
     """The child process died during the call."""
 
 
+class NotStarted(Crashed):
+    """The child process died before it ran the call."""
+
+
 class Failed(Exception):
     """The call raised an exception that is a bug; the text is the traceback in the child."""
+
+
+class _Started:
+    """What a child sends when it has opened its state and begins its first call."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +155,8 @@ class Pool:
         """Call `function(state, *arguments, **keywords)` in one of the children, in order of submission.
 
         A call whose child dies is repeated until there were so many `attempts`. The future fails with the
-        SongprintError that the function raises, or with LimitExceeded, Crashed, Failed, or Busy when the pool closes.
-        A future that is cancelled before its call begins is skipped. Busy when the queue is full.
+        SongprintError that the function raises, or with LimitExceeded, Crashed, NotStarted, Failed, or Busy when the
+        pool closes. A future that is cancelled before its call begins is skipped. Busy when the queue is full.
         """
         call = _Call(function, arguments, keywords, time_limit, attempts)
         self._put(call)
@@ -237,6 +247,7 @@ class _Member(threading.Thread):
     ) -> None:
         super().__init__(name=name, daemon=True)
         self.ready = False
+        self._opened = False  # whether the child has opened its state
         self._calls, self._closing = calls, closing
         self._serve, self._warm_up, self._needs_main = serve, warm_up, needs_main
         self._grace = grace
@@ -290,28 +301,43 @@ class _Member(threading.Thread):
         if self._closing.is_set():
             raise _closing()
         limit = call.time_limit
+        if self._child is not None and not self._child[0].is_alive():
+            log.warning("%s: its process died between two calls (%s)", self.name, _cause(self._child[0]))
+            self._end()
         if self._child is None:
             self._child = child.start(self._serve, needs_main=self._needs_main)
             limit = None if limit is None else limit + OPEN_SECONDS
         process, pipe = self._child
+        began = time.monotonic()  # the limit covers the opening and the call
         try:
             pipe.send((call.function, call.arguments, call.keywords))
-            self._wait_for(pipe, limit)
+            self._wait_for(pipe, began, limit)
             outcome = pipe.recv()
+            if isinstance(outcome, _Started):
+                self._opened = True
+                self._wait_for(pipe, began, limit)
+                outcome = pipe.recv()
         except (EOFError, OSError) as error:
             process.join(_EXIT_SECONDS)
-            log.warning("%s: its process died in %s (status %s)", self.name, call.name, process.exitcode)
+            cause = _cause(process)
+            log.warning("%s: its process died in %s (%s)", self.name, call.name, cause)
+            starting = not self._opened or call.function is self._warm_up
             self._end()
-            # Python code raises exceptions; in practice only the decoders, written in C, end a process.
+            if starting:
+                raise NotStarted(f"its process died while it started ({cause}). Try again") from error
+            if cause in _KILLED:
+                raise Crashed(
+                    f"its process was killed ({cause}), perhaps because the system ran out of memory. Try again later"
+                ) from error
+            # Python code raises exceptions; in practice only the decoders, written in C, end a process otherwise.
             raise Crashed("its decoder crashed. Convert the file to another format") from error
         self.ready = True
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def _wait_for(self, pipe: Connection, limit: float | None) -> None:
-        """Return when the pipe has an outcome, or its other end is closed."""
-        began = time.monotonic()
+    def _wait_for(self, pipe: Connection, began: float, limit: float | None) -> None:
+        """Return when the pipe has a message, or its other end is closed."""
         while not pipe.poll(_POLL_SECONDS):
             if self._closing.is_set():
                 self._end()
@@ -324,7 +350,7 @@ class _Member(threading.Thread):
 
     def _end(self) -> None:
         """End the child; while the pool closes, after the grace period."""
-        self.ready = False
+        self.ready = self._opened = False
         if self._child is None:
             return
         (process, pipe), self._child = self._child, None
@@ -341,6 +367,17 @@ def _closing() -> Busy:
     return Busy("the process pool is closing. Try again in a moment")
 
 
+def _cause(process: BaseProcess) -> str:
+    """How a process ended: the name of a signal, or its exit status."""
+    status = process.exitcode
+    if status is None or status >= 0:
+        return f"status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # signals for real-time applications have no names
+        return f"signal {-status}"
+
+
 # The rest runs in the child.
 
 
@@ -355,6 +392,7 @@ def _serve(pipe: Connection, open_state: Callable[[], object], memory_limit: int
             function, arguments, keywords = pickle.loads(message)
             if not opened:
                 opened.append(open_state())
+                pipe.send(_Started())
             with memory.limited(memory_limit):
                 outcome = function(opened[0], *arguments, **keywords)
         except SongprintError as error:

@@ -5,7 +5,8 @@ must arrive at `min_upload_rate` on average. A slow upload of gigabytes therefor
 byte a minute is cut off. A request that needs a key is refused from its headers alone.
 
 The limits do not depend on how endpoints read bodies. When a limit is exceeded, the endpoint sees a client that
-disconnected, and whatever it responds is replaced by the error: a problem (RFC 9457), or an error of Tencent's API.
+disconnected, and whatever it responds is replaced by the error: a problem (RFC 9457), or an error of Tencent's API. A
+client that disconnects before the end of its body is no error of the server.
 """
 
 from __future__ import annotations
@@ -92,6 +93,9 @@ class Edge:
 
         try:
             await self._app(scope, body.receive, send_unless_cut)
+        except ClientDisconnect:
+            if body.error is None:
+                body.error = _left()  # nobody reads the response, but metrics and the log contain its status
         except Exception:
             if body.error is None:  # otherwise it is the consequence of the cut
                 raise
@@ -204,6 +208,10 @@ def _too_large(most: int, more: int) -> Problem:
     if more:
         return uploads.too_large(most)
     return Problem(413, "too_large", f"The body may have at most {most:,} bytes")
+
+
+def _left() -> Problem:
+    return Problem(400, "incomplete", "The request was interrupted. Send it again")
 
 
 def _too_slow() -> Problem:

@@ -129,7 +129,8 @@ def test_a_file_that_crashes_its_decoder_is_skipped_and_the_rest_is_added(tmp_pa
     with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(crashes=True)) as store:
         report = add.add(store, [songs[0].parent], workers=2)
     assert len(report.added) == 5
-    assert reasons(report) == {"Bad 1.wav": "its decoder crashed", "Zad 2.wav": "its decoder crashed"}
+    crashed = "its decoder crashed. Convert the file to another format"
+    assert reasons(report) == {"Bad 1.wav": crashed, "Zad 2.wav": crashed}
 
 
 def test_child_processes_use_one_thread_and_the_environment_of_the_caller_is_unchanged(tmp_path, songs, monkeypatch):

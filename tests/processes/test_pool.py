@@ -15,7 +15,7 @@ from support import calls
 
 from songprint.errors import AudioError
 from songprint.processes import pool as pools
-from songprint.processes.pool import Busy, Crashed, Failed, LimitExceeded, Pool
+from songprint.processes.pool import Busy, Crashed, Failed, LimitExceeded, NotStarted, Pool
 
 
 @pytest.fixture
@@ -64,6 +64,27 @@ def test_a_dead_child_fails_its_call_and_is_replaced(pool):
     with pytest.raises(Crashed):
         first.result(60)
     assert second.result(60) == 2
+    assert "its process was killed (SIGKILL), perhaps because" in str(first.exception())
+
+
+def test_the_error_says_how_a_child_died():
+    def dying(function: Callable[..., object], at_start: object = None) -> Exception:
+        with Pool(partial(calls.open_or_die, at_start), size=1, name="test") as pool:
+            return pool.submit(function, signal.SIGSEGV).exception(60)
+
+    crashed = dying(calls.die_by)
+    assert type(crashed) is Crashed and str(crashed) == "its decoder crashed. Convert the file to another format"
+    starting = dying(calls.square, signal.SIGTERM)
+    assert type(starting) is NotStarted
+    assert str(starting) == "its process died while it started (SIGTERM). Try again"
+
+
+def test_a_child_that_was_killed_between_two_calls_is_replaced(pool, caplog):
+    child = pool.submit(calls.process_id).result(60)
+    os.kill(child, signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert pool.submit(calls.square, 3).result(60) == 9
+    assert "its process died between two calls (SIGKILL)" in caplog.text
 
 
 def test_a_call_whose_child_died_is_repeated(pool):
@@ -135,7 +156,7 @@ def test_warm_up_runs_before_the_first_call(tmp_path, caplog):
     with Pool(partial(calls.State, tmp_path), size=1, name="test", warm_up=calls.die_at_first_warm_up) as cold:
         wait_until((tmp_path / "warm").exists)
         assert cold.submit(calls.square, 2).result(60) == 4
-    assert "its process cannot start" in caplog.text
+    assert "its process cannot start: its process died while it started (SIGKILL)" in caplog.text
     with Pool(partial(calls.State, tmp_path), size=1, name="test", warm_up=calls.process_id) as warm:
         wait_until(lambda: warm.ready)
 

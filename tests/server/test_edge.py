@@ -95,6 +95,21 @@ def test_nothing_of_a_body_is_read_without_a_valid_key(world, token):
             assert (exchange.status, exchange.consumed) == (expected, 0), (method, path)
 
 
+def test_a_client_that_leaves_during_its_body_causes_no_error(world, key, token, caplog):
+    form = {"content-type": "multipart/form-data; boundary=b", **token}
+    for method, path in routes(world):
+        for headers in ({"content-type": "application/json", **token}, token, form):
+            exchange = sent(world, Exchange(method, filled(path), headers, [b"--b\r\nContent-"], leaves=True))
+            assert 200 <= exchange.status < 500 or exchange.status == 503, (method, path, exchange.body)
+            if (method, path) == ("POST", "/v1/jobs"):
+                assert exchange.json["code"] == "incomplete"
+    signed = Client.of(world, key).signed("DescribeTasks", b"")
+    for headers in ({"content-type": "application/x-www-form-urlencoded"}, signed):
+        sent(world, Exchange("POST", "/", headers, [b"Action="], leaves=True))
+    assert not [record for record in caplog.records if record.levelname == "ERROR" or record.exc_info]
+    assert list(world.server.uploads.folder.iterdir()) == []
+
+
 def test_signing_in_reads_a_small_body_only(world):
     exchange = sent(world, Exchange("POST", "/v1/session", {"content-type": "application/json"}))
     assert exchange.status == 413 and exchange.consumed <= edge.SMALL_BYTES + len(CHUNK)

@@ -24,6 +24,7 @@ class Exchange:
     headers: dict[str, str] = field(default_factory=dict)
     chunks: Iterable[bytes] = field(default_factory=lambda: itertools.repeat(CHUNK))
     pause: float = 0.0  # seconds before each chunk
+    leaves: bool = False  # whether the client disconnects after the last chunk, before the end of the body
     http_version: str = "1.1"
     consumed: int = 0  # bytes of the body that the application read
     status: int = 0
@@ -37,6 +38,8 @@ class Exchange:
             await asyncio.sleep(self.pause)
             chunk = next(chunks, None)
             if chunk is None:
+                if self.leaves:
+                    return {"type": "http.disconnect"}
                 return {"type": "http.request", "body": b"", "more_body": False}
             self.consumed += len(chunk)
             return {"type": "http.request", "body": chunk, "more_body": True}

@@ -25,6 +25,16 @@ def cannot_open() -> State:
     raise AudioError("the state cannot be opened")
 
 
+def open_or_die(number: int | None) -> None:
+    """End the process with this signal, if there is one."""
+    if number:
+        os.kill(os.getpid(), number)
+
+
+def die_by(state: object, number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
 def process_id(state: State) -> int:
     return os.getpid()
 

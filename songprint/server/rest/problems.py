@@ -67,6 +67,7 @@ class Json(Response):
 _PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (pool.Busy, 503, "busy"),
     (pool.LimitExceeded, 422, "took_too_long"),
+    (pool.NotStarted, 503, "busy"),
     (pool.Crashed, 422, "unreadable_audio"),
     (errors.AudioTooLong, 413, "too_long"),
     (errors.AudioError, 422, "unreadable_audio"),

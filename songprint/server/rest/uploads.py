@@ -21,7 +21,6 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from songprint.jobs.inputs import safe_name
 from songprint.server.rest.problems import DISK_FULL, Problem
@@ -75,8 +74,6 @@ class Uploads:
             file.abandon()
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise Problem(507, "disk_full", DISK_FULL) from error
-            if isinstance(error, ClientDisconnect):
-                raise Problem(400, "incomplete", "The upload was interrupted. Send it again") from error
             raise
         return upload
 

@@ -48,11 +48,7 @@ class Endpoint:
     """The ASGI application at the address. It uses the state of the whole application (`app.state.server`)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            response = await self._response(request)
-        except ClientDisconnect:  # in the middle of its body: there is no client to respond to
-            return
+        response = await self._response(Request(scope, receive))
         await response(scope, receive, send)
 
     async def _response(self, request: Request) -> Response:
@@ -63,7 +59,7 @@ class Endpoint:
             content = await run_in_threadpool(
                 _run, request.app.state.server, received, _forwarded_host(request), _address(request)
             )
-        except ClientDisconnect:
+        except ClientDisconnect:  # `songprint.server.edge` handles it
             raise
         except Exception as error:
             return _in_envelope(request, error, request_id, body)
