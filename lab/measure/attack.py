@@ -1,11 +1,12 @@
 """Attack test of the server: hostile requests, connections and media files, with limits of memory and time.
 
-    python -m lab.measure.attack [--mutations 2000] [--only requests connections media]
+    python -m lab.measure.attack [--mutations 2000] [--only requests connections queries recordings jobs damaged]
 
 Starts a server with short deadlines for a small library, and sends to every route of the OpenAPI description, of the
 page and of the endpoint for Tencent's SDKs: bodies that never end, bodies that arrive one byte at a time, wrong
 lengths, 10,000 headers, requests without a key and with a wrong one. Then connections that send nothing, never read or
-send no HTTP, and the files of `lab.data.bombs` as queries, recordings and jobs, and damaged copies of ordinary files.
+send no HTTP, and the files of `lab.data.bombs` as queries, recordings and jobs, and damaged copies of ordinary files
+as queries.
 
 Prints a row for each attack: the statuses of the responses, the longest time until the connection ended, and the
 highest memory of the server above its idle state and of its child processes. The exit status is 1 if a limit was
@@ -30,6 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,7 +48,7 @@ AFTER_RESPONSE = 1 << 20  # bytes that an endless body continues after the respo
 JOB_SECONDS = 600.0  # that a job with a hostile file may take
 CHUNK = b"10000\r\n" + bytes(1 << 16) + b"\r\n"  # of a chunked body
 PUBLIC = ("/healthz", "/readyz", "/v1/session", "/docs", "/openapi.json", "/", "/page/none")
-PARTS = ("requests", "connections", "media")
+PARTS = ("requests", "connections", "queries", "recordings", "jobs", "damaged")
 ENVIRONMENT = {
     "SONGPRINT_SERVER_HEADER_TIMEOUT": f"{DEADLINE}",
     "SONGPRINT_SERVER_BODY_TIMEOUT": f"{DEADLINE}",
@@ -341,25 +343,29 @@ def _unread(target: Target) -> Outcome:
 # Media.
 
 
-def attack_media(target: Target, memory: Memory, folder: Path, mutations: int, seed: int = 1) -> Iterator[Row]:
-    """Send hostile files as queries, recordings and jobs, and damaged files as queries."""
-    files = list(bombs.bombs(folder / "bombs"))
-    for path in ("/v1/identify", "/v1/recordings", "/v1/jobs"):
-        with memory.limiting(Row(f"{len(files)} bombs to {path}")) as row:
-            for file in files:
-                outcome = upload(target, path, file.read_bytes())
-                if path == "/v1/jobs" and outcome.status == 202:
-                    outcome = wait_for_job(target, json.loads(outcome.body)["id"])
-                row.add(outcome, file.name, _problem_of_file(outcome))
-        yield row
-    if mutations:
-        originals = ordinary(folder / "ordinary")
-        with memory.limiting(Row("damaged files")) as row, ThreadPoolExecutor(4) as pool:
-            damaged = list(bombs.mutations(originals, mutations, seed))
-            outcomes = pool.map(lambda each: upload(target, "/v1/identify", each[1]), damaged)
-            for (name, _), outcome in zip(damaged, outcomes, strict=True):
-                row.add(outcome, name, _problem_of_file(outcome))
-        yield row
+def attack_with_bombs(target: Target, memory: Memory, folder: Path, path: str) -> Iterator[Row]:
+    """Send hostile files as queries, recordings or jobs, depending on the path."""
+    files = list(bombs.bombs(folder))
+    with memory.limiting(Row(f"{len(files)} bombs to {path}")) as row:
+        for file in files:
+            outcome = upload(target, path, file.read_bytes())
+            if path == "/v1/jobs" and outcome.status == 202:
+                outcome = wait_for_job(target, json.loads(outcome.body)["id"])
+            row.add(outcome, file.name, _problem_of_file(outcome))
+    yield row
+
+
+def attack_with_damaged(
+    target: Target, memory: Memory, folder: Path, path: str, count: int, seed: int = 1
+) -> Iterator[Row]:
+    """Send damaged copies of ordinary files."""
+    originals = ordinary(folder)
+    with memory.limiting(Row(f"damaged files to {path}")) as row, ThreadPoolExecutor(4) as pool:
+        damaged = list(bombs.mutations(originals, count, seed))
+        outcomes = pool.map(lambda each: upload(target, path, each[1]), damaged)
+        for (name, _), outcome in zip(damaged, outcomes, strict=True):
+            row.add(outcome, name, _problem_of_file(outcome))
+    yield row
 
 
 def _problem_of_file(outcome: Outcome) -> str:
@@ -498,7 +504,13 @@ def main() -> int:
         parts: dict[str, Callable[[], Iterator[Row]]] = {
             "requests": lambda: attack_requests(target, memory),
             "connections": lambda: attack_connections(target, memory),
-            "media": lambda: attack_media(target, memory, Path(name), given.mutations),
+            **{
+                part: partial(attack_with_bombs, target, memory, Path(name) / "bombs", path)
+                for part, path in (("queries", "/v1/identify"), ("recordings", "/v1/recordings"), ("jobs", "/v1/jobs"))
+            },
+            "damaged": lambda: attack_with_damaged(
+                target, memory, Path(name) / "ordinary", "/v1/identify", given.mutations
+            ),
         }
         for part in given.only:
             for row in parts[part]():

@@ -12,12 +12,14 @@ minutes. `Outcome.problems` lists what must never happen.
 
 With `--kill servers` or `children`, jobs are submitted over HTTP to two servers that have workers as child processes,
 and the servers, or processes in their pools, are killed too. With `--kill database`, the program starts a database
-server, kills it with all its processes, and starts it again.
+server, kills it with all its processes, and starts it again. With `--minutes`, no process is killed after this time,
+and the remaining jobs have to finish without further kills.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -61,7 +63,7 @@ STEPS, STEP = 8, 0.02  # progress steps of a scan, and the seconds that each tak
 SECONDS = 61.0  # duration reported for every input
 TROUBLE = 0.1  # share of callbacks that get an error or no response
 FROZEN = 0.15  # share of workers that are frozen instead of killed
-PATIENCE = 120.0  # seconds for the remaining jobs after the last kill
+PATIENCE = 120.0  # seconds after the last kill in which at least one of the remaining jobs or callbacks must end
 RECOVERY = 60.0  # seconds in which this program reaches a database that was started again
 KINDS = ("workers", "servers", "children", "database")  # what can be killed; workers include the submitter
 SERVER_COUNT = 2
@@ -273,11 +275,13 @@ def torture(
     seed: int = 1,
     kinds: Sequence[str] = ("workers",),
     server: DatabaseServer | None = None,
+    seconds: float = math.inf,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Run the test in an empty folder, or with the empty `database` at this URL.
 
-    `kinds` are the KINDS of processes to kill; "database" needs the `server` of the database.
+    `kinds` are the KINDS of processes to kill; "database" needs the `server` of the database. No process is killed
+    after so many `seconds`, even if there were fewer `kills`.
     """
     began, dice = time.monotonic(), random.Random(seed)
     with_servers = not {"servers", "children"}.isdisjoint(kinds)
@@ -331,7 +335,11 @@ def torture(
     try:
         for name in tasks:
             start(name)
-        while killed.total() < kills:
+        said = 0
+        while killed.total() < kills and time.monotonic() - began < seconds:
+            if killed.total() >= said + 50:
+                said = killed.total()
+                say(f"{said} killed, {ended()} jobs ended, {time.monotonic() - began:.0f} s")
             # Kills keep pace with finished jobs, so that they hit every stage of the work.
             while killed.total() > kills * (ended() + 5) / jobs_count:
                 restart_ended()
@@ -370,13 +378,12 @@ def torture(
             alive[name].join()
             killed[name.split()[0]] += 1
             start(name)
-            if killed.total() % 50 == 0:
-                say(f"{killed.total()} killed, {ended()} jobs ended")
         owed = deliveries.Deliveries(catalog.database)
-        give_up = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up and (
-            ended() < jobs_count or _patiently(owed.counts)["delivered"] < jobs_count
-        ):
+        done, give_up = 0, time.monotonic() + PATIENCE
+        while done < 2 * jobs_count and time.monotonic() < give_up:
+            before, done = done, ended() + _patiently(owed.counts)["delivered"]
+            if done > before:
+                give_up = time.monotonic() + PATIENCE
             restart_ended()
             time.sleep(0.1)
         elapsed = time.monotonic() - began
@@ -484,6 +491,7 @@ def main() -> int:
         default=["workers"],
         help=f"what to kill, separated by commas: {', '.join(KINDS)} (default: workers)",
     )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop killing after this time")
     given = parser.parse_args()
     if not set(given.kill) <= set(KINDS) or ("database" in given.kill and given.database not in SERVERS):
         parser.error(f"--kill takes {', '.join(KINDS)}; database needs --database {' or '.join(SERVERS)}")
@@ -499,6 +507,7 @@ def main() -> int:
             seed=given.seed,
             kinds=given.kill,
             server=server,
+            seconds=60 * given.minutes,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     print(json.dumps(asdict(outcome), indent=1))

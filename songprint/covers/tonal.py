@@ -100,9 +100,11 @@ class _Spectra:
 def read(decibels: np.ndarray, network: Network) -> np.ndarray:
     """Run the network on a spectrogram (2 n, 246) in one piece -> tonal frames (n, 48) uint8."""
     count = len(decibels) // SPECTRA_A_FRAME
+    sounding = decibels.max(axis=1).reshape(count, SPECTRA_A_FRAME).max(axis=1) > QUIET
+    if not sounding.any():  # hours of silence fit into small files and should cost little
+        return np.zeros((count, COLUMNS), np.uint8)
     activations = network(normalise(decibels)[None])[0]
-    loudest = decibels.max(axis=1).reshape(count, SPECTRA_A_FRAME).max(axis=1)
-    steps = np.rint(activations * STEPS) * (loudest > QUIET)[:, None]
+    steps = np.rint(activations * STEPS) * sounding[:, None]
     scaled: np.ndarray = steps * (255 // STEPS)
     return scaled.astype(np.uint8)
 

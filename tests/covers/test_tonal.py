@@ -70,6 +70,13 @@ def test_frames_have_sixteen_levels_and_silence_is_zero():
     assert not frames[-8:].any()
 
 
+def test_silence_needs_no_network():
+    def network(planes):
+        raise AssertionError("the network ran")
+
+    assert not tonal.read(np.full((8, tonal.BINS), -90, np.float32), network).any()
+
+
 @pytest.mark.parametrize("seconds", [0, 0.1])
 def test_short_audio_gives_no_frames(seconds):
     frames, duration = tonal.frames([np.zeros(int(seconds * 8000), np.float32)], chroma)
