@@ -23,7 +23,7 @@ from lab.measure.answers import CLOSE, SONGPRINT, VERY_CLOSE, Answer, Run
 from lab.program import table
 from songprint.errors import SongprintError
 
-MEASURED, TIMELINES, SURROUNDINGS = "measured", "timelines", "surroundings"  # marks in a page
+MEASURED, TIMELINES, SURROUNDINGS, SCALE = "measured", "timelines", "surroundings", "scale"  # marks in a page
 SPEED_TOLERANCE = 0.005  # a reported speed is correct within this
 BY_CHANCE = 0.05  # a difference with a higher probability under equal systems may be chance
 
