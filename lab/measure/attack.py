@@ -408,9 +408,9 @@ def ordinary(folder: Path) -> list[Path]:
     """Write one piece in several formats."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = synth.render(synth.pieces(1)[0])[: 20 * synth.SAMPLE_RATE]
-    paths = [folder / f"piece{suffix}" for suffix in (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".mka")]
+    paths = [folder / f"piece{suffix}" for suffix in (".wav", ".flac", ".mp3", ".opus", ".m4a", ".mka")]
     for path in paths:
-        synth.write(path, samples, 48000 if path.suffix == ".ogg" else synth.SAMPLE_RATE)
+        synth.write(path, samples, 48000 if path.suffix == ".opus" else synth.SAMPLE_RATE)
     return paths
 
 
