@@ -410,7 +410,7 @@ def ordinary(folder: Path) -> list[Path]:
     samples = synth.render(synth.pieces(1)[0])[: 20 * synth.SAMPLE_RATE]
     paths = [folder / f"piece{suffix}" for suffix in (".wav", ".flac", ".mp3", ".opus", ".m4a", ".mka")]
     for path in paths:
-        synth.write(path, samples, 48000 if path.suffix == ".opus" else synth.SAMPLE_RATE)
+        synth.write(path, samples, 48000 if path.suffix in (".opus", ".mka") else synth.SAMPLE_RATE)
     return paths
 
 
