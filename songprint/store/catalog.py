@@ -395,16 +395,17 @@ class Catalog:
         return found[recording_id]
 
     def each_embeddings(
-        self, kind: Kind, recording_ids: Iterable[int], *, as_stored: bool = False
+        self, kind: Kind, recording_ids: Iterable[int], *, as_stored: bool = False, evidence: bool = True
     ) -> Iterator[tuple[int, Embeddings]]:
         """Yield the embeddings of recordings in the order of their ids, with bounded memory.
 
         Recordings without embeddings of this kind are left out. With `as_stored`, the vectors are `StoredRows`,
-        for readers of a few rows per recording. No transaction is open between two batches, so a slow reader does
-        not block writers.
+        for readers of a few rows per recording. Without `evidence`, it is not read. No transaction is open between two
+        batches, so a slow reader does not block writers.
         """
+        columns = [column for column in embeddings.c if evidence or column is not embeddings.c.evidence]
         for ids in _batches(sorted(set(recording_ids))):
-            wanted = _searchable(kind, embeddings).where(embeddings.c.recording_id.in_(ids))
+            wanted = _searchable(kind, *columns).where(embeddings.c.recording_id.in_(ids))
             with self.database.reading() as connection:
                 rows = connection.execute(wanted.order_by(embeddings.c.recording_id)).mappings().all()
             yield from ((row["recording_id"], self._unpacked(row, as_stored)) for row in rows)
@@ -572,6 +573,8 @@ class Catalog:
         # StoredRows offers as much of an array as the readers of single rows use.
         vectors = cast(np.ndarray, StoredRows(quantised)) if as_stored else restore(quantised)
         try:
+            if "evidence" not in row:
+                return Embeddings(vectors, row["hop"], row["encoder_id"])
             evidence = unpack_evidence(Kind(row["kind"]), row["evidence"] or b"")
         except ValueError as error:
             raise damaged from error

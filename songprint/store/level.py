@@ -12,20 +12,24 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from cachetools import LRUCache
 
 from songprint.confidence import Calibration
 from songprint.errors import LibraryFull
+from songprint.processes.threads import one_thread
 from songprint.store import disk
 from songprint.store.catalog import AT_ONCE, Catalog, State
 from songprint.store.changes import Mark
 from songprint.store.index import Index, drop_others, open_index, open_shared, segment_ids
+from songprint.store.index.faiss import FaissIndex
+from songprint.store.index.writing import MAX_PENDING, Writer
 from songprint.store.totals import Totals
 from songprint.types import Embeddings, Kind, LevelStats
 
@@ -51,9 +55,28 @@ class _Opened:
 
     index: Index
     state: State
-    mark: Mark | None = (
-        None  # the revision that the index contains, for reading what is newer; None: compare everything
-    )
+    mark: Mark | None = None  # the revision that the index contains; None: compare everything
+    # Recordings for which there is no room in memory, with their numbers of segments.
+    left_out: dict[int, int] = field(default_factory=dict)
+
+
+class _Content(Protocol):
+    """What an index contains: `Index`, or the files of one."""
+
+    def recording_ids(self) -> set[int]: ...
+
+    def contains(self, recording_ids: Iterable[int]) -> set[int]: ...
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """How an index differs from the catalogue."""
+
+    mark: Mark | None  # the revision of the catalogue
+    missing: dict[int, int]  # recordings that the index lacks, with their numbers of segments
+    gone: set[int]  # recordings that are not in the catalogue any more
+    everything: bool  # whether everything was compared
+    searchable: int  # recordings that were compared
 
 
 class Level:
@@ -65,7 +88,8 @@ class Level:
     def __init__(self, matcher: Matcher, catalog: Catalog, settings: Settings, given: Encoder | None = None) -> None:
         self.matcher, self.catalog, self.settings, self.given = matcher, catalog, settings, given
         self.kind: Kind = matcher.kind
-        self.searched = 0  # recordings that a search covers, as of the last `refresh`
+        # As of the last `refresh`: recordings with embeddings of this kind, and those of them that a search covers.
+        self.searchable = self.searched = 0
         self._encoder = given  # None until it is loaded
         self._opened: _Opened | None = None
         self._impatient_until = 0.0
@@ -121,7 +145,8 @@ class Level:
                 opened = self._open(state)
             replaced = opened.index.reload_if_changed()
             if replaced:
-                opened.mark = None
+                opened.mark = opened.index.mark if isinstance(opened.index, FaissIndex) else None
+                opened.left_out = {}
             if not replaced and state == opened.state:
                 return opened
             impatient = time.monotonic() < self._impatient_until
@@ -131,34 +156,50 @@ class Level:
                 elif not impatient:  # another process fills the shared index: search what it contains so far
                     log.info("another process fills the index %s", opened.index.kind)
                     self.searched = len(opened.index.recording_ids())
+                    self.searchable = self.catalog.totals().recordings_of.get(self.kind, 0)
                     self._impatient_until = time.monotonic() + PATIENCE_AGAIN
             return opened
 
     def _bring_into_step(self, opened: _Opened, state: State) -> None:
         index = opened.index
-        changes = self.catalog.changes_since(opened.mark) if opened.mark else None
-        if changes:
-            mark: Mark | None = changes.mark
-            searched = self.catalog.searched(self.kind, changes.recording_ids)
-            indexed = index.contains(changes.recording_ids)
+        difference = self._difference(index, opened.mark)
+        if difference.gone:
+            index.remove(difference.gone)
+        missing = difference.missing
+        if difference.everything:
+            self.searchable = difference.searchable
         else:
-            mark, searched = self.catalog.mark(), self.catalog.searched(self.kind)
-            indexed = index.recording_ids()
-        if surplus := indexed - searched.keys():
-            index.remove(surplus)
-        missing = sorted(searched.keys() - indexed)
-        # So many vectors belong on disk at once and not into memory first, for example after the index was deleted.
-        if (
-            not index.shared
-            and sum(searched[id] for id in missing) > self.settings.exact_limit
-            and self._write_index(index)
-        ):
-            missing = sorted(searched.keys() - index.recording_ids())
-        for ids, vectors in self._segments(missing):
+            self.searchable = self.catalog.totals().recordings_of.get(self.kind, 0)
+            missing |= {each: count for each, count in opened.left_out.items() if each not in difference.gone}
+        chosen = _newest(missing, self._room(index))
+        for ids, vectors in self._segments(sorted(chosen)):
             index.add(ids, vectors)
         index.settle()
-        self.searched = self.catalog.totals().recordings_of.get(self.kind, 0) if changes else len(searched)
-        opened.state, opened.mark = state, mark
+        opened.left_out = {each: segments for each, segments in missing.items() if each not in chosen}
+        self.searched = self.searchable - len(opened.left_out)
+        opened.state, opened.mark = state, difference.mark
+
+    def _difference(self, index: _Content, mark: Mark | None) -> _Difference:
+        """Compare an index that contains the revision `mark` with the catalogue; None compares everything."""
+        changes = self.catalog.changes_since(mark) if mark else None
+        if changes:
+            searched = self.catalog.searched(self.kind, changes.recording_ids)
+            indexed = index.contains(changes.recording_ids)
+            gone = set(changes.recording_ids - searched.keys())
+        else:
+            # The mark is read first: changes after it are read again.
+            mark, searched = self.catalog.mark(), self.catalog.searched(self.kind)
+            indexed = index.recording_ids()
+            gone = indexed - searched.keys()
+        missing = {each: segments for each, segments in searched.items() if each not in indexed}
+        return _Difference(changes.mark if changes else mark, missing, gone, changes is None, len(searched))
+
+    def _room(self, index: Index) -> float:
+        """How many more vectors the index may have in memory. Searches compare them one by one."""
+        if not isinstance(index, FaissIndex):
+            return inf
+        limit = 2 * MAX_PENDING if index.mark else max(2 * MAX_PENDING, self.settings.exact_limit)
+        return limit - index.pending
 
     def _permission(self, index: Index, wait: float = 0.0) -> AbstractContextManager[bool]:
         """True inside if this process may change the index now: always, unless processes share it."""
@@ -180,27 +221,57 @@ class Level:
         return self.companion(References)
 
     def tidy(self, state: State, segments: int) -> None:
-        """Move vectors from memory to disk if the library has many: `segments` of this kind."""
-        few = segments <= self.settings.exact_limit
-        if few and not self.settings.index and not self._folder(state).exists():
+        """Write the files of the index if many vectors are not in them: `segments` is the size of this kind.
+
+        Searches continue meanwhile. Does nothing if another process of this machine is writing them.
+        """
+        if self.settings.index:
+            self.refresh(state)  # fills the shared index
             return
-        with self._lock:
-            try:
-                index = self.refresh(state).index
-                if index.wants_rebuild():
-                    self._write_index(index)
-            except LibraryFull as error:  # nothing is lost: the vectors are searched in memory
-                log.warning("%s", error)
+        if segments <= self.settings.exact_limit and not self._folder(state).exists():
+            return
+        self.check_encoder(state)
+        try:
+            self._write_files(state)
+        except LibraryFull as error:  # nothing is lost: the vectors are searched in memory
+            log.warning("%s", error)
 
     def rebuild(self, state: State) -> bool:
         """Build the index again from the catalogue. Returns False if this process may not."""
-        with self._lock:
-            opened = self.refresh(state)
-            if not self._write_index(opened.index):
-                return False
-            opened.state, opened.mark = replace(state, revision=-1), None
-            self.refresh(state)
-            return True
+        self.check_encoder(state)
+        if self.settings.index:
+            with self._lock:
+                opened = self.refresh(state)
+                with self._exclusive(opened.index) as granted:
+                    if not granted:
+                        return False
+                    opened.index.rebuild(lambda: self._segments(sorted(self.catalog.searched(self.kind))))
+                opened.state, opened.mark = replace(state, revision=-1), None
+        elif not self._write_files(state, everything=True):
+            return False
+        self.refresh(state)
+        return True
+
+    def _write_files(self, state: State, everything: bool = False) -> bool:
+        """Bring the files of the index into step with the catalogue. Returns False if this process may not now."""
+        with exclusive_here(self.catalog) as granted:
+            if granted:
+                with disk.translated_errors(self.catalog.folder), one_thread():
+                    writer = Writer(self._folder(state), self._dim, self.settings.exact_limit)
+                    if everything or writer.opened is None:
+                        mark, recordings = self.catalog.mark(), self.catalog.searched(self.kind)
+                        writer.rebuild(recordings, self._segments, mark)
+                    else:
+                        found = self._difference(writer.opened, writer.mark)
+                        writer.update(
+                            *(found.missing, found.gone, self._segments, found.mark),
+                            lambda: self.catalog.searched(self.kind),
+                        )
+            return granted
+
+    @property
+    def _dim(self) -> int:
+        return self.catalog.dim(self.kind) or self.spec.dim
 
     def stats(self, state: State, totals: Totals) -> LevelStats:
         """Return what this kind takes. Loads neither the encoder nor vectors."""
@@ -231,25 +302,17 @@ class Level:
 
     def _open(self, state: State) -> _Opened:
         self.close()
-        dim = self.catalog.dim(self.kind) or self.spec.dim
         index: Index
+        mark = None
         address = self.settings.index_address
         if address and state.encoder_id(self.kind):
             rows = self.catalog.totals().segments.get(self.kind, 0)
-            index = open_shared(address, state.identity, state.encoder_id(self.kind), dim, rows)
+            index = open_shared(address, state.identity, state.encoder_id(self.kind), self._dim, rows)
         else:  # an empty library needs no server
-            index = open_index(self._folder(state), dim, exact_limit=self.settings.exact_limit)
-        self._opened = _Opened(index, replace(state, revision=-1))
+            index = open_index(self._folder(state), self._dim, exact_limit=self.settings.exact_limit)
+            mark = index.mark
+        self._opened = _Opened(index, replace(state, revision=-1), mark)
         return self._opened
-
-    def _write_index(self, index: Index) -> bool:
-        """Write the index to disk. Returns False if this process may not, or another one is writing it."""
-        with self._exclusive(index) as granted:
-            if granted:
-                log.info("writing the index of %s", self.catalog.folder)
-                with disk.translated_errors(self.catalog.folder):
-                    index.rebuild(lambda: self._segments(sorted(self.catalog.searched(self.kind))))
-            return granted
 
     def _segments(self, recording_ids: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield segment ids (n,) and vectors (n, dim) of these recordings, some hundred recordings at a time."""
@@ -257,12 +320,26 @@ class Level:
             found = [
                 segments_to_index(recording_id, made)
                 for recording_id, made in self.catalog.each_embeddings(
-                    self.kind, recording_ids[start : start + AT_ONCE]
+                    self.kind, recording_ids[start : start + AT_ONCE], evidence=False
                 )
             ]
             if found:
                 ids, vectors = zip(*found, strict=True)
                 yield np.concatenate(ids), np.concatenate(vectors)
+
+
+def _newest(recordings: Mapping[int, int], room: float) -> set[int]:
+    """Return the newest recordings, given with their numbers of segments, for which there is room.
+
+    Users look for what they have just added, and the writer of the files begins with the oldest.
+    """
+    chosen: set[int] = set()
+    for recording_id in sorted(recordings, reverse=True):
+        room -= recordings[recording_id]
+        if room < 0:
+            break
+        chosen.add(recording_id)
+    return chosen
 
 
 def segments_to_index(recording_id: int, made: Embeddings) -> tuple[np.ndarray, np.ndarray]:

@@ -99,10 +99,10 @@ class Store:
 
     def lacking(self, kind: Kind) -> int:
         """Count the recordings without embeddings of this kind, as of the last `refresh`. They cannot be found."""
-        return max(each.searched for each in self.levels.values()) - self.levels[kind].searched
+        return max(each.searchable for each in self.levels.values()) - self.levels[kind].searchable
 
     def tidy(self) -> None:
-        """Move vectors from memory to disk if there are many. Adding calls this from time to time."""
+        """Write the files of the indexes if many vectors are not in them. Adding calls this from time to time."""
         self.catalog.database.checkpoint()
         state, totals = self.catalog.state(), self.catalog.totals()
         for each in self.levels.values():
@@ -177,4 +177,10 @@ def incomplete(store: Store) -> Iterable[str]:
             yield (
                 f"{lacking:,} recordings of the library cannot be found as {kind}s: they have no embeddings"
                 " of this kind. `songprint rebuild --reencode` reads their files again"
+            )
+        level = store.levels[kind]
+        if level.searched < level.searchable:
+            yield (
+                f"only {level.searched:,} of {level.searchable:,} recordings were searched for {kind}s, because the"
+                " index on this machine does not contain the others yet. `songprint rebuild` writes it now"
             )

@@ -102,6 +102,9 @@ def test_a_lost_index_is_rebuilt(store):
     with another(store, exact_limit=100) as large:
         large.refresh()
         assert nearest(large, 7) == recordings[7].id
+        large.tidy()
+        large.refresh()
+        assert nearest(large, 7) == recordings[7].id
         assert large.stats().index_bytes > 0
 
 
