@@ -1,7 +1,8 @@
 """A worker: claims one job after the other, fetches its input, scans it and stores the result.
 
 While a job runs, a thread sends heartbeats to the database, and aborts the scan when the job was cancelled or its lease
-was lost. If a worker is killed, another worker runs its job again. Other threads send the callbacks.
+was lost. If a worker is killed, another worker runs its job again. Other threads send the callbacks, and write what is
+new in the library to the files of its indexes.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ _STOP_SECONDS = 0.1  # until a worker that is to stop aborts its job
 _ERROR_PAUSE = 2.0  # seconds after an error of the database
 _FETCH_SHARE = 0.1  # fraction of the progress that fetching the input takes
 _RESULT_SHARE = 0.02  # fraction of the progress that describing and writing the result takes
+# Between two looks whether vectors should move to the files of the indexes. Opening and searching never write them.
+UPKEEP_SECONDS = 20.0
+# Looks between two of these without a change of the library, in case the process that was writing them was killed.
+UPKEEP_TURNS = 15
 _CLEANING_INTERVAL = 60.0  # seconds between two searches for inputs to delete
 _WRITE_WAITS = (1.0, 3.0)  # seconds between attempts to write a result to an object store
 _STALLED_SECONDS = 900.0  # without progress of a scan, until it ends
@@ -116,7 +121,9 @@ class Worker:
         )
         ended = threading.Event()
         sending = threading.Thread(target=sender.run, args=(ended,), name="songprint-callbacks")
-        sending.start()
+        upkeep = threading.Thread(target=self._keep_up, args=(ended,), name="songprint-upkeep")
+        for thread in (sending, upkeep):
+            thread.start()
         log.info("worker %s is ready", self.name)
         try:
             with scratch_folder() as folder:
@@ -124,10 +131,27 @@ class Worker:
                     self._turn(folder, stop)
         finally:
             ended.set()
-            sending.join()
+            for thread in (sending, upkeep):
+                thread.join()
             for each in self._libraries.values():
                 if each is not self._own:
                     each.close()
+
+    def _keep_up(self, ended: threading.Event) -> None:
+        """Write the files of the indexes after changes, until `ended` is set. One process at a time does so."""
+        store, seen, unchanged = self._own.store, None, 0
+        while not ended.is_set():
+            try:
+                state = store.catalog.state()
+                unchanged = unchanged + 1 if state == seen else 0
+                if unchanged % UPKEEP_TURNS == 0:
+                    store.tidy()
+                seen = state
+            except SongprintError as error:  # searches use what is in memory
+                log.info("worker %s cannot write the files of the indexes: %s", self.name, error)
+            except Exception:
+                log.exception("worker %s: a bug while the files of the indexes were written", self.name)
+            ended.wait(UPKEEP_SECONDS)
 
     def _turn(self, folder: Path, stop: threading.Event) -> None:
         """Run one job, or pause. Errors do not end a worker; a job that it had claimed goes to another one later."""

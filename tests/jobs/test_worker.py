@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support import toy
 from support.children import environment
 from support.jobs import URL, FakeScan, Receiver, let_time_pass, post
 
@@ -21,11 +22,13 @@ from songprint.accounts.vault import Vault
 from songprint.config import ServerSettings, Settings
 from songprint.errors import AudioError, FetchError
 from songprint.formats import objects
+from songprint.ingest import add
 from songprint.jobs import worker
 from songprint.jobs.deliveries import Deliveries
 from songprint.jobs.inputs import Inputs
 from songprint.jobs.jobs import MAX_ATTEMPTS, Job, Jobs
 from songprint.jobs.usage import Usage
+from songprint.kinds import open_store
 from songprint.outside.places import Outside
 from songprint.types import ScanProgress
 
@@ -130,6 +133,21 @@ def test_a_job_is_fetched_scanned_and_reported(store, database, jobs, world):
     assert json.loads(receiver.received[0].body)["result"] == job.result
     assert [(used.key, used.seconds) for used in Usage(database).by_day()] == [("SPme", 30.0)]
     assert not any(folder.exists() for folder in world.folders)
+
+
+def test_a_worker_writes_the_files_of_the_index_after_changes(store, songs, world, monkeypatch):
+    monkeypatch.setattr(worker, "UPKEEP_SECONDS", 0.05)
+    with open_store(store.path, encoder=toy.ToyEncoder(), settings=Settings(exact_limit=2)) as large:
+
+        def files() -> set[Path]:
+            return {path for path in (large.path / "index").rglob("*") if path.suffix == ".faiss"}
+
+        add.add(store, songs[:3], workers=1)  # by a process that keeps everything in memory
+        assert not files()
+        with working(FakeScan(large), world):
+            until(files)
+            large.refresh()
+            assert large.identity.searched == 3
 
 
 def test_progress_leaves_room_for_the_result_and_contains_new_segments_once(jobs):

@@ -130,7 +130,10 @@ class Writer:
         wanted = number_of_cells(count) * cells_of_index.TRAINING_VECTORS
         trained_on, size = _some(recordings, wanted)
         sample = sample_of(source(trained_on), self.dim, size, wanted)
-        cells = cells_of_index.train(sample, number_of_cells(count))
+        if not len(sample):  # silence alone has no vectors to search
+            self.clear()
+            return
+        cells = cells_of_index.train(sample, min(number_of_cells(count), len(sample)))
         del sample
         name = f"{self._number()}.cells"
         unfinished = self.folder / f"{name}{parts.UNFINISHED}"
