@@ -35,6 +35,7 @@ class ReversedMatcher:
 
     encoder_name = "reversed"
     tracking_case = ""
+    companions = ()
 
     @property
     def kind(self) -> Kind:

@@ -25,6 +25,7 @@ class CoverMatcher:
     kind = Kind.COVER
     encoder_name = "cover"
     tracking_case = OWN_TEMPO
+    companions = ()
 
     def spec(self) -> EncoderSpec:
         """Read the specification of the encoder that ships."""

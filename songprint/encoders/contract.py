@@ -123,6 +123,16 @@ class Tracker(Protocol):
         """Process what is buffered: no more audio follows."""
 
 
+class Companion(Protocol):
+    """Data that a kind derives from the embeddings of a level and keeps beside its index."""
+
+    def tidy(self) -> None:
+        """Write what is not on disk yet, if it is much. Adding calls this from time to time."""
+
+    def rebuild(self) -> None:
+        """Write everything again."""
+
+
 @runtime_checkable
 class Matcher(Protocol):
     """One kind of match: how references are encoded, identified in a query, and tracked in a long recording."""
@@ -138,6 +148,10 @@ class Matcher(Protocol):
     @property
     def tracking_case(self) -> str:
         """The case of the calibration that gives the threshold of tracked segments."""
+
+    @property
+    def companions(self) -> Sequence[Callable[[Level], Companion]]:
+        """What the kind keeps beside the index of its level; see `Level.companion`."""
 
     def spec(self) -> EncoderSpec:
         """Read the specification of the encoder that ships; no weights are loaded."""

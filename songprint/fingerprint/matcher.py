@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from songprint.encoders.contract import WEIGHTS, Answer, EncoderSpec, load_spec, read_weights
 from songprint.fingerprint import identify, speed_search
 from songprint.fingerprint.encoder import Encoder, encoder_of
+from songprint.fingerprint.peak_search import LibraryPeaks
 from songprint.fingerprint.query import Query
 from songprint.fingerprint.tracker import RecordingTracker
 from songprint.types import Kind, Segment
@@ -24,6 +25,7 @@ class FingerprintMatcher:
     kind = Kind.RECORDING
     encoder_name = "fingerprint"
     tracking_case = ""
+    companions = (LibraryPeaks,)
 
     def spec(self) -> EncoderSpec:
         """Read the specification of the encoder that ships."""

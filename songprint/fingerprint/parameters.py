@@ -131,6 +131,15 @@ class PeakSearchParameters:
     """How landmarks are counted over the whole library (`peak_search`)."""
 
     max_hours: float = 200.0  # hours of music in a library whose peaks are kept in memory, 1 MB per hour
+    # Larger libraries are searched by pairs of peaks on disk (`peak_files`).
+    max_recent_hours: float = 20.0  # hours of music in memory that the files do not contain yet
+    max_postings: int = 6_000_000  # pairs of the library that a query reads; more frequent ones are left out
+    max_places: int = 6_000  # positions with most pairs, whose single peaks are tested
+    counted_places: int = 48  # positions that agree best, whose peaks are counted in full
+    count_reach: int = 5  # frames from such a position at which peaks are counted
+    # The best position of 200 hours, by chance, has this many times the count that a Poisson distribution gives.
+    chance_excess: float = 1.2
+    max_removed: float = 0.25  # share of removed recordings above which a part is written again
     min_peaks: int = 8  # of a query; fewer give no result
     max_candidates: int = 2  # best positions that become candidates
     rivals: int = 6  # recordings with most peaks; the best one of another piece of music is the rival

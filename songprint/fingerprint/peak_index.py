@@ -38,6 +38,7 @@ class Peaks:
 
     def __init__(self, landmarks: np.ndarray):
         """`landmarks (frames, SLOTS)`, computed as for a recording."""
+        self.landmarks = landmarks
         self.frames, slots = np.nonzero(landmarks)
         self.hertz = to_hertz(landmarks[self.frames, slots])
 
@@ -95,6 +96,14 @@ class PeakIndex:
                 growing, waiting, frames = _Block(), [], 0
         growing = growing.with_more(waiting)
         return PeakIndex([*blocks, growing] if growing.starts else blocks)
+
+    def best(self, peaks: Peaks, most: int, leave_out: Collection[int] = ()) -> list[Place]:
+        """The best position of each of the `most` recordings with the highest counts, best first."""
+        return self.count(peaks).best(most, leave_out)
+
+    def chance(self, peaks: Peaks) -> float:
+        """The count below which the best position of another recording cannot be: 0, as all positions are counted."""
+        return 0.0
 
     def count(self, peaks: Peaks) -> Counts:
         """Count the peaks that the query shares with every position, at the original speed and pitch."""

@@ -225,6 +225,7 @@ class Level:
 
         Searches continue meanwhile. Does nothing if another process of this machine is writing them.
         """
+        self._tidy_companions()
         if self.settings.index:
             self.refresh(state)  # fills the shared index
             return
@@ -235,6 +236,13 @@ class Level:
             self._write_files(state)
         except LibraryFull as error:  # nothing is lost: the vectors are searched in memory
             log.warning("%s", error)
+
+    def _tidy_companions(self) -> None:
+        for make in self.matcher.companions:
+            try:
+                self.companion(make).tidy()
+            except LibraryFull as error:  # nothing is lost: it is derived from the catalogue
+                log.warning("%s", error)
 
     def rebuild(self, state: State) -> bool:
         """Build the index again from the catalogue. Returns False if this process may not."""
@@ -250,6 +258,8 @@ class Level:
         elif not self._write_files(state, everything=True):
             return False
         self.refresh(state)
+        for make in self.matcher.companions:
+            self.companion(make).rebuild()
         return True
 
     def _write_files(self, state: State, everything: bool = False) -> bool:
@@ -295,6 +305,11 @@ class Level:
             if self._opened is not None:
                 self._opened.index.close()
                 self._opened = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index and of what companions keep, as of the last `refresh`."""
+        return self._folder(self.state)
 
     def _folder(self, state: State) -> Path:
         """The folder of the index: one for each library and encoder, whose vectors and ids mean something else."""

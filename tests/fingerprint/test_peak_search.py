@@ -1,5 +1,6 @@
 """Peak search: queries in loud noise, compared with all landmarks of a library."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,15 @@ import pytest
 from lab.data import degrade
 from songprint.confidence import Calibration
 from songprint.errors import EncoderError
-from songprint.fingerprint import evidence, landmarks, peak_search
+from songprint.fingerprint import evidence, landmarks, logmel, peak_search
 from songprint.fingerprint import identify as recordings
 from songprint.fingerprint.align import LineAlignment
 from songprint.fingerprint.candidates import WindowAlignments
 from songprint.fingerprint.identify import windows_of
 from songprint.fingerprint.logmel import SAMPLE_RATE
-from songprint.fingerprint.peak_search import NO_EVIDENCE, PARAMETERS, LibraryPeaks, PeakSearch
+from songprint.fingerprint.peak_files import PairIndex
+from songprint.fingerprint.peak_index import PeakIndex, Peaks
+from songprint.fingerprint.peak_search import NO_EVIDENCE, PARAMETERS, LargePeakIndex, LibraryPeaks, PeakSearch
 from songprint.fingerprint.query import Query
 from songprint.identify import identify
 from songprint.kinds import load_encoder
@@ -140,7 +143,7 @@ def test_the_peaks_follow_the_library(band, tunes, encoder):
     assert exact.companion(LibraryPeaks).index().recording_ids == {1, 2, 4, 5, 6, 7, 8}
 
 
-def test_large_libraries_use_no_peak_search(band, tunes, monkeypatch):
+def test_large_libraries_without_pairs_on_disk_use_no_peak_search(band, tunes, monkeypatch):
     exact = band.levels[Kind.RECORDING]
     query = Query.from_blocks([cut(tunes[3], 12, 5)], exact.encoder)
     assert recordings.uses_peak_search(query, exact)
@@ -181,3 +184,106 @@ def test_a_calibration_contains_the_case_of_peak_search():
     assert set(shipped.peak_search.features) == set(evidence.PEAK_SEARCH_FEATURES)
     with pytest.raises(EncoderError, match="another version"):
         replace(both, features=("clearly",)).logit({"score": 1.0})
+
+
+@pytest.fixture
+def large(band, monkeypatch):
+    """A level of recordings whose landmarks are searched by pairs on disk, as in a large library."""
+    monkeypatch.setattr(peak_search, "PARAMETERS", replace(PARAMETERS, max_hours=0.01, max_recent_hours=0.002))
+    band.rebuild()
+    return band.levels[Kind.RECORDING]
+
+
+def test_large_libraries_are_searched_by_pairs(large, band, tunes):
+    index = large.companion(LibraryPeaks).index()
+    assert isinstance(index, LargePeakIndex)
+    assert index is large.companion(LibraryPeaks).index()
+    assert index.recording_ids == set(range(1, 8))
+    best = next(iter(searched(band, noisy(cut(tunes[3], 12, 5), 0)).values()))
+    assert best.line.recording_id == 4
+    assert best.features["everywhere"] > 3
+
+
+def test_pairs_find_recordings_that_the_index_misses(large, band, tunes, monkeypatch):
+    search = recordings.neighbours
+    monkeypatch.setattr(recordings, "neighbours", lambda query, level, window, _: search(query, level, window, {4}))
+    alignments = searched(band, noisy(cut(tunes[3], 12, 5), 5))
+    assert alignments[4].features["everywhere"] > 3
+    assert alignments[4].line.offset == pytest.approx(12, abs=0.2)
+
+
+def test_pairs_count_as_all_positions_do(large, band, tunes, monkeypatch):
+    """The count of the best position is the same; the lead differs by the count of the rival."""
+    pairs = large.companion(LibraryPeaks).index()
+    monkeypatch.setattr(peak_search, "PARAMETERS", PARAMETERS)
+    everywhere = LibraryPeaks(large).index()
+    assert isinstance(everywhere, PeakIndex)
+    for number, start, snr in ((0, 5, 5), (2, 20, 0), (4, 11, 0)):
+        peaks = Peaks(landmarks.of_power(logmel.power(noisy(cut(tunes[number], start, 5), snr))))
+        one, other = (index.best(peaks, 1)[0] for index in (pairs, everywhere))
+        assert (one.recording_id, one.count) == (other.recording_id, other.count)
+        assert one.offset == pytest.approx(other.offset)
+        rival = max(place.count for place in everywhere.best(peaks, 5) if place.recording_id != one.recording_id)
+        assert rival / 1.5 < pairs.chance(peaks) < 1.5 * rival
+
+
+def test_unknown_music_has_no_lead_in_a_large_library(large, band, tunes):
+    for verified in searched(band, noisy(cut(tunes[3], 12, 5), 0), leave_out={4}).values():
+        assert verified.line.recording_id != 4
+        assert verified.features["everywhere"] < 2
+
+
+def test_chance_grows_with_the_query(large, tunes):
+    index = large.companion(LibraryPeaks).index()
+    counts = [
+        index.chance(Peaks(landmarks.of_power(logmel.power(cut(tunes[3], 12, seconds))))) for seconds in (2, 5, 15)
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] > 0
+    assert PeakIndex().chance(Peaks(np.ones((9, 2), np.uint8))) == 0
+
+
+def test_pairs_follow_the_library(large, band, tunes, encoder, monkeypatch):
+    def add(title, samples):
+        return band.catalog.add(
+            tags=Tags(title=title),
+            duration=len(samples) / SAMPLE_RATE,
+            source=title,
+            content_hash=title[0] * 32,
+            embeddings={Kind.RECORDING: encoder.encode(samples)},
+        ).id
+
+    peaks = large.companion(LibraryPeaks)
+    assert peaks.index().recording_ids == set(range(1, 8))
+    band.catalog.remove([3])
+    small = add("a short one", cut(tunes[0], 5, 6))
+    assert 3 in peaks.index().recording_ids, "as of the last refresh"
+    band.refresh()
+    assert peaks.index().recording_ids == {1, 2, 4, 5, 6, 7, small}
+    parts = peaks._opened().index().parts
+    band.tidy()
+    assert peaks._opened().index().parts == parts, "little is new"
+    more = add("b long one", cut(tunes[1], 2, 25))
+    band.refresh()
+    assert more not in peaks.index().recording_ids, "too much to read for a query"
+    band.tidy()
+    assert peaks._opened().index().parts[0] is parts[0], "the large part is kept"
+    assert peaks.index().recording_ids == {1, 2, 4, 5, 6, 7, small, more}
+    band.catalog.remove([1, 2])
+    band.refresh()
+    band.tidy()
+    assert peaks._opened().index().recording_ids == {4, 5, 6, 7, small, more}, "many are removed"
+    monkeypatch.setattr(peak_search, "PARAMETERS", PARAMETERS)
+    band.rebuild()
+    assert not peaks._opened().folder.exists()
+    assert isinstance(peaks.index(), PeakIndex)
+
+
+def test_a_full_disk_leaves_the_library_usable(large, band, monkeypatch, caplog):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(peak_search.PairFiles, "replace", full)
+    monkeypatch.setattr(peak_search.PairFiles, "index", lambda self: PairIndex())
+    band.tidy()
+    assert "is full" in caplog.text
