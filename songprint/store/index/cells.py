@@ -2,7 +2,8 @@
 
 All parts of an index share one set of cells, so a query is compared with the centroids once. Many cells are trained
 and assigned in two levels, first the nearest group and then the nearest cell near that group: otherwise, the time of a
-rebuild would grow with the power 1.5 of the number of vectors. About 98% of the vectors get the same cell either way.
+rebuild would grow with the power 1.5 of the number of vectors. With 8,192 cells, 99.7% of synthetic vectors get
+the same cell either way.
 """
 
 from __future__ import annotations
