@@ -284,6 +284,7 @@ class Segment:
     original: Recording | None = None  # the original of the same work; None if the work is unknown
     track: int | None = None  # number of the audio track, from 1, in a file with several
     channel: str = ""  # the channels that contain it, such as "left"; empty if the mono mix contains it
+    alternatives: tuple[int, ...] = ()  # ids of other recordings in the library that are the same one
 
     @property
     def work(self) -> str:

@@ -8,11 +8,11 @@ from sqlalchemy import event
 from support import toy
 
 import songprint
-from songprint.cli.output import match_details
+from songprint.cli.output import match_details, segment_details
 from songprint.fingerprint import identify
 from songprint.fingerprint.identify import windows_of
 from songprint.fingerprint.query import Query
-from songprint.formats.objects import match_object
+from songprint.formats.objects import match_object, timeline_from_object, timeline_object
 from songprint.types import Embeddings, Interval, Kind
 
 
@@ -110,7 +110,7 @@ def test_windows_that_continue_a_match_are_not_searched(band, monkeypatch):
 
 
 def test_the_better_tagged_of_two_copies_is_named(band, tmp_path):
-    """The other one is an alternative of the match. A segment of a scan names one."""
+    """The other one is an alternative, of the match of a query and of the segment of a scan."""
     [copy] = band.add(toy.write(tmp_path / "Copy Band - Copy.wav", 0.5 * toy.song(2, 40))).added
     band.edit(copy.id, album="All of Them")
     report = ask(band, piece(2, 10, 8))
@@ -122,7 +122,11 @@ def test_the_better_tagged_of_two_copies_is_named(band, tmp_path):
     (single,) = ask(band, piece(3, 10, 8)).matches
     assert single.alternatives == () and "alternatives" not in match_object(single)
     programme = toy.write(tmp_path / "programme.wav", np.concatenate([toy.silence(5), piece(2, 5, 30)]))
-    assert [each.recording.title for each in band.scan(programme).segments] == ["Copy"]
+    timeline = band.scan(programme)
+    (segment,) = timeline.segments
+    assert (segment.recording.title, segment.alternatives) == ("Copy", (other.id,))
+    assert segment_details(segment).endswith(f"also in the library as {other.id}")
+    assert timeline_from_object(timeline_object(timeline)).segments[0].alternatives == (other.id,)
 
 
 def test_removed_recordings_are_not_identified(band):

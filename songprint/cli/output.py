@@ -142,14 +142,19 @@ def match_details(match: Match) -> str:
     """
     place = f"at {position(match.reference.start)} of {duration(match.recording.duration)}"
     parts = [*_description(match, place), f"from {between(match.query)} of the clip"]
-    if match.alternatives:
-        parts.append(f"also in the library as {' and '.join(map(str, match.alternatives))}")
-    return ", ".join(parts)
+    return ", ".join(parts + _copies(match))
 
 
 def segment_details(segment: Segment) -> str:
     """`recording, 99% confident, 0:42.0 to 1:20.5 of 3:05, +4.0% speed`"""
-    return ", ".join(_description(segment, f"{between(segment.reference)} of {duration(segment.recording.duration)}"))
+    place = f"{between(segment.reference)} of {duration(segment.recording.duration)}"
+    return ", ".join(_description(segment, place) + _copies(segment))
+
+
+def _copies(found: Match | Segment) -> list[str]:
+    """`also in the library as 3 and 8`, if other recordings are the same one."""
+    ids = " and ".join(map(str, found.alternatives))
+    return [f"also in the library as {ids}"] if ids else []
 
 
 def _description(found: Match | Segment, place: str) -> list[str]:

@@ -162,7 +162,10 @@ class RecordingTracker:
         return one_at_a_time(filter(None, new), PARAMETERS.min_segment)
 
     def _with_best_tags(self, segments: list[Segment], found: list[Track]) -> list[Segment]:
-        """The segments, each named after the copy with most tags of those that were tracked there."""
+        """The segments, each named after the copy with most tags of those that were tracked there.
+
+        The other copies are its alternatives.
+        """
         chosen = []
         for segment in segments:
             start, end = segment.interval.start, segment.interval.end
@@ -174,16 +177,17 @@ class RecordingTracker:
             copies = [
                 recording
                 for recording in self.level.catalog.recordings_with(set(near)).values()
-                if by_tags(recording) < by_tags(segment.recording)
-                and self._are_copies(recording.id, segment.recording.id)
+                if self._are_copies(recording.id, segment.recording.id)
             ]
-            for recording in sorted(copies, key=by_tags):
+            ids = {segment.recording.id, *(recording.id for recording in copies)}
+            better = [recording for recording in copies if by_tags(recording) < by_tags(segment.recording)]
+            for recording in sorted(better, key=by_tags):
                 first, last = near[recording.id].places(np.array([start, end]))
                 if -PARAMETERS.snap <= first and last <= recording.duration + PARAMETERS.snap:
                     played = Interval(max(0.0, float(first)), min(recording.duration, float(last)))
                     segment = replace(segment, recording=recording, reference=played)
                     break
-            chosen.append(segment)
+            chosen.append(replace(segment, alternatives=tuple(sorted(ids - {segment.recording.id}))))
         return chosen
 
     def _are_copies(self, one: int, other: int) -> bool:

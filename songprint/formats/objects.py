@@ -77,8 +77,8 @@ def match_object(match: Match) -> schema.Match:
     }
 
 
-def _copies_object(match: Match) -> schema.Copies:
-    return {"alternatives": list(match.alternatives)} if match.alternatives else {}
+def _copies_object(found: Match | Segment) -> schema.Copies:
+    return {"alternatives": list(found.alternatives)} if found.alternatives else {}
 
 
 def _part_object(found: Match | Segment) -> schema.Part:
@@ -129,6 +129,7 @@ def segment_object(segment: Segment) -> schema.Segment:
         "key_shift": _round(segment.key_shift, 2),
         "original": recording_object(segment.original) if segment.original else None,
         **_part_object(segment),
+        **_copies_object(segment),
     }
 
 
@@ -194,6 +195,7 @@ def segment_from_object(value: schema.Segment) -> Segment:
         recording_from_object(original) if original else None,
         value.get("track"),
         value.get("channel", ""),
+        tuple(value.get("alternatives", ())),
     )
 
 

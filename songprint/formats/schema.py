@@ -122,7 +122,7 @@ class Report(TypedDict):
 
 
 @_documented
-class Segment(Part):
+class Segment(Part, Copies):
     """One recording or cover in a long recording; `start` and `end` are positions in the long recording."""
 
     recording: Recording
