@@ -202,7 +202,7 @@ def test_dead_workers_are_restarted_and_workers_stop_on_sigterm(tmp_path):
             assert len({job.worker for job in jobs.find()}) == 2
             process.terminate()
             assert process.wait(60) == 0
-            assert "songprint-jobs-0: its process died in run_jobs (status -9)" in process.stderr.read()
+            assert "songprint-jobs-0: its process died in run_jobs (SIGKILL)" in process.stderr.read()
         finally:
             process.kill()
             process.wait()

@@ -286,6 +286,7 @@ def test_machines_that_share_a_database_update_their_own_indexes(tmp_path, datab
         ids = [put(one, seed) for seed in range(5)]
         assert indexed(two) == set(ids)
         two.tidy()
+        two.refresh()  # opens the files
         assert two.stats().index_bytes > 0 and one.stats().index_bytes == 0
         one.catalog.remove([ids[1]])
         ids.append(put(two, 9))
