@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -263,14 +263,15 @@ def align_work(versions: list[Version]) -> list[Version]:
         return [replace(versions[0], seconds=tuple(seconds), beats=tuple(beats))]
     prepared = [_prepare()(frames_of(version)) for version in versions]
     scores = np.zeros((len(versions), len(versions)))
-    for i, j in combinations(range(len(versions)), 2):
-        scores[i, j] = scores[j, i] = max(matched(prepared[i], prepared[j])[0], matched(prepared[j], prepared[i])[0])
+    found = {(i, j): matched(prepared[i], prepared[j]) for i, j in permutations(range(len(versions)), 2)}
+    for i, j in found:
+        scores[i, j] = max(found[i, j][0], found[j, i][0])
     placed: list[Version] = []
     for group, members in enumerate(_groups(scores >= MIN_SCORE)):
         name = versions[0].work if group == 0 else f"{versions[0].work}.{group}"
         anchor = max(members, key=lambda i: float(scores[i, members].sum()))
         for i in members:
-            pieces = [] if i == anchor else matched(prepared[i], prepared[anchor])[1]
+            pieces = [] if i == anchor else found[i, anchor][1]
             seconds, beats = time_line(versions[i].duration, pieces, own=i == anchor, number=i)
             placed.append(replace(versions[i], work=name, seconds=tuple(seconds), beats=tuple(beats)))
     return placed

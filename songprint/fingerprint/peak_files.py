@@ -232,7 +232,7 @@ class PairFiles:
             self._write(names[-1], arrays)
         unfinished = self.folder / f"{CURRENT}.unfinished"
         unfinished.write_text(json.dumps({"format": FORMAT, "parts": names}))
-        _durably_rename(unfinished, self.folder / CURRENT)
+        disk.durably_rename(unfinished, self.folder / CURRENT)
         for path in self.folder.iterdir():
             if path.is_dir() and path.name not in names:
                 shutil.rmtree(path, ignore_errors=True)  # processes that have it mapped can use it until they reload
@@ -260,7 +260,7 @@ class PairFiles:
                 np.save(file, array)
                 file.flush()
                 os.fsync(file.fileno())
-        _durably_rename(unfinished, self.folder / name)
+        disk.durably_rename(unfinished, self.folder / name)
 
 
 def _in_parts(recordings: Iterable[tuple[int, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
@@ -380,20 +380,3 @@ def _coincidences(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     found = positions[first]
     counts = np.searchsorted(positions, found + 1, side="right") - first
     return found, counts.astype(np.int32)
-
-
-def _durably_rename(unfinished: Path, target: Path) -> None:
-    _synchronise(unfinished)
-    os.replace(unfinished, target)
-    _synchronise(target.parent)
-
-
-def _synchronise(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name != "posix":
-        return
-    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

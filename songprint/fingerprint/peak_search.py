@@ -160,12 +160,12 @@ class LibraryPeaks:
         self._write(everything=True)
 
     def _write(self, *, everything: bool) -> None:
-        files = self._opened()
-        searched = self._level.catalog.searched(self._level.kind)
-        if self._hours(sum(searched.values())) <= PARAMETERS.max_hours:
+        files, catalog, kind = self._opened(), self._level.catalog, self._level.kind
+        if self._hours(catalog.totals().segments.get(kind, 0)) <= PARAMETERS.max_hours:
             if everything:
                 shutil.rmtree(files.folder, ignore_errors=True)
             return
+        searched = catalog.searched(kind)
         with files.lock() as granted:
             if not granted:  # another process writes them now, or the disk is read-only
                 return
@@ -175,8 +175,8 @@ class LibraryPeaks:
             if not everything and missing <= PARAMETERS.max_recent_hours and len(kept) == len(pairs.parts):
                 return
             covered = PairIndex(tuple(kept)).recording_ids
-            log.info("writing the pairs of peaks of %s", self._level.catalog.folder)
-            with disk.translated_errors(self._level.catalog.folder):
+            log.info("writing the pairs of peaks of %s", catalog.folder)
+            with disk.translated_errors(catalog.folder):
                 files.replace([part.name for part in kept], self._landmarks(searched.keys() - covered))
 
     def _follow(self) -> None:

@@ -36,6 +36,24 @@ def full(folder: Path) -> LibraryFull:
     )
 
 
+def durably_rename(unfinished: Path, target: Path) -> None:
+    """Rename a file once its content is on the disk, or a folder once its entries are."""
+    _synchronise(unfinished)
+    os.replace(unfinished, target)
+    _synchronise(target.parent)
+
+
+def _synchronise(path: Path) -> None:
+    """Wait until the content of a file, or the entries of a folder, are on the disk."""
+    if path.is_dir() and os.name != "posix":
+        return
+    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def nearly_full(folder: Path) -> bool:
     """Whether so little space is left that SQLite reports misleading errors."""
     try:

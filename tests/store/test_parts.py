@@ -11,6 +11,7 @@ from support import toy
 
 from songprint.config import Settings
 from songprint.kinds import open_store
+from songprint.store import disk
 from songprint.store import level as level_module
 from songprint.store.changes import Mark
 from songprint.store.index import cells, open_index, parts, segment_ids, split_ids, writing
@@ -165,7 +166,7 @@ def test_an_interrupted_writer_leaves_the_old_index_or_the_new_one(catalogue, tm
             patched.setattr(parts.Manifest, "write", fail)
         elif interrupted == "rebuild":
             patched.setattr(writing, "OUTGROWN", 1)
-            patched.setattr(parts, "durably_rename", lambda unfinished, target: fail())
+            patched.setattr(disk, "durably_rename", lambda unfinished, target: fail())
         else:
             patched.setattr(parts if interrupted == "write_part" else writing, interrupted, fail)
         catalogue.add(*range(31, 70))

@@ -17,7 +17,6 @@ collection is created, for the rows that the library has then, or those of a ful
 from __future__ import annotations
 
 import logging
-import math
 import random
 import re
 import time
@@ -30,6 +29,7 @@ import numpy as np
 
 from songprint.errors import LibraryError, MissingExtra
 from songprint.store.index import NOTHING, POSITION_BITS
+from songprint.store.index.cells import number_of_cells
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -102,15 +102,7 @@ class MilvusIndex:
         found: dict[int, int] = {}
         last = -1
         while True:  # a server returns the smallest ids first
-            with translated_errors(self.address):
-                page = self._client.query(
-                    self.collection,
-                    filter=f"segments > 0 and id > {last}",
-                    output_fields=["recording", "segments"],
-                    consistency_level="Strong",
-                    timeout=LONG_TIMEOUT,
-                    **({} if self.address.lite else {"limit": PAGE}),
-                )
+            page = self._complete(f"id > {last}", **({} if self.address.lite else {"limit": PAGE}))
             found.update((row["recording"], row["segments"]) for row in page)
             last = max((row["id"] for row in page), default=last)
             if self.address.lite or len(page) < PAGE:  # Milvus Lite returns all rows
@@ -124,19 +116,25 @@ class MilvusIndex:
         wanted = sorted(map(int, recording_ids))
         found: dict[int, int] = {}
         for start in range(0, len(wanted), RECORDINGS):
-            with translated_errors(self.address):
-                rows = self._client.query(
-                    self.collection,
-                    filter=f"segments > 0 and recording in {wanted[start : start + RECORDINGS]}",
-                    output_fields=["recording", "segments"],
-                    consistency_level="Strong",
-                    timeout=LONG_TIMEOUT,
-                )
+            rows = self._complete(f"recording in {wanted[start : start + RECORDINGS]}")
             found.update((row["recording"], row["segments"]) for row in rows)
         for recording_id in wanted:
             self._segments.pop(recording_id, None)
         self._segments.update(found)
         return set(found)
+
+    def _complete(self, condition: str, **limit: int) -> list[dict[str, Any]]:
+        """Return the last row of each complete recording that fulfils a condition."""
+        with translated_errors(self.address):
+            rows: list[dict[str, Any]] = self._client.query(
+                self.collection,
+                filter=f"segments > 0 and {condition}",
+                output_fields=["recording", "segments"],
+                consistency_level="Strong",
+                timeout=LONG_TIMEOUT,
+                **limit,
+            )
+        return rows
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         if vectors.shape != (len(ids), self.dim):
@@ -307,10 +305,10 @@ class MilvusIndex:
 
 
 def cells(rows: int, dim: int) -> int:
-    """Return the power of two closest to 4 sqrt(rows), of at most a full data segment, within CELLS."""
+    """Return `number_of_cells` for these rows, of at most a full data segment, within CELLS."""
     least, most = CELLS
-    in_segment = max(1, min(rows, SEGMENT_BYTES // _row_bytes(dim)))
-    return min(most, max(least, 1 << round(math.log2(4 * math.sqrt(in_segment)))))
+    in_segment = min(rows, SEGMENT_BYTES // _row_bytes(dim))
+    return min(most, max(least, number_of_cells(in_segment)))
 
 
 def _row_bytes(dim: int) -> int:

@@ -14,7 +14,6 @@ or the new one, and files that it does not name are deleted later. Each part con
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from songprint.store import disk
 from songprint.store.changes import Mark
 from songprint.store.index import NOTHING, POSITION_BITS
 from songprint.store.index.cells import Cells
@@ -75,7 +75,7 @@ class Manifest:
         content = {"format": FORMAT} | {name: asdict(self)[name] for name in ("cells", "trained_for", "parts", "mark")}
         unfinished = folder / f"{CURRENT}{UNFINISHED}"
         unfinished.write_text(json.dumps(content))
-        durably_rename(unfinished, folder / CURRENT)
+        disk.durably_rename(unfinished, folder / CURRENT)
 
     @property
     def files(self) -> set[str]:
@@ -292,7 +292,7 @@ def write_files(
         for codes, rows in content:
             file.write(codes.tobytes())
             file.write(rows.astype("<i8").tobytes())
-    durably_rename(unfinished, folder / f"{name}.faiss")
+    disk.durably_rename(unfinished, folder / f"{name}.faiss")
     save(folder / f"{name}.runs.npy", runs.astype(np.int64))
 
 
@@ -315,15 +315,4 @@ def save(path: Path, array: np.ndarray) -> None:
     unfinished = path.with_name(path.name + UNFINISHED)
     with open(unfinished, "wb") as file:
         np.save(file, array)
-    durably_rename(unfinished, path)
-
-
-def durably_rename(unfinished: Path, target: Path) -> None:
-    """Rename a file once its content is on the disk."""
-    with open(unfinished, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, target)
-    if os.name == "posix":
-        folder = os.open(target.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+    disk.durably_rename(unfinished, path)

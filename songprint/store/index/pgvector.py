@@ -35,6 +35,7 @@ from songprint.errors import LibraryError, LibraryFull
 from songprint.store.database.postgresql import PostgresDatabase
 from songprint.store.database.server import Trouble
 from songprint.store.index import NOTHING, POSITION_BITS
+from songprint.store.index.cells import number_of_cells
 
 if TYPE_CHECKING:
     from songprint.address import PgvectorAddress
@@ -552,9 +553,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _lists(rows: int) -> int:
-    """Return the power of two closest to 4 sqrt(rows), within LISTS: k-means takes memory for their square."""
+    """Return `number_of_cells` within LISTS: k-means takes memory for their square."""
     least, most = LISTS
-    return min(most, max(least, 1 << round(math.log2(4 * math.sqrt(max(rows, 1))))))
+    return min(most, max(least, number_of_cells(rows)))
 
 
 def _number(value: float) -> str:

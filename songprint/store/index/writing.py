@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from songprint.store import disk
 from songprint.store.changes import Mark
 from songprint.store.index import cells as cells_of_index
 from songprint.store.index import parts
@@ -138,7 +139,7 @@ class Writer:
         name = f"{self._number()}.cells"
         unfinished = self.folder / f"{name}{parts.UNFINISHED}"
         cells.write(unfinished)
-        parts.durably_rename(unfinished, self.folder / name)
+        disk.durably_rename(unfinished, self.folder / name)
         written: list[PartFiles] = []
         small: list[PartFiles] = []
         for ids, vectors in _chunks(source(sorted(recordings))):
