@@ -1,17 +1,19 @@
 """Find channels that the mono mix does not contain, and mix others.
 
-Channels of usual music are correlated, and their mean contains all of them. Where channels are independent, such as
-two languages, or opposite, the mean hides the quieter one or cancels both.
+Channels of usual music are correlated, and their mix contains all of them. Where channels are independent, such as
+two languages, or opposite, the mix hides the quieter one or cancels both. FFmpeg leaves out the low-frequency channel.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from songprint.audio import decode
 
 if TYPE_CHECKING:
     import av
@@ -41,7 +43,7 @@ class ChannelMeter:
     def __init__(self) -> None:
         self._products: dict[int, np.ndarray] = {}  # by window: sum of the products of channels, (channels, channels)
         self._samples: dict[int, int] = defaultdict(int)
-        self._names: dict[int, list[str]] = {}  # of the channels, by their number
+        self._layouts: dict[int, Layout] = {}  # by the number of channels
 
     def watch(self, frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
         """Yield the frames."""
@@ -58,11 +60,29 @@ class ChannelMeter:
     def lost(self) -> dict[Part, list[int]]:
         """Return the parts that the mono mix does not contain, each with the numbers of its windows."""
         found: dict[Part, list[int]] = defaultdict(list)
+        for window, products, layout in self._windows():
+            for part in hidden(products, layout):
+                found[part].append(window)
+        return dict(found)
+
+    def uncancelled(self) -> dict[int, tuple[float, ...]]:
+        """Return weights for a mix that contains what the mono mix cancels or leaves out, by window.
+
+        Inverted channels are inverted again. A channel that the mix leaves out counts only if the mix is silent, such
+        as a low-frequency channel with the only sound of the file. The result is empty if the mono mix needs no change.
+        """
+        windows = list(self._windows())
+        weights = {window: _uncancelled(products, layout) for window, products, layout in windows}
+        if not any(weights.values()):
+            return {}
+        return {window: weights[window] or layout.gains for window, _, layout in windows}
+
+    def _windows(self) -> Iterator[tuple[int, np.ndarray, Layout]]:
+        """Yield the windows, each with the mean products of its channels, (channels, channels)."""
         for window, products in self._products.items():
             products = products / max(1, self._samples[window])
-            for weights in _hidden(products) if np.isfinite(products).all() else ():
-                found[Part(weights=weights, channel=self._named(weights, products))].append(window)
-        return dict(found)
+            if np.isfinite(products).all():
+                yield window, products, self._layouts[len(products)]
 
     def _look(self, frame: av.AudioFrame, position: float) -> None:
         count = frame.layout.nb_channels
@@ -75,31 +95,93 @@ class ChannelMeter:
             before, self._samples[window] = np.zeros((count, count)), 0
         self._products[window] = before + samples @ samples.T
         self._samples[window] += samples.shape[1]
-        if count not in self._names:
-            names = [channel.description for channel in frame.layout.channels]
-            if len(set(names)) < count:  # WAV files need not name their channels
-                names = [f"channel {number}" for number in range(1, count + 1)]
-            self._names[count] = names if count > 2 else ["left", "right"]
-
-    def _named(self, weights: tuple[float, ...], products: np.ndarray) -> str:
-        """The names of the channels with a weight; empty if all others are silent."""
-        names = self._names[len(weights)]
-        loud = np.diag(products) > _MIN_POWER
-        if all(weight or not heard for weight, heard in zip(weights, loud, strict=True)):
-            return ""
-        chosen = [name for name, weight in zip(names, weights, strict=True) if weight]
-        return " and ".join(chosen)
+        if count not in self._layouts:
+            self._layouts[count] = Layout.of(frame)
 
 
-def mixed(frames: Iterable[av.AudioFrame], weights: tuple[float, ...]) -> Iterator[av.AudioFrame]:
-    """Yield mono frames: the weighted sum of the channels. Frames with another number of channels pass unchanged."""
+@dataclass(frozen=True)
+class Layout:
+    """The channels of a stream: their names, and the gains with which the mono mix contains them."""
+
+    names: tuple[str, ...]
+    gains: tuple[float, ...]
+
+    @classmethod
+    def of(cls, frame: av.AudioFrame) -> Layout:
+        """Return the layout of a frame."""
+        names = tuple(channel.description for channel in frame.layout.channels)
+        count = len(names)
+        if len(set(names)) < count:  # WAV files need not name their channels
+            names = tuple(f"channel {number}" for number in range(1, count + 1))
+        return cls(names if count != 2 else ("left", "right"), decode.mono_gains(frame.layout.name, count))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples of a stream: the mono mix, (n,), and if there are several channels, all of them, (channels, n)."""
+
+    mix: np.ndarray
+    channels: np.ndarray | None = None
+    layout: Layout | None = None  # of the channels
+
+    @classmethod
+    def of(cls, samples: np.ndarray, layout: Layout) -> Block:
+        """Return a block of samples, (channels, n)."""
+        if len(samples) == 1:
+            return cls(samples[0])
+        return cls(np.asarray(layout.gains, np.float32) @ samples, samples, layout)
+
+    def __len__(self) -> int:
+        return len(self.mix)
+
+
+def blocks(frames: Iterable[av.AudioFrame], sample_rate: int, block_samples: int) -> Iterator[Block]:
+    """Convert frames of any format to blocks of `block_samples` samples.
+
+    The last block, and the last one before the channels change, may be shorter.
+    """
+    buffered: list[np.ndarray] = []
+    samples, name, layout = 0, "", None
+    for frame in decode.resampled(frames, sample_rate, mono=False):
+        if frame.layout.name != name:
+            if layout is not None and samples:
+                yield Block.of(decode.finite(np.concatenate(buffered, axis=1)), layout)
+            buffered, samples = [], 0
+            name, layout = frame.layout.name, Layout.of(frame)
+        assert layout is not None
+        buffered.append(planes(frame))
+        samples += frame.samples
+        if samples >= block_samples:
+            joined = decode.finite(np.concatenate(buffered, axis=1))
+            for start in range(0, samples - block_samples + 1, block_samples):
+                yield Block.of(joined[:, start : start + block_samples], layout)
+            samples %= block_samples
+            buffered = [joined[:, joined.shape[1] - samples :]]
+    if layout is None:  # the resampler returns nothing for a few samples at a much higher rate
+        yield Block(np.zeros(1, np.float32))
+    elif samples:
+        yield Block.of(decode.finite(np.concatenate(buffered, axis=1)), layout)
+
+
+def mixed(
+    frames: Iterable[av.AudioFrame], weights: tuple[float, ...] | Mapping[int, tuple[float, ...]]
+) -> Iterator[av.AudioFrame]:
+    """Yield mono frames: the weighted sum of the channels. Frames with another number of channels pass unchanged.
+
+    Weights by window apply from the start of each window; windows that lack them have those of the one before.
+    """
     import av
 
+    by_window = weights if isinstance(weights, Mapping) else {0: weights}
+    current = by_window[min(by_window)]
+    position = 0.0
     for frame in frames:
-        if frame.layout.nb_channels != len(weights):
+        current = by_window.get(int(position / WINDOW), current)
+        position += frame.samples / frame.sample_rate
+        if frame.layout.nb_channels != len(current):
             yield frame
             continue
-        mono = np.asarray(weights, np.float32) @ planes(frame)
+        mono = np.asarray(current, np.float32) @ planes(frame)
         made = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None]), format="fltp", layout="mono")
         made.sample_rate = frame.sample_rate
         yield made
@@ -118,12 +200,37 @@ def planes(frame: av.AudioFrame, limit: int | None = None) -> np.ndarray:
     return samples.astype(np.float32, copy=False)
 
 
-def _hidden(products: np.ndarray) -> list[tuple[float, ...]]:
-    """Return the weights of each group of channels with the same content that the mix of all does not contain.
+def hidden(products: np.ndarray, layout: Layout) -> list[Part]:
+    """Return each group of channels with the same content that the mono mix does not contain.
 
-    `products` are the mean products of channels, (channels, channels).
+    `products` are the mean products of the channels, (channels, channels).
     """
-    count = len(products)
+    gains = np.asarray(layout.gains)
+    found = []
+    for group in _groups(products):
+        if not _contains(gains, group, products):
+            weights = tuple((group / np.abs(group).sum()).round(4).tolist())
+            found.append(Part(weights=weights, channel=_named(group, products, layout)))
+    return found
+
+
+def _uncancelled(products: np.ndarray, layout: Layout) -> tuple[float, ...]:
+    """Return the weights of `ChannelMeter.uncancelled` for one window; empty if the mono mix needs no change."""
+    gains = np.asarray(layout.gains)
+    lost = [group for group in _groups(products) if not _contains(gains, group, products)]
+    signs = np.ones(len(products))
+    for group in lost:
+        signs[group < 0] = -1
+    if (signs < 0).any():
+        return tuple((gains * signs).tolist())
+    if not lost or gains @ products @ gains > _MIN_POWER:
+        return ()
+    loudest = max(lost, key=lambda group: group @ products @ group)
+    return tuple((loudest / np.abs(loudest).sum()).tolist())
+
+
+def _groups(products: np.ndarray) -> list[np.ndarray]:
+    """Return the groups of audible channels with the same content: the sign of each channel, 0 outside the group."""
     power = np.diag(products)
     groups: list[np.ndarray] = []
     for channel in np.flatnonzero(power > _MIN_POWER):
@@ -134,11 +241,19 @@ def _hidden(products: np.ndarray) -> list[tuple[float, ...]]:
                 group[channel] = np.sign(correlation)
                 break
         else:
-            groups.append(np.eye(count)[channel])
-    mix = np.full(count, 1 / count)
-    found = []
-    for group in groups:
-        level = np.sqrt(max(group @ products @ group, 0) * max(mix @ products @ mix, 0))
-        if level == 0 or group @ products @ mix < _MIN_SHARE * level:
-            found.append(tuple((group / np.abs(group).sum()).round(4).tolist()))
-    return found
+            groups.append(np.eye(len(products))[channel])
+    return groups
+
+
+def _contains(gains: np.ndarray, group: np.ndarray, products: np.ndarray) -> bool:
+    """Whether the mix with these gains is mostly the sound of a group of channels."""
+    level = np.sqrt(max(group @ products @ group, 0) * max(gains @ products @ gains, 0))
+    return bool(level > 0 and group @ products @ gains >= _MIN_SHARE * level)
+
+
+def _named(group: np.ndarray, products: np.ndarray, layout: Layout) -> str:
+    """The names of the channels of a group; empty if all others are silent."""
+    loud = np.diag(products) > _MIN_POWER
+    if not (loud & (group == 0)).any():
+        return ""
+    return " and ".join(name for name, sign in zip(layout.names, group, strict=True) if sign)

@@ -97,23 +97,24 @@ def check_memory(error: Exception) -> None:
 def blocks(frames: Iterable[av.AudioFrame], sample_rate: int, block_samples: int) -> Iterator[np.ndarray]:
     """Convert frames of any format to blocks of mono float32 samples, (block_samples,); the last one may be shorter."""
     buffered, buffered_samples, received = [], 0, False
-    for samples in _resampled(frames, sample_rate):
+    for frame in resampled(frames, sample_rate):
+        samples = frame.to_ndarray()[0]  # (1, n)
         buffered.append(samples)
         buffered_samples += len(samples)
         received = True
         if buffered_samples >= block_samples:
-            joined = _finite(np.concatenate(buffered))
+            joined = finite(np.concatenate(buffered))
             whole = buffered_samples - buffered_samples % block_samples
             yield from joined[:whole].reshape(-1, block_samples)
             buffered, buffered_samples = [joined[whole:]], buffered_samples - whole
     if buffered_samples:
-        yield _finite(np.concatenate(buffered))
+        yield finite(np.concatenate(buffered))
     if not received:  # the resampler returns nothing for a few samples at a much higher rate
         yield np.zeros(1, np.float32)
 
 
-def _resampled(frames: Iterable[av.AudioFrame], sample_rate: int) -> Iterator[np.ndarray]:
-    """Convert frames of any format to arrays of mono float32 samples. Time stamps are ignored."""
+def resampled(frames: Iterable[av.AudioFrame], sample_rate: int, *, mono: bool = True) -> Iterator[av.AudioFrame]:
+    """Convert frames of any format to packed float32, mixed to mono unless `mono` is false. Time stamps are ignored."""
     import av
 
     gathered, resampler = av.AudioFifo(), _resampler(sample_rate)
@@ -122,18 +123,19 @@ def _resampled(frames: Iterable[av.AudioFrame], sample_rate: int) -> Iterator[np
         # The format may change within a stream. Each format gets its own fifo: a fifo checks the sample rate only,
         # and would read a second plane that a mono frame does not have.
         previous, form = form, (frame.format.name, frame.layout.name, frame.sample_rate)
-        if previous not in (None, form):
-            yield from _mono(resampler, gathered.read(), last=True)
-            gathered, resampler = av.AudioFifo(), _resampler(sample_rate)
+        if previous != form:
+            if previous is not None:
+                yield from _converted(resampler, gathered.read(), last=True)
+            gathered, resampler = av.AudioFifo(), _resampler(sample_rate, "mono" if mono else frame.layout)
         frame.pts = None
         gathered.write(frame)
         while gathered.samples >= _RESAMPLED_SAMPLES:
-            yield from _mono(resampler, gathered.read(_RESAMPLED_SAMPLES))
-    yield from _mono(resampler, gathered.read(), last=True)
+            yield from _converted(resampler, gathered.read(_RESAMPLED_SAMPLES))
+    yield from _converted(resampler, gathered.read(), last=True)
 
 
-def _resampler(sample_rate: int) -> av.AudioResampler:
-    """Return a resampler to mono float32 samples.
+def _resampler(sample_rate: int, layout: str | av.AudioLayout = "mono") -> av.AudioResampler:
+    """Return a resampler to packed float32 samples.
 
     `rematrix_maxval` makes the gains of the channels sum to 1, so stereo becomes the mean of both channels. By default,
     FFmpeg adds both channels with a gain of 0.71, and loud music exceeds 1.
@@ -142,32 +144,56 @@ def _resampler(sample_rate: int) -> av.AudioResampler:
 
     return av.AudioResampler(
         format="flt",
-        layout="mono",
+        layout=layout,
         rate=sample_rate,
         frame_size=sample_rate,  # one second per output frame
         options={"rematrix_maxval": "1"},
     )
 
 
-def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None, *, last: bool = False) -> list[np.ndarray]:
-    """Return the resampled samples of a frame; with `last`, also those that the resampler still buffers."""
+@cache
+def mono_gains(layout: str, count: int) -> tuple[float, ...]:
+    """The gains with which FFmpeg's mono mix contains the channels of a layout; they sum to 1.
+
+    They are measured with a constant in one channel at a time. Layouts that FFmpeg cannot mix have equal gains.
+    """
+    import av
+
+    gains = []
+    for channel in range(count):
+        samples = np.zeros((MIN_RATE, count), np.float32)
+        samples[:, channel] = 1
+        try:
+            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+            frame.sample_rate = MIN_RATE
+        except (av.FFmpegError, ValueError):  # not a layout that FFmpeg can mix
+            return (1 / count,) * count
+        mono = [each.to_ndarray()[0] for each in _converted(_resampler(MIN_RATE), frame, last=True)]
+        if not mono:
+            return (1 / count,) * count
+        middle = mono[0][len(mono[0]) // 2]  # at the edges, the resampler fades
+        gains.append(float(middle))
+    return tuple(gains)
+
+
+def _converted(resampler: av.AudioResampler, frame: av.AudioFrame | None, *, last: bool = False) -> list[av.AudioFrame]:
+    """Return what the resampler makes of a frame; with `last`, also what it still buffers."""
     import av
 
     try:
-        resampled = resampler.resample(frame) if frame is not None else []
-        resampled += resampler.resample(None) if last else []
+        made = resampler.resample(frame) if frame is not None else []
+        return made + resampler.resample(None) if last else made
     except av.FFmpegError as error:  # for example, a damaged frame with 55 channels
         logger.debug("skipped %s: %s", frame, error)
         return []
-    return [frame.to_ndarray()[0] for frame in resampled]  # (1, n) each
 
 
-def _finite(samples: np.ndarray) -> np.ndarray:
+def finite(samples: np.ndarray) -> np.ndarray:
     """Replace NaN and infinity, which float files may contain, by 0. Samples outside -1 .. 1 are not clipped."""
     if np.isfinite(samples).all():  # usual, and many times as fast
         return samples
-    finite: np.ndarray = np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return finite
+    replaced: np.ndarray = np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return replaced
 
 
 def ffmpeg_message(error: Exception) -> str:

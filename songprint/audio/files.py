@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,10 +234,12 @@ def blocks(
     on_warning: Warn | None = None,
     part: Part = Part(),  # noqa: B008 - it is immutable
     meter: ChannelMeter | None = None,
+    mix: Mapping[int, tuple[float, ...]] | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Read any audio as `load` does, in blocks of `block_seconds`; the last one may be shorter.
 
-    `part` selects a track and channels. `meter` measures what the mono mix does not contain.
+    `part` selects a track and channels. `meter` measures what the mono mix does not contain, and `mix` contains
+    weights of the channels that replace it (`ChannelMeter.uncancelled`).
     Memory use does not depend on the duration. `on_warning` is called with at most one line, at the end, if the file is
     damaged or truncated; by default, the warning is logged.
     """
@@ -248,8 +250,8 @@ def blocks(
         frames: Iterator[av.AudioFrame] = _decoded(opened, on_warning or logger.warning)
         if meter is not None:
             frames = meter.watch(frames)
-        if part.weights:
-            frames = channels.mixed(frames, part.weights)
+        if mix or part.weights:
+            frames = channels.mixed(frames, mix or part.weights)
         yield from decode.blocks(frames, sample_rate, block_samples)
 
 

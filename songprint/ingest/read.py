@@ -22,6 +22,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import numpy as np
 
 from songprint.audio import files, tags
+from songprint.audio.channels import ChannelMeter
 from songprint.audio.identity import sound_hash
 from songprint.encoders.contract import Encoder, Matcher
 from songprint.errors import AudioError, SongprintError
@@ -125,8 +126,11 @@ def _read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
     wanted = {kind: encoder for kind, encoder in loaded.items() if kind in task.kinds}
     rate = next(iter(wanted.values())).spec.sample_rate
     warnings: list[str] = []
+    meter = ChannelMeter()
     with _unchanging(path, task.state) as (file, _):
-        made, duration = encode(files.blocks(file, rate, on_warning=warnings.append), wanted)
+        made, duration = encode(files.blocks(file, rate, on_warning=warnings.append, meter=meter), wanted)
+        if mix := meter.uncancelled():
+            made, duration = encode(files.blocks(file, rate, on_warning=lambda warning: None, mix=mix), wanted)
     if duration < MIN_DURATION:
         return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {MIN_DURATION:.0f} s are needed")
     if Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any():

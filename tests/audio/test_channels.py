@@ -76,6 +76,47 @@ def test_surround_and_low_frequency_channels_are_read_apart(tmp_path):
     assert [part.channel for part in lost] == ["back left and back right"]
 
 
+def test_music_in_the_low_frequency_channel_alone_is_not_in_the_mix_of_ffmpeg(tmp_path):
+    sound, silent = noise(1), np.zeros(SECONDS * 16000)
+    mix, lost = measured(write(tmp_path, silent, silent, silent, sound, silent, silent, suffix=".flac"))
+    assert np.abs(mix).max() == 0
+    assert [(part.weights, part.channel) for part in lost] == [((0, 0, 0, 1, 0, 0), "")]
+
+
+def uncancelled(path):
+    """The mix of a file for the library."""
+    meter = ChannelMeter()
+    mix = np.concatenate(list(files.blocks(path, RATE, meter=meter)))
+    weights = meter.uncancelled()
+    return np.concatenate(list(files.blocks(path, RATE, mix=weights))) if weights else mix
+
+
+def test_a_mix_for_the_library_contains_channels_that_cancel_each_other(tmp_path):
+    sound, voice, silent = noise(1), noise(2, 0.05), np.zeros(SECONDS * 16000)
+    alone = files.load(write(tmp_path, sound), RATE)
+    np.testing.assert_allclose(uncancelled(write(tmp_path, sound, -sound)), alone, atol=1e-3)
+    partly = uncancelled(write(tmp_path, sound, np.where(np.arange(len(sound)) < 160_000, sound, -sound)))
+    assert np.mean(np.abs(partly - alone) > 1e-3) < 0.01, "only near the change, which is not at the end of a frame"
+    low = uncancelled(write(tmp_path, silent, silent, silent, sound, silent, silent, suffix=".flac"))
+    np.testing.assert_allclose(low, alone, atol=1e-3)
+    front = uncancelled(write(tmp_path, sound, -sound, voice, silent, silent, silent, suffix=".flac"))
+    expected = files.load(write(tmp_path, sound, sound, voice, silent, silent, silent, suffix=".flac"), RATE)
+    np.testing.assert_allclose(front, expected, atol=1e-3)
+
+
+def test_a_usual_mix_for_the_library_is_not_changed(tmp_path):
+    silent = np.zeros(SECONDS * 16000)
+    for mixed in (
+        [noise(1), noise(2)],
+        [noise(1), silent],
+        [noise(1, 0.01), noise(1, 0.01), noise(2), noise(3, 0.3), silent, silent],
+    ):
+        meter = ChannelMeter()
+        for _ in files.blocks(write(tmp_path, *mixed, suffix=".flac"), RATE, meter=meter):
+            pass
+        assert meter.uncancelled() == {}
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
 def test_planes_of_every_sample_format(tmp_path, suffix):
     path = soundfiles.write(tmp_path / f"tone{suffix}", soundfiles.tone(channels=2))

@@ -76,6 +76,22 @@ def test_music_in_one_surround_channel(library, tmp_path):
     assert named(library.identify(path)) == [("Song 02", "back right", None)]
 
 
+def test_music_in_the_low_frequency_channel_alone(library, tmp_path):
+    channels = np.zeros((6, 30 * RATE), np.float32)
+    channels[3] = toy.cut(2, 0, 30)
+    path = soundfiles.write(tmp_path / "low.flac", channels, RATE)
+    assert named(library.identify(path)) == [("Song 02", "", None)]
+    assert found(library.scan(path)) == [("Song 02", 0, 30, "", None)]
+
+
+def test_a_reference_with_opposite_channels_is_found(tmp_path):
+    song = toy.cut(1, 0, 30)
+    with songprint.open(tmp_path / "library", create=True, encoder=toy.DecisiveToyEncoder()) as library:
+        report = library.add([stereo(tmp_path, song, -song)], workers=1)
+        assert report.skipped == []
+        assert len(library.identify(toy.write(tmp_path / "mono.wav", toy.cut(1, 4, 20))).matches) == 1
+
+
 def test_all_audio_tracks_are_examined(library, tmp_path):
     tracks = [None, toy.cut(1, 0, 30), np.concatenate([toy.cut(1, 0, 30), toy.cut(2, 0, 30)])]
     path = soundfiles.write_tracks(tmp_path / "film.mkv", tracks, RATE)
