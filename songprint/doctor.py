@@ -108,14 +108,13 @@ def _examine_library(path: Path, settings: Settings) -> Iterator[Check]:
         yield Check("library", False, str(error))
         return
     with library:
-        recordings = library.recordings()
+        tried, number = library.store.catalog.page(limit=MAX_FILES_TRIED)
         where = library.store.catalog.database.name if settings.database else path
-        yield Check("library", True, f"{where} contains {len(recordings):,} recordings")
+        yield Check("library", True, f"{where} contains {number:,} {'recording' if number == 1 else 'recordings'}")
         yield _check("database", lambda: _no_problems(library))
         yield _check("files", lambda: _files_in_step(library))
         yield _check("embeddings", lambda: _embeddings_complete(library))
         yield _check("index", lambda: _index_complete(library))
-        tried = recordings[:MAX_FILES_TRIED]
         source = next((each for each in tried if Path(files.file_path(each.source)).is_file()), None)
         if source:
             yield _check("from its own file", lambda: _identify_from_file(library, source))
@@ -150,8 +149,9 @@ def _embeddings_complete(library: Library) -> str:
     for kind, level in library.store.levels.items():
         lacking = library.store.catalog.lacking(kind, level.spec.id)
         if lacking:
+            number = f"{len(lacking):,} {'recording has' if len(lacking) == 1 else 'recordings have'}"
             raise RuntimeError(
-                f"{len(lacking):,} recordings have no embeddings of kind {kind}, for example"
+                f"{number} no embeddings of kind {kind}, for example"
                 f" {lacking[0].name!r}. Run `songprint rebuild --reencode` to compute them from the files"
             )
     return f"complete for every recording ({', '.join(library.store.levels)})"
@@ -160,16 +160,18 @@ def _embeddings_complete(library: Library) -> str:
 def _index_complete(library: Library) -> str:
     details = []
     for kind, level in library.store.levels.items():
-        expected = sum(
-            int(made.has_content.sum()) for _, made in level.catalog.each_embeddings(kind, level.catalog.searched(kind))
-        )
+        segments, expected = 0, 0
+        for _, made in level.catalog.each_embeddings(kind, level.catalog.searched(kind), evidence=False):
+            segments += len(made)
+            expected += int(made.has_content.sum())
         if len(level.index) != expected:
             raise RuntimeError(
                 f"the index of kind {kind} contains {len(level.index):,} of {expected:,} segments."
                 " Run `songprint rebuild`"
             )
         where = f" at {level.settings.index_address}" if level.settings.index else ""
-        details.append(f"{kind}: {level.index.kind}{where}, {expected:,} segments")
+        without = f" ({segments - expected:,} of silence or steady tones)" if segments > expected else ""
+        details.append(f"{kind}: {level.index.kind}{where}, {segments:,} segments{without}")
     return "; ".join(details)
 
 

@@ -521,6 +521,7 @@ class LevelStats:
     index_bytes: int  # index files on disk; 0 while the search is exact
     index: str  # type of the index: "exact", a FAISS factory string or Milvus
     encoder_id: str  # empty if nothing of this kind was added
+    companion_bytes: int = 0  # other search files: for kind "recording", the peak files of a large library
 
 
 @dataclass(frozen=True)
@@ -538,6 +539,10 @@ class Stats:
     @property
     def index_bytes(self) -> int:
         return sum(level.index_bytes for level in self.levels)
+
+    @property
+    def companion_bytes(self) -> int:
+        return sum(level.companion_bytes for level in self.levels)
 
 
 @dataclass(frozen=True)

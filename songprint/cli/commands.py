@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +31,6 @@ PATTERN = click.option(
 )
 
 SECTIONS = {
-    "Identify": ("identify", "scan", "export", "listen", "covers", "explain"),
     "Library": (
         "add",
         "sync",
@@ -48,10 +48,13 @@ SECTIONS = {
         "stats",
         "rebuild",
         "library",
+        "doctor",
     ),
+    "Identify": ("identify", "scan", "export", "covers", "explain"),
+    "Streams": ("listen",),
     "Service": ("serve", "worker", "jobs", "keys", "usage"),
-    "Installation": ("doctor",),
 }
+PAGE = 1000  # recordings that `list` reads at once; their texts take about 1 MB
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -203,7 +206,9 @@ def sync(
     "--track", type=click.IntRange(min=1), metavar="N", help="Audio track of a file with several. Default: all."
 )
 def identify(common: Common, queries: Sequence[str], top: int, track: int | None) -> int:
-    """Identify clips and folders of clips; `-` reads standard input.
+    """Identify clips and folders of clips.
+
+    CLIP is a file, a folder, or `-` for standard input.
 
     Prints the recordings and covers in each clip: the confidence, the part of the recording, and the difference in
     speed and pitch. If nothing matches, prints `no match` and the reason.
@@ -261,18 +266,43 @@ def show_failure(common: Common, source: str, error: SongprintError) -> None:
 
 @command("list")
 @click.argument("query", default="")
-def list_(common: Common, query: str) -> None:
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="List at most N recordings. Default: all.")
+def list_(common: Common, query: str, limit: int | None) -> None:
     """List recordings.
 
     With QUERY, list those with every word of it in title, artist or album. Case, accents and the width of characters
-    make no difference.
+    make no difference. The number of recordings is printed to standard error.
     """
     with open_library(common) as library:
-        recordings = library.recordings(query)
-    if common.json:
-        print_json(recordings)
-    else:
-        output.print_recordings(recordings)
+        pages, total = _pages(library.store.catalog, query, limit)
+        if common.json:
+            print_json(itertools.chain.from_iterable(pages))
+        else:
+            output.print_pages(pages, several=min(limit or total, total) > PAGE)
+    sys.stdout.flush()  # the number follows the list; a closed pipe ends the command here
+    if not common.quiet:
+        output.say(f"songprint: {_listed_in_words(query, total, limit)}")
+
+
+def _pages(catalog: Catalog, query: str, limit: int | None) -> tuple[Iterator[list[Recording]], int]:
+    """Return the listed recordings, some at a time so that memory is bounded, and the number of all that match."""
+    first, total = catalog.page(query, limit=min(limit or PAGE, PAGE))
+    end = min(limit or total, total)
+
+    def read() -> Iterator[list[Recording]]:
+        yield first
+        for offset in range(PAGE, end, PAGE):
+            yield catalog.page(query, offset=offset, limit=min(PAGE, end - offset))[0]
+
+    return read(), total
+
+
+def _listed_in_words(query: str, total: int, limit: int | None) -> str:
+    """Describe in one line what `list` printed, and what to do if that is nothing."""
+    if not total:
+        return f"no recording contains {query!r}" if query else "the library is empty. `songprint add MUSIC` adds music"
+    shown = f"the first {limit:,} of " if limit and limit < total else ""
+    return shown + output.counted(total, "recording")
 
 
 @command("show")

@@ -141,10 +141,10 @@ def show(common: Common, timeline: Timeline, source: str, outputs: Outputs) -> N
 def export(
     common: Common, results: Sequence[str], formats: Sequence[str], outputs: Sequence[str], plot: str | None
 ) -> int:
-    """Write saved timelines in other formats; `-` reads standard input.
+    """Write saved timelines in other formats.
 
-    RESULT is a file with the output of `songprint scan --json`, with a timeline in the format `json` or `jsonl`, or
-    with a finished job as JSON. Without --format, the timelines are printed.
+    RESULT is a file, or `-` for standard input, with the output of `songprint scan --json`, with a timeline in the
+    format `json` or `jsonl`, or with a finished job as JSON. Without --format, the timelines are printed.
 
     Exit status: 0 if every timeline was written, 2 if a file contains none.
     """

@@ -84,7 +84,10 @@ def metadata_group() -> None:
 @common_options
 @click.pass_obj
 def export(common: Common, file: str) -> None:
-    """Write the metadata of all recordings to a CSV file; `-` writes to standard output."""
+    """Write the metadata of all recordings to a CSV file.
+
+    `-` writes to standard output.
+    """
     with open_library(common) as library:
         content, count = library.export_metadata(), len(library)
     if file == "-":
@@ -106,9 +109,10 @@ def export(common: Common, file: str) -> None:
 @common_options
 @click.pass_obj
 def import_(common: Common, file: str, dry_run: bool, clear_empty: bool) -> int:
-    """Change the metadata of recordings as a CSV file says; `-` reads standard input.
+    """Change the metadata of recordings as in a CSV file.
 
-    Rows name recordings by id, else by path, else by ISRC. If a row is wrong, nothing is written.
+    FILE `-` is standard input. Rows name recordings by id, else by path, else by ISRC. If a row is wrong, nothing is
+    written.
 
     Exit status: 0 if all rows were right, 2 if one was wrong.
     """

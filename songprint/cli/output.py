@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     from songprint.covers.explain import Explanation
@@ -247,20 +248,34 @@ def print_explanation(explanation: Explanation) -> None:
     print_sections(found.sections)
 
 
-def print_recordings(recordings: Iterable[Recording]) -> None:
+def print_recordings(recordings: Sequence[Recording]) -> None:
     """Print a table on a terminal, otherwise one line per recording with id, duration and name."""
+    print_pages([recordings], several=False)
+
+
+def print_pages(pages: Iterable[Sequence[Recording]], *, several: bool) -> None:
+    """Print recordings as `print_recordings` does, one page after the other, with one header.
+
+    The columns of a table of several pages have fixed widths, so that they are aligned.
+    """
     screen = console()
-    if not screen.is_terminal:
+    for number, recordings in enumerate(pages):
+        if screen.is_terminal:
+            if recordings:
+                screen.print(_table(recordings, header=not number, fixed=several))
+            continue
         for recording in recordings:
             print(f"{recording.id:>6}  {duration(recording.duration):>7}  {printable(recording.name)}")
-        return
+
+
+def _table(recordings: Iterable[Recording], *, header: bool, fixed: bool) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("id", justify="right", style="cyan")
-    table.add_column("length", justify="right")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=header, expand=fixed)
+    table.add_column("id", justify="right", style="cyan", width=6 if fixed else None)
+    table.add_column("length", justify="right", width=7 if fixed else None)
     for column in ("title", "artists", "album"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", ratio=1 if fixed else None)
     for recording in recordings:
         table.add_row(
             str(recording.id),
@@ -269,7 +284,7 @@ def print_recordings(recordings: Iterable[Recording]) -> None:
             text(", ".join(recording.artists)),
             text(recording.tags.album),
         )
-    screen.print(table)
+    return table
 
 
 def print_recording(recording: Recording, paths: Sequence[str]) -> None:
@@ -300,7 +315,7 @@ def print_recording(recording: Recording, paths: Sequence[str]) -> None:
 
 def print_stats(stats: Stats) -> None:
     hours = stats.duration / 3600
-    total = stats.catalogue_bytes + stats.index_bytes
+    total = stats.catalogue_bytes + stats.index_bytes + stats.companion_bytes
     print_fields(
         {
             "library": stats.path,
@@ -309,6 +324,7 @@ def print_stats(stats: Stats) -> None:
             "music": duration(stats.duration),
             "catalogue on disk": size(stats.catalogue_bytes),
             "index on disk": size(stats.index_bytes),
+            "peak files on disk": size(stats.companion_bytes) if stats.companion_bytes else "",
             "space per hour": size(total / hours) if hours else "",
             "schema version": stats.schema_version,
             **{f"kind {level.kind}": level_stats(level, stats.recordings, hours) for level in stats.levels},
@@ -322,7 +338,8 @@ def level_stats(level: LevelStats, recordings: int, hours: float) -> str:
     remedy = f"{counted(missing, 'recording')} without {level.kind} vectors: run `songprint rebuild --reencode`"
     if not level.encoder_id:
         return remedy if missing else "empty"
-    space = f"{size((level.catalogue_bytes + level.index_bytes) / hours)} per hour" if hours else "no music"
+    total = level.catalogue_bytes + level.index_bytes + level.companion_bytes
+    space = f"{size(total / hours)} per hour" if hours else "no music"
     return (
         f"{counted(level.recordings, 'recording')}, {counted(level.segments, 'segment')}, {space},"
         f" index {level.index}, encoder {level.encoder_id}" + (f"; {remedy}" if missing else "")

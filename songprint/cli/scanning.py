@@ -48,7 +48,9 @@ def scan(
     no_resume: bool,
     track: int | None,
 ) -> int:
-    """List the songs in long recordings; `-` reads standard input.
+    """List the songs in long recordings.
+
+    FILE is a file, or `-` for standard input.
 
     Prints one line per song with its start and end, the confidence and the part of the song, and one line per gap
     without a song of the library. Ctrl-C prints what was found so far; the same command continues from there.

@@ -253,9 +253,11 @@ def retry_jobs(common: Common, job_ids: Sequence[str]) -> int:
 @jobs("resend")
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
 def resend_callbacks(common: Common, job_ids: Sequence[str]) -> int:
-    """Send the callbacks of jobs again, whether or not they were delivered.
+    """Send the callbacks of jobs again.
 
-    A worker must be running. Exit status: 0 if all will be sent, 2 if one cannot be; the others are sent anyway.
+    Callbacks that were delivered are sent again too. A worker must be running.
+
+    Exit status: 0 if all will be sent, 2 if one cannot be; the others are sent anyway.
     """
     from songprint.jobs.deliveries import Deliveries
 

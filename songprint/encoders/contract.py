@@ -126,6 +126,10 @@ class Tracker(Protocol):
 class Companion(Protocol):
     """Data that a kind derives from the embeddings of a level and keeps beside its index."""
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """The size of its files. Reads none of them."""
+
     def tidy(self) -> None:
         """Write what is not on disk yet, if it is much. Adding calls this from time to time."""
 

@@ -151,6 +151,11 @@ class LibraryPeaks:
                 self._in_step_with = (state, pairs)
             return self._index
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """The size of the files of pairs; 0 for a small library."""
+        return sum(path.stat().st_size for path in self._opened().folder.rglob("*.npy"))
+
     def tidy(self) -> None:
         """Write the pairs of recordings that the files of a large library do not contain yet, if those are many."""
         self._write(everything=False)

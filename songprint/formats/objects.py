@@ -290,7 +290,11 @@ def recording_object(recording: Recording) -> schema.Recording:
 
 
 def stats_object(stats: Stats) -> dict[str, object]:
-    return asdict(stats) | {"duration": _round(stats.duration), "index_bytes": stats.index_bytes}
+    return asdict(stats) | {
+        "duration": _round(stats.duration),
+        "index_bytes": stats.index_bytes,
+        "companion_bytes": stats.companion_bytes,
+    }
 
 
 def add_objects(report: AddReport) -> Iterator[dict[str, object]]:

@@ -297,6 +297,7 @@ class Level:
             index_bytes=0 if index is None else index.bytes_on_disk,  # an index without segments is false
             index="exact" if index is None else index.kind,
             encoder_id=state.encoder_id(self.kind),
+            companion_bytes=sum(self.companion(make).bytes_on_disk for make in self.matcher.companions),
         )
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from support import soundfiles, toy
 from support.commandline import ESCAPE, assert_one_line, json_lines, really_run, run
 
 from songprint.accounts.audit import Audit
-from songprint.cli import main
+from songprint.cli import commands, main
 from songprint.library import Library
 from songprint.store.catalog import Catalog
 from songprint.types import Progress
@@ -28,7 +28,7 @@ def test_every_command_is_in_one_section_of_the_help():
     assert sorted(listed) == sorted(main.commands)
 
 
-@pytest.mark.parametrize("group", ["", "jobs", "keys", "unknown", "library", "duplicates"])
+@pytest.mark.parametrize("group", ["", "jobs", "keys", "unknown", "library", "duplicates", "metadata"])
 def test_the_help_page_lists_each_command_with_its_whole_summary_in_one_line(group):
     commands = main.commands[group].commands if group else main.commands
     page = run(*group.split(), "--help").stdout
@@ -240,6 +240,41 @@ def test_list_prints_one_line_per_recording(songs):
     assert re.fullmatch(r" +\d+ +0:05  Band 00 - Song 00", lines[0])
     assert len(run("list", "song 02").stdout.splitlines()) == 1
     assert [each["title"] for each in json_lines(run("list", "--json", "Song 02"))] == ["Song 02"]
+
+
+def test_list_prints_the_number_of_recordings_to_standard_error(songs):
+    assert run("add", *songs).exit_code == 0
+    assert run("list").stderr == "songprint: 5 recordings\n"
+    assert run("list", "song 02").stderr == "songprint: 1 recording\n"
+    assert run("list", "--limit", "2").stderr == "songprint: the first 2 of 5 recordings\n"
+    assert run("list", "--quiet").stderr == ""
+
+
+def test_list_reports_that_nothing_was_found(songs):
+    run("add", songs[0])
+    found = run("list", "polka")
+    assert (found.stdout, found.stderr) == ("", "songprint: no recording contains 'polka'\n")
+    run("remove", "1")
+    assert run("list").stderr == "songprint: the library is empty. `songprint add MUSIC` adds music\n"
+
+
+@pytest.mark.parametrize("query", ["", "band"])
+@pytest.mark.parametrize("limit", [None, 3, 4, 9])
+def test_list_reads_a_page_at_a_time(songs, monkeypatch, query, limit):
+    run("add", *songs)
+    whole = json_lines(run("list", "--json"))
+    read = []
+    page = Catalog.page
+
+    def counted(self, *arguments, **more):
+        read.append(more["limit"])
+        return page(self, *arguments, **more)
+
+    monkeypatch.setattr(commands, "PAGE", 2)
+    monkeypatch.setattr(Catalog, "page", counted)
+    limited = ["--limit", limit] if limit else []
+    assert json_lines(run("list", "--json", *limited, query)) == whole[:limit]
+    assert len(read) > 1 and max(read) == 2
 
 
 def test_show_prints_all_fields_of_a_recording(songs):

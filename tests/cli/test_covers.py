@@ -137,7 +137,7 @@ def test_stats_and_doctor_report_missing_embeddings(tmp_path, monkeypatch):
     assert run("stats").stdout.count(remedy) == 1
     result = run("doctor")
     assert result.exit_code == 2
-    assert "1 recordings have no embeddings of kind cover, for example 'Late - Song'" in result.stdout
+    assert "1 recording has no embeddings of kind cover, for example 'Late - Song'" in result.stdout
     assert run("covers", 5).exit_code == 2
     assert ", 1 encoded again" in run("rebuild", "--reencode").stdout
     assert "without cover vectors" not in run("stats").stdout

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
+from support import toy
 from support.commandline import json_lines, run
 
 import songprint
@@ -33,6 +37,16 @@ def test_doctor_checks_the_installation_and_the_library(songs):
     ):
         assert sum(line.startswith(f"✓ {name}: ") for line in lines) == 1
     assert all(check["passed"] for check in json_lines(run("doctor", "--json")))
+
+
+def test_doctor_and_stats_report_the_same_numbers(tmp_path):
+    silent = np.concatenate([toy.tune(1), np.zeros_like(toy.tune(1))])
+    run("add", toy.write(tmp_path / "Band - Song.wav", silent))
+    [stats] = json_lines(run("stats", "--json"))
+    [level] = stats["levels"]
+    found = {check["check"]: check["detail"] for check in json_lines(run("doctor", "--json"))}
+    assert found["library"].endswith(f" contains {stats['recordings']} recording")
+    assert re.fullmatch(rf"recording: exact, {level['segments']} segments \(\d+ of silence.*\)", found["index"])
 
 
 def test_doctor_works_without_a_library_and_creates_none(tmp_path):

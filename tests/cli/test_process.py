@@ -39,12 +39,12 @@ def test_a_closed_pipe_is_not_an_error(library):
     assert process.wait() == 0
 
 
-def on_a_terminal(*arguments: object, **environment: str) -> str:
+def on_a_terminal(*arguments: object, program: tuple[str, str] = ("-m", "songprint"), **environment: str) -> str:
     """Run the command on a pseudo-terminal and return its output."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
     process = subprocess.Popen(
-        [sys.executable, "-m", "songprint", *map(str, arguments)], stdout=theirs, stderr=theirs, env=environment
+        [sys.executable, *program, *map(str, arguments)], stdout=theirs, stderr=theirs, env=environment
     )
     os.close(theirs)
     sent = b""
@@ -65,6 +65,15 @@ def test_on_a_terminal_output_is_coloured_unless_no_color_is_set(library):
     assert "Song 00" in shown and f"{ESCAPE}[36m" in shown
     plain = on_a_terminal("--library", library.path, "list", NO_COLOR="1")
     assert "Song 00" in plain and not re.search(rf"{ESCAPE}\[3\dm", plain)
+
+
+def test_on_a_terminal_a_long_list_is_one_table(library):
+    small_pages = ("-c", "from songprint.cli import commands, main; commands.PAGE = 2; main()")
+    shown = on_a_terminal("--library", library.path, "list", program=small_pages)
+    lines = [re.sub(rf"{ESCAPE}\[[0-9;]*m", "", line) for line in shown.splitlines()]
+    shown = [line for line in lines if "Song 0" in line]
+    assert len(shown) == 5 and len({line.index("Song 0") for line in shown}) == 1
+    assert sum("artists" in line for line in lines) == 1
 
 
 @shipped

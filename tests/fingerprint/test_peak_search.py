@@ -194,6 +194,15 @@ def large(band, monkeypatch):
     return band.levels[Kind.RECORDING]
 
 
+def test_stats_contain_the_size_of_the_peak_files(band, monkeypatch):
+    assert band.stats().companion_bytes == 0
+    monkeypatch.setattr(peak_search, "PARAMETERS", replace(PARAMETERS, max_hours=0.01, max_recent_hours=0.002))
+    band.rebuild()
+    folder = band.levels[Kind.RECORDING].folder / peak_search.FOLDER
+    arrays = [path for path in folder.rglob("*") if path.suffix == ".npy"]
+    assert band.stats().companion_bytes == sum(path.stat().st_size for path in arrays) > 1000
+
+
 def test_large_libraries_are_searched_by_pairs(large, band, tunes):
     index = large.companion(LibraryPeaks).index()
     assert isinstance(index, LargePeakIndex)

@@ -99,11 +99,12 @@ def test_rebuilding_reports_files_that_could_not_be_read():
 
 
 def test_statistics_have_these_keys():
-    level = LevelStats(Kind.RECORDING, 1, 360, 800, 70, "exact", "fingerprint-abc")
+    level = LevelStats(Kind.RECORDING, 1, 360, 800, 70, "exact", "fingerprint-abc", 30)
     stats = Stats("lib", 1, 185.12345, 1000, (level,), 1)
     value = json.loads(objects.to_json(objects.stats_object(stats)))
     assert (value["duration"], value["index_bytes"]) == (185.123, 70)
-    assert set(value) == {*Stats.__dataclass_fields__, "index_bytes"}
+    assert value["companion_bytes"] == 30
+    assert set(value) == {*Stats.__dataclass_fields__, "index_bytes", "companion_bytes"}
     assert value["levels"] == [
         {
             "kind": "recording",
@@ -113,6 +114,7 @@ def test_statistics_have_these_keys():
             "index_bytes": 70,
             "index": "exact",
             "encoder_id": "fingerprint-abc",
+            "companion_bytes": 30,
         }
     ]
 
