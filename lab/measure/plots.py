@@ -29,13 +29,7 @@ SIZE = (5.2, 3.2)  # inches
 
 
 def draw(run: Run, answers: Sequence[Answer], folder: Path) -> dict[str, str]:
-    """Write all plots into the folder and return their captions by file name."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write all plots of recordings into the folder and return their captions by file name."""
     levels = thresholds(run, answers)
     known = [a for a in answers if a.known]
     plots = {
@@ -49,16 +43,27 @@ def draw(run: Run, answers: Sequence[Answer], folder: Path) -> dict[str, str]:
         ),
         "reliability.svg": ("Share of correct matches by confidence", lambda axes: reliability(axes, answers)),
     }
-    with matplotlib.rc_context(REPRODUCIBLE):
-        for name, (_, plot) in plots.items():
-            figure, axes = pyplot.subplots(figsize=SIZE, layout="constrained")
-            plot(axes)
-            axes.set_ylim(0, 103)
-            axes.grid(axis="y", linewidth=0.4)
-            axes.legend(loc="best")
-            figure.savefig(folder / name, metadata={"Date": None, "Creator": None})
-            pyplot.close(figure)
+    for name, (_, plot) in plots.items():
+        save(folder / name, plot, top=103)
     return {name: caption for name, (caption, _) in plots.items()}
+
+
+def save(path: Path, plot: Callable[[Axes], None], *, top: float | None = None) -> None:
+    """Write one plot with a legend. Its vertical axis begins at 0, and ends at `top` or above the highest value."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(REPRODUCIBLE):
+        figure, axes = pyplot.subplots(figsize=SIZE, layout="constrained")
+        plot(axes)
+        axes.set_ylim(0, top)
+        axes.grid(axis="y", linewidth=0.4)
+        axes.legend(loc="best")
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+        pyplot.close(figure)
 
 
 def by_noise(axes: Axes, known: Sequence[Answer], levels: dict[str, float]) -> None:

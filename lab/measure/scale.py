@@ -36,7 +36,7 @@ import songprint
 from lab import program
 from lab.data import degrade, queries
 from lab.data.distractors import Distractors, Likeness, likeness
-from lab.measure import report
+from lab.measure import plots, report
 from lab.measure.recordings import machine, music_in
 from songprint.library import Library
 from songprint.store.catalog import Addition
@@ -503,6 +503,110 @@ def text(measured: Sequence[dict[str, Any]]) -> str:
     return program.table(["processor time of one process", *(f"{each['songs']:,}" for each in measured)], rows)
 
 
+# Bytes for each vector on a server, with 8 bits for each of 128 values, ids and lists.
+BYTES_ON_SERVER = 150
+VECTORS = 270  # of a song of 4 minutes, of both kinds
+LARGER = (1_000_000, 10_000_000, 100_000_000)  # songs of libraries that were not measured
+ON_ONE_MACHINE = 1_000_000  # songs, at most; more need a server of vectors
+
+
+def sizing(measured: Sequence[dict[str, Any]]) -> str:
+    """Return what libraries of all sizes need: measured for the ones here, extrapolated from the largest for others.
+
+    Files grow in proportion to the music. The cost of a query grows with a power of the number of songs, which is the
+    one between the two largest measured libraries.
+    """
+    complete = sorted(
+        (each for each in measured if "catalogue_mb" in each.get("rebuild", {}) and "known_p50_ms" in each["queries"]),
+        key=lambda each: int(each["songs"]),
+    )
+    if not complete:
+        return ""
+    rows = [
+        _needs(
+            each["songs"],
+            *(each["rebuild"][name] / 1000 for name in ("catalogue_mb", "index_mb")),
+            *(each["queries"][name] for name in ("known_p50_ms", "unknown_p50_ms")),
+            how="measured",
+        )
+        for each in complete
+    ]
+    last = complete[-1]
+    for songs in (each for each in LARGER if each > last["songs"]):
+        times = songs / last["songs"]
+        rows.append(
+            _needs(
+                songs,
+                *(last["rebuild"][name] / 1000 * times for name in ("catalogue_mb", "index_mb")),
+                *(
+                    last["queries"][name] * times ** _growth(complete, name)
+                    for name in ("known_p50_ms", "unknown_p50_ms")
+                ),
+                how="extrapolated",
+            )
+        )
+    head = ["songs of 4 minutes", "hours", "catalogue, GB", "index files, GB", "vectors on servers, GB"]
+    return program.table([*head, "CPU of a 10 s query, known / unknown, ms", ""], rows)
+
+
+def _needs(songs: int, catalogue: float, index: float, known: float, unknown: float, *, how: str) -> list[str]:
+    on_server = songs * VECTORS * BYTES_ON_SERVER / 1e9
+    return [
+        f"{songs:,}",
+        f"{songs / 15:,.0f}",
+        f"{catalogue:,.3g}" if catalogue < 100 else f"{catalogue:,.0f}",
+        f"{index:,.3g}" if index < 100 else f"{index:,.0f}",
+        f"{on_server:,.0f}" if songs > ON_ONE_MACHINE / 10 else "-",
+        f"{known:,.0f} / {unknown:,.0f}",
+        how,
+    ]
+
+
+def _growth(complete: Sequence[dict[str, Any]], name: str) -> float:
+    """Return the exponent of the growth of a cost with the number of songs, at least 0."""
+    if len(complete) < 2:
+        return 0.0
+    before, last = complete[-2:]
+    growth = np.log(last["queries"][name] / before["queries"][name]) / np.log(last["songs"] / before["songs"])
+    return max(0.0, float(growth))
+
+
+# Plot -> lines: their label, the measurement, the figure, and whether it is a count of a total.
+COST = {
+    "known music": ("queries", "known_p50_ms"),
+    "unknown music": ("queries", "unknown_p50_ms"),
+    "known music, changed library": ("pending", "known_p50_ms"),
+    "unknown music, changed library": ("pending", "unknown_p50_ms"),
+}
+RECALL = {"usual queries": ("accuracy", "usual"), "hard queries": ("accuracy", "hard")}
+
+
+def draw(measured: Sequence[dict[str, Any]], folder: Path) -> dict[str, str]:
+    """Write the plots of cost and recall by size into the folder and return their captions by file name."""
+
+    def lines(axes: Any, named: dict[str, tuple[str, str]]) -> None:
+        for (label, (name, key)), colour in zip(named.items(), plots.COLOURS, strict=False):
+            found = [(each["songs"], each[name][key]) for each in measured if key in each.get(name, {})]
+            values = [100 * value[0] / value[1] if isinstance(value, list) else value for _, value in found]
+            axes.plot([songs for songs, _ in found], values, marker="o", markersize=3, color=colour, label=label)
+        axes.set(xscale="log", xlabel="songs in the library")
+
+    def cost(axes: Any) -> None:
+        lines(axes, COST)
+        axes.set_ylabel("CPU of a 10 s query, median, ms")
+
+    def recall(axes: Any) -> None:
+        lines(axes, RECALL)
+        axes.set_ylabel("named, %")
+
+    plots.save(folder / "cost-by-size.svg", cost)
+    plots.save(folder / "recall-by-size.svg", recall, top=103)
+    return {
+        "cost-by-size.svg": "CPU time of a query by size of the library",
+        "recall-by-size.svg": "Known queries that are named by size of the library",
+    }
+
+
 def main() -> None:
     parser = program.parser(__doc__, report=None)
     parser.add_argument("--songs", default="1000", help="recordings of the library; several sizes: 1000,10000")
@@ -537,7 +641,11 @@ def main() -> None:
                 bench = Bench(options.keep, songs)
                 bench.prepare(music, unknown_music, options.queries)
                 measured.append(run(bench, names, options.limit))
-        write(text(measured))
+        parts = [text(measured)]
+        if options.report:
+            drawn = draw(measured, options.report.parent / "figures")
+            parts += [*(f"![{words}](figures/{name})" for name, words in drawn.items()), sizing(measured)]
+        write("\n\n".join(filter(None, parts)))
 
 
 if __name__ == "__main__":
