@@ -1,6 +1,6 @@
 """Identify the songs in a live stream: blocks of samples in, events out.
 
-Listener    blocks of one source -> events; compares the results of a `Scanner` over time
+Listener    blocks of one source -> events; compares the results of a scanner over time
 follow      a source that may stall, break and return -> events; reconnects
 DailyLog    events -> one file per day
 """
@@ -16,17 +16,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
+from songprint.audio.channels import Block
 from songprint.audio.streams import connect, live
 from songprint.audio.streams.ahead import Pipe, ReadAhead, Source
 from songprint.audio.streams.station import shown
 from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects
+from songprint.scan import parts
+from songprint.scan.channels import ChannelScanner, StreamScanner, same_recording
 from songprint.scan.scan import Scanner
-from songprint.types import Event, EventType, Interval, Segment, Timeline
+from songprint.types import Event, EventType, Interval, Segment
 
 if TYPE_CHECKING:
     from songprint.store.store import Store
@@ -63,7 +64,9 @@ def listen(
 
     A URL is reconnected when it stalls or breaks. A file is read to its end, however long it pauses. See `follow`.
     """
-    listener = Listener(lambda: Scanner(store), store.sample_rate)
+    listener = Listener(
+        lambda: Scanner(store), store.sample_rate, same_song=lambda one, other: parts.same_song(one, other, store)
+    )
     if isinstance(source, str):
         return follow(
             lambda: connect.connect(source, timeout=stall + 5),
@@ -87,18 +90,6 @@ def listen(
     )
 
 
-class StreamScanner(Protocol):
-    """The part of `Scanner` that a Listener needs. Times are seconds since the first block."""
-
-    def feed(self, block: np.ndarray) -> None: ...
-
-    def settled(self) -> list[Segment]: ...
-
-    def current(self) -> list[Segment]: ...
-
-    def finish(self) -> Timeline: ...
-
-
 class Listener:
     """Converts blocks of audio to events.
 
@@ -113,12 +104,14 @@ class Listener:
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        same_song: Callable[[Segment, Segment], bool] = same_recording,
     ) -> None:
-        self._new_scanner, self._sample_rate, self._clock, self._now = new_scanner, sample_rate, clock, now
+        self._sample_rate, self._clock, self._now = sample_rate, clock, now
+        self._new_scanner: Callable[[], ChannelScanner] = lambda: ChannelScanner(new_scanner, sample_rate, same_song)
         self._began: tuple[float, datetime] | None = None  # clock and UTC time of position 0
         self._reached = 0.0  # position of the end of the received audio
-        self._scanner: StreamScanner | None = None  # None during a gap
-        self._spare: StreamScanner | None = new_scanner()  # created early: loading models takes a while
+        self._scanner: ChannelScanner | None = None  # None during a gap
+        self._spare: ChannelScanner | None = self._new_scanner()  # created early: loading models takes a while
         self._samples = 0  # fed to the scanner
         self._updated = 0.0  # scanner time of the last query
         self._offsets: list[tuple[float, float]] = []  # (scanner time, position minus scanner time from there on)
@@ -148,8 +141,8 @@ class Listener:
         position = self.position if clock is None else max(self._reached, self._at(clock))
         return Event(event_type, self._begun, round(position, 3), segment, text, seconds)
 
-    def feed(self, block: np.ndarray, arrived: float | None = None) -> Iterator[Event]:
-        """Process the next samples, (n,) float32 mono, and yield the songs that started or ended.
+    def feed(self, block: Block, arrived: float | None = None) -> Iterator[Event]:
+        """Process the next samples, and yield the songs that started or ended.
 
         `arrived` is the time of the clock at which the samples arrived, by default now.
         """
@@ -182,7 +175,7 @@ class Listener:
         self._open = []
         self._scanner = None
 
-    def _start_scanner(self, position: float) -> StreamScanner:
+    def _start_scanner(self, position: float) -> ChannelScanner:
         scanner, self._spare = self._spare or self._new_scanner(), None
         self._samples, self._updated, self._settled = 0, 0.0, []
         self._offsets = [(0.0, position)]

@@ -114,7 +114,7 @@ def merged(known: Sequence[Segment], new: Sequence[Segment], store: Store) -> tu
     """Add segments of another part. Of segments of one song at one time, the longest counts."""
     found = list(known)
     for segment in new:
-        same = [each for each in found if _overlap(each, segment) and _same_song(each, segment, store)]
+        same = [each for each in found if overlap(each, segment) and same_song(each, segment, store)]
         if not same:
             found.append(segment)
         elif segment.interval.duration > sum(each.interval.duration for each in same) + 1:
@@ -124,11 +124,11 @@ def merged(known: Sequence[Segment], new: Sequence[Segment], store: Store) -> tu
     return tuple(sorted(found, key=lambda each: (each.interval.start, each.interval.end)))
 
 
-def _overlap(one: Segment, other: Segment) -> bool:
+def overlap(one: Segment, other: Segment) -> bool:
     return one.interval.start < other.interval.end and other.interval.start < one.interval.end
 
 
-def _same_song(one: Segment, other: Segment, store: Store) -> bool:
+def same_song(one: Segment, other: Segment, store: Store) -> bool:
     """Whether two segments name the same recording, a copy of it, or the same work."""
     ids = one.recording.id, other.recording.id
     return ids[0] == ids[1] or bool(one.work and one.work == other.work) or bool(store.copies([ids[0]], of=[ids[1]]))

@@ -56,7 +56,7 @@ def test_all_links_are_read(link, tmp_path, chain):
     assert len(samples) / RATE == pytest.approx(2 * len(chain), abs=0.1)
     assert tones(samples) == wanted and warnings == []
     assert tones(files.excerpt(path, RATE, 2.0, 2.0)) == wanted[1:2]
-    streamed = np.concatenate(list(live.blocks(Dribble(data), RATE, RATE, name="radio")))
+    streamed = np.concatenate([each.mix for each in live.blocks(Dribble(data), RATE, RATE, name="radio")])
     assert tones(streamed) == wanted
 
 

@@ -16,6 +16,7 @@ from support import radio, toy
 from support.radio import SAMPLE_RATE, ToneScanner, outline
 
 import songprint
+from songprint.audio.channels import Block
 from songprint.audio.streams import live
 from songprint.audio.streams.ahead import Pipe, ReadAhead
 from songprint.errors import SongprintError, StreamError
@@ -44,7 +45,7 @@ def listened(listener: Listener, clock: Clock, *plan: tuple[int | None, float]) 
     mono = radio.samples(*plan, sample_rate=SAMPLE_RATE)[0]
     for at in range(0, len(mono), SAMPLE_RATE):
         clock.seconds += 1
-        events += listener.feed(mono[at : at + SAMPLE_RATE])
+        events += listener.feed(Block(mono[at : at + SAMPLE_RATE]))
     return events
 
 
@@ -124,7 +125,7 @@ def test_audio_determines_positions_if_it_arrives_faster_than_real_time():
     listener = new_listener(clock)
     mono = radio.samples((None, 30), (1, 20), (None, 10), sample_rate=SAMPLE_RATE)[0]
     for at in range(0, len(mono), SAMPLE_RATE):
-        events += listener.feed(mono[at : at + SAMPLE_RATE])
+        events += listener.feed(Block(mono[at : at + SAMPLE_RATE]))
     assert (events[-1].segment.interval.start, events[-1].segment.interval.end) == (30, 50)
 
 
@@ -301,7 +302,7 @@ def test_the_memory_of_a_listener_does_not_grow_with_the_stream(tmp_path, monkey
         for _ in range(3):
             for second in np.split(programme, 210):
                 clock.seconds += 1
-                events += listener.feed(second)
+                events += listener.feed(Block(second))
             sizes.append(kept(listener))
     assert outline(events) == ["started 1", "ended 1"] * 3
     _, (objects, arrays), (objects_later, arrays_later) = sizes

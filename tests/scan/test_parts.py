@@ -8,6 +8,8 @@ from support import soundfiles, toy
 
 import songprint
 from songprint.formats.objects import match_object, segment_from_object, segment_object
+from songprint.scan.scan import Scanner
+from songprint.types import EventType
 
 RATE = toy.SAMPLE_RATE
 
@@ -90,6 +92,75 @@ def test_a_reference_with_opposite_channels_is_found(tmp_path):
         report = library.add([stereo(tmp_path, song, -song)], workers=1)
         assert report.skipped == []
         assert len(library.identify(toy.write(tmp_path / "mono.wav", toy.cut(1, 4, 20))).matches) == 1
+
+
+def heard(library, path):
+    """The songs that start and end in a stream."""
+    with open(path, "rb", buffering=0) as file:
+        events = list(library.listen(Unseekable(file)))
+    return [
+        (str(event.type), event.segment.recording.title, event.segment.channel)
+        for event in events
+        if event.segment is not None
+    ], [
+        (round(event.segment.interval.start), round(event.segment.interval.end))
+        for event in events
+        if event.type is EventType.ENDED
+    ]
+
+
+class Unseekable:
+    """A file as a pipe."""
+
+    def __init__(self, file):
+        self.read, self.readinto, self.name = file.read, file.readinto, "pipe"
+
+    def seekable(self):
+        return False
+
+
+def both(title, channel):
+    return [("started", title, channel), ("ended", title, channel)]
+
+
+def test_streams_with_opposite_channels_are_scanned(library, tmp_path):
+    song = np.concatenate([toy.silence(25), toy.cut(1, 0, 30), toy.silence(12)])
+    events, ends = heard(library, stereo(tmp_path, song, -song))
+    assert events == both("Song 01", "")
+    assert ends == [(25, 55)]
+
+
+def test_streams_with_music_beside_loud_noise_are_scanned(library, tmp_path):
+    events, ends = heard(library, stereo(tmp_path, 0.1 * toy.cut(3, 0, 30), noise(30)))
+    assert events == both("Song 03", "left") and ends == [(0, 30)]
+
+
+def test_a_part_of_a_stream_ends_when_the_mix_contains_everything_again(library, tmp_path):
+    usual, opposite, silent = toy.cut(2, 0, 15), toy.cut(1, 0, 20), toy.silence(10)
+    left = np.concatenate([usual, silent, opposite, silent, usual])
+    right = np.concatenate([usual, silent, -opposite, silent, usual])
+    _, ends = heard(library, stereo(tmp_path, left, right))
+    assert ends == [(0, 15), (25, 45), (55, 70)]
+
+
+def test_songs_in_both_channels_of_a_stream_are_reported_once(library, tmp_path):
+    events, _ = heard(library, stereo(tmp_path, toy.cut(0, 0, 30), toy.cut(1, 0, 30)))
+    assert sorted(each[:2] for each in events) == [
+        ("ended", "Song 00"),
+        ("ended", "Song 01"),
+        ("started", "Song 00"),
+        ("started", "Song 01"),
+    ]
+
+
+def test_usual_stereo_and_mono_streams_need_one_scanner(library, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("songprint.scan.listen.Scanner", lambda store: made.append(1) or Scanner(store))
+    song = toy.cut(1, 0, 30)
+    wide = song + noise(30, 0.1 * float(song.std()))
+    assert heard(library, stereo(tmp_path, song, wide))[1] == [(0, 30)]
+    assert heard(library, toy.write(tmp_path / "song.wav", song))[1] == [(0, 30)]
+    assert len(made) == 2
 
 
 def test_all_audio_tracks_are_examined(library, tmp_path):

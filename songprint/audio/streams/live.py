@@ -1,4 +1,4 @@
-"""Decode bytes as they arrive to blocks of mono samples, each as soon as it is complete."""
+"""Decode bytes as they arrive to blocks of samples, each as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from songprint.audio import decode
+from songprint.audio import channels, decode
+from songprint.audio.channels import Block
 from songprint.audio.ogg import LinkReader, Readable
 from songprint.audio.reading import Reading
 from songprint.errors import StreamError
@@ -59,10 +58,10 @@ class Raw:
 
 def blocks(
     file: Readable, sample_rate: int, block_samples: int, *, name: str, raw: Raw | None = None
-) -> Iterator[np.ndarray]:
-    """Yield blocks of mono float32 samples, (block_samples,); the last one may be shorter. Damaged parts are skipped.
+) -> Iterator[Block]:
+    """Yield blocks of `block_samples` samples, or fewer at the end and where the channels change.
 
-    Raises StreamError, which contains the `name` of the source, if it is not audio.
+    Damaged parts are skipped. Raises StreamError, which contains the `name` of the source, if it is not audio.
     """
     reader = LinkReader(_Checked(file, name, sniff=raw is None))
     frames = _frames(reader, name, raw)
@@ -72,7 +71,7 @@ def blocks(
             f"cannot listen to {name}: it contains no audio that can be decoded. An MP4 file with"
             " its index at the end can be scanned as a file, but not as a stream"
         )
-    yield from decode.blocks(chain([first], frames), sample_rate, block_samples)
+    yield from channels.blocks(chain([first], frames), sample_rate, block_samples)
 
 
 def _frames(reader: LinkReader, name: str, raw: Raw | None) -> Iterator[av.AudioFrame]:
