@@ -39,7 +39,10 @@ CONTEXT_FRAMES = tonal.CONTEXT
 PORTION_FRAMES = 60 * FRAMES_PER_SECOND - CONTEXT_FRAMES - 1
 MIN_SOUNDING = 0.25  # share of the frames of a window in which something has to sound
 BATCH = 16
-CACHE_BYTES = 64 << 20  # for the motifs of 78 hours of music
+CACHE_BYTES = 64 << 20  # for the motifs of 78 hours of references
+# For the motifs of an hour of queries: one query is compared several times, but rarely again later. A stream is a new
+# query every second, which must not fill the cache of references.
+QUERY_CACHE_BYTES = 1 << 20
 LEVELS = 127  # motifs are rounded to one byte, so that cached and computed ones are equal
 
 
@@ -82,7 +85,8 @@ class CoverEncoder:
         motifs = self._opened("motifs", self.spec.motifs)
         verifier = self._opened("verifier", self.spec.verifier)
         return Networks(
-            motifs and _cached_motifs(motifs),
+            motifs and _cached_motifs(motifs, CACHE_BYTES),
+            motifs and _cached_motifs(motifs, QUERY_CACHE_BYTES),
             verifier and (lambda bands: verifier.run(None, {"bands": bands.astype(np.float32)})[0]),
         )
 
@@ -147,14 +151,14 @@ def cut(frames: np.ndarray, window: float, hop: float) -> np.ndarray:
     return np.stack([frames[start : start + length] for start in starts])
 
 
-def _cached_motifs(network: InferenceSession) -> FindMotifs:
-    """The motifs that a network finds, cached for the songs that were compared last."""
+def _cached_motifs(network: InferenceSession, max_bytes: int) -> FindMotifs:
+    """The motifs that a network finds, cached for what was compared last."""
 
     def find(frames: np.ndarray) -> np.ndarray:
         rows: np.ndarray = network.run(None, {"frames": frames[None].astype(np.float32) / 255})[0][0]
         return np.rint(rows * np.float32(LEVELS)).astype(np.int8)
 
-    cached = ArrayCache(find, CACHE_BYTES)
+    cached = ArrayCache(find, max_bytes)
     return lambda frames: cached(frames) / np.float32(LEVELS)
 
 

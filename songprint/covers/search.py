@@ -73,12 +73,17 @@ class CoverCandidate:
 class Networks:
     """The networks of the search besides the encoder. Without them, only pitch classes are compared."""
 
-    motifs: FindMotifs | None = None
+    motifs: FindMotifs | None = None  # of references and the cohort
+    query_motifs: FindMotifs | None = None  # of queries; the same network
     verify: Callable[[np.ndarray], np.ndarray] | None = None  # bands (n, rows, ...) of `verifier` -> (n,) log-odds
 
     def prepare(self, frames: np.ndarray) -> Rendition | None:
-        """Prepare tonal frames for alignment; None if they are too short or silent."""
+        """Prepare tonal frames of a reference for alignment; None if they are too short or silent."""
         return Rendition.of(frames, self.motifs)
+
+    def prepare_query(self, frames: np.ndarray) -> Rendition | None:
+        """Prepare tonal frames of a query for alignment; None if they are too short or silent."""
+        return Rendition.of(frames, self.query_motifs)
 
 
 NONE = Networks()
@@ -143,7 +148,7 @@ def compare(
         query.vectors[query.has_content], [(references[name], content[name]) for name in names], cohort
     )
     prepared = [networks.prepare(references[name].evidence) for name in names]
-    own, of_cohort = networks.prepare(query.evidence), _prepared(cohort, networks)
+    own, of_cohort = networks.prepare_query(query.evidence), _prepared(cohort, networks)
     comparison = Comparison(own, [*prepared, *of_cohort])
     cohort_numbers = range(len(prepared), len(prepared) + len(of_cohort))
     promising = _promising(comparison, windows, cohort_numbers, most)

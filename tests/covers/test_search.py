@@ -8,7 +8,9 @@ from support import tonal
 
 from songprint.covers import search
 from songprint.covers.cohort import Cohort
-from songprint.covers.search import FEATURES, find
+from songprint.covers.rows import MOTIFS, POOLED
+from songprint.covers.search import FEATURES, Networks, find
+from songprint.covers.tonal import PITCH_CLASSES
 from songprint.store.index import segment_ids
 from songprint.store.index.exact import ExactIndex
 from songprint.types import Embeddings
@@ -226,3 +228,20 @@ def test_entropy_separates_a_tone_from_noise(random):
     assert search.entropy(tone) == 0
     assert search.entropy(random.integers(100, 200, (100, 48)).astype(np.uint8)) > 0.98
     assert search.entropy(tonal.Song(1).frames()) < 0.95
+
+
+def test_motifs_of_queries_are_computed_apart_from_those_of_references(world, cohort):
+    """Each has its own cache: the queries of a stream must not fill that of the references."""
+    lengths = {"query": set(), "references": set()}
+
+    def noting(name):
+        def motifs(frames):
+            lengths[name].add(len(frames))
+            return np.zeros((len(frames) // POOLED, MOTIFS, PITCH_CLASSES), np.float32)
+
+        return motifs
+
+    query = tonal.excerpt(world.songs[4].rendition(seed=1), start=15, duration=31)
+    world.find(query, cohort, networks=Networks(noting("references"), noting("query")))
+    assert lengths["query"] == {len(query.evidence) // POOLED * POOLED}
+    assert lengths["references"] and not lengths["query"] & lengths["references"]
