@@ -12,12 +12,14 @@ minutes. `Outcome.problems` lists what must never happen.
 
 With `--kill servers` or `children`, jobs are submitted over HTTP to two servers that have workers as child processes,
 and the servers, or processes in their pools, are killed too. With `--kill database`, the program starts a database
-server, kills it with all its processes, and starts it again. With `--minutes`, no process is killed after this time,
-and the remaining jobs have to finish without further kills.
+server, kills it with all its processes, and starts it again. Up to three processes are killed at the same moment. Jobs
+are submitted as kills happen, so that every kill meets jobs that wait and run. With `--minutes`, no process is killed
+after this time, and the remaining jobs have to finish without further kills.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import multiprocessing
@@ -30,8 +32,8 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -59,13 +61,20 @@ from songprint.types import ScanProgress, Timeline
 
 LEASE = 2.0  # seconds
 WAITS = (0.3, 0.5, 0.8) * 10  # seconds between attempts at a callback
-STEPS, STEP = 8, 0.02  # progress steps of a scan, and the seconds that each takes
+SCAN_SECONDS, STEPS = 0.16, 8  # duration of a scan, and how often it reports its progress
 SECONDS = 61.0  # duration reported for every input
 TROUBLE = 0.1  # share of callbacks that get an error or no response
 FROZEN = 0.15  # share of workers that are frozen instead of killed
 PATIENCE = 120.0  # seconds after the last kill in which at least one of the remaining jobs or callbacks must end
 RECOVERY = 60.0  # seconds in which this program reaches a database that was started again
-KINDS = ("workers", "servers", "children", "database")  # what can be killed; workers include the submitter
+# What can be killed, and how often compared with the others. Workers include the submitter. A killed database delays
+# everything by seconds, and a server by the start of its pools.
+KINDS = {"workers": 12, "servers": 2, "children": 5, "database": 1}
+AT_ONCE = 3  # processes that are killed at the same moment, at most
+PAUSE = 0.5  # seconds between two kills, at most
+BACKLOG = 40  # jobs submitted ahead of the kills, at most
+BEHIND = 90  # jobs that wait, run or are to be submitted, more than which delay the next kill
+AGAIN = 5  # accepted jobs that a submitter sends again when it starts
 SERVER_COUNT = 2
 
 Result = TypeVar("Result")
@@ -108,15 +117,15 @@ class Outcome:
 
 
 class Receiver:
-    """HTTP server that serves the inputs and receives the callbacks."""
+    """HTTP server that serves the inputs, which contain how long their scan takes, and receives the callbacks."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, scan_seconds: float) -> None:
         self.received: dict[str, list[str]] = defaultdict(list)  # job -> state and warnings in each callback
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = self.path.encode() * 100
+                body = str(scan_seconds).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -156,27 +165,41 @@ class Receiver:
 
 
 class LightScan:
-    """A library with a real catalogue, whose scans only sleep."""
+    """A library with a real catalogue, whose scans sleep for the seconds that the input contains."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.store = SimpleNamespace(
-            catalog=catalog, path=catalog.folder, settings=Settings(), check_encoders=lambda: None
+            catalog=catalog,
+            path=catalog.folder,
+            settings=Settings(),
+            check_encoders=lambda: None,
+            tidy=lambda: None,
         )
 
     def scan(
         self, source: Path, *, on_progress: Callable[..., None], find_unknown: bool, track: int | None
     ) -> Timeline:
-        assert Path(source).stat().st_size > 0
+        pause = float(Path(source).read_text()) / STEPS
         for step in range(STEPS):
-            time.sleep(STEP)
-            on_progress(ScanProgress(step * SECONDS / STEPS, SECONDS, segments=0, elapsed=step * STEP))
+            time.sleep(pause)
+            on_progress(ScanProgress(step * SECONDS / STEPS, SECONDS, segments=0, elapsed=step * pause))
         attempt = f"{time.time_ns()}-{random.random()}"  # reveals jobs that end twice
         return Timeline([], [], duration=SECONDS, thresholds={}, searched=0, elapsed=0.1, warnings=(attempt,))
 
 
 def work(folder: Path, database: str) -> None:
     """Main function of a worker process."""
-    _work(Catalog(folder, database=database), threading.Event())
+    with _ended_by_database():
+        _work(Catalog(folder, database=database), threading.Event())
+
+
+@contextmanager
+def _ended_by_database() -> Iterator[None]:
+    """End the process with a message instead of a traceback while the database is away."""
+    try:
+        yield
+    except SongprintError as error:
+        sys.exit(str(error))
 
 
 def work_in_pool(library: Library, settings: Settings) -> None:
@@ -198,7 +221,7 @@ def serve(folder: Path, database: str, port: int) -> None:
     server_pool.run_jobs, operations.warm_up = here.work_in_pool, here.do_nothing
     limits = ServerSettings(port=port, allow_private=True, clip_processes=1, job_processes=1, rate=10_000.0)
     settings = Settings(database=database, server=limits)
-    with Library(folder, settings=settings) as library:
+    with _ended_by_database(), Library(folder, settings=settings) as library:
         running.serve(library, settings, on_start=lambda started: None)
 
 
@@ -206,15 +229,20 @@ def do_nothing(library: Library) -> None:
     """Take the place of `operations.warm_up`."""
 
 
-def submit(folder: Path, database: str, url: str, count: int, ports: Sequence[int]) -> None:
+def submit(
+    folder: Path, database: str, url: str, count: int, ports: Sequence[int], due: ctypes.c_int, accepted: ctypes.c_int
+) -> None:
     """Main function of the submitting process. After a kill it starts again; session ids prevent duplicates.
 
-    Submits to the servers at these ports, or to the queue if there are none.
+    Submits to the servers at these ports, or to the queue if there are none. `due` and `accepted` are shared with the
+    main process: how many of the `count` jobs may be submitted so far, and how many were accepted.
     """
-    send = partial(_post, ports) if ports else _queue(folder, database)
-    for number in range(count):
-        while not send(number, url):
+    with _ended_by_database():
+        send = partial(_post, ports) if ports else _queue(folder, database)
+    for number in range(max(0, accepted.value - AGAIN), count):
+        while number >= due.value or not send(number, url):
             time.sleep(0.1)
+        accepted.value = number + 1
         time.sleep(0.01)
 
 
@@ -275,13 +303,14 @@ def torture(
     seed: int = 1,
     kinds: Sequence[str] = ("workers",),
     server: DatabaseServer | None = None,
+    scan_seconds: float = SCAN_SECONDS,
     seconds: float = math.inf,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Run the test in an empty folder, or with the empty `database` at this URL.
 
-    `kinds` are the KINDS of processes to kill; "database" needs the `server` of the database. No process is killed
-    after so many `seconds`, even if there were fewer `kills`.
+    `kinds` are the KINDS of processes to kill; "database" needs the `server` of the database. A scan takes
+    `scan_seconds`. No process is killed after so many `seconds`, even if there were fewer `kills`.
     """
     began, dice = time.monotonic(), random.Random(seed)
     with_servers = not {"servers", "children"}.isdisjoint(kinds)
@@ -289,7 +318,7 @@ def torture(
         Library(folder, create=True, settings=Settings(database=database)).store.close()
     catalog = Catalog(folder, create=not with_servers, database=database)
     queue = jobs.Jobs(catalog.database)
-    receiver = Receiver(random.Random(seed + 1))
+    receiver = Receiver(random.Random(seed + 1), scan_seconds)
     context = multiprocessing.get_context("forkserver")
     preloaded = ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects"]
     context.set_forkserver_preload(  # so that new processes start at once
@@ -301,7 +330,10 @@ def torture(
     }
     if "workers" in kinds or not with_servers:
         tasks |= {f"worker {number}": (work, (folder, database)) for number in range(workers)}
-    tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count, ports))
+    # Without locks: a killed process does not release them.
+    backlog = min(BACKLOG, jobs_count // 4 + 1)
+    due, accepted = context.RawValue("i", backlog), context.RawValue("i", 0)
+    tasks["submitter"] = (submit, (folder, database, receiver.url, jobs_count, ports, due, accepted))
     names = {
         "workers": [name for name in tasks if not name.startswith("server")],
         "servers": [name for name in tasks if name.startswith("server")],
@@ -340,13 +372,15 @@ def torture(
             if killed.total() >= said + 50:
                 said = killed.total()
                 say(f"{said} killed, {ended()} jobs ended, {time.monotonic() - began:.0f} s")
-            # Kills keep pace with finished jobs, so that they hit every stage of the work.
-            while killed.total() > kills * (ended() + 5) / jobs_count:
+            done_share = max(killed.total() / kills, (time.monotonic() - began) / seconds)
+            due.value = min(jobs_count, round(done_share * jobs_count) + backlog)
+            # Kills keep pace with finished jobs and meet jobs that are not finished, also when everything starts.
+            while not (accepted.value > ended() or due.value == ended()) or due.value - ended() > BEHIND:
                 restart_ended()
-                time.sleep(0.02)
-            time.sleep(dice.uniform(0, 0.2))
-            kind = dice.choice(list(kinds))
-            busy = {int(job.worker.split("-")[-2]) for job in _patiently(lambda: queue.find(state=RUNNING))}
+                time.sleep(0.1)
+            time.sleep(dice.uniform(0, PAUSE))
+            restart_ended()
+            kind = dice.choices(list(kinds), [KINDS[each] for each in kinds])[0]
             if kind == "database":
                 assert server is not None
                 server.kill()
@@ -354,30 +388,35 @@ def torture(
                 server.start()
                 killed[kind] += 1
                 continue
+            busy = {int(job.worker.split("-")[-2]) for job in _patiently(lambda: queue.find(state=RUNNING))}
+            most = min(dice.randint(1, AT_ONCE), kills - killed.total())
             if kind == "children":
-                children = _pool_children(alive[dice.choice(names["servers"])])
-                if children:
-                    child = dice.choice(children)
-                    at_work += child in busy
+                children = [child for name in names["servers"] for child in _pool_children(alive[name])]
+                for child in dice.sample(children, min(most, len(children))):
                     with suppress(ProcessLookupError):
                         os.kill(child, signal.SIGKILL)
-                    killed[kind] += 1
+                        killed[kind] += 1
+                        at_work += child in busy
                 continue
-            name = dice.choice(names[kind])
-            if (
-                name.startswith("worker")
-                and dice.random() < FROZEN
-                and not (name in frozen and frozen[name].is_alive())
-            ):
-                frozen[name] = _freeze(alive[name])
-                freezes += 1
-                continue
-            frozen.pop(name, None)
-            at_work += not busy.isdisjoint({alive[name].pid, *descendants(alive[name].pid or 0)})
-            alive[name].kill()
-            alive[name].join()
-            killed[name.split()[0]] += 1
-            start(name)
+            victims = []
+            for name in dice.sample(names[kind], min(most, len(names[kind]))):
+                if (
+                    name.startswith("worker")
+                    and dice.random() < FROZEN
+                    and not (name in frozen and frozen[name].is_alive())
+                ):
+                    frozen[name] = _freeze(alive[name])
+                    freezes += 1
+                    continue
+                frozen.pop(name, None)
+                at_work += not busy.isdisjoint({alive[name].pid, *descendants(alive[name].pid or 0)})
+                alive[name].kill()
+                victims.append(name)
+            for name in victims:
+                alive[name].join()
+                killed[name.split()[0]] += 1
+                start(name)
+        due.value = jobs_count
         owed = deliveries.Deliveries(catalog.database)
         done, give_up = 0, time.monotonic() + PATIENCE
         while done < 2 * jobs_count and time.monotonic() < give_up:
@@ -491,6 +530,12 @@ def main() -> int:
         default=["workers"],
         help=f"what to kill, separated by commas: {', '.join(KINDS)} (default: workers)",
     )
+    parser.add_argument(
+        "--scan-seconds",
+        type=float,
+        default=SCAN_SECONDS,
+        help="duration of a scan; make it longer if few kills meet a running job (default: %(default)s)",
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop killing after this time")
     given = parser.parse_args()
     if not set(given.kill) <= set(KINDS) or ("database" in given.kill and given.database not in SERVERS):
@@ -507,6 +552,7 @@ def main() -> int:
             seed=given.seed,
             kinds=given.kill,
             server=server,
+            scan_seconds=given.scan_seconds,
             seconds=60 * given.minutes,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
