@@ -23,7 +23,7 @@ import numpy as np
 
 from songprint.audio import channels, decode, ogg
 from songprint.audio.channels import ChannelMeter, Part
-from songprint.audio.reading import Reading, begins
+from songprint.audio.reading import Reading, begins, tag_size
 from songprint.errors import AudioError
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ _OGG_PAGE_BYTES = 65_307  # maximum of the format
 _SPOOLED_BYTES = 64 << 20  # of a pipe, kept in memory; longer ones are kept in a temporary file
 # FFmpeg estimates the duration of these formats from the bit rate of the first frames.
 _ESTIMATED_DURATION = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "amr"})
+# FFmpeg skips bytes between the packets of these formats without a trace, if it parses them. Whole packets are enough.
+_RAW_PACKETS = frozenset({"aac"})
 # FFmpeg computes the duration of these formats from the first and the last time stamp, which may have other bases.
 _DURATION_OF_TIME_STAMPS = frozenset({"mpegts", "mpeg"})
 # Formats that contain the duration of each stream; others contain that of the longest one.
@@ -108,6 +110,8 @@ _MATROSKA_DURATION = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.ASC
 _EBML, _EBML_SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"  # elements at the beginning of Matroska
 _MIN_REPORTED_HOLE = 0.5  # seconds
 _MIN_DAMAGE, _MIN_DAMAGE_BYTES = 0.5, 2048  # seconds and bytes; fewer after the last frame are not audio
+# Header of an mp3 file: flags, and the number of frames (flag 1) and bytes (flag 2) if the flags are set
+_XING = re.compile(rb"(?:Xing|Info)(.{4})(.{4})(.{4})", re.DOTALL)
 _TAGS = re.compile(rb".{0,64}?(APETAGEX|ID3|TAG|LYRICS)", re.DOTALL)  # after the audio
 # FFmpeg seeks exactly in these formats, because their time stamps count samples.
 _EXACT_SEEKING = frozenset({"mov", "mp4", "matroska", "webm", "ogg", "flac", "wav"})
@@ -380,8 +384,10 @@ class _Opened:
     def declared_duration(self) -> float:
         """The duration in seconds if the file contains that of its audio, 0 if FFmpeg derives it from other data."""
         formats = set(self.container.format.name.split(","))
+        if formats & _DURATION_OF_TIME_STAMPS:
+            return 0.0
         # MP3 files with a header that contains the duration start later than 0, by the delay of the encoder.
-        if (formats & _ESTIMATED_DURATION and not self.stream.start_time) or formats & _DURATION_OF_TIME_STAMPS:
+        if formats & _ESTIMATED_DURATION and (not self.stream.start_time or _is_joined_mp3(self.file)):
             return 0.0
         alone = len([stream for stream in self.container.streams if stream.type in ("audio", "video")]) == 1
         own = alone or formats & _DURATION_PER_STREAM or "DURATION" in self.stream.metadata
@@ -390,6 +396,10 @@ class _Opened:
     def readings(self) -> Iterator[Reading]:
         """Yield a reading of each link in turn, and of a file that is not chained one."""
         (_, end), *others = self.links
+        if self.container.format.name in _RAW_PACKETS:
+            with _open(self.file, self.name, whole_packets=True) as raw:
+                yield Reading(raw, decode.audio_stream(raw, self.name), file=self.file, size=end)
+            return
         yield Reading(self.container, self.stream, size=end)
         for begin, end in others:
             try:
@@ -445,8 +455,13 @@ def _errors_of(name: str) -> Iterator[None]:
         raise AudioError(f"cannot read {name}: {_reason(error)}") from error
 
 
-def _open(file: IO[bytes] | ogg.Part, name: str, *, video: bool = False) -> av.container.InputContainer:
-    """Open a file with FFmpeg. Raises AudioError if it is not a media file."""
+def _open(
+    file: IO[bytes] | ogg.Part, name: str, *, video: bool = False, whole_packets: bool = False
+) -> av.container.InputContainer:
+    """Open a file with FFmpeg. Raises AudioError if it is not a media file.
+
+    With `whole_packets`, packets have their positions in the file, but durations and time stamps are unknown.
+    """
     import av
 
     try:
@@ -456,7 +471,9 @@ def _open(file: IO[bytes] | ogg.Part, name: str, *, video: bool = False) -> av.c
             file,
             "r",  # PyAV would open a writable temporary file for writing
             options={"max_pixels": str(_MAX_PIXELS)} if video else {},
-            container_options={"protocol_whitelist": "none"} | ({} if video else decode.probing_options()),
+            container_options={"protocol_whitelist": "none"}
+            | ({} if video else decode.probing_options())
+            | ({"fflags": "noparse+nofillin"} if whole_packets else {}),
             metadata_errors="surrogateescape",  # see songprint.audio.encodings
             buffer_size=_FILE_READ_BYTES,
         )
@@ -584,6 +601,26 @@ def _tags_follow(opened: _Opened, reading: Reading) -> bool:
     """Whether tags follow in the file after the last frame."""
     opened.file.seek(reading.begin + reading.byte)
     return _TAGS.match(opened.file.read(_SNIFFED_BYTES)) is not None
+
+
+def _is_joined_mp3(file: IO[bytes]) -> bool:
+    """Whether an mp3 file is much longer than its header states, as when files are joined. It is read at its start.
+
+    FFmpeg then estimates the duration from the bit rate of the first frames.
+    """
+    size, at = file.seek(0, os.SEEK_END), 0
+    while True:
+        file.seek(at)
+        head = file.read(_SNIFFED_BYTES)
+        tags = tag_size(head, 0)
+        if not tags:
+            break
+        at += tags
+    found = _XING.search(head)
+    if not found or not found[1][3] & 2:
+        return False
+    declared = int.from_bytes(found[3] if found[1][3] & 1 else found[2], "big")
+    return size - at - declared > declared >> 4  # the tolerance of FFmpeg
 
 
 def name_of(source: Source) -> str:

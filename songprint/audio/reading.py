@@ -7,8 +7,9 @@ discontinuity: positions continue there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from songprint.audio import decode
 from songprint.errors import AudioError
@@ -26,6 +27,7 @@ _CONFIRMED = 3  # frames that agree on a jump; a single wrong time stamp is igno
 _BIT_RATE_SECONDS = 5.0  # over which the bit rate is averaged, at most
 # Formats whose time stamps are exact. In other formats, FFmpeg derives them from the number of frames or bytes.
 _TIME_STAMPED = frozenset({"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "asf", "ogg", "flac", "wv"})
+_XING = re.compile(rb"\xff.{3,63}(?:Xing|Info)", re.DOTALL)  # the first frame of an mp3 file, which is not audio
 _COUNTED_FROM_ZERO = frozenset({"mov", "mp4", "matroska", "webm"})
 
 
@@ -37,12 +39,14 @@ class Reading:
         container: av.container.InputContainer,
         stream: av.AudioStream,
         *,
+        file: IO[bytes] | None = None,
         begin: int = 0,
         size: int = 0,
         live: bool = False,
     ) -> None:
         """`begin` and `size` are those of the container in its file, in bytes.
 
+        With `file`, which contains nothing but packets, bytes between two packets count as damage.
         With `live`, position 0 is the first frame; otherwise it is the start of the file, including its video.
         """
         self.begin, self.size = begin, size
@@ -53,7 +57,10 @@ class Reading:
         self.failed_at = 0.0  # its position in seconds
         self.broken = False  # whether it ended with an error
         self._packet: av.Packet[av.AudioStream] | None = None  # the last one that could be decoded
-        self._lost, self._tags = 0, False  # bytes since then, and whether they begin with tags
+        self._lost = 0  # bytes since then, without those of tags
+        self._end = 0  # offset in the container of the end of the last packet, decoded or not
+        self._tags_end = 0  # offset in the container of the end of the last tags that were read as packets
+        self._file = file
         self._container, self._stream, self._live = container, stream, live
         self._silence = 0.0  # seconds inserted
 
@@ -84,12 +91,15 @@ class Reading:
             progressed = False
             try:
                 for packet in self._container.demux(self._stream):
+                    start = self._end if packet.pos is None else packet.pos
+                    if self._file and 0 < self._end < start and self._skipped(self._between(start), self._end):
+                        self._failed(AudioError("bytes between two packets are not audio"))
+                    failure: av.FFmpegError | None = None
                     try:
                         decoded = packet.decode()
                     except av.FFmpegError as error:
                         decode.check_memory(error)
-                        self._failed(error)
-                        decoded = []
+                        failure, decoded = error, []
                     if decoded and decoded[0].sample_rate != rate:
                         rate = decoded[0].sample_rate
                         if not decode.is_rate(rate):
@@ -103,8 +113,12 @@ class Reading:
                         yield decoded
                     elif packet.size > 0:
                         progressed = True
-                        self._tags = self._tags or (not self._lost and _are_tags(packet))
-                        self._lost += packet.size
+                        if not self._skipped(bytes(packet), start):
+                            failure = None  # tags, as between two files that were joined
+                    if failure:
+                        self._failed(failure)
+                    if packet.size > 0:
+                        self._end = start + packet.size
                 return
             except (av.FFmpegError, OSError) as error:
                 decode.check_memory(error)
@@ -115,14 +129,34 @@ class Reading:
         if self.failure is None:
             self.failure, self.failed_at = error, self.seconds
 
+    def _between(self, start: int) -> bytes:
+        """The bytes between the last packet and the one at `start`. The position in the file does not change."""
+        assert self._file is not None
+        position = self._file.tell()
+        self._file.seek(self.begin + self._end)
+        data = self._file.read(start - self._end)
+        self._file.seek(position)
+        return data
+
+    def _skipped(self, data: bytes, offset: int) -> int:
+        """Count bytes at `offset` in the container that cannot be decoded. Return how many of them are not tags."""
+        audio = max(0, self._tags_end - offset)
+        while audio < len(data) and (size := tag_size(data, audio)):
+            audio += size
+        self._tags_end = max(self._tags_end, offset + audio)
+        lost = max(0, len(data) - audio)
+        if _XING.match(data, audio):  # the header of a joined file
+            lost = 0
+        self._lost += lost
+        return lost
+
     def _filled_by_bytes(self) -> Iterator[av.AudioFrame]:
         """Yield frames; the size of damaged packets between them, at the bit rate before, gives their duration."""
         size = seconds = 0.0  # bytes and seconds of the packets before
         for decoded in self._packets():
-            if self._lost:
-                if seconds and not self._tags:  # bytes before the first frame are not audio
-                    yield from self._silence_of(self._lost * seconds / size, decoded[0])
-                self._lost, self._tags = 0, False
+            if self._lost and seconds:  # bytes before the first frame are not audio
+                yield from self._silence_of(self._lost * seconds / size, decoded[0])
+            self._lost = 0
             if seconds > _BIT_RATE_SECONDS:
                 size, seconds = size / 2, seconds / 2
             assert self._packet is not None  # `_packets` has set it
@@ -199,9 +233,16 @@ class Reading:
             samples -= count
 
 
-def _are_tags(packet: av.Packet[av.AudioStream]) -> bool:
-    """Whether a packet that cannot be decoded is the beginning of tags, as between two files that were joined."""
-    return packet.size > 0 and bytes(packet)[:8].startswith((b"ID3", b"APETAGEX", b"TAG"))
+def tag_size(data: bytes, start: int) -> int:
+    """The size of the tags that begin at `start`, 0 if none do."""
+    head = data[start : start + 32]
+    if head.startswith(b"ID3") and len(head) >= 10:
+        footer = 10 if head[5] & 0x10 else 0
+        return 10 + footer + sum((head[9 - digit] & 127) << 7 * digit for digit in range(4))
+    if head.startswith(b"APETAGEX") and len(head) == 32:
+        header = 32 if head[23] & 0x20 else 0  # of the two, the one that begins here
+        return int.from_bytes(head[12:16], "little") + header if header else 32
+    return 128 if head.startswith(b"TAG") else 0
 
 
 def _silent(like: av.AudioFrame, samples: int) -> av.AudioFrame:

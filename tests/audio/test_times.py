@@ -96,10 +96,11 @@ def test_a_single_wrong_time_stamp_is_ignored(tmp_path):
     assert len(files.load(wrong, RATE)) == pytest.approx(3 * RATE, abs=400)
 
 
+@pytest.mark.parametrize("suffix", [".mp3", ".aac"])
 @pytest.mark.parametrize("damage", [bytes, lambda size: np.random.default_rng(3).bytes(size)])
-def test_damage_in_an_mp3_does_not_shift_what_follows(tmp_path, damage):
+def test_damage_does_not_shift_what_follows(tmp_path, damage, suffix):
     noise = np.random.default_rng(7).normal(0, 0.2, (2, 10 * 44100))
-    path = soundfiles.write(tmp_path / "hole.mp3", noise)
+    path = soundfiles.write(tmp_path / f"hole{suffix}", noise)
     data = bytearray(path.read_bytes())
     begin = len(data) // 2
     data[begin : begin + 40000] = damage(40000)  # 2.5 s
@@ -112,14 +113,49 @@ def test_damage_in_an_mp3_does_not_shift_what_follows(tmp_path, damage):
     assert ["damaged at" in each for each in warnings] == [True]
 
 
-def test_tags_between_joined_mp3_files_are_not_silence(tmp_path):
-    song = soundfiles.write(tmp_path / "song.mp3", soundfiles.tone(duration=2, channels=2)).read_bytes()
-    picture = b"\0image/png\0\3\0" + np.random.default_rng(1).bytes(100_000)
+def test_a_hole_between_two_frames_of_raw_aac_is_reported(tmp_path):
+    path = soundfiles.write(tmp_path / "hole.aac", np.random.default_rng(7).normal(0, 0.2, (2, 6 * 44100)))
+    data = path.read_bytes()
+    with av.open(path) as container:
+        begin, end = (packet.pos for number, packet in enumerate(container.demux(audio=0)) if number in (100, 150))
+    path.write_bytes(data[:begin] + bytes(end - begin) + data[end:])
+    samples, warnings = read(path)
+    assert len(samples) / RATE == pytest.approx(6, abs=0.12)
+    assert ["damaged at 2.3 s" in each for each in warnings] == [True]
+
+
+def tagged(data, seed=1):
+    """ID3 tags with a picture of 100 kB before the data."""
+    picture = b"\0image/png\0\3\0" + np.random.default_rng(seed).bytes(100_000)
     frame = b"APIC" + len(picture).to_bytes(4, "big") + b"\0\0" + picture
     size = bytes([len(frame) >> 7 * shift & 127 for shift in (3, 2, 1, 0)])
+    return b"ID3\3\0\0" + size + frame + data
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".aac"])
+def test_tags_between_joined_files_are_not_silence(tmp_path, suffix):
+    song = soundfiles.write(tmp_path / f"song{suffix}", soundfiles.tone(duration=2, channels=2)).read_bytes()
+    path = tmp_path / f"joined{suffix}"
+    path.write_bytes(song + tagged(song))
+    samples, warnings = read(path)
+    assert len(samples) / RATE == pytest.approx(4, abs=0.2)
+    assert warnings == []
+
+
+def test_joined_mp3_files_with_headers_give_a_warning_only_if_they_are_damaged(tmp_path):
+    """The second file has another bit rate, so the duration that FFmpeg estimates is wrong."""
+    quiet = soundfiles.write_variable_mp3(tmp_path / "a.mp3", soundfiles.tone(duration=8), header=True).read_bytes()
+    noise = np.random.default_rng(7).normal(0, 0.2, 4 * 44100)
+    loud = soundfiles.write_variable_mp3(tmp_path / "b.mp3", noise, header=True).read_bytes()
     path = tmp_path / "joined.mp3"
-    path.write_bytes(song + b"ID3\3\0\0" + size + frame + song)
-    assert len(files.load(path, RATE)) / RATE == pytest.approx(4, abs=0.2)
+    for joined in (quiet + loud, quiet + tagged(loud), loud + quiet, quiet + b"TAG" + bytes(125) + tagged(loud)):
+        path.write_bytes(joined)
+        samples, warnings = read(path)
+        assert len(samples) / RATE == pytest.approx(12, abs=0.1)
+        assert warnings == []
+    path.write_bytes(quiet + tagged(loud[: len(loud) // 2] + bytes(20_000) + loud[len(loud) // 2 :]))
+    samples, warnings = read(path)
+    assert ["damaged at 10.0 s" in each for each in warnings] == [True]
 
 
 def test_an_error_long_before_the_end_of_the_file_is_reported(tmp_path):

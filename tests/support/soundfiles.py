@@ -63,9 +63,9 @@ def write(
     return path
 
 
-def write_variable_mp3(path: Path, samples: np.ndarray, sample_rate: int = 44100) -> Path:
-    """Write a mono mp3 of variable bit rate without the header that contains its duration."""
-    with av.open(path, "w", options={"write_xing": "0"}) as container:
+def write_variable_mp3(path: Path, samples: np.ndarray, sample_rate: int = 44100, *, header: bool = False) -> Path:
+    """Write a mono mp3 of variable bit rate, by default without the header that contains its duration."""
+    with av.open(path, "w", options={"write_xing": str(int(header))}) as container:
         options = {"global_quality": str(118 * 2)}  # FFmpeg's unit for "-q:a 2"
         stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono", options=options)
         stream.codec_context.flags |= av.codec.context.Flags.qscale
