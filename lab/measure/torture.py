@@ -26,7 +26,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -46,7 +45,7 @@ from typing import TypeVar, cast
 
 from lab import program
 from lab.measure.attack import descendants
-from lab.measure.database import SERVERS, DatabaseServer
+from lab.measure.database import SERVERS, DatabaseServer, free_port
 from songprint.accounts.vault import Vault
 from songprint.config import ServerSettings, Settings
 from songprint.errors import DuplicateSession, SongprintError
@@ -324,7 +323,7 @@ def torture(
     context.set_forkserver_preload(  # so that new processes start at once
         [*preloaded, "sqlalchemy.dialects.sqlite", *(["songprint.server.running"] if with_servers else [])]
     )
-    ports = [_free_port() for _ in range(SERVER_COUNT)] if with_servers else []
+    ports = [free_port() for _ in range(SERVER_COUNT)] if with_servers else []
     tasks: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
         f"server {number}": (serve, (folder, database, port)) for number, port in enumerate(ports)
     }
@@ -433,12 +432,6 @@ def torture(
             process.join()
         receiver.close()
         catalog.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _patiently(call: Callable[[], Result]) -> Result:
