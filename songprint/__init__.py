@@ -14,16 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from songprint.config import Settings
     from songprint.encoders.contract import Encoder
     from songprint.errors import AudioError, LibraryError, SongprintError
+    from songprint.kinds import AudioEncoder
     from songprint.library import Library
-    from songprint.types import Embeddings, Kind, Match, Recording, Report
+    from songprint.types import Kind, Match, Recording, Report, Timeline
 
 __version__ = "0.2.0"
 
@@ -36,6 +35,7 @@ __all__ = [
     "Recording",
     "Report",
     "SongprintError",
+    "Timeline",
     "__version__",
     "encoder",
     "open",
@@ -46,6 +46,7 @@ _MODULES = {  # public name: the module that defines it
     "Recording": "types",
     "Match": "types",
     "Report": "types",
+    "Timeline": "types",
     "Kind": "types",
     "SongprintError": "errors",
     "AudioError": "errors",
@@ -65,31 +66,33 @@ def open(
     With `create`, a missing library is created; otherwise LibraryNotFound is raised.
     """
     from songprint import config
+    from songprint.errors import LibraryNotFound
     from songprint.library import Library
 
     settings = settings or config.load()
-    return Library(path or settings.library, create=create, encoder=encoder, settings=settings)
+    path = path or settings.library
+    try:
+        return Library(path, create=create, encoder=encoder, settings=settings)
+    except LibraryNotFound as error:
+        raise LibraryNotFound(f"{error}, or in Python with songprint.open({str(path)!r}, create=True)") from error
 
 
-def encoder(name: str = "fingerprint", threads: int = 1) -> Callable[..., Embeddings]:
-    """Return a function that computes embeddings of audio: one unit vector per half second.
+def encoder(name: str = "fingerprint", threads: int = 1) -> AudioEncoder:
+    """Load an encoder, which computes embeddings of audio: one unit vector every `hop` seconds.
 
     >>> import numpy as np
     >>> noise = np.random.default_rng(0).standard_normal(44100 * 10)
-    >>> len(encoder("fingerprint")(noise, sample_rate=44100).vectors)
-    18
+    >>> encode = encoder("fingerprint")
+    >>> encode(noise, sample_rate=44100).vectors.shape
+    (18, 40)
+    >>> encode.sample_rate, encode.dim, encode.hop
+    (8000, 40, 0.5)
 
-    Its samples are float, shape (n,) or (n, channels). Without `sample_rate`, the rate of the encoder is assumed.
+    `name` is "fingerprint" or "cover". Raises EncoderError for another name and for damaged weights.
     """
     from songprint import kinds
-    from songprint.audio.samples import at_rate
 
-    loaded = kinds.load_encoder(name, threads=threads)
-
-    def encode(samples: np.ndarray, *, sample_rate: int = loaded.spec.sample_rate) -> Embeddings:
-        return loaded.encode(at_rate(samples, sample_rate, loaded.spec.sample_rate))
-
-    return encode
+    return kinds.AudioEncoder(kinds.load_encoder(name, threads=threads))
 
 
 def __getattr__(name: str) -> object:

@@ -18,6 +18,7 @@ from songprint.covers import explain, within_library
 from songprint.covers.explain import Explanation
 from songprint.covers.within_library import OnCompared
 from songprint.encoders.contract import Encoder
+from songprint.errors import AudioError, LibraryError
 from songprint.ingest import add as ingest
 from songprint.ingest import sync
 from songprint.ingest.add import OnProgress
@@ -26,6 +27,7 @@ from songprint.scan import listen, scan
 from songprint.scan.scan import OnProgress as OnScan
 from songprint.store import merging, metadata, places, transfer, works
 from songprint.store.places import Place
+from songprint.store.store import Store
 from songprint.store.transfer import ExportReport, ImportReport, OnTransfer
 from songprint.types import (
     AddReport,
@@ -58,11 +60,19 @@ class Library:
         encoder: Encoder | Sequence[Encoder] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.store = open_store(Path(path).expanduser(), create=create, encoder=encoder, settings=settings)
+        self._store = open_store(Path(path).expanduser(), create=create, encoder=encoder, settings=settings)
+        self._closed = False
+
+    @property
+    def store(self) -> Store:
+        """The catalogue and the indexes. Raises LibraryError if the library is closed."""
+        if self._closed:
+            raise LibraryError(f"the library at {self.path} is closed: open it again with songprint.open")
+        return self._store
 
     @property
     def path(self) -> Path:
-        return self.store.path
+        return self._store.path
 
     def add(
         self,
@@ -134,12 +144,13 @@ class Library:
 
         Samples are float, mono (n,) or with channels (n, channels). `top` is the number of most probable matches that
         the report lists even if they are below the threshold. Of a file with several audio tracks, all are identified,
-        or the one with number `track`, from 1.
+        or the one with number `track`, from 1. Raises AudioError if the source cannot be read or is nothing of these.
         """
         settings = self.store.settings
         if isinstance(source, np.ndarray):
             query = [samples.at_rate(source, sample_rate, self.store.sample_rate)]
             return identify.identify(query, self.store, top=top, settings=settings)
+        _check_source(source)
         return identify.identify_file(source, self.store, top=top, name=_name(source), settings=settings, track=track)
 
     def scan(
@@ -157,6 +168,7 @@ class Library:
         `find_unknown`, music that is not in the library is remembered, and has the same number where it occurs again.
         Of a file with several audio tracks, all are scanned, or the one with number `track`, from 1.
         """
+        _check_source(source)
         return scan.scan(
             self.store,
             source,
@@ -288,8 +300,13 @@ class Library:
     def __bool__(self) -> bool:
         return True  # an empty library is a library
 
+    def __repr__(self) -> str:
+        return f"<Library {str(self.path)!r}: {'closed' if self._closed else f'{len(self):,} recordings'}>"
+
     def close(self) -> None:
-        self.store.close()
+        """Close the indexes and the database. Later calls of other methods raise LibraryError."""
+        self._closed = True
+        self._store.close()
 
     def __enter__(self) -> Library:
         return self
@@ -300,6 +317,15 @@ class Library:
 
 def _listed(paths: str | Path | Iterable[str | Path]) -> Iterable[str | Path]:
     return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def _check_source(source: object) -> None:
+    """Raise AudioError for what is neither a path nor an open binary file."""
+    if not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
+        raise AudioError(
+            f"cannot read {source!r:.80} as audio: expected a path, a file that is open in binary mode,"
+            " or a NumPy array of samples with sample_rate="
+        )
 
 
 def _name(source: str | Path | BinaryIO) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path, PurePath
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +27,37 @@ class Sound(StrEnum):
     SPEECH = "speech"
     SILENCE = "silence"
     OTHER = "other"  # noise: applause, traffic, rain
+
+
+Record: TypeAlias = dict[str, str | int | float | None]  # one row of a table: column, value
+
+
+@dataclass(frozen=True)
+class Views:
+    """How results are shown in notebooks, turned into tables and saved.
+
+    The formats do this. They import this module, so it cannot import them: `songprint.formats` registers its functions
+    here when it is imported, as every module does that produces results.
+    """
+
+    html: Callable[[Report | Timeline], str]
+    records: Callable[[Report | Timeline], list[Record]]
+    save: Callable[[Timeline, str | Path, str | None], None]
+
+    @staticmethod
+    def register(views: Views) -> None:
+        """Use these views from now on."""
+        _registered[:] = [views]
+
+    @staticmethod
+    def registered() -> Views:
+        """Return the registered views. Raises RuntimeError if there are none."""
+        if not _registered:
+            raise RuntimeError("results are shown and saved by songprint.formats: import it first")
+        return _registered[0]
+
+
+_registered: list[Views] = []
 
 
 # Spectral peaks stored per frame of a recording, at most; part of the storage format.
@@ -83,7 +115,7 @@ class FileState:
     modified: int  # nanoseconds since 1970
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recording:
     """One recording in the library."""
 
@@ -111,8 +143,11 @@ class Recording:
         artists = ", ".join(self.tags.artists)
         return f"{artists} - {self.tags.title}" if artists else self.tags.title
 
+    def __repr__(self) -> str:
+        return f"<Recording {self.id}: {self.name!r}, {duration_text(self.duration)}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Embeddings:
     """The vectors of a recording or query. Row i starts at `i * hop` seconds.
 
@@ -135,6 +170,10 @@ class Embeddings:
         """(n,) bool: False for rows of zeros."""
         content: np.ndarray = np.any(self.vectors, axis=1)
         return content
+
+    def __repr__(self) -> str:
+        count, dim = self.vectors.shape
+        return f"<Embeddings: {count} vectors of {dim} numbers, every {self.hop:g} s, by {self.encoder_id}>"
 
 
 @dataclass(frozen=True)
@@ -176,7 +215,7 @@ class Alignment:
     sections: tuple[Section, ...] = ()  # covers only, in the order of the query
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Match:
     """A recording that matches the query, with the calibrated confidence and the alignment."""
 
@@ -219,8 +258,14 @@ class Match:
         """Semitones by which the query is higher than the recording."""
         return self.alignment.key_shift
 
+    def __repr__(self) -> str:
+        return (
+            f"<Match: {self.recording.name!r}, {self.kind}, {int(self.confidence)}% confident,"
+            f" at {duration_text(self.reference.start)}>"
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Song:
     """The matches of one musical work, or of one recording if its work is unknown."""
 
@@ -235,6 +280,9 @@ class Song:
         """The recording whose name is the name of the song."""
         return self.matches[0].original or self.matches[0].recording
 
+    def __repr__(self) -> str:
+        return f"<Song: {self.original.name!r}, {_counted(self.matches, 'match', 'matches')}>"
+
 
 def songs_of(matches: Iterable[Match]) -> list[Song]:
     """Group matches by song, in the order in which the songs first appear."""
@@ -244,7 +292,7 @@ def songs_of(matches: Iterable[Match]) -> list[Song]:
     return [Song(tuple(group)) for group in groups.values()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The result of identifying one query: matching recordings, then covers, each best first.
 
@@ -266,11 +314,28 @@ class Report:
         """The matches grouped by song, best first. Recordings of the same work are one song."""
         return songs_of(self.matches)
 
+    def to_records(self) -> list[Record]:
+        """Return one row per match, with plain values: `pandas.DataFrame(report.to_records())`.
+
+        `start` and `end` are the place in the query. User fields have columns `field:NAME`.
+        """
+        return Views.registered().records(self)
+
+    def __repr__(self) -> str:
+        query = f" of {PurePath(self.source).name!r}" if self.source else ""
+        if not self.matches:
+            return f"<Report{query}: no match: {self.reason}>"
+        more = f", {len(self.matches) - 1} more" if len(self.matches) > 1 else ""
+        return f"<Report{query}: {self.matches[0]!r}{more}>"
+
+    def _repr_html_(self) -> str:
+        return Views.registered().html(self)
+
     def __bool__(self) -> bool:
         return bool(self.matches)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Segment:
     """An interval of a long recording in which a song is audible."""
 
@@ -291,6 +356,10 @@ class Segment:
         """The id of the musical work; empty if unknown."""
         return self.recording.tags.work
 
+    def __repr__(self) -> str:
+        times = f"{duration_text(self.interval.start)} to {duration_text(self.interval.end)}"
+        return f"<Segment {times}: {self.recording.name!r}, {self.kind}, {int(self.confidence)}% confident>"
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -301,7 +370,7 @@ class Gap:
     unknown: int | None = None  # id of the unknown music, the same for the same music; None if not searched for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlayedSong:
     """One song of a long recording: the segments of one work, or of one recording if its work is unknown."""
 
@@ -322,8 +391,12 @@ class PlayedSong:
         """Total playing time. Overlapping segments count once."""
         return covered(segment.interval for segment in self.segments)
 
+    def __repr__(self) -> str:
+        played = f"{duration_text(self.seconds)} in {_counted(self.segments, 'segment')}"
+        return f"<PlayedSong: {self.original.name!r}, {played}, {100 * self.share:.0f}%>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Timeline:
     """The result of a scan: the songs in a long recording, with their times, and the gaps between them."""
 
@@ -347,6 +420,31 @@ class Timeline:
             PlayedSong(tuple(group), covered(segment.interval for segment in group) / max(self.duration, 1e-9))
             for group in groups.values()
         ]
+
+    def to_records(self) -> list[Record]:
+        """Return one row per segment and gap, ordered by start: `pandas.DataFrame(timeline.to_records())`.
+
+        The columns are those of the format `csv`; values that a row does not have are None.
+        """
+        return Views.registered().records(self)
+
+    def save(self, path: str | Path, format: str | None = None) -> None:
+        """Write the timeline to a file: `timeline.save("show.srt")`.
+
+        The suffix selects the format: .json, .jsonl, .csv, .cue, .srt, .vtt, .txt (a tracklist), or a picture: .png,
+        .pdf, .svg. `format` is needed for others, such as "audacity". Raises SongprintError for unknown formats and if
+        the file cannot be written, and MissingExtra for pictures without matplotlib.
+        """
+        Views.registered().save(self, path, format)
+
+    def __repr__(self) -> str:
+        name = f" of {PurePath(self.source).name!r}" if self.source else ""
+        interrupted = "" if self.complete else ", interrupted"
+        songs, segments = _counted(self.songs, "song"), _counted(self.segments, "segment")
+        return f"<Timeline{name}: {duration_text(self.duration)}, {songs} in {segments}{interrupted}>"
+
+    def _repr_html_(self) -> str:
+        return Views.registered().html(self)
 
     def __bool__(self) -> bool:
         return bool(self.segments)
@@ -375,6 +473,21 @@ class ScanProgress:
         if self.seconds_total is None:
             return None
         return READING_SHARE * min(1.0, self.seconds_done / max(self.seconds_total, 1e-9))
+
+
+def duration_text(seconds: float) -> str:
+    """Format a time to the second.
+
+    >>> duration_text(42.4), duration_text(3725)
+    ('0:42', '1:02:05')
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _counted(items: Sized, noun: str, plural: str = "") -> str:
+    return f"1 {noun}" if len(items) == 1 else f"{len(items)} {plural or f'{noun}s'}"
 
 
 def covered(intervals: Iterable[Interval]) -> float:
@@ -420,7 +533,7 @@ class Progress:
     elapsed: float  # seconds since the start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AddReport:
     """The result of `add`."""
 
@@ -431,6 +544,9 @@ class AddReport:
     elapsed: float  # seconds of computation
     warnings: tuple[str, ...] = ()  # about files of which only a part could be read
     changes: tuple[FileChange, ...] = ()  # of files of known recordings: retagged, moved, copied, replaced
+
+    def __repr__(self) -> str:
+        return f"<AddReport: {len(self.added)} added, {len(self.known)} known, {len(self.skipped)} skipped>"
 
 
 class Change(StrEnum):
@@ -459,7 +575,7 @@ class FileChange:
     reason: str = ""  # why a file was skipped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SyncReport:
     """The result of `sync`."""
 
@@ -472,6 +588,10 @@ class SyncReport:
     def __getitem__(self, change: Change) -> list[FileChange]:
         """Return the changes of one sort."""
         return [each for each in self.changes if each.change is change]
+
+    def __repr__(self) -> str:
+        counts = (f"{len(self[change])} {change}, " for change in Change if self[change])
+        return f"<SyncReport: {''.join(counts)}{self.unchanged} unchanged>"
 
 
 @dataclass(frozen=True)
@@ -492,7 +612,7 @@ class WrongRow:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MetadataReport:
     """The result of importing a table of metadata."""
 
@@ -501,13 +621,19 @@ class MetadataReport:
     wrong: list[WrongRow]  # if there are any, nothing was written
     written: bool  # False after a dry run too
 
+    def __repr__(self) -> str:
+        return f"<MetadataReport: {self.rows} rows, {len(self.changed)} changed, {len(self.wrong)} wrong>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class RebuildReport:
     """The result of `rebuild`."""
 
     reencoded: int  # number of recordings that were read and encoded again
     skipped: list[SkippedFile]  # recordings whose file could not be read; they cannot be found until it is
+
+    def __repr__(self) -> str:
+        return f"<RebuildReport: {self.reencoded} reencoded, {len(self.skipped)} skipped>"
 
 
 @dataclass(frozen=True)
@@ -554,7 +680,7 @@ class Occurrence:
     heard_at: str  # time of the scan: UTC, ISO 8601
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class UnknownMusic:
     """Music that is not in the library, with its occurrences in the order of the scans."""
 
@@ -565,6 +691,9 @@ class UnknownMusic:
     def duration(self) -> float:
         """Duration of the longest occurrence, in seconds."""
         return max(each.interval.duration for each in self.occurrences)
+
+    def __repr__(self) -> str:
+        return f"<UnknownMusic {self.id}: {duration_text(self.duration)}, {_counted(self.occurrences, 'occurrence')}>"
 
 
 class EventType(StrEnum):
@@ -580,7 +709,7 @@ class EventType(StrEnum):
     FINISHED = "finished"  # the stream has ended
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Event:
     """An event while listening to a stream. Positions are seconds since the first audio, gaps included."""
 
@@ -599,3 +728,7 @@ class Event:
     def when(self, position: float) -> datetime:
         """Convert a position to UTC time."""
         return self.begun + timedelta(seconds=position)
+
+    def __repr__(self) -> str:
+        about = f": {self.segment.recording.name!r}" if self.segment else f": {self.text}" if self.text else ""
+        return f"<Event {self.type} at {duration_text(self.position)}{about}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import songprint
 from songprint.audio import samples
 from songprint.config import Settings
 from songprint.errors import AudioError, LibraryNotFound, RecordingNotFound
+from songprint.kinds import AudioEncoder
 from songprint.library import Library
 from songprint.store import schema
 
@@ -151,3 +153,43 @@ def test_the_package_exports_its_public_names_only():
     assert {name for name in dir(songprint) if getattr(songprint, name) is not None} == set(songprint.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'opne'"):
         songprint.opne  # noqa: B018
+
+
+@pytest.mark.parametrize("source", [42, None, ["a.wav"], b"a.wav", toy.song(0).tolist()])
+def test_what_is_no_audio_is_refused_with_what_is_accepted(library, source):
+    for read in (library.identify, library.scan):
+        with pytest.raises(AudioError, match="expected a path, a file that is open in binary mode, or a NumPy array"):
+            read(source)
+
+
+def test_a_closed_library_says_so(tmp_path):
+    library = songprint.open(tmp_path / "library", create=True, encoder=toy.ToyEncoder())
+    assert repr(library) == f"<Library '{tmp_path / 'library'}': 0 recordings>"
+    library.close()
+    library.close()
+    for use in (library.recordings, library.stats, lambda: library.identify("a.wav"), lambda: len(library)):
+        with pytest.raises(songprint.LibraryError, match=r"is closed: open it again with songprint\.open"):
+            use()
+    assert repr(library).endswith(": closed>") and library.path == tmp_path / "library"
+
+
+def test_a_missing_library_names_the_argument_that_creates_it(tmp_path):
+    with pytest.raises(LibraryNotFound, match=r"in Python with songprint\.open\('.*new', create=True\)"):
+        songprint.open(tmp_path / "new")
+
+
+def test_an_encoder_has_its_rate_dimensions_and_hop(songs):
+    encode = AudioEncoder(toy.ToyEncoder())
+    assert (encode.sample_rate, encode.dim, encode.hop) == (toy.SAMPLE_RATE, toy.DIM, 0.5)
+    made = encode(toy.song(0))
+    assert made.vectors.shape == (9, toy.DIM) and np.array_equal(
+        encode.encode_file(songs[0]).vectors.shape, (9, toy.DIM)
+    )
+    assert len(encode(np.repeat(toy.song(0), 2), sample_rate=2 * toy.SAMPLE_RATE)) == 9
+    assert repr(made) == f"<Embeddings: 9 vectors of {toy.DIM} numbers, every 0.5 s, by toy-1>"
+
+
+@pytest.mark.parametrize("given", ["clip.wav", Path("clip.wav"), b"clip"])
+def test_an_encoder_refuses_a_path_and_names_what_encodes_it(given):
+    with pytest.raises(AudioError, match="is no array of samples: `encode_file` encodes a file"):
+        AudioEncoder(toy.ToyEncoder())(given)

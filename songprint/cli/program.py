@@ -39,10 +39,10 @@ class Common:
         return config.load().with_(library=self.library)
 
     def open(self, *, create: bool = False) -> Library:
-        import songprint
+        from songprint.library import Library
 
         settings = self.settings()
-        return songprint.open(settings.library, create=create, settings=settings)
+        return Library(settings.library, create=create, settings=settings)
 
 
 def common_options(command: Decorated) -> Decorated:

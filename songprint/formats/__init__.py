@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from songprint.errors import SongprintError
-from songprint.formats import cue, labels, structured
-from songprint.types import Timeline
+from songprint.formats import cue, labels, results, structured
+from songprint.types import Timeline, Views
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,6 @@ def write(timeline: Timeline, name: str) -> str:
     if name not in FORMATS:
         raise SongprintError(f"no format {name!r}: choose one of {', '.join(FORMATS)}")
     return FORMATS[name].write(timeline)
+
+
+Views.register(results.VIEWS)

@@ -6,9 +6,11 @@ that the picture is readable without colour. The filled height of a block is its
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -19,8 +21,8 @@ import numpy as np
 
 from songprint.audio import files
 from songprint.errors import MissingExtra, SongprintError
-from songprint.formats.entries import GAP_LABELS, Entry, clock, gap_label, mark, name, one_line, song, source_name
-from songprint.types import Gap, Kind, Segment, Sound, Timeline
+from songprint.formats.entries import GAP_LABELS, Entry, gap_label, mark, name, one_line, song, source_name
+from songprint.types import Gap, Kind, Segment, Sound, Timeline, duration_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,6 +79,19 @@ def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = N
 
     Raises MissingExtra without matplotlib, and SongprintError if the file cannot be written.
     """
+    _save(_drawn(timeline, levels), path)
+
+
+def png(timeline: Timeline, dpi: int = DPI) -> bytes:
+    """Draw a timeline without its loudness, and return the PNG image. Raises MissingExtra without matplotlib."""
+    image = io.BytesIO()
+    figure = _drawn(timeline, None)
+    with _missing_glyphs():
+        figure.savefig(image, format="png", dpi=dpi)
+    return image.getvalue()
+
+
+def _drawn(timeline: Timeline, levels: np.ndarray | None) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -86,15 +101,22 @@ def timeline(timeline: Timeline, path: str | Path, levels: np.ndarray | None = N
     height = HEADER + sum(row.height for row in rows) + _index_height(len(numbers)) + FOOTER
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     sheet = _Sheet(figure, height)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # no installed font has this script
+    with _missing_glyphs():
         sheet.header(timeline)
         top = height - HEADER
         for row in rows:
             sheet.row(row, top, numbers)
             top -= row.height
         sheet.index(timeline, numbers, top)
-        _save(figure, path)
+    return figure
+
+
+@contextmanager
+def _missing_glyphs() -> Iterator[None]:
+    """Allow letters of a script that no installed font has; matplotlib draws boxes instead."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def levels_of(source: files.Source) -> np.ndarray:
@@ -188,7 +210,7 @@ class _Sheet:
     def header(self, timeline: Timeline) -> None:
         songs = len(timeline.songs)
         top = self.height - 0.35
-        facts = f"{_duration(timeline.duration)}   {songs} {'song' if songs == 1 else 'songs'}"
+        facts = f"{duration_text(timeline.duration)}   {songs} {'song' if songs == 1 else 'songs'}"
         facts += "" if timeline.complete else "   interrupted; the result up to that point"
         title = source_name(timeline) or "Timeline"
         self.text(LEFT, top, self.fitting(title, WIDTH * 0.45, 15), size=15, weight="bold")
@@ -223,7 +245,7 @@ class _Sheet:
             colour = COLOURS[place % len(COLOURS)]
             self.text(x + 0.22, y, str(place + 1), size=8, colour=colour, weight="bold", align="right")
             parts = len(played.segments)
-            times = _duration(played.seconds) + (f" in {parts} parts" if parts > 1 else "")
+            times = duration_text(played.seconds) + (f" in {parts} parts" if parts > 1 else "")
             taken = self.width(times, 7.5) + 0.25
             shown = self.fitting(name(played.original), column - 0.3 - taken, 8)
             self.text(x + 0.3, y, shown, size=8)
@@ -339,7 +361,7 @@ class _Sheet:
             x = row.x(seconds)
             self.axes.plot((x, x), (y, y - 0.05), color=PALE, linewidth=0.7)
             if x < WIDTH - RIGHT + 0.01:
-                self.text(x, y - 0.13, _duration(seconds), size=7, colour=PALE, align="center")
+                self.text(x, y - 0.13, duration_text(seconds), size=7, colour=PALE, align="center")
 
     def text(
         self,
@@ -408,15 +430,10 @@ def _fonts() -> list[str]:
     return ["DejaVu Sans", *(font for font in SCRIPTS if font in there)]
 
 
-def _duration(seconds: float) -> str:
-    """`0:42`, `1:02:05`"""
-    hours, minutes, whole = clock(round(seconds))[:-4].split(":")
-    return f"{int(hours)}:{minutes}:{whole}" if int(hours) else f"{int(minutes)}:{whole}"
-
-
 def _save(figure: Figure, path: str | Path) -> None:
     try:
-        figure.savefig(path, dpi=DPI)
+        with _missing_glyphs():
+            figure.savefig(path, dpi=DPI)
     except ValueError as error:  # matplotlib does not support the format
         raise SongprintError(f"cannot draw {path}: {error}") from error
     except OSError as error:
