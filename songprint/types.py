@@ -458,12 +458,16 @@ READING_SHARE = 0.95
 class ScanProgress:
     """The progress of a scan."""
 
-    seconds_done: float  # processed for all kinds of match
-    seconds_total: float | None  # None if the file does not contain its duration
+    seconds_done: float  # of the current pass, processed for all kinds of match
+    seconds_total: float | None  # of the current pass; None if the file does not contain its duration
     segments: int  # number of segments found so far that cannot change any more
     elapsed: float  # seconds since the start
     timeline: Timeline | None = None  # these segments so far, without gaps; `complete` is false
     finished: bool = False  # only in the last report, after the last phase
+    # A file is scanned once for each audio track, and partly again for channels that the mono mix does not contain.
+    seconds_before: float = 0.0  # that earlier passes have scanned
+    seconds_after: float = 0.0  # that later passes will scan, as far as is known
+    least: float = 0.0  # fraction that was reported before more work was found
 
     @property
     def fraction(self) -> float | None:
@@ -472,7 +476,16 @@ class ScanProgress:
             return 1.0
         if self.seconds_total is None:
             return None
-        return READING_SHARE * min(1.0, self.seconds_done / max(self.seconds_total, 1e-9))
+        done, total = self.work
+        assert total is not None
+        return max(self.least, READING_SHARE * min(1.0, done / max(total, 1e-9)))
+
+    @property
+    def work(self) -> tuple[float, float | None]:
+        """Seconds that all passes have scanned, and those of all passes; None if the duration is not known."""
+        total = self.seconds_total
+        done = self.seconds_before + self.seconds_done
+        return done, None if total is None else self.seconds_before + total + self.seconds_after
 
 
 def duration_text(seconds: float) -> str:

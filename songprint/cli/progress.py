@@ -75,18 +75,18 @@ class _Found:
 
 def scan_status(progress: ScanProgress) -> str:
     """`12:00 of 1:00:00  12 segments so far  180x real time  0:16 left`"""
-    total = progress.seconds_total
+    done, total = progress.work
     parts = [
-        duration(progress.seconds_done) + (f" of {duration(total)}" if total else ""),
+        duration(done) + (f" of {duration(total)}" if total else ""),
         f"{counted(progress.segments, 'segment')} so far",
     ]
     if progress.elapsed > 0:
-        speed = progress.seconds_done / progress.elapsed
+        speed = done / progress.elapsed
         parts.append(f"{speed:,.0f}x real time")
-        if total and progress.seconds_done >= total and not progress.finished:
+        if total and done >= total and not progress.finished:
             parts.append("completing the last songs")
         elif total and speed:
-            parts.append(f"{duration((total - progress.seconds_done) / speed)} left")
+            parts.append(f"{duration((total - done) / speed)} left")
     return "  ".join(parts)
 
 

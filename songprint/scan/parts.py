@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,17 @@ SETTLED_EVERY = 18  # windows between two requests for final segments
 Sounds = tuple[tuple[Interval, Sound], ...]
 
 
+@dataclass(frozen=True)
+class Step:
+    """The progress of a scan of several parts, in seconds, and the segments so far."""
+
+    done: float  # of the current part
+    total: float | None  # of the current part; None if the file does not contain its duration
+    before: float  # of the parts that are scanned
+    after: float  # of the parts that are left, as far as they are known
+    segments: Sequence[Segment] = ()
+
+
 def add_others(
     past: Past,
     source: files.Source,
@@ -32,12 +43,12 @@ def add_others(
     meter: ChannelMeter,
     store: Store,
     new_scanner: Callable[[], Scanner],
-    step: Callable[[], bool],
+    step: Callable[[Step], bool],
 ) -> tuple[Past, list[str], bool]:
     """Add what the other tracks and the channels contain to the results of the first track.
 
-    `meter` has measured the channels of the first track. `step` is called after every window, and returns whether to
-    stop. Also returns warnings, and whether everything was scanned.
+    `meter` has measured the channels of the first track. `step` is called after every window that is scanned, and
+    returns whether to stop. Also returns warnings, and whether everything was scanned.
     """
     first, *others = tracks
     past = replace(past, segments=tuple(replace(each, track=first) for each in past.segments))
@@ -46,9 +57,15 @@ def add_others(
         *_hidden(meter, first),
         *((Part(each), None) for each in others),
     ]
+    length = before = past.until  # tracks are about as long as the first one
+
+    def seconds(windows: frozenset[int] | None) -> float:
+        return length if windows is None else min(length, WINDOW * len(windows))
+
     while waiting:
         part, windows = waiting.pop(0)
         meter = ChannelMeter()
+        total, after = seconds(windows), sum(seconds(each) for _, each in waiting)
         blocks = files.blocks(
             source,
             store.sample_rate,
@@ -57,10 +74,12 @@ def add_others(
             part=part,
             meter=meter,
         )
-        with closing(blocks):
-            for found in _scanned(blocks, windows, new_scanner, step):
-                if found is None:
-                    return past, warnings, False
+        with closing(blocks), closing(_scanned(blocks, windows, new_scanner, store.sample_rate)) as results:
+            for found in results:
+                if isinstance(found, float):
+                    if step(Step(found, max(found, total), before, after, past.segments)):
+                        return past, warnings, False
+                    continue
                 found = replace(
                     found,
                     segments=tuple(replace(each, track=part.track, channel=part.channel) for each in found.segments),
@@ -70,6 +89,7 @@ def add_others(
                     merged(past.segments, found.segments, store),
                     _audible(past.sounds, found.sounds),
                 )
+        before += total
         if windows is None:
             waiting = [*_hidden(meter, part.track), *waiting]
     return past, warnings, True
@@ -87,12 +107,13 @@ def _scanned(
     blocks: Iterator[np.ndarray],
     windows: frozenset[int] | None,
     new_scanner: Callable[[], Scanner],
-    step: Callable[[], bool],
-) -> Iterator[Past | None]:
+    sample_rate: int,
+) -> Generator[Past | float, None, None]:
     """Scan each run of consecutive windows, and yield its results with times from the start of the file.
 
-    Yields None and ends if `step` returns True.
+    After each window, the seconds that were scanned so far are yielded.
     """
+    samples = 0
     for wanted, run in groupby(enumerate(blocks), key=lambda each: windows is None or each[0] in windows):
         if not wanted:
             continue  # `groupby` reads the run
@@ -101,11 +122,10 @@ def _scanned(
             for count, (window, block) in enumerate(run):
                 begin = begin if count else window * WINDOW
                 scanner.feed(block)
+                samples += len(block)
                 if count % SETTLED_EVERY == SETTLED_EVERY - 1:
                     scanner.settled()
-                if step():
-                    yield None
-                    return
+                yield samples / sample_rate
             timeline = scanner.finish()
         yield Past(begin).then(timeline.duration, timeline.segments, scanner.sounds)
 

@@ -103,14 +103,32 @@ def _scan(
         source, store.sample_rate, block_seconds=BLOCK, on_warning=warnings.append, part=part, meter=meter
     )
 
-    def report() -> None:
-        if on_progress:
+    least = 0.0  # fraction of the last report
+
+    def report(step: parts.Step | None = None) -> None:
+        nonlocal least
+        if not on_progress:
+            return
+        elapsed = time.perf_counter() - began
+        if step is None:
             done = past.until + scanner.processed
-            found = replace(
-                scanner.so_far(), segments=[*past.segments, *scanner.found], source=name, duration=done, complete=False
-            )
-            elapsed = time.perf_counter() - began
-            on_progress(ScanProgress(done, total and max(total, done), len(found.segments), elapsed, found))
+            found = replace(scanner.so_far(), segments=[*past.segments, *scanner.found], duration=done)
+            step = parts.Step(done, total and max(total, done), 0.0, (total or 0.0) * (len(tracks) - 1))
+        else:
+            found = replace(scanner.so_far(), segments=list(step.segments), duration=whole.until)
+        found = replace(found, source=name, complete=False)
+        progress = ScanProgress(
+            step.done,
+            step.total,
+            len(found.segments),
+            elapsed,
+            found,
+            seconds_before=step.before,
+            seconds_after=step.after,
+            least=least,
+        )
+        least = progress.fraction or 0.0
+        on_progress(progress)
 
     with closing(scanner), closing(blocks), _ctrl_c() as stop:
         for block in _after(blocks, round(past.until * store.sample_rate)):
@@ -135,8 +153,8 @@ def _scan(
             if saved:
                 saved.keep(whole)
 
-            def step() -> bool:
-                report()
+            def step(step: parts.Step) -> bool:
+                report(step)
                 return stop.is_set()
 
             whole, others, complete = parts.add_others(

@@ -178,6 +178,23 @@ def test_all_audio_tracks_are_examined(library, tmp_path):
     assert found(library.scan(path, track=2)) == [("Song 01", 0, 30, "", 2)]
 
 
+def test_the_progress_of_a_scan_covers_all_tracks_and_channels(library, tmp_path):
+    song, other = toy.cut(1, 0, 30), toy.cut(2, 0, 30)
+    tracks = [np.concatenate(each) for each in ([song, other], [other, song], [song, song])]
+    path = soundfiles.write_tracks(tmp_path / "film.mkv", tracks, RATE)
+    for file, seconds in ((path, 180), (stereo(tmp_path, song, 0.1 * noise(30)), 60)):
+        steps = []
+        library.scan(file, on_progress=steps.append)
+        done, fractions = [step.work[0] for step in steps[:-1]], [step.fraction for step in steps]
+        assert done == sorted(done) and len(set(done)) >= 5
+        assert done[-1] == pytest.approx(seconds, abs=1) == steps[-2].work[1]
+        assert fractions == sorted(fractions) and fractions[-1] == 1.0
+        assert all(step.seconds_done <= 60.1 for step in steps), "never more than the file has"
+    assert {len(step.timeline.segments) for step in steps} == {0, 1}
+    library.scan(path, on_progress=steps.append)
+    assert steps[-2].segments > 1, "with those of the tracks before"
+
+
 def test_a_silent_first_track_is_not_the_answer(library, tmp_path):
     path = soundfiles.write_tracks(tmp_path / "film.mkv", [toy.silence(30), toy.cut(1, 0, 30)], RATE)
     assert named(library.identify(path)) == [("Song 01", "", 2)]
