@@ -68,13 +68,25 @@ PATIENCE = 120.0  # seconds after the last kill in which at least one of the rem
 RECOVERY = 60.0  # seconds in which this program reaches a database that was started again
 # What can be killed, and how often compared with the others. Workers include the submitter. A killed database delays
 # everything by seconds, and a server by the start of its pools.
-KINDS = {"workers": 12, "servers": 2, "children": 5, "database": 1}
+KINDS = {"workers": 30, "servers": 2, "children": 4, "database": 1}
 AT_ONCE = 3  # processes that are killed at the same moment, at most
 PAUSE = 0.5  # seconds between two kills, at most
-BACKLOG = 40  # jobs submitted ahead of the kills, at most
-BEHIND = 90  # jobs that wait, run or are to be submitted, more than which delay the next kill
+BACKLOG = 60  # jobs submitted ahead of the kills, at most
+BEHIND = 120  # jobs that wait, run or are to be submitted, more than which delay the next kill
 AGAIN = 5  # accepted jobs that a submitter sends again when it starts
 SERVER_COUNT = 2
+PRELOADED = (  # modules, so that new processes start at once; those that are not installed are ignored
+    "songprint.jobs.worker",
+    "songprint.outside.fetch",
+    "songprint.formats.objects",
+    "songprint.store.database.mariadb",
+    "songprint.store.database.postgresql",
+    "sqlalchemy.dialects.sqlite",
+    "sqlalchemy.dialects.mysql.pymysql",
+    "sqlalchemy.dialects.postgresql.pg8000",
+    "pymysql",
+    "pg8000.dbapi",
+)
 
 Result = TypeVar("Result")
 
@@ -319,10 +331,7 @@ def torture(
     queue = jobs.Jobs(catalog.database)
     receiver = Receiver(random.Random(seed + 1), scan_seconds)
     context = multiprocessing.get_context("forkserver")
-    preloaded = ["songprint.jobs.worker", "songprint.outside.fetch", "songprint.formats.objects"]
-    context.set_forkserver_preload(  # so that new processes start at once
-        [*preloaded, "sqlalchemy.dialects.sqlite", *(["songprint.server.running"] if with_servers else [])]
-    )
+    context.set_forkserver_preload([*PRELOADED, *(["songprint.server.running"] if with_servers else [])])
     ports = [free_port() for _ in range(SERVER_COUNT)] if with_servers else []
     tasks: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
         f"server {number}": (serve, (folder, database, port)) for number, port in enumerate(ports)
