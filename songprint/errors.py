@@ -20,6 +20,8 @@ SongprintError
 ├── MissingExtra            an optional dependency is not installed
 ├── RecordingNotFound       no recording has this id
 ├── SettingsError           a setting has an invalid value
+├── StationError            a station cannot be created or changed
+│   └── StationNotFound         no station has this id
 ├── StreamError             a stream cannot be opened, is not audio or has broken
 └── UnknownMusicNotFound    no unknown music has this id, or its audio no longer exists
 """
@@ -125,6 +127,14 @@ class RecordingNotFound(SongprintError):
 
 class SettingsError(SongprintError):
     """A setting has an invalid value."""
+
+
+class StationError(SongprintError):
+    """A station cannot be created or changed."""
+
+
+class StationNotFound(StationError):
+    """No station has this id."""
 
 
 class StreamError(SongprintError):

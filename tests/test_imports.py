@@ -28,6 +28,7 @@ ROWS = [
     {"library"},
     {"accounts"},
     {"jobs"},
+    {"stations"},
     {"doctor", "server"},
     {"cli"},
     {"__main__"},

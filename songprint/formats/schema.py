@@ -232,9 +232,12 @@ class Attempt(TypedDict):
     error: str | None
 
 
+@_documented
 class Delivery(TypedDict):
     id: str
     job_id: str
+    """Empty for the event of a station."""
+    station_id: str | None
     event: str
     url: str
     style: str
@@ -243,6 +246,87 @@ class Delivery(TypedDict):
     due_at: str | None
     delivered_at: str | None
     attempts: list[Attempt]
+
+
+PlayKind = Literal["recording", "cover", "unknown", "speech", "silence", "other", "down"]
+StationState = Literal["waiting", "connected", "silent", "stalled", "unreachable", "stopped"]
+
+
+@_documented
+class Play(TypedDict):
+    id: int
+    station_id: str
+    kind: PlayKind
+    """`unknown` is music that is not in the library, `down` an outage."""
+    recording_id: int | None
+    """Of a song. The recording may have been removed since."""
+    title: str
+    artists: list[str]
+    album: str
+    isrc: str
+    confidence: float | None
+    reference: Interval | None
+    """The part of the recording that was played."""
+    announced: str
+    """The title that the stream announced; the reason of an outage."""
+    started_at: str
+    ended_at: str | None
+    """Null: it is playing now."""
+    seconds: float
+    """0 while it is playing."""
+
+
+class StationCallback(TypedDict):
+    url: str
+
+
+@_documented
+class Station(TypedDict):
+    id: str
+    name: str
+    url: str
+    timezone: str
+    """Of its reports."""
+    history_days: float
+    buffer_minutes: float
+    callback: StationCallback | None
+    enabled: bool
+    """False: stopped by a user."""
+    state: StationState
+    reason: str
+    since: str
+    """When the state began."""
+    announced: str
+    """The title that the stream announces."""
+    now: list[Play]
+    """The songs that are playing now."""
+    heard_at: str | None
+    """The end of the audio that was processed."""
+    key_id: str
+    created_at: str
+
+
+class TopSong(TypedDict):
+    recording_id: int | None
+    kind: Kind
+    title: str
+    artists: list[str]
+    plays: int
+    seconds: float
+
+
+@_documented
+class StationStatistics(TypedDict):
+    seconds: dict[str, float]
+    """The time of songs, unknown music, speech, silence, other sounds and outages."""
+    followed: float
+    """Seconds of the period in which audio arrived."""
+    plays: int
+    """Number of songs that played."""
+    recordings: int
+    """Number of different recordings."""
+    top: list[TopSong]
+    """The songs that played most often."""
 
 
 class JobError(TypedDict):

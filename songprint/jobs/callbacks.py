@@ -112,7 +112,7 @@ class Sender:
         try:
             self.send(delivery)
         except Exception:  # after its lease it is sent again
-            log.exception("sending callback %s of job %s", delivery.id, delivery.job_id)
+            log.exception("sending callback %s of %s", delivery.id, delivery.origin)
         finally:
             with self._lock:
                 self._sending[delivery.host] -= 1
@@ -121,11 +121,7 @@ class Sender:
         """Send one claimed delivery, store the result and return its new state."""
         began, status, error, retry = time.monotonic(), None, "", True
         try:
-            job = self._jobs.opened(self._reported(delivery))
-            if delivery.style not in self._builders:
-                raise FetchError(f"there are no callbacks of style {delivery.style!r}", "internal")
-            body = self._builders[delivery.style](job)
-            secret = job.options["callback"].get("secret") or self._secret
+            body, secret = self._message(delivery)
             status = self._post(delivery.url, body, headers(delivery.id, int(time.time()), body, secret)).status
             if not 200 <= status < 300:
                 error, retry = f"the receiver answers with status {status}", status in _RETRIED or status >= 500
@@ -136,13 +132,23 @@ class Sender:
         except LibraryError:  # the database may recover; the callback is sent again after its lease
             raise
         except Exception as failure:  # its message is for the operator, and the queue must not repeat it without end
-            log.exception("callback %s of job %s", delivery.id, delivery.job_id)
+            log.exception("callback %s of %s", delivery.id, delivery.origin)
             error = f"internal error ({type(failure).__name__})"
         state = self._deliveries.attempted(
             delivery, status=status, error=error[:_MAX_ERROR_LENGTH], retry=retry, elapsed=time.monotonic() - began
         )
-        log.info("callback %s of job %s to %s: %s", delivery.id, delivery.job_id, delivery.host, error or "delivered")
+        log.info("callback %s of %s to %s: %s", delivery.id, delivery.origin, delivery.host, error or "delivered")
         return state
+
+    def _message(self, delivery: Delivery) -> tuple[bytes, str]:
+        """The body of a delivery, and the secret that signs it."""
+        if delivery.body is not None:  # of a station
+            own = self._jobs.decrypted(delivery.secret, delivery.station_id) if delivery.secret else ""
+            return delivery.body.encode(), own or self._secret
+        job = self._jobs.opened(self._reported(delivery))
+        if delivery.style not in self._builders:
+            raise FetchError(f"there are no callbacks of style {delivery.style!r}", "internal")
+        return self._builders[delivery.style](job), job.options["callback"].get("secret") or self._secret
 
     def _reported(self, delivery: Delivery) -> Job:
         """The job as it was at the event; JobNotFound if the event is obsolete."""

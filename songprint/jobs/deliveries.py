@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert,
 from songprint.errors import JobNotFound
 from songprint.jobs.clockwatch import TOLERANCE, ClockWatch
 from songprint.store.database import storable
-from songprint.store.tables import attempts, deliveries, jobs
+from songprint.store.tables import attempts, deliveries, jobs, stations
 from songprint.store.timestamps import clock, iso
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Delivery:
     """One callback. Times are UTC in ISO 8601, and empty for events that have not happened."""
 
     id: str  # the same for every attempt
-    job_id: str
-    event: str  # the reported state of the job: running, finished, failed, cancelled
+    job_id: str  # empty: of a station
+    event: str  # the reported state of the job (running, finished, failed, cancelled), or the event of the station
     url: str
     style: str  # format of the body: "tencent" or "standard"
     state: str
@@ -61,6 +61,14 @@ class Delivery:
     attempts: tuple[Attempt, ...] = ()
     host: str = ""
     lease: str = field(default="", repr=False, compare=False)  # of a delivery that has just been claimed
+    station_id: str = ""  # empty: of a job
+    body: str | None = None  # of a station's event
+    secret: str = field(default="", repr=False)  # encrypted, of the station
+
+    @property
+    def origin(self) -> str:
+        """`job 1a2b` or `station 3c4d`, for messages."""
+        return f"station {self.station_id}" if self.station_id else f"job {self.job_id}"
 
 
 def delivery_object(delivery: Delivery) -> schema.Delivery:
@@ -68,6 +76,7 @@ def delivery_object(delivery: Delivery) -> schema.Delivery:
     return {
         "id": delivery.id,
         "job_id": delivery.job_id,
+        "station_id": delivery.station_id or None,
         "event": delivery.event,
         "url": delivery.url,
         "style": delivery.style,
@@ -90,10 +99,26 @@ def queue(connection: Connection, now: int, job_id: str, options: Mapping[str, A
     callback = options.get("callback")
     if not callback or (event == "running" and callback.get("mode") != "change"):
         return
+    _insert(connection, now, callback, event, job_id=job_id)
+
+
+def queue_event(
+    connection: Connection, now: int, station_id: str, options: Mapping[str, Any], event: str, body: str
+) -> None:
+    """Queue the callback that the options of a station request for an event, inside the transaction of the caller.
+
+    The secret in the options is encrypted, with the id of the station as its owner.
+    """
+    callback = options.get("callback")
+    if callback:
+        more = {"station_id": station_id, "body": body, "secret": callback.get("secret") or None}
+        _insert(connection, now, callback, event, job_id="", **more)
+
+
+def _insert(connection: Connection, now: int, callback: Mapping[str, Any], event: str, **more: str | None) -> None:
     connection.execute(
         insert(deliveries).values(
             id=f"msg_{secrets.token_hex(16)}",
-            job_id=job_id,
             event=event,
             url=callback["url"],
             host=_host(callback["url"]),
@@ -104,6 +129,7 @@ def queue(connection: Connection, now: int, job_id: str, options: Mapping[str, A
             attempts=0,
             waits=0,
             lease="",
+            **more,
         )
     )
 
@@ -153,13 +179,20 @@ class Deliveries:
         limit: int = 100,
         before: str = "",
     ) -> list[Delivery]:
-        """The callbacks in a state, of jobs of these keys, latest first; only those older than the id `before`."""
+        """The callbacks in a state, of jobs and stations of these keys, latest first.
+
+        With `before`, only those older than the callback with this id.
+        """
         wanted = select(deliveries).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
         if state is not None:
             wanted = wanted.where(deliveries.c.state == state)
         if key_id is not None:
-            wanted = wanted.join(jobs, jobs.c.id == deliveries.c.job_id).where(
-                jobs.c.key_id.in_([key_id] if isinstance(key_id, str) else list(key_id))
+            visible = [key_id] if isinstance(key_id, str) else list(key_id)
+            wanted = wanted.where(
+                or_(
+                    deliveries.c.job_id.in_(select(jobs.c.id).where(jobs.c.key_id.in_(visible))),
+                    deliveries.c.station_id.in_(select(stations.c.id).where(stations.c.key_id.in_(visible))),
+                )
             )
         with self._database.reading() as connection:
             if before:
@@ -303,4 +336,7 @@ def _to_delivery(row: Row[Any], log: Collection[Row[Any]], lease: str = "") -> D
         attempts=tuple(Attempt(iso(each.at), each.elapsed, each.status, each.error) for each in log),
         host=row.host,
         lease=lease,
+        station_id=row.station_id,
+        body=row.body,
+        secret=row.secret or "",
     )

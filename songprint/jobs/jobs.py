@@ -127,9 +127,13 @@ class Jobs:
         """The job with its secrets decrypted. KeyRefused without the right master key."""
 
         def decrypted(sealed: str) -> str:
-            return self._required_vault().open(base64.b64decode(sealed), job.id)
+            return self.decrypted(sealed, job.id)
 
         return replace(job, input=with_secrets(job.input, decrypted), options=with_secrets(job.options, decrypted))
+
+    def decrypted(self, sealed: str, owner: str) -> str:
+        """A secret of the job or station `owner`, as it was before it was stored. KeyRefused as for `opened`."""
+        return self._required_vault().open(base64.b64decode(sealed), owner)
 
     def _sealed(self, value: Mapping[str, Any], job_id: str) -> str:
         def encrypted(secret: str) -> str:

@@ -26,6 +26,11 @@ def check_input(location: Location, settings: ServerSettings) -> None:
         object_name(str(location["object"]))
 
 
+def check_stream(url: str, settings: ServerSettings) -> None:
+    """Raise FetchError for the URL of a station that is never opened."""
+    fetch.check(url, Rules.of_streams(settings))
+
+
 def check_output(place: Location, settings: ServerSettings) -> None:
     """Raise FetchError for a bucket that no store of the settings has, or a folder that leads out of it."""
     _check_bucket(place, settings)

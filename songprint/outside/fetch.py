@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -76,6 +76,12 @@ class Rules:
         )
 
     @classmethod
+    def of_streams(cls, settings: ServerSettings) -> Rules:
+        """The rules for web radios: the hosts of inputs, and every port above those of system services."""
+        rules = cls.of_inputs(settings)
+        return replace(rules, ports=(*rules.ports, range(1024, 65536)))
+
+    @classmethod
     def of_callbacks(cls, settings: ServerSettings) -> Rules:
         """The rules for callbacks: they may go to any port above those of system services, often to 5000."""
         return cls(
@@ -117,6 +123,12 @@ def check(url: str, rules: Rules) -> Place:
     elif not (_fits_port(place, rules) or HostList(rules.allow_hosts).may_name(place.host, place.port)):
         raise _wrong_port(place)
     return place
+
+
+def resolved(url: str, rules: Rules) -> tuple[Place, list[str]]:
+    """Parse a URL and resolve its host; FetchError if the URL or one of the addresses is refused."""
+    place = check(url, rules)
+    return place, _addresses(place, rules)
 
 
 def download(

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from songprint.audio.channels import WINDOW, Block, Part, hidden
-from songprint.intervals import part_of, subtract
+from songprint.intervals import gaps, part_of, subtract
 from songprint.scan.parts import overlap
-from songprint.types import Interval, Segment, Timeline
+from songprint.types import Gap, Interval, Segment, Sound, Timeline
 
 MAX_PARTS = 4  # that are scanned at the same time, because each costs as much as the mix
 _MIN_REST = 3.0  # seconds of a segment of which the rest is known
@@ -20,6 +20,12 @@ _MIN_REST = 3.0  # seconds of a segment of which the rest is known
 
 class StreamScanner(Protocol):
     """The part of `Scanner` that streams need. Times are seconds since the first samples, (n,) float32 mono."""
+
+    @property
+    def sounds(self) -> list[tuple[Interval, Sound]]: ...
+
+    @property
+    def settled_until(self) -> float: ...
 
     def feed(self, block: np.ndarray) -> None: ...
 
@@ -53,6 +59,15 @@ class _PartScanner:
             )
             for each in segments
         ]
+
+
+def after(seconds: float, found: Iterable[Gap]) -> list[Gap]:
+    """The parts of gaps after a time in seconds."""
+    return [
+        replace(gap, interval=Interval(max(gap.interval.start, seconds), gap.interval.end))
+        for gap in found
+        if gap.interval.end > seconds
+    ]
 
 
 def same_recording(one: Segment, other: Segment) -> bool:
@@ -120,6 +135,11 @@ class ChannelScanner:
         for part in self._parts:
             found += self._without([*self._of_mix, *self._of_parts, *found], part.placed(part.scanner.current()))
         return found
+
+    def gaps(self, since: float) -> list[Gap]:
+        """Return the gaps between the final segments from `since` seconds to where everything is final."""
+        segments = [*self._of_mix, *self._of_parts]
+        return after(since, gaps(self._mix.settled_until, segments, self._mix.sounds))
 
     def finish(self) -> Timeline:
         """Return the timeline of the whole stream: no more audio follows."""

@@ -25,16 +25,20 @@ from songprint.audio.streams.station import shown
 from songprint.errors import SongprintError, StreamError
 from songprint.formats import objects
 from songprint.scan import parts
-from songprint.scan.channels import ChannelScanner, StreamScanner, same_recording
+from songprint.scan.channels import ChannelScanner, StreamScanner, after, same_recording
 from songprint.scan.scan import Scanner
-from songprint.types import Event, EventType, Interval, Segment
+from songprint.types import Event, EventType, Gap, Interval, Segment
 
 if TYPE_CHECKING:
+    import av
+
     from songprint.store.store import Store
 
 BLOCK_SECONDS = 1.0  # seconds of audio that are processed at a time
 # Seconds between two queries of the scanner. Each query searches the most recent seconds again.
 UPDATE_SECONDS = 1.0
+# Seconds between two classifications of what is played between the songs.
+GAP_SECONDS = 60.0
 STALL = 10.0  # seconds without data after which a stream is reconnected
 # Seconds between segments of one recording that count as the same song: starts move while more of a song is known.
 SAME_SONG_TOLERANCE = 10.0
@@ -117,11 +121,18 @@ class Listener:
         self._offsets: list[tuple[float, float]] = []  # (scanner time, position minus scanner time from there on)
         self._open: list[_Open] = []
         self._settled: list[Segment] = []  # ended songs of this scanner, at positions
+        self._gaps: list[Gap] = []  # not taken yet, at positions
+        self._gaps_until = 0.0  # scanner time up to which gaps are in `_gaps` or were taken
+        self._gaps_updated = 0.0  # scanner time of the last classification
 
     @property
     def position(self) -> float:
         """Seconds since the first audio. During a gap, the clock determines the position."""
         return self._reached if self._scanner else max(self._reached, self._at(self._clock()))
+
+    def when(self, position: float) -> datetime:
+        """Convert a position to UTC time."""
+        return self._begun + timedelta(seconds=position)
 
     @property
     def received(self) -> float:
@@ -158,16 +169,31 @@ class Listener:
         if self.received - self._updated < UPDATE_SECONDS:
             return
         self._updated = self.received
+        if self.received - self._gaps_updated >= GAP_SECONDS:
+            self._gaps_updated = self.received
+            self._add_gaps(self._scanner.gaps(self._gaps_until))
         yield from self._changes(self._scanner.settled(), self._scanner.current())
         if self.received > (MAX_SCANNER_SECONDS if self._open else SCANNER_SECONDS):
             yield from self.pause()
             self._scanner = self._start_scanner(self._reached)
+
+    def take_gaps(self) -> list[Gap]:
+        """Return what was played between the songs since the last call, as far as it is final, at positions."""
+        taken, self._gaps = self._gaps, []
+        return taken
+
+    def _add_gaps(self, gaps: list[Gap]) -> None:
+        for gap in gaps:
+            interval = Interval(self._position(gap.interval.start), self._position(gap.interval.end))
+            self._gaps.append(replace(gap, interval=interval))
+            self._gaps_until = gap.interval.end
 
     def pause(self) -> Iterator[Event]:
         """End all songs, because the audio breaks off."""
         if self._scanner is None:
             return
         timeline = self._scanner.finish()
+        self._add_gaps(after(self._gaps_until, timeline.gaps))
         last = [segment for segment in timeline.segments if not self._has_ended(self._at_position(segment))]
         yield from self._changes(last, [])
         for doubtful in self._open:
@@ -178,6 +204,7 @@ class Listener:
     def _start_scanner(self, position: float) -> ChannelScanner:
         scanner, self._spare = self._spare or self._new_scanner(), None
         self._samples, self._updated, self._settled = 0, 0.0, []
+        self._gaps_until = self._gaps_updated = 0.0
         self._offsets = [(0.0, position)]
         return scanner
 
@@ -262,12 +289,16 @@ def follow(
     give_up: float | None = None,
     reconnect: bool = True,
     raw: live.Raw | None = None,
+    retry_first: bool = False,
+    on_failure: Callable[[Exception], None] = lambda error: None,
+    on_frame: Callable[[av.AudioFrame], None] | None = None,
 ) -> Iterator[Event]:
     """Yield the events in a stream until it ends, `stop` is set or a StreamError is raised.
 
     A stream that breaks, or sends no data for `stall` seconds, is reopened after 1, 2, 4 seconds and so on, up to a
     minute. After `give_up` seconds of failed attempts, StreamError is raised. If the very first attempt fails, the
-    error is raised immediately: a wrong URL is more likely than an outage.
+    error is raised immediately, because a wrong URL is more likely than an outage; with `retry_first` it is a gap.
+    `on_failure` gets the error of every failed attempt, and `on_frame` every decoded frame.
     """
     stop = stop or threading.Event()
     delay, gap_since, connected = FIRST_DELAY, None, False
@@ -275,7 +306,9 @@ def follow(
         with ReadAhead(open_source, stop=stop, patience=stall) as ahead:
             try:
                 source = ahead.opened()
-                for block in live.blocks(ahead, sample_rate, round(BLOCK_SECONDS * sample_rate), name=name, raw=raw):
+                for block in live.blocks(
+                    ahead, sample_rate, round(BLOCK_SECONDS * sample_rate), name=name, raw=raw, on_frame=on_frame
+                ):
                     if gap_since is not None or not connected:
                         yield _arrived(listener, source, gap_since, ahead.arrived, len(block) / sample_rate)
                         gap_since, connected = None, True
@@ -290,8 +323,9 @@ def follow(
                 failure = error if ahead.received and not connected else ahead.failure or error
         if stop.is_set() or failure is None:
             break
-        if not connected:
+        if not connected and not retry_first:
             raise failure
+        on_failure(failure)
         if not reconnect:
             yield from listener.pause()
             raise failure

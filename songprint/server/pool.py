@@ -1,4 +1,4 @@
-"""Child processes of the server with the library open: for requests, and for jobs.
+"""Child processes of the server with the library open: for requests, and for jobs and stations.
 
 Processes of their own for identifying, adding and drawing keep the server responsive, and a decoder that crashes or
 hangs on a hostile file only takes down its own process.
@@ -6,6 +6,7 @@ hangs on a hostile file only takes down its own process.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +47,7 @@ class Opening:
         )
 
     def job_workers(self, size: int) -> Pool:
-        """A pool that runs jobs until it is closed; then the jobs that are running are released to other workers.
+        """A pool that runs jobs and follows stations until it is closed; then other workers can have them.
 
         Workers limit the memory of each job themselves.
         """
@@ -71,6 +72,15 @@ def _open_library(opening: Opening) -> Library:
 
 
 def run_jobs(library: Library, settings: Settings) -> None:
+    from songprint.stations import follower  # loads the scanner, which only the children need
+
     logs.set_up(settings.log_level)
     builders = results.builders(settings.server.app_id)
-    worker.run(library, settings, stop=pool.stop_requested, builders=builders)
+    following = threading.Thread(
+        target=follower.run, args=(library, settings, pool.stop_requested), name="songprint-stations"
+    )
+    following.start()
+    try:
+        worker.run(library, settings, stop=pool.stop_requested, builders=builders)
+    finally:
+        following.join()

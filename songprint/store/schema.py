@@ -28,13 +28,16 @@ from songprint.store.tables import (
     audit,
     changes,
     claims,
+    deliveries,
     folders,
     kept_apart,
     library,
     merged,
     metadata,
     places,
+    plays,
     recordings,
+    stations,
     templates,
     totals,
     usage,
@@ -159,6 +162,15 @@ def _add_totals(connection: Connection) -> None:
     counts.recount(connection)
 
 
+def _add_stations(connection: Connection) -> None:
+    """Version 10: stations, their airplay history, and the callbacks of their events."""
+    metadata.create_all(connection, tables=[stations, plays], checkfirst=True)
+    for column in (deliveries.c.station_id, deliveries.c.body, deliveries.c.secret):
+        _add_column(connection, column)
+    for index in (*deliveries.indexes, *stations.indexes, *plays.indexes):
+        index.create(connection, checkfirst=True)
+
+
 # MIGRATIONS[n] leads from version n to version n + 1.
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _create_tables,
@@ -170,6 +182,7 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _add_changes,
     _add_claims,
     _add_totals,
+    _add_stations,
 ]
 
 

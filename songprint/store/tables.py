@@ -253,10 +253,10 @@ sessions = Table(
 
 deliveries = Table(
     "deliveries",
-    metadata,
+    metadata,  # of jobs, and of stations
     Column("id", String(64), primary_key=True),  # the webhook-id, the same for every attempt
-    Column("job_id", String(64), nullable=False, index=True),
-    Column("event", String(12), nullable=False),  # the reported state of the job
+    Column("job_id", String(64), nullable=False, index=True),  # empty: of a station
+    Column("event", String(12), nullable=False),  # the reported state of the job, or what happened on the station
     Column("url", Text, nullable=False),
     Column("host", String(255), nullable=False),  # of the URL: one slow host must not delay others
     Column("style", String(20), nullable=False),
@@ -268,8 +268,12 @@ deliveries = Table(
     Column("lease", String(40), nullable=False),
     Column("lease_until", BigInteger),
     Column("delivered_at", BigInteger),
+    Column("station_id", String(64), nullable=False, server_default=""),  # empty: of a job
+    Column("body", LongText),  # of a station's event; null: made from the job when it is sent
+    Column("secret", Text),  # signs the body of a station's event, encrypted; null: none of its own
     **EXACT,
 )
+Index("deliveries_by_station", deliveries.c.station_id)
 Index("deliveries_by_turn", deliveries.c.state, deliveries.c.due_at)
 
 attempts = Table(
@@ -311,6 +315,57 @@ verdicts = Table(
     Column("at", BigInteger, nullable=False),
     **EXACT,
 )
+
+# Stations
+
+stations = Table(
+    "stations",
+    metadata,  # streams that the service follows, see songprint.stations
+    Column("number", Identifier, primary_key=True),  # in order of creation
+    Column("id", String(64), nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("url", LongText, nullable=False),
+    Column("options", LongText, nullable=False),  # JSON: time zone, retention, callback
+    Column("enabled", Boolean, nullable=False),  # false: stopped by a user
+    Column("state", String(12), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state_at", BigInteger, nullable=False),  # since when the state lasts
+    Column("announced", Text, nullable=False),  # the title that the stream announces
+    Column("heard_at", BigInteger),  # end of the audio that was processed; null: none since it was started
+    Column("key_id", String(64), nullable=False),  # the owner; empty: created without a key
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),  # by a user; its follower starts again then
+    Column("worker", String(200), nullable=False),  # the last one that followed it
+    Column("lease", String(40), nullable=False),
+    Column("lease_until", BigInteger),
+    sqlite_autoincrement=True,
+    **EXACT,
+)
+
+plays = Table(
+    "plays",
+    metadata,  # the airplay history: what each station played and when, without overlaps except of songs
+    Column("id", Identifier, primary_key=True),
+    Column("station_id", String(64), nullable=False),
+    Column("kind", String(20), nullable=False),  # recording, cover, unknown, speech, silence, other, down
+    Column("recording_id", BigInteger),  # of a song; it may have been removed since
+    Column("title", String(1000), nullable=False),  # as in the library at that time
+    Column("artists", LongText, nullable=False),  # a JSON list of names
+    Column("album", String(1000), nullable=False),
+    Column("isrc", String(40), nullable=False),
+    Column("search", LongText),  # title, artists and album without case and accents
+    Column("confidence", Float(53)),
+    Column("reference_start", Float(53)),  # seconds in the recording
+    Column("reference_end", Float(53)),
+    Column("announced", Text, nullable=False),  # the title that the stream announced; for kind down, the reason
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),  # null: it is playing now
+    sqlite_autoincrement=True,
+    **EXACT,
+)
+Index("plays_by_station", plays.c.station_id, plays.c.started_at)
+Index("plays_by_start", plays.c.started_at)
+Index("plays_by_recording", plays.c.recording_id, plays.c.started_at)
 
 # Accounts
 

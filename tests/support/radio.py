@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from support import soundfiles
 
-from songprint.types import Event, EventType, Interval, Kind, Recording, Segment, Tags, Timeline
+from songprint.types import Event, EventType, Interval, Kind, Recording, Segment, Sound, Tags, Timeline
 
 SAMPLE_RATE = 8000
 TONES = (400.0, 700.0, 1000.0, 1300.0)  # Hz; `ToneScanner` identifies them as recordings 1 to 4
@@ -122,6 +122,14 @@ class ToneScanner:
         self._seconds = 0
         self._runs: list[list[int]] = []  # song, start and end in seconds
         self._reported = 0
+
+    @property
+    def sounds(self) -> list[tuple[Interval, Sound]]:
+        return [(Interval(0.0, float(self._seconds)), Sound.SILENCE)] if self._seconds else []
+
+    @property
+    def settled_until(self) -> float:
+        return float(max(0, self._seconds - 2))
 
     def feed(self, block: np.ndarray) -> None:
         self._waiting = np.concatenate([self._waiting, block])

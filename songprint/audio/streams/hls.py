@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
-from songprint.audio.streams.station import Playlist, Station, open_url, shown
+from songprint.audio.streams.station import Guard, Playlist, Station, open_url, shown
 from songprint.errors import StreamError
 
 START_BEHIND = 3  # pieces before the end of a live playlist at which playback begins
@@ -48,6 +48,7 @@ class Broadcast:
     timeout: float
     name: str = ""
     title: str = ""
+    guard: Guard | None = None
     _waiting: deque[str] = field(default_factory=deque)  # URLs of the pieces to read next
     _piece: Station | None = None
 
@@ -96,13 +97,13 @@ class Broadcast:
         return True
 
     def _open(self, url: str) -> Station:
-        opened = open_url(url, timeout=self.timeout, broadcast=False)
+        opened = open_url(url, timeout=self.timeout, broadcast=False, guard=self.guard)
         if not isinstance(opened, Station):
             raise StreamError(f"cannot open {shown(url)}: it is a playlist, not a piece of audio")
         return opened
 
     def _fetch_playlist(self, url: str) -> Playlist:
-        opened = open_url(url, timeout=self.timeout, broadcast=False)
+        opened = open_url(url, timeout=self.timeout, broadcast=False, guard=self.guard)
         if isinstance(opened, Station):
             opened.close()
             raise StreamError(f"cannot open {shown(url)}: it is not a playlist")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -57,11 +57,18 @@ class Raw:
 
 
 def blocks(
-    file: Readable, sample_rate: int, block_samples: int, *, name: str, raw: Raw | None = None
+    file: Readable,
+    sample_rate: int,
+    block_samples: int,
+    *,
+    name: str,
+    raw: Raw | None = None,
+    on_frame: Callable[[av.AudioFrame], None] | None = None,
 ) -> Iterator[Block]:
     """Yield blocks of `block_samples` samples, or fewer at the end and where the channels change.
 
     Damaged parts are skipped. Raises StreamError, which contains the `name` of the source, if it is not audio.
+    `on_frame` gets every decoded frame before it is converted.
     """
     reader = LinkReader(_Checked(file, name, sniff=raw is None))
     frames = _frames(reader, name, raw)
@@ -71,7 +78,14 @@ def blocks(
             f"cannot listen to {name}: it contains no audio that can be decoded. An MP4 file with"
             " its index at the end can be scanned as a file, but not as a stream"
         )
-    yield from channels.blocks(chain([first], frames), sample_rate, block_samples)
+    decoded: Iterable[av.AudioFrame] = chain([first], frames)
+    yield from channels.blocks(_passed(decoded, on_frame) if on_frame else decoded, sample_rate, block_samples)
+
+
+def _passed(frames: Iterable[av.AudioFrame], on_frame: Callable[[av.AudioFrame], None]) -> Iterator[av.AudioFrame]:
+    for frame in frames:
+        on_frame(frame)
+        yield frame
 
 
 def _frames(reader: LinkReader, name: str, raw: Raw | None) -> Iterator[av.AudioFrame]:

@@ -10,7 +10,7 @@ import base64
 import http.client
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -26,6 +26,8 @@ MAX_REDIRECTS = 5
 PLAYLIST_BYTES = 1 << 18
 PLAYLIST_TYPES = ("mpegurl", "scpls")
 PLAYLIST_SUFFIXES = (".m3u", ".m3u8", ".pls")
+# Checks a URL before it is opened: returns the place and the addresses to connect to, or raises an error.
+Guard = Callable[[str], tuple[Place, Sequence[str]]]
 _TITLE = re.compile(rb"StreamTitle='(.*?)';", re.DOTALL)
 
 
@@ -90,22 +92,24 @@ class Station:
             self.title = _text(found[1])
 
 
-def open_url(url: str, *, timeout: float, broadcast: bool = True) -> Station | Playlist:
+def open_url(url: str, *, timeout: float, broadcast: bool = True, guard: Guard | None = None) -> Station | Playlist:
     """Open the URL of a broadcast or of a file. A playlist is read as a whole.
 
     `timeout` is in seconds, for connecting and for each read. A password in the URL is sent to its own host only.
+    `guard` checks the URL and every redirect; without it, any host may be reached.
     """
     headers = {"Icy-MetaData": "1"} if broadcast else {}
     credentials = _credentials(url)
     for _ in range(MAX_REDIRECTS + 1):
-        place = _place(url)
+        place, addresses = guard(url) if guard else (_place(url), ())
         with _errors_of(shown(url)):
             response = client.request(
                 "GET",
                 place,
                 {**headers, **credentials},
                 timeout=Timeout(connect=timeout, read=timeout),
-                through_proxy=True,
+                addresses=addresses,
+                through_proxy=not addresses,
             )
         try:
             with _errors_of(shown(url)):
