@@ -147,18 +147,24 @@ class Level:
             if replaced:
                 opened.mark = opened.index.mark if isinstance(opened.index, FaissIndex) else None
                 opened.left_out = {}
-            if not replaced and state == opened.state:
+            if not replaced and state == opened.state and not self._continues_to_fill(opened):
                 return opened
             impatient = time.monotonic() < self._impatient_until
             with self._permission(opened.index, 0 if impatient else PATIENCE) as granted:
                 if granted:
                     self._bring_into_step(opened, state)
+                    if opened.index.shared and opened.left_out:
+                        self._impatient_until = time.monotonic() + PATIENCE_AGAIN
                 elif not impatient:  # another process fills the shared index: search what it contains so far
                     log.info("another process fills the index %s", opened.index.kind)
                     self.searched = len(opened.index.recording_ids())
                     self.searchable = self.catalog.totals().recordings_of.get(self.kind, 0)
                     self._impatient_until = time.monotonic() + PATIENCE_AGAIN
             return opened
+
+    def _continues_to_fill(self, opened: _Opened) -> bool:
+        """Whether it is time to write the next recordings that a shared index lacks."""
+        return opened.index.shared and bool(opened.left_out) and time.monotonic() >= self._impatient_until
 
     def _bring_into_step(self, opened: _Opened, state: State) -> None:
         index = opened.index
@@ -172,6 +178,8 @@ class Level:
             self.searchable = self.catalog.totals().recordings_of.get(self.kind, 0)
             missing |= {each: count for each, count in opened.left_out.items() if each not in difference.gone}
         chosen = _newest(missing, self._room(index))
+        if index.shared and missing and not chosen:
+            chosen = {max(missing)}  # a recording that is longer than the room
         for ids, vectors in self._segments(sorted(chosen)):
             index.add(ids, vectors)
         index.settle()
@@ -195,9 +203,13 @@ class Level:
         return _Difference(changes.mark if changes else mark, missing, gone, changes is None, len(searched))
 
     def _room(self, index: Index) -> float:
-        """How many more vectors the index may have in memory. Searches compare them one by one."""
+        """How many vectors a refresh may add now.
+
+        Searches compare vectors in memory one by one. A refresh that adds many vectors to the index on a server takes
+        long, and queries of this process wait for it.
+        """
         if not isinstance(index, FaissIndex):
-            return inf
+            return 2 * MAX_PENDING if index.shared else inf
         limit = 2 * MAX_PENDING if index.mark else max(2 * MAX_PENDING, self.settings.exact_limit)
         return limit - index.pending
 
@@ -227,7 +239,7 @@ class Level:
         """
         self._tidy_companions()
         if self.settings.index:
-            self.refresh(state)  # fills the shared index
+            self._fill(state)
             return
         if segments <= self.settings.exact_limit and not self._folder(state).exists():
             return
@@ -236,6 +248,17 @@ class Level:
             self._write_files(state)
         except LibraryFull as error:  # nothing is lost: the vectors are searched in memory
             log.warning("%s", error)
+
+    def _fill(self, state: State) -> None:
+        """Write all recordings that a shared index lacks, some at a time. Queries continue meanwhile."""
+        lacking: int | None = None
+        while lacking is None or lacking > 0:
+            before = lacking
+            with self._lock:
+                self._impatient_until = 0.0
+                lacking = len(self.refresh(state).left_out)
+            if before is not None and lacking >= before:  # another process fills the index
+                return
 
     def _tidy_companions(self) -> None:
         for make in self.matcher.companions:

@@ -13,7 +13,9 @@ from support import toy
 from songprint.config import Settings
 from songprint.errors import LibraryError, LibraryVersionError
 from songprint.kinds import open_store
+from songprint.store import level
 from songprint.store.index import split_ids
+from songprint.store.index.exact import ExactIndex
 from songprint.store.level import References, _stored_bytes, segments_to_index
 from songprint.store.store import Store
 from songprint.types import Embeddings, Kind, Recording, Tags
@@ -282,3 +284,52 @@ def test_few_references_are_kept(store, monkeypatch, limit):
     assert not sent
     references(ids[:1])
     assert len(sent) == 1
+
+
+class SharedIndex(ExactIndex):
+    """An index on a server, as far as a level can see."""
+
+    shared = True
+
+    def settle(self) -> None:
+        pass
+
+    def reload_if_changed(self) -> bool:
+        return False
+
+    def recording_ids(self) -> set[int]:
+        return set(split_ids(self.ids)[0].tolist())
+
+    def contains(self, recording_ids):
+        return self.recording_ids() & set(recording_ids)
+
+
+@pytest.fixture
+def on_a_server(tmp_path, monkeypatch):
+    """An empty store with a shared index, whose refresh adds at most 20 vectors: those of two songs."""
+    monkeypatch.setattr(level, "MAX_PENDING", 10)
+    monkeypatch.setattr(level, "open_shared", lambda address, library, encoder, dim, rows: SharedIndex(dim))
+    settings = Settings(index="milvus:http://nowhere:19530")
+    with open_store(tmp_path / "library", create=True, encoder=toy.ToyEncoder(), settings=settings) as store:
+        yield store
+
+
+def test_a_query_fills_a_shared_index_in_portions_and_says_how_much_was_searched(on_a_server, monkeypatch):
+    for seed in range(5):
+        add(on_a_server, seed)
+    identity = on_a_server.levels[Kind.RECORDING]
+    counts = []
+    for now in (0.0, 1.0, 40.0, 80.0):
+        monkeypatch.setattr(level.time, "monotonic", lambda now=now: 1e6 + now)
+        on_a_server.refresh()
+        counts.append((identity.searched, identity.searchable))
+    assert counts == [(2, 5), (2, 5), (4, 5), (5, 5)]
+
+
+def test_upkeep_fills_a_shared_index_completely(on_a_server):
+    for seed in range(5):
+        add(on_a_server, seed)
+    add(on_a_server, 5, duration=30.0)  # more vectors than one refresh adds
+    on_a_server.refresh()
+    on_a_server.tidy()
+    assert on_a_server.levels[Kind.RECORDING].searched == 6
