@@ -1,6 +1,7 @@
 """The errors that Songprint raises on purpose. Each message states what happened, with the value, and what to do.
 
 SongprintError
+├── ApiError                a server responded with an error, or not at all
 ├── AudioError              a file or stream cannot be read as audio
 ├── EncoderError            a model file is missing, damaged or not the expected one
 ├── FetchError              an input cannot be fetched, or a callback cannot be sent
@@ -29,6 +30,20 @@ SongprintError
 
 class SongprintError(Exception):
     """Base class of all errors that Songprint raises on purpose."""
+
+
+class ApiError(SongprintError):
+    """A server responded with an error, or did not respond; raised by `songprint.client`.
+
+    Attributes:
+        status: HTTP status of the response; 0 if there was none, or if a job failed.
+        code: a word for programs, such as `not_found`; see the REST API.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 class AudioError(SongprintError):

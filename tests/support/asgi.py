@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import threading
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -79,8 +79,5 @@ class Exchange:
 
 def run(coroutine: Coroutine[object, object, Result]) -> Result:
     """Run a coroutine in a thread, because the browser tests leave an event loop running in the main thread."""
-    results: list[Result] = []
-    thread = threading.Thread(target=lambda: results.append(asyncio.run(coroutine)))
-    thread.start()
-    thread.join()
-    return results[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
