@@ -3,7 +3,7 @@
 /** @import { IconName } from "./dom.js" */
 /** @import { ViewContext } from "./types.js" */
 
-import { isAbort, isAllowed, loadSession, messageOf, session, signOut } from "./api.js";
+import { getJson, isAbort, isAllowed, loadSession, messageOf, session, signOut } from "./api.js";
 import { button, iconButton, note } from "./components.js";
 import { fill, find, h, icon, refill } from "./dom.js";
 
@@ -145,7 +145,15 @@ async function start() {
     showError(error, start);
     return;
   }
+  await openLibraryIfEmpty();
   await showView({ focus: false });
+}
+
+/** The start page of an empty library is the view that fills it. */
+async function openLibraryIfEmpty() {
+  if (currentAddress().name !== "listen" || location.hash || !session.signedIn || !isAllowed("write")) return;
+  const { recordings } = await getJson("v1/stats").catch(() => ({ recordings: 1 }));
+  if (recordings === 0) history.replaceState(null, "", "#/library");
 }
 
 window.addEventListener("hashchange", () => showView());

@@ -3,11 +3,13 @@
 /** @import { Recording } from "../types.js" */
 
 import { ApiError, isAbort, messageOf, upload } from "../api.js";
-import { button, chip, progressBar } from "../components.js";
+import { button, chip, notify, progressBar } from "../components.js";
 import { fill, h, icon } from "../dom.js";
 import { artistNames, capitalize, formatBytes, titleOf } from "../format.js";
 
 const CONCURRENT = 2; // one file uploads while the server encodes another
+// Suffixes of audio files whose type browsers do not know.
+const AUDIO_SUFFIX = /\.(ape|dff|dsf|m4b|mka|mpc|opus|tak|tta|wma|wv)$/i;
 
 /**
  * @typedef {object} Task
@@ -26,6 +28,11 @@ const SUMMARY = [
   [["waiting", "running"], "remaining"],
 ];
 
+/** @param {File} file */
+function isMedia({ name, type }) {
+  return type.startsWith("audio/") || type.startsWith("video/") || AUDIO_SUFFIX.test(name);
+}
+
 /** @param {{ signal: AbortSignal, onAdded: () => void }} options */
 export function uploadPanel({ signal, onAdded }) {
   /** @type {Task[]} */
@@ -43,6 +50,19 @@ export function uploadPanel({ signal, onAdded }) {
       },
     },
   });
+  const folder = h("input", {
+    type: "file",
+    webkitdirectory: true,
+    hidden: true,
+    id: "add-folder",
+    "aria-label": "A folder of music",
+    on: {
+      change: () => {
+        addFolder([...(folder.files ?? [])]);
+        folder.value = "";
+      },
+    },
+  });
   const label = h("label", { class: "button main", for: "add-music" }, icon("plus"), "Add music");
   const list = h("ul", { class: "uploads" });
   const title = h("h2");
@@ -54,7 +74,24 @@ export function uploadPanel({ signal, onAdded }) {
     h("div", { class: "row between" }, h("div", { class: "row" }, title, counts), close),
     list,
   );
-  return { element, addFiles, button: h("div", { class: "add-music" }, input, label) };
+  return {
+    element,
+    addFiles,
+    button: h("div", { class: "add-music" }, input, folder, label),
+    chooseFiles: () => input.click(),
+    chooseFolder: () => folder.click(),
+  };
+
+  /**
+   * Add the audio and video files of a folder. The others, such as pictures, are left out.
+   *
+   * @param {File[]} files
+   */
+  function addFolder(files) {
+    const media = files.filter(isMedia);
+    if (media.length) addFiles(media);
+    else notify("The folder contains no audio or video files");
+  }
 
   function clear() {
     element.hidden = true;

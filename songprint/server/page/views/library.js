@@ -7,6 +7,7 @@ import { button, debounce, emptyState, iconButton, reportErrors, select, toggleG
 import { fill, h, icon, refill } from "../dom.js";
 import { artistNames, formatDateTime, formatDuration, formatTime, plural, titleOf } from "../format.js";
 import { editRecording, linkRecordings, removeRecordings } from "../library/dialogs.js";
+import { emptyLibrary, firstRun } from "../library/first-run.js";
 import { showReview } from "../library/review.js";
 import { uploadPanel } from "../library/uploads.js";
 import { acceptDrops } from "./identify.js";
@@ -37,6 +38,15 @@ export async function show(main, { query, path: [tab], signal }) {
     onAdded: () => reportErrors(() => Promise.all([showTotals(), reload()])),
   });
   let reload = async () => {};
+  let isEmpty = false;
+  const parts = h(
+    "div",
+    { class: "section row between" },
+    toggleGroup("Part of the library", TABS, tab === "review" ? "review" : "all", (chosen) => {
+      history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
+      return open(chosen);
+    }),
+  );
   fill(
     main,
     h(
@@ -46,30 +56,29 @@ export async function show(main, { query, path: [tab], signal }) {
       canChange && uploads.button,
     ),
     uploads.element,
-    h(
-      "div",
-      { class: "section row between" },
-      toggleGroup("Part of the library", TABS, tab === "review" ? "review" : "all", (chosen) => {
-        history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
-        return open(chosen);
-      }),
-    ),
+    parts,
     h("div", { class: "section" }, place),
   );
   if (canChange) acceptDrops(uploads.element, uploads.addFiles, signal);
-  await Promise.all([showTotals(), open(tab)]);
+  await showTotals();
+  await open(tab);
 
   async function showTotals() {
     const stats = await getJson("v1/stats", { signal });
     totals.textContent = stats.recordings
       ? `${plural(stats.recordings, "recording")}, ${formatDuration(stats.duration)} of music`
       : "No recordings yet";
+    const wasEmpty = isEmpty;
+    isEmpty = stats.recordings === 0;
+    parts.hidden = isEmpty;
+    if (wasEmpty && !isEmpty) await open(tab);
   }
 
   /** @param {string} chosen */
   async function open(chosen) {
     reload = async () => {};
-    if (chosen === "review") await showReview(place, { signal, onChange: showTotals });
+    if (isEmpty) fill(place, canChange ? firstRun(uploads) : emptyLibrary());
+    else if (chosen === "review") await showReview(place, { signal, onChange: showTotals });
     else reload = await showRecordings(place, { words: query.get("q") ?? "", canChange, onChange: showTotals, signal });
   }
 }
@@ -160,11 +169,15 @@ async function showRecordings(place, { words, canChange, onChange, signal }) {
 
   /** @param {boolean} isSearch */
   function noRecordings(isSearch) {
-    if (isSearch) return emptyState("search", "No recording contains all these words");
-    const hint = canChange
-      ? "Add music with the button above, or drop files anywhere on this page."
-      : "Adding music needs a key with the scope write.";
-    return emptyState("library", "The library is empty", h("p", {}, hint));
+    if (isSearch)
+      return emptyState("search", "No recording contains all these words", button("Show all recordings", clearSearch));
+    return emptyLibrary();
+  }
+
+  async function clearSearch() {
+    search.value = "";
+    await load();
+    search.focus();
   }
 
   function recordingTable() {

@@ -5,8 +5,9 @@
 import { isAbort, messageOf, request, withQuery } from "../api.js";
 import { describeError, Microphone, unavailableReason } from "../audio/microphone.js";
 import { button, note } from "../components.js";
-import { fill, h, icon, svg } from "../dom.js";
+import { fill, find, h, icon, svg } from "../dom.js";
 import { artistNames, formatDateTime, formatTime, plural } from "../format.js";
+import { emptyLibrary, isLibraryEmpty } from "../library/first-run.js";
 import { resultCards } from "./match.js";
 
 const FIRST_QUERY = 3; // seconds of sound in the first query
@@ -53,6 +54,7 @@ export function show(main, { signal }) {
   const past = h("section", { class: "stack" });
   fill(main, h("h1", { class: "sr-only" }, "Listen"), h("div", { class: "listen" }, listenButton, state, result), past);
   showHistory(past);
+  showIfEmpty();
 
   const reason = unavailableReason();
   if (reason) {
@@ -64,6 +66,14 @@ export function show(main, { signal }) {
   /** @type {AbortController | null} */
   let listening = null;
   signal.addEventListener("abort", () => listening?.abort());
+
+  /** Recording is pointless while there is nothing to compare with. */
+  async function showIfEmpty() {
+    const isEmpty = await isLibraryEmpty(signal).catch(() => false); // requests of the view itself report errors
+    if (!isEmpty || signal.aborted) return;
+    listening?.abort();
+    fill(find(main, ".listen"), emptyLibrary());
+  }
 
   async function start() {
     const current = new AbortController();
