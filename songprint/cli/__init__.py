@@ -4,7 +4,17 @@ Results go to stdout, everything else to stderr. Exit status: 0 success, 1 no ma
 """
 
 # These modules register their commands.
-from songprint.cli import duplicates, exporting, following, metadata, moving, scanning, service, unknown  # noqa: F401
+from songprint.cli import (  # noqa: F401
+    duplicates,
+    exporting,
+    following,
+    metadata,
+    moving,
+    scanning,
+    service,
+    stations,
+    unknown,
+)
 from songprint.cli.commands import main
 
 __all__ = ["main"]

@@ -51,7 +51,7 @@ SECTIONS = {
         "doctor",
     ),
     "Identify": ("identify", "scan", "export", "covers", "explain"),
-    "Streams": ("listen",),
+    "Streams": ("listen", "stations"),
     "Service": ("serve", "worker", "jobs", "keys", "usage"),
 }
 PAGE = 1000  # recordings that `list` reads at once; their texts take about 1 MB

@@ -30,6 +30,7 @@ from songprint.covers.explain import Explanation
 from songprint.covers.rows import STEP
 from songprint.errors import AudioError, AudioTooLong
 from songprint.formats.objects import interval_object, match_object, recording_object, report_object
+from songprint.stations import buffer
 from songprint.store.fields import changed
 from songprint.types import Interval
 
@@ -226,6 +227,11 @@ def excerpt(library: Library, path: str, start: float, duration: float) -> bytes
 def cut(library: Library, path: str, start: float, end: float, target: str) -> None:
     """Write part of any file as a WAV file."""
     Path(target).write_bytes(excerpt(library, path, start, end - start))
+
+
+def station_audio(library: Library, folder: str, start: int, end: int) -> bytes:
+    """Part of a station's recording buffer as WAV. Times are milliseconds since 1970."""
+    return _wave(buffer.read(Path(folder), start, end, EXCERPT_RATE))
 
 
 def _wave(samples: np.ndarray) -> bytes:

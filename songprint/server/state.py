@@ -27,6 +27,8 @@ from songprint.server.meter import Meter
 from songprint.server.pool import Opening
 from songprint.server.rest.uploads import Uploads
 from songprint.server.web.sessions import Sessions
+from songprint.stations.history import History
+from songprint.stations.stations import Stations
 
 if TYPE_CHECKING:
     from songprint.formats import schema
@@ -61,6 +63,8 @@ class ServerState:
     uploads: Uploads
     inputs: Inputs
     verdicts: Verdicts
+    stations: Stations
+    history: History
     queries: Pool  # identifies queries; nothing slower runs there
     additions: Pool  # adds recordings
     operations: Pool  # compares recordings, draws waveforms, cuts files
@@ -90,6 +94,8 @@ class ServerState:
             uploads=Uploads(library.path / UPLOADS),
             inputs=Inputs(library.path, database),
             verdicts=Verdicts(database),
+            stations=Stations(database, vault),
+            history=History(database),
             queries=opening.pool(size=size, room=waiting, name="queries", warm_up=operations.warm_up),
             additions=opening.pool(size=1, room=OPERATIONS_WAITING, name="additions"),
             operations=opening.pool(size=1, room=OPERATIONS_WAITING, name="operations"),

@@ -40,6 +40,7 @@ TextTo200 = Annotated[str, StringConstraints(min_length=0, max_length=200), _NO_
 TextTo1000 = Annotated[str, StringConstraints(min_length=0, max_length=1000), _NO_NUL]
 TextTo1024 = Annotated[str, StringConstraints(min_length=0, max_length=1024), _NO_NUL]
 TextTo2000 = Annotated[str, StringConstraints(min_length=0, max_length=2000), _NO_NUL]
+SomeTextTo100 = Annotated[str, StringConstraints(min_length=1, max_length=100), _NO_NUL]
 SomeTextTo200 = Annotated[str, StringConstraints(min_length=1, max_length=200), _NO_NUL]
 SomeTextTo255 = Annotated[str, StringConstraints(min_length=1, max_length=255), _NO_NUL]
 SomeTextTo500 = Annotated[str, StringConstraints(min_length=1, max_length=500), _NO_NUL]
@@ -138,6 +139,27 @@ class JobRequest(JobOptions):
     """A job: what to scan, and how."""
 
     input: Annotated[UrlInput | ObjectInput, Field(discriminator="type")]
+
+
+class StationChange(RequestBody):
+    """What to change of a station. What is left out stays as it is."""
+
+    url: Url | None = Field(None, examples=["https://radio.example.org/live.mp3"])
+    name: SomeTextTo200 | None = None
+    timezone: SomeTextTo100 | None = Field(None, description="Of its reports.", examples=["Europe/Berlin"])
+    history_days: Annotated[float, Field(gt=0, le=36_500)] | None = Field(
+        None, description="How long its plays are kept. Default: 400."
+    )
+    buffer_minutes: Annotated[float, Field(ge=0, le=10_080)] | None = Field(
+        None, description="How long its audio is kept, 0 for not at all. Default: 60; an hour takes 29 MB."
+    )
+    callback: Callback | None = Field(None, description="Receives the start and the end of each song.")
+
+
+class StationRequest(StationChange):
+    """A web radio to follow."""
+
+    url: Url = Field(examples=["https://radio.example.org/live.mp3"])
 
 
 class VerdictRequest(RequestBody):
@@ -270,6 +292,17 @@ class Job(schema.Job):
 class Jobs(TypedDict):
     items: list[schema.ListedJob]
     next: str | None
+
+
+class Stations(TypedDict):
+    items: list[schema.Station]
+    next: str | None
+
+
+class Plays(TypedDict):
+    items: list[schema.Play]
+    next: str | None
+    total: int
 
 
 class Peaks(TypedDict):

@@ -78,6 +78,8 @@ _PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (errors.LibraryConflict, 409, "library_refuses"),
     (errors.FetchError, 400, "refused"),
     (errors.MetadataError, 422, "invalid_request"),
+    (errors.StationNotFound, 404, "station_not_found"),
+    (errors.StationError, 422, "invalid_request"),
 ]
 _HINTS = {
     404: "There is nothing at this address. /docs lists all addresses",
