@@ -13,9 +13,11 @@ import logging
 import os
 import re
 import unicodedata
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from songprint.audio import encodings, files
 from songprint.audio.naming import Pattern
@@ -45,6 +47,8 @@ _OTHER_FOLDER = re.compile(
     "|unsorted|unknown( artist| album)?|new|misc|other|incoming|tmp|temp",
     re.IGNORECASE,
 )
+# Of WAV and AIFF files: bytes of a chunk's name and size, and limits for damaged files and for pictures in tags
+_CHUNK_HEADER, _MAX_CHUNKS, _MAX_CHUNK_BYTES = 8, 1000, 32 << 20
 # Fields whose encoding is detected together.
 _TEXTS = ("title", "artist", "artists", "albumartist", "album")
 
@@ -172,9 +176,46 @@ def _tinytag_values(path: Path, file: BinaryIO | None) -> dict[str, list[str]]:
         logger.debug("%s: tags not read: %s", path, error)
         return {}
     values = {_plain(name): values for name, values in fields.items() if isinstance(values, list)}
+    raw = _raw_of_chunk(path, file)
+    values = {name: [raw.get(text, text) for text in texts] for name, texts in values.items()}
     if any("\ufffd" in text for name in _TEXTS for text in values.get(name, [])):  # FFmpeg keeps such bytes
         values |= {name: texts for name, texts in _ffmpeg_values(file or path).items() if name in values}
     return values
+
+
+def _raw_of_chunk(path: Path, file: BinaryIO | None) -> dict[str, str]:
+    """The raw texts of the ID3 chunk of a WAV or AIFF file, by the Latin-1 texts that tinytag makes of them."""
+    from tinytag import TinyTag
+
+    try:
+        with nullcontext(file) if file is not None else open(path, "rb") as opened:
+            chunk = _id3_chunk(opened)
+        if not chunk:
+            return {}
+        fields = TinyTag.get(None, duration=False, file_obj=BytesIO(chunk), encoding=encodings.RAW).as_dict()
+    except Exception as error:  # a damaged file may raise anything
+        logger.debug("%s: ID3 chunk not read: %s", path, error)
+        return {}
+    raw = {text for texts in fields.values() if isinstance(texts, list) for text in texts if encodings.is_raw(text)}
+    return {text.encode("utf-8", "surrogateescape").decode("latin-1"): text for text in raw}
+
+
+def _id3_chunk(file: BinaryIO) -> bytes:
+    """The content of the ID3 chunk of a WAV or AIFF file; nothing if there is none."""
+    file.seek(0)
+    head = file.read(_CHUNK_HEADER + 4)
+    if head[:4] not in (b"RIFF", b"RF64", b"FORM"):
+        return b""
+    order: Literal["little", "big"] = "big" if head.startswith(b"FORM") else "little"
+    for _ in range(_MAX_CHUNKS):
+        chunk = file.read(_CHUNK_HEADER)
+        size = int.from_bytes(chunk[4:], order)
+        if len(chunk) < _CHUNK_HEADER:
+            break
+        if chunk[:4].lower() == b"id3 ":
+            return file.read(min(size, _MAX_CHUNK_BYTES))
+        file.seek(size + size % 2, os.SEEK_CUR)
+    return b""
 
 
 def _ffmpeg_values(path: Path | BinaryIO) -> dict[str, list[str]]:

@@ -112,6 +112,33 @@ def test_id3v1_fields_are_decoded(read, encoding, artist, album, title):
     assert read(after=id3v1(encoding, artist, album, title)) == (cut(artist), cut(album), cut(title))
 
 
+def with_chunk(path, tag):
+    """Write a short WAV or AIFF file with tags in an ID3 chunk, which is the last one."""
+    data = soundfiles.write(path, soundfiles.tone(duration=0.1)).read_bytes()
+    order, name = ("big", b"ID3 ") if path.suffix == ".aiff" else ("little", b"id3 ")
+    chunk = name + len(tag).to_bytes(4, order) + tag + bytes(len(tag) % 2)
+    size = len(data) - 8 + len(chunk)
+    path.write_bytes(data[:4] + size.to_bytes(4, order) + data[8:] + chunk)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff"])
+@pytest.mark.parametrize(("encoding", "artist", "album", "title"), WRITTEN)
+def test_id3_chunks_that_claim_latin1_are_decoded(tmp_path, suffix, encoding, artist, album, title):
+    tags = read_tags(with_chunk(tmp_path / f"a{suffix}", id3v2(encoding, artist, album, title)))
+    assert (";".join(tags.artists), tags.album, tags.title) == (artist, album, title)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff"])
+def test_id3_chunks_in_unicode_or_damaged_are_not_decoded_again(tmp_path, suffix):
+    mojibake = ("Ã©tude", "ÖÜ½ÜÂ×", "Êîëåñî")
+    tags = read_tags(with_chunk(tmp_path / f"a{suffix}", id3v2("utf-16", *mojibake, kind=1)))
+    assert (tags.artists, tags.album, tags.title) == (mojibake[:1], *mojibake[1:])
+    tag = id3v2("gb18030", *WRITTEN[0][1:])
+    for damaged in (b"", b"ID3", tag[: len(tag) // 2], bytes(range(256))):
+        assert read_tags(with_chunk(tmp_path / f"b{suffix}", damaged)).title
+
+
 def test_frames_in_unicode_are_never_decoded_again(read):
     mojibake = ("Ã©tude", "ÖÜ½ÜÂ×", "Êîëåñî")  # UTF-8, GBK and CP1251, read as Latin-1
     assert read(before=id3v2("utf-16", *mojibake, kind=1)) == mojibake
