@@ -230,14 +230,14 @@ def test_an_index_of_an_older_version_is_searched_until_it_is_written_again(cata
     content = {"file": "000001.faiss", "kind": "IVF64,SQ8", "vectors": len(ids), "recordings": list(range(1, 31))}
     (tmp_path / "current.json").write_text(json.dumps(content))
     index = open_index(tmp_path, DIM, exact_limit=100)
-    assert index.recording_ids() == set(range(1, 31)) and index.wants_rebuild() and index.mark is None
+    assert index.recording_ids() == set(range(1, 31)) and index.files.manifest.older and index.mark is None
     found, scores = index.search(vectors, k=1)
     assert (found[:, 0] == ids).mean() > 0.99 and (scores > 0.98).all()
     index.remove([7])
     assert 7 not in split_ids(index.search(catalogue.vectors[7], k=5)[0])[0]
     catalogue.update(tmp_path, 2)
     catalogue.check(tmp_path)
-    assert not open_index(tmp_path, DIM, exact_limit=100).wants_rebuild()
+    assert not open_index(tmp_path, DIM, exact_limit=100).files.manifest.older
 
 
 def test_cells_in_two_levels_are_nearly_always_the_nearest(random, monkeypatch):

@@ -75,9 +75,6 @@ class Index(Protocol):
     def reload_if_changed(self) -> bool:
         """Open the index again if another process has replaced it. Returns True if so: `recording_ids` may differ."""
 
-    def wants_rebuild(self) -> bool:
-        """Whether a rebuild would make searches faster."""
-
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
         """Build the index again from the (ids, vectors) that `source` yields. `source` may be called several times."""
 

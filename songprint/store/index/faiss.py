@@ -17,7 +17,7 @@ from songprint.store.changes import Mark
 from songprint.store.index import POSITION_BITS, cells
 from songprint.store.index.exact import ExactIndex
 from songprint.store.index.parts import OpenParts, open_parts, stamp
-from songprint.store.index.writing import OUTGROWN, Writer
+from songprint.store.index.writing import Writer
 
 
 class FaissIndex:
@@ -89,13 +89,6 @@ class FaissIndex:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         rows = np.arange(len(vectors))[:, None]
         return ids[rows, order], scores[rows, order]
-
-    def wants_rebuild(self) -> bool:
-        """Whether a rebuild would make searches faster: there are no files, or they are of an older format or size."""
-        if self.files is None:
-            return len(self._recent) > self.exact_limit
-        manifest = self.files.manifest
-        return bool(manifest.older) or len(self) > OUTGROWN * manifest.trained_for
 
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
         """Write new files from the (ids, vectors) that `source` yields. `source` is called several times.

@@ -238,9 +238,6 @@ class MilvusIndex:
             return {"ef": max(self.address.ef or EF, k)}
         return {"nprobe": self.address.probes or PROBES}
 
-    def wants_rebuild(self) -> bool:
-        return False  # Milvus merges and indexes new rows itself
-
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
         """Write all rows that `source` yields, then remove all other recordings. Searches continue meanwhile."""
         self._create_if_missing()

@@ -217,9 +217,6 @@ class PgvectorIndex:
             parallel = False
             self._server.run(build, ATTEMPTS)
 
-    def wants_rebuild(self) -> bool:
-        return False  # `settle` keeps the vector index in shape
-
     def rebuild(self, source: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]) -> None:
         """Write a new table from what `source` yields, and replace the present one at once. Searches continue."""
         new = f"{self.table}_n"
