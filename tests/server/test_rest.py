@@ -120,8 +120,12 @@ def test_uploads_are_deleted_after_the_request(world):
         ("multipart/form-data; boundary=" + "a" * 300, b"--a"),
     ],
 )
-def test_a_malformed_form_is_a_client_error(world, kind, body):
+def test_a_malformed_form_is_a_client_error_and_one_line_of_the_debug_log(world, kind, body, caplog):
+    caplog.set_level("DEBUG")
     problem(world.client.post("/v1/identify", content=body, headers={"content-type": kind}), 400, "bad_form")
+    lines = [(each.name.partition(".")[0], each.levelname) for each in caplog.records if " form: " in each.getMessage()]
+    assert lines == [("songprint", "DEBUG")]
+    assert not [each for each in caplog.records if each.name.startswith("python_multipart")]
 
 
 def test_a_recording_is_found_until_it_is_removed(world):

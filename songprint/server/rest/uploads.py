@@ -6,6 +6,7 @@ A file is either the whole body, or one part of a form (multipart/form-data) wit
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
 import shutil
 import time
@@ -31,6 +32,10 @@ MOST_PARTS = 100  # of a form
 MOST_HEADER_BYTES = 1 << 13  # of the headers of one part
 MOST_EPILOGUE_BYTES = 1 << 10  # after the end of a form
 ABANDONED = 24 * 3600.0  # seconds after which an upload must be left over from a process that died
+
+logger = logging.getLogger(__name__)
+# It logs a warning for each malformed byte sequence, so clients could fill the log. `_read_form` logs one line.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclass
@@ -253,10 +258,14 @@ async def _read_form(request: Request, boundary: bytes, upload: Upload, file: _F
             parser.write(chunk)
             await file.write(b"")
         parser.finalize()
+        if not form.ended:
+            raise FormParserError("it has no end")
+    except Problem as problem:
+        logger.debug("rejected form: %s", problem)
+        raise
     except (FormParserError, ValueError) as error:
+        logger.debug("malformed form: %s", error)
         raise _bad_form() from error
-    if not form.ended:
-        raise _bad_form()
 
 
 def _bad_form() -> Problem:
