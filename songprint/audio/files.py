@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import av
 
 Source = str | Path | BinaryIO
+Links = Sequence[tuple[int, int]]  # first and last offset of each link of chained Ogg
 Warn = Callable[[str], None]
 
 SUFFIXES = frozenset(
@@ -239,18 +240,20 @@ def blocks(
     part: Part = Part(),  # noqa: B008 - it is immutable
     meter: ChannelMeter | None = None,
     mix: Mapping[int, tuple[float, ...]] | None = None,
+    links: Links | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Read any audio as `load` does, in blocks of `block_seconds`; the last one may be shorter.
 
     `part` selects a track and channels. `meter` measures what the mono mix does not contain, and `mix` contains
-    weights of the channels that replace it (`ChannelMeter.uncancelled`).
+    weights of the channels that replace it (`ChannelMeter.uncancelled`). With `links`, those that `ogg_links` returned
+    for the same file, it is not searched for them again.
     Memory use does not depend on the duration. `on_warning` is called with at most one line, at the end, if the file is
     damaged or truncated; by default, the warning is logged.
     """
     block_samples = round(block_seconds * sample_rate)
     if block_samples < 1:
         raise ValueError(f"block_seconds={block_seconds} must be at least one sample (seconds)")
-    with _opened(source, part.track) as opened:
+    with _opened(source, part.track, links) as opened:
         frames: Iterator[av.AudioFrame] = _decoded(opened, on_warning or logger.warning)
         if meter is not None:
             frames = meter.watch(frames)
@@ -410,23 +413,33 @@ class _Opened:
 
 
 @contextmanager
-def _opened(source: Source, track: int | None = None) -> Iterator[_Opened]:
+def _opened(source: Source, track: int | None = None, links: Links | None = None) -> Iterator[_Opened]:
     name = name_of(source)
     with _binary(source, name) as file:
         with _errors_of(name):
             cut_off = _check_content(file, name)
-            links = ogg.links(file)
+            links = links or ogg.links(file)
         with _open(file if len(links) == 1 else ogg.Part(file, *links[0]), name) as opened:
-            yield _Opened(name, file, opened, decode.audio_stream(opened, name, track), cut_off, links)
+            yield _Opened(name, file, opened, decode.audio_stream(opened, name, track), cut_off, list(links))
 
 
-def containers(source: Source) -> Generator[av.container.InputContainer, None, None]:
-    """Yield each link of chained Ogg, opened; of another file, the file."""
+def ogg_links(source: Source) -> Links:
+    """Return the first and last offset of each link of chained Ogg; of another file, of the file.
+
+    Raises AudioError if the file cannot be read.
+    """
+    name = name_of(source)
+    with _binary(source, name) as file, _errors_of(name):
+        return tuple(ogg.links(file))
+
+
+def containers(source: Source, links: Links | None = None) -> Generator[av.container.InputContainer, None, None]:
+    """Yield each link of chained Ogg, opened; of another file, the file. `links` are those of `ogg_links`."""
     name = name_of(source)
     with _binary(source, name) as file:
         with _errors_of(name):
             _check_content(file, name)
-            links = ogg.links(file)
+            links = links or ogg.links(file)
         for begin, end in links:
             with _open(file if len(links) == 1 else ogg.Part(file, begin, end), name) as opened:
                 yield opened

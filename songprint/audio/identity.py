@@ -21,14 +21,15 @@ _DIGEST_BYTES = 16
 _HASHED_BYTES = 1 << 18  # per update
 
 
-def sound_hash(source: files.Source) -> str:
+def sound_hash(source: files.Source, links: files.Links | None = None) -> str:
     """Return the hash of all audio packets of a file: PREFIX and 32 hexadecimal digits.
 
     The codec, sample rate and channels count as well, because raw samples sound different at another rate. A damaged
-    file is hashed up to the damage that ends reading. Raises AudioError if the file has no audio.
+    file is hashed up to the damage that ends reading. `links` are those of `files.ogg_links`. Raises AudioError if the
+    file has no audio.
     """
     hashes: list[bytes] = []
-    with closing(files.containers(source)) as parts:
+    with closing(files.containers(source, links)) as parts:
         for part in parts:
             hashes += _hashes(part)
     if not hashes:

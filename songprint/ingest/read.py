@@ -54,6 +54,7 @@ class Examined:
     state: FileState
     sound: str  # see songprint.audio.identity
     tags: Tags
+    links: files.Links  # of chained Ogg
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Task:
     path: str
     kinds: frozenset[Kind]
     state: FileState | None = None  # when it was examined; None: whatever it is
+    links: files.Links | None = None  # that were found when it was examined
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def examine(path: str, rules: tags.Rules | None = None) -> Examined | SkippedFil
 
     def once() -> Examined:
         with _unchanging(path) as (file, state):
-            return Examined(path, state, sound_hash(file), tags.read_tags(path, file, rules))
+            links = files.ogg_links(file)
+            return Examined(path, state, sound_hash(file, links), tags.read_tags(path, file, rules), links)
 
     for _ in range(ATTEMPTS_TO_EXAMINE):
         try:
@@ -128,9 +131,11 @@ def _read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
     warnings: list[str] = []
     meter = ChannelMeter()
     with _unchanging(path, task.state) as (file, _):
-        made, duration = encode(files.blocks(file, rate, on_warning=warnings.append, meter=meter), wanted)
+        blocks = files.blocks(file, rate, on_warning=warnings.append, meter=meter, links=task.links)
+        made, duration = encode(blocks, wanted)
         if mix := meter.uncancelled():
-            made, duration = encode(files.blocks(file, rate, on_warning=lambda warning: None, mix=mix), wanted)
+            blocks = files.blocks(file, rate, on_warning=lambda warning: None, mix=mix, links=task.links)
+            made, duration = encode(blocks, wanted)
     if duration < MIN_DURATION:
         return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {MIN_DURATION:.0f} s are needed")
     if Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any():

@@ -169,7 +169,7 @@ class Update:
                     self._report(Outcome(each.path, self._change_of_new(each.path)))
                 else:
                     self._examined[each.path] = each
-                    yield Task(each.path, frozenset(self._store.levels), each.state)
+                    yield Task(each.path, frozenset(self._store.levels), each.state, each.links)
         if self._dry_run:
             for copies in self._copies.values():
                 for each in copies:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import toy
+from support import soundfiles, toy
 
 from songprint.audio import files as audio
+from songprint.audio import ogg
 from songprint.audio.identity import sound_hash
 from songprint.config import Settings
 from songprint.errors import EncoderError, LibraryError, LibraryFull
@@ -50,6 +51,21 @@ def test_the_embeddings_of_the_encoder_are_stored(store, songs):
     kept = store.catalog.embeddings(Kind.RECORDING, added.id).vectors
     assert np.sum(kept * expected, axis=1).min() > 0.999
     assert added.source == str(songs[0]) and added.content_hash == sound_hash(songs[0])
+
+
+def test_links_of_ogg_files_are_searched_once(store, tmp_path, monkeypatch):
+    one, other = (
+        soundfiles.write(tmp_path / f"{name}.ogg", soundfiles.tone(tone, 2, 44100, 2)).read_bytes()
+        for name, tone in (("one", 440), ("other", 880))
+    )
+    path = tmp_path / "chained.ogg"
+    path.write_bytes(one + other)
+    searched = []
+    links = ogg.links
+    monkeypatch.setattr(ogg, "links", lambda file: searched.append(1) or links(file))
+    [added] = add.add(store, [path], workers=1).added
+    assert added.duration == pytest.approx(4, abs=0.1)
+    assert searched == [1]
 
 
 def test_unusable_files_are_skipped_with_a_reason_and_the_rest_is_added(store, tmp_path, songs):
