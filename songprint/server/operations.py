@@ -259,6 +259,16 @@ def similarity(library: Library, path: str, start: float, end: float, recording_
     samples = files.excerpt(path, library.store.sample_rate, start, length)
     query = encoder.encode_stream([samples])[0].evidence
     explanation = Explanation.of("this segment", query, "the recording", reference, encoder.networks.prepare)
+    return _picture(explanation, start)
+
+
+def similarity_of_recordings(library: Library, one: int, other: int) -> Similarity:
+    """The cross-similarity of two recordings of the library, as `similarity`."""
+    return _picture(library.explain(one, other), 0.0)
+
+
+def _picture(explanation: Explanation, start: float) -> Similarity:
+    """The picture of an explanation whose query begins `start` seconds into its file."""
     values, alignment = explanation.similarity(), explanation.alignment  # (n, m)
     picture = reduced(values.T)  # (rows, columns)
     seconds = np.array(values.shape) * STEP

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
+from support import toy
 from support.serving import serving
 
 from songprint.server.operations import MOST_PIXELS, reduced
@@ -98,3 +101,15 @@ def test_a_similarity_picture_is_small_and_keeps_thin_lines(random):
     assert max(picture.shape) <= MOST_PIXELS and picture.dtype == np.uint8
     diagonal = picture[np.arange(picture.shape[0] - 1), np.arange(picture.shape[0] - 1)]
     assert (diagonal == 255).all() and np.median(picture) < 100
+
+
+def test_two_recordings_of_the_library_are_compared_as_a_picture(world):
+    one, other = (
+        world.client.post("/v1/recordings", content=world.wav(toy.tune(seed))).json()["recording"]["id"]
+        for seed in (1, 2)
+    )
+    path = f"/v1/recordings/{one}/similarity?recording={other}"
+    picture = world.client.get(path).json()
+    assert len(base64.b64decode(picture["pixels"])) == picture["width"] * picture["height"]
+    assert picture["query"]["start"] == picture["reference"]["start"] == 0
+    assert world.client.get(f"/v1/recordings/{one}/similarity?recording=99999").status_code == 404

@@ -424,3 +424,12 @@ def test_openapi_describes_the_declared_objects(world):
         assert set(described[name]["required"]) == declared.__required_keys__
         assert described[name]["properties"].keys() == declared.__required_keys__ | declared.__optional_keys__
     assert described["Recording"]["properties"]["duration"]["description"] == "seconds"
+
+
+def test_the_files_of_a_recording_are_listed(world, tmp_path):
+    recording = world.library.recordings()[0]
+    path = f"/v1/recordings/{recording.id}/files"
+    [file] = world.client.get(path).json()["items"]
+    assert (file["path"], file["missing_since"]) == (recording.source, "")
+    assert file["size"] == Path(recording.source).stat().st_size
+    assert world.client.get("/v1/recordings/99999/files").status_code == 404

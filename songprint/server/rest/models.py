@@ -238,6 +238,16 @@ class Recordings(TypedDict):
     total: int
 
 
+class File(TypedDict):
+    path: Annotated[str, Field(description="For administrators; everyone else sees the name.")]
+    size: Annotated[int | None, Field(description="bytes; null if it was not read since it was added")]
+    missing_since: Annotated[str, Field(description="UTC; empty while the file exists")]
+
+
+class Files(TypedDict):
+    items: list[File]
+
+
 class Matches(TypedDict):
     items: list[schema.Match]
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from songprint.server import operations
 from songprint.server.rest import common, models
 from songprint.server.rest.access import IdentifyCaller
-from songprint.server.rest.common import JobId, input_of, job_of, server_of
+from songprint.server.rest.common import JobId, RecordingId, input_of, job_of, server_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.web import inbox
 from songprint.server.web.inbox import Inboxes
@@ -37,6 +37,18 @@ async def similarity(
     job = await job_of(server, caller, job_id)
     path = await input_of(server, job)
     picture = await server.run(operations.similarity, path=str(path), start=start, end=end, recording_id=recording)
+    return common.cached(request, picture)
+
+
+@router.get("/recordings/{recording_id}/similarity")
+async def recordings_similarity(
+    request: Request,
+    caller: IdentifyCaller,
+    recording_id: RecordingId,
+    recording: Annotated[int, Query(ge=1, le=models.MOST_ID)],
+) -> Response:
+    """How a recording of the library corresponds to another one; see `operations.similarity`."""
+    picture = await server_of(request).run(operations.similarity_of_recordings, one=recording_id, other=recording)
     return common.cached(request, picture)
 
 

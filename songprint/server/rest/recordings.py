@@ -143,6 +143,25 @@ async def remove_recording(request: Request, caller: WriteCaller, recording_id: 
     return Response(status_code=204)
 
 
+@router.get("/recordings/{recording_id}/files", response_model=models.Files, responses=common.problems(404))
+def list_files(request: Request, caller: IdentifyCaller, recording_id: RecordingId) -> Response:
+    """The files of a recording, also those that no longer exist. Only administrators see their folders."""
+    places = server_of(request).library.files(recording_id)
+    admin = caller.may("admin")
+    return Json(
+        models.Files(
+            items=[
+                models.File(
+                    path=each.path if admin else Path(each.path).name,
+                    size=each.state.size if each.state.size >= 0 else None,
+                    missing_since=each.missing_since,
+                )
+                for each in places
+            ]
+        )
+    )
+
+
 @router.get(
     "/recordings/{recording_id}/covers", response_model=models.Matches, responses=common.problems(404, 409, 503)
 )

@@ -17,6 +17,7 @@ VIEWS = (
     "jobs/callbacks",
     "library",
     "library/review",
+    "library/1",
     "usage",
     "keys",
     "keys/audit",

@@ -2,7 +2,7 @@
 
 /** @import { Source } from "../audio/player.js" */
 /** @import { Job, Recording } from "../types.js" */
-/** @import { Item } from "./layout.js" */
+/** @import { Item, SegmentItem } from "./layout.js" */
 
 import { isAllowed, sendJson, withQuery } from "../api.js";
 import { Player } from "../audio/player.js";
@@ -37,6 +37,8 @@ import { pickRecording } from "./recording-picker.js";
 import { Similarity } from "./similarity.js";
 
 const SLIDER_STEPS = 1000;
+const SIMILARITY_CAPTION =
+  "Horizontal: this file. Vertical: the recording. Dark: similar. Line: the alignment. Click to play from there.";
 
 /** Controls that keep the focus when a decision replaces them: after Accept, the focus is on Undo. */
 const DECISION_CONTROLS = ".decide > button, .decided > button";
@@ -95,7 +97,7 @@ export class Detail {
       description(item, recording),
       this.playerControls(),
       facts(item, recording),
-      match?.kind === "cover" && new Similarity(this.job, match, this.player).element,
+      match?.kind === "cover" && this.similarity(match),
       this.decisions(item),
     );
     this.updatePlayer();
@@ -137,6 +139,12 @@ export class Detail {
   /** On narrow screens the player is between the chart and the list, so a selection in either may hide it. */
   scrollToPlayer() {
     if (matchMedia("(max-width: 899px)").matches) find(this.element, ".player").scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {SegmentItem} item */
+  similarity({ start, end, recording }) {
+    const path = withQuery(`v1/jobs/${this.job.id}/similarity`, { start, end, recording: recording.id });
+    return new Similarity(path, SIMILARITY_CAPTION, (seconds) => this.player.seek(seconds)).element;
   }
 
   playerControls() {

@@ -1,24 +1,19 @@
 // The cross-similarity of a cover and its reference as a picture, with the alignment drawn on it.
 
-/** @import { Player } from "../audio/player.js" */
-/** @import { Job, SimilarityPicture } from "../types.js" */
-/** @import { SegmentItem } from "./layout.js" */
+/** @import { SimilarityPicture } from "../types.js" */
 
-import { getJson, messageOf, withQuery } from "../api.js";
+import { getJson, messageOf } from "../api.js";
 import { note } from "../components.js";
 import { fill, h } from "../dom.js";
 import { describeKeyShift, describeSpeed } from "../format.js";
 
-const CAPTION =
-  "Horizontal: this file. Vertical: the recording. Dark: similar. Line: the alignment. Click to play from there.";
-
 export class Similarity {
   /**
-   * @param {Job} job
-   * @param {SegmentItem} item
-   * @param {Player} player
+   * @param {string} path Of the request for the picture.
+   * @param {string} caption
+   * @param {(seconds: number) => void} [onSeek] Receives the clicked time, from the start of the picture.
    */
-  constructor(job, item, player) {
+  constructor(path, caption, onSeek) {
     this.canvas = h("canvas", {
       class: "similarity",
       width: 10,
@@ -28,26 +23,25 @@ export class Similarity {
       "aria-label": "Computing the alignment…",
     });
     this.caption = h("figcaption", { class: "small soft" }, "Computing the alignment…");
-    this.player = player;
+    this.onSeek = onSeek;
     this.element = h("figure", { class: "similarity-figure" }, this.canvas, this.caption);
-    this.load(job, item);
+    this.load(path, caption);
   }
 
   /**
-   * @param {Job} job
-   * @param {SegmentItem} item
+   * @param {string} path
+   * @param {string} caption
    */
-  async load(job, item) {
-    const parameters = { start: item.start, end: item.end, recording: item.recording.id };
+  async load(path, caption) {
     try {
       /** @type {SimilarityPicture} */
-      const picture = await getJson(withQuery(`v1/jobs/${job.id}/similarity`, parameters));
+      const picture = await getJson(path);
       this.draw(picture);
       const description = picture.path.length
         ? `Alignment: ${describeKeyShift(picture.key_shift)}, ${describeSpeed(picture.speed)}`
         : "No alignment";
       this.canvas.setAttribute("aria-label", description);
-      fill(this.caption, CAPTION);
+      fill(this.caption, caption);
     } catch (error) {
       fill(this.element, note(messageOf(error)));
     }
@@ -75,7 +69,7 @@ export class Similarity {
     }
     canvas.onclick = (event) => {
       const box = canvas.getBoundingClientRect();
-      this.player.seek(((event.clientX - box.left) / box.width) * (query.end - query.start));
+      this.onSeek?.(((event.clientX - box.left) / box.width) * (query.end - query.start));
     };
   }
 }

@@ -71,6 +71,7 @@ export async function show(main, { query, path: [tab], signal }) {
     const wasEmpty = isEmpty;
     isEmpty = stats.recordings === 0;
     parts.hidden = isEmpty;
+    uploads.button.hidden = isEmpty; // the first run has its own buttons
     if (wasEmpty && !isEmpty) await open(tab);
   }
 
@@ -224,7 +225,7 @@ async function showRecordings(place, { words, canChange, onChange, signal }) {
       h(
         "td",
         { class: "lead" },
-        h("div", { class: "clip title" }, title),
+        h("a", { class: "clip title", href: `#/library/${recording.id}` }, title),
         h(
           "div",
           { class: "small soft clip" },
