@@ -47,6 +47,7 @@ UPLOAD_BYTES = 8 << 20  # the server's limits for bodies
 AFTER_RESPONSE = 1 << 20  # bytes that an endless body continues after the response
 JOB_TIMEOUT = 120.0  # seconds; the server's time limit for jobs, which files with hours of audio exceed
 JOB_SECONDS = JOB_TIMEOUT + 30.0  # that a job with a hostile file may take
+ORDINARY_SECONDS = 6.0  # of the files that are damaged: what decoders do with them does not depend on the length
 CHUNK = b"10000\r\n" + bytes(1 << 16) + b"\r\n"  # of a chunked body
 PUBLIC = ("/healthz", "/readyz", "/v1/session", "/docs", "/openapi.json", "/", "/page/none")
 PARTS = ("requests", "connections", "queries", "recordings", "jobs", "damaged")
@@ -409,9 +410,9 @@ def wait_for_job(target: Target, job_id: str) -> Outcome:
 
 
 def ordinary(folder: Path) -> list[Path]:
-    """Write one piece in several formats."""
+    """Write the beginning of one piece in several formats."""
     folder.mkdir(parents=True, exist_ok=True)
-    samples = synth.render(synth.pieces(1)[0])[: 20 * synth.SAMPLE_RATE]
+    samples = synth.render(synth.pieces(1)[0])[: round(ORDINARY_SECONDS * synth.SAMPLE_RATE)]
     paths = [folder / f"piece{suffix}" for suffix in (".wav", ".flac", ".mp3", ".opus", ".m4a", ".mka")]
     for path in paths:
         synth.write(path, samples, 48000 if path.suffix in (".opus", ".mka") else synth.SAMPLE_RATE)
