@@ -523,7 +523,8 @@ def main() -> int:
                 problems += [f"{row.name}: {problem}" for problem in row.problems]
         memory.close()
         log = (Path(name) / "log").read_text(errors="replace")
-        problems += [f"the log contains a traceback: {log[log.index('Traceback') :][:3000]}"] * ("Traceback" in log)
+        if "Traceback" in log:
+            problems.append(f"the log contains a traceback: {log[log.index('Traceback') :][:3000]}")
     for problem, count in Counter(problems).items():
         print(f"PROBLEM: {problem}{f' ({count} times)' * (count > 1)}", file=sys.stderr)
     return bool(problems)

@@ -188,6 +188,7 @@ class Worker:
             log.info("job %s %s", job.id, "was released" if released else "was cancelled or went to another worker")
         finally:
             _clear(folder)
+            memory.release()
         if job.input["type"] == "file":
             self._inputs.remove_old(self._settings.server.keep_inputs)
         return True

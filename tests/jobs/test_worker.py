@@ -281,6 +281,17 @@ def test_an_input_that_needs_too_much_memory_fails_its_job_at_once(store, jobs, 
     assert "not enough memory for it (see the setting memory_limit)" in job.error
 
 
+def test_a_worker_releases_memory_after_every_job(store, jobs, world, monkeypatch):
+    released = []
+    monkeypatch.setattr(worker.memory, "release", lambda: released.append(jobs.counts()["running"]))
+    with working(FakeScan(store), world):
+        jobs.wait(jobs.submit(URL).id, 10)
+        world.failures.append(ValueError("a bug"))
+        jobs.submit(URL)
+        until(lambda: len(released) == 2)
+    assert released == [0, 0]
+
+
 def test_a_scan_that_takes_too_long_fails_its_job(store, jobs, world):
     library = FakeScan(store)
 

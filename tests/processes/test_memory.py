@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 
 import pytest
 
@@ -26,3 +28,18 @@ def test_calls_that_overlap_leave_no_limit_behind():
     assert limit() == shared
     second.__exit__(None, None, None)
     assert limit() == before
+
+
+def test_release_frees_what_only_reference_cycles_hold():
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.disable()
+    try:
+        held = weakref.ref(Cycle())
+        assert held()
+        memory.release()
+        assert held() is None
+    finally:
+        gc.enable()
