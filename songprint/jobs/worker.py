@@ -220,8 +220,8 @@ class Worker:
         except Exception as error:
             heart.check()  # an aborted download raises an error of its own
             code, message, retry = _explain(error, str(path), name)
-            if code == "internal":
-                log.exception("job %s", job.id)
+            if code == "internal":  # a database that is away needs no traceback, a bug does
+                log.error("job %s: %s", job.id, error, exc_info=not isinstance(error, SongprintError))
             state = self.jobs.fail(job, code, message, retry).state
             log.info("job %s: %s; it is %s now", job.id, message, state)
         else:

@@ -416,6 +416,7 @@ def test_a_result_that_cannot_be_stored_fails_the_job_and_the_worker_continues(
     # The message is for the operator: others of its kind contain addresses and paths.
     assert "16 MB" not in job.error and "log of the worker" in job.error
     assert "the database takes no more than 16 MB at once" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_job_can_request_recordings_only(store, jobs, world, monkeypatch):
