@@ -26,6 +26,7 @@ from songprint.server.rest import (
     review,
     session,
     stations,
+    unknown,
 )
 from songprint.server.state import ServerState
 from songprint.server.tencent.endpoint import TencentRoute
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from songprint.config import Settings
     from songprint.library import Library
 
-MODULES = (assets, identify, jobs, review, recordings, stations, admin, session, page)
+MODULES = (assets, identify, jobs, review, recordings, stations, unknown, admin, session, page)
 DESCRIPTION = """Identifies the recordings and covers in audio, with your own library.
 
 Send a short query to `POST /v1/identify` and get the matches at once; send a long recording to `POST /v1/jobs` and get

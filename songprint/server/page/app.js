@@ -56,7 +56,7 @@ function moduleName(name, [first, ...rest]) {
   if (name === "jobs" && first && !rest.length) return first === "callbacks" ? "callbacks" : "job";
   if (name === "library" && /^\d+$/.test(first ?? "") && !rest.length) return "recording";
   if (name === "keys" && first === "audit" && !rest.length) return "audit";
-  const tabs = { library: ["review"], explorer: ["rest", "tencent"] }[name] ?? [];
+  const tabs = { library: ["review", "unknown"], explorer: ["rest", "tencent"] }[name] ?? [];
   return Object.hasOwn(VIEWS, name) && (!first || (tabs.includes(first) && !rest.length)) ? name : "not-found";
 }
 

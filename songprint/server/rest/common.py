@@ -23,6 +23,7 @@ Value = TypeVar("Value")
 
 RecordingId = Annotated[int, Path(ge=1, le=models.MOST_ID, description="The recording's id.")]
 JobId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,100}$", description="The job's id.")]
+After = Annotated[str, Query(max_length=20, description="`next` of the previous page.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items.")]
 
 _DESCRIPTIONS = {

@@ -252,6 +252,16 @@ class Matches(TypedDict):
     items: list[schema.Match]
 
 
+class ListedUnknown(schema.UnknownMusic):
+    seconds: Annotated[float, Field(description="Total playing time of all occurrences.")]
+
+
+class UnknownPage(TypedDict):
+    items: list[ListedUnknown]
+    next: str | None
+    total: int
+
+
 class Duplicates(TypedDict):
     recordings: list[schema.Recording]
 

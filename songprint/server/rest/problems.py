@@ -72,6 +72,7 @@ _PROBLEMS: list[tuple[type[Exception], int, str]] = [
     (errors.AudioTooLong, 413, "too_long"),
     (errors.AudioError, 422, "unreadable_audio"),
     (errors.RecordingNotFound, 404, "recording_not_found"),
+    (errors.UnknownMusicNotFound, 404, "unknown_music_not_found"),
     (errors.JobNotFound, 404, "job_not_found"),
     (errors.JobStateError, 409, "wrong_state"),
     (errors.JobError, 400, "refused"),

@@ -18,6 +18,7 @@ VIEWS = (
     "library",
     "library/review",
     "library/1",
+    "library/unknown",
     "usage",
     "keys",
     "keys/audit",

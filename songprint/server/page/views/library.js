@@ -9,6 +9,7 @@ import { artistNames, formatDateTime, formatDuration, formatTime, plural, titleO
 import { editRecording, linkRecordings, removeRecordings } from "../library/dialogs.js";
 import { emptyLibrary, firstRun } from "../library/first-run.js";
 import { showReview } from "../library/review.js";
+import { showUnknown } from "../library/unknown.js";
 import { uploadPanel } from "../library/uploads.js";
 import { acceptDrops } from "./identify.js";
 
@@ -21,6 +22,7 @@ const SORT_ORDERS = {
   "-duration": "Length",
 };
 const TABS = { all: "Recordings", review: "To review" };
+const WRITER_TABS = { ...TABS, unknown: "Unknown music" };
 const PAGE_SIZE = 100;
 
 /** @typedef {{ items: Recording[], next: string | null, total: number }} Page */
@@ -42,8 +44,8 @@ export async function show(main, { query, path: [tab], signal }) {
   const parts = h(
     "div",
     { class: "section row between" },
-    toggleGroup("Part of the library", TABS, tab === "review" ? "review" : "all", (chosen) => {
-      history.replaceState(null, "", chosen === "review" ? "#/library/review" : "#/library");
+    toggleGroup("Part of the library", canChange ? WRITER_TABS : TABS, tab ?? "all", (chosen) => {
+      history.replaceState(null, "", chosen === "all" ? "#/library" : `#/library/${chosen}`);
       return open(chosen);
     }),
   );
@@ -70,7 +72,7 @@ export async function show(main, { query, path: [tab], signal }) {
       : "No recordings yet";
     const wasEmpty = isEmpty;
     isEmpty = stats.recordings === 0;
-    parts.hidden = isEmpty;
+    parts.hidden = isEmpty && tab !== "unknown";
     uploads.button.hidden = isEmpty; // the first run has its own buttons
     if (wasEmpty && !isEmpty) await open(tab);
   }
@@ -78,7 +80,8 @@ export async function show(main, { query, path: [tab], signal }) {
   /** @param {string} chosen */
   async function open(chosen) {
     reload = async () => {};
-    if (isEmpty) fill(place, canChange ? firstRun(uploads) : emptyLibrary());
+    if (chosen === "unknown") await showUnknown(place, { signal, onChange: showTotals });
+    else if (isEmpty) fill(place, canChange ? firstRun(uploads) : emptyLibrary());
     else if (chosen === "review") await showReview(place, { signal, onChange: showTotals });
     else reload = await showRecordings(place, { words: query.get("q") ?? "", canChange, onChange: showTotals, signal });
   }
