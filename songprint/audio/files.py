@@ -283,10 +283,7 @@ def readable_tracks(source: Source, track: int | None = None) -> tuple[list[int 
     """
     if track is not None:
         return [track], []
-    with container(source) as opened:
-        decode.audio_stream(opened, name_of(source))  # reports what is wrong with the file
-        count = len(opened.streams.audio)
-    if count == 1:
+    if (count := track_count(source)) == 1:
         return [None], []
     found: list[int | None] = []
     warnings: list[str] = []
@@ -302,6 +299,13 @@ def readable_tracks(source: Source, track: int | None = None) -> tuple[list[int 
     if not found:
         raise AudioError(f"cannot read {name_of(source)}: {warnings[0]}")
     return found, warnings
+
+
+def track_count(source: Source) -> int:
+    """The number of audio tracks. Raises AudioError if there is none, or none can be decoded."""
+    with container(source) as opened:
+        decode.audio_stream(opened, name_of(source))  # reports what is wrong with the file
+        return len(opened.streams.audio)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import numpy as np
 
 from songprint.audio import files, tags
-from songprint.audio.channels import ChannelMeter
+from songprint.audio.channels import ChannelMeter, Part
 from songprint.audio.identity import sound_hash
 from songprint.encoders.contract import Encoder, Matcher
 from songprint.errors import AudioError, SongprintError
@@ -127,18 +127,11 @@ def read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile | Cha
 def _read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
     path = task.path
     wanted = {kind: encoder for kind, encoder in loaded.items() if kind in task.kinds}
-    rate = next(iter(wanted.values())).spec.sample_rate
-    warnings: list[str] = []
-    meter = ChannelMeter()
     with _unchanging(path, task.state) as (file, _):
-        blocks = files.blocks(file, rate, on_warning=warnings.append, meter=meter, links=task.links)
-        made, duration = encode(blocks, wanted)
-        if mix := meter.uncancelled():
-            blocks = files.blocks(file, rate, on_warning=lambda warning: None, mix=mix, links=task.links)
-            made, duration = encode(blocks, wanted)
+        made, duration, warnings = _first_audible(file, task, wanted)
     if duration < MIN_DURATION:
         return SkippedFile(path, f"too short: {duration:.1f} s of audio, and {MIN_DURATION:.0f} s are needed")
-    if Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any():
+    if _is_silent(made):
         return SkippedFile(path, "silent: nothing to recognise in it")
     if max(map(len, made.values())) > MAX_SEGMENTS:
         return SkippedFile(path, f"too long: {duration / 3600:.0f} hours; cut it into parts")
@@ -148,6 +141,51 @@ def _read(task: Task, loaded: Mapping[Kind, Encoder]) -> Read | SkippedFile:
             f" {MIN_SCANNED:.0f} s and longer"
         )
     return Read(path, duration, made, tuple(warnings))
+
+
+def _first_audible(
+    file: BinaryIO, task: Task, encoders: Mapping[Kind, Encoder]
+) -> tuple[dict[Kind, Embeddings], float, list[str]]:
+    """Encode the default audio track, or if it is empty or silent, the first other one that is neither.
+
+    Returns the embeddings, the duration in seconds, and warnings.
+    """
+    failed: AudioError | None = None
+    found = None
+    try:
+        found = _encoded(file, task, encoders, Part())
+        if not _is_silent(found[0]):
+            return found
+    except AudioError as error:
+        failed = error
+    numbers = files.readable_tracks(file)[0] if files.track_count(file) > 1 else []
+    for number in numbers:
+        other = _encoded(file, task, encoders, Part(number))
+        if not _is_silent(other[0]):
+            return other
+    if failed:
+        raise failed
+    assert found is not None
+    return found
+
+
+def _encoded(
+    file: BinaryIO, task: Task, encoders: Mapping[Kind, Encoder], part: Part
+) -> tuple[dict[Kind, Embeddings], float, list[str]]:
+    """Encode one audio track: its mono mix, or if channels cancel each other in it, a mix in which they do not."""
+    rate = next(iter(encoders.values())).spec.sample_rate
+    warnings: list[str] = []
+    meter = ChannelMeter()
+    blocks = files.blocks(file, rate, on_warning=warnings.append, part=part, meter=meter, links=task.links)
+    made, duration = encode(blocks, encoders)
+    if mix := meter.uncancelled():
+        blocks = files.blocks(file, rate, on_warning=lambda warning: None, part=part, mix=mix, links=task.links)
+        made, duration = encode(blocks, encoders)
+    return made, duration, warnings
+
+
+def _is_silent(made: Mapping[Kind, Embeddings]) -> bool:
+    return Kind.RECORDING in made and not made[Kind.RECORDING].has_content.any()
 
 
 def _skipping_damaged(path: str, work: Callable[[], Result]) -> Result | SkippedFile:

@@ -163,6 +163,17 @@ def test_usual_stereo_and_mono_streams_need_one_scanner(library, tmp_path, monke
     assert len(made) == 2
 
 
+@pytest.mark.parametrize("first", [None, toy.silence(30)], ids=["empty", "silent"])
+def test_a_reference_is_read_from_the_first_track_that_is_not_silent(tmp_path, first):
+    film = soundfiles.write_tracks(tmp_path / "film.mkv", [first, toy.cut(1, 0, 30)], RATE)
+    silent = soundfiles.write_tracks(tmp_path / "silent.mkv", [toy.silence(30), toy.silence(30)], RATE)
+    with songprint.open(tmp_path / "library", create=True, encoder=toy.DecisiveToyEncoder()) as library:
+        report = library.add([film, silent], workers=1)
+        assert [each.reason for each in report.skipped] == ["silent: nothing to recognise in it"]
+        assert [added.duration for added in report.added] == [pytest.approx(30, abs=0.1)]
+        assert len(library.identify(toy.write(tmp_path / "mono.wav", toy.cut(1, 4, 20))).matches) == 1
+
+
 def test_all_audio_tracks_are_examined(library, tmp_path):
     tracks = [None, toy.cut(1, 0, 30), np.concatenate([toy.cut(1, 0, 30), toy.cut(2, 0, 30)])]
     path = soundfiles.write_tracks(tmp_path / "film.mkv", tracks, RATE)
