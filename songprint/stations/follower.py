@@ -212,12 +212,13 @@ class Follower:
         )
         try:
             for event in events:
-                if self.stop.is_set():
-                    break
-                self._take(event)
-        finally:
-            for _ in listener.pause():  # ends the threads of the scanner
+                if not self.stop.is_set():
+                    self._take(event)
+        except Exception:
+            self.stop.set()
+            for _ in events:  # which ends the threads of the scanner
                 pass
+            raise
         if not self.stop.is_set():
             self._history.begin_outage(
                 self.station, _milliseconds(listener.when(listener.position)), "the stream ended"
@@ -260,6 +261,8 @@ class Follower:
 
     def heard_block(self, block: Block, listener: Listener) -> None:
         """Called after each block of samples was processed."""
+        if self.stop.is_set():
+            return
         end = _milliseconds(listener.when(listener.position))
         self.heard = end
         if self._buffer is not None:

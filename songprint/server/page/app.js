@@ -14,6 +14,7 @@ const VIEWS = {
   listen: { label: "Listen", scope: "identify" },
   identify: { label: "Identify", scope: "identify" },
   jobs: { label: "Jobs", scope: "identify" },
+  stations: { label: "Stations", scope: "identify" },
   library: { label: "Library", scope: "identify" },
   usage: { label: "Usage", scope: "identify" },
   keys: { label: "Keys", scope: "admin" },
@@ -55,6 +56,7 @@ function decode(text) {
 function moduleName(name, [first, ...rest]) {
   if (name === "jobs" && first && !rest.length) return first === "callbacks" ? "callbacks" : "job";
   if (name === "library" && /^\d+$/.test(first ?? "") && !rest.length) return "recording";
+  if (name === "stations" && first && !rest.length) return "station";
   if (name === "keys" && first === "audit" && !rest.length) return "audit";
   const tabs = { library: ["review", "unknown"], explorer: ["rest", "tencent"] }[name] ?? [];
   return Object.hasOwn(VIEWS, name) && (!first || (tabs.includes(first) && !rest.length)) ? name : "not-found";

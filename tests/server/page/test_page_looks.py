@@ -15,6 +15,7 @@ VIEWS = (
     "identify",
     "jobs",
     "jobs/callbacks",
+    "stations",
     "library",
     "library/review",
     "library/1",
