@@ -46,6 +46,7 @@ CHILD_BYTES = 1 << 30  # that a child process may use
 UPLOAD_BYTES = 8 << 20  # the server's limits for bodies
 AFTER_RESPONSE = 1 << 20  # bytes that an endless body continues after the response
 JOB_TIMEOUT = 120.0  # seconds; the server's time limit for jobs, which files with hours of audio exceed
+UPLOAD_SECONDS = 600.0  # that a query or an addition may take; an hour of audio is a valid recording
 JOB_SECONDS = JOB_TIMEOUT + 30.0  # that a job with a hostile file may take
 ORDINARY_SECONDS = 6.0  # of the files that are damaged: what decoders do with them does not depend on the length
 CHUNK = b"10000\r\n" + bytes(1 << 16) + b"\r\n"  # of a chunked body
@@ -383,7 +384,7 @@ def upload(target: Target, path: str, content: bytes) -> Outcome:
     """Send a file, again if the server is busy."""
     began = time.monotonic()
     while True:
-        connection = http.client.HTTPConnection(*target.address, timeout=JOB_SECONDS)
+        connection = http.client.HTTPConnection(*target.address, timeout=UPLOAD_SECONDS)
         try:
             connection.request("POST", path, content, {"Authorization": f"Bearer {target.token}"})
             response = connection.getresponse()
