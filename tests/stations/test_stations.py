@@ -6,12 +6,14 @@ import json
 
 import pytest
 from sqlalchemy import inspect, select, text
-from support.jobs import let_time_pass
+from support.jobs import Receiver, let_time_pass, post
 from support.radio import _segment
 
 from songprint.accounts.vault import Vault
 from songprint.errors import StationError, StationNotFound
+from songprint.jobs.callbacks import Sender, headers
 from songprint.jobs.deliveries import Deliveries
+from songprint.jobs.jobs import Jobs
 from songprint.stations.history import Filter, History
 from songprint.stations.stations import LeaseLost, Stations
 from songprint.store import schema, tables
@@ -117,6 +119,26 @@ def test_songs_of_a_dead_worker_end_where_its_audio_ended(stations, history, dat
     assert {each.event for each in sent} == {"started", "ended"}
     assert {each.station_id for each in sent} == {station.id} and {each.job_id for each in sent} == {""}
     assert json.loads(sent[0].body)["station"] == {"id": station.id, "name": URL}
+
+
+def test_callbacks_are_signed_and_sent_like_those_of_jobs(stations, history, database, tmp_path):
+    vault = Vault(database, tmp_path / "library")
+    with Receiver() as receiver:
+        receiver.answers = [500]
+        callback = {"url": receiver.url, "secret": "k3y"}
+        stations.create(URL, "Radio", {"callback": callback})
+        history.begin(stations.claim("one"), _segment(1, 0, 5), T, "")
+        deliveries = Deliveries(database)
+        sender = Sender(Jobs(database, vault), deliveries, post, {}, secret="the server's")
+        assert sender.send(deliveries.claim()) == "waiting"
+        let_time_pass(database, 10)
+        assert sender.send(deliveries.claim()) == "delivered"
+    received = receiver.received[-1]
+    body = json.loads(received.body)
+    assert (body["event"], body["station"]["name"], body["play"]["title"]) == ("started", "Radio", "Song 1")
+    moment = int(received.headers["webhook-timestamp"])
+    signed = headers(received.headers["webhook-id"], moment, received.body, "k3y")
+    assert received.headers["webhook-signature"] == signed["webhook-signature"]
 
 
 def test_callbacks_are_listed_for_the_owner_of_the_station(stations, history, database):
