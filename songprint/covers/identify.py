@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from songprint.store.level import Level
 
 PARAMETERS = DEFAULT.query
-SHORTEST = DEFAULT.search.min_duration
+SEARCH = DEFAULT.search
+SHORTEST = SEARCH.min_duration
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def find_matches(query: Embeddings, level: Level, leave_out: Collection[int] = (
         cohort=encoder.cohort,
         networks=encoder.networks,
         leave_out=leave_out,
+        most=SEARCH.max_compared_identified if leave_out else SEARCH.max_compared,
+        surveyed=SEARCH.surveyed_per_compared_identified if leave_out else SEARCH.surveyed_per_compared,
     )
     found = [each for start, window in windows for each in _found(window, start, level, find, embed)]
     groups = confidence.group_windows(

@@ -74,6 +74,10 @@ class SearchParameters:
     neighbours: int = 1000  # nearest windows that the index returns for each window of a query
     max_compared: int = 30  # recordings that are aligned
     surveyed_per_compared: int = 6  # recordings for each of those whose coarse picture is compared first
+    # Both for queries in which a recording was identified. Half the time; of 64 queries against 1,064 recordings with
+    # one other rendition each, 28 find it, as with 30 and 6.
+    max_compared_identified: int = 15
+    surveyed_per_compared_identified: int = 4
     min_duration: float = 8.0  # seconds that have to be aligned; shorter tunes occur in unrelated songs
     coarse_weight: float = 0.5  # weight of the coarse picture; that of the windows is 1
     embedding_weight: float = 0.5  # weight of the windows, and

@@ -98,14 +98,14 @@ def find(
     *,
     leave_out: Collection[int] = (),
     most: int = PARAMETERS.max_compared,
+    surveyed: int = PARAMETERS.surveyed_per_compared,
 ) -> Iterator[CoverCandidate]:
     """The recordings that may be other renditions of the query, at most `most`, best first.
 
-    Each candidate is computed when it is needed. Candidates with less than `min_duration` aligned are left out.
-    Recordings in `leave_out` are ignored.
+    They are chosen by their coarse pictures from `surveyed` times as many. Each candidate is computed when it is
+    needed. Candidates with less than `min_duration` aligned are left out. Recordings in `leave_out` are ignored.
     """
-    surveyed = PARAMETERS.surveyed_per_compared * most
-    candidates = nearest_recordings(query, index, leave_out=leave_out, most=surveyed)
+    candidates = nearest_recordings(query, index, leave_out=leave_out, most=surveyed * most)
     for candidate in compare(query, embeddings_of(candidates), cohort, networks, most):
         if candidate.claimable:
             yield replace(candidate, features=candidate.features_in(len(index)))
