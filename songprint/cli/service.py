@@ -119,7 +119,7 @@ def worker(common: Common, processes: int) -> int:
     """
     from songprint.server.pool import Opening
 
-    with _catalog(common):  # report a missing library once, not once per process
+    with open_catalog(common):  # report a missing library once, not once per process
         opening = Opening(common.settings().library, (), common.settings().single_threaded())
     with stopped_by_signals() as stop:
         workers = opening.job_workers(processes)
@@ -150,7 +150,7 @@ def list_jobs(common: Common, state: Sequence[str], limit: int) -> None:
 
     Prints the id, the state, the submission time, the input, and the error if there is one.
     """
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         found = _jobs(catalog).find(state=state or STATES, limit=limit)
     if common.json:
         from songprint.jobs.jobs import job_object
@@ -174,7 +174,7 @@ def show_job(common: Common, job_id: str) -> None:
     from songprint.jobs.deliveries import Deliveries, delivery_object
     from songprint.jobs.jobs import job_object
 
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         job = _jobs(catalog).get(job_id)
         deliveries = Deliveries(catalog.database).of_job(job_id)
     if common.json:
@@ -217,7 +217,7 @@ def export_job(common: Common, job_id: str, formats: Sequence[str], outputs: Seq
     from songprint.jobs.verdicts import reviewed
 
     writing = Outputs(formats, outputs, [job_id])
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         job = _jobs(catalog).get(job_id)
         found = job.result or job.partial
         if found is None:
@@ -283,7 +283,7 @@ def forget_jobs(common: Common, days: float) -> None:
     """
     from songprint.jobs.inputs import Inputs
 
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         Inputs(catalog.folder, catalog.database).remove_old(86_400 * days)
         number = _jobs(catalog).forget(days)
         note_change(catalog, "jobs.forget", f"{number} that ended {days:g} days ago")
@@ -319,7 +319,7 @@ def create_key(common: Common, name: str, scope: str, parent: str | None, rate: 
     """
     from songprint.accounts.keys import key_object
 
-    with _catalog(common, create=True) as catalog:
+    with open_catalog(common, create=True) as catalog:
         made = _keys(catalog).create(name, scope, parent, rate)
         note_change(catalog, "keys.create", f"{made.key.id} {name} ({scope})")
     if common.json:
@@ -337,7 +337,7 @@ def list_keys(common: Common, revoked: bool) -> None:
 
     Prints the id, the scope, the rate, the creation time and the name.
     """
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         found = _keys(catalog).all(revoked=revoked)
     if common.json:
         from songprint.accounts.keys import key_object
@@ -355,7 +355,7 @@ def revoke_keys(common: Common, key_ids: Sequence[str]) -> None:
 
     Their jobs and usage are kept.
     """
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         revoked = [key for key_id in dict.fromkeys(key_ids) for key in _keys(catalog).revoke(key_id)]
         note_change(catalog, "keys.revoke", " ".join(key.id for key in revoked))
     if common.json:
@@ -381,7 +381,7 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
     """
     from songprint.jobs.usage import Usage, to_csv, used_object
 
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         found = Usage(catalog.database).by_day(_keys(catalog).family(key_id) if key_id else None, since, until)
     if common.json:
         print_json([used_object(used, price) for used in found])
@@ -401,7 +401,7 @@ def usage(common: Common, since: str, until: str, key_id: str | None, price: flo
 def _each(common: Common, job_ids: Sequence[str], action: str, change: Callable[[Catalog, str], Job]) -> int:
     """Change jobs one after the other and print their states. An error in one does not affect the others."""
     status = DONE
-    with _catalog(common) as catalog:
+    with open_catalog(common) as catalog:
         for job_id in dict.fromkeys(job_ids):
             try:
                 job = change(catalog, job_id)
@@ -420,7 +420,7 @@ def _each(common: Common, job_ids: Sequence[str], action: str, change: Callable[
 
 
 @contextmanager
-def _catalog(common: Common, *, create: bool = False) -> Iterator[Catalog]:
+def open_catalog(common: Common, *, create: bool = False) -> Iterator[Catalog]:
     """Open the catalogue alone, which is fast: these commands need no encoder and no index."""
     from songprint.store.catalog import Catalog
 

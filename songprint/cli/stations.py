@@ -14,8 +14,7 @@ from songprint.cli import output
 from songprint.cli.commands import note_change, print_json
 from songprint.cli.output import printable
 from songprint.cli.program import DONE, NO_MATCH, Common
-from songprint.cli.service import _catalog as open_catalog
-from songprint.cli.service import group
+from songprint.cli.service import group, open_catalog
 from songprint.errors import SettingsError, SongprintError
 
 if TYPE_CHECKING:
