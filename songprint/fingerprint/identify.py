@@ -213,27 +213,42 @@ def _match(
     heard = Interval(min(part.start for part, _ in spans), max(part.end for part, _ in spans))
     played = Interval(min(part.start for _, part in spans), max(part.end for _, part in spans))
     reference = references.get(recording.id)
+    steady, speed = best, best.line.speed
     if reference is not None and group[0].logit > 0:
         hits = [_hit(each, part) for each, (part, _) in zip(probable, spans, strict=True)]
         track = Track(tuple(sorted(hits, key=lambda hit: hit.middle)))
+        steady, speed = _steady(probable, track)
         refined = extents.audible(track, query, reference, level.spec.window, recording.duration)
         if refined != heard:
             first, last = track.places(np.array([refined.start, refined.end])).clip(0, recording.duration)
             heard, played = refined, Interval(float(first), float(last))
     logit = confidence.combine([scored.logit for scored in group], windows) - penalty
-    verification = best.verification
+    verification = steady.verification
     alignment = Alignment(
         recording_id=recording.id,
         query=heard,
         reference=played,
-        speed=best.line.speed,
+        speed=speed,
         score=best.line.score,
         # Without reliable landmarks, assume that the pitch changes with the speed, the most frequent case.
-        key_shift=12 * float(np.log2(verification.pitch if verification.reliable else best.line.speed)),
+        key_shift=12 * float(np.log2(verification.pitch if verification.reliable else speed)),
         agreeing=sum(scored.alignment.line.last - scored.alignment.line.first for scored in group),
         features=best.features,
     )
     return Match(recording, Kind.RECORDING, confidence.to_confidence(logit), alignment)
+
+
+def _steady(probable: list[_Scored], track: Track) -> tuple[VerifiedAlignment, float]:
+    """The most probable alignment whose speed fits the positions of all windows, and the speed of the match.
+
+    Repetitive music may fit better a beat later at another speed. Where no alignment fits, the speed is that of the
+    line through all positions.
+    """
+    seconds = track.hits[-1].middle - track.hits[0].middle
+    for scored in probable:
+        if abs(scored.alignment.line.speed - track.speed) * seconds <= PARAMETERS.max_drift:
+            return scored.alignment, scored.alignment.line.speed
+    return probable[0].alignment, track.speed
 
 
 def _hit(scored: _Scored, heard: Interval) -> Hit:

@@ -31,6 +31,7 @@ class SearchParameters:
     window: float = 10.0  # seconds of each of those windows, approximately
     certain: float = 4.0  # log-odds; fewer than 1 in 10,000 unknown queries reach this
     max_unsearched: int = 3  # windows in a row in which a certain recording may continue without a new search
+    max_drift: float = 0.25  # seconds by which the speed of a window may miss the position in the last one
 
     max_candidates: int = 30  # candidates of a window that are aligned
     max_refined: int = 8  # best alignments of a window that are refined
