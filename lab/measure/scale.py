@@ -506,7 +506,7 @@ def text(measured: Sequence[dict[str, Any]]) -> str:
 # Bytes for each vector on a server, with 8 bits for each of 128 values, ids and lists.
 BYTES_ON_SERVER = 150
 VECTORS = 270  # of a song of 4 minutes, of both kinds
-LARGER = (1_000_000, 10_000_000, 100_000_000)  # songs of libraries that were not measured
+LARGER = (100_000, 1_000_000, 10_000_000, 100_000_000)  # songs of libraries that were not measured
 ON_ONE_MACHINE = 1_000_000  # songs, at most; more need a server of vectors
 
 
