@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 FIELD_PREFIX = "field:"  # of the names of columns with user fields
+MATCH_COLUMNS = (  # of every table with a row for each match
+    "start",
+    "end",
+    "kind",
+    "artists",
+    "title",
+    "album",
+    "isrc",
+    "confidence",
+    "reference_start",
+    "reference_end",
+    "speed",
+    "key_shift",
+    "recording_id",
+    "song",
+    "work",
+)
 
 # Characters that start a formula in some spreadsheet program, including full-width forms and leading white space.
 FORMULA_STARTS = "=+-@＝＋－＠\t\r\n"

@@ -33,25 +33,6 @@ TEXT_FORMATS = {".txt": "tracklist"}  # of suffixes that several formats have
 NOTEBOOK_DPI = 80  # the picture is 14 inches wide; notebooks are about 1,000 pixels wide
 MAX_ROWS = 50  # of a table in a notebook
 
-# Of the rows; the same names as in the format `csv`.
-COLUMNS = (
-    "start",
-    "end",
-    "kind",
-    "artists",
-    "title",
-    "album",
-    "isrc",
-    "confidence",
-    "reference_start",
-    "reference_end",
-    "speed",
-    "key_shift",
-    "recording_id",
-    "song",
-    "work",
-)
-
 TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
 CELL = "text-align:left;padding:.2em .8em .2em 0;vertical-align:top"
 
@@ -64,7 +45,7 @@ def records(result: Report | Timeline) -> list[Record]:
         rows = [_entry_record(entry) for entry in entries(result, EVERY_SOUND)]
     fields = sorted({column for row in rows for column in row if column.startswith(cells.FIELD_PREFIX)})
     own = ["unknown"] if isinstance(result, Timeline) else []
-    return [{column: row.get(column) for column in (*COLUMNS, *own, *fields)} for row in rows]
+    return [{column: row.get(column) for column in (*cells.MATCH_COLUMNS, *own, *fields)} for row in rows]
 
 
 def _match_record(match: Match) -> Record:

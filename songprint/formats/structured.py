@@ -12,26 +12,7 @@ from songprint.formats import cells, objects, schema
 from songprint.formats.entries import EVERY_SOUND, Entry, clock, entries, name, one_line, song
 from songprint.types import FieldValue, Gap, Segment, Timeline
 
-COLUMNS = (
-    "from",
-    "to",
-    "start",
-    "end",
-    "kind",
-    "artists",
-    "title",
-    "album",
-    "isrc",
-    "confidence",
-    "reference_start",
-    "reference_end",
-    "speed",
-    "key_shift",
-    "recording_id",
-    "song",
-    "work",
-    "unknown",
-)
+COLUMNS = ("from", "to", *cells.MATCH_COLUMNS, "unknown")
 Row = dict[str, str | float | int]  # of the table: column, value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from songprint.server.rest.access import AdminCaller, Caller, IdentifyCaller, Wr
 from songprint.server.rest.common import Limit, RecordingId, server_of
 from songprint.server.rest.problems import Json, Problem
 from songprint.server.state import ServerState
-from songprint.types import Recording
+from songprint.types import Interval, Recording
 
 router = APIRouter(prefix="/v1", tags=["library"])
 
@@ -35,6 +36,7 @@ FORM_FIELDS = {
     "replaces": {"type": "integer", "description": "Id of the recording that this one replaces."},
 }
 LONGEST_EXCERPT = 120.0  # seconds
+LONGEST_CUT = 1200.0  # seconds of a part of a file that can be added as one recording
 ExcerptStart = Annotated[
     float | None, Query(ge=0, le=1e6, description="Seconds. With it, the response is an excerpt as WAV.")
 ]
@@ -258,6 +260,34 @@ async def audio_of(server: ServerState, path: Path, start: float | None, duratio
         return FileResponse(path, media_type=kind, filename=path.name, content_disposition_type="inline")
     excerpt = await server.run(operations.excerpt, path=str(path), start=start, duration=duration)
     return Response(excerpt, media_type="audio/wav")
+
+
+async def add_part(
+    server: ServerState, caller: Caller, source: Path, part: Interval, *, name: str, tags: dict[str, Any], origin: str
+) -> models.Added:
+    """Add a part of a file, at most LONGEST_CUT, to the library under the file name `name`.
+
+    `origin` says in the audit log where it comes from.
+    """
+    target = server.uploads.folder / secrets.token_hex(12) / name
+    try:
+        await run_in_threadpool(target.parent.mkdir)
+        await server.run(operations.cut, path=str(source), start=part.start, end=part.end, target=str(target))
+        added = await server.add_recording(target, tags=tags, replaces=None, original=False)
+    finally:
+        await run_in_threadpool(server.uploads.remove, target)
+    subject = f"{labelled(added['recording']['id'], added['recording']['title'])} from {origin}"
+    await run_in_threadpool(server.audit.note, caller.id, "recordings.add", subject)
+    return added
+
+
+def added_response(caller: Caller, added: models.Added) -> Json:
+    """The response to an addition: 201 for a new recording, 200 for one that the library already contained."""
+    return Json(
+        common.visible_to(caller, added),
+        201 if added["outcome"] == "added" else 200,
+        {"Location": f"/v1/recordings/{added['recording']['id']}"},
+    )
 
 
 def labelled(recording_id: int, title: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -19,8 +18,17 @@ from songprint.server.rest import common, models
 from songprint.server.rest.access import Caller, IdentifyCaller, WriteCaller
 from songprint.server.rest.common import JobId, RecordingId, input_of, job_of, result_of, server_of
 from songprint.server.rest.problems import Json, Problem
-from songprint.server.rest.recordings import AUDIO_RESPONSES, ExcerptDuration, ExcerptStart, audio_of, labelled
+from songprint.server.rest.recordings import (
+    AUDIO_RESPONSES,
+    LONGEST_CUT,
+    ExcerptDuration,
+    ExcerptStart,
+    add_part,
+    added_response,
+    audio_of,
+)
 from songprint.server.state import ServerState
+from songprint.types import Interval
 
 router = APIRouter(prefix="/v1", tags=["review"])
 
@@ -30,7 +38,6 @@ Points = Annotated[int, Query(ge=1, le=20_000, description="Number of equal part
 Start = Annotated[float, Query(ge=0, le=1e6, description="Seconds.")]
 End = Annotated[float | None, Query(gt=0, le=1e6, description="Seconds. Default: the end.")]
 _PARTS = {"segments": verdicts.SEGMENT, "gaps": verdicts.GAP}
-LONGEST_CUT = 1200.0  # seconds of a gap that can be added as one recording
 GAP_TOLERANCE = 1.0  # seconds by which a cut may exceed its gap
 
 
@@ -150,32 +157,25 @@ async def name_gap(
     if end - start > LONGEST_CUT:
         raise Problem(413, "too_long", f"A recording may be at most {LONGEST_CUT:g} s long. Send its start and end")
     path = await input_of(server, job)
-    target = server.uploads.folder / secrets.token_hex(12) / f"{path.stem[:100]} {start:.0f}-{end:.0f} s.wav"
-    try:
-        await run_in_threadpool(target.parent.mkdir)
-        await server.run(operations.cut, path=str(path), start=start, end=end, target=str(target))
-        tags = {key: value for key, value in name.given().items() if key not in ("start", "end")}
-        added = await server.add_recording(target, tags=tags, replaces=None, original=False)
-    finally:
-        await run_in_threadpool(server.uploads.remove, target)
-    recording = added["recording"]
-    recording_id = recording["id"]
+    added = await add_part(
+        server,
+        caller,
+        path,
+        Interval(start, end),
+        name=f"{path.stem[:100]} {start:.0f}-{end:.0f} s.wav",
+        tags={key: value for key, value in name.given().items() if key not in ("start", "end")},
+        origin=f"job {job_id}",
+    )
     await run_in_threadpool(
         server.verdicts.record,
         job_id,
         verdicts.GAP,
         position,
         verdicts.CORRECT,
-        recording_id=recording_id,
+        recording_id=added["recording"]["id"],
         key_id=caller.id,
     )
-    subject = f"{labelled(recording_id, recording['title'])} from job {job_id}"
-    await run_in_threadpool(server.audit.note, caller.id, "recordings.add", subject)
-    return Json(
-        common.visible_to(caller, added),
-        201 if added["outcome"] == "added" else 200,
-        {"Location": f"/v1/recordings/{recording_id}"},
-    )
+    return added_response(caller, added)
 
 
 def _part(job: Job, part: str, position: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -17,9 +17,9 @@ from songprint.server.rest import common, models
 from songprint.server.rest.access import WriteCaller
 from songprint.server.rest.common import Limit, server_of
 from songprint.server.rest.problems import Json, Problem
-from songprint.server.rest.recordings import AUDIO_RESPONSES, labelled
+from songprint.server.rest.recordings import AUDIO_RESPONSES, LONGEST_CUT, LONGEST_EXCERPT, add_part, added_response
 from songprint.server.state import ServerState
-from songprint.types import Occurrence, UnknownMusic
+from songprint.types import Interval, Occurrence, UnknownMusic
 from songprint.unknown import memory
 
 router = APIRouter(prefix="/v1", tags=["unknown music"])
@@ -58,7 +58,7 @@ async def unknown_audio(request: Request, caller: WriteCaller, unknown_id: Unkno
         operations.excerpt,
         path=file_path(occurrence.source),
         start=occurrence.interval.start,
-        duration=occurrence.interval.duration,
+        duration=min(occurrence.interval.duration, LONGEST_EXCERPT),
     )
     return Response(excerpt, media_type="audio/wav")
 
@@ -75,26 +75,21 @@ async def unknown_audio(request: Request, caller: WriteCaller, unknown_id: Unkno
 async def add_unknown(
     request: Request, caller: WriteCaller, unknown_id: UnknownId, tags: models.TagsChange
 ) -> Response:
-    """Add unknown music to the library with the tags you send, and forget its occurrences."""
+    """Add unknown music to the library with the tags you send, at most 20 minutes of it, and forget its occurrences."""
     server = server_of(request)
     occurrence = await run_in_threadpool(_occurrence, server, unknown_id)
-    start, end = occurrence.interval.start, occurrence.interval.end
-    target = server.uploads.folder / secrets.token_hex(12) / f"unknown music {unknown_id}.wav"
-    try:
-        await run_in_threadpool(target.parent.mkdir)
-        await server.run(operations.cut, path=file_path(occurrence.source), start=start, end=end, target=str(target))
-        added = await server.add_recording(target, tags=tags.given(), replaces=None, original=False)
-    finally:
-        await run_in_threadpool(server.uploads.remove, target)
-    await run_in_threadpool(server.library.forget_unknown, unknown_id)
-    recording = added["recording"]
-    subject = f"{labelled(recording['id'], recording['title'])} from unknown music {unknown_id}"
-    await run_in_threadpool(server.audit.note, caller.id, "recordings.add", subject)
-    return Json(
-        common.visible_to(caller, added),
-        201 if added["outcome"] == "added" else 200,
-        {"Location": f"/v1/recordings/{recording['id']}"},
+    start = occurrence.interval.start
+    added = await add_part(
+        server,
+        caller,
+        FilePath(file_path(occurrence.source)),
+        Interval(start, min(occurrence.interval.end, start + LONGEST_CUT)),
+        name=f"unknown music {unknown_id}.wav",
+        tags=tags.given(),
+        origin=f"unknown music {unknown_id}",
     )
+    await run_in_threadpool(server.library.forget_unknown, unknown_id)
+    return added_response(caller, added)
 
 
 @router.delete("/unknown/{unknown_id}", status_code=204, responses=common.problems(404))
