@@ -121,7 +121,8 @@ def test_uploads_are_deleted_after_the_request(world):
     ],
 )
 def test_a_malformed_form_is_a_client_error_and_one_line_of_the_debug_log(world, kind, body, caplog):
-    caplog.set_level("DEBUG")
+    for logger in ("", "songprint"):  # tests of the command line set the level of the latter
+        caplog.set_level("DEBUG", logger)
     problem(world.client.post("/v1/identify", content=body, headers={"content-type": kind}), 400, "bad_form")
     lines = [(each.name.partition(".")[0], each.levelname) for each in caplog.records if " form: " in each.getMessage()]
     assert lines == [("songprint", "DEBUG")]
