@@ -46,9 +46,9 @@ def duration(seconds: float) -> str:
     >>> duration(185), duration(3725)
     ('3:05', '1:02:05')
     """
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    from songprint.types import duration_text
+
+    return duration_text(seconds)
 
 
 def position(seconds: float) -> str:

@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Container
 from pathlib import Path
 
-from songprint.types import Gap, Kind, Recording, Segment, Sound, Timeline
+from songprint.formats import cells
+from songprint.types import Gap, Interval, Kind, Match, Record, Recording, Segment, Sound, Timeline
 
 Entry = Segment | Gap
 
@@ -81,3 +82,30 @@ def clock(seconds: float, separator: str = ".") -> str:
     """
     whole, milliseconds = divmod(max(0, round(seconds * 1000)), 1000)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{separator}{milliseconds:03}"
+
+
+def match_record(found: Match | Segment, interval: Interval, reference: Interval, song_name: str) -> Record:
+    """The columns `cells.MATCH_COLUMNS` of a table, and one for each user field of the recording."""
+    tags = found.recording.tags
+    return {
+        **times_record(interval),
+        "kind": str(found.kind),
+        "artists": ", ".join(tags.artists),
+        "title": tags.title,
+        "album": tags.album,
+        "isrc": tags.isrc,
+        "confidence": round(float(found.confidence), 1),
+        "reference_start": round(float(reference.start), 3),
+        "reference_end": round(float(reference.end), 3),
+        "speed": round(float(found.speed), 4),
+        "key_shift": round(float(found.key_shift), 2),
+        "recording_id": found.recording.id,
+        "song": song_name,
+        "work": tags.work,
+        **{cells.FIELD_PREFIX + key: value for key, value in found.recording.fields.items()},
+    }
+
+
+def times_record(interval: Interval) -> Record:
+    """The columns with the start and the end, in seconds."""
+    return {"start": round(float(interval.start), 3), "end": round(float(interval.end), 3)}

@@ -13,7 +13,18 @@ from pathlib import Path
 from songprint import formats
 from songprint.errors import MissingExtra, SongprintError
 from songprint.formats import cells
-from songprint.formats.entries import EVERY_SOUND, entries, gap_label, mark, name, one_line, song, source_name
+from songprint.formats.entries import (
+    EVERY_SOUND,
+    entries,
+    gap_label,
+    mark,
+    match_record,
+    name,
+    one_line,
+    song,
+    source_name,
+    times_record,
+)
 from songprint.types import (
     Gap,
     Interval,
@@ -50,38 +61,13 @@ def records(result: Report | Timeline) -> list[Record]:
 
 def _match_record(match: Match) -> Record:
     whose = match.original if match.kind is Kind.COVER and match.original else match.recording
-    return _record(match, match.query, match.reference, name(whose))
+    return match_record(match, match.query, match.reference, name(whose))
 
 
 def _entry_record(entry: Segment | Gap) -> Record:
     if isinstance(entry, Segment):
-        return _record(entry, entry.interval, entry.reference, name(song(entry)))
-    return {**_times(entry.interval), "kind": str(entry.sound), "unknown": entry.unknown}
-
-
-def _record(found: Match | Segment, interval: Interval, reference: Interval, song_name: str) -> Record:
-    tags = found.recording.tags
-    return {
-        **_times(interval),
-        "kind": str(found.kind),
-        "artists": ", ".join(tags.artists),
-        "title": tags.title,
-        "album": tags.album,
-        "isrc": tags.isrc,
-        "confidence": round(float(found.confidence), 1),
-        "reference_start": round(float(reference.start), 3),
-        "reference_end": round(float(reference.end), 3),
-        "speed": round(float(found.speed), 4),
-        "key_shift": round(float(found.key_shift), 2),
-        "recording_id": found.recording.id,
-        "song": song_name,
-        "work": tags.work,
-        **{cells.FIELD_PREFIX + key: value for key, value in found.recording.fields.items()},
-    }
-
-
-def _times(interval: Interval) -> Record:
-    return {"start": round(float(interval.start), 3), "end": round(float(interval.end), 3)}
+        return match_record(entry, entry.interval, entry.reference, name(song(entry)))
+    return {**times_record(entry.interval), "kind": str(entry.sound), "unknown": entry.unknown}
 
 
 def save(timeline: Timeline, path: str | Path, format: str | None = None) -> None:

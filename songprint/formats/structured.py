@@ -9,11 +9,20 @@ from typing import Any, cast
 
 from songprint.errors import SongprintError
 from songprint.formats import cells, objects, schema
-from songprint.formats.entries import EVERY_SOUND, Entry, clock, entries, name, one_line, song
-from songprint.types import FieldValue, Gap, Segment, Timeline
+from songprint.formats.entries import (
+    EVERY_SOUND,
+    Entry,
+    clock,
+    entries,
+    match_record,
+    name,
+    one_line,
+    song,
+    times_record,
+)
+from songprint.types import FieldValue, Gap, Record, Segment, Timeline
 
 COLUMNS = ("from", "to", *cells.MATCH_COLUMNS, "unknown")
-Row = dict[str, str | float | int]  # of the table: column, value
 
 
 def json(timeline: Timeline) -> str:
@@ -88,44 +97,21 @@ def csv(timeline: Timeline) -> str:
     return text.getvalue()
 
 
-def _row(entry: Entry) -> Row:
+def _row(entry: Entry) -> Record:
     interval = entry.interval
-    times: Row = {
-        "from": clock(interval.start),
-        "to": clock(interval.end),
-        "start": round(float(interval.start), 3),
-        "end": round(float(interval.end), 3),
-    }
+    clocks: Record = {"from": clock(interval.start), "to": clock(interval.end)}
     if isinstance(entry, Segment):
-        return times | _song_columns(entry)
-    return times | {"kind": str(entry.sound), "unknown": "" if entry.unknown is None else entry.unknown}
+        found = match_record(entry, interval, entry.reference, name(song(entry)))
+        return clocks | {column: _plain(value) for column, value in found.items()}
+    unknown = "" if entry.unknown is None else entry.unknown
+    return clocks | times_record(interval) | {"kind": str(entry.sound), "unknown": unknown}
 
 
-def _song_columns(segment: Segment) -> Row:
-    tags = segment.recording.tags
-    return {
-        "kind": str(segment.kind),
-        "artists": ", ".join(tags.artists),
-        "title": tags.title,
-        "album": tags.album,
-        "isrc": tags.isrc,
-        "confidence": round(float(segment.confidence), 1),
-        "reference_start": round(float(segment.reference.start), 3),
-        "reference_end": round(float(segment.reference.end), 3),
-        "speed": round(float(segment.speed), 4),
-        "key_shift": round(float(segment.key_shift), 2),
-        "recording_id": segment.recording.id,
-        "song": name(song(segment)),
-        "work": tags.work,
-        **{cells.FIELD_PREFIX + name: _plain(value) for name, value in segment.recording.fields.items()},
-    }
-
-
-def _plain(value: FieldValue) -> str | float | int:
+def _plain(value: FieldValue | None) -> str | float | int | None:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _cell(value: str | float | int) -> str | float | int:
+def _cell(value: str | float | int | None) -> str | float | int | None:
     if not isinstance(value, str):
         return value
     return cells.guarded(one_line(value))

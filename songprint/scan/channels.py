@@ -15,7 +15,7 @@ from songprint.scan.parts import overlap
 from songprint.types import Gap, Interval, Segment, Sound, Timeline
 
 MAX_PARTS = 4  # that are scanned at the same time, because each costs as much as the mix
-_MIN_REST = 3.0  # seconds of a segment of which the rest is known
+_MIN_REST = 3.0  # seconds; a shorter remainder of a partly known segment is dropped
 
 
 class StreamScanner(Protocol):

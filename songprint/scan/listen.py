@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BLOCK_SECONDS = 1.0  # seconds of audio that are processed at a time
 # Seconds between two queries of the scanner. Each query searches the most recent seconds again.
 UPDATE_SECONDS = 1.0
-# Seconds between two classifications of what is played between the songs.
+# Seconds between two classifications of the audio between songs.
 GAP_SECONDS = 60.0
 STALL = 10.0  # seconds without data after which a stream is reconnected
 # Seconds between segments of one recording that count as the same song: starts move while more of a song is known.

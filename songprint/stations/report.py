@@ -166,7 +166,7 @@ def html(day: Day) -> str:
 
 
 def plain(day: Day) -> str:
-    """A table with one row per play, also of what is not a song. Times are local, with their offset from UTC."""
+    """A table with one row per play, including speech, silence and outages. Times are local, with a UTC offset."""
     return _table(
         PLAIN,
         [

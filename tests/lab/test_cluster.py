@@ -1,4 +1,4 @@
-"""The cluster test tells permitted answers from faults while a part of the cluster is away."""
+"""The cluster test counts errors as faults only when clients should not get them."""
 
 from __future__ import annotations
 
